@@ -1,0 +1,106 @@
+"""The one interface of the family: what every few-shot network here can do."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hdm_pipeline.model.support import SupportBank
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """A batch of training episodes; all supports and queries of one size.
+
+    Attributes:
+        query: [B, 3, H, W] float32, normalised as `FewShotNetwork.normalize` does.
+        query_mask: [B, H, W] uint8, 1 target, 0 background, 255 ignored.
+        support: [B, K, 3, H, W] float32, normalised likewise.
+        support_mask: [B, K, H, W] uint8, 1 target, 0 background, 255 ignored.
+    """
+
+    query: Tensor
+    query_mask: Tensor
+    support: Tensor
+    support_mask: Tensor
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` (scalar, with gradient) and its parts, each already weighted, for logging."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class FewShotNetwork(nn.Module, ABC):
+    """A network that segments query tiles by K labelled examples.
+
+    Pixels arrive in [0, 1] and three channels; `normalize` brings them to what the weights were trained on.
+    `encode_support` runs once for each class, `predict` costs the query alone.
+    """
+
+    architecture: ClassVar[str]
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The JSON-able constructor arguments: `type(self)(**config)` rebuilds the same architecture."""
+
+    @abstractmethod
+    def encode_support(
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+    ) -> SupportBank:
+        """Encode K labelled examples of one class.
+
+        Args:
+            images: K tensors [3, H, W] float32, normalised; sizes may differ where the architecture allows it.
+            masks: K tensors [H, W] uint8: 1 target, 0 background, 255 ignored.
+            class_name: kept in the bank for messages and outputs.
+
+        Raises:
+            SupportError: no example, no foreground at all, or an image and its mask differ in size.
+        """
+
+    @abstractmethod
+    def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+        """Probability of each class: [B, len(banks), H, W] float32 in [0, 1]; classes are scored independently.
+
+        The query backbone runs once for all classes.
+
+        Args:
+            tiles: [B, 3, H, W] float32, normalised, finite.
+            banks: one bank per class, made by these very weights.
+
+        Raises:
+            BankMismatchError: a bank was made by other weights or another architecture.
+            ModelInputError: the tiles' shape is not acceptable.
+        """
+
+    @abstractmethod
+    def losses(self, batch: EpisodeBatch) -> Losses:
+        """Training losses of a batch of episodes."""
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """[..., 3, H, W] in [0, 1] to the distribution the weights were trained on."""
+        mean = pixels.new_tensor(self.mean).view(3, 1, 1)
+        std = pixels.new_tensor(self.std).view(3, 1, 1)
+        return (pixels - mean) / std
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of architecture, configuration and every weight; what a bank is checked against."""
+        digest = hashlib.sha256(f"{self.architecture}:{sorted(self.config.items())}".encode())
+        with torch.no_grad():
+            for name, tensor in sorted(self.state_dict().items()):
+                flat = tensor.detach().to("cpu", copy=False).contiguous().reshape(-1)
+                digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+                digest.update(flat.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
