@@ -77,7 +77,7 @@ class BankMismatchError(ModelInputError):
     """The support bank was made by other weights or another architecture."""
 
 
-class OptimizationRefused(HdmError):
+class OptimizationError(HdmError):
     """A faster inference mode disagrees with fp32 by more than the stated tolerance."""
 
 

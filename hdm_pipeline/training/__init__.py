@@ -1,0 +1,1 @@
+"""Episodes, the synthetic generator, the trainer, evaluation and adaptation."""
