@@ -1,0 +1,300 @@
+"""Weights on disk: written as safetensors, read back into the network that they belong to.
+
+A weights file of ours is one safetensors file whose metadata name the architecture and its configuration, so that a
+path alone rebuilds the network. The authors' `*.pth` checkpoints are read too (see `official`). Nothing here unpickles
+code: safetensors holds plain tensors, and `.pth` is read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hdm_pipeline.errors import PluginError, WeightsError
+from hdm_pipeline.model.network import FewShotNetwork
+
+BUILTIN = "builtin:"
+FORMAT = "hdm-network/1"
+_RESERVED = ("hdm_format", "architecture", "config", "fingerprint")
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What the metadata of a weights file say.
+
+    Attributes:
+        architecture: name under the entry points `hdm_pipeline.models`.
+        config: constructor arguments of the network.
+        fingerprint: `FewShotNetwork.fingerprint` at the time of saving.
+        info: free notes given to `save_weights`: licence, training recipe, source.
+    """
+
+    architecture: str
+    config: dict[str, Any]
+    fingerprint: str
+    info: dict[str, str]
+
+
+def save_weights(network: FewShotNetwork, path: Path, *, info: Mapping[str, str] | None = None) -> str:
+    """Write architecture, configuration and every weight to one safetensors file; returns the fingerprint.
+
+    The file appears under its name complete or not at all.
+
+    Args:
+        network: any network of the family, on any device.
+        path: the file to write, by custom ``*.safetensors``; replaced if it exists.
+        info: notes kept in the metadata (``licence``, ``recipe``, ``source``).
+
+    Raises:
+        WeightsError: the configuration does not survive JSON, a note uses a reserved name, or the file cannot be
+            written.
+    """
+    config = json.dumps(network.config, sort_keys=True)
+    if json.loads(config) != network.config:
+        raise WeightsError(
+            "the network's configuration changes when it is written as JSON",
+            where=network.architecture,
+            remedy="use only numbers, strings, booleans, lists and None in `config`",
+        )
+    notes = dict(info or {})
+    if taken := sorted(set(notes) & set(_RESERVED)):
+        raise WeightsError(f"notes use reserved names: {', '.join(taken)}", where=str(path), remedy="rename them")
+    fingerprint = network.fingerprint()
+    metadata = {
+        "hdm_format": FORMAT,
+        "architecture": network.architecture,
+        "config": config,
+        "fingerprint": fingerprint,
+        **notes,
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    _write_atomically(path, tensors, metadata)
+    return fingerprint
+
+
+def load_network(source: str | Path, *, pin: str | None = None) -> FewShotNetwork:
+    """Rebuild a network from its weights: in eval mode, on the CPU, in float32.
+
+    Args:
+        source: ``builtin:NAME`` (weights shipped with the package), a ``*.safetensors`` file written by
+            `save_weights`, or a ``*.pth`` checkpoint as the authors of HDMNet release them (SPEC.md section 6).
+        pin: refuse anything but this: 64 hex digits, either the SHA-256 of the file (what ``sha256sum`` prints,
+            checked before the file is parsed) or the fingerprint of the loaded network (`save_weights` returns it).
+
+    Raises:
+        WeightsError: the file is missing, damaged, of unknown architecture, does not fit its architecture (the
+            message names missing and unexpected keys), or is not the pinned one.
+    """
+    path = resolve_source(source)
+    pin = None if pin is None else _checked_pin(pin, str(source))
+    pinned_file = pin is not None and file_sha256(path) == pin
+    network = _load_official(path) if path.suffix in (".pth", ".pt") else _load_safetensors(path)
+    if pin is not None and not pinned_file and network.fingerprint() != pin:
+        raise WeightsError(
+            f"weights are not the pinned ones: neither the file's SHA-256 ({file_sha256(path)}) nor the "
+            f"fingerprint ({network.fingerprint()}) is {pin}",
+            where=str(source),
+            remedy="fetch the pinned file again, or change the pin if the new weights are meant",
+        )
+    return network.eval()
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """The metadata of a file written by `save_weights`, without its tensors.
+
+    Raises:
+        WeightsError: the file is missing, damaged or holds no network.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"weights cannot be read: {error}", where=str(path), remedy="check the path, or fetch the file again"
+        ) from error
+    if metadata.get("hdm_format") != FORMAT:
+        raise WeightsError(
+            f"file holds no network of the format {FORMAT!r}",
+            where=str(path),
+            remedy="use a file written by `hdm-pipeline weights convert` or by training",
+        )
+    try:
+        config = json.loads(metadata["config"])
+        header = WeightsHeader(
+            architecture=metadata["architecture"],
+            config=config,
+            fingerprint=metadata["fingerprint"],
+            info={key: value for key, value in metadata.items() if key not in _RESERVED},
+        )
+    except (KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(
+            f"metadata of the weights are damaged: {error!r}", where=str(path), remedy="fetch the file again"
+        ) from error
+    return header
+
+
+def resolve_source(source: str | Path) -> Path:
+    """The file that a `load_network` source names.
+
+    Raises:
+        WeightsError: there is no such file; for ``builtin:`` the message lists the names that exist.
+    """
+    text = str(source)
+    if not text.startswith(BUILTIN):
+        path = Path(source)
+        if not path.is_file():
+            raise WeightsError("weights file does not exist", where=text, remedy="check the path")
+        return path
+    name = text.removeprefix(BUILTIN)
+    folder = Path(str(resources.files("hdm_pipeline") / "weights"))
+    path = folder / f"{name}.safetensors"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not path.is_file():
+        known = sorted(file.stem for file in folder.glob("*.safetensors")) if folder.is_dir() else []
+        listing = ", ".join(f"{BUILTIN}{each}" for each in known) or "none are shipped"
+        raise WeightsError(f"no built-in weights {name!r}", where=text, remedy=f"use one of: {listing}")
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def network_class(architecture: str) -> type[FewShotNetwork]:
+    """The class that the entry points `hdm_pipeline.models` name for an architecture, imported now.
+
+    Raises:
+        WeightsError: no installed package provides that architecture.
+        PluginError: the entry point names something else than a `FewShotNetwork`.
+    """
+    found = entry_points(group="hdm_pipeline.models")
+    if architecture not in found.names:
+        raise WeightsError(
+            f"unknown architecture {architecture!r}",
+            where="entry points hdm_pipeline.models",
+            remedy=f"install the package that provides it; known: {', '.join(sorted(found.names)) or 'none'}",
+        )
+    cls = found[architecture].load()
+    if not (isinstance(cls, type) and issubclass(cls, FewShotNetwork)):
+        raise PluginError(
+            f"model {architecture!r} is not a FewShotNetwork",
+            where=f"entry point {found[architecture].value}",
+            remedy="derive the class from hdm_pipeline.model.network.FewShotNetwork",
+        )
+    return cls
+
+
+def build_network(architecture: str, config: Mapping[str, Any], *, where: str) -> FewShotNetwork:
+    """Construct a network without disturbing the caller's random numbers; `where` is named in errors.
+
+    Raises:
+        WeightsError: the architecture is unknown or refuses the configuration.
+    """
+    cls = network_class(architecture)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return cls(**config)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(
+            f"architecture {architecture!r} refuses the configuration of the file: {error}",
+            where=where,
+            remedy="use weights written for this version of the architecture",
+        ) from error
+
+
+def load_strictly(network: FewShotNetwork, state: Mapping[str, Tensor], *, where: str) -> None:
+    """Copy `state` into the network; every key must be used, every parameter filled, every shape equal.
+
+    Raises:
+        WeightsError: names what is missing, what is unexpected and which shapes differ.
+    """
+    own = network.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unexpected = sorted(state.keys() - own.keys())
+    misshapen = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & state.keys())
+        if state[name].shape != own[name].shape
+    ]
+    complaints = [
+        f"{len(names)} {kind}: {_some(names)}"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        if names
+    ]
+    if complaints:
+        raise WeightsError(
+            f"weights do not fit {network.architecture!r} {network.config}; keys " + "; ".join(complaints),
+            where=where,
+            remedy="use weights of this architecture and configuration; `hdm-pipeline weights inspect` shows a file's",
+        )
+    network.load_state_dict(state, strict=True)
+
+
+def _load_safetensors(path: Path) -> FewShotNetwork:
+    header = read_header(path)
+    network = build_network(header.architecture, header.config, where=str(path))
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"weights cannot be read: {error}", where=str(path), remedy="fetch the file again"
+        ) from error
+    load_strictly(network, state, where=str(path))
+    return network
+
+
+def _load_official(path: Path) -> FewShotNetwork:
+    from hdm_pipeline.model.official import read_official
+
+    config, state = read_official(path)
+    network = build_network("hdmnet", config, where=str(path))
+    load_strictly(network, state, where=str(path))
+    return network
+
+
+def _write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"weights cannot be written: {error}", where=str(path), remedy="check the directory and free space"
+        ) from error
+
+
+def _checked_pin(pin: str, where: str) -> str:
+    text = pin.strip().lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise WeightsError(
+            f"the pin {pin!r} is not a SHA-256", where=where, remedy="give 64 hex digits (file SHA-256 or fingerprint)"
+        )
+    return text
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    rest = len(listed) - _NAMES_SHOWN
+    return ", ".join(listed[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
