@@ -1,0 +1,344 @@
+"""What plug-ins implement, and the frozen values that travel between rooms.
+
+A reader plug-in turns files into pixels, a writer plug-in turns masks into products. Both are found by entry point
+(`hdm_pipeline.readers`, `hdm_pipeline.writers`; the writer's entry point name is the product's name in the YAML) and
+know this module, `hdm_pipeline.grid` and `hdm_pipeline.errors` alone.
+
+Axes are always (band, z, y, x). A raster has z = 1; a volume's z runs along the slice normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.grid import Window
+
+BACKGROUND = 0
+"""Mask value of pixels that are valid and belong to no class."""
+
+NODATA = 255
+"""Mask value of pixels that hold no data; classes are 1..254."""
+
+IGNORE = 255
+"""Label value of support pixels that are neither target nor background."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a scene.
+
+    Attributes:
+        name: description in the file, e.g. ``VV``; empty if it has none.
+        unit: unit of the values after scale and offset, e.g. ``dB`` or ``HU``; empty if unknown.
+    """
+
+    name: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class RasterGeometry:
+    """Where a raster lies.
+
+    Attributes:
+        transform: affine (a, b, c, d, e, f) from (column, row) to CRS units, as GDAL and `affine` order it.
+        crs_wkt: the coordinate reference system as WKT; None if the file has none.
+    """
+
+    transform: tuple[float, float, float, float, float, float]
+    crs_wkt: str | None = None
+
+
+@dataclass(frozen=True)
+class VolumeGeometry:
+    """Where a volume lies in the patient.
+
+    Attributes:
+        affine: row-major 4x4 from voxel index (x, y, z, 1) to millimetres in DICOM's patient system (LPS).
+        frame_of_reference: hashed identifier of the frame of reference; empty if unknown.
+    """
+
+    affine: tuple[float, ...]
+    frame_of_reference: str = ""
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        matrix = np.asarray(self.affine, dtype=np.float64).reshape(4, 4)
+        return float(abs(np.linalg.det(matrix[:3, :3]))) / 1000.0
+
+
+@dataclass(frozen=True)
+class SceneRef:
+    """A scene as discovery finds it, before any header is read. Small and picklable.
+
+    Attributes:
+        id: unique within the archive and safe as a folder name; carries no patient data.
+        uri: what the reader opens: a path, `s3://...` or, for a series, its folder.
+        reader: entry point name of the reader that found it.
+        identity: changes whenever the content may have changed (size and mtime, an ETag, hashed UIDs).
+        members: all files of a scene that has several, in any order; empty for one file.
+    """
+
+    id: str
+    uri: str
+    reader: str
+    identity: str
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SceneHeader:
+    """What can be known of a scene without reading pixels.
+
+    Attributes:
+        ref: the scene.
+        shape: (bands, z, y, x), all at least 1.
+        dtype: numpy name of the stored type.
+        bands: one entry per band.
+        geometry: where the scene lies.
+        chunk: (height, width) of the file's own tiling, a hint for reading.
+        warnings: facts the user should know (no CRS, assumed values, ...).
+        attributes: what the reader wants to hand to a writer of its own kind; JSON-able, no patient data.
+    """
+
+    ref: SceneRef
+    shape: tuple[int, int, int, int]
+    dtype: str
+    bands: tuple[Band, ...]
+    geometry: RasterGeometry | VolumeGeometry
+    chunk: tuple[int, int] = (256, 256)
+    warnings: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that discovery saw and left out.
+
+    Attributes:
+        uri: path or hashed identifier.
+        reason: one line.
+    """
+
+    uri: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SupportRequest:
+    """One labelled example as the pipeline file names it.
+
+    Attributes:
+        image: path or URI of the image (for a volume: its folder or any of its files).
+        mask: path or URI of the labels.
+        values: label values (or segment numbers) that mean the class.
+        ignore: label values that are neither class nor background.
+        slices: z indices to use of a volume; empty for all slices that hold the class.
+        segment: name of a segment or structure, where the label format has names; else None.
+    """
+
+    image: str
+    mask: str
+    values: tuple[int, ...] = (1,)
+    ignore: tuple[int, ...] = ()
+    slices: tuple[int, ...] = ()
+    segment: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledImage:
+    """One labelled 2-D example, in the units of the scene.
+
+    Attributes:
+        name: for messages; carries no patient data.
+        pixels: [bands, y, x] float32, scale and offset applied.
+        valid: [y, x] bool, False where the pixels hold no data.
+        label: [y, x] uint8: 1 the class, 0 background, 255 ignored (invalid pixels too).
+        bands: one entry per band.
+    """
+
+    name: str
+    pixels: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+    label: npt.NDArray[np.uint8]
+    bands: tuple[Band, ...]
+
+
+@runtime_checkable
+class SceneSource(Protocol):
+    """An open scene. Used by one thread at a time; never shared."""
+
+    header: SceneHeader
+
+    def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Read a window that lies within the scene.
+
+        Args:
+            window: part of one slice.
+            bands: zero-based band indices.
+
+        Returns:
+            Pixels [len(bands), height, width] float32 with scale and offset applied, and validity [height, width]:
+            False where any of the bands is nodata, NaN, masked or transparent, or the pixel lies outside the area
+            of interest. Pixels are finite where valid.
+
+        Raises:
+            ReadError: the file cannot be decoded there.
+        """
+        ...
+
+    def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
+        """Valid pixels spread evenly over the scene, for statistics: [len(bands), n], n at most `max_pixels`.
+
+        Deterministic. Reads overviews or strides, never the whole scene.
+        """
+        ...
+
+    def row_areas(self) -> npt.NDArray[np.float64] | None:
+        """Area in m² of one pixel in each row: [y]; None where the scene has no usable coordinates."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Finds and opens scenes of one kind. Constructed with the YAML's reader options (ConfigError if unknown)."""
+
+    name: ClassVar[str]
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None: ...
+
+    def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
+        """Find the scenes behind a path, glob, list file or bucket prefix, sorted by id, without reading pixels.
+
+        Raises:
+            ArchiveError: nothing is there, or two scenes have one id.
+        """
+        ...
+
+    def header(self, ref: SceneRef) -> SceneHeader:
+        """Read a scene's header.
+
+        Raises:
+            ReadError: corrupt or not readable.
+            UnsupportedSceneError: readable, but not supported.
+        """
+        ...
+
+    def open(self, ref: SceneRef) -> AbstractContextManager[SceneSource]:
+        """Open a scene for reading; closed on leaving the context."""
+        ...
+
+    def read_support(self, request: SupportRequest) -> list[LabeledImage]:
+        """Read a labelled example; a labelled volume gives one image per labelled slice.
+
+        Raises:
+            SupportError: unreadable, sizes differ, no pixel of the class, or everything is ignored.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """One class of the mask.
+
+    Attributes:
+        value: mask value, 1..254.
+        name: the user's name for it.
+        color: (red, green, blue), 0..255 each.
+        codes: coded terms by role (`category`, `type`, `anatomy`), each "scheme:value:meaning", for DICOM.
+    """
+
+    value: int
+    name: str
+    color: tuple[int, int, int] = (220, 30, 60)
+    codes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a product; written into it as tags.
+
+    Attributes:
+        version: of hdm_pipeline.
+        pipeline_hash: of the configuration that affects pixels.
+        weights_hash: of the (adapted) weights.
+        support_hash: of the support banks.
+        threshold: least score (0..1) that counts as the class.
+        model: architecture and name of the weights.
+    """
+
+    version: str
+    pipeline_hash: str
+    weights_hash: str
+    support_hash: str
+    threshold: float
+    model: str
+
+
+@runtime_checkable
+class PixelSource(Protocol):
+    """Pixels that a writer pulls window by window, so that it never needs a whole scene in memory."""
+
+    shape: tuple[int, int, int, int]
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[bands, height, width] uint8 of a window that lies within the scene."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Everything a writer needs for one scene.
+
+    Attributes:
+        scene: header of the source scene.
+        classes: the classes of the mask, by ascending value.
+        mask: shape (1, z, y, x): 0 background, 1..C classes, 255 nodata.
+        score: shape (classes, z, y, x): 0..255 = probability 0..1.
+        block: (height, width) in which reading `mask` and `score` is cheapest.
+        provenance: what made it.
+    """
+
+    scene: SceneHeader
+    classes: tuple[ClassInfo, ...]
+    mask: PixelSource
+    score: PixelSource
+    block: tuple[int, int]
+    provenance: Provenance
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """Writes one kind of product. Constructed with the YAML's options for it (ConfigError if unknown)."""
+
+    name: ClassVar[str]
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None: ...
+
+    def check(self, classes: Sequence[ClassInfo]) -> list[str]:
+        """Check before the run whether these classes can be written; returns warnings.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        ...
+
+    def filename(self, scene: SceneHeader) -> str:
+        """Name of the file that `write` makes for a scene, e.g. ``mask.tif``; no directories."""
+        ...
+
+    def write(self, product: Product, path: Path) -> None:
+        """Write the product to `path` (in an existing folder), byte for byte the same for the same input.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        ...
