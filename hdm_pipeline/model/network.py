@@ -96,10 +96,32 @@ class FewShotNetwork(nn.Module, ABC):
         return (pixels - mean) / std
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of architecture, configuration and every weight; what a bank is checked against."""
+        """SHA-256 (hex) of architecture, configuration and every weight; what a bank is checked against.
+
+        Cheap to ask again: it is computed anew only after a weight was changed, moved or replaced. A faster copy of a
+        network answers with the fingerprint of its source (`adopt_fingerprint`).
+        """
+        adopted: str | None = self.__dict__.get("_adopted_fingerprint")
+        if adopted is not None:
+            return adopted
+        state = self.state_dict()
+        if any(tensor.is_inference() for tensor in state.values()):  # these do not count their changes
+            return self._digest(state)
+        version = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in state.values())
+        known: tuple[Any, str] | None = self.__dict__.get("_known_fingerprint")
+        if known is None or known[0] != (version, repr(self.config)):
+            known = (version, repr(self.config)), self._digest(state)
+            self.__dict__["_known_fingerprint"] = known
+        return known[1]
+
+    def adopt_fingerprint(self, fingerprint: str) -> None:
+        """Stand for other weights: for copies that compute the same function faster and are checked against it."""
+        self.__dict__["_adopted_fingerprint"] = fingerprint
+
+    def _digest(self, state: Mapping[str, Tensor]) -> str:
         digest = hashlib.sha256(f"{self.architecture}:{sorted(self.config.items())}".encode())
         with torch.no_grad():
-            for name, tensor in sorted(self.state_dict().items()):
+            for name, tensor in sorted(state.items()):
                 flat = tensor.detach().to("cpu", copy=False).contiguous().reshape(-1)
                 digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
                 digest.update(flat.view(torch.uint8).numpy().tobytes())
