@@ -1,0 +1,27 @@
+"""Content hashes that are the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def stable_hash(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-able value; mappings count by content, not by order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stat_identity(path: str | os.PathLike[str]) -> str:
+    """What tells a file from its earlier self without reading it: size and modification time."""
+    status = os.stat(path)
+    return f"{status.st_size}-{status.st_mtime_ns}"

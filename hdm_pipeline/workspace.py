@@ -1,0 +1,149 @@
+"""The output directory: where everything lies, and how files get there.
+
+    OUT/<scene>/mask.tif ...     products, published by atomic rename
+    OUT/run.json                 what the last run did
+    OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
+
+Nothing is ever written outside OUT: scene ids and product names are single, plain path components, and a symbolic
+link inside OUT that leads elsewhere is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdm_pipeline.errors import OutputError
+
+_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The layout of one output directory; picklable, so that workers find their way."""
+
+    root: Path
+
+    @property
+    def private(self) -> Path:
+        """Folder for everything that is not a product."""
+        return self.root / ".hdm"
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file that remembers scenes and receipts."""
+        return self.private / "ledger.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """File that the one active run holds."""
+        return self.private / "run.lock"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of JSON-lines logs."""
+        return self.private / "logs"
+
+    @property
+    def models(self) -> Path:
+        """Folder of adapted weights and support banks, by key."""
+        return self.private / "models"
+
+    @property
+    def report(self) -> Path:
+        """The run's report."""
+        return self.root / "run.json"
+
+    def stage_folder(self, scene_id: str, stage_key: str) -> Path:
+        """Staged pixels of a scene."""
+        return self.private / "scenes" / checked_component(scene_id) / f"stage-{stage_key[:16]}"
+
+    def score_folder(self, scene_id: str, score_key: str) -> Path:
+        """Scores of a scene."""
+        return self.private / "scenes" / checked_component(scene_id) / f"score-{score_key[:16]}"
+
+    def product_folder(self, scene_id: str) -> Path:
+        """Folder of a scene's published products.
+
+        Raises:
+            OutputError: it is a link that leads out of the output directory.
+        """
+        folder = self.root / checked_component(scene_id)
+        if folder.is_symlink() and not folder.resolve().is_relative_to(self.root.resolve()):
+            raise OutputError(
+                "the scene's output folder is a symbolic link that leaves the output directory",
+                where=str(folder),
+                remedy="remove the link",
+            )
+        return folder
+
+    def create(self) -> None:
+        """Make the directory and prove that it can be written.
+
+        Raises:
+            OutputError: it cannot.
+        """
+        with output_errors(self.root):
+            for folder in (self.root, self.private, self.logs, self.models):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self.private / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+
+def checked_component(name: str) -> str:
+    """`name`, if it is a single plain path component.
+
+    Raises:
+        OutputError: it holds a separator, `..` or characters that file systems disagree about.
+    """
+    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name == "run.json":
+        raise OutputError(
+            "name cannot be used as a folder or file name in the output",
+            where=repr(name),
+            remedy="use letters, digits, '.', '_' and '-'",
+        )
+    return name
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing into an `OutputError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            what, remedy = "the disk is full", "free space or choose another output.directory; then run again"
+        elif error.errno in _DENIED:
+            what, remedy = "the output is not writable", "choose another output.directory, or change its permissions"
+        else:
+            what, remedy = f"cannot write: {error.strerror or error}", "check the path and the disk; then run again"
+        raise OutputError(what, where=str(path), remedy=remedy) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON by atomic rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with output_errors(path):
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder if it is there: renamed aside first, so that a crash leaves no half of it in its place."""
+    aside = folder.with_name(f".trash-{folder.name}-{os.getpid()}")
+    try:
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(aside, ignore_errors=True)
