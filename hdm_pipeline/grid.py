@@ -1,8 +1,30 @@
-"""Pure geometry: windows, tiles, blocks and blending weights. No I/O, no torch."""
+"""Pure geometry: windows, tiles, blocks and blending weights. No I/O, no torch.
+
+The tile grid is anchored at the scene's origin: tile (z, i, j) starts at pixel (i * stride, j * stride) of slice z.
+Since twice the overlap never exceeds the tile, a pixel lies in at most two tiles along each axis. A block is a box of
+whole tiles; all blocks of a scene have the shape of the first one, except the last along each axis, which may be
+smaller.
+
+    cell        pixels that belong to one block alone: from its first tile's origin to the next block's first tile.
+                The cells of a scene are disjoint and leave nothing out, so a cell is also one zarr shard.
+    footprint   pixels that a block's tiles touch: its cell, and `overlap` pixels to the right and below of it, which
+                are the first rows and columns of the next cells.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.errors import ConfigError
+
+AXIS_UNITY = 256
+"""What the weights of all tiles over a pixel add up to along one axis; 65536 for a pixel."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,3 +72,227 @@ class Window:
         """Slices that cut this window out of an array whose first pixel is the first pixel of `origin`."""
         y, x = self.y - origin.y, self.x - origin.x
         return slice(y, y + self.height), slice(x, x + self.width)
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """A box of whole tiles: the unit of work, of retry and of resume.
+
+    Attributes:
+        index: position in `TileGrid.blocks`, by slices, then rows, then columns.
+        z0: first slice.
+        z1: slice after the last.
+        i0: first row of tiles.
+        i1: row of tiles after the last.
+        j0: first column of tiles.
+        j1: column of tiles after the last.
+    """
+
+    index: int
+    z0: int
+    z1: int
+    i0: int
+    i1: int
+    j0: int
+    j1: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows of tiles, columns of tiles)."""
+        return self.z1 - self.z0, self.i1 - self.i0, self.j1 - self.j0
+
+    @property
+    def tile_count(self) -> int:
+        """Number of tiles."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The tiles of a scene.
+
+    Attributes:
+        size: (z, y, x) of the scene in pixels, each at least 1.
+        tile: side of a tile in pixels.
+        overlap: pixels that neighboring tiles share, at most half a tile.
+
+    Raises:
+        ConfigError: a size below 1, or an overlap that is negative or more than half a tile.
+    """
+
+    size: tuple[int, int, int]
+    tile: int
+    overlap: int
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise ConfigError(f"scene of size {self.size} holds no pixel", remedy="leave the empty scene out")
+        if self.tile < 1:
+            raise ConfigError(
+                f"tile size {self.tile} is not positive", where="tiling.size", remedy="use a size such as 512"
+            )
+        if not 0 <= 2 * self.overlap <= self.tile:
+            raise ConfigError(
+                f"overlap of {self.overlap} pixels does not fit tiles of {self.tile}",
+                where="tiling.overlap",
+                remedy=f"use an overlap between 0 and {self.tile // 2} (half a tile)",
+            )
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one tile's origin to the next one's."""
+        return self.tile - self.overlap
+
+    @property
+    def rows(self) -> int:
+        """Rows of tiles in a slice."""
+        return self._count(self.size[1])
+
+    @property
+    def columns(self) -> int:
+        """Columns of tiles in a slice."""
+        return self._count(self.size[2])
+
+    @property
+    def tile_count(self) -> int:
+        """Tiles of all slices."""
+        return self.size[0] * self.rows * self.columns
+
+    def _count(self, pixels: int) -> int:
+        return max(1, -(-(pixels - self.overlap) // self.stride))
+
+    def tile_window(self, z: int, i: int, j: int) -> Window:
+        """Window of tile (z, i, j): always `tile` x `tile`; the last ones may stick out of the scene."""
+        return Window(z, i * self.stride, j * self.stride, self.tile, self.tile)
+
+    def weights(self, i: int, j: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+        """Blending weights of a tile along y and x, [tile] each, 0..256; the pixel's weight is their product.
+
+        Over each pixel of the scene the weights of all tiles add up to exactly 256 along each axis, so the products
+        add up to exactly 65536. Read-only.
+        """
+        y = _axis_weights(self.tile, self.overlap, i > 0, i < self.rows - 1)
+        x = _axis_weights(self.tile, self.overlap, j > 0, j < self.columns - 1)
+        return y, x
+
+    @property
+    def ramp(self) -> npt.NDArray[np.uint16]:
+        """Weights of a tile over the first `overlap` pixels that it shares, rising; the earlier tile has 256 - ramp."""
+        return _axis_weights(self.tile, self.overlap, True, False)[: self.overlap]
+
+    def blocks(self, tiles_per_block: int = 16) -> tuple[Block, ...]:
+        """Group the tiles into blocks of about `tiles_per_block` tiles.
+
+        Square-ish groups within a slice first; where a whole slice has fewer tiles, several slices make a block.
+        Groups are balanced, so that a block may have somewhat more or fewer tiles (5 rows of tiles become one block
+        of 5, not 4 and 1).
+        """
+        if tiles_per_block < 1:
+            raise ConfigError(f"{tiles_per_block} tiles per block", remedy="use 1 or more, such as 16")
+        side = math.isqrt(tiles_per_block)
+        rows = _balanced(self.rows, side)
+        columns = _balanced(self.columns, max(1, tiles_per_block // rows))
+        if columns == self.columns:  # a narrow scene: what the columns cannot give, the rows do
+            rows = _balanced(self.rows, max(1, tiles_per_block // columns))
+        whole_slice = (rows, columns) == (self.rows, self.columns)
+        slices = _balanced(self.size[0], max(1, tiles_per_block // (rows * columns))) if whole_slice else 1
+        return self.blocks_of_shape(slices, rows, columns)
+
+    def blocks_of_shape(self, slices: int, rows: int, columns: int) -> tuple[Block, ...]:
+        """Blocks of a given shape (slices, rows and columns of tiles), clipped at the end of each axis."""
+        corners = (
+            (z, i, j)
+            for z in range(0, self.size[0], slices)
+            for i in range(0, self.rows, rows)
+            for j in range(0, self.columns, columns)
+        )
+        return tuple(
+            Block(
+                index,
+                z,
+                min(z + slices, self.size[0]),
+                i,
+                min(i + rows, self.rows),
+                j,
+                min(j + columns, self.columns),
+            )
+            for index, (z, i, j) in enumerate(corners)
+        )
+
+    def tiles(self, block: Block) -> Iterator[tuple[int, int, int]]:
+        """Tile indices (z, i, j) of a block, always in the same order."""
+        for z in range(block.z0, block.z1):
+            for i in range(block.i0, block.i1):
+                for j in range(block.j0, block.j1):
+                    yield z, i, j
+
+    def cell(self, block: Block) -> Window:
+        """The pixels that belong to this block alone, as a window of its first slice."""
+        y, x = block.i0 * self.stride, block.j0 * self.stride
+        bottom = self.size[1] if block.i1 == self.rows else block.i1 * self.stride
+        right = self.size[2] if block.j1 == self.columns else block.j1 * self.stride
+        return Window(block.z0, y, x, bottom - y, right - x)
+
+    def footprint(self, block: Block) -> Window:
+        """The pixels of the scene that this block's tiles touch, as a window of its first slice."""
+        cell = self.cell(block)
+        down, right = self.spill(block)
+        return Window(cell.z, cell.y, cell.x, cell.height + down, cell.width + right)
+
+    def spill(self, block: Block) -> tuple[int, int]:
+        """Rows below and columns right of its cell that a block's tiles touch: `overlap`, or 0 at the scene's edge."""
+        return (
+            0 if block.i1 == self.rows else self.overlap,
+            0 if block.j1 == self.columns else self.overlap,
+        )
+
+    def neighbors(self, block: Block, blocks: Sequence[Block]) -> tuple[Block, ...]:
+        """The blocks of `blocks` that spill into a block's cell: those above-left, above and left of it."""
+        if self.overlap == 0:
+            return ()
+        across = -(-self.columns // blocks[0].shape[2])
+        above, left = block.i0 > 0, block.j0 > 0
+        steps = [across + 1] * (above and left) + [across] * above + [1] * left
+        return tuple(blocks[block.index - step] for step in steps)
+
+    def reads(self, block: Block, blocks: Sequence[Block]) -> tuple[Block, ...]:
+        """The blocks of `blocks` whose cells must be staged before this block's tiles can be read.
+
+        Besides the block itself these are the cells it spills into, and, for tiles that stick out of the scene, the
+        cells from which the padding is reflected.
+        """
+        _, rows, columns = blocks[0].shape
+        i0, i1 = self._touched(block.i0, block.i1, self.size[1])
+        j0, j1 = self._touched(block.j0, block.j1, self.size[2])
+        across, down = -(-self.columns // columns), -(-self.rows // rows)
+        first = block.index - (block.i0 // rows) * across - block.j0 // columns
+        return tuple(
+            blocks[first + i * across + j]
+            for i in range(i0 // (rows * self.stride), min(down, -(-i1 // (rows * self.stride))))
+            for j in range(j0 // (columns * self.stride), min(across, -(-j1 // (columns * self.stride))))
+        )
+
+    def _touched(self, first: int, stop: int, size: int) -> tuple[int, int]:
+        """Range of pixels along one axis that tiles `first`..`stop` read, reflection included."""
+        start, end = first * self.stride, (stop - 1) * self.stride + self.tile
+        reflected = max(0, size - 1 - (end - size)) if end > size else start
+        return min(start, reflected), min(end, size)
+
+
+def _balanced(count: int, target: int) -> int:
+    """Size of equal groups of about `target` that `count` things fall into; the last group may be smaller."""
+    groups = max(1, round(count / target))
+    return -(-count // groups)
+
+
+@lru_cache(maxsize=64)
+def _axis_weights(tile: int, overlap: int, rises: bool, falls: bool) -> npt.NDArray[np.uint16]:
+    weights = np.full(tile, AXIS_UNITY, dtype=np.uint16)
+    if overlap:
+        up = (AXIS_UNITY * (2 * np.arange(overlap, dtype=np.int64) + 1) + overlap) // (2 * overlap)
+        if rises:
+            weights[:overlap] = up
+        if falls:
+            weights[tile - overlap :] = AXIS_UNITY - up
+    weights.flags.writeable = False
+    return weights

@@ -1,0 +1,145 @@
+"""Geometry: any size, tile and overlap."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.grid import Block, TileGrid, Window
+
+
+@st.composite
+def grids(draw: st.DrawFn, max_side: int = 70, max_depth: int = 3) -> TileGrid:
+    tile = draw(st.integers(1, 24))
+    overlap = draw(st.integers(0, tile // 2))
+    side = st.integers(1, max_side)
+    return TileGrid((draw(st.integers(1, max_depth)), draw(side), draw(side)), tile, overlap)
+
+
+tiles_per_block = st.integers(1, 40)
+
+
+@settings(deadline=None)
+@given(grids())
+def test_weights_add_up_exactly(grid: TileGrid) -> None:
+    total = np.zeros(grid.size[1:], dtype=np.int64)
+    for i in range(grid.rows):
+        for j in range(grid.columns):
+            window = grid.tile_window(0, i, j)
+            wy, wx = grid.weights(i, j)
+            assert wy.dtype == wx.dtype == np.uint16
+            clipped = total[window.y : window.bottom, window.x : window.right]
+            clipped += np.outer(wy.astype(np.int64), wx)[: clipped.shape[0], : clipped.shape[1]]
+    assert (total == 65536).all()
+
+
+@settings(deadline=None)
+@given(grids(), tiles_per_block)
+def test_cells_partition_the_scene(grid: TileGrid, count: int) -> None:
+    owners = np.zeros(grid.size, dtype=np.int64)
+    for block in grid.blocks(count):
+        cell = grid.cell(block)
+        assert cell.height > 0
+        assert cell.width > 0
+        owners[block.z0 : block.z1, cell.y : cell.bottom, cell.x : cell.right] += 1
+    assert (owners == 1).all()
+
+
+@settings(deadline=None)
+@given(grids(), tiles_per_block)
+def test_each_tile_is_in_exactly_one_block(grid: TileGrid, count: int) -> None:
+    blocks = grid.blocks(count)
+    tiles = [tile for block in blocks for tile in grid.tiles(block)]
+    assert len(tiles) == len(set(tiles)) == grid.tile_count == sum(block.tile_count for block in blocks)
+    assert [block.index for block in blocks] == list(range(len(blocks)))
+    assert max(block.tile_count for block in blocks) <= 2 * count
+
+
+@given(grids(max_side=40, max_depth=2), st.integers(4, 40))
+@settings(max_examples=40, deadline=None)
+def test_footprint_and_neighbors_agree_with_the_tiles(grid: TileGrid, count: int) -> None:
+    blocks = grid.blocks(count)
+    for block in blocks[:60]:
+        inside = [grid.tile_window(*tile) for tile in grid.tiles(block) if tile[0] == block.z0]
+        footprint = grid.footprint(block)
+        assert (footprint.y, footprint.x) == (min(w.y for w in inside), min(w.x for w in inside))
+        assert footprint.bottom == min(grid.size[1], max(w.bottom for w in inside))
+        assert footprint.right == min(grid.size[2], max(w.right for w in inside))
+        cell = grid.cell(block)
+        spilling = {
+            other.index
+            for other in blocks
+            if other != block and other.z0 == block.z0 and grid.footprint(other).intersect(cell)
+        }
+        assert {other.index for other in grid.neighbors(block, blocks)} == spilling
+
+
+@given(grids(max_depth=2), tiles_per_block)
+@settings(max_examples=60, deadline=None)
+def test_reads_names_every_cell_that_a_padded_tile_needs(grid: TileGrid, count: int) -> None:
+    _, height, width = grid.size
+    blocks = grid.blocks(count)
+    owner = np.empty(grid.size[1:], dtype=np.int64)
+    for block in blocks:
+        if block.z0 == 0:
+            cell = grid.cell(block)
+            owner[cell.y : cell.bottom, cell.x : cell.right] = block.index
+    ys, xs = np.arange(height), np.arange(width)
+    for block in blocks:
+        if block.z0:
+            continue
+        needed = set()
+        for z, i, j in grid.tiles(block):
+            w = grid.tile_window(z, i, j)
+            rows = np.pad(ys, (0, grid.tile), mode="reflect")[w.y : w.bottom]
+            columns = np.pad(xs, (0, grid.tile), mode="reflect")[w.x : w.right]
+            needed |= set(np.unique(owner[np.ix_(rows, columns)]).tolist())
+        reads = {other.index for other in grid.reads(block, blocks)}
+        assert needed <= reads
+        assert block.index in reads
+
+
+@settings(deadline=None)
+@given(grids())
+def test_the_last_tile_is_never_useless(grid: TileGrid) -> None:
+    last = grid.tile_window(0, grid.rows - 1, grid.columns - 1)
+    assert last.bottom >= grid.size[1]
+    assert last.right >= grid.size[2]
+    if grid.rows > 1:
+        assert grid.size[1] - last.y > grid.overlap
+
+
+def test_blocks_are_square_in_a_large_slice_and_deep_in_a_volume() -> None:
+    large = TileGrid((1, 16000, 16000), 512, 64)
+    assert large.blocks(16)[0].shape == (1, 4, 4)
+    volume = TileGrid((320, 512, 512), 512, 64)
+    assert volume.blocks(16)[0].shape == (16, 1, 1)
+    narrow = TileGrid((1, 500, 100_000), 512, 64)
+    assert 12 <= narrow.blocks(16)[0].tile_count <= 24
+    assert narrow.blocks(16)[0].shape[1] == 1
+
+
+def test_windows_intersect() -> None:
+    a, b = Window(0, 0, 0, 10, 10), Window(0, 5, 8, 10, 10)
+    assert a.intersect(b) == Window(0, 5, 8, 5, 2)
+    assert a.intersect(Window(1, 0, 0, 10, 10)) is None
+    assert Window(0, 5, 8, 5, 2).rows_columns(b) == (slice(0, 5), slice(0, 2))
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "overlap"), [((1, 5, 5), 8, 5), ((1, 5, 5), 8, -1), ((1, 5, 5), 0, 0), ((1, 0, 5), 8, 2)]
+)
+def test_bad_geometry_is_a_configuration_error(size: tuple[int, int, int], tile: int, overlap: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TileGrid(size, tile, overlap)
+    assert caught.value.remedy
+
+
+def test_no_tiles_per_block_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError):
+        TileGrid((1, 5, 5), 8, 2).blocks(0)
+
+
+def test_blocks_sort_and_hash() -> None:
+    assert len({Block(0, 0, 1, 0, 1, 0, 1), Block(0, 0, 1, 0, 1, 0, 1)}) == 1
