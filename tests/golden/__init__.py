@@ -1,0 +1,1 @@
+"""Golden vectors of the published network: `python -m tests.golden DIR` checks any folder of that form."""
