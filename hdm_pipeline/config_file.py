@@ -93,6 +93,31 @@ class PipelineFile:
             return path
         return os.path.normpath(self.path.parent / Path(path).expanduser())
 
+    def absolute(self) -> PipelineConfig:
+        """The configuration with every path made absolute, as workers on other machines need it."""
+        c = self.config
+        weights = c.model.weights if c.model.weights.startswith("builtin:") else self.resolve(c.model.weights)
+        classes = [
+            k.model_copy(
+                update={
+                    "examples": [
+                        e.model_copy(update={"image": self.resolve(e.image), "mask": self.resolve(e.mask)})
+                        for e in k.examples
+                    ]
+                }
+            )
+            for k in c.support.classes
+        ]
+        aoi = None if c.input.aoi is None else self.resolve(c.input.aoi)
+        return c.model_copy(
+            update={
+                "input": c.input.model_copy(update={"uri": [self.resolve(uri) for uri in c.input.uris], "aoi": aoi}),
+                "support": c.support.model_copy(update={"classes": classes}),
+                "model": c.model.model_copy(update={"weights": weights}),
+                "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory)}),
+            }
+        )
+
 
 def read_pipeline_file(
     path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None

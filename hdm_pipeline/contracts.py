@@ -85,6 +85,7 @@ class SceneRef:
         reader: entry point name of the reader that found it.
         identity: changes whenever the content may have changed (size and mtime, an ETag, hashed UIDs).
         members: all files of a scene that has several, in any order; empty for one file.
+        private: `uri` and `members` may hold personal data (a patient's name in a path) and are never shown.
     """
 
     id: str
@@ -92,6 +93,12 @@ class SceneRef:
     reader: str
     identity: str
     members: tuple[str, ...] = ()
+    private: bool = False
+
+    @property
+    def shown(self) -> str:
+        """How logs, reports and messages name the input."""
+        return self.id if self.private else self.uri
 
 
 @dataclass(frozen=True)
@@ -219,7 +226,8 @@ class Reader(Protocol):
         """Find the scenes behind a path, glob, list file or bucket prefix, sorted by id, without reading pixels.
 
         Raises:
-            ArchiveError: nothing is there, or two scenes have one id.
+            EmptyArchiveError: nothing is there.
+            ArchiveError: two scenes have one id.
         """
         ...
 

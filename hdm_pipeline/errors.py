@@ -57,6 +57,10 @@ class ArchiveError(ConfigError):
     """The input names no scene, or two scenes of one name."""
 
 
+class EmptyArchiveError(ArchiveError):
+    """Nothing at all is behind one of the inputs; the others may still hold scenes."""
+
+
 class SupportError(ConfigError):
     """A support example cannot be used (size, labels, no foreground, unreadable)."""
 

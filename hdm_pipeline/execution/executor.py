@@ -1,0 +1,62 @@
+"""The contract between the driver, which decides what runs next, and the executors, which decide where."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from hdm_pipeline.errors import ExecutionError, HdmError, SceneError
+from hdm_pipeline.execution.work import Outcome, Task
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere. Used by one thread."""
+
+    name: str
+
+    @property
+    def model_free(self) -> int:
+        """How many more `infer` tasks may be submitted now without idle queueing."""
+        ...
+
+    @property
+    def cpu_free(self) -> int:
+        """How many more of the other tasks may be submitted now."""
+        ...
+
+    @property
+    def model_slots(self) -> int:
+        """How many `infer` tasks run at once when all is well."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """Actors replaced so far."""
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Queue a task; never blocks for long."""
+        ...
+
+    def next(self) -> Outcome:
+        """Wait for one of the submitted tasks to end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of workers and whatever was started for them; tasks in flight are abandoned."""
+        ...
+
+
+def as_hdm_error(error: Exception, task: Task) -> HdmError:
+    """Any exception of a step as an error that a user can act on."""
+    if isinstance(error, HdmError):
+        return error
+    where = f"scene {task.scene}, step {task.step}" + (f", block {task.block}" if task.block >= 0 else "")
+    if isinstance(error, MemoryError):
+        return ExecutionError(
+            "a worker ran out of memory", where=where, remedy="lower tiling.block, execution.batch_size or actors"
+        )
+    return SceneError(
+        f"{type(error).__name__}: {error}",
+        where=where,
+        remedy="the log under .hdm/logs has the traceback; run again with --retry-quarantined once it is mended",
+    )

@@ -1,0 +1,86 @@
+"""Everything in this process: the model in the calling thread, the other steps in one thread beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from hdm_pipeline.execution.executor import as_hdm_error
+from hdm_pipeline.execution.steps import run_step
+from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
+
+_CPU_TASKS = 2
+"""Staging, stitching and writing queued beside the model; one runs, one waits."""
+
+log = logging.getLogger(__name__)
+
+
+class InlineExecutor:
+    """Runs each task in this process. A step that crashes the interpreter takes the run with it; the ledger stays."""
+
+    name = "inline"
+    model_slots = 1
+    restarts = 0
+
+    def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
+        self._context = context
+        self._bundle = bundle
+        self._worker: Any = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="hdm-step")
+        self._futures: dict[Future[Any], Task] = {}
+        self._model_tasks: deque[Task] = deque()
+
+    @property
+    def model_free(self) -> int:
+        """One task computing, so one may wait."""
+        return 1 - len(self._model_tasks)
+
+    @property
+    def cpu_free(self) -> int:
+        """Room in the step thread's queue."""
+        return _CPU_TASKS - len(self._futures)
+
+    def submit(self, task: Task) -> None:
+        """Queue a task."""
+        if task.step == "infer":
+            self._model_tasks.append(task)
+        else:
+            self._futures[self._pool.submit(run_step, self._context, task)] = task
+
+    def next(self) -> Outcome:
+        """Report a finished step; with none finished, compute the next block, or wait for the step thread."""
+        done = next((future for future in self._futures if future.done()), None)
+        if done is None and self._model_tasks:
+            task = self._model_tasks.popleft()
+            try:
+                return Outcome(task, value=self._model().infer(task))
+            except Exception as error:  # noqa: BLE001 (a step's failure is the scene's, whatever it is)
+                return self._failed(task, error)
+        if done is None:
+            done = next(iter(wait(self._futures, return_when=FIRST_COMPLETED).done))
+        task = self._futures.pop(done)
+        error = done.exception()
+        if error is None:
+            return Outcome(task, value=done.result())
+        if not isinstance(error, Exception):
+            raise error
+        return self._failed(task, error)
+
+    def close(self) -> None:
+        """Wait for the step that runs; drop the ones that wait."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _model(self) -> Any:
+        if self._worker is None:
+            # Only a run that has work to do pays for loading torch.
+            from hdm_pipeline.execution.model_worker import ModelWorker
+
+            self._worker = ModelWorker(self._context, self._bundle)
+        return self._worker
+
+    @staticmethod
+    def _failed(task: Task, error: Exception) -> Outcome:
+        log.error("step failed", exc_info=error, extra={"scene": task.scene, "block": task.block, "step": task.step})
+        return Outcome(task, error=as_hdm_error(error, task))

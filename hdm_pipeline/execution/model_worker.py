@@ -1,0 +1,112 @@
+"""What holds the model: in this process for the inline executor, in an actor for Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hdm_pipeline.errors import BankMismatchError
+from hdm_pipeline.execution.steps import score_folder, stage_folder
+from hdm_pipeline.execution.work import ModelBundle, RunContext, SceneWork, StepResult, Task
+from hdm_pipeline.model.segmenter import FewShotSegmenter
+from hdm_pipeline.model.support import SupportBank
+from hdm_pipeline.stitch import BlockAccumulator
+from hdm_pipeline.store import ImageStore, ScoreStore, decode_pixels
+
+Tile = tuple[int, int, int]
+Batch = tuple[list[Tile], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+
+
+class ModelWorker:
+    """Loads the network once and infers blocks; tiles are read ahead in a thread while the model computes."""
+
+    def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
+        if bundle.threads is not None:
+            torch.set_num_threads(bundle.threads)
+        self._context = context
+        self._bundle = bundle
+        self._groups = [
+            (_load(weights, banks[0][1], bundle), [index for index, _ in banks], [bank for _, bank in banks])
+            for weights, banks in _by_weights(bundle).items()
+        ]
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="hdm-read-ahead")
+
+    def infer(self, task: Task) -> StepResult:
+        """Score a block's tiles and store what the block knows of its scores.
+
+        Batches are cut inside the block, always alike, so that no tile's floats depend on its company. A tile
+        without a valid pixel is not inferred: its scores are zero. A probe infers one tile and stores nothing.
+        """
+        start = time.perf_counter()
+        work: SceneWork = task.payload
+        block = work.blocks(self._context)[task.block]
+        images = ImageStore.open(stage_folder(self._context, work))
+        tiles = [task.probe] if task.probe is not None else list(work.grid.tiles(block))
+        accumulator = BlockAccumulator(work.grid, block, len(self._bundle.banks))
+        inferred = 0
+        for chosen, pixels, valid in self._read_ahead(work, images, tiles):
+            scores = self._predict(pixels, valid)
+            for tile, score in zip(chosen, scores, strict=True):
+                accumulator.add(tile, score)
+            inferred += len(chosen)
+        if task.probe is None:
+            store = ScoreStore.open(score_folder(self._context, work))
+            store.write_valid(block, images.read_valid(block))
+            store.write_block(block, accumulator.finish())
+        return StepResult(time.perf_counter() - start, {"tiles": inferred, "skipped": len(tiles) - inferred})
+
+    def _predict(self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+        """[tiles, classes, y, x] scores; classes that share weights share the backbone's pass."""
+        count, _, height, width = pixels.shape
+        scores = np.empty((count, len(self._bundle.banks), height, width), dtype=np.uint8)
+        for segmenter, indices, banks in self._groups:
+            scores[:, indices] = segmenter.predict(pixels, banks, valid=valid)
+        return scores
+
+    def _read_ahead(self, work: SceneWork, images: ImageStore, tiles: Sequence[Tile]) -> Iterator[Batch]:
+        """Batches of tiles that hold valid pixels; the next one is read while the caller computes."""
+        batches = self._batches(work, images, tiles)
+        pending = self._ahead.submit(next, batches, None)
+        while (batch := pending.result()) is not None:
+            pending = self._ahead.submit(next, batches, None)
+            yield batch
+
+    def _batches(self, work: SceneWork, images: ImageStore, tiles: Sequence[Tile]) -> Iterator[Batch]:
+        chosen: list[Tile] = []
+        pixels: list[npt.NDArray[np.float32]] = []
+        valid: list[npt.NDArray[np.bool_]] = []
+        for tile in tiles:
+            values, good = decode_pixels(images.read(work.grid.tile_window(*tile)))
+            if not good.any():
+                continue
+            chosen.append(tile)
+            pixels.append(values)
+            valid.append(good)
+            if len(chosen) == self._bundle.batch_size:
+                yield chosen, np.stack(pixels), np.stack(valid)
+                chosen, pixels, valid = [], [], []
+        if chosen:
+            yield chosen, np.stack(pixels), np.stack(valid)
+
+
+def _by_weights(bundle: ModelBundle) -> dict[str, list[tuple[int, SupportBank]]]:
+    groups: dict[str, list[tuple[int, SupportBank]]] = {}
+    for index, (weights, bank) in enumerate(zip(bundle.weights, bundle.banks, strict=True)):
+        groups.setdefault(weights, []).append((index, bank))
+    return groups
+
+
+def _load(weights: str, bank: SupportBank, bundle: ModelBundle) -> FewShotSegmenter:
+    segmenter = FewShotSegmenter.load(
+        weights, precision=bundle.precision, runtime=bundle.runtime, base_learner=bundle.base_learner
+    )
+    if segmenter.weights_hash != bank.weights_hash:
+        raise BankMismatchError(
+            "the weights file changed since the supports were encoded", where=weights, remedy="start the run again"
+        )
+    return segmenter

@@ -1,0 +1,133 @@
+"""The steps of a scene: survey, stage, stitch, publish. Plain functions that return receipts.
+
+Inference needs a loaded model and lives in `model_worker`. A step may be run twice (a crash between the step and the
+ledger): each writes whole shards or whole files, so the second run leaves the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from hdm_pipeline.bands import resolve
+from hdm_pipeline.contracts import Product, Reader, SceneRef, SceneSource
+from hdm_pipeline.execution.measures import measure
+from hdm_pipeline.execution.work import Published, RunContext, SceneWork, StepResult, Task
+from hdm_pipeline.grid import Window
+from hdm_pipeline.guard import guard
+from hdm_pipeline.plan import SceneKeys, scene_grid
+from hdm_pipeline.registry import make_reader, make_writer
+from hdm_pipeline.scaling import SAMPLE_PIXELS, scale_pixels, scene_ranges
+from hdm_pipeline.store import ImageStore, ScoreStore, encode_pixels
+from hdm_pipeline.workspace import checked_component, output_errors
+
+
+def run_step(context: RunContext, task: Task) -> Any:
+    """Run any step but inference."""
+    match task.step:
+        case "survey":
+            return survey(context, *task.payload)
+        case "stage":
+            return stage(context, task.payload, task.block)
+        case "stitch":
+            return stitch(context, task.payload, task.block)
+        case "publish":
+            return publish(context, task.payload)
+    raise ValueError(f"{task.step} is not a step of this function")
+
+
+def reader_of(context: RunContext, name: str) -> Reader:
+    """The configured reader; the area of interest is an option of the reader that knows coordinates."""
+    options = dict(context.config.input.options)
+    if context.config.input.aoi is not None:
+        options["aoi"] = context.config.input.aoi
+    return make_reader(name, options)
+
+
+def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
+    """Read a scene's header, settle its scaling, and lay out its stores."""
+    reader = reader_of(context, ref.reader)
+    header = reader.header(ref)
+    plan = resolve(context.config.input.bands, header.bands)
+    sample = None
+    if context.config.input.scale.percentiles is not None:
+        with reader.open(ref) as source:
+            sample = source.sample(plan.indices, SAMPLE_PIXELS)
+    ranges = scene_ranges(context.config.input.scale, plan, sample, where=f"scene {ref.id}")
+    work = SceneWork(header, keys, scene_grid(context.config, header), plan, ranges)
+    blocks = work.blocks(context)
+    ImageStore.create(stage_folder(context, work), len(plan.bands), work.grid, blocks)
+    ScoreStore.create(score_folder(context, work), len(context.classes), work.grid, blocks)
+    return work
+
+
+def stage_folder(context: RunContext, work: SceneWork) -> Path:
+    """Where a scene's staged pixels lie."""
+    return context.workspace.stage_folder(work.ref.id, work.keys.stage)
+
+
+def score_folder(context: RunContext, work: SceneWork) -> Path:
+    """Where a scene's scores lie."""
+    return context.workspace.score_folder(work.ref.id, work.keys.score)
+
+
+def stage(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
+    """Read a block's cell from the scene, scale it and store it."""
+    start = time.perf_counter()
+    block = work.blocks(context)[block_index]
+    store = ImageStore.open(stage_folder(context, work))
+    cell = work.grid.cell(block)
+    with reader_of(context, work.ref.reader).open(work.ref) as opened:
+        source: SceneSource = guard(opened, work.header)
+        slices = []
+        for z in range(block.z0, block.z1):
+            pixels, valid = source.read(Window(z, cell.y, cell.x, cell.height, cell.width), work.bands.indices)
+            pixels, valid = work.bands.apply(pixels, valid)
+            slices.append(encode_pixels(scale_pixels(pixels, work.ranges), valid))
+    store.write_cell(block, slices)
+    return StepResult(time.perf_counter() - start)
+
+
+def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
+    """Add up what all blocks know of a cell and store its final scores."""
+    start = time.perf_counter()
+    store = ScoreStore.open(score_folder(context, work))
+    block = work.blocks(context)[block_index]
+    store.write_final(block, store.merge(block))
+    return StepResult(time.perf_counter() - start)
+
+
+def publish(context: RunContext, work: SceneWork) -> Published:
+    """Write a scene's products beside their final place and rename them into it."""
+    start = time.perf_counter()
+    store = ScoreStore.open(score_folder(context, work))
+    threshold = context.config.output.threshold
+    product = Product(
+        scene=work.header,
+        classes=context.classes,
+        mask=store.mask_source(threshold),
+        score=store.score_source(),
+        block=store.cell_shape,
+        provenance=context.provenance,
+    )
+    folder = context.workspace.product_folder(work.ref.id)
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    outputs = []
+    for name, options in context.config.output.product_options().items():
+        writer = make_writer(name, options)
+        target = folder / checked_component(writer.filename(work.header))
+        temporary = target.with_name(f".{os.getpid()}.{target.name}")
+        try:
+            with output_errors(target):
+                writer.write(product, temporary)
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        outputs.append(target.relative_to(context.workspace.root))
+    with reader_of(context, work.ref.reader).open(work.ref) as source:
+        measures = measure(product, source.row_areas())
+    store.drop_partials()
+    return Published(tuple(outputs), time.perf_counter() - start, measures)
