@@ -13,7 +13,8 @@ evaluated as code. What one may write:
 ``log10(VV)``             ``abs``, ``log10``, ``sqrt``, ``min(a, b, ...)``, ``max(a, b, ...)``
 ========================  ============================================================
 
-Descriptions other than bare digits go before ``bN``; they match exactly, else without regard to case where that is unambiguous.
+Descriptions other than bare digits go before ``bN``; they match exactly, else without regard to case where that is
+unambiguous.
 """
 
 from __future__ import annotations

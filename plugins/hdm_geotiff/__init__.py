@@ -1,0 +1,1 @@
+"""GeoTIFF for hdm_pipeline: scenes and labelled chips in, cloud-optimized masks and scores out."""

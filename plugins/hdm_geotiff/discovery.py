@@ -1,0 +1,216 @@
+"""Finding the scenes behind a path, a pattern, a list or a bucket prefix, without opening any.
+
+======================  ==========================================================================================
+``archive/``            every ``.tif`` and ``.tiff`` of the folder; of its subfolders too with ``recursive: true``
+``archive/*_VV.tif``    a pattern; ``**`` goes through subfolders
+``scenes.txt``          one path or URI a line, relative to the list; blank lines and ``#`` lines are passed over
+``one.tif``             one file, whatever its suffix
+``s3://bucket/prefix``  with ``allow_network: true``; a URI that ends in ``.tif`` is one object
+======================  ==========================================================================================
+
+A scene is called as its file without suffix; two of one name are an error, for each would overwrite the other's mask.
+With ``ids: path`` the folders below the common one are part of the name, joined by ``__``.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from hdm_geotiff.environment import is_remote
+from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.remote import list_remote
+from hdm_pipeline.contracts import SceneRef, Skipped
+from hdm_pipeline.errors import ArchiveError
+
+SUFFIXES = (".tif", ".tiff")
+_OTHER_RASTERS = (
+    ".jp2",
+    ".img",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".nc",
+    ".hdf",
+    ".h5",
+    ".ecw",
+    ".sid",
+    ".zarr",
+    ".safe",
+    ".zip",
+)
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|run\.json)(\..*)?", re.IGNORECASE)
+_MAX_ID_BYTES = 180
+_MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file as listing sees it.
+
+    Attributes:
+        uri: path or URI.
+        relative: path below the archive's root, with forward slashes; what ids are made of.
+        identity: size and time stamp, or ETag.
+    """
+
+    uri: str
+    relative: str
+    identity: str
+
+
+def discover(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Skipped]:
+    """Scenes sorted by id, then what was left out, sorted by URI.
+
+    Raises:
+        ArchiveError: nothing is there, or two scenes have one id.
+    """
+    scenes: dict[str, SceneRef] = {}
+    skipped: list[Skipped] = []
+    for entry in _listing(uri, options):
+        if isinstance(entry, Skipped):
+            skipped.append(entry)
+            continue
+        ref = SceneRef(scene_id(entry.relative, options.ids), entry.uri, reader, entry.identity)
+        # Compared without case: Windows and macOS would put "A" and "a" into one folder.
+        other = scenes.setdefault(ref.id.casefold(), ref)
+        if other is not ref:
+            remedy = "rename one, or set the reader option ids: path if they lie in different folders"
+            raise ArchiveError(f"two scenes are called {ref.id!r}", where=f"{other.uri} and {ref.uri}", remedy=remedy)
+    if not scenes:
+        left_out = f" ({len(skipped)} other files were left out, e.g. {skipped[0].uri}: {skipped[0].reason})"
+        what = "no scene was found" + (left_out if skipped else "")
+        hint = "" if options.recursive else ", or set the reader option recursive: true to look into subfolders"
+        raise ArchiveError(what, where=uri, remedy=f"name a folder, pattern or list of .tif files{hint}")
+    return [*sorted(scenes.values(), key=lambda ref: ref.id), *sorted(skipped, key=lambda one: one.uri)]
+
+
+def scene_id(relative: str, ids: str) -> str:
+    """A scene's id: safe as a folder name on any system.
+
+    Args:
+        relative: path below the archive's root, with forward slashes.
+        ids: ``name`` or ``path``.
+    """
+    path = PurePosixPath(relative)
+    stem = path.stem if path.suffix.lower() in (*SUFFIXES, ".vrt") else path.name
+    parts = [*path.parts[:-1], stem] if ids == "path" else [stem]
+    name = _UNSAFE.sub("_", "__".join(parts)).strip(" ").rstrip(".")
+    if not name or name.startswith(".") or _RESERVED.fullmatch(name):
+        name = f"_{name}"
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) > _MAX_ID_BYTES:
+        digest = hashlib.sha256(encoded).hexdigest()[:12]
+        name = f"{encoded[: _MAX_ID_BYTES - 13].decode('utf-8', 'ignore')}-{digest}"
+    return name
+
+
+def _listing(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
+    if is_remote(uri):
+        return _remote(uri, options)
+    if os.path.isdir(uri):
+        return _folder(uri, uri, options)
+    if os.path.isfile(uri):
+        return _list_file(uri, options) if uri.lower().endswith(".txt") else [_file(uri, os.path.basename(uri))]
+    if glob.has_magic(uri):
+        return _pattern(uri, options)
+    remedy = "check the path; relative paths start at the folder of the pipeline file"
+    raise ArchiveError("the input does not exist", where=uri, remedy=remedy)
+
+
+def _folder(folder: str, root: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+    """One pass of `scandir`, which knows names and kinds without asking for each file."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+    except OSError as error:
+        if folder != root:
+            yield Skipped(folder, f"the folder cannot be listed: {error.strerror}")
+            return
+        remedy = "check the permissions of the folder"
+        raise ArchiveError(f"the folder cannot be listed: {error.strerror}", where=folder, remedy=remedy) from error
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        if entry.is_dir():
+            if options.recursive and not entry.name.startswith(".") and not entry.is_symlink():
+                yield from _folder(entry.path, root, options)
+            continue
+        reason = _reason_against(entry.name, options)
+        if reason:
+            yield Skipped(entry.path, reason)
+        elif reason is None:
+            relative = os.path.relpath(entry.path, root).replace(os.sep, "/") if folder != root else entry.name
+            yield _file(entry.path, relative, sidecar=f"{entry.name}.msk" in names)
+
+
+def _pattern(pattern: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+    root = os.path.dirname(re.split(r"[*?\[]", pattern, maxsplit=1)[0])
+    for path in glob.iglob(pattern, recursive=True):
+        if os.path.isdir(path):
+            continue
+        reason = _reason_against(os.path.basename(path), options)
+        if reason:
+            yield Skipped(path, reason)
+        elif reason is None:
+            yield _file(path, os.path.relpath(path, root or ".").replace(os.sep, "/"))
+
+
+def _list_file(path: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+    try:
+        with open(path, encoding="utf-8") as lines:
+            entries = [line.strip() for line in lines]
+    except (OSError, UnicodeDecodeError) as error:
+        remedy = "a list is a text file in UTF-8 with one path a line"
+        raise ArchiveError(f"the list cannot be read: {error}", where=path, remedy=remedy) from error
+    base = os.path.dirname(path)
+    for entry in entries:
+        if not entry or entry.startswith("#"):
+            continue
+        if is_remote(entry):
+            yield from _remote(entry, options)
+        else:
+            # A listed file that is not there stays a scene: its header fails, and the run reports it.
+            yield _file(os.path.join(base, entry), os.path.normpath(entry).replace(os.sep, "/"))
+
+
+def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+    if not options.allow_network or urlsplit(uri).scheme.lower() not in ("s3", "http", "https"):
+        remedy = "use a path, or set the reader option allow_network: true for s3:// and https:// URIs"
+        raise ArchiveError("network access is switched off", where=uri, remedy=remedy)
+    for remote in list_remote(uri):
+        reason = None if remote.uri == uri else _reason_against(remote.uri.rsplit("/", 1)[-1], options)
+        if reason:
+            yield Skipped(remote.uri, reason)
+        elif reason is None:
+            yield Found(remote.uri, remote.relative, remote.identity)
+
+
+def _file(path: str, relative: str, *, sidecar: bool | None = None) -> Found:
+    """Size and time of a file, and of its mask beside it: either changes the pixels."""
+    try:
+        status = os.stat(path)
+        identity = f"{status.st_size}-{status.st_mtime_ns}"
+        mask = f"{path}.msk"
+        if sidecar if sidecar is not None else os.path.exists(mask):
+            status = os.stat(mask)
+            identity += f"+{status.st_size}-{status.st_mtime_ns}"
+    except OSError:
+        identity = _MISSING
+    return Found(path, relative, identity)
+
+
+def _reason_against(name: str, options: ReaderOptions) -> str | None:
+    """Why a file is left out: None if it is a scene, empty if it is not even worth a word (sidecars, read-me files)."""
+    lower = name.lower()
+    if lower.endswith(SUFFIXES):
+        return "a macOS resource fork, not an image" if name.startswith("._") else None
+    if lower.endswith(".vrt"):
+        return None if options.allow_vrt else "a virtual raster; set the reader option allow_vrt: true if you trust it"
+    return "not a GeoTIFF" if lower.endswith(_OTHER_RASTERS) else ""

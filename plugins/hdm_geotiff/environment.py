@@ -1,0 +1,125 @@
+"""How GDAL is used: which settings, which drivers, and how its failures become typed errors.
+
+Datasets are opened with `sharing=False` and belong to the thread that opened them. The settings hold for the calls made
+here and are gone afterwards, so that a notebook's own GDAL settings stay as they were.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+from urllib.parse import urlsplit
+
+import rasterio
+from rasterio._err import CPLE_BaseError  # rasterio re-raises GDAL's own errors as these, and exports them nowhere else
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+from hdm_pipeline.errors import ReadError, UnsupportedSceneError
+
+CACHE_MB = 64
+"""GDAL's block cache per process: enough for a row of tiles of a wide scene, little beside a model."""
+
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
+"""Everything that a failing GDAL call may raise."""
+
+NETWORK_SCHEMES = ("s3", "http", "https")
+"""Remote URIs that can be opened where the user allows the network."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_DRIVERS = {".vrt": "VRT", ".png": "PNG"}
+
+# A scene without coordinates is said so in its header's warnings, once, and not on every open.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a URI names something that GDAL would fetch or unpack: a scheme, or one of its virtual file systems."""
+    return bool(_SCHEME.match(uri)) or uri.startswith("/vsi")
+
+
+def check_uri(uri: str, *, allow_network: bool, allow_vrt: bool) -> None:
+    """Refuse what the user has not asked for.
+
+    Raises:
+        UnsupportedSceneError: a remote URI without `allow_network`, another scheme, or a VRT without `allow_vrt`.
+    """
+    if is_remote(uri):
+        scheme = urlsplit(uri).scheme.lower()
+        if scheme not in NETWORK_SCHEMES:
+            schemes = ", ".join(f"{name}://" for name in NETWORK_SCHEMES)
+            raise UnsupportedSceneError(
+                "not a path or a known URI", where=uri, remedy=f"use a path, or one of {schemes}"
+            )
+        if not allow_network:
+            remedy = "set the reader option allow_network: true, or copy the file here"
+            raise UnsupportedSceneError("network access is switched off", where=uri, remedy=remedy)
+    if PurePath(uri).suffix.lower() == ".vrt" and not allow_vrt:
+        remedy = "set the reader option allow_vrt: true if you trust the file: a VRT may name any other file"
+        raise UnsupportedSceneError("virtual rasters (VRT) are switched off", where=uri, remedy=remedy)
+
+
+@contextmanager
+def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
+    """GDAL's settings for one call or a few."""
+    settings: dict[str, object] = {
+        # Sidecars (.msk, .ovr) are probed by name: listing a folder of 100,000 files for each open is what hurts.
+        "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+        "GDAL_CACHEMAX": CACHE_MB,
+        "GDAL_NUM_THREADS": 1,
+        "GDAL_TIFF_INTERNAL_MASK": True,
+        "VSI_CACHE": True,
+        "VSI_CACHE_SIZE": 8 * 2**20,
+        "GDAL_HTTP_MAX_RETRY": 3,
+        "GDAL_HTTP_RETRY_DELAY": 1,
+        "GDAL_HTTP_TIMEOUT": 60,
+    }
+    if not allow_network:
+        # A VRT or a damaged file cannot make GDAL fetch anything: no URL ends like this.
+        settings["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".network-is-switched-off"
+    with rasterio.Env(**settings):
+        yield
+
+
+@contextmanager
+def reading(where: str, doing: str, *, allow_network: bool = False) -> Iterator[None]:
+    """Run GDAL calls under `gdal_environment`; failures become `ReadError`.
+
+    Args:
+        where: the file, for the message.
+        doing: what is tried, for the message: "cannot {doing}: ...".
+        allow_network: whether the calls may fetch.
+    """
+    try:
+        with gdal_environment(allow_network=allow_network):
+            yield
+    except GDAL_ERRORS as error:
+        raise ReadError(f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where)) from error
+
+
+def open_dataset(uri: str) -> DatasetReader:
+    """Open a raster by the one driver that its suffix allows: VRT, PNG, or else GTiff. Call within `reading`."""
+    driver = _DRIVERS.get(PurePath(uri).suffix.lower(), "GTiff")
+    target = uri if is_remote(uri) else os.path.abspath(uri)  # a file called "zip:x.tif" stays a file
+    return rasterio.open(target, driver=driver, sharing=False)
+
+
+def cause_of(error: BaseException) -> str:
+    """The most telling line of a GDAL failure: rasterio often says only "see previous exception"."""
+    deepest = error
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    lines = str(deepest).strip().splitlines()
+    return lines[0] if lines else type(deepest).__name__
+
+
+def _remedy(where: str) -> str:
+    if not is_remote(where) and not os.path.exists(where):
+        return "the file is not there: was it moved or deleted after it was listed?"
+    if not is_remote(where) and not os.access(where, os.R_OK):
+        return "give this user permission to read the file"
+    return "check the file with `gdalinfo -checksum`; copy or download it again, or leave it out of the archive"

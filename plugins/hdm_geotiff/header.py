@@ -1,0 +1,123 @@
+"""What a file says about itself, checked before any pixel is decoded."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader
+
+from hdm_geotiff.geodesy import TOLERANCE, row_areas
+from hdm_geotiff.options import ReaderOptions
+from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef
+from hdm_pipeline.errors import ReadError, UnsupportedSceneError
+
+_MAX_SIDE = 4_000_000
+_MAX_BANDS = 4096
+
+
+def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> SceneHeader:
+    """Make the header of an open dataset.
+
+    Raises:
+        ReadError: it holds no band.
+        UnsupportedSceneError: complex pixels, too large, or cut into blocks too large to decode.
+    """
+    check_size(dataset, ref.uri, options)
+    crs, transform = georeference(dataset)
+    bands = tuple(
+        Band(name=(name or "").strip(), unit=(unit or "").strip())
+        for name, unit in zip(dataset.descriptions, dataset.units, strict=True)
+    )
+    height, width = min(dataset.block_shapes)
+    return SceneHeader(
+        ref=ref,
+        shape=(dataset.count, 1, dataset.height, dataset.width),
+        dtype=str(np.dtype(dataset.dtypes[0])),
+        bands=bands,
+        geometry=RasterGeometry(tuple(transform)[:6], crs.to_wkt() if crs else None),
+        chunk=(height, width),
+        warnings=tuple(_warnings(dataset, crs, transform)),
+        attributes=_attributes(dataset),
+    )
+
+
+def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> None:
+    """Refuse what cannot be processed in bounded memory, from the header alone.
+
+    Raises:
+        ReadError: it holds no band.
+        UnsupportedSceneError: complex pixels, too large, or cut into blocks too large to decode.
+    """
+    if dataset.count < 1:
+        raise ReadError("the file holds no band", where=where, remedy="leave it out of the archive")
+    if any("complex" in dtype for dtype in dataset.dtypes):
+        remedy = "convert it to amplitude or power first, e.g. gdal_calc.py --calc='abs(A)'"
+        raise UnsupportedSceneError(f"complex pixels ({dataset.dtypes[0]})", where=where, remedy=remedy)
+    pixels = dataset.width * dataset.height
+    if pixels > options.max_pixels or max(dataset.shape) > _MAX_SIDE or dataset.count > _MAX_BANDS:
+        what = f"the header claims {dataset.count} x {dataset.height} x {dataset.width} pixels, more than is accepted"
+        remedy = f"if that is true, raise the reader option max_pixels (now {options.max_pixels}) or cut the scene"
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
+    interleaved = dataset.count if dataset.interleaving and dataset.interleaving.name == "pixel" else 1
+    itemsize = max(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    block = max(math.prod(shape) for shape in dataset.block_shapes) * itemsize * interleaved
+    if block > options.max_block_bytes:
+        what = f"one block of the file decodes to {block / 2**20:.0f} MiB, more than is accepted"
+        remedy = (
+            "tile it: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE; or raise the reader option max_block_bytes"
+        )
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
+
+
+def georeference(dataset: DatasetReader) -> tuple[CRS | None, Affine]:
+    """CRS and transform; no CRS and the identity where only ground control points place the scene."""
+    return (dataset.crs or None), dataset.transform
+
+
+def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> list[str]:
+    found = []
+    points = dataset.gcps[0]
+    if crs is None and points:
+        found.append(
+            f"placed by {len(points)} ground control points alone: treated as without coordinates, no areas in m²; "
+            "the points are kept on the products"
+        )
+    elif crs is None:
+        found.append("no coordinate reference system: no areas in m², and the products have none either")
+    elif transform == Affine.identity():
+        found.append("no transform from pixels to coordinates: no areas in m²")
+    else:
+        found.extend(_area_warnings(dataset, crs, transform))
+    if dataset.colorinterp[0] == ColorInterp.palette:
+        found.append("band 1 is a palette: its pixels are color numbers, not measurements")
+    if dataset.subdatasets:
+        found.append(f"the file holds {len(dataset.subdatasets)} images: the first is used")
+    return found
+
+
+def _area_warnings(dataset: DatasetReader, crs: CRS, transform: Affine) -> list[str]:
+    areas = row_areas(crs, transform, dataset.height, dataset.width)
+    if areas is None:
+        return ["areas in m² cannot be told from its coordinate reference system"]
+    if math.isnan(areas.map_error):
+        return ["the projection cannot be inverted here: areas in m² are those of the map"]
+    if areas.map_error > TOLERANCE:
+        error = f"up to {areas.map_error:.0%}" if areas.map_error < 10 else f"up to {areas.map_error:.0f} times"
+        return [f"the map projection distorts areas by {error}: areas in m² are measured on the ellipsoid"]
+    return []
+
+
+def _attributes(dataset: DatasetReader) -> dict[str, Any]:
+    """What the writers of this plug-in need and the contract has no field for."""
+    points, crs = dataset.gcps
+    if not points:
+        return {}
+    return {
+        "gcps": [[p.row, p.col, p.x, p.y, p.z, p.id, p.info] for p in points],
+        "gcps_crs_wkt": crs.to_wkt() if crs else None,
+    }

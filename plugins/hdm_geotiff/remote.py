@@ -1,0 +1,87 @@
+"""Listing remote scenes: the objects under an `s3://` prefix, or one `https://` file. Pixels are GDAL's business.
+
+boto3 (the extra `s3`) lists buckets; it and GDAL take keys, region and endpoint from the same environment variables and
+files, save that boto3 calls the endpoint `AWS_ENDPOINT_URL` and GDAL `AWS_S3_ENDPOINT`: either is understood here.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from hdm_pipeline.errors import ArchiveError
+
+_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class RemoteObject:
+    """One object: its URI, its key below the prefix, and what changes when its content does."""
+
+    uri: str
+    relative: str
+    identity: str
+
+
+def list_remote(uri: str) -> Iterator[RemoteObject]:
+    """List what a remote URI names; a prefix is listed with everything below it.
+
+    Raises:
+        ArchiveError: the store does not answer, or boto3 is not installed.
+    """
+    if urlsplit(uri).scheme.lower() == "s3":
+        yield from _bucket(uri)
+    else:
+        yield _web_file(uri)
+
+
+def _bucket(uri: str) -> Iterator[RemoteObject]:
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError as error:
+        remedy = "pip install 'hdm-pipeline[s3]'"
+        raise ArchiveError("listing a bucket needs boto3", where=uri, remedy=remedy) from error
+    parts = urlsplit(uri)
+    prefix = parts.path.lstrip("/")
+    folder = prefix if prefix.endswith("/") else prefix[: prefix.rfind("/") + 1]
+    try:
+        client = boto3.client("s3", endpoint_url=_endpoint())
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                yield _object(parts.netloc, entry, folder)
+    except (BotoCoreError, ClientError) as error:
+        remedy = "check the bucket's name, your keys (AWS_PROFILE or AWS_ACCESS_KEY_ID) and the endpoint"
+        raise ArchiveError(f"the bucket cannot be listed: {error}", where=uri, remedy=remedy) from error
+
+
+def _object(bucket: str, entry: dict[str, Any], folder: str) -> RemoteObject:
+    key = str(entry["Key"])
+    tag = str(entry["ETag"]).strip('"')
+    return RemoteObject(f"s3://{bucket}/{key}", key.removeprefix(folder), f"{entry['Size']}-{tag}")
+
+
+def _endpoint() -> str | None:
+    """GDAL's endpoint as a URL, where it is set and boto3's own is not."""
+    host = os.environ.get("AWS_S3_ENDPOINT")
+    if not host or os.environ.get("AWS_ENDPOINT_URL"):
+        return None
+    insecure = os.environ.get("AWS_HTTPS", "YES").upper() in ("NO", "FALSE", "OFF", "0")
+    return host if "://" in host else f"{'http' if insecure else 'https'}://{host}"
+
+
+def _web_file(uri: str) -> RemoteObject:
+    request = urllib.request.Request(uri, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+            headers = answer.headers
+    except (OSError, ValueError) as error:
+        remedy = "check the address; folders of web servers cannot be listed, name each file in a list"
+        raise ArchiveError(f"the server does not give the file: {error}", where=uri, remedy=remedy) from error
+    stamp = headers.get("ETag", headers.get("Last-Modified", ""))
+    name = urlsplit(uri).path.rsplit("/", 1)[-1]
+    return RemoteObject(uri, name, f"{headers.get('Content-Length', '')}-{stamp}")

@@ -1,0 +1,130 @@
+"""An open GeoTIFF scene: windows, samples for statistics, pixel areas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
+
+from hdm_geotiff.aoi import SceneArea
+from hdm_geotiff.environment import gdal_environment, reading
+from hdm_geotiff.geodesy import row_areas
+from hdm_geotiff.header import georeference
+from hdm_geotiff.validity import Mask, MaskSources
+from hdm_pipeline.contracts import SceneHeader
+from hdm_pipeline.errors import ReadError
+from hdm_pipeline.grid import Window
+
+_SAMPLE_READ_PIXELS = 16 * 2**20
+"""Pixels of one band that `sample` reads at most, however large the scene."""
+
+
+class GeoTiffSource:
+    """Implements `hdm_pipeline.contracts.SceneSource`; made by `GeoTiffReader.open`, used by one thread at a time."""
+
+    def __init__(
+        self, dataset: DatasetReader, header: SceneHeader, area: SceneArea | None, *, allow_network: bool = False
+    ) -> None:
+        self.header = header
+        self._dataset = dataset
+        self._area = area
+        self._masks = MaskSources.of(dataset)
+        self._allow_network = allow_network
+
+    def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
+        """Read a window; see `SceneSource.read`. Invalid pixels are 0."""
+        _, _, height, width = self.header.shape
+        if window.z != 0 or window.y < 0 or window.x < 0 or window.bottom > height or window.right > width:
+            where = f"{self.header.ref.uri}: {window}"
+            raise ReadError("a window lies outside the scene", where=where, remedy=f"it is {height} x {width} pixels")
+        return self._load(window, bands, (window.height, window.width))
+
+    def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
+        """Valid pixels spread over the scene; see `SceneSource.sample`.
+
+        A scene with a fitting overview, or small enough, is read once, decimated. Else blocks of the file on an even
+        lattice are read and thinned out: at most 16 Mpx, whatever the scene's size.
+        """
+        _, _, height, width = self.header.shape
+        step = max(1, math.ceil(math.sqrt(height * width / max(1, max_pixels))))
+        whole = Window(0, 0, 0, height, width)
+        overviews = self._dataset.overviews(1)
+        if height * width <= _SAMPLE_READ_PIXELS or any(2 <= factor <= step for factor in overviews):
+            pixels, valid = self._load(whole, bands, (max(1, height // step), max(1, width // step)))
+            return _thin(pixels[:, valid], max_pixels)
+        parts = []
+        for window in self._lattice():
+            pixels, valid = self._load(window, bands, (window.height, window.width))
+            parts.append(pixels[:, valid])
+        return _thin(np.concatenate(parts, axis=1), max_pixels)
+
+    def row_areas(self) -> npt.NDArray[np.float64] | None:
+        """Area in m² of one pixel in each row; see `SceneSource.row_areas` and `hdm_geotiff.geodesy`."""
+        crs, transform = georeference(self._dataset)
+        with gdal_environment():
+            areas = row_areas(crs, transform, self._dataset.height, self._dataset.width)
+        return None if areas is None else areas.square_metres
+
+    def _load(
+        self, window: Window, bands: Sequence[int], shape: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], Mask]:
+        """Pixels and validity of a window, decimated to `shape`."""
+        place = RasterWindow(window.x, window.y, window.width, window.height)
+        doing = f"read rows {window.y} to {window.bottom}, columns {window.x} to {window.right}"
+        with reading(self.header.ref.uri, doing, allow_network=self._allow_network):
+            numbers = [band + 1 for band in bands]
+            raw = self._dataset.read(numbers, window=place, out_shape=(len(numbers), *shape))
+            valid = self._masks.valid(self._dataset, raw, bands, place)
+        if self._area is not None and valid.any():
+            valid &= self._area.inside(window.y, window.x, window.height, window.width, shape)
+        pixels = self._scaled(raw, bands)
+        if pixels.dtype != raw.dtype:  # a float64 may be too large for float32
+            valid &= np.isfinite(pixels).all(axis=0)
+        if not valid.all():
+            np.copyto(pixels, 0.0, where=~valid)
+        return pixels, valid
+
+    def _scaled(self, raw: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Stored values to physical ones: value * scale + offset, in float64 and only then float32."""
+        laws = [(self._dataset.scales[band], self._dataset.offsets[band]) for band in bands]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if all(law == (1.0, 0.0) for law in laws):
+                return np.asarray(raw, dtype=np.float32)
+            pixels = np.empty(raw.shape, dtype=np.float32)
+            for target, values, (scale, offset) in zip(pixels, raw, laws, strict=True):
+                target[...] = values.astype(np.float64) * scale + offset
+        return pixels
+
+    def _lattice(self) -> list[Window]:
+        """Whole blocks of the file, evenly spread, together at most `_SAMPLE_READ_PIXELS`."""
+        _, _, height, width = self.header.shape
+        block_height, block_width = (min(a, b) for a, b in zip(self.header.chunk, (height, width), strict=True))
+        wanted = max(1, _SAMPLE_READ_PIXELS // (block_height * block_width))
+        down, across = -(-height // block_height), -(-width // block_width)
+        thin = math.sqrt(min(1.0, wanted / (down * across)))
+        columns = _spread(across, max(1, round(across * thin)))
+        rows = _spread(down, max(1, min(down, wanted // len(columns))))
+        return [
+            Window(0, y, x, min(block_height, height - y), min(block_width, width - x))
+            for y in (row * block_height for row in rows)
+            for x in (column * block_width for column in columns)
+        ]
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """`wanted` numbers of 0..count-1, evenly spread."""
+    return [int((2 * index + 1) * count / (2 * wanted)) for index in range(wanted)]
+
+
+def _thin(pixels: npt.NDArray[np.float32], max_pixels: int) -> npt.NDArray[np.float32]:
+    """At most `max_pixels` columns of [bands, n], evenly spread."""
+    count = pixels.shape[1]
+    if count <= max_pixels:
+        return pixels
+    chosen = (np.arange(max_pixels) * count) // max_pixels
+    return np.ascontiguousarray(pixels[:, chosen])

@@ -1,0 +1,92 @@
+"""Which pixels hold data: nodata values, NaN, alpha bands, internal and sidecar masks, all at once.
+
+GDAL's own mask of a band follows one of these and hides the others (a file with a mask and a nodata value answers with
+its mask alone), and asking for it decodes the band a second time. Here each source is looked at once and a pixel is
+valid only if all of them agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MaskSources:
+    """Where a dataset says which pixels are valid.
+
+    Attributes:
+        nodata: value of each band that means no data; None where a band has none.
+        per_dataset: there is an internal mask, a ``.msk`` sidecar or a NODATA_VALUES tag, valid for all bands.
+        alpha: 1-based number of the alpha band; None without one.
+    """
+
+    nodata: tuple[float | None, ...]
+    per_dataset: bool
+    alpha: int | None
+
+    @classmethod
+    def of(cls, dataset: DatasetReader) -> MaskSources:
+        """Look up a dataset's mask sources; reads no pixel."""
+        flags = dataset.mask_flag_enums[0]
+        per_dataset = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+        alpha = next((i for i, role in enumerate(dataset.colorinterp, 1) if role == ColorInterp.alpha), None)
+        return cls(tuple(dataset.nodatavals), per_dataset, alpha)
+
+    def valid(
+        self,
+        dataset: DatasetReader,
+        raw: npt.NDArray[Any],
+        bands: Sequence[int],
+        window: RasterWindow,
+    ) -> Mask:
+        """Validity [h, w] of pixels as stored.
+
+        Args:
+            dataset: the open dataset, for its mask and alpha band.
+            raw: [len(bands), h, w] in the stored type; smaller than `window` where the read was decimated.
+            bands: zero-based band indices.
+            window: where `raw` was read.
+        """
+        shape = raw.shape[1:]
+        valid = np.ones(shape, dtype=np.bool_)
+        for pixels, band in zip(raw, bands, strict=True):
+            nodata = self.nodata[band]
+            if nodata is not None:
+                valid &= differs(pixels, nodata)
+            elif pixels.dtype.kind == "f":
+                valid &= np.isfinite(pixels)
+        if self.per_dataset:
+            valid &= dataset.read_masks(1, window=window, out_shape=shape) != 0
+        if self.alpha is not None:
+            valid &= dataset.read(self.alpha, window=window, out_shape=shape) != 0
+        return valid
+
+
+def differs(pixels: npt.NDArray[Any], nodata: float) -> Mask:
+    """Where finite pixels are not the nodata value.
+
+    Floating-point values are compared within four units in the last place, as GDAL does: the nodata value is stored as
+    text and need not come back to the last bit. A value that the type cannot hold marks nothing.
+    """
+    if pixels.dtype.kind == "f":
+        finite: Mask = np.isfinite(pixels)
+        if not np.isfinite(nodata):
+            return finite
+        tolerance = 4 * np.finfo(pixels.dtype).eps * abs(nodata)
+        with np.errstate(invalid="ignore", over="ignore"):
+            near: Mask = np.abs(pixels - pixels.dtype.type(nodata)) <= pixels.dtype.type(tolerance)
+        return finite & ~near
+    limits = np.iinfo(pixels.dtype)
+    if not np.isfinite(nodata) or nodata != int(nodata) or not limits.min <= nodata <= limits.max:
+        return np.ones(pixels.shape, dtype=np.bool_)
+    return np.asarray(pixels != pixels.dtype.type(int(nodata)))
