@@ -61,8 +61,8 @@ class Projections(nn.Module):
         q = split_heads(self.linear_q(tokens), self.heads)
         k = split_heads(self.linear_k(source), self.heads)
         v = split_heads(self.linear_v(source), self.heads)
-        scores = q @ k.transpose(-2, -1) / (q.shape[-1] ** 0.5 + 1e-9)
-        return self.project(scores.softmax(-1) @ v)
+        scale = 1 / (q.shape[-1] ** 0.5 + 1e-9)
+        return self.project(nn.functional.scaled_dot_product_attention(q, k, v, scale=scale))
 
     def project(self, attended: Tensor) -> Tensor:
         """Merge heads [B, heads, N, d] and apply the output projection and dropout: [B, N, C]."""

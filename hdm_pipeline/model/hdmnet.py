@@ -124,6 +124,10 @@ class HDMNet(FewShotNetwork):
         """Smallest tile or support side, in pixels: the transformer needs a feature grid of four cells."""
         return BACKBONES[self.backbone].stride * (_MIN_GRID - 1) + 1
 
+    def peak_bytes(self, height: int, width: int) -> int:
+        """See `FewShotNetwork.peak_bytes`; measured on 256 to 1024 pixels a side."""
+        return 300_000_000 + 4_000 * height * width
+
     def train(self, mode: bool = True) -> HDMNet:
         """As `nn.Module.train`, but every BatchNorm stays in eval mode, as in the authors' training."""
         super().train(mode)

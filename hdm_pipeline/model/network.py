@@ -89,6 +89,10 @@ class FewShotNetwork(nn.Module, ABC):
     def losses(self, batch: EpisodeBatch) -> Losses:
         """Training losses of a batch of episodes."""
 
+    def peak_bytes(self, height: int, width: int) -> int:
+        """Upper estimate of the memory that `predict` takes for one tile, weights not counted."""
+        return 8_000 * height * width
+
     def normalize(self, pixels: Tensor) -> Tensor:
         """[..., 3, H, W] in [0, 1] to the distribution the weights were trained on."""
         mean = pixels.new_tensor(self.mean).view(3, 1, 1)

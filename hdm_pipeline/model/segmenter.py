@@ -1,0 +1,299 @@
+"""`FewShotSegmenter`: numpy in, scores out. What the pipeline, notebooks and evaluation use of a network.
+
+Here end the questions that every network of the family shares: how many channels an image has, what an invalid pixel
+becomes, how a probability becomes a byte, how many tiles go through at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
+from hdm_pipeline.model.checkpoints import build_network, load_network
+from hdm_pipeline.model.memory import require_memory
+from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.support import SupportBank
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "int8", "auto"]
+Runtime = Literal["torch", "openvino"]
+
+_GPU_BATCH = 8
+_LABELS = (0, 1, 255)
+_IGNORE = 255
+
+
+class FewShotSegmenter:
+    """A network with its device and precision, behind numpy arrays.
+
+    Use `load` or `from_network`. The same weights, banks and tiles give the same scores, whatever tiles go along: on
+    the CPU tiles are computed one by one, on a GPU in batches of one fixed size.
+
+    Attributes:
+        network: the network in float32, as loaded; banks belong to its weights.
+        weights_hash: its fingerprint.
+    """
+
+    def __init__(
+        self, network: FewShotNetwork, *, device: torch.device, precision: Precision, runtime: Runtime
+    ) -> None:
+        self.network = network.eval().to(device)
+        self.device = device
+        self.precision = precision
+        self.runtime = runtime
+        self._fast: FewShotNetwork | None = None
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path,
+        *,
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        runtime: Runtime = "torch",
+        base_learner: bool | None = None,
+        pin: str | None = None,
+    ) -> FewShotSegmenter:
+        """Load weights and make them ready to segment.
+
+        Args:
+            weights: see `checkpoints.load_network`.
+            device: ``auto`` takes a GPU where there is one.
+            precision: ``fp32`` is exact within 1e-5 (batch norms are folded into convolutions); ``bf16`` and ``int8``
+                are faster and are held against fp32 when supports are encoded; ``auto`` takes the fastest that passes.
+            runtime: who computes the backbone: PyTorch, or OpenVINO where its package is installed.
+            base_learner: override what the weights say (`HDMNet` only); None keeps it.
+            pin: see `checkpoints.load_network`.
+
+        Raises:
+            WeightsError: the weights cannot be used.
+            ModelInputError: the device or the base learner is not available.
+        """
+        network = load_network(weights, pin=pin)
+        if base_learner is not None:
+            network = _with_base_learner(network, base_learner)
+        return cls.from_network(network, device=device, precision=precision, runtime=runtime)
+
+    @classmethod
+    def from_network(
+        cls,
+        network: FewShotNetwork,
+        *,
+        device: Device = "auto",
+        precision: Precision = "fp32",
+        runtime: Runtime = "torch",
+    ) -> FewShotSegmenter:
+        """Make a network in memory ready to segment; it is moved to the device and set to eval mode."""
+        return cls(network, device=_device(device), precision=precision, runtime=runtime)
+
+    @property
+    def _gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def weights_hash(self) -> str:
+        """Fingerprint of the weights; banks made by others are refused."""
+        return self.network.fingerprint()
+
+    @torch.no_grad()
+    def encode_support(
+        self,
+        images: Sequence[npt.NDArray[np.float32]],
+        masks: Sequence[npt.NDArray[np.uint8]],
+        *,
+        class_name: str = "target",
+    ) -> SupportBank:
+        """Encode the labelled examples of one class, once a run.
+
+        Args:
+            images: K arrays [C, H, W] float32 in [0, 1], channels as in `predict`; NaN pixels count as unlabelled.
+            masks: K arrays [H, W] uint8: 1 target, 0 background, 255 ignored.
+            class_name: kept in the bank.
+
+        Raises:
+            SupportError: an example cannot be used; says which and why.
+        """
+        where = f"class {class_name!r}"
+        if not images or len(images) != len(masks):
+            raise SupportError(
+                f"{len(images)} support images and {len(masks)} masks",
+                where=where,
+                remedy="give at least one image, and one mask for each",
+            )
+        tensors, labels = [], []
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+            tensor, label = self._support(image, mask, f"{where}, support {number}")
+            tensors.append(tensor)
+            labels.append(label)
+        return self.network.encode_support(tensors, labels, class_name=class_name)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        tiles: npt.NDArray[np.float32],
+        banks: Sequence[SupportBank],
+        *,
+        valid: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Scores of tiles for each class.
+
+        An invalid pixel (NaN, infinite, or not `valid`) enters the network as the mean color of the training images,
+        whatever its tile holds, and scores 0.
+
+        Args:
+            tiles: [B, C, H, W] float32 in [0, 1]; C = 1 is repeated, C = 2 becomes (a, b, mean of both), C = 3 as is.
+            banks: one bank for each class, made by these weights.
+            valid: [B, H, W], False where there is no data.
+
+        Returns:
+            [B, len(banks), H, W] uint8: 255 * probability, rounded, a half downwards, so that a score of 128 or more
+            means a probability above 0.5.
+
+        Raises:
+            ModelInputError: shape or type is wrong, or a tile would not fit into memory; nothing was computed then.
+            BankMismatchError: a bank belongs to other weights.
+        """
+        self._check(tiles, banks, valid)
+        batch, _, height, width = tiles.shape
+        scores = np.zeros((batch, len(banks), height, width), np.uint8)
+        network = self._fast_network()
+        step = _GPU_BATCH if self._gpu else 1
+        for start in range(0, batch, step):
+            part = slice(start, min(start + step, batch))
+            kept = np.asarray(np.isfinite(tiles[part]).all(1))
+            if valid is not None:
+                kept &= valid[part]
+            if kept.any():
+                scores[part] = self._score(network, tiles[part], kept, banks, step)
+        return scores
+
+    def _score(
+        self,
+        network: FewShotNetwork,
+        tiles: npt.NDArray[np.float32],
+        kept: npt.NDArray[np.bool_],
+        banks: Sequence[SupportBank],
+        step: int,
+    ) -> npt.NDArray[np.uint8]:
+        count = len(tiles)
+        if count < step:  # kernels are chosen by batch size: keep it, so that a tile's floats do not depend on it
+            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], step - count, 0)])
+            kept = np.concatenate([kept, np.repeat(kept[-1:], step - count, 0)])
+        pixels, mask = self._to_device(three_channels(tiles)), self._to_device(kept)
+        normalized = self.network.normalize(pixels).masked_fill_(~mask[:, None], 0.0)
+        probability = network.predict(normalized, banks)[:count]
+        score = (probability.float() * 255 - 0.5).ceil_().clamp_(0, 255)
+        score = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8)
+        array: npt.NDArray[np.uint8] = score.cpu().numpy()
+        return array
+
+    def _to_device(self, array: npt.NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self._gpu:
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+    def _fast_network(self) -> FewShotNetwork:
+        if self._fast is None:
+            self._fast = self.network
+        return self._fast
+
+    def _support(self, image: npt.NDArray[Any], mask: npt.NDArray[Any], where: str) -> tuple[Tensor, Tensor]:
+        if image.ndim != 3 or image.shape[1:] != mask.shape:
+            raise SupportError(
+                f"image {image.shape} and mask {mask.shape} do not fit",
+                where=where,
+                remedy="give an image [C, H, W] and a mask [H, W] of the same size",
+            )
+        strange = sorted(set(np.unique(mask).tolist()) - set(_LABELS))
+        if strange:
+            raise SupportError(
+                f"mask holds labels {strange[:5]}", where=where, remedy="use 1 target, 0 background, 255 ignored"
+            )
+        try:
+            three = three_channels(image[None])
+        except ModelInputError as error:
+            raise SupportError(error.what, where=where, remedy=error.remedy) from error
+        kept = np.isfinite(image).all(0)
+        labels = np.where(kept, mask, _IGNORE).astype(np.uint8)
+        if not (labels == 1).any() and (mask == 1).any():
+            raise SupportError(
+                "every pixel labelled 1 is invalid", where=where, remedy="label valid pixels of the example"
+            )
+        valid = self._to_device(kept)
+        pixels = self.network.normalize(self._to_device(three[0])).masked_fill_(~valid, 0.0)
+        return pixels, self._to_device(labels)
+
+    def _check(
+        self, tiles: npt.NDArray[Any], banks: Sequence[SupportBank], valid: npt.NDArray[np.bool_] | None
+    ) -> None:
+        if tiles.ndim != 4:
+            raise ModelInputError(
+                f"tiles have {tiles.ndim} dimensions", where=f"shape {tiles.shape}", remedy="give [B, C, H, W]"
+            )
+        if not np.issubdtype(tiles.dtype, np.floating):
+            raise ModelInputError(f"tiles are {tiles.dtype}", where="tiles", remedy="scale them to float32 in [0, 1]")
+        if valid is not None and valid.shape != (tiles.shape[0], *tiles.shape[2:]):
+            raise ModelInputError(
+                f"valid mask {valid.shape} does not fit tiles {tiles.shape}", where="valid", remedy="give [B, H, W]"
+            )
+        if not banks:
+            raise BankMismatchError("no support bank", where="predict", remedy="encode the supports of a class first")
+        fingerprint = self.weights_hash
+        for bank in banks:
+            bank.require(self.network.architecture, fingerprint)
+        height, width = tiles.shape[2:]
+        needed = self.network.peak_bytes(height, width) * (_GPU_BATCH if self._gpu else 1)
+        require_memory(needed, self.device, what=f"a tile of {height}x{width} pixels")
+
+
+def three_channels(tiles: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """[B, C, H, W] to three channels: 1 is repeated, 2 becomes (a, b, mean of both), 3 stays.
+
+    Raises:
+        ModelInputError: any other number of channels.
+    """
+    channels = tiles.shape[1]
+    if channels == 1:
+        tiles = np.repeat(tiles, 3, 1)
+    elif channels == 2:
+        tiles = np.concatenate([tiles, tiles.mean(1, keepdims=True)], 1)
+    elif channels != 3:
+        raise ModelInputError(
+            f"images have {channels} channels",
+            where=f"shape {tiles.shape}",
+            remedy="choose 1, 2 or 3 bands, for example with `bands` in the pipeline file",
+        )
+    return tiles.astype(np.float32, copy=False)
+
+
+def _device(name: Device) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ModelInputError(
+            "no GPU that PyTorch can use", where="device cuda", remedy="use device auto or cpu, or install CUDA PyTorch"
+        )
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def _with_base_learner(network: FewShotNetwork, wanted: bool) -> FewShotNetwork:
+    config = network.config
+    if config.get("base_learner", wanted) == wanted and ("base_learner" in config or not wanted):
+        return network
+    if "base_learner" not in config:
+        raise ModelInputError(
+            f"architecture {network.architecture!r} has no base learner",
+            where="base_learner",
+            remedy="leave it out, or use hdmnet weights",
+        )
+    changed = build_network(network.architecture, {**config, "base_learner": wanted}, where="base_learner")
+    changed.load_state_dict(network.state_dict())
+    return changed.eval()
