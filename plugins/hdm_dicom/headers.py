@@ -1,0 +1,331 @@
+"""Headers of DICOM files as small records: read once, without pixels, tolerant of broken files.
+
+A record keeps or repeats nothing of a patient: who it is stays as a hash, to notice two patients under one series.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import BinaryIO
+
+import pydicom
+from pydicom import config as pydicom_config
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from hdm_dicom.attributes import numbers, text, values
+from hdm_dicom.records import Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.uids import digest
+
+TAGS = (
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "PatientID",
+    "PatientName",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "AcquisitionNumber",
+    "InstanceNumber",
+    "EchoNumbers",
+    "EchoTime",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "DiffusionBValue",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "Units",
+)
+"""What a scan reads; pydicom steps over everything else."""
+
+_PIXEL_DATA = frozenset({(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)})
+_UNDEFINED = 0xFFFFFFFF
+_PREAMBLE = 132
+_MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+
+
+def quiet() -> None:
+    """Keep pydicom's and highdicom's warnings off the log: they repeat values of the file, which may be a patient's.
+
+    What matters of them is found again by our own checks and said without the value.
+    """
+    pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+    pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
+    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
+
+
+def read_header(path: str, tags: Sequence[str] | None = None) -> FileDataset:
+    """A data set without its pixels, also of files that lack the preamble or the meta header.
+
+    Raises:
+        ValueError: not DICOM, or broken. Other exceptions of pydicom's parser are passed on.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return _parse(file, tags)
+
+
+def scan(path: str) -> list[Frame] | Rejected:
+    """The frames of an image file, or why it is none. Broken headers come back with `Instance.fault` set."""
+    try:
+        with open(path, "rb") as file:
+            dataset = _parse(file, TAGS)
+            span = _pixel_span(file, dataset)
+        status = os.stat(path)
+    except OSError as error:
+        return Rejected(f"cannot be opened ({type(error).__name__})")
+    except _NotDicomError:
+        return Rejected("")
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, EOFError) as error:
+        return Rejected(f"header cannot be read ({type(error).__name__})")
+    return _frames(path, dataset, span, f"{status.st_size}-{status.st_mtime_ns}")
+
+
+class _NotDicomError(ValueError):
+    """The file does not look like DICOM."""
+
+
+def _parse(file: BinaryIO, tags: Sequence[str] | None) -> FileDataset:
+    head = file.read(_PREAMBLE)
+    file.seek(0)
+    bare = head[128:132] != b"DICM"
+    # Without a preamble a data set begins with group 2 or 8, little or big endian.
+    if bare and head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"):
+        raise _NotDicomError("no DICOM prefix")
+    names = list(tags) if tags is not None else None
+    dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=names, force=True)
+    if bare and "SOPClassUID" not in dataset:
+        raise _NotDicomError("no DICOM prefix and no SOP class")
+    return dataset
+
+
+def _pixel_span(file: BinaryIO, dataset: FileDataset) -> PixelSpan | None:
+    # Having stopped before the pixels, the file stands at their tag: reading it here costs nothing.
+    implicit, little = dataset.original_encoding
+    start = file.tell()
+    head = file.read(12)
+    if len(head) < 8:
+        return None
+    order = "little" if little else "big"
+    tag = (int.from_bytes(head[0:2], order), int.from_bytes(head[2:4], order))  # type: ignore[arg-type]
+    if tag not in _PIXEL_DATA:
+        return None
+    raw = head[4:8] if implicit else head[8:12]
+    offset = start + (8 if implicit else 12)
+    length = int.from_bytes(raw, order)  # type: ignore[arg-type]
+    size = file.seek(0, os.SEEK_END)
+    return PixelSpan(offset, None if length == _UNDEFINED else length, max(size - offset, 0))
+
+
+def transfer_syntax(dataset: FileDataset) -> str:
+    """The transfer syntax UID; guessed from the encoding where the meta header lacks it."""
+    meta = getattr(dataset, "file_meta", None)
+    stated = str(meta.get("TransferSyntaxUID", "") or "") if meta is not None else ""
+    if stated:
+        return stated
+    implicit, little = dataset.original_encoding
+    if not little:
+        return str(ExplicitVRBigEndian)
+    return str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian)
+
+
+def _frames(path: str, dataset: FileDataset, span: PixelSpan | None, stamp: str) -> list[Frame] | Rejected:
+    meta = getattr(dataset, "file_meta", Dataset())
+    sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
+    if sop_class == _MEDIA_DIRECTORY:
+        return Rejected("DICOMDIR: a directory of other files")
+    if "Rows" not in dataset or "Columns" not in dataset:
+        return Rejected(f"no image: {_kind(dataset, sop_class)}")
+    faults: list[str] = []
+    count = _count(dataset, faults)
+    instance = _instance(path, dataset, span, stamp, sop_class, count, faults)
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        return _functional_frames(dataset, instance)
+    frame = _plain_frame(dataset, instance)
+    if count <= 1 or instance.fault:
+        return [frame]
+    # Frames without functional groups (cine, secondary capture) have one place, or none: they are told apart by index.
+    return [replace(frame, index=index, position=None, orientation=None) for index in range(count)]
+
+
+def _kind(dataset: Dataset, sop_class: str) -> str:
+    name = pydicom.uid.UID(sop_class).name if sop_class else ""
+    return name if name and name != sop_class else text(dataset, "Modality")[:16] or "no rows and columns"
+
+
+def _count(dataset: Dataset, faults: list[str]) -> int:
+    value = numbers(dataset, "NumberOfFrames", 1)
+    if value is None:
+        if dataset.get_item("NumberOfFrames") is not None and text(dataset, "NumberOfFrames"):
+            faults.append("NumberOfFrames is not a number")
+        return 1
+    if value[0] < 1:
+        faults.append(f"NumberOfFrames is {value[0]:g}")
+        return 1
+    return int(value[0])
+
+
+def _instance(
+    path: str,
+    dataset: FileDataset,
+    span: PixelSpan | None,
+    stamp: str,
+    sop_class: str,
+    count: int,
+    faults: list[str],
+) -> Instance:
+    def whole(name: str, default: int) -> int:
+        value = numbers(dataset, name, 1)
+        return default if value is None else int(value[0])
+
+    meta = getattr(dataset, "file_meta", Dataset())
+    sop_instance = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
+    modality = text(dataset, "Modality")
+    syntax = transfer_syntax(dataset)
+    rows, columns = whole("Rows", 0), whole("Columns", 0)
+    if rows < 1 or columns < 1:
+        faults.append(f"an image of {rows} rows and {columns} columns")
+    unit = text(dataset, "RescaleType") or ("HU" if modality == "CT" else "") or text(dataset, "Units")
+    return Instance(
+        path=path,
+        sop_class=sop_class,
+        sop_instance=sop_instance or f"file {digest(os.path.basename(path), stamp)}",
+        series=text(dataset, "SeriesInstanceUID"),
+        study=text(dataset, "StudyInstanceUID"),
+        frame_of_reference=text(dataset, "FrameOfReferenceUID"),
+        patient=_patient(dataset),
+        modality=modality,
+        image_type=tuple(str(v).strip().upper() for v in values(dataset, "ImageType")),
+        syntax=syntax,
+        rows=rows,
+        columns=columns,
+        frames=count,
+        samples=whole("SamplesPerPixel", 1),
+        photometric=text(dataset, "PhotometricInterpretation"),
+        bits_allocated=whole("BitsAllocated", 0),
+        bits_stored=whole("BitsStored", 0) or whole("BitsAllocated", 0),
+        signed=whole("PixelRepresentation", 0) == 1,
+        padding=_padding(dataset),
+        unit=unit if unit != "US" else "",
+        span=span,
+        deflated=pydicom.uid.UID(syntax).is_deflated,
+        stamp=stamp,
+        number=whole("InstanceNumber", 0),
+        fault="; ".join(faults),
+    )
+
+
+def _patient(dataset: Dataset) -> str:
+    identifier = text(dataset, "PatientID") or text(dataset, "PatientName").casefold()
+    return digest("patient", identifier)[:16] if identifier else ""
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    value = numbers(dataset, "PixelPaddingValue", 1)
+    if value is None:
+        return None
+    limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
+    low, high = sorted((int(value[0]), int(limit[0])))
+    return low, high
+
+
+_KEYS = (
+    "EchoNumbers",
+    "EchoTime",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "DiffusionBValue",
+    "AcquisitionNumber",
+)
+"""What tells volumes of one series apart, in the order in which it is tried."""
+
+
+def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
+    spacing = numbers(dataset, "PixelSpacing", 2) or numbers(dataset, "ImagerPixelSpacing", 2)
+    slope, intercept = numbers(dataset, "RescaleSlope", 1), numbers(dataset, "RescaleIntercept", 1)
+    keys = [("ImageType", "/".join(instance.image_type))] + [(name, text(dataset, name)) for name in _KEYS]
+    return Frame(
+        instance=instance,
+        index=0,
+        position=numbers(dataset, "ImagePositionPatient", 3),  # type: ignore[arg-type]
+        orientation=numbers(dataset, "ImageOrientationPatient", 6),  # type: ignore[arg-type]
+        spacing=spacing,  # type: ignore[arg-type]
+        thickness=(numbers(dataset, "SliceThickness", 1) or (0.0,))[0],
+        slope=slope[0] if slope else 1.0,
+        intercept=intercept[0] if intercept else 0.0,
+        rescaled=slope is not None or intercept is not None,
+        keys=tuple(keys),
+    )
+
+
+_FUNCTIONAL_KEYS = (
+    ("FrameContentSequence", "StackID"),
+    ("FrameContentSequence", "TemporalPositionIndex"),
+    ("FrameContentSequence", "FrameAcquisitionNumber"),
+    ("MREchoSequence", "EffectiveEchoTime"),
+    ("MRDiffusionSequence", "DiffusionBValue"),
+    ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
+    ("MRImageFrameTypeSequence", "FrameType"),
+    ("CTImageFrameTypeSequence", "FrameType"),
+)
+
+
+def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
+    """Frames of an enhanced multi-frame object: each attribute per frame, or shared by all (PS3.3 C.7.6.16)."""
+    items = [i for i in values(dataset, "PerFrameFunctionalGroupsSequence") if isinstance(i, Dataset)]
+    shared = [i for i in values(dataset, "SharedFunctionalGroupsSequence") if isinstance(i, Dataset)][:1]
+    if len(items) != instance.frames:
+        fault = f"NumberOfFrames is {instance.frames}, but {len(items)} frames are described"
+        return [_plain_frame(dataset, replace(instance, fault=fault))]
+    base = _plain_frame(dataset, instance)
+
+    def one(item: Dataset, index: int) -> Frame:
+        def group(name: str) -> Dataset:
+            for level in (item, *shared):
+                found = values(level, name)
+                if found and isinstance(found[0], Dataset):
+                    return found[0]
+            return Dataset()
+
+        measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
+        slope, intercept = numbers(rescale, "RescaleSlope", 1), numbers(rescale, "RescaleIntercept", 1)
+        return Frame(
+            instance=instance,
+            index=index,
+            position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),  # type: ignore[arg-type]
+            orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),  # type: ignore[arg-type]
+            spacing=numbers(measures, "PixelSpacing", 2) or base.spacing,  # type: ignore[arg-type]
+            thickness=(numbers(measures, "SliceThickness", 1) or (base.thickness,))[0],
+            slope=slope[0] if slope else base.slope,
+            intercept=intercept[0] if intercept else base.intercept,
+            rescaled=slope is not None or intercept is not None or base.rescaled,
+            keys=tuple((name, text(group(sequence), name)) for sequence, name in _FUNCTIONAL_KEYS),
+        )
+
+    return [one(item, index) for index, item in enumerate(items)]

@@ -1,0 +1,80 @@
+"""What a pipeline file may say about reading DICOM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from hdm_pipeline.errors import ConfigError
+
+Plane = Literal["acquired", "axial", "coronal", "sagittal"]
+Policy = Literal["strict", "split", "resample"]
+
+_MAX_NEIGHBORS = 1
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """Options of the reader, as they stand in the YAML.
+
+    Attributes:
+        plane: the plane of the tiles; `acquired` is that of the stored slices, the others are anatomical and show the
+            patient the usual way up (L to the right, and A up or S up).
+        policy: what happens to series with missing slices, uneven spacing, gantry tilt or several images at one place:
+            `strict` refuses them, `split` cuts them into regular parts, `resample` interpolates a regular grid.
+        neighbors: 1 adds the slices below and above as bands (for monochrome series); 0 does not.
+        include_derived: also take localizers, projections and screenshots.
+        max_frame_pixels: most rows x columns of one image.
+        max_frames: most images of one volume.
+        max_volume_bytes: most decoded bytes (float32) of one volume.
+    """
+
+    plane: Plane = "acquired"
+    policy: Policy = "strict"
+    neighbors: int = 0
+    include_derived: bool = False
+    max_frame_pixels: int = 1 << 26
+    max_frames: int = 20_000
+    max_volume_bytes: int = 64 << 30
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any] | None) -> ReaderOptions:
+        """Check options by name, type and value.
+
+        Raises:
+            ConfigError: unknown name, wrong type or value.
+        """
+        options = dict(options or {})
+        check_names(options, [f.name for f in fields(cls)], "input.options")
+        default = cls()
+        for name, value in options.items():
+            if type(value) is not type(getattr(default, name)):
+                kind = type(getattr(default, name)).__name__
+                raise ConfigError(f"option {name!r} must be of type {kind}", where=f"input.options.{name}")
+        parsed = cls(**options)
+        one_of(parsed.plane, get_args(Plane), "input.options.plane")
+        one_of(parsed.policy, get_args(Policy), "input.options.policy")
+        one_of(parsed.neighbors, tuple(range(_MAX_NEIGHBORS + 1)), "input.options.neighbors")
+        for name in ("max_frame_pixels", "max_frames", "max_volume_bytes"):
+            if getattr(parsed, name) < 1:
+                raise ConfigError(f"option {name!r} must be at least 1", where=f"input.options.{name}")
+        return parsed
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as JSON-able values; `parse` takes them back."""
+        return asdict(self)
+
+
+def check_names(options: Mapping[str, Any], known: list[str], where: str) -> None:
+    """Raise `ConfigError` for an option that is not known."""
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]!r}", where=where, remedy=f"use one of: {', '.join(known)}")
+
+
+def one_of(value: object, allowed: tuple[object, ...], where: str) -> None:
+    """Raise `ConfigError` unless the value is one of those allowed."""
+    if value not in allowed:
+        listed = ", ".join(str(a) for a in allowed)
+        raise ConfigError(f"{value!r} is not possible here", where=where, remedy=f"use one of: {listed}")

@@ -1,0 +1,264 @@
+"""One stored image to floats: decoding, rescaling, colour, padding. A frame at a time, whatever the file holds.
+
+Decoders are pydicom's plug-ins over permissively licensed codecs: GDCM (BSD), CharLS (BSD), OpenJPEG (BSD),
+pylibjpeg's RLE (MIT), Pillow (MIT-CMU). Twelve-bit lossy JPEG alone needs pylibjpeg-libjpeg (GPL-3), which is the
+user's to install.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, ExplicitVRBigEndian
+
+from hdm_dicom.headers import read_header, transfer_syntax
+from hdm_dicom.records import Frame, Instance
+from hdm_dicom.stack import Image
+from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError
+
+_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+_COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
+_PALETTE = "PALETTE COLOR"
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+_EXACT_BITS = 24
+"""Stored integers of more bits than these are rescaled in float64."""
+
+_DECODER_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    MemoryError,
+)
+
+
+@contextmanager
+def reading(where: str, what: str) -> Iterator[None]:
+    """Turn what parsers and decoders raise into `ReadError`, without repeating their text: it may quote the file."""
+    try:
+        yield
+    except SceneError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise ReadError(
+            f"{what} ({type(error).__name__})", where=where, remedy="export the series again; the file is damaged"
+        ) from None
+
+
+class FrameReader:
+    """Decodes frames; keeps the last file's header, never more than one frame's pixels.
+
+    Args:
+        where: scene, for messages.
+        max_frame_pixels: most rows x columns that are decoded.
+    """
+
+    def __init__(self, where: str, max_frame_pixels: int) -> None:
+        self._where = where
+        self._max_frame_pixels = max_frame_pixels
+        self._path = ""
+        self._header = FileDataset("", {})
+
+    def read(self, frame: Frame, number: int) -> Image:
+        """[bands, rows, columns] float32 in the units of the file, NaN where padded.
+
+        Args:
+            frame: what to decode.
+            number: of the slice, for messages.
+
+        Raises:
+            ReadError: absent, truncated or corrupt pixel data.
+            UnsupportedSceneError: an encoding that is not supported, or more pixels than allowed.
+        """
+        where = f"{self._where}, slice {number}"
+        check_frame(frame.instance, self._max_frame_pixels, where)
+        with reading(where, "pixels cannot be decoded"):
+            try:
+                stored = self._decode(frame)
+            except RuntimeError:
+                if frame.instance.syntax == _JPEG_EXTENDED and frame.instance.bits_stored > 8:
+                    raise UnsupportedSceneError(
+                        "12-bit lossy JPEG: no permissively licensed decoder",
+                        where=where,
+                        remedy="pip install pylibjpeg-libjpeg (GPL-3), or export the series uncompressed",
+                    ) from None
+                raise
+            return to_floats(stored, frame)
+
+    def _decode(self, frame: Frame) -> npt.NDArray[Any]:
+        if _whole(frame.instance):
+            dataset = pydicom.dcmread(frame.instance.path, force=True)
+            pixels = pixel_array(dataset, index=frame.index)
+        else:
+            dataset = self._one_frame(frame)
+            pixels = pixel_array(dataset)
+        if frame.instance.photometric == _PALETTE:
+            pixels = apply_color_lut(pixels, dataset)
+            if pixels.dtype == np.uint16:
+                pixels = (pixels >> 8).astype(np.uint8)
+        return pixels
+
+    def _one_frame(self, frame: Frame) -> FileDataset:
+        """The file's data set as if it held this frame alone, so that a frame costs no more than its own bytes."""
+        instance = frame.instance
+        if self._path != instance.path:
+            self._header = read_header(instance.path)
+            if not hasattr(self._header, "file_meta"):
+                self._header.file_meta = pydicom.dataset.FileMetaDataset()
+            self._header.file_meta.TransferSyntaxUID = UID(transfer_syntax(self._header))
+            for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+                self._header.pop(name, None)
+            self._path = instance.path
+        dataset = self._header
+        with open(instance.path, "rb") as file:
+            raw = _frame_bytes(file, frame)
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            _check_codestream(raw, self._max_frame_pixels, self._where)
+            raw = encapsulate([raw])
+        dataset.NumberOfFrames = 1
+        setattr(dataset, _pixel_keyword(dataset, instance), raw)
+        return dataset
+
+
+def _whole(instance: Instance) -> bool:
+    """Frames of such a file cannot be cut out by offset: deflated, swapped bytes, wrongly marked as compressed."""
+    syntax = UID(instance.syntax)
+    swapped = syntax == ExplicitVRBigEndian and instance.bits_allocated == 8
+    mislabelled = syntax.is_encapsulated and instance.span is not None and instance.span.length is not None
+    return instance.deflated or swapped or mislabelled
+
+
+def _pixel_keyword(dataset: FileDataset, instance: Instance) -> str:
+    # Float pixels carry no BitsStored (PS3.3 C.7.6.24).
+    if "BitsStored" in dataset:
+        return "PixelData"
+    return "DoubleFloatPixelData" if instance.bits_allocated == 64 else "FloatPixelData"
+
+
+def check_frame(instance: Instance, max_pixels: int, where: str) -> None:
+    """Refuse, before anything is decoded, what is too large, absent, truncated or of an unknown kind.
+
+    Raises:
+        ReadError: no pixel data, or fewer bytes than the header promises.
+        UnsupportedSceneError: too large, or an encoding that is not supported.
+    """
+    if instance.rows * instance.columns > max_pixels:
+        raise UnsupportedSceneError(
+            f"an image of {instance.rows} x {instance.columns} pixels is more than {max_pixels} pixels",
+            where=where,
+            remedy="raise input.options.max_frame_pixels if the file is to be trusted",
+        )
+    kinds = {1: (*_MONOCHROME, _PALETTE), 3: _COLOR}.get(instance.samples, ())
+    if instance.photometric not in kinds:
+        raise UnsupportedSceneError(
+            f"pixels of photometric interpretation {instance.photometric[:16]!r} with {instance.samples} samples",
+            where=where,
+            remedy="convert the series to MONOCHROME2 or RGB",
+        )
+    if instance.bits_allocated not in (8, 16, 32, 64):
+        raise UnsupportedSceneError(f"pixels of {instance.bits_allocated} bits", where=where)
+    if instance.deflated:
+        return
+    if instance.span is None:
+        raise ReadError("the file holds no pixel data", where=where, remedy="export the series again, with pixels")
+    needed = frame_bytes(instance) * instance.frames
+    promised = instance.span.length if instance.span.length is not None else instance.span.available
+    if not UID(instance.syntax).is_compressed and min(promised, instance.span.available) < needed:
+        raise ReadError(
+            f"pixel data hold {min(promised, instance.span.available)} bytes, the header promises {needed} "
+            f"({instance.frames} frames)",
+            where=where,
+            remedy="the file is truncated or its header is wrong; export it again",
+        )
+
+
+def frame_bytes(instance: Instance) -> int:
+    """Bytes of one uncompressed frame as stored."""
+    samples = instance.rows * instance.columns * instance.samples
+    if instance.photometric == "YBR_FULL_422" and not UID(instance.syntax).is_compressed:
+        # Two luminance values share each pair of chrominances.
+        samples = instance.rows * instance.columns * 2
+    return samples * instance.bits_allocated // 8
+
+
+def _frame_bytes(file: BinaryIO, frame: Frame) -> bytes:
+    instance = frame.instance
+    if instance.span is None:
+        raise ValueError("no pixel data")
+    file.seek(instance.span.offset)
+    if UID(instance.syntax).is_encapsulated:
+        return get_frame(file, frame.index, number_of_frames=instance.frames)
+    size = frame_bytes(instance)
+    file.seek(frame.index * size, io.SEEK_CUR)
+    return file.read(size)
+
+
+_SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xF7})
+
+
+def _check_codestream(raw: bytes, max_pixels: int, where: str) -> None:
+    """Refuse a compressed image whose own header asks for more pixels than allowed: decoders allocate by it."""
+    size = _codestream_size(raw)
+    if size is not None and size[0] * size[1] > max_pixels:
+        raise UnsupportedSceneError(
+            f"a compressed image of {size[0]} x {size[1]} pixels is more than {max_pixels} pixels", where=where
+        )
+
+
+def _codestream_size(raw: bytes) -> tuple[int, int] | None:
+    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 codestream states; None for others."""
+    start = raw.find(b"\xff\x4f\xff\x51", 0, 1024)
+    if start >= 0 and len(raw) >= start + 24:
+        width, height, left, top = (
+            int.from_bytes(raw[start + 8 + 4 * i : start + 12 + 4 * i], "big") for i in range(4)
+        )
+        return height - top, width - left
+    if raw[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 < len(raw) and raw[at] == 0xFF:
+        marker = raw[at + 1]
+        if marker in _SOF:
+            return int.from_bytes(raw[at + 5 : at + 7], "big"), int.from_bytes(raw[at + 7 : at + 9], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
+    return None
+
+
+def to_floats(stored: npt.NDArray[Any], frame: Frame) -> Image:
+    """Stored values to [bands, rows, columns] float32: inverted where MONOCHROME1, rescaled, NaN where padded.
+
+    MONOCHROME1 shows its lowest value white. It is turned into the MONOCHROME2 image of the same look by mirroring the
+    stored values in the range of the stored bits, so that all images of a detector are turned alike.
+    """
+    instance = frame.instance
+    if stored.ndim == 3:
+        return np.ascontiguousarray(np.moveaxis(stored, -1, 0), dtype=np.float32)
+    wide = stored.dtype.itemsize > 4 or (stored.dtype.kind in "iu" and instance.bits_stored > _EXACT_BITS)
+    pixels: npt.NDArray[Any] = stored.astype(np.float64 if wide else np.float32)
+    if instance.photometric == "MONOCHROME1" and stored.dtype.kind in "iu":
+        pixels = float(-1 if instance.signed else (1 << instance.bits_stored) - 1) - pixels
+    if frame.slope != 1:
+        pixels = pixels * frame.slope
+    if frame.intercept:
+        pixels = pixels + frame.intercept
+    if instance.padding is not None:
+        low, high = instance.padding
+        pixels[(stored >= low) & (stored <= high)] = np.nan
+    if stored.dtype.kind == "f":
+        pixels[~np.isfinite(pixels)] = np.nan
+    return pixels[np.newaxis].astype(np.float32, copy=False)

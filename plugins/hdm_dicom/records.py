@@ -1,0 +1,119 @@
+"""What is known of image files from their headers: small frozen records, without a patient's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PixelSpan:
+    """Where the pixel data lie in a file.
+
+    Attributes:
+        offset: of the first byte of the value.
+        length: bytes of the value; None where the file leaves it undefined (compressed).
+        available: bytes from `offset` to the end of the file.
+    """
+
+    offset: int
+    length: int | None
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One image file.
+
+    Attributes:
+        path: of the file.
+        sop_class: SOP class UID; from the meta header where the data set leaves it empty.
+        sop_instance: SOP instance UID, likewise.
+        series: series instance UID, or a hash that stands for it where there is none.
+        study: study instance UID; may be empty.
+        frame_of_reference: UID; may be empty.
+        patient: hash of the patient's identifier; empty if unknown.
+        modality: e.g. CT.
+        image_type: values of ImageType.
+        syntax: transfer syntax UID.
+        rows: of each frame.
+        columns: of each frame.
+        frames: number of frames.
+        samples: per pixel.
+        photometric: photometric interpretation.
+        bits_allocated: per sample.
+        bits_stored: per sample.
+        signed: two's complement.
+        padding: lowest and highest stored value that mean "no data"; None without.
+        unit: of the rescaled values; empty if unknown.
+        span: of the pixel data; None if not found (absent, or in a deflated file).
+        deflated: the data set is compressed as a whole.
+        stamp: size and modification time of the file.
+        number: InstanceNumber, or 0.
+        fault: what is wrong with the header; empty if nothing.
+    """
+
+    path: str
+    sop_class: str
+    sop_instance: str
+    series: str
+    study: str
+    frame_of_reference: str
+    patient: str
+    modality: str
+    image_type: tuple[str, ...]
+    syntax: str
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    photometric: str
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    padding: tuple[int, int] | None
+    unit: str
+    span: PixelSpan | None
+    deflated: bool
+    stamp: str
+    number: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One 2-D image of a file.
+
+    Attributes:
+        instance: the file it is in.
+        index: zero-based frame number.
+        position: (x, y, z) in mm (LPS) of the centre of the first pixel; None if unknown.
+        orientation: direction cosines of the rows, then of the columns; None if unknown.
+        spacing: mm between rows, mm between columns; None if unknown.
+        thickness: mm; 0 if unknown.
+        slope: of the rescaling.
+        intercept: of the rescaling.
+        rescaled: the file states slope or intercept.
+        keys: attributes that tell volumes of one series apart, by name.
+    """
+
+    instance: Instance
+    index: int
+    position: tuple[float, float, float] | None
+    orientation: tuple[float, float, float, float, float, float] | None
+    spacing: tuple[float, float] | None
+    thickness: float
+    slope: float
+    intercept: float
+    rescaled: bool
+    keys: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that is no image.
+
+    Attributes:
+        reason: one line; empty where the file is not DICOM at all.
+    """
+
+    reason: str

@@ -1,0 +1,166 @@
+"""An open volume: from a reference to slices in the plane asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_dicom.discovery import reference, reload
+from hdm_dicom.options import ReaderOptions
+from hdm_dicom.pixels import FrameReader, check_frame
+from hdm_dicom.records import Frame
+from hdm_dicom.series import Volume
+from hdm_dicom.spill import spill
+from hdm_dicom.stack import Image, Stack, View, stack_of, view_of
+from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.errors import ReadError, UnsupportedSceneError
+
+_OPEN_VOLUMES = 16
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class OpenVolume:
+    """A volume, its regular stack, and the view of it.
+
+    Attributes:
+        volume: the stored slices.
+        stack: regular, in the acquired plane.
+        view: from the stack to the plane asked for.
+    """
+
+    volume: Volume
+    stack: Stack
+    view: View
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(x, y, z) of the view."""
+        return self.view.size(self.stack.size)
+
+    @property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """[4, 4] from voxel indices (x, y, z) of the view to LPS millimetres."""
+        return self.stack.affine @ self.view.matrix(self.stack.size)
+
+    @property
+    def bands(self) -> int:
+        """1, or 3 for colour."""
+        instance = self.volume.first.instance
+        return 3 if instance.samples == 3 or instance.photometric == "PALETTE COLOR" else 1
+
+
+@lru_cache(maxsize=_OPEN_VOLUMES)
+def open_volume(ref: SceneRef, options: ReaderOptions) -> OpenVolume:
+    """The checked volume of a reference; headers are read once a process.
+
+    Raises:
+        ReadError: members are gone, changed, broken or of two patients.
+        UnsupportedSceneError: too large, a mosaic, or irregular under the policy ``strict``.
+    """
+    volume = reload(ref, options)
+    if volume is None or reference(volume, ref.reader).identity != ref.identity:
+        raise ReadError(
+            "files of the series are gone or have changed since they were found",
+            where=ref.id,
+            remedy="run again once nothing writes to the folder",
+        )
+    return checked(volume, options)
+
+
+def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
+    """The volume with its stack and view, or the error that says why it is not read."""
+    where = volume.id
+    _check_identity(volume, where)
+    _check_size(volume, options, where)
+    if volume.problems and options.policy == "strict":
+        raise UnsupportedSceneError(
+            "; ".join(volume.problems),
+            where=where,
+            remedy="set input.options.policy to `split` or `resample`, or repair the series",
+        )
+    stack = stack_of(volume, options)
+    return OpenVolume(volume, stack, view_of(options.plane, stack.affine))
+
+
+def _check_identity(volume: Volume, where: str) -> None:
+    instances = [frame.instance for frame in volume.frames]
+    for number, instance in enumerate(instances):
+        if instance.fault:
+            raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}")
+        if "MOSAIC" in instance.image_type:
+            raise UnsupportedSceneError(
+                "a Siemens mosaic: many slices tiled into one image",
+                where=where,
+                remedy="convert it to enhanced multi-frame or to one file a slice (dcm2niix reads mosaics)",
+            )
+    for what, found in (("patients", {i.patient for i in instances}), ("studies", {i.study for i in instances})):
+        if len(found) > 1:
+            raise ReadError(
+                f"slices of {len(found)} {what} share one series UID",
+                where=where,
+                remedy="separate them; a segmentation across them would be filed under the wrong one",
+            )
+    if len({i.frame_of_reference for i in instances}) > 1:
+        raise ReadError("slices of one series lie in several frames of reference", where=where)
+
+
+def _check_size(volume: Volume, options: ReaderOptions, where: str) -> None:
+    if len(volume.frames) > options.max_frames:
+        raise UnsupportedSceneError(
+            f"{len(volume.frames)} images in one volume are more than {options.max_frames}",
+            where=where,
+            remedy="raise input.options.max_frames if the files are to be trusted",
+        )
+    seen: set[str] = set()
+    for number, frame in enumerate(volume.frames):
+        if frame.instance.path not in seen:
+            seen.add(frame.instance.path)
+            check_frame(frame.instance, options.max_frame_pixels, f"{where}, slice {number}")
+    instance = volume.first.instance
+    needed = len(volume.frames) * instance.rows * instance.columns * instance.samples * _FLOAT_BYTES
+    if needed > options.max_volume_bytes:
+        raise UnsupportedSceneError(
+            f"the volume decodes to {needed} bytes, more than {options.max_volume_bytes}",
+            where=where,
+            remedy="raise input.options.max_volume_bytes if the files are to be trusted",
+        )
+
+
+class SliceReader:
+    """Slices of a view, decoded on demand; keeps a few. One thread at a time."""
+
+    def __init__(self, ref: SceneRef, options: ReaderOptions) -> None:
+        self._ref = ref
+        self._options = options
+        self._opened = open_volume(ref, options)
+        self._frames = FrameReader(ref.id, options.max_frame_pixels)
+        self._stored = lru_cache(maxsize=2)(self._read_stored)
+        self.read = lru_cache(maxsize=2 * options.neighbors + 1)(self._read)
+
+    def _read(self, z: int) -> Image:
+        """Slice z of the view: [bands, y, x], NaN where invalid."""
+        opened = self._opened
+        if opened.view.along_slices:
+            index = opened.stack.size[2] - 1 - z if opened.view.flips[2] else z
+            image = opened.stack.read(index, self._stored)
+            turned: Image = opened.view.apply(image[:, np.newaxis])[:, 0]  # type: ignore[assignment]
+            return turned
+        volume: Image = opened.view.apply(_spilled(self._ref, self._options))[:, z]  # type: ignore[assignment]
+        return np.ascontiguousarray(volume)
+
+    def _read_stored(self, index: int) -> Image:
+        frame: Frame = self._opened.volume.frames[index]
+        return self._frames.read(frame, index)
+
+
+@lru_cache(maxsize=1)
+def _spilled(ref: SceneRef, options: ReaderOptions) -> Image:
+    """The last scene's stack on disk: the blocks of a scene come one after the other, each opening it anew."""
+    opened = open_volume(ref, options)
+    frames = FrameReader(ref.id, options.max_frame_pixels)
+    stored = lru_cache(maxsize=2)(lambda index: frames.read(opened.volume.frames[index], index))
+    return spill(lambda index: opened.stack.read(index, stored), opened.stack.size[2], ref.id)
