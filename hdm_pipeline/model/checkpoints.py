@@ -218,6 +218,25 @@ def build_network(architecture: str, config: Mapping[str, Any], *, where: str) -
         ) from error
 
 
+def reconfigure(network: FewShotNetwork, **changes: Any) -> FewShotNetwork:
+    """The same weights under a changed configuration, such as ``base_learner=False``; the network is left alone.
+
+    Raises:
+        WeightsError: the architecture does not know the setting, or the weights do not fit the change.
+    """
+    if unknown := sorted(changes.keys() - network.config.keys()):
+        raise WeightsError(
+            f"architecture {network.architecture!r} has no setting {', '.join(unknown)}",
+            where="model",
+            remedy=f"its settings are: {', '.join(network.config)}",
+        )
+    if all(network.config[name] == value for name, value in changes.items()):
+        return network
+    changed = build_network(network.architecture, {**network.config, **changes}, where="model")
+    load_strictly(changed, network.state_dict(), where="model")
+    return changed.train(network.training)
+
+
 def load_strictly(network: FewShotNetwork, state: Mapping[str, Tensor], *, where: str) -> None:
     """Copy `state` into the network; every key must be used, every parameter filled, every shape equal.
 

@@ -40,9 +40,9 @@ def read_official(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"checkpoint cannot be read as plain tensors: {str(error).splitlines()[0]}",
+            f"checkpoint cannot be read as plain tensors ({type(error).__name__}): it is damaged or holds pickled code",
             where=str(path),
-            remedy="fetch the file again; a file that needs pickled code is refused for safety",
+            remedy="fetch the file again; code in a checkpoint is never run",
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"checkpoint is a {type(content).__name__}, not a dict", where=str(path), remedy=_REMEDY)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
-from hdm_pipeline.model.checkpoints import build_network, load_network
+from hdm_pipeline.model.checkpoints import load_network, reconfigure
 from hdm_pipeline.model.memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.support import SupportBank
@@ -73,12 +73,12 @@ class FewShotSegmenter:
             pin: see `checkpoints.load_network`.
 
         Raises:
-            WeightsError: the weights cannot be used.
-            ModelInputError: the device or the base learner is not available.
+            WeightsError: the weights cannot be used, or know no base learner.
+            ModelInputError: the device is not available.
         """
         network = load_network(weights, pin=pin)
         if base_learner is not None:
-            network = _with_base_learner(network, base_learner)
+            network = reconfigure(network, base_learner=base_learner)
         return cls.from_network(network, device=device, precision=precision, runtime=runtime)
 
     @classmethod
@@ -282,18 +282,3 @@ def _device(name: Device) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _with_base_learner(network: FewShotNetwork, wanted: bool) -> FewShotNetwork:
-    config = network.config
-    if config.get("base_learner", wanted) == wanted and ("base_learner" in config or not wanted):
-        return network
-    if "base_learner" not in config:
-        raise ModelInputError(
-            f"architecture {network.architecture!r} has no base learner",
-            where="base_learner",
-            remedy="leave it out, or use hdmnet weights",
-        )
-    changed = build_network(network.architecture, {**config, "base_learner": wanted}, where="base_learner")
-    changed.load_state_dict(network.state_dict())
-    return changed.eval()
