@@ -1,0 +1,184 @@
+"""Writing a cloud-optimized GeoTIFF in bounded memory: a plain tiled file by windows, then GDAL's COG driver.
+
+The COG layout wants overviews before the pixels, so it cannot be written in one pass. The plain file is sparse and
+lightly compressed, lies beside the product and is gone when the product is there or the writing fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rasterio
+import rasterio.shutil
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.io import DatasetWriter
+
+from hdm_geotiff.environment import CACHE_MB, GDAL_ERRORS, cause_of
+from hdm_pipeline.contracts import RasterGeometry, SceneHeader
+from hdm_pipeline.errors import OutputError, WriteError
+from hdm_pipeline.grid import Window
+
+TILE = 512
+"""Side of the file's tiles."""
+
+_MAX_THREADS = 4
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL_WORDS = ("no space left", "disk full", "quota", "file too large")
+_FORBIDDEN_WORDS = ("permission denied", "read-only", "not permitted")
+_LITTLE_SPACE = 2**20
+
+
+@dataclass(frozen=True)
+class CogLayout:
+    """What the file looks like besides its pixels.
+
+    Attributes:
+        bands: number of uint8 bands.
+        nodata: value that means no data; None where an internal mask says so.
+        overviews: resampling of the overviews, as GDAL names it: NEAREST keeps class numbers, AVERAGE keeps means.
+    """
+
+    bands: int
+    nodata: int | None
+    overviews: str
+
+
+def write_cog(path: Path, scene: SceneHeader, layout: CogLayout, fill: Callable[[DatasetWriter], None]) -> None:
+    """Write a COG on a scene's grid and put it in place by renaming.
+
+    Args:
+        path: where it appears, in an existing folder.
+        scene: whose size, CRS, transform and ground control points it gets.
+        layout: bands, nodata and overviews.
+        fill: writes tags and pixels into the plain file.
+
+    Raises:
+        OutputError: the folder is not writable, or the disk is full.
+        WriteError: any other failure.
+    """
+    with _write_errors(path), tempfile.TemporaryDirectory(prefix=".cog-", dir=path.parent) as folder:
+        plain, product = Path(folder, "plain.tif"), Path(folder, "cog.tif")
+        with rasterio.Env(**_settings()):
+            with rasterio.open(plain, "w", **_profile(scene, layout)) as target:
+                _place_by_points(target, scene)
+                fill(target)
+            rasterio.shutil.copy(plain, product, **_cog_options(layout))
+            _check(product, scene, layout)
+        os.replace(product, path)
+
+
+def windows(scene: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
+    """Cut a scene into windows of whole file tiles, about as large as `block` (height, width)."""
+    _, _, height, width = scene.shape
+    down, across = (max(1, side // TILE) * TILE for side in block)
+    for y in range(0, height, down):
+        for x in range(0, width, across):
+            yield Window(0, y, x, min(down, height - y), min(across, width - x))
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "GDAL_CACHEMAX": CACHE_MB,
+        "GDAL_TIFF_INTERNAL_MASK": True,
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_PAM_ENABLED": False,  # nothing beside the product: what does not fit into the file is not written
+    }
+
+
+def _profile(scene: SceneHeader, layout: CogLayout) -> dict[str, Any]:
+    _, _, height, width = scene.shape
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": layout.bands,
+        "height": height,
+        "width": width,
+        "nodata": layout.nodata,
+        "tiled": True,
+        "blockxsize": TILE,
+        "blockysize": TILE,
+        "interleave": "band",
+        "compress": "deflate",
+        "zlevel": 1,
+        "sparse_ok": True,
+        "bigtiff": "IF_SAFER",
+    }
+    geometry = scene.geometry
+    if not isinstance(geometry, RasterGeometry):
+        remedy = "choose products of the medical plug-in for volumes"
+        raise WriteError("a volume cannot be written as GeoTIFF", where=scene.ref.id, remedy=remedy)
+    if geometry.crs_wkt:
+        profile["crs"] = CRS.from_wkt(geometry.crs_wkt)
+    transform = Affine(*geometry.transform)
+    if transform != Affine.identity():
+        profile["transform"] = transform
+    return profile
+
+
+def _place_by_points(target: DatasetWriter, scene: SceneHeader) -> None:
+    points = scene.attributes.get("gcps")
+    if not points:
+        return
+    names = ("row", "col", "x", "y", "z", "id", "info")
+    wkt = scene.attributes.get("gcps_crs_wkt")
+    gcps = [GroundControlPoint(**dict(zip(names, point, strict=True))) for point in points]
+    target.gcps = (gcps, CRS.from_wkt(wkt) if wkt else CRS())
+
+
+def _cog_options(layout: CogLayout) -> Mapping[str, Any]:
+    return {
+        "driver": "COG",
+        "COMPRESS": "DEFLATE",
+        "LEVEL": 6,
+        "BLOCKSIZE": TILE,
+        "OVERVIEW_RESAMPLING": layout.overviews,
+        "BIGTIFF": "IF_SAFER",
+        "NUM_THREADS": min(_MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
+    }
+
+
+def _check(product: Path, scene: SceneHeader, layout: CogLayout) -> None:
+    """GDAL may report a full disk only to its log when it closes a file: look at what is there."""
+    _, _, height, width = scene.shape
+    with rasterio.open(product) as written:
+        last = ((height - 1, height), (width - 1, width))
+        if written.shape != (height, width) or written.count != layout.bands:
+            raise WriteError("the product came out wrong", where=str(product), remedy="please report this")
+        written.read(window=last)
+        written.read_masks(1, window=last)
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except GDAL_ERRORS as error:
+        text = cause_of(error)
+        number = error.errno if isinstance(error, OSError) else None
+        folder = str(path.parent)
+        if number in _FULL or any(word in text.lower() for word in _FULL_WORDS) or _free(path.parent) < _LITTLE_SPACE:
+            remedy = "free some space or choose another output directory, then run again: finished scenes are kept"
+            raise OutputError(f"the disk is full: {text}", where=folder, remedy=remedy) from error
+        if number in _FORBIDDEN or any(word in text.lower() for word in _FORBIDDEN_WORDS):
+            remedy = "give this user permission to write there, or choose another output directory"
+            raise OutputError(f"the output directory is not writable: {text}", where=folder, remedy=remedy) from error
+        remedy = "run again; if it stays, check the file system"
+        raise WriteError(f"the product cannot be written: {text}", where=str(path), remedy=remedy) from error
+
+
+def _free(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return _LITTLE_SPACE

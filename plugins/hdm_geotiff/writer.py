@@ -1,0 +1,131 @@
+"""The GeoTIFF writer plug-ins: `mask` and `score`, both cloud-optimized.
+
+The mask is uint8 with nodata 255, a color table and nearest overviews. Class names stand in the band's description and
+tags: GDAL keeps its own category names in a second file beside a TIFF, and a product here is one file.
+
+The score is uint8, one band a class, 0..255 = probability 0..1, with averaged overviews. All 256 values are
+measurements, so no value can mean nodata: an internal mask does, which QGIS, GDAL and rasterio honour. Scale 1/255 is
+set on each band, so that QGIS shows probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from rasterio.io import DatasetWriter
+from rasterio.windows import Window as RasterWindow
+
+from hdm_geotiff.cog import CogLayout, windows, write_cog
+from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, Product, SceneHeader
+from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.grid import Window
+
+_BACKGROUND_COLOR = (245, 245, 245)
+
+
+class _CogWriter:
+    """What both products share; implements `hdm_pipeline.contracts.Writer` but for `write`."""
+
+    name: ClassVar[str]
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """Take no options.
+
+        Raises:
+            ConfigError: any option is given.
+        """
+        if options:
+            where = f"options of the product {self.name}: {', '.join(map(str, options))}"
+            raise ConfigError("this product has no options", where=where, remedy="remove them")
+
+    def check(self, classes: Sequence[ClassInfo]) -> list[str]:
+        """Check that the classes fit into uint8 with 255 as nodata; see `Writer.check`."""
+        values = [one.value for one in classes]
+        if not classes or len(set(values)) != len(values) or min(values) <= BACKGROUND or max(values) >= NODATA:
+            where = ", ".join(f"{one.name}: {one.value}" for one in classes) or "no class"
+            remedy = f"number the classes {BACKGROUND + 1} to {NODATA - 1}, each once"
+            raise ConfigError("these classes do not fit into a mask", where=where, remedy=remedy)
+        return []
+
+    def filename(self, scene: SceneHeader) -> str:
+        """The product's name with ``.tif``."""
+        return f"{self.name}.tif"
+
+
+class MaskWriter(_CogWriter):
+    """Writes the mask of a scene as ``mask.tif``."""
+
+    name: ClassVar[str] = "mask"
+
+    def write(self, product: Product, path: Path) -> None:
+        """Write the mask; see `Writer.write`.
+
+        Raises:
+            OutputError: the folder is not writable, or the disk is full.
+            WriteError: any other failure.
+        """
+
+        def fill(target: DatasetWriter) -> None:
+            names = {BACKGROUND: "background", **{one.value: one.name for one in product.classes}, NODATA: "nodata"}
+            colors = {BACKGROUND: _BACKGROUND_COLOR, **{one.value: tuple(one.color) for one in product.classes}}
+            target.update_tags(**_provenance(product), CLASSES=", ".join(f"{v}={name}" for v, name in names.items()))
+            target.update_tags(1, **{f"CLASS_{value}": name for value, name in names.items()})
+            target.set_band_description(1, ", ".join(f"{v} {name}" for v, name in names.items() if v != NODATA))
+            target.write_colormap(1, colors)
+            for window in windows(product.scene, product.block):
+                pixels = product.mask.read(window)
+                if (pixels != NODATA).any():  # what is not written reads as nodata
+                    target.write(pixels, window=_raster_window(window))
+
+        write_cog(path, product.scene, CogLayout(1, NODATA, "NEAREST"), fill)
+
+
+class ScoreWriter(_CogWriter):
+    """Writes the scores of a scene as ``score.tif``."""
+
+    name: ClassVar[str] = "score"
+
+    def write(self, product: Product, path: Path) -> None:
+        """Write the scores; see `Writer.write`.
+
+        Raises:
+            OutputError: the folder is not writable, or the disk is full.
+            WriteError: any other failure.
+        """
+        count = len(product.classes)
+
+        def fill(target: DatasetWriter) -> None:
+            target.update_tags(**_provenance(product))
+            target.scales, target.offsets = (1 / 255,) * count, (0.0,) * count
+            target.units = ("probability",) * count
+            for number, one in enumerate(product.classes, 1):
+                target.set_band_description(number, one.name)
+            for window in windows(product.scene, product.block):
+                valid = product.mask.read(window)[0] != NODATA
+                if valid.any():  # what is not written reads as masked
+                    scores = np.where(valid, product.score.read(window), np.uint8(0))
+                    target.write(scores, window=_raster_window(window))
+                    target.write_mask(valid, window=_raster_window(window))
+
+        write_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), fill)
+
+
+def _raster_window(window: Window) -> RasterWindow:
+    return RasterWindow(window.x, window.y, window.width, window.height)
+
+
+def _provenance(product: Product) -> dict[str, str]:
+    made = product.provenance
+    return {
+        "TIFFTAG_SOFTWARE": f"hdm_pipeline {made.version}",
+        "HDM_VERSION": made.version,
+        "HDM_SCENE": product.scene.ref.id,
+        "HDM_MODEL": made.model,
+        "HDM_PIPELINE_HASH": made.pipeline_hash,
+        "HDM_WEIGHTS_HASH": made.weights_hash,
+        "HDM_SUPPORT_HASH": made.support_hash,
+        "HDM_THRESHOLD": f"{made.threshold:g}",
+    }
