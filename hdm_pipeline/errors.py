@@ -109,6 +109,10 @@ class TileError(SceneError):
     """A tile failed every time it was tried."""
 
 
+class StoreError(SceneError):
+    """Staged pixels or scores of a scene are missing or damaged on disk: what its receipts say must be redone."""
+
+
 class WriteError(SceneError):
     """The product of a scene could not be written."""
 

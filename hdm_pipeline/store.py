@@ -1,0 +1,312 @@
+"""What lies where in the work folders of one scene: staged pixels, scores and validity.
+
+    <stage folder>/            [band, z, y, x] uint16: 0 invalid, 1..65535 = 0..1; not compressed
+    <score folder>/scores/     [class, z, y, x] uint8, final
+                   valid/      [z, y, x] bool; stays when the staged image is deleted
+                   partials/interior/, partials/strips/     what blocks know before they are merged
+
+All are zarr arrays whose shards are the cells of the scene's blocks; see `shards` for what that promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.grid import Block, TileGrid, Window
+from hdm_pipeline.shards import ShardedArray, StripArray
+from hdm_pipeline.stitch import BlockScores, labels, merge_cell
+from hdm_pipeline.workspace import remove_tree
+
+_LEVELS = 65534
+"""Steps between the staged values of 0.0 (1) and 1.0 (65535)."""
+
+_ROWS_AT_ONCE = 1 << 16
+"""Pixels that are encoded at once, so that scratch memory stays in the cache."""
+
+
+def encode_pixels(pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
+    """Scaled pixels as they are staged.
+
+    Args:
+        pixels: [bands, y, x] float32, 0..1 where valid; anything elsewhere.
+        valid: [y, x] bool.
+
+    Returns:
+        [bands, y, x] uint16: 0 where not valid, else 1..65535.
+    """
+    bands, height, width = pixels.shape
+    encoded = np.empty((bands, height, width), dtype=np.uint16)
+    step = max(1, _ROWS_AT_ONCE // width)
+    scratch = np.empty((min(step, height), width), dtype=np.float32)
+    for y in range(0, height, step):
+        good = valid[y : y + step]
+        part = scratch[: len(good)]
+        for band in range(bands):
+            np.copyto(part, pixels[band, y : y + step])
+            np.clip(part, 0.0, 1.0, out=part)
+            np.multiply(part, np.float32(_LEVELS), out=part)
+            np.add(part, np.float32(1.5), out=part)
+            np.copyto(part, np.float32(0.0), where=~good)
+            np.copyto(encoded[band, y : y + step], part, casting="unsafe")
+    return encoded
+
+
+def decode_pixels(staged: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Staged pixels [bands, y, x] back to float32 0..1 (0 where not valid) and validity [y, x]."""
+    pixels = staged.astype(np.float32)
+    pixels -= np.float32(1.0)
+    pixels *= np.float32(1.0 / _LEVELS)
+    np.maximum(pixels, np.float32(0.0), out=pixels)
+    return pixels, staged[0] != 0
+
+
+class ImageStore:
+    """The staged pixels of one scene. Make one with `create` or `open`."""
+
+    def __init__(self, array: ShardedArray) -> None:
+        self._array = array
+        self.grid = array.grid
+
+    @classmethod
+    def create(cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block]) -> ImageStore:
+        """Make the store in a folder, or open it where it is there already with the same layout.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        return cls(ShardedArray.create(path, bands, np.uint16, grid, blocks, compress=False))
+
+    @classmethod
+    def open(cls, path: Path) -> ImageStore:
+        """Open a store.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        return cls(ShardedArray.open(path))
+
+    def write_cell(self, block: Block, slices: Sequence[npt.NDArray[np.uint16]]) -> None:
+        """Write a block's cell.
+
+        Args:
+            block: whose cell it is.
+            slices: one [bands, height, width] uint16 for each slice of the block.
+
+        Raises:
+            OutputError: disk full or not writable.
+        """
+        self._array.write_cell(block, slices[0][:, None] if len(slices) == 1 else np.stack(slices, axis=1))
+
+    def read(self, window: Window) -> npt.NDArray[np.uint16]:
+        """[bands, height, width] uint16 of a window; what sticks out of the scene is reflected at its edges.
+
+        Reflection repeats where the scene is smaller than the padding, as numpy.pad's ``reflect`` does.
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        _, height, width = self.grid.size
+        rows = _reflected(window.y, window.height, height)
+        columns = _reflected(window.x, window.width, width)
+        y, x = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+        pixels: npt.NDArray[np.uint16] = self._array.read(window.z, y, x)
+        if window.y < 0 or window.bottom > height:
+            pixels = pixels.take(rows - y.start, axis=1)
+        if window.x < 0 or window.right > width:
+            pixels = pixels.take(columns - x.start, axis=2)
+        return pixels
+
+    def read_valid(self, block: Block) -> npt.NDArray[np.bool_]:
+        """[z, height, width] bool of a block's cell.
+
+        Raises:
+            StoreError: the cell was never written, or is damaged.
+        """
+        valid: npt.NDArray[np.bool_] = self._array.read_cell(block, slice(0, 1))[0] != 0
+        return valid
+
+
+class ScoreStore:
+    """Scores and validity of one scene: what each block knows, and the final scores. Make it by `create` or `open`.
+
+    A block's life: `write_valid` and `write_block` when it is inferred, `finish` when its neighbors are, too, and
+    `drop_partials` when all blocks are finished. Each may be repeated after a crash.
+    """
+
+    def __init__(self, path: Path, scores: ShardedArray) -> None:
+        self._path = path
+        self._scores = scores
+        self.grid = scores.grid
+        self.classes = scores.channels
+
+    @classmethod
+    def create(cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block]) -> ScoreStore:
+        """Make the store in a folder, or open it where it is there already with the same layout.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        ShardedArray.create(path / "valid", 1, np.bool_, grid, blocks)
+        store = cls(path, ShardedArray.create(path / "scores", classes, np.uint8, grid, blocks))
+        if not store._alone:
+            ShardedArray.create(path / "partials" / "interior", classes, np.uint8, grid, blocks)
+            StripArray.create(path / "partials" / "strips", classes, grid, blocks)
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> ScoreStore:
+        """Open a store.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        return cls(path, ShardedArray.open(path / "scores"))
+
+    @property
+    def cell_shape(self) -> tuple[int, int]:
+        """(height, width) in which reading is cheapest."""
+        return self._scores.shard_shape
+
+    @property
+    def _alone(self) -> bool:
+        """Whether no block touches another's cell: what a block knows is final then."""
+        return self.grid.overlap == 0 or self._scores.block_shape[1:] == (self.grid.rows, self.grid.columns)
+
+    @cached_property
+    def _valid(self) -> ShardedArray:
+        return ShardedArray.open(self._path / "valid")
+
+    @cached_property
+    def _interior(self) -> ShardedArray:
+        return ShardedArray.open(self._path / "partials" / "interior")
+
+    @cached_property
+    def _strips(self) -> StripArray:
+        return StripArray.open(self._path / "partials" / "strips")
+
+    def write_valid(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
+        """Write which pixels of a block's cell hold data, [z, height, width].
+
+        Raises:
+            OutputError: disk full or not writable.
+        """
+        self._valid.write_cell(block, valid[None])
+
+    def read_valid(self, window: Window) -> npt.NDArray[np.bool_]:
+        """[height, width] bool of a window within the scene.
+
+        Raises:
+            StoreError: it was never written there, or is damaged.
+        """
+        valid: npt.NDArray[np.bool_] = self._valid.read(window.z, *_rows_columns(window))[0]
+        return valid
+
+    def write_block(self, block: Block, scores: BlockScores) -> None:
+        """Write what a block knows of its scores.
+
+        Raises:
+            OutputError: disk full or not writable.
+        """
+        if self._alone:
+            self._scores.write_cell(block, scores.interior)
+            return
+        cell = self.grid.cell(block)
+        whole = np.zeros((self.classes, block.shape[0], cell.height, cell.width), dtype=np.uint8)
+        whole[:, :, scores.top.shape[2] :, scores.left.shape[3] :] = scores.interior
+        self._interior.write_cell(block, whole)
+        self._strips.write(scores)
+
+    def merge(self, block: Block) -> npt.NDArray[np.uint8]:
+        """Final scores of a block's cell, [classes, z, height, width], from what it and its neighbors know.
+
+        Raises:
+            StoreError: one of them was never written, or is damaged.
+        """
+        if self._alone:
+            return self._scores.read_cell(block)
+        own = self._strips.read(block, self._interior.read_cell(block))
+        own = replace(own, interior=own.interior[:, :, own.top.shape[2] :, own.left.shape[3] :])
+        neighbors = self.grid.neighbors(block, self._scores.blocks)
+        return merge_cell(own, [self._strips.read(b, own.interior) for b in neighbors], self.grid)
+
+    def write_final(self, block: Block, scores: npt.NDArray[np.uint8]) -> None:
+        """Write the final scores of a block's cell, [classes, z, height, width].
+
+        Raises:
+            OutputError: disk full or not writable.
+        """
+        self._scores.write_cell(block, scores)
+
+    def finish(self, block: Block) -> None:
+        """Merge a block and write its final scores, unless what the block knows is final already.
+
+        Raises:
+            OutputError: disk full or not writable.
+            StoreError: what the block or a neighbor knows was never written, or is damaged.
+        """
+        if not self._alone:
+            self.write_final(block, self.merge(block))
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """Final scores [classes, height, width] of a window within the scene.
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        scores: npt.NDArray[np.uint8] = self._scores.read(window.z, *_rows_columns(window))
+        return scores
+
+    def drop_partials(self) -> None:
+        """Delete what only `merge` needs. Does nothing where that was done before."""
+        remove_tree(self._path / "partials")
+
+    def score_source(self) -> ScoreSource:
+        """The final scores as a writer pulls them."""
+        return ScoreSource(self)
+
+    def mask_source(self, threshold: float) -> MaskSource:
+        """The mask at a threshold (0..1), computed as a writer pulls it."""
+        return MaskSource(self, threshold)
+
+
+class ScoreSource:
+    """The final scores of a scene (a `contracts.PixelSource`)."""
+
+    def __init__(self, store: ScoreStore) -> None:
+        self._store = store
+        self.shape = (store.classes, *store.grid.size)
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[classes, height, width] uint8, 0..255 = probability 0..1."""
+        return self._store.read(window)
+
+
+class MaskSource:
+    """The mask of a scene at a threshold (a `contracts.PixelSource`)."""
+
+    def __init__(self, store: ScoreStore, threshold: float) -> None:
+        self._store = store
+        self._threshold = threshold
+        self.shape = (1, *store.grid.size)
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[1, height, width] uint8: 0 background, 1.. classes, 255 nodata."""
+        return labels(self._store.read(window), self._store.read_valid(window), self._threshold)[None]
+
+
+def _rows_columns(window: Window) -> tuple[slice, slice]:
+    return slice(window.y, window.bottom), slice(window.x, window.right)
+
+
+def _reflected(start: int, count: int, size: int) -> npt.NDArray[np.intp]:
+    """Indices within `size` of the positions `start`.. when the axis is reflected at its first and last pixel."""
+    if size == 1:
+        return np.zeros(count, dtype=np.intp)
+    positions = np.arange(start, start + count, dtype=np.intp) % (2 * size - 2)
+    return np.minimum(positions, 2 * size - 2 - positions)
