@@ -136,6 +136,17 @@ class Stack:
         x, y = self.shifts[index]  # type: ignore[index]
         return _shifted(fetch(index), float(y), float(x), (self.size[1], self.size[0]))
 
+    def label(self, index: int, fetch: Callable[[int], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+        """Labels of a slice of the stack from those of the nearest stored slice; 255 outside it."""
+        if self.depths is None or self.shifts is None:
+            return fetch(index)
+        nearest = int(np.argmin(np.abs(self.volume.depths - self.depths[index])))
+        x, y = (round(float(v)) for v in self.shifts[nearest])
+        stored = fetch(nearest)
+        label = np.full((self.size[1], self.size[0]), 255, dtype=np.uint8)
+        label[y : y + stored.shape[0], x : x + stored.shape[1]] = stored
+        return label
+
     def stored_label(self, index: int, label: Callable[[int], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
         """A label image of the stack brought back to a stored slice: nearest slice, nearest pixel.
 

@@ -1,0 +1,112 @@
+"""Labels from RT structure sets: closed planar contours, filled at pixel centres (PS3.3 C.8.8.6)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+
+from hdm_dicom.attributes import numbers, text, values
+from hdm_dicom.labels import Label, SliceFinder, Wanted, datasets
+from hdm_dicom.series import Array, Volume
+from hdm_pipeline.contracts import IGNORE
+from hdm_pipeline.errors import SupportError
+
+_PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+
+
+@dataclass
+class _Drawing:
+    """Contours on one slice, as [points, 2] pixel coordinates (x, y)."""
+
+    wanted: list[Array] = field(default_factory=list)
+    ignored: list[Array] = field(default_factory=list)
+
+
+class StructureLabels:
+    """Labels in an RTSTRUCT.
+
+    Raises:
+        SupportError: unreadable, no such structure, or contours that match no slice.
+    """
+
+    def __init__(self, path: str, volume: Volume, wanted: Wanted) -> None:
+        dataset = pydicom.dcmread(path, force=True)
+        self._volume = volume
+        named = {
+            int(number[0]): text(item, "ROIName")
+            for item in datasets(dataset, "StructureSetROISequence")
+            if (number := numbers(item, "ROINumber", 1)) is not None
+        }
+        chosen = wanted.numbers(named, "structure", volume.id)
+        self._drawings: dict[int, _Drawing] = defaultdict(_Drawing)
+        for roi in datasets(dataset, "ROIContourSequence"):
+            number = numbers(roi, "ReferencedROINumber", 1)
+            if number is not None and int(number[0]) in chosen | wanted.ignore:
+                self._draw(roi, ignored=int(number[0]) not in chosen)
+        if not any(drawing.wanted for drawing in self._drawings.values()):
+            raise SupportError(
+                "no contour of the structure lies on a slice of the series",
+                where=volume.id,
+                remedy="the structure set belongs to another series, or the structure is empty",
+            )
+
+    def _draw(self, roi: Dataset, *, ignored: bool) -> None:
+        finder = SliceFinder(self._volume, "")
+        for contour in datasets(roi, "ContourSequence"):
+            points = self._points(contour)
+            if points is None:
+                continue
+            sources = [(text(i, "ReferencedSOPInstanceUID"), 0) for i in datasets(contour, "ContourImageSequence")]
+            index = finder.by_uid(sources)
+            if index is None:
+                index = finder.by_point(points.mean(axis=0))
+            if index is not None:
+                drawing = self._drawings[index]
+                (drawing.ignored if ignored else drawing.wanted).append(self._in_pixels(points, index))
+
+    def _points(self, contour: Dataset) -> Array | None:
+        if text(contour, "ContourGeometricType") not in _PLANAR:
+            return None
+        count = len(values(contour, "ContourData"))
+        flat = numbers(contour, "ContourData", count)
+        if flat is None or count < 9 or count % 3:
+            raise SupportError("a contour of the structure set has damaged coordinates", where=self._volume.id)
+        return np.array(flat, dtype=np.float64).reshape(-1, 3)
+
+    def _in_pixels(self, points: Array, index: int) -> Array:
+        row_mm, column_mm = self._volume.spacing
+        offsets = points - self._volume.positions[index]
+        return np.stack([offsets @ self._volume.axes[0] / column_mm, offsets @ self._volume.axes[1] / row_mm], axis=1)
+
+    def stored(self, index: int) -> Label:
+        """See `hdm_dicom.labels.LabelSource`."""
+        instance = self._volume.first.instance
+        shape = (instance.rows, instance.columns)
+        drawing = self._drawings.get(index, _Drawing())
+        label = filled(drawing.wanted, shape).astype(np.uint8)
+        label[filled(drawing.ignored, shape) & (label == 0)] = IGNORE
+        return label
+
+
+def filled(polygons: list[Array], shape: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Pixels whose centres lie inside an odd number of polygons, so that an inner contour cuts a hole.
+
+    Args:
+        polygons: each [points, 2] of (x, y) in pixels; pixel (0, 0) has its centre at (0, 0).
+        shape: (rows, columns).
+    """
+    rows, columns = shape
+    toggles = np.zeros((rows, columns + 1), dtype=np.int64)
+    for polygon in polygons:
+        for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+            low, high = (y0, y1) if y0 < y1 else (y1, y0)
+            # Half-open in y: a vertex on a row's centre line is crossed once, not twice.
+            y = np.arange(max(int(np.ceil(low)), 0), min(int(np.ceil(high)), rows))
+            if y.size:
+                x = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+                np.add.at(toggles, (y, np.clip(np.ceil(x), 0, columns).astype(np.intp)), 1)
+    return (np.cumsum(toggles[:, :columns], axis=1) & 1).astype(bool)

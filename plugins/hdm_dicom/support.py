@@ -1,0 +1,203 @@
+"""Labelled slices of a series: `hdm_pipeline.contracts.SupportRequest` to `LabeledImage`s."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cached_property
+
+import numpy as np
+from PIL import Image as PilImage
+from PIL import UnidentifiedImageError
+
+from hdm_dicom.attributes import text
+from hdm_dicom.discovery import file_name, find, list_files, reference
+from hdm_dicom.headers import read_header
+from hdm_dicom.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
+from hdm_dicom.options import ReaderOptions
+from hdm_dicom.reader import DicomReader
+from hdm_dicom.series import Volume
+from hdm_dicom.structures import StructureLabels
+from hdm_dicom.volume_io import OpenVolume, open_volume
+from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SupportRequest
+from hdm_pipeline.errors import ArchiveError, SceneError, SupportError
+from hdm_pipeline.grid import Window
+
+_IMAGES = (".png", ".tif", ".tiff", ".bmp")
+_NIFTI = (".nii", ".nii.gz")
+_SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_LAST_NUMBER = re.compile(r"(\d+)\D*$")
+
+
+def read_support(request: SupportRequest, options: ReaderOptions) -> list[LabeledImage]:
+    """Labelled slices of a series, in the plane of the options.
+
+    Holds the labels of the series as uint8, and the pixels of the slices that it returns.
+
+    Args:
+        request: `image` is the folder of the series or one of its files; `mask` a DICOM SEG or RTSTRUCT, a NIfTI
+            volume, one image file for one slice, or a folder of image files whose names end in the slice's number.
+        options: how the series is read.
+
+    Raises:
+        SupportError: unreadable, sizes differ, a slice without the class, or no slice with it.
+    """
+    try:
+        ref, opened = _volume(request, options)
+        labels = _labels(request, opened, options)
+        chosen = _chosen(request, labels, opened)
+        return [_labeled(ref, options, labels, z) for z in chosen]
+    except SceneError as error:
+        raise SupportError(f"the labelled series cannot be read: {error.what}", where=error.where) from None
+
+
+def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, OpenVolume]:
+    single = os.path.isfile(request.image)
+    folder = os.path.dirname(request.image) if single else request.image
+    try:
+        found, _ = find(folder or ".", options)
+    except ArchiveError as error:
+        raise SupportError(f"the image of a support example: {error.what}", where="support image") from None
+    if single:
+        path = os.path.abspath(request.image)
+        found = [v for v in found if any(os.path.abspath(f.instance.path) == path for f in v.frames)]
+    if len(found) > 1:
+        found = _referenced(found, request.mask) or found
+    if len(found) != 1:
+        raise SupportError(
+            f"the folder of a support example holds {len(found)} volumes that the labels may mean",
+            where="support image",
+            remedy="give one file of the series as the image, or move the series to a folder of its own",
+        )
+    ref = reference(found[0], DicomReader.name)
+    return ref, open_volume(ref, options)
+
+
+def _referenced(found: list[Volume], mask: str) -> list[Volume]:
+    """The volumes whose instances the labels name (DICOM labels only)."""
+    if not os.path.isfile(mask) or mask.lower().endswith((*_IMAGES, *_NIFTI)):
+        return []
+    with open(mask, "rb") as file:
+        content = file.read()
+    return [v for v in found if any(f.instance.sop_instance.encode() in content for f in v.frames)]
+
+
+class _ViewLabels:
+    """Labels in the slices of the view."""
+
+    def __init__(self, source: LabelSource, opened: OpenVolume) -> None:
+        self._source, self._opened = source, opened
+
+    def view(self, z: int) -> Label:
+        """[y, x] of slice z."""
+        opened = self._opened
+        if opened.view.along_slices:
+            index = opened.stack.size[2] - 1 - z if opened.view.flips[2] else z
+            label = opened.stack.label(index, self._source.stored)
+            return np.ascontiguousarray(opened.view.apply(label[np.newaxis])[0])
+        return np.ascontiguousarray(opened.view.apply(self._whole)[z])
+
+    @cached_property
+    def _whole(self) -> Label:
+        stack = self._opened.stack
+        return np.stack([stack.label(index, self._source.stored) for index in range(stack.size[2])])
+
+
+class _ImageLabels:
+    """Labels in image files, one a slice of the view."""
+
+    def __init__(self, files: dict[int, str], wanted: Wanted, opened: OpenVolume) -> None:
+        self._files, self._wanted, self._opened = files, wanted, opened
+
+    def view(self, z: int) -> Label:
+        """[y, x] of slice z."""
+        x, y, _ = self._opened.size
+        path = self._files.get(z)
+        if path is None:
+            return np.zeros((y, x), dtype=np.uint8)
+        where = f"{self._opened.volume.id}, slice {z}, {file_name(path)}"
+        try:
+            with PilImage.open(path) as image:
+                if image.size != (x, y):
+                    raise SupportError(
+                        f"the mask is {image.size[1]} x {image.size[0]} pixels, the slice {y} x {x}", where=where
+                    )
+                pixels = np.asarray(image)
+        except (OSError, UnidentifiedImageError, PilImage.DecompressionBombError) as error:
+            raise SupportError(f"the mask cannot be read ({type(error).__name__})", where=where) from None
+        return self._wanted.paint(pixels if pixels.ndim == 2 else pixels[..., 0])
+
+
+def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions) -> _ViewLabels | _ImageLabels:
+    wanted, volume, mask = Wanted.of(request), opened.volume, request.mask
+    if not os.path.exists(mask):
+        raise SupportError("the labels of a support example do not exist", where=volume.id)
+    if os.path.isdir(mask) or mask.lower().endswith(_IMAGES):
+        return _ImageLabels(_mask_files(request, volume.id), wanted, opened)
+    if mask.lower().endswith(_NIFTI):
+        return _ViewLabels(NiftiLabels(mask, volume, wanted), opened)
+    try:
+        header = read_header(mask)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError):
+        header = None
+    kind = text(header, "SOPClassUID") if header is not None else ""
+    if kind in _SEG:
+        return _ViewLabels(SegLabels(mask, volume, wanted), opened)
+    if kind == _RTSTRUCT:
+        return _ViewLabels(StructureLabels(mask, volume, wanted), opened)
+    raise SupportError(
+        "the labels are neither DICOM SEG nor RTSTRUCT, NIfTI or image files", where=f"{volume.id}, {file_name(mask)}"
+    )
+
+
+def _mask_files(request: SupportRequest, where: str) -> dict[int, str]:
+    if os.path.isfile(request.mask):
+        if len(request.slices) != 1:
+            raise SupportError(
+                "one image file as labels needs exactly one slice", where=where, remedy="set `slices` to its index"
+            )
+        return {request.slices[0]: request.mask}
+    files = {}
+    for path in list_files(request.mask):
+        number = _LAST_NUMBER.search(os.path.splitext(os.path.basename(path))[0])
+        if path.lower().endswith(_IMAGES) and number is not None:
+            files[int(number[1])] = path
+    if not files:
+        raise SupportError(
+            "the folder of labels holds no image whose name ends in a slice number",
+            where=where,
+            remedy=f"name them like 012.png; known are {', '.join(_IMAGES)}",
+        )
+    return files
+
+
+def _chosen(request: SupportRequest, labels: _ViewLabels | _ImageLabels, opened: OpenVolume) -> list[int]:
+    depth, where = opened.size[2], opened.volume.id
+    for z in request.slices:
+        if not 0 <= z < depth:
+            raise SupportError(f"slice {z} does not exist", where=where, remedy=f"slices are 0 to {depth - 1}")
+    chosen = list(dict.fromkeys(request.slices)) or list(range(depth))
+    holding = [z for z in chosen if np.any(labels.view(z) == 1)]
+    missing = sorted(set(request.slices) - set(holding))
+    if missing:
+        raise SupportError(f"slice {missing[0]} holds no pixel of the class", where=where)
+    if not holding:
+        raise SupportError(
+            "no slice holds a pixel of the class",
+            where=where,
+            remedy="check `value` (or `segment`), and that the labels were drawn on this series",
+        )
+    return holding
+
+
+def _labeled(ref: SceneRef, options: ReaderOptions, labels: _ViewLabels | _ImageLabels, z: int) -> LabeledImage:
+    with DicomReader(options.as_dict()).open(ref) as source:
+        header = source.header
+        bands = range(header.shape[0])
+        pixels, valid = source.read(Window(z, 0, 0, *header.shape[2:]), bands)
+    label = labels.view(z).copy()
+    label[~valid] = IGNORE
+    if not np.any(label == 1):
+        raise SupportError("all pixels of the class are padding", where=f"{ref.id}, slice {z}")
+    return LabeledImage(f"{ref.id} slice {z}", pixels, valid, label, header.bands)
