@@ -74,6 +74,10 @@ class Input(Model):
         """All inputs as a list."""
         return [self.uri] if isinstance(self.uri, str) else self.uri
 
+    def reader_options(self) -> dict[str, Any]:
+        """What the reader is constructed with: its options, and the area of interest."""
+        return dict(self.options) if self.aoi is None else {**self.options, "aoi": self.aoi}
+
     @model_validator(mode="after")
     def _ranges_match_bands(self) -> Input:
         fixed = self.scale.fixed
@@ -158,7 +162,9 @@ class ModelConfig(Model):
     sha256: str | None = Field(None, description="refuse weights whose file has another SHA-256")
     precision: Literal["fp32", "bf16", "int8", "auto"] = "fp32"
     runtime: Literal["torch", "openvino"] = "torch"
-    base_learner: Annotated[bool, Field(description="add the published base classes' prior (HDMNet only)")] = False
+    base_learner: bool | None = Field(
+        None, description="add the published base classes' prior (HDMNet only): on, off, or as the weights say"
+    )
 
 
 class Tiling(Model):

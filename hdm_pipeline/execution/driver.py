@@ -7,9 +7,8 @@ stitched and published. What ends is recorded in the ledger at once, so that a k
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +28,7 @@ from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
 from hdm_pipeline.execution.work import Outcome, Published, RunContext, SceneWork, StepResult, Task
-from hdm_pipeline.ledger import Ledger, Receipt
+from hdm_pipeline.ledger import Ledger, Receipt, SceneRecord
 from hdm_pipeline.plan import SceneKeys
 from hdm_pipeline.workspace import remove_tree
 
@@ -182,6 +181,7 @@ class Driver:
         state.restore(staged, inferred, stitched)
         state.tiles = sum(int(receipt.detail.get("tiles", 0)) for receipt in inferred.values())
         self._active[work.ref.id] = state
+        self._ledger.upsert_scene(_record(work.ref.id, scene.keys, "running"))
         self._tell(
             Event(
                 "scene_started",
@@ -208,18 +208,17 @@ class Driver:
     def _published(self, scene: str, published: Published) -> None:
         state = self._active.pop(scene)
         work = state.work
-        data = {
-            "product_key": work.keys.product,
-            "score_key": work.keys.score,
-            "stage_key": work.keys.stage,
-            "outputs": [path.as_posix() for path in published.outputs],
+        outputs = tuple(path.as_posix() for path in published.outputs)
+        info = {
+            "outputs": list(outputs),
             "tiles": state.tiles,
             "blocks": state.blocks,
             "seconds": {**state.seconds, "publish": published.seconds},
             "warnings": list(work.header.warnings),
             **published.measures,
         }
-        self._tell(Event("scene_done", scene, data=data))
+        self._ledger.upsert_scene(_record(scene, work.keys, "done", outputs=outputs, info=info))
+        self._tell(Event("scene_done", scene, data=info))
         keep = self._context.config.output.keep
         if keep != "all":
             self._ledger.forget(work.keys.stage)
@@ -232,17 +231,15 @@ class Driver:
         """Put a scene aside with its reason; what it had in flight is ignored when it ends."""
         state = self._active.pop(scene, None)
         pending = self._surveying.pop(scene, None)
-        keys = state.work.keys if state else pending.keys if pending else None
+        keys = state.work.keys if state is not None else pending.keys if pending is not None else None
+        if keys is not None:
+            self._ledger.upsert_scene(_record(scene, keys, "quarantined", error=error.as_dict()))
         self._retries = deque(task for task in self._retries if task.scene != scene)
         self._tell(
             Event(
                 "scene_quarantined",
                 scene,
-                data={
-                    "error": error.as_dict(),
-                    "product_key": keys.product if keys else "",
-                    "seconds": dict(state.seconds) if state else {},
-                },
+                data={"error": error.as_dict(), "seconds": dict(state.seconds) if state else {}},
             )
         )
 
@@ -290,12 +287,7 @@ class Driver:
         )
 
 
-def fold_seconds(into: dict[str, float], more: Mapping[str, float]) -> None:
-    """Add seconds by step."""
-    for step, seconds in more.items():
-        into[step] = into.get(step, 0.0) + seconds
-
-
-def stopper(deadline: float | None, interrupted: Callable[[], bool]) -> Callable[[], bool]:
-    """True once interrupted, or past `deadline` on the monotonic clock."""
-    return lambda: interrupted() or (deadline is not None and time.monotonic() >= deadline)
+def _record(scene: str, keys: SceneKeys, status: Any, **facts: Any) -> SceneRecord:
+    return SceneRecord(
+        id=scene, stage_key=keys.stage, score_key=keys.score, product_key=keys.product, status=status, **facts
+    )

@@ -61,12 +61,10 @@ class InlineExecutor:
         if done is None:
             done = next(iter(wait(self._futures, return_when=FIRST_COMPLETED).done))
         task = self._futures.pop(done)
-        error = done.exception()
-        if error is None:
+        try:
             return Outcome(task, value=done.result())
-        if not isinstance(error, Exception):
-            raise error
-        return self._failed(task, error)
+        except Exception as error:  # noqa: BLE001 (as above)
+            return self._failed(task, error)
 
     def close(self) -> None:
         """Wait for the step that runs; drop the ones that wait."""

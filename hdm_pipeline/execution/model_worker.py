@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hdm_pipeline.config import ModelConfig
 from hdm_pipeline.errors import BankMismatchError
 from hdm_pipeline.execution.steps import score_folder, stage_folder
 from hdm_pipeline.execution.work import ModelBundle, RunContext, SceneWork, StepResult, Task
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support import SupportBank
+from hdm_pipeline.preparation import load_segmenter
 from hdm_pipeline.stitch import BlockAccumulator
 from hdm_pipeline.store import ImageStore, ScoreStore, decode_pixels
 
@@ -31,7 +33,7 @@ class ModelWorker:
         self._context = context
         self._bundle = bundle
         self._groups = [
-            (_load(weights, banks[0][1], bundle), [index for index, _ in banks], [bank for _, bank in banks])
+            (_load(weights, banks[0][1], bundle.model), [index for index, _ in banks], [bank for _, bank in banks])
             for weights, banks in _by_weights(bundle).items()
         ]
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="hdm-read-ahead")
@@ -101,10 +103,8 @@ def _by_weights(bundle: ModelBundle) -> dict[str, list[tuple[int, SupportBank]]]
     return groups
 
 
-def _load(weights: str, bank: SupportBank, bundle: ModelBundle) -> FewShotSegmenter:
-    segmenter = FewShotSegmenter.load(
-        weights, precision=bundle.precision, runtime=bundle.runtime, base_learner=bundle.base_learner
-    )
+def _load(weights: str, bank: SupportBank, model: ModelConfig) -> FewShotSegmenter:
+    segmenter = load_segmenter(weights, model)
     if segmenter.weights_hash != bank.weights_hash:
         raise BankMismatchError(
             "the weights file changed since the supports were encoded", where=weights, remedy="start the run again"

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -72,7 +72,7 @@ class RayExecutor:
         self._owns_cluster = not ray.is_initialized()
         if self._owns_cluster:
             _connect(self._config)
-        resources = ray.cluster_resources()
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         cpus, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
         self._gpus = _gpus_per_actor(self._config, gpus)
         self.model_slots = _actor_count(self._config, cpus, gpus, self._gpus)
@@ -139,11 +139,10 @@ class RayExecutor:
         try:
             value = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            cause = error.as_instanceof_cause()
             log.error(
                 "step failed", exc_info=error, extra={"scene": task.scene, "block": task.block, "step": task.step}
             )
-            self._ended.append(Outcome(task, error=as_hdm_error(_plain(cause), task)))
+            self._ended.append(Outcome(task, error=as_hdm_error(_plain(error), task)))
         except _DEATHS as error:
             self._died(slot, task, f"{type(error).__name__}: {str(error).splitlines()[0]}")
             return
@@ -223,12 +222,9 @@ def _actor_count(config: Execution, cpus: int, gpus: float, gpus_per_actor: floa
 
 
 def _with_threads(bundle: ModelBundle, threads: int) -> ModelBundle:
-    from dataclasses import replace
-
     return replace(bundle, threads=threads)
 
 
-def _plain(error: BaseException) -> Exception:
-    """The user's exception out of Ray's wrapper, which is an instance of both."""
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else ExecutionError(str(error))
+def _plain(error: ray.exceptions.RayTaskError) -> Exception:
+    """The step's own exception out of Ray's wrapper."""
+    return error.cause if isinstance(error.cause, Exception) else ExecutionError(str(error))

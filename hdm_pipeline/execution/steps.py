@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.bands import resolve
-from hdm_pipeline.contracts import Product, Reader, SceneRef, SceneSource
+from hdm_pipeline.contracts import Product, Reader, SceneRef
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.work import Published, RunContext, SceneWork, StepResult, Task
 from hdm_pipeline.grid import Window
-from hdm_pipeline.guard import guard
 from hdm_pipeline.plan import SceneKeys, scene_grid
 from hdm_pipeline.registry import make_reader, make_writer
 from hdm_pipeline.scaling import SAMPLE_PIXELS, scale_pixels, scene_ranges
@@ -39,11 +38,8 @@ def run_step(context: RunContext, task: Task) -> Any:
 
 
 def reader_of(context: RunContext, name: str) -> Reader:
-    """The configured reader; the area of interest is an option of the reader that knows coordinates."""
-    options = dict(context.config.input.options)
-    if context.config.input.aoi is not None:
-        options["aoi"] = context.config.input.aoi
-    return make_reader(name, options)
+    """A reader with the options of the pipeline."""
+    return make_reader(name, context.config.input.reader_options())
 
 
 def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
@@ -79,8 +75,7 @@ def stage(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
     block = work.blocks(context)[block_index]
     store = ImageStore.open(stage_folder(context, work))
     cell = work.grid.cell(block)
-    with reader_of(context, work.ref.reader).open(work.ref) as opened:
-        source: SceneSource = guard(opened, work.header)
+    with reader_of(context, work.ref.reader).open(work.ref) as source:
         slices = []
         for z in range(block.z0, block.z1):
             pixels, valid = source.read(Window(z, cell.y, cell.x, cell.height, cell.width), work.bands.indices)
@@ -95,7 +90,7 @@ def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult
     start = time.perf_counter()
     store = ScoreStore.open(score_folder(context, work))
     block = work.blocks(context)[block_index]
-    store.write_final(block, store.merge(block))
+    store.finish(block)
     return StepResult(time.perf_counter() - start)
 
 

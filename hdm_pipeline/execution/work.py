@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hdm_pipeline.bands import BandPlan
-from hdm_pipeline.config import PipelineConfig, Range
+from hdm_pipeline.config import ModelConfig, PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, Provenance, SceneHeader, SceneRef
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.grid import Block, TileGrid
@@ -78,18 +78,14 @@ class ModelBundle:
     Attributes:
         weights: path (or builtin name) of the weights for each class.
         banks: the support bank of each class, in the order of the mask values.
-        precision: fp32, bf16, int8 or auto.
-        runtime: torch or openvino.
-        base_learner: whether the published base classes' prior is added.
+        model: precision, runtime and the like.
         batch_size: tiles a batch.
         threads: CPU threads of the actor; None leaves torch's default.
     """
 
     weights: tuple[str, ...]
     banks: tuple[SupportBank, ...]
-    precision: str
-    runtime: str
-    base_learner: bool
+    model: ModelConfig
     batch_size: int
     threads: int | None = None
 

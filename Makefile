@@ -1,0 +1,45 @@
+# Everything a person needs: `make run` and `make test` set up what they use by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.dev-ready
+
+.PHONY: help run test lint types judges bench soak fuzz train clean
+
+help: ## say what the targets do
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(DEV_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judges,bench]'
+	touch $@
+
+samples: | $(READY)
+	$(BIN)/python -m hdm_pipeline samples samples
+
+run: $(READY) samples ## flood extent of the sample archive
+	$(BIN)/python -m hdm_pipeline run pipelines/flood_extent.yaml
+
+test: $(DEV_READY) ## the tests, without third-party judges
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+lint: $(DEV_READY) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV_READY) ## mypy --strict
+	$(BIN)/mypy
+
+judges: $(DEV_READY) ## third-party validators; see docs/judges.md for what they need
+	$(BIN)/python -m pytest tests/judges
+
+bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
+	$(BIN)/python -m benchmarks --json bench-results
+
+clean: ## remove the virtual environment and what was made
+	rm -rf $(VENV) samples out bench-results

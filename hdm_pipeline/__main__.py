@@ -1,0 +1,6 @@
+"""`python -m hdm_pipeline`."""
+
+from hdm_pipeline.cli import main
+
+if __name__ == "__main__":
+    main()

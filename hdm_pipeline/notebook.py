@@ -1,0 +1,62 @@
+"""One call for notebooks, GIS scripts and PACS viewers: arrays in, mask out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.errors import ModelInputError
+from hdm_pipeline.model.segmenter import FewShotSegmenter
+from hdm_pipeline.stitch import labels
+from hdm_pipeline.training.whole_image import OVERLAP, TILE, segment_image
+
+Image = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.uint8]
+
+
+def segment(
+    array: Image,
+    support: Sequence[tuple[Image, Mask]],
+    *,
+    weights: str | Path = "builtin:pyramid-small",
+    valid: npt.NDArray[np.bool_] | None = None,
+    threshold: float = 0.5,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    segmenter: FewShotSegmenter | None = None,
+) -> Mask:
+    """Segment one class in an array by labelled examples, without adaptation.
+
+    Args:
+        array: [bands, y, x] float32 in 0..1, one to three bands, any size; NaN counts as invalid.
+        support: K pairs of an image [bands, y, x] float32 in 0..1, scaled as `array` is, and its mask [y, x] uint8:
+            1 the class, 0 background, 255 ignored.
+        weights: builtin:NAME or a file; not used where `segmenter` is given.
+        valid: [y, x] bool, False where `array` holds no data.
+        threshold: least score (0..1) that counts as the class.
+        tile: side in pixels of what the network sees at once; larger arrays are cut and blended.
+        overlap: pixels shared by neighboring tiles, at most half a tile.
+        segmenter: one that is loaded already, to save loading it for every array.
+
+    Returns:
+        [y, x] uint8: 1 the class, 0 background, 255 invalid.
+
+    Raises:
+        SupportError: an example cannot be used.
+        ModelInputError: the array has another shape or type.
+        WeightsError: the weights cannot be loaded.
+    """
+    if array.ndim != 3:
+        raise ModelInputError(
+            f"array has {array.ndim} axes", where="segment", remedy="give [bands, y, x]; add an axis to a plain image"
+        )
+    network = segmenter or FewShotSegmenter.load(weights)
+    bank = network.encode_support([image for image, _ in support], [mask for _, mask in support])
+    good: npt.NDArray[np.bool_] = np.asarray(np.isfinite(array).all(axis=0))
+    if valid is not None:
+        good &= valid
+    scores = segment_image(network, array, good, [bank], tile=tile, overlap=overlap)
+    return labels(scores, good, threshold)

@@ -1,0 +1,140 @@
+"""From support examples to what the model actors load: check, adapt, encode. Runs once, before the first scene."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hdm_pipeline.config import AdaptSteps, ModelConfig, PipelineConfig
+from hdm_pipeline.contracts import Reader
+from hdm_pipeline.errors import WeightsError
+from hdm_pipeline.execution.work import ModelBundle
+from hdm_pipeline.hashing import file_hash, stable_hash
+from hdm_pipeline.supports import SupportExample, load_examples
+from hdm_pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from hdm_pipeline.model.segmenter import FewShotSegmenter
+
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What preparing the supports gave.
+
+    Attributes:
+        bundle: for the model actors.
+        support_hash: of all banks.
+        weights_hash: of all (adapted) weights.
+        report: by class: shots, quality of each example, what adaptation did, seconds; JSON-able.
+    """
+
+    bundle: ModelBundle
+    support_hash: str
+    weights_hash: str
+    report: dict[str, Any]
+
+
+def weights_path(name: str) -> Path:
+    """The file behind `model.weights`.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = _WEIGHTS / f"{name.removeprefix('builtin:')}.safetensors" if name.startswith("builtin:") else Path(name)
+    if not path.is_file():
+        builtin = ", ".join(f"builtin:{p.stem}" for p in sorted(_WEIGHTS.glob("*.safetensors"))) or "none"
+        raise WeightsError("weights not found", where=name, remedy=f"give a file, or one that is shipped: {builtin}")
+    return path
+
+
+def weights_fingerprint(config: PipelineConfig) -> str:
+    """SHA-256 of the weights file, checked against `model.sha256` where that is given.
+
+    Raises:
+        WeightsError: the file is missing or has another hash.
+    """
+    digest = file_hash(weights_path(config.model.weights))
+    if config.model.sha256 is not None and digest != config.model.sha256.lower():
+        raise WeightsError(
+            f"weights have SHA-256 {digest}, model.sha256 asks for {config.model.sha256}",
+            where=config.model.weights,
+            remedy="use the pinned file, or pin the new hash after checking where the file comes from",
+        )
+    return digest
+
+
+def load_segmenter(weights: str, model: ModelConfig) -> FewShotSegmenter:
+    """Weights made ready as the pipeline file asks."""
+    from hdm_pipeline.model.segmenter import FewShotSegmenter
+
+    return FewShotSegmenter.load(
+        weights, precision=model.precision, runtime=model.runtime, base_learner=model.base_learner
+    )
+
+
+def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Preparation:
+    """Read the supports, adapt the weights to them where asked for, and encode them.
+
+    Raises:
+        SupportError: an example cannot be used.
+        WeightsError: the weights cannot be loaded.
+    """
+    from hdm_pipeline.training.support_check import check_support
+
+    classes = load_examples(config, reader)
+    base = str(weights_path(config.model.weights))
+    weights, banks, report = [], [], {}
+    for class_config, examples in zip(config.support.classes, classes, strict=True):
+        start = time.perf_counter()
+        images, masks = [e.pixels for e in examples], [e.label for e in examples]
+        chosen, adaptation = _adapted(config, base, examples, workspace)
+        segmenter = load_segmenter(chosen, config.model)
+        banks.append(segmenter.encode_support(images, masks, class_name=class_config.name))
+        weights.append(chosen)
+        quality = check_support(segmenter, images, masks, [e.name for e in examples])
+        report[class_config.name] = {
+            "shots": len(examples),
+            "examples": [q.as_dict() for q in quality],
+            "adaptation": adaptation,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+    bundle = ModelBundle(
+        weights=tuple(weights),
+        banks=tuple(banks),
+        batch_size=config.execution.batch_size,
+        threads=config.execution.threads if isinstance(config.execution.threads, int) else None,
+        model=config.model,
+    )
+    return Preparation(
+        bundle=bundle,
+        support_hash=stable_hash([bank.hash for bank in banks]),
+        weights_hash=stable_hash([bank.weights_hash for bank in banks]),
+        report=report,
+    )
+
+
+def _adapted(
+    config: PipelineConfig, base: str, examples: Sequence[SupportExample], workspace: Workspace
+) -> tuple[str, dict[str, Any]]:
+    """The weights to use for a class, and what adaptation did."""
+    adapt = config.support.adapt
+    if adapt == "off" or (isinstance(adapt, AdaptSteps) and adapt.steps == 0):
+        return base, {"steps": 0, "reason": "off"}
+    from hdm_pipeline.model.checkpoints import load_network
+    from hdm_pipeline.training.adaptation import AdaptationSettings
+    from hdm_pipeline.training.adapted import adapted_weights
+
+    settings = AdaptationSettings(steps=adapt.steps) if isinstance(adapt, AdaptSteps) else AdaptationSettings()
+    adapted = adapted_weights(
+        workspace.models,
+        load_network(base),
+        [e.pixels for e in examples],
+        [e.label for e in examples],
+        settings=settings,
+    )
+    return str(adapted.path), adapted.report.as_dict() | {"cached": adapted.cached}

@@ -1,0 +1,68 @@
+"""The progress bar of `run`: blocks and scenes done, throughput, time left."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from hdm_pipeline.execution.events import Event
+
+
+class ProgressBar:
+    """Shows events on a terminal; a context manager. Quarantined scenes are named as they happen."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._scenes = self._bar.add_task("scenes", total=None, note="")
+        self._blocks = self._bar.add_task("blocks", total=0, note="")
+        self._total_blocks = 0
+        self._tiles = 0
+        self._start = time.monotonic()
+
+    def __enter__(self) -> ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def event(self, event: Event) -> None:
+        """Take note of an event."""
+        data = event.data
+        if event.kind == "run_started":
+            self._bar.update(self._scenes, total=data["scenes"])
+        elif event.kind == "scene_started":
+            self._total_blocks += data["blocks"]
+            self._bar.update(self._blocks, total=self._total_blocks)
+            self._bar.advance(self._blocks, data["blocks_done"])
+        elif event.kind == "step_done" and event.step == "infer":
+            self._tiles += data["tiles"]
+            rate = self._tiles / max(time.monotonic() - self._start, 1e-3)
+            self._bar.update(self._blocks, advance=1, note=f"{rate:.1f} tiles/s")
+        elif event.kind == "scene_done":
+            self._bar.advance(self._scenes)
+        elif event.kind == "scene_quarantined":
+            self._bar.advance(self._scenes)
+            error = data["error"]
+            self._bar.console.print(f"[yellow]quarantined[/] {event.scene}: {error['what']}", highlight=False)
+            if error["remedy"]:
+                self._bar.console.print(f"  remedy: {error['remedy']}", highlight=False)
+        elif event.kind == "worker_died":
+            self._bar.console.print(
+                f"[yellow]worker died[/] over {event.step} of {event.scene}: {data['reason']}", highlight=False
+            )
+        elif event.kind == "stopping":
+            self._bar.console.print("stopping: blocks in flight are finished; interrupt again to leave at once")

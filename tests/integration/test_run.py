@@ -1,0 +1,149 @@
+"""The main job from pipeline file to products, on a small archive of real files with a cheap network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from hdm_pipeline.config_file import PipelineFileError
+from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.run_control import RunOptions
+from tests.integration.conftest import Workbench, published, write_scene
+
+
+def steps_of(output: Path) -> dict[str, int]:
+    """How often each step was done, over all runs, by the logs."""
+    counts: dict[str, int] = {}
+    for log in (output / ".hdm" / "logs").glob("*.jsonl"):
+        for line in log.read_text().splitlines():
+            record = json.loads(line)
+            if record.get("event") == "step_done":
+                counts[record["step"]] = counts.get(record["step"], 0) + 1
+    return counts
+
+
+def test_every_scene_gets_its_mask(bench: Workbench) -> None:
+    summary = Pipeline.from_yaml(bench.pipeline()).run()
+    assert sorted(summary.done) == ["large", "middle", "small"]
+    assert summary.exit_code == 0
+    with rasterio.open(bench.scenes / "large.tif") as scene, rasterio.open(bench.root / "out/large/mask.tif") as mask:
+        assert (mask.width, mask.height, mask.crs, mask.transform) == (412, 333, scene.crs, scene.transform)
+        assert mask.nodata == 255
+        pixels, holes = mask.read(1), ~np.isfinite(scene.read(1))
+    assert (pixels[holes] == 255).all()
+    assert (pixels[~holes] != 255).all()
+    y, x = np.mgrid[0:333, 0:412]
+    truth = np.sin(x / 37.0 + 1) + np.cos(y / 29.0) > 0.6
+    agreement = (pixels == truth)[~holes].mean()
+    assert agreement > 0.98
+
+
+def test_the_report_tells_areas_and_seconds(bench: Workbench) -> None:
+    Pipeline.from_yaml(bench.pipeline()).run()
+    report = json.loads((bench.root / "out/run.json").read_text())
+    assert report["status"] == "done"
+    assert report["totals"]["done"] == 3
+    scene = report["scenes"]["middle"]
+    with rasterio.open(bench.root / "out/middle/mask.tif") as mask:
+        water = int((mask.read(1) == 1).sum())
+    assert scene["pixels"]["water"] == water
+    assert scene["area_m2"]["water"] == pytest.approx(water * 100.0)
+    assert set(scene["seconds"]) == {"stage", "infer", "stitch", "publish"}
+    assert scene["valid"] == 1.0
+
+
+def test_running_again_does_nothing(bench: Workbench) -> None:
+    file = bench.pipeline()
+    Pipeline.from_yaml(file).run()
+    before, steps = published(bench.root / "out"), steps_of(bench.root / "out")
+    again = Pipeline.from_yaml(file).run()
+    assert (again.done, again.done_before) == ((), 3)
+    assert published(bench.root / "out") == before
+    assert steps_of(bench.root / "out") == steps
+
+
+def test_a_new_threshold_needs_no_inference(bench: Workbench) -> None:
+    Pipeline.from_yaml(bench.pipeline()).run()
+    first, steps = published(bench.root / "out"), steps_of(bench.root / "out")
+    summary = Pipeline.from_yaml(bench.pipeline(), overrides=["output.threshold=0.9"]).run()
+    assert len(summary.done) == 3
+    after = steps_of(bench.root / "out")
+    assert (after["infer"], after["stitch"], after["stage"]) == (steps["infer"], steps["stitch"], steps["stage"])
+    changed = published(bench.root / "out")
+    assert changed["large/mask.tif"] != first["large/mask.tif"]
+
+
+def test_a_changed_scene_alone_is_redone(bench: Workbench) -> None:
+    file = bench.pipeline()
+    Pipeline.from_yaml(file).run()
+    before = published(bench.root / "out")
+    write_scene(bench.scenes / "middle.tif", 200, 130, 9)
+    summary = Pipeline.from_yaml(file).run()
+    assert summary.done == ("middle",)
+    after = published(bench.root / "out")
+    assert after["middle/mask.tif"] != before["middle/mask.tif"]
+    assert after["large/mask.tif"] == before["large/mask.tif"]
+
+
+def test_a_damaged_scene_is_put_aside_and_the_rest_goes_on(bench: Workbench) -> None:
+    broken = bench.scenes / "broken.tif"
+    broken.write_bytes((bench.scenes / "large.tif").read_bytes()[:4000])
+    summary = Pipeline.from_yaml(bench.pipeline()).run()
+    assert summary.exit_code == 3
+    assert len(summary.done) == 3
+    assert "broken.tif" in summary.quarantined["broken"]["where"]
+    assert summary.quarantined["broken"]["remedy"]
+    again = Pipeline.from_yaml(bench.pipeline()).run()
+    assert (again.done, set(again.quarantined)) == ((), {"broken"})
+    broken.write_bytes((bench.scenes / "large.tif").read_bytes())
+    mended = Pipeline.from_yaml(bench.pipeline()).run()
+    assert (mended.done, mended.exit_code) == (("broken",), 0)
+
+
+def test_a_scene_without_data_gets_a_mask_of_nodata(bench: Workbench) -> None:
+    write_scene(bench.scenes / "empty.tif", 90, 80, 5, nodata_rows=90)
+    Pipeline.from_yaml(bench.pipeline()).run()
+    with rasterio.open(bench.root / "out/empty/mask.tif") as mask:
+        assert (mask.read(1) == 255).all()
+    assert json.loads((bench.root / "out/run.json").read_text())["scenes"]["empty"]["tiles"] == 0
+
+
+def test_a_stopped_run_goes_on_where_it_was(bench: Workbench) -> None:
+    undisturbed = bench.pipeline("undisturbed")
+    Pipeline.from_yaml(undisturbed).run()
+    file = bench.pipeline("stopped")
+    first = Pipeline.from_yaml(file).run(options=RunOptions(limit=1))
+    assert first.left == 2
+    second = Pipeline.from_yaml(file).run(options=RunOptions(time_budget=0.0))
+    assert second.done == ()
+    Pipeline.from_yaml(file).run()
+    assert published(bench.root / "stopped") == published(bench.root / "undisturbed")
+    assert steps_of(bench.root / "stopped") == steps_of(bench.root / "undisturbed")
+
+
+def test_plan_says_what_run_does(bench: Workbench) -> None:
+    file = bench.pipeline()
+    plan = Pipeline.from_yaml(file).plan()
+    assert not (bench.root / "out").exists()
+    Pipeline.from_yaml(file).run()
+    report = json.loads((bench.root / "out/run.json").read_text())
+    # The collar of nodata spares `large` its first row of tiles.
+    assert report["totals"]["blocks"] == plan.blocks
+    assert report["totals"]["tiles"] < plan.tiles == sum(s.tiles for s in plan.scenes)
+    assert Pipeline.from_yaml(file).plan().tiles == 0
+
+
+def test_validation_names_every_mistake_with_its_line(bench: Workbench) -> None:
+    file = bench.pipeline(
+        input={"bands": ["VV -"], "options": {"colour": 1}}, output={"products": ["mask", "hologram"]}
+    )
+    with pytest.raises(PipelineFileError) as caught:
+        Pipeline.from_yaml(file).validate()
+    keys = {problem.key: problem for problem in caught.value.problems}
+    assert set(keys) >= {"input.bands.0", "input.reader", "output.products.1"}
+    lines = file.read_text().splitlines()
+    assert "hologram" in lines[(keys["output.products.1"].line or 0) - 1]
