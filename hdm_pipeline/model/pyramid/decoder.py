@@ -1,0 +1,78 @@
+"""Coarse-to-fine decoder: evidence maps and query features in, logits at every level out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hdm_pipeline.model.pyramid.layers import ResidualBlock, resize
+
+ODDS = 1
+"""The evidence channel that holds the ridge regression's log odds: where the untrained decoder's logits come from."""
+
+_CARRIED = 32  # channels of the state that go up to the next finer level
+
+
+class Decoder(nn.Module):
+    """Refines a state from the coarsest to the finest level; every level reads its own logits from it.
+
+    Args:
+        feature_widths: channels of the query features, finest level first.
+        evidence_widths: channels of the evidence maps, finest first.
+        state_widths: channels of the decoder's state, finest first.
+        guides: channels that the query features are reduced to; few, so that evidence and not appearance decides.
+    """
+
+    def __init__(
+        self,
+        feature_widths: Sequence[int],
+        evidence_widths: Sequence[int],
+        state_widths: Sequence[int],
+        guides: Sequence[int],
+    ) -> None:
+        super().__init__()
+        last = len(state_widths) - 1
+        self.guides = nn.ModuleList(
+            nn.Conv2d(width, guide, 1) for width, guide in zip(feature_widths, guides, strict=True)
+        )
+        self.carry = nn.ModuleList(nn.Conv2d(width, _CARRIED, 1) for width in state_widths[1:])
+        self.enter = nn.ModuleList(
+            nn.Conv2d(evidence + guide + (_CARRIED if level < last else 0), state, 3, padding=1)
+            for level, (evidence, guide, state) in enumerate(zip(evidence_widths, guides, state_widths, strict=True))
+        )
+        self.refine = nn.ModuleList(ResidualBlock(state) for state in state_widths)
+        self.heads = nn.ModuleList(nn.Conv2d(state, 1, 1) for state in state_widths)
+        shortcuts = [nn.Conv2d(width, 1, 1, bias=False) for width in evidence_widths]
+        self.shortcut = nn.ModuleList(shortcuts)
+        self.pixels = nn.Conv2d(state_widths[0], 4, 3, padding=1)
+        for layer in (*self.heads, self.pixels):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        for shortcut in shortcuts:
+            nn.init.zeros_(shortcut.weight)
+            nn.init.constant_(shortcut.weight[:, ODDS], 2.0)
+
+    def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor]) -> list[Tensor]:
+        """Logits, finest first.
+
+        Args:
+            features: maps [B, C_i, H_i, W_i], finest first.
+            evidence: maps [B, E_i, H_i, W_i], finest first.
+
+        Returns:
+            [B, 1, 2 * H_0, 2 * W_0], the full resolution, and then [B, 1, H_i, W_i] for each level.
+        """
+        logits: list[Tensor] = []
+        state: Tensor | None = None
+        for level in range(len(self.enter) - 1, -1, -1):
+            parts = [evidence[level], F.relu(self.guides[level](features[level]), inplace=True)]
+            if state is not None:
+                parts.append(resize(self.carry[level](state), (parts[0].shape[-2], parts[0].shape[-1])))
+            state = self.refine[level](F.relu(self.enter[level](torch.cat(parts, dim=1)), inplace=True))
+            logits.insert(0, self.heads[level](state) + self.shortcut[level](evidence[level]))
+        full = F.pixel_shuffle(self.pixels(state), 2)
+        size = (full.shape[-2], full.shape[-1])
+        return [full + resize(logits[0], size), *logits]

@@ -1,0 +1,141 @@
+"""Supports to the arrays of a bank, and back to tensors.
+
+What a bank holds of a level is bounded: the solved regression (a vector and three numbers) and at most a fixed number
+of tokens of each class. So neither its size nor the cost of a query grows with the number of shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hdm_pipeline.errors import BankMismatchError
+from hdm_pipeline.model.pyramid.evidence import LevelEvidence, LevelSupport
+from hdm_pipeline.model.pyramid.matching import Tokens
+from hdm_pipeline.model.pyramid.prototypes import condense, systematic_index
+from hdm_pipeline.model.pyramid.ridge import Moments, RidgeSolution
+
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+_CANDIDATES = 4096  # tokens of each support and class that condensation looks at
+
+
+@dataclass(frozen=True)
+class SupportFeatures:
+    """One support image at one level.
+
+    Attributes:
+        regress: [N, D + 1] regression features of all positions.
+        match: [N, D] matching features of unit length, or None at levels that do not match.
+        foreground: [N] share of target.
+        background: [N] share of background.
+    """
+
+    regress: Tensor
+    match: Tensor | None
+    foreground: Tensor
+    background: Tensor
+
+
+class LevelAccumulator:
+    """Collects the supports of one level, one at a time, so that their sizes may differ and memory stays small.
+
+    Args:
+        first: the first support.
+        background: keep background tokens too.
+    """
+
+    def __init__(self, first: SupportFeatures, *, background: bool) -> None:
+        self._background = background
+        self._foreground_tokens: list[Tensor] = []
+        self._background_tokens: list[Tensor] = []
+        self._moments = _moments(first)
+        self._add_tokens(first)
+
+    def add(self, support: SupportFeatures) -> None:
+        """Add another support."""
+        foreground, background = _moments(support)
+        self._moments = (self._moments[0] + foreground, self._moments[1] + background)
+        self._add_tokens(support)
+
+    def arrays(self, evidence: LevelEvidence, prototypes: int) -> Arrays:
+        """The level as a bank keeps it, with at most `prototypes` tokens of each class."""
+        solution = evidence.regression(*self._moments)
+        found = {"coefficients": solution.coefficients[0], "calibration": solution.calibration[0]}
+        for name, tokens in (("foreground", self._foreground_tokens), ("background", self._background_tokens)):
+            if tokens:
+                found[name] = condense(torch.cat(tokens), prototypes)
+        return {name: tensor.detach().float().cpu().numpy() for name, tensor in found.items()}
+
+    def _add_tokens(self, support: SupportFeatures) -> None:
+        if support.match is None:
+            return
+        self._foreground_tokens += _candidates(support.match, support.foreground)
+        if self._background:
+            self._background_tokens += _candidates(support.match, support.background)
+
+
+def _moments(support: SupportFeatures) -> tuple[Moments, Moments]:
+    regress = support.regress.unsqueeze(0)
+    return (
+        Moments.of(regress, support.foreground.unsqueeze(0)),
+        Moments.of(regress, support.background.unsqueeze(0)),
+    )
+
+
+def _candidates(tokens: Tensor, weights: Tensor) -> list[Tensor]:
+    """The tokens of a class, evenly thinned; none where the image shows nothing of it."""
+    present = int((weights > 0).sum())
+    if not present:
+        return []
+    index = systematic_index(weights.unsqueeze(0), min(_CANDIDATES, present))
+    return [tokens[torch.unique(index[0])]]
+
+
+def name_arrays(levels: Mapping[int, Arrays]) -> Arrays:
+    """The arrays of all levels under one name each."""
+    return {f"level{level}.{name}": array for level, arrays in levels.items() for name, array in arrays.items()}
+
+
+def read_level(arrays: Mapping[str, npt.NDArray[Any]], level: int, batch: int, like: Tensor) -> LevelSupport:
+    """One level of a bank as tensors, repeated (without copies) for a batch of queries.
+
+    Args:
+        arrays: the arrays of a bank.
+        level: number of the level, 0 for the finest.
+        batch: number of queries.
+        like: a tensor on the device wanted.
+
+    Raises:
+        BankMismatchError: the bank lacks arrays of this level.
+    """
+    prefix = f"level{level}."
+    # Copies, because arrays out of Ray's object store are read-only and torch knows no read-only tensors.
+    found = {
+        name.removeprefix(prefix): torch.from_numpy(np.array(array, dtype=np.float32)).to(like.device)
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+    repeated = {name: value.unsqueeze(0).expand(batch, *value.shape) for name, value in found.items()}
+    if not {"coefficients", "calibration"} <= set(repeated):
+        raise BankMismatchError(
+            f"support bank lacks the regression of level {level}", remedy="encode the supports again"
+        )
+    solution = RidgeSolution(repeated["coefficients"], repeated["calibration"])
+    foreground = repeated.get("foreground")
+    if foreground is None:
+        return LevelSupport(solution, None)
+    background = repeated.get("background", foreground[:, :0])
+    return LevelSupport(solution, Tokens(foreground, background))
+
+
+def unit(features: Tensor) -> Tensor:
+    """[..., D] to unit length."""
+    return F.normalize(features, dim=-1)

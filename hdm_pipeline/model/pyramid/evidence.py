@@ -1,0 +1,72 @@
+"""What one level of the pyramid asks of the supports, and what it answers for a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hdm_pipeline.model.pyramid import matching, ridge
+from hdm_pipeline.model.pyramid.layers import ChannelNorm
+
+
+@dataclass(frozen=True)
+class LevelSupport:
+    """The supports at one level: the solved regression and, at matching levels, the tokens."""
+
+    solution: ridge.RidgeSolution
+    tokens: matching.Tokens | None
+
+
+class EvidenceHead(nn.Module):
+    """Projects a level's features to the space of the regression and, at matching levels, to that of the matching.
+
+    Args:
+        channels: channels of the level.
+        width: width of both spaces.
+        matches: whether this level matches tokens as well.
+    """
+
+    def __init__(self, channels: int, width: int, *, matches: bool) -> None:
+        super().__init__()
+        self.matches = matches
+        self.norm = ChannelNorm(channels)
+        self.hidden = nn.Conv2d(channels, 2 * width, 1)
+        self.project = nn.Conv2d(2 * width, width * (2 if matches else 1), 1)
+        self.scale = nn.LayerNorm(width)
+        self.width = width
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[B, C, H, W] to regression features [B, width + 1, H, W], the last one constant, and matching features."""
+        projected = self.project(F.relu(self.hidden(self.norm(x)), inplace=True)).float()
+        regress, *match = projected.split(self.width, dim=1)
+        regress = self.scale(regress.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        regress = torch.cat((regress, torch.ones_like(regress[:, :1])), dim=1)
+        return regress, (match[0] if match else None)
+
+
+class LevelEvidence(nn.Module):
+    """The closed-form regression and the cosine matching of one level.
+
+    Args:
+        matches: whether this level matches tokens; the finest does not, the regression is enough and far cheaper.
+    """
+
+    def __init__(self, *, matches: bool) -> None:
+        super().__init__()
+        self.regression = ridge.RidgeRegression()
+        self.matching = matching.CosineMatching() if matches else None
+
+    @property
+    def channels(self) -> int:
+        """Number of evidence maps: score, log odds, prior and, at matching levels, four correlations."""
+        return ridge.CHANNELS + (matching.CHANNELS if self.matching is not None else 0)
+
+    def forward(self, regress: Tensor, match: Tensor | None, support: LevelSupport) -> Tensor:
+        """Evidence maps [B, channels, H, W] of a query's features."""
+        maps = support.solution.evidence(regress)
+        if self.matching is None or match is None or support.tokens is None:
+            return maps
+        return torch.cat((maps, self.matching(match, support.tokens)), dim=1)

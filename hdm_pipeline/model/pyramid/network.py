@@ -1,0 +1,310 @@
+"""`HDMNetPyramid`: hierarchical matching at several levels, over a small backbone, with supports encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hdm_pipeline.errors import ModelInputError, SupportError
+from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
+from hdm_pipeline.model.pyramid import ridge
+from hdm_pipeline.model.pyramid.backbone import STRIDES, PyramidBackbone
+from hdm_pipeline.model.pyramid.decoder import Decoder
+from hdm_pipeline.model.pyramid.distillation import correlation_distillation
+from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, SupportFeatures, name_arrays, read_level, unit
+from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport
+from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, pad_images, pad_masks
+from hdm_pipeline.model.pyramid.matching import Tokens
+from hdm_pipeline.model.pyramid.objective import segmentation_loss
+from hdm_pipeline.model.pyramid.prototypes import systematic_sample
+from hdm_pipeline.model.pyramid.ridge import Moments
+from hdm_pipeline.model.support import SupportBank
+
+_PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
+_MULTIPLE = STRIDES[-1]
+
+
+@dataclass(frozen=True)
+class LevelFeatures:
+    """Features of a batch of images at one level.
+
+    Attributes:
+        context: [B, C, H, W] of the backbone, what the decoder is guided by.
+        regress: [B, D + 1, H, W] regression features, the last one constant 1.
+        match: [B, D, H, W] matching features, or None where the level does not match.
+    """
+
+    context: Tensor
+    regress: Tensor
+    match: Tensor | None
+
+    def first(self, count: int) -> LevelFeatures:
+        """The first `count` images."""
+        match = None if self.match is None else self.match[:count]
+        return LevelFeatures(self.context[:count], self.regress[:count], match)
+
+
+class HDMNetPyramid(FewShotNetwork):
+    """Backbone, per-level evidence (closed-form regression and cosine matching) and a coarse-to-fine decoder.
+
+    Any tile size: tiles are padded by reflection to a multiple of 32 and the scores cropped.
+
+    Args:
+        widths: backbone channels at strides 2, 4, 8, 16, 32.
+        depths: residual blocks at these strides.
+        heads: self-attention heads.
+        levels: number of evidence levels, 2 to 4, from stride 2 upwards (4: strides 2, 4, 8, 16).
+        evidence_widths: width of the regression and matching spaces at each level.
+        state_widths: decoder channels at each evidence level, finest first.
+        guides: query feature channels that the decoder sees at each level.
+        background: match background tokens of the supports as well.
+        training_tokens: support tokens of each class and level in training.
+        training_queries: queries that a training batch shall have at least; supports fill in for missing ones.
+        prototypes: support tokens of each class and level kept in a bank.
+        loss_weights: of segmentation, distillation and auxiliary levels.
+    """
+
+    architecture: ClassVar[str] = "hdmnet-pyramid"
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (32, 64, 96, 128, 160),
+        depths: Sequence[int] = (1, 2, 2, 2, 1),
+        heads: int = 4,
+        levels: int = 4,
+        evidence_widths: Sequence[int] = (32, 64, 64, 64),
+        state_widths: Sequence[int] = (32, 64, 64, 64),
+        guides: Sequence[int] = (13, 25, 25, 25),
+        background: bool = True,
+        training_tokens: int = 128,
+        training_queries: int = 12,
+        prototypes: int = 192,
+        loss_weights: Sequence[float] = (1.0, 0.5, 0.2),
+    ) -> None:
+        super().__init__()
+        self._config = {
+            "widths": list(widths),
+            "depths": list(depths),
+            "heads": heads,
+            "levels": levels,
+            "evidence_widths": list(evidence_widths),
+            "state_widths": list(state_widths),
+            "guides": list(guides),
+            "background": background,
+            "training_tokens": training_tokens,
+            "training_queries": training_queries,
+            "prototypes": prototypes,
+            "loss_weights": list(loss_weights),
+        }
+        self.levels = levels
+        self.background = background
+        self.training_tokens = training_tokens
+        self.training_queries = training_queries
+        self.loss_weights = tuple(loss_weights)
+        self.backbone = PyramidBackbone(widths, depths, heads)
+        self.prototypes = prototypes
+        self.heads = nn.ModuleList(EvidenceHead(widths[i], evidence_widths[i], matches=i > 0) for i in range(levels))
+        evidence = [LevelEvidence(matches=i > 0) for i in range(levels)]
+        self.evidence = nn.ModuleList(evidence)
+        self.decoder = Decoder(
+            widths[:levels], [level.channels for level in evidence], state_widths[:levels], guides[:levels]
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The JSON-able constructor arguments."""
+        return dict(self._config)
+
+    def features(self, images: Tensor) -> list[LevelFeatures]:
+        """Everything that does not depend on which image is support and which is query.
+
+        Args:
+            images: [B, 3, H, W] normalised, H and W multiples of 32.
+        """
+        maps = self.backbone(images.contiguous(memory_format=torch.channels_last))[: self.levels]
+        return [LevelFeatures(x, *head(x)) for x, head in zip(maps, self.heads, strict=True)]
+
+    @torch.no_grad()
+    def encode_support(
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+    ) -> SupportBank:
+        """Encode K labelled examples of one class; sizes may differ. See `FewShotNetwork.encode_support`."""
+        _check_supports(images, masks, class_name)
+        levels: dict[int, LevelAccumulator] = {}
+        for image, mask in zip(images, masks, strict=True):
+            for level, support in enumerate(self._encode_image(image, mask)):
+                if level in levels:
+                    levels[level].add(support)
+                else:
+                    levels[level] = LevelAccumulator(support, background=self.background)
+        arrays = name_arrays(
+            {level: found.arrays(self._evidence(level), self.prototypes) for level, found in levels.items()}
+        )
+        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
+
+    def _encode_image(self, image: Tensor, mask: Tensor) -> list[SupportFeatures]:
+        """One support [3, H, W] with its mask [H, W] at all levels."""
+        labels = pad_masks(mask.unsqueeze(0), _MULTIPLE)
+        features = self.features(pad_images(image.unsqueeze(0), _MULTIPLE))
+        found = []
+        for stride, level in zip(STRIDES[: self.levels], features, strict=True):
+            foreground, background = cell_shares(labels, stride)
+            match = None if level.match is None else unit(_tokens(level.match))[0]
+            found.append(SupportFeatures(_tokens(level.regress)[0], match, foreground.flatten(), background.flatten()))
+        return found
+
+    @torch.no_grad()
+    def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+        """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.predict`."""
+        if tiles.ndim != 4 or tiles.shape[1] != 3:
+            raise ModelInputError(
+                f"tiles have shape {tuple(tiles.shape)}, expected [B, 3, H, W]",
+                remedy="select or repeat bands so that three channels arrive",
+            )
+        if not bool(torch.isfinite(tiles).all()):
+            raise ModelInputError("tiles hold NaN or infinity", remedy="fill invalid pixels and mask their scores")
+        if banks:
+            fingerprint = self.fingerprint()
+            for bank in banks:
+                bank.require(self.architecture, fingerprint)
+        height, width = tiles.shape[-2:]
+        features = self.features(pad_images(tiles, _MULTIPLE))
+        scores = [self._predict_class(features, bank)[:, :, :height, :width] for bank in banks]
+        return torch.cat(scores, dim=1) if scores else tiles.new_zeros(len(tiles), 0, height, width)
+
+    def _predict_class(self, features: Sequence[LevelFeatures], bank: SupportBank) -> Tensor:
+        supports = [read_level(bank.arrays, i, len(level.context), level.regress) for i, level in enumerate(features)]
+        return self._decode(features, supports)[0][0].float().sigmoid()
+
+    def losses(self, batch: EpisodeBatch) -> Losses:
+        """Segmentation, distillation and auxiliary losses of a batch; sizes must be multiples of 32.
+
+        All images pass the backbone anyway, so where a batch has fewer queries than `training_queries`, supports take
+        their turn as query of the other images, the true query among them.
+        """
+        count, shots = batch.support_mask.shape[:2]
+        turns = min(shots + 1, max(1, round(self.training_queries / count)))
+        # Slot by slot: the images that are queries in some turn come first.
+        images = torch.cat((batch.query, batch.support.transpose(0, 1).flatten(0, 1)))
+        masks = torch.cat((batch.query_mask, batch.support_mask.transpose(0, 1).flatten(0, 1)))
+        features = self.features(images)
+        supports = [
+            self._solve_level(i, level, cell_shares(masks, STRIDES[i]), count, turns)
+            for i, level in enumerate(features)
+        ]
+        logits, evidence = self._decode([level.first(count * turns) for level in features], supports)
+        targets = _without_orphans(masks.reshape(shots + 1, count, *masks.shape[1:]), turns)
+        return self._losses(targets, logits, evidence)
+
+    def _solve_level(
+        self, level: int, features: LevelFeatures, shares: tuple[Tensor, Tensor], count: int, turns: int
+    ) -> LevelSupport:
+        """The supports of each episode of each turn at one level, with gradient.
+
+        Args:
+            level: number of the level.
+            features: of all images, slot by slot.
+            shares: of target and background in the cells of all images.
+            count: episodes.
+            turns: how many of the slots are queries, one after the other.
+        """
+        slots = len(features.context) // count
+        # [turns, slots]: which slots are supports when it is a slot's turn to be the query.
+        roles = 1.0 - torch.eye(slots, device=features.regress.device)[:turns]
+        foreground, background = (share.flatten(1) for share in shares)
+        with torch.autocast(features.regress.device.type, enabled=False):
+            regress = _tokens(features.regress)
+            solution = self._evidence(level).regression(
+                Moments.of(regress, foreground).combine(roles, count),
+                Moments.of(regress, background).combine(roles, count),
+            )
+        if features.match is None:
+            return LevelSupport(solution, None)
+        match = unit(_tokens(features.match))
+        match = match.reshape(slots, count, *match.shape[1:]).transpose(0, 1).flatten(1, 2)
+        targets, others = (
+            torch.cat([self._sample(match, share.reshape(slots, count, -1), role) for role in roles])
+            for share in (foreground, background)
+        )
+        return LevelSupport(solution, Tokens(targets, others if self.background else others[:, :0]))
+
+    def _sample(self, tokens: Tensor, shares: Tensor, role: Tensor) -> Tensor:
+        """Training tokens [count, n, D] of tokens [count, slots * N, D], drawn by shares [slots, count, N]."""
+        weights = (shares * role[:, None, None]).transpose(0, 1).flatten(1)
+        return systematic_sample(tokens, weights, self.training_tokens)
+
+    def _decode(
+        self, features: Sequence[LevelFeatures], supports: Sequence[LevelSupport]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Logits at full resolution and each level, and the evidence maps of each level, finest first."""
+        evidence = [
+            self._evidence(i)(level.regress, level.match, support)
+            for i, (level, support) in enumerate(zip(features, supports, strict=True))
+        ]
+        logits = self.decoder([level.context for level in features], evidence)
+        return logits, evidence
+
+    def _losses(self, masks: Tensor, logits: Sequence[Tensor], evidence: Sequence[Tensor]) -> Losses:
+        segmentation, distillation, auxiliary = self.loss_weights
+        main = segmentation_loss(logits[0], *cell_shares(masks, 1))
+        shares = [cell_shares(masks, STRIDES[i]) for i in range(self.levels)]
+        levels = [segmentation_loss(level, *share) for level, share in zip(logits[1:], shares, strict=True)]
+        coarsest_first = [evidence[i][:, _PROPAGATED] for i in range(self.levels - 1, 0, -1)]
+        guided = correlation_distillation(coarsest_first, shares[-1][0])
+        parts = {
+            "segmentation": segmentation * main,
+            "distillation": distillation * guided,
+            "auxiliary": auxiliary * torch.stack(levels).sum(),
+        }
+        return Losses(torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()})
+
+    def _evidence(self, level: int) -> LevelEvidence:
+        module = self.evidence[level]
+        if not isinstance(module, LevelEvidence):  # narrows nn.ModuleList's element type
+            raise TypeError(type(module).__name__)
+        return module
+
+
+def _tokens(x: Tensor) -> Tensor:
+    """[B, C, H, W] to [B, H * W, C]."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _without_orphans(masks: Tensor, turns: int) -> Tensor:
+    """Query masks [turns * B, H, W] of masks [slots, B, H, W]; all ignored where no other image shows the target."""
+    present = (masks == FOREGROUND).flatten(2).any(2)
+    others = present.sum(0, keepdim=True) - present.long()
+    orphans = (others[:turns] == 0)[:, :, None, None]
+    return masks[:turns].masked_fill(orphans, IGNORED).flatten(0, 1)
+
+
+def _check_supports(images: Sequence[Tensor], masks: Sequence[Tensor], class_name: str) -> None:
+    where = f"class {class_name!r}"
+    if not images or len(images) != len(masks):
+        raise SupportError(
+            f"{len(images)} support images and {len(masks)} masks",
+            where=where,
+            remedy="give at least one image and one mask for each image",
+        )
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True), start=1):
+        if image.ndim != 3 or image.shape[0] != 3 or image.shape[1:] != mask.shape:
+            raise SupportError(
+                f"support {number} has shape {tuple(image.shape)} and its mask {tuple(mask.shape)}",
+                where=where,
+                remedy="give [3, H, W] images and [H, W] masks of the same size",
+            )
+        if not bool(torch.isfinite(image).all()):
+            raise SupportError(
+                f"support {number} holds NaN or infinity",
+                where=where,
+                remedy="fill invalid pixels and mask them as 255",
+            )
+    if not any(bool((mask == FOREGROUND).any()) for mask in masks):
+        raise SupportError(
+            "no support shows the class: no pixel is labelled 1", where=where, remedy="label at least one example"
+        )

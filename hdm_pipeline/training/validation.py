@@ -1,0 +1,51 @@
+"""Fixed synthetic episodes by which checkpoints are compared; real evaluation tasks choose nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.training.config import ValidationConfig
+from hdm_pipeline.training.synthetic import Episode, synthetic_episode
+
+_SHOTS = (1, 5)
+
+
+class Validation:
+    """Mean IoU over synthetic episodes, half of them with one support and half with five.
+
+    Args:
+        config: number, size and seed of the episodes.
+    """
+
+    def __init__(self, config: ValidationConfig) -> None:
+        size = (config.size, config.size)
+        self._episodes = [
+            synthetic_episode(np.random.default_rng([config.seed, number]), _SHOTS[number % len(_SHOTS)], size)
+            for number in range(config.episodes)
+        ]
+
+    @torch.no_grad()
+    def mean_iou(self, network: FewShotNetwork) -> float:
+        """Mean IoU of the target over the episodes; where there is none, 1 - the share that is called target."""
+        network.eval()
+        return float(np.mean([episode_iou(network, episode) for episode in self._episodes]))
+
+
+def episode_iou(network: FewShotNetwork, episode: Episode) -> float:
+    """IoU of the target in one episode, or 1 - the share called target where the query shows none."""
+    device = next(network.parameters()).device
+
+    def pixels(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> torch.Tensor:
+        return network.normalize(torch.from_numpy(image).to(device).movedim(-1, -3).float() / 255)
+
+    masks = torch.from_numpy(episode.support_mask).to(device)
+    bank = network.encode_support(list(pixels(episode.support)), list(masks))
+    found = (network.predict(pixels(episode.query)[None], [bank])[0, 0] > 0.5).cpu().numpy()
+    valid = episode.query_mask != 255
+    truth = (episode.query_mask == 1) & valid
+    found &= valid
+    if not truth.any():
+        return 1.0 - float(found.sum() / max(valid.sum(), 1))
+    return float((found & truth).sum() / (found | truth).sum())
