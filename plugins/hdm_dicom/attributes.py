@@ -33,3 +33,8 @@ def numbers(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None
     except ValueError:
         return None
     return parsed if all(abs(value) < float("inf") for value in parsed) else None
+
+
+def datasets(dataset: Dataset, name: str) -> list[Dataset]:
+    """Items of a sequence."""
+    return [item for item in values(dataset, name) if isinstance(item, Dataset)]

@@ -5,6 +5,7 @@ A record keeps or repeats nothing of a patient: who it is stays as a hash, to no
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -77,6 +78,8 @@ def quiet() -> None:
     pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
     pydicom_config.settings.writing_validation_mode = pydicom_config.IGNORE
     warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
+    for name in ("pydicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def read_header(path: str, tags: Sequence[str] | None = None) -> FileDataset:

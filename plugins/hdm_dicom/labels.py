@@ -17,7 +17,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
-from hdm_dicom.attributes import numbers, text, values
+from hdm_dicom.attributes import datasets, numbers, text
 from hdm_dicom.headers import scan
 from hdm_dicom.records import Frame, Rejected
 from hdm_dicom.series import Array, Volume
@@ -123,9 +123,12 @@ class NiftiLabels:
     def __init__(self, path: str, volume: Volume, wanted: Wanted) -> None:
         import nibabel
         from nibabel.filebasedimages import ImageFileError
+        from nibabel.spatialimages import SpatialImage
 
         try:
             image = nibabel.load(path)
+            if not isinstance(image, SpatialImage):
+                raise ValueError("no volume")
             self._label = np.asarray(image.dataobj)
         except (OSError, ValueError, EOFError, ImageFileError) as error:
             raise SupportError(f"the NIfTI labels cannot be read ({type(error).__name__})", where=volume.id) from None
@@ -234,11 +237,6 @@ class SegLabels:
             most = numbers(self._dataset, "MaximumFractionalValue", 1) or (255.0,)
             return pixels * 2 >= most[0] if pixels.dtype.kind == "f" else pixels.astype(np.int64) * 2 >= most[0]
         return pixels
-
-
-def datasets(dataset: Dataset, name: str) -> list[Dataset]:
-    """Items of a sequence."""
-    return [item for item in values(dataset, name) if isinstance(item, Dataset)]
 
 
 def _segment_number(item: Dataset, shared: Iterable[Dataset]) -> int | None:

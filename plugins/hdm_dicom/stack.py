@@ -147,19 +147,19 @@ class Stack:
         label[y : y + stored.shape[0], x : x + stored.shape[1]] = stored
         return label
 
-    def stored_label(self, index: int, label: Callable[[int], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-        """A label image of the stack brought back to a stored slice: nearest slice, nearest pixel.
+    def to_stored(self, index: int, read: Callable[[int], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+        """What was made on the stack brought back to a stored slice: nearest slice, nearest pixel.
 
         Args:
             index: of the stored slice.
-            label: label image [y, x] of a slice of the stack.
+            read: [bands, y, x] of a slice of the stack.
         """
         if self.depths is None or self.shifts is None:
-            return label(index)
+            return read(index)
         nearest = int(np.argmin(np.abs(self.depths - self.volume.depths[index])))
         x, y = (round(float(v)) for v in self.shifts[index])
         rows, columns = self.volume.first.instance.rows, self.volume.first.instance.columns
-        return label(nearest)[y : y + rows, x : x + columns]
+        return read(nearest)[:, y : y + rows, x : x + columns]
 
 
 def _shifted(image: Image, y: float, x: float, size: tuple[int, int]) -> Image:

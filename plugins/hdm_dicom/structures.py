@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from hdm_dicom.attributes import numbers, text, values
-from hdm_dicom.labels import Label, SliceFinder, Wanted, datasets
+from hdm_dicom.attributes import datasets, numbers, text, values
+from hdm_dicom.labels import Label, SliceFinder, Wanted
 from hdm_dicom.series import Array, Volume
 from hdm_pipeline.contracts import IGNORE
 from hdm_pipeline.errors import SupportError

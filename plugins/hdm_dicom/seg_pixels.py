@@ -1,0 +1,106 @@
+"""The pixel data of a segmentation, streamed: slices go to an unnamed file once, frames are cut from it in order.
+
+BINARY packs eight pixels a byte, the first in the lowest bit, across the borders of frames (PS3.5 section 8.1.1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
+Bytes = npt.NDArray[np.uint8]
+
+
+class SliceSpool:
+    """Slices of a mask, or of scores, on disk, and which class is present in which slice.
+
+    Args:
+        slices: each stored slice [bands, rows, columns]: for a mask one band of class values, for scores one a class.
+        values: mask values of the classes, in order of their segment numbers.
+        kind: how the slices are read: FRACTIONAL takes scores, the others a mask.
+
+    Attributes:
+        present: [slices, classes] whether the class has a pixel in the slice.
+    """
+
+    def __init__(self, slices: Iterable[Bytes], values: tuple[int, ...], kind: Kind, file: IO[bytes]) -> None:
+        self._file, self._kind = file, kind
+        # Mask values become segment numbers; background and nodata become 0.
+        self._segments = np.zeros(256, dtype=np.uint8)
+        self._segments[list(values)] = np.arange(1, len(values) + 1)
+        present = []
+        self._shape: tuple[int, ...] = ()
+        for image in slices:
+            if kind == "FRACTIONAL":
+                present.append(image.reshape(image.shape[0], -1).any(axis=1))
+            else:
+                image = self._segments[image]
+                counts = np.bincount(image.ravel(), minlength=len(values) + 1)
+                present.append(counts[1 : len(values) + 1] > 0)
+            self._shape = image.shape
+            file.write(np.ascontiguousarray(image).tobytes())
+        file.flush()
+        self.present = np.array(present, dtype=bool).reshape(-1, len(values))
+
+    def frame(self, index: int, segment: int) -> Bytes:
+        """[rows, columns] of a slice as its frame holds it: 0 or 1, scores, or segment numbers (LABELMAP)."""
+        _, rows, columns = self._shape
+        size = rows * columns
+        band = segment - 1 if self._kind == "FRACTIONAL" else 0
+        self._file.seek((index * self._shape[0] + band) * size)
+        image = np.frombuffer(self._file.read(size), dtype=np.uint8).reshape(rows, columns)
+        return (image == segment).view(np.uint8) if self._kind == "BINARY" else image
+
+
+@contextmanager
+def spooled(slices: Iterable[Bytes], values: tuple[int, ...], kind: Kind, folder: str) -> Iterator[SliceSpool]:
+    """A `SliceSpool` in a file without a name, which vanishes with the context."""
+    with tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-") as file:
+        yield SliceSpool(slices, values, kind, file)
+
+
+def stream(spool: SliceSpool, frames: Iterable[tuple[int, int]], kind: Kind, out: IO[bytes]) -> tuple[int, str]:
+    """Write frames as pixel data, padded to an even length.
+
+    Args:
+        spool: where the slices are.
+        frames: (stored slice, segment number) in the order of the frames.
+        kind: BINARY packs bits.
+        out: file to append to.
+
+    Returns:
+        Bytes written, and their SHA-256 (hex).
+    """
+    digest = hashlib.sha256()
+    written = 0
+    rest = np.empty(0, dtype=np.uint8)
+
+    def put(data: bytes) -> None:
+        nonlocal written
+        out.write(data)
+        digest.update(data)
+        written += len(data)
+
+    for index, segment in frames:
+        pixels = spool.frame(index, segment).ravel()
+        if kind != "BINARY":
+            put(pixels.tobytes())
+            continue
+        if rest.size:
+            pixels = np.concatenate([rest, pixels])
+        whole = pixels.size - pixels.size % 8
+        put(np.packbits(pixels[:whole], bitorder="little").tobytes())
+        rest = pixels[whole:].copy()
+    if rest.size:
+        put(np.packbits(rest, bitorder="little").tobytes())
+    if written % 2:
+        put(b"\0")
+    out.flush()
+    return written, digest.hexdigest()
