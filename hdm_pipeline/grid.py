@@ -239,6 +239,10 @@ class TileGrid:
         down, right = self.spill(block)
         return Window(cell.z, cell.y, cell.x, cell.height + down, cell.width + right)
 
+    def lead(self, block: Block) -> tuple[int, int]:
+        """Rows at the top and columns at the left of its cell that earlier blocks spill into: `overlap`, or 0."""
+        return self.overlap * (block.i0 > 0), self.overlap * (block.j0 > 0)
+
     def spill(self, block: Block) -> tuple[int, int]:
         """Rows below and columns right of its cell that a block's tiles touch: `overlap`, or 0 at the scene's edge."""
         return (

@@ -74,7 +74,7 @@ class BlockScores:
 def strip_shapes(grid: TileGrid, block: Block, classes: int) -> tuple[tuple[int, int, int, int], ...]:
     """Shapes of `BlockScores.strips` of a block."""
     cell, footprint = grid.cell(block), grid.footprint(block)
-    top, left = _lead(grid, block)
+    top, left = grid.lead(block)
     depth = block.z1 - block.z0
     return (
         (classes, depth, top, cell.width),
@@ -82,11 +82,6 @@ def strip_shapes(grid: TileGrid, block: Block, classes: int) -> tuple[tuple[int,
         (classes, depth, footprint.height, footprint.width - cell.width),
         (classes, depth, footprint.height - cell.height, cell.width),
     )
-
-
-def _lead(grid: TileGrid, block: Block) -> tuple[int, int]:
-    """Rows and columns at the start of a cell that earlier blocks spill into."""
-    return grid.overlap * (block.i0 > 0), grid.overlap * (block.j0 > 0)
 
 
 class BlockAccumulator:
@@ -133,7 +128,7 @@ class BlockAccumulator:
     def finish(self) -> BlockScores:
         """Blend what was added. May be called again after further tiles."""
         shapes = strip_shapes(self.grid, self.block, self.classes)
-        cell, (top, left) = self.grid.cell(self.block), _lead(self.grid, self.block)
+        cell, (top, left) = self.grid.cell(self.block), self.grid.lead(self.block)
         depth = self.block.z1 - self.block.z0
         interior = np.empty((self.classes, depth, cell.height - top, cell.width - left), dtype=np.uint8)
         scores = BlockScores(self.block, interior, *(np.empty(shape, dtype=np.uint32) for shape in shapes))
@@ -154,7 +149,7 @@ class _Blender:
     def __init__(self, grid: TileGrid, block: Block, scores: BlockScores) -> None:
         self.grid, self.block, self.scores = grid, block, scores
         self.cell, self.footprint = grid.cell(block), grid.footprint(block)
-        self.top, self.left = _lead(grid, block)
+        self.top, self.left = grid.lead(block)
         classes = scores.interior.shape[0]
         self._seam = np.empty((classes, grid.tile, grid.overlap), dtype=np.uint16)
         self._seam_b = np.empty_like(self._seam)

@@ -1,8 +1,8 @@
 """What lies where in the work folders of one scene: staged pixels, scores and validity.
 
     <stage folder>/            [band, z, y, x] uint16: 0 invalid, 1..65535 = 0..1; not compressed
-    <score folder>/scores/     [class, z, y, x] uint8, final
-                   valid/      [z, y, x] bool; stays when the staged image is deleted
+    <score folder>/scores/     [class + 1, z, y, x] uint8: final scores, and last 1 where the pixels held data,
+                               which is so still known when the staged image is deleted
                    partials/interior/, partials/strips/     what blocks know before they are merged
 
 All are zarr arrays whose shards are the cells of the scene's blocks; see `shards` for what that promises.
@@ -11,7 +11,6 @@ All are zarr arrays whose shards are the cells of the scene's blocks; see `shard
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -135,15 +134,15 @@ class ImageStore:
 class ScoreStore:
     """Scores and validity of one scene: what each block knows, and the final scores. Make it by `create` or `open`.
 
-    A block's life: `write_valid` and `write_block` when it is inferred, `finish` when its neighbors are, too, and
-    `drop_partials` when all blocks are finished. Each may be repeated after a crash.
+    A block's life: `write_block` when it is inferred, `finish` when its neighbors are, too, and `drop_partials` when
+    all blocks are finished. Each may be repeated after a crash.
     """
 
     def __init__(self, path: Path, scores: ShardedArray) -> None:
         self._path = path
         self._scores = scores
         self.grid = scores.grid
-        self.classes = scores.channels
+        self.classes = scores.channels - 1
 
     @classmethod
     def create(cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block]) -> ScoreStore:
@@ -152,10 +151,9 @@ class ScoreStore:
         Raises:
             OutputError: the folder cannot be written.
         """
-        ShardedArray.create(path / "valid", 1, np.bool_, grid, blocks)
-        store = cls(path, ShardedArray.create(path / "scores", classes, np.uint8, grid, blocks))
+        store = cls(path, ShardedArray.create(path / "scores", classes + 1, np.uint8, grid, blocks))
         if not store._alone:
-            ShardedArray.create(path / "partials" / "interior", classes, np.uint8, grid, blocks)
+            ShardedArray.create(path / "partials" / "interior", classes + 1, np.uint8, grid, blocks)
             StripArray.create(path / "partials" / "strips", classes, grid, blocks)
         return store
 
@@ -179,10 +177,6 @@ class ScoreStore:
         return self.grid.overlap == 0 or self._scores.block_shape[1:] == (self.grid.rows, self.grid.columns)
 
     @cached_property
-    def _valid(self) -> ShardedArray:
-        return ShardedArray.open(self._path / "valid")
-
-    @cached_property
     def _interior(self) -> ShardedArray:
         return ShardedArray.open(self._path / "partials" / "interior")
 
@@ -190,68 +184,41 @@ class ScoreStore:
     def _strips(self) -> StripArray:
         return StripArray.open(self._path / "partials" / "strips")
 
-    def write_valid(self, block: Block, valid: npt.NDArray[np.bool_]) -> None:
-        """Write which pixels of a block's cell hold data, [z, height, width].
-
-        Raises:
-            OutputError: disk full or not writable.
-        """
-        self._valid.write_cell(block, valid[None])
-
-    def read_valid(self, window: Window) -> npt.NDArray[np.bool_]:
-        """[height, width] bool of a window within the scene.
-
-        Raises:
-            StoreError: it was never written there, or is damaged.
-        """
-        valid: npt.NDArray[np.bool_] = self._valid.read(window.z, *_rows_columns(window))[0]
-        return valid
-
-    def write_block(self, block: Block, scores: BlockScores) -> None:
+    def write_block(self, scores: BlockScores, valid: npt.NDArray[np.bool_]) -> None:
         """Write what a block knows of its scores.
 
-        Raises:
-            OutputError: disk full or not writable.
-        """
-        if self._alone:
-            self._scores.write_cell(block, scores.interior)
-            return
-        cell = self.grid.cell(block)
-        whole = np.zeros((self.classes, block.shape[0], cell.height, cell.width), dtype=np.uint8)
-        whole[:, :, scores.top.shape[2] :, scores.left.shape[3] :] = scores.interior
-        self._interior.write_cell(block, whole)
-        self._strips.write(scores)
-
-    def merge(self, block: Block) -> npt.NDArray[np.uint8]:
-        """Final scores of a block's cell, [classes, z, height, width], from what it and its neighbors know.
-
-        Raises:
-            StoreError: one of them was never written, or is damaged.
-        """
-        if self._alone:
-            return self._scores.read_cell(block)
-        own = self._strips.read(block, self._interior.read_cell(block))
-        own = replace(own, interior=own.interior[:, :, own.top.shape[2] :, own.left.shape[3] :])
-        neighbors = self.grid.neighbors(block, self._scores.blocks)
-        return merge_cell(own, [self._strips.read(b, own.interior) for b in neighbors], self.grid)
-
-    def write_final(self, block: Block, scores: npt.NDArray[np.uint8]) -> None:
-        """Write the final scores of a block's cell, [classes, z, height, width].
+        Args:
+            scores: of the block.
+            valid: [z, height, width] of its cell: which pixels held data.
 
         Raises:
             OutputError: disk full or not writable.
         """
-        self._scores.write_cell(block, scores)
+        top, left = self.grid.lead(scores.block)
+        cell = np.zeros((self.classes + 1, *valid.shape), dtype=np.uint8)
+        cell[:-1, :, top:, left:] = scores.interior
+        cell[-1] = valid
+        if self._alone:
+            self._scores.write_cell(scores.block, cell)
+        else:
+            self._interior.write_cell(scores.block, cell)
+            self._strips.write(scores)
 
     def finish(self, block: Block) -> None:
-        """Merge a block and write its final scores, unless what the block knows is final already.
+        """Make a block's scores final, from what it and its neighbors know.
 
         Raises:
             OutputError: disk full or not writable.
             StoreError: what the block or a neighbor knows was never written, or is damaged.
         """
-        if not self._alone:
-            self.write_final(block, self.merge(block))
+        if self._alone:
+            return  # `write_block` did it
+        cell = self._interior.read_cell(block)
+        top, left = self.grid.lead(block)
+        own = self._strips.read(block, cell[:-1, :, top:, left:])
+        spills = [self._strips.read(other, own.interior) for other in self.grid.neighbors(block, self._scores.blocks)]
+        cell[:-1] = merge_cell(own, spills, self.grid)
+        self._scores.write_cell(block, cell)
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """Final scores [classes, height, width] of a window within the scene.
@@ -259,11 +226,20 @@ class ScoreStore:
         Raises:
             StoreError: a cell it needs was never written, or is damaged.
         """
-        scores: npt.NDArray[np.uint8] = self._scores.read(window.z, *_rows_columns(window))
-        return scores
+        return self.read_with_valid(window)[0]
+
+    def read_with_valid(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Final scores [classes, height, width] of a window within the scene, and validity [height, width].
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
+        channels: npt.NDArray[np.uint8] = self._scores.read(window.z, rows, columns)
+        return channels[:-1], channels[-1].view(np.bool_)
 
     def drop_partials(self) -> None:
-        """Delete what only `merge` needs. Does nothing where that was done before."""
+        """Delete what only `finish` needs. Does nothing where that was done before."""
         remove_tree(self._path / "partials")
 
     def score_source(self) -> ScoreSource:
@@ -297,11 +273,8 @@ class MaskSource:
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[1, height, width] uint8: 0 background, 1.. classes, 255 nodata."""
-        return labels(self._store.read(window), self._store.read_valid(window), self._threshold)[None]
-
-
-def _rows_columns(window: Window) -> tuple[slice, slice]:
-    return slice(window.y, window.bottom), slice(window.x, window.right)
+        scores, valid = self._store.read_with_valid(window)
+        return labels(scores, valid, self._threshold)[None]
 
 
 def _reflected(start: int, count: int, size: int) -> npt.NDArray[np.intp]:

@@ -58,8 +58,7 @@ class ModelWorker:
             inferred += len(chosen)
         if task.probe is None:
             store = ScoreStore.open(score_folder(self._context, work))
-            store.write_valid(block, images.read_valid(block))
-            store.write_block(block, accumulator.finish())
+            store.write_block(accumulator.finish(), images.read_valid(block))
         return StepResult(time.perf_counter() - start, {"tiles": inferred, "skipped": len(tiles) - inferred})
 
     def _predict(self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
