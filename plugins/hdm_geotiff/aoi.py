@@ -20,6 +20,7 @@ from rasterio.warp import transform_geom
 
 from hdm_geotiff.environment import GDAL_ERRORS, gdal_environment
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
+from hdm_pipeline.grid import Window
 
 _MAX_FILE_BYTES = 64 * 2**20
 _PARTS_PER_EDGE = 32
@@ -69,15 +70,19 @@ class SceneArea:
     polygons: tuple[tuple[Bounds, dict[str, Any]], ...]
     transform: Affine
 
-    def inside(self, y: int, x: int, height: int, width: int, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-        """Which pixels of a window, resampled to `shape`, have their centre in a polygon: [shape] bool."""
-        near = [p for (x0, y0, x1, y1), p in self.polygons if x0 < x + width and x1 > x and y0 < y + height and y1 > y]
+    def inside(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Which pixels of a window have their centre in a polygon: [height, width] bool."""
+        near = [
+            polygon
+            for (left, top, right, bottom), polygon in self.polygons
+            if left < window.right and right > window.x and top < window.bottom and bottom > window.y
+        ]
+        shape = (window.height, window.width)
         if not near:
             return np.zeros(shape, dtype=np.bool_)
-        across, down = width / shape[1], height / shape[0]
         a, b, c, d, e, f = tuple(self.transform)[:6]
-        window = Affine(a * across, b * down, c + a * x + b * y, d * across, e * down, f + d * x + e * y)
-        return np.asarray(geometry_mask(near, shape, window, all_touched=False, invert=True), dtype=np.bool_)
+        placed = Affine(a, b, c + a * window.x + b * window.y, d, e, f + d * window.x + e * window.y)
+        return np.asarray(geometry_mask(near, shape, placed, all_touched=False, invert=True), dtype=np.bool_)
 
 
 @lru_cache(maxsize=8)

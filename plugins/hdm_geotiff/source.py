@@ -20,8 +20,8 @@ from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import ReadError
 from hdm_pipeline.grid import Window
 
-_SAMPLE_READ_PIXELS = 16 * 2**20
-"""Pixels of one band that `sample` reads at most, however large the scene."""
+_SAMPLE_READ_PIXELS = 8 * 2**20
+"""Pixels of one band that `sample` reads, however large the scene; more only where four blocks hold more."""
 
 
 class GeoTiffSource:
@@ -34,6 +34,7 @@ class GeoTiffSource:
         self._dataset = dataset
         self._area = area
         self._masks = MaskSources.of(dataset)
+        self._laws = tuple(zip(dataset.scales, dataset.offsets, strict=True))
         self._allow_network = allow_network
 
     def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
@@ -42,24 +43,17 @@ class GeoTiffSource:
         if window.z != 0 or window.y < 0 or window.x < 0 or window.bottom > height or window.right > width:
             where = f"{self.header.ref.uri}: {window}"
             raise ReadError("a window lies outside the scene", where=where, remedy=f"it is {height} x {width} pixels")
-        return self._load(window, bands, (window.height, window.width))
+        return self._load(window, bands)
 
     def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
         """Valid pixels spread over the scene; see `SceneSource.sample`.
 
-        A scene with a fitting overview, or small enough, is read once, decimated. Else blocks of the file on an even
-        lattice are read and thinned out: at most 16 Mpx, whatever the scene's size.
+        Blocks of the file on an even lattice are read, about 8 Mpx at most, and thinned out evenly. Overviews are left
+        alone: many are averages, which would narrow the spread of speckled or noisy values.
         """
-        _, _, height, width = self.header.shape
-        step = max(1, math.ceil(math.sqrt(height * width / max(1, max_pixels))))
-        whole = Window(0, 0, 0, height, width)
-        overviews = self._dataset.overviews(1)
-        if height * width <= _SAMPLE_READ_PIXELS or any(2 <= factor <= step for factor in overviews):
-            pixels, valid = self._load(whole, bands, (max(1, height // step), max(1, width // step)))
-            return _thin(pixels[:, valid], max_pixels)
         parts = []
         for window in self._lattice():
-            pixels, valid = self._load(window, bands, (window.height, window.width))
+            pixels, valid = self._load(window, bands)
             parts.append(pixels[:, valid])
         return _thin(np.concatenate(parts, axis=1), max_pixels)
 
@@ -70,18 +64,15 @@ class GeoTiffSource:
             areas = row_areas(crs, transform, self._dataset.height, self._dataset.width)
         return None if areas is None else areas.square_metres
 
-    def _load(
-        self, window: Window, bands: Sequence[int], shape: tuple[int, int]
-    ) -> tuple[npt.NDArray[np.float32], Mask]:
-        """Pixels and validity of a window, decimated to `shape`."""
+    def _load(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
+        """Pixels and validity of a window."""
         place = RasterWindow(window.x, window.y, window.width, window.height)
         doing = f"read rows {window.y} to {window.bottom}, columns {window.x} to {window.right}"
         with reading(self.header.ref.uri, doing, allow_network=self._allow_network):
-            numbers = [band + 1 for band in bands]
-            raw = self._dataset.read(numbers, window=place, out_shape=(len(numbers), *shape))
+            raw = self._dataset.read([band + 1 for band in bands], window=place)
             valid = self._masks.valid(self._dataset, raw, bands, place)
         if self._area is not None and valid.any():
-            valid &= self._area.inside(window.y, window.x, window.height, window.width, shape)
+            valid &= self._area.inside(window)
         pixels = self._scaled(raw, bands)
         if pixels.dtype != raw.dtype:  # a float64 may be too large for float32
             valid &= np.isfinite(pixels).all(axis=0)
@@ -91,7 +82,7 @@ class GeoTiffSource:
 
     def _scaled(self, raw: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
         """Stored values to physical ones: value * scale + offset, in float64 and only then float32."""
-        laws = [(self._dataset.scales[band], self._dataset.offsets[band]) for band in bands]
+        laws = [self._laws[band] for band in bands]
         with np.errstate(over="ignore", invalid="ignore"):
             if all(law == (1.0, 0.0) for law in laws):
                 return np.asarray(raw, dtype=np.float32)
@@ -101,10 +92,10 @@ class GeoTiffSource:
         return pixels
 
     def _lattice(self) -> list[Window]:
-        """Whole blocks of the file, evenly spread, together at most `_SAMPLE_READ_PIXELS`."""
+        """Whole blocks of the file, evenly spread, together about `_SAMPLE_READ_PIXELS`."""
         _, _, height, width = self.header.shape
         block_height, block_width = (min(a, b) for a, b in zip(self.header.chunk, (height, width), strict=True))
-        wanted = max(1, _SAMPLE_READ_PIXELS // (block_height * block_width))
+        wanted = max(4, _SAMPLE_READ_PIXELS // (block_height * block_width))
         down, across = -(-height // block_height), -(-width // block_width)
         thin = math.sqrt(min(1.0, wanted / (down * across)))
         columns = _spread(across, max(1, round(across * thin)))

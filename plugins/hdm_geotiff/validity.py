@@ -53,12 +53,11 @@ class MaskSources:
 
         Args:
             dataset: the open dataset, for its mask and alpha band.
-            raw: [len(bands), h, w] in the stored type; smaller than `window` where the read was decimated.
+            raw: [len(bands), h, w] in the stored type.
             bands: zero-based band indices.
             window: where `raw` was read.
         """
-        shape = raw.shape[1:]
-        valid = np.ones(shape, dtype=np.bool_)
+        valid = np.ones(raw.shape[1:], dtype=np.bool_)
         for pixels, band in zip(raw, bands, strict=True):
             nodata = self.nodata[band]
             if nodata is not None:
@@ -66,9 +65,9 @@ class MaskSources:
             elif pixels.dtype.kind == "f":
                 valid &= np.isfinite(pixels)
         if self.per_dataset:
-            valid &= dataset.read_masks(1, window=window, out_shape=shape) != 0
+            valid &= dataset.read_masks(1, window=window) != 0
         if self.alpha is not None:
-            valid &= dataset.read(self.alpha, window=window, out_shape=shape) != 0
+            valid &= dataset.read(self.alpha, window=window) != 0
         return valid
 
 
@@ -82,10 +81,12 @@ def differs(pixels: npt.NDArray[Any], nodata: float) -> Mask:
         finite: Mask = np.isfinite(pixels)
         if not np.isfinite(nodata):
             return finite
-        tolerance = 4 * np.finfo(pixels.dtype).eps * abs(nodata)
-        with np.errstate(invalid="ignore", over="ignore"):
-            near: Mask = np.abs(pixels - pixels.dtype.type(nodata)) <= pixels.dtype.type(tolerance)
-        return finite & ~near
+        tolerance = 4 * float(np.finfo(pixels.dtype).eps) * abs(nodata)
+        with np.errstate(over="ignore"):
+            low, high = pixels.dtype.type(nodata - tolerance), pixels.dtype.type(nodata + tolerance)
+        # Bounds need no floating-point temporaries: half the time of |pixels - nodata| > tolerance.
+        finite &= (pixels < low) | (pixels > high)
+        return finite
     limits = np.iinfo(pixels.dtype)
     if not np.isfinite(nodata) or nodata != int(nodata) or not limits.min <= nodata <= limits.max:
         return np.ones(pixels.shape, dtype=np.bool_)
