@@ -23,7 +23,9 @@ class JsonLines:
         self._handler = _Handler(self)
 
     def __enter__(self) -> JsonLines:
-        logging.getLogger("hdm_pipeline").addHandler(self._handler)
+        logger = logging.getLogger("hdm_pipeline")
+        logger.addHandler(self._handler)
+        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
         return self
 
     def __exit__(

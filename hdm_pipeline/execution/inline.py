@@ -80,5 +80,5 @@ class InlineExecutor:
 
     @staticmethod
     def _failed(task: Task, error: Exception) -> Outcome:
-        log.error("step failed", exc_info=error, extra={"scene": task.scene, "block": task.block, "step": task.step})
+        log.info("step failed", exc_info=error, extra={"scene": task.scene, "block": task.block, "step": task.step})
         return Outcome(task, error=as_hdm_error(error, task))

@@ -139,9 +139,7 @@ class RayExecutor:
         try:
             value = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            log.error(
-                "step failed", exc_info=error, extra={"scene": task.scene, "block": task.block, "step": task.step}
-            )
+            log.info("step failed\n%s", error, extra={"scene": task.scene, "block": task.block, "step": task.step})
             self._ended.append(Outcome(task, error=as_hdm_error(_plain(error), task)))
         except _DEATHS as error:
             self._died(slot, task, f"{type(error).__name__}: {str(error).splitlines()[0]}")
