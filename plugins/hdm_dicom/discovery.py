@@ -19,7 +19,7 @@ from hdm_dicom.records import Frame, Instance, Rejected
 from hdm_dicom.series import Volume, volumes
 from hdm_dicom.uids import digest
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import ArchiveError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 
 _SCANNERS = 8
 """Threads that read headers: they wait for the disk (or the network) more than they compute."""
@@ -51,16 +51,17 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
     """All volumes behind a folder, file, glob or list file, by id, and what was left out.
 
     Raises:
-        ArchiveError: nothing is there, no file is DICOM, or two volumes have one id.
+        EmptyArchiveError: nothing is there, or no file is DICOM.
+        ArchiveError: two volumes have one id.
     """
     paths = list_files(uri)
     if not paths:
-        raise ArchiveError(
+        raise EmptyArchiveError(
             "the input names no file", where="input.uri", remedy="point it at a folder of DICOM files; check spelling"
         )
     frames, skipped = scan_all(paths, options)
     if not frames and [s.uri for s in skipped] == [_STRANGERS]:
-        raise ArchiveError(
+        raise EmptyArchiveError(
             f"none of {len(paths)} files is DICOM", where="input.uri", remedy="point it at a folder of DICOM files"
         )
     found = volumes(frames, options.policy)
@@ -160,6 +161,7 @@ def reference(volume: Volume, reader: str) -> SceneRef:
         reader=reader,
         identity=digest(*content),
         members=members,
+        private=True,
     )
 
 

@@ -75,7 +75,7 @@ def _header(size: tuple[int, int, int], geometry: VolumeGeometry) -> bytes:
     from nibabel.nifti1 import Nifti1Header
 
     ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.array(geometry.affine, dtype=np.float64).reshape(4, 4)
-    header = Nifti1Header()
+    header: Any = Nifti1Header()  # type: ignore[no-untyped-call]
     header.set_data_dtype(np.uint8)
     header.set_data_shape(size)
     header.set_zooms(np.linalg.norm(ras[:3, :3], axis=0))
