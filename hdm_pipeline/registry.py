@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import Any
 
 from hdm_pipeline.contracts import Reader, Writer
 from hdm_pipeline.errors import ConfigError, PluginError
+from hdm_pipeline.guard import construct, guard_reader, guard_writer
 
 READERS = "hdm_pipeline.readers"
 WRITERS = "hdm_pipeline.writers"
@@ -59,10 +60,10 @@ def load(group: str, name: str) -> Any:
 
 
 def make_reader(name: str, options: Mapping[str, Any]) -> Reader:
-    """A reader by entry point name, constructed with its options."""
-    return cast(Reader, load(READERS, name)(options))
+    """A reader by entry point name, constructed with its options and kept to its contract."""
+    return guard_reader(construct(load(READERS, name), name, options), name)
 
 
 def make_writer(name: str, options: Mapping[str, Any]) -> Writer:
-    """A writer by product name, constructed with its options."""
-    return cast(Writer, load(WRITERS, name)(options))
+    """A writer by product name, constructed with its options and kept to its contract."""
+    return guard_writer(construct(load(WRITERS, name), name, options), name)
