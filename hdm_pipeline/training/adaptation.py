@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,9 +24,11 @@ from torch import Tensor, nn
 from hdm_pipeline.errors import SupportError, TrainingError
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.training.crops import CropSampler, CropSettings
+from hdm_pipeline.training.folds import folds
 from hdm_pipeline.training.metrics import iou
 
 StepCallback = Callable[[int, float], None]
+_WARM_UP = 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class AdaptationSettings:
     Attributes:
         steps: gradient steps, or None to let the guard choose among `candidates`.
         candidates: numbers of steps that the guard compares with none, ascending.
-        learning_rate: of AdamW, after a warm-up of five steps, falling to a tenth along a cosine.
+        learning_rate: of AdamW, after a warm-up of ten steps.
+        averaging: decay of the moving average of the weights, which is what is kept.
         batch: pairs a step.
         weight_decay: of AdamW.
         folds: in how many parts the guard divides the examples.
@@ -47,6 +51,7 @@ class AdaptationSettings:
     steps: int | None = None
     candidates: tuple[int, ...] = (20, 40, 60)
     learning_rate: float = 1e-3
+    averaging: float = 0.9
     batch: int = 4
     weight_decay: float = 0.01
     folds: int = 2
@@ -124,10 +129,9 @@ def adapt_network(
     if steps is None:
         held_out = held_out_ious(network, images, masks, chosen, seed=seed, on_step=progress)
         steps = best_steps(held_out, chosen.margin)
-    adapted = _eval_copy(network)
-    for _ in _train(adapted, images, masks, steps, chosen, seed, progress):
-        pass
-    return AdaptationResult(adapted, AdaptationReport(steps, held_out, time.perf_counter() - start))
+    learner = _Learner(network, images, masks, chosen, seed)
+    _advance(learner, steps, progress)
+    return AdaptationResult(learner.average, AdaptationReport(steps, held_out, time.perf_counter() - start))
 
 
 def held_out_ious(
@@ -143,12 +147,11 @@ def held_out_ious(
     wanted = (0, *settings.candidates)
     found: dict[int, list[float]] = {steps: [] for steps in wanted}
     for fold in folds(masks, settings.folds):
-        learner = _eval_copy(network)
-        kept = [images[i] for i in fold.kept]
-        training = _train(learner, kept, fold.kept_masks, wanted[-1], settings, seed, on_step)
-        for steps in training:
-            if steps in found:
-                found[steps] += _ious(learner, kept, fold.kept_masks, [images[i] for i in fold.tested], fold.truths)
+        kept, tested = [images[i] for i in fold.kept], [images[i] for i in fold.tested]
+        learner = _Learner(network, kept, fold.kept_masks, settings, seed)
+        for steps in wanted:
+            _advance(learner, steps, on_step)
+            found[steps] += _ious(learner.average, kept, fold.kept_masks, tested, fold.truths)
     return {steps: float(np.nanmean(ious)) if ious else float("nan") for steps, ious in found.items()}
 
 
@@ -156,52 +159,6 @@ def best_steps(held_out: Mapping[int, float], margin: float) -> int:
     """The number of steps with the highest held-out IoU, 0 unless the gain over 0 steps exceeds `margin`."""
     best = max(held_out, key=lambda steps: (np.nan_to_num(held_out[steps], nan=-1.0), -steps))
     return best if held_out[best] > held_out[0] + margin else 0
-
-
-@dataclass(frozen=True)
-class Fold:
-    """A division of the examples: adapt on some, measure on others.
-
-    Attributes:
-        kept: indices of the examples to adapt on.
-        kept_masks: their masks.
-        tested: indices of the examples to measure on.
-        truths: their masks; 255 outside what is measured.
-    """
-
-    kept: tuple[int, ...]
-    kept_masks: tuple[Tensor, ...]
-    tested: tuple[int, ...]
-    truths: tuple[Tensor, ...]
-
-
-def folds(masks: Sequence[Tensor], count: int) -> list[Fold]:
-    """Divide the examples; one example is cut through its target, and the labels of one side are kept each time."""
-    if len(masks) == 1:
-        return _halves(masks[0])
-    count = min(count, len(masks))
-    divided = []
-    for part in range(count):
-        tested = tuple(range(part, len(masks), count))
-        kept = tuple(i for i in range(len(masks)) if i not in tested)
-        if any(bool((masks[i] == 1).any()) for i in kept):
-            divided.append(Fold(kept, tuple(masks[i] for i in kept), tested, tuple(masks[i] for i in tested)))
-    return divided
-
-
-def _halves(mask: Tensor) -> list[Fold]:
-    """Two folds: the target is cut in two equal parts across its longer extent."""
-    target = mask == 1
-    places = target.nonzero()
-    axis = int((places.amax(0) - places.amin(0)).argmax())
-    middle = int(places[:, axis].median())
-    position = torch.arange(mask.shape[axis]).view((-1, 1) if axis == 0 else (1, -1))
-    first = (position <= middle).expand_as(mask)
-    ignored = torch.full_like(mask, 255)
-    sides = [torch.where(first, mask, ignored), torch.where(first, ignored, mask)]
-    if not all(bool((side == 1).any()) for side in sides):
-        return []
-    return [Fold((0,), (kept,), (0,), (tested,)) for kept, tested in (sides, sides[::-1])]
 
 
 @torch.no_grad()
@@ -217,39 +174,78 @@ def _ious(
     return [iou((score >= 0.5).numpy(), truth.numpy()) for score, truth in zip(scores, truths, strict=True)]
 
 
-def _train(
-    network: FewShotNetwork,
-    images: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    steps: int,
-    settings: AdaptationSettings,
-    seed: int,
-    on_step: StepCallback | None,
-) -> Iterator[int]:
-    """Train in place; yields the number of steps done, 0 first."""
-    sampler = CropSampler(images, masks, settings.crops, seed=seed)
-    trained = [p for name, p in network.named_parameters() if not name.startswith(settings.frozen or ("\0",))]
-    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    yield 0
-    for step in range(1, steps + 1):
-        batch = sampler.batch(settings.batch)
-        normal = replace(batch, query=network.normalize(batch.query), support=network.normalize(batch.support))
-        with torch.enable_grad():
-            loss = network.losses(normal).total
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError("adaptation diverged: the loss is not finite", remedy="lower the learning rate")
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+def _advance(learner: _Learner, steps: int, on_step: StepCallback | None) -> None:
+    while learner.done < steps:
+        loss = learner.step()
         if on_step is not None:
-            on_step(step, float(loss.detach()))
-        yield step
+            on_step(learner.done, loss)
+
+
+class _Learner:
+    """A network in training and the moving average of its weights, which is what counts.
+
+    Args:
+        network: where to start; not changed.
+        images: the examples.
+        masks: their masks.
+        settings: how to train.
+        seed: of the crops.
+    """
+
+    def __init__(
+        self,
+        network: FewShotNetwork,
+        images: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        settings: AdaptationSettings,
+        seed: int,
+    ) -> None:
+        self.average = _eval_copy(network).requires_grad_(False)
+        self._network = _eval_copy(network)
+        self._settings = settings
+        self._sampler = CropSampler(images, masks, settings.crops, seed=seed)
+        for name, parameter in self._network.named_parameters():
+            parameter.requires_grad_(not (settings.frozen and name.startswith(settings.frozen)))
+        self._trained = [p for p in self._network.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(self._trained, settings.learning_rate, weight_decay=settings.weight_decay)
+        self._fast = _has_bfloat16()
+        self.done = 0
+
+    def step(self) -> float:
+        """One step; returns the loss."""
+        batch = self._sampler.batch(self._settings.batch)
+        normalize = self._network.normalize
+        batch = replace(batch, query=normalize(batch.query), support=normalize(batch.support))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.learning_rate * min(1.0, (self.done + 1) / _WARM_UP)
+        with torch.enable_grad():
+            with torch.autocast(batch.query.device.type, torch.bfloat16, enabled=self._fast):
+                loss = self._network.losses(batch).total
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError("adaptation diverged: the loss is not finite", remedy="lower the learning rate")
+        nn.utils.clip_grad_norm_(self._trained, 1.0)
+        self._optimizer.step()
+        self.done += 1
+        self._update_average()
+        return value
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self._settings.averaging, self.done / (self.done + 1))
+        for mean, parameter in zip(self.average.parameters(), self._network.parameters(), strict=True):
+            mean.lerp_(parameter, 1 - decay)
+
+
+def _has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16: a step takes two thirds of the time then."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _eval_copy(network: FewShotNetwork) -> FewShotNetwork:
-    twin = copy.deepcopy(network).float().eval()  # eval: batch normalization keeps its statistics
-    return twin.requires_grad_(True)
+    return copy.deepcopy(network).float().eval()  # eval: batch normalization keeps its statistics
 
 
 class _Progress:

@@ -207,8 +207,8 @@ def _parse(record: Any, folder: Path, line: int) -> Episode:
         task=task,
         support=tuple(_example(entry, folder, f'"support" {i}') for i, entry in enumerate(support, start=1)),
         query=_example(record.get("query"), folder, '"query"'),
-        scale=_scale(record.get("scale")),
-        bands=_bands(record.get("bands", record.get("channels"))),
+        scale=parse_scale(record.get("scale")),
+        bands=parse_bands(record.get("bands", record.get("channels"))),
         line=line,
     )
 
@@ -222,7 +222,8 @@ def _example(entry: Any, folder: Path, what: str) -> Example:
     return Example(folder / entry["image"], folder / entry["mask"])
 
 
-def _scale(value: Any) -> ValueRange | None:
+def parse_scale(value: Any) -> ValueRange | None:
+    """A list's `scale`: [low, high], or one such pair for each channel; ValueError otherwise."""
     if value is None:
         return None
     try:
@@ -235,7 +236,8 @@ def _scale(value: Any) -> ValueRange | None:
     return ValueRange(tuple(map(float, pairs[:, 0])), tuple(map(float, pairs[:, 1])))
 
 
-def _bands(value: Any) -> tuple[int, ...] | None:
+def parse_bands(value: Any) -> tuple[int, ...] | None:
+    """A list's `bands`: one to three channel numbers counted from 1; ValueError otherwise."""
     if value is None:
         return None
     value = [value] if isinstance(value, int) else value
