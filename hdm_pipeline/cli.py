@@ -11,6 +11,9 @@ import typer
 
 from hdm_pipeline import __version__
 from hdm_pipeline.errors import ConfigError, HdmError
+from hdm_pipeline.evaluate_cli import app as evaluate_app
+from hdm_pipeline.training.train_cli import train
+from hdm_pipeline.weights_cli import app as weights_app
 
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined."
 
@@ -24,6 +27,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(evaluate_app)  # `evaluate` and `adapt`, without a group of their own
+app.add_typer(weights_app, name="weights")
+app.command()(train)
 
 PipelineArgument = Annotated[Path, typer.Argument(help="Pipeline file, such as pipelines/flood_extent.yaml.")]
 SetOption = Annotated[

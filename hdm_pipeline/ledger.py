@@ -161,6 +161,20 @@ class Ledger:
             _verify(path, connection)
         return cls(path, connection)
 
+    @classmethod
+    def open_readonly_or_empty(cls, path: Path) -> Ledger:
+        """Open the ledger for reading; where there is none, one in memory that knows nothing.
+
+        Raises:
+            LedgerError: it is damaged, no ledger, or of a newer version.
+        """
+        ledger = cls.open_readonly(path)
+        if ledger is None:
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            connection.executescript(_SCHEMA)
+            ledger = cls(path, connection)
+        return ledger
+
     def __enter__(self) -> Self:
         return self
 

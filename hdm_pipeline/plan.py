@@ -58,6 +58,19 @@ class SceneKeys:
     product: str
 
 
+def pixel_hash(config: PipelineConfig) -> str:
+    """Hash of the configuration that affects pixels, whatever the scene; stamped into products."""
+    return stable_hash(
+        {
+            "version": PIXELS_VERSION,
+            "input": config.input.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
+            "tiling": config.tiling.model_dump(mode="json"),
+            "support": config.support.model_dump(mode="json", include={"adapt"}),
+            "model": config.model.model_dump(mode="json", include={"precision", "runtime", "base_learner"}),
+        }
+    )
+
+
 def scene_keys(config: PipelineConfig, ref: SceneRef, fingerprints: Fingerprints) -> SceneKeys:
     """The keys of one scene."""
     source, model, support = config.input, config.model, config.support

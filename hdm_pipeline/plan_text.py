@@ -33,7 +33,9 @@ def plan_text(plan: Plan, quality: Mapping[str, Sequence[Mapping[str, Any]]] | N
         lines.append(f"left out: {len(plan.skipped)} files, e.g. {plan.skipped[0][0]}: {plan.skipped[0][1]}")
     for name, examples in (quality or {}).items():
         lines.append(f"support of {name}")
-        lines += [f"  {e['name']}: IoU {e['iou']:.2f}{'  ' + e['note'] if e.get('note') else ''}" for e in examples]
+        for example in examples:
+            iou = example["leave_one_out_iou"]
+            lines.append(f"  {example['name']}: IoU {'-' if iou is None else f'{iou:.2f}'}  {example['note']}".rstrip())
     lines += [f"warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
 

@@ -118,6 +118,24 @@ def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Pre
     )
 
 
+def check_supports(config: PipelineConfig, reader: Reader) -> dict[str, list[dict[str, Any]]]:
+    """Leave-one-out quality of each support example by class, with the weights as they are.
+
+    Raises:
+        SupportError: an example cannot be used.
+        WeightsError: the weights cannot be loaded.
+    """
+    from hdm_pipeline.training.support_check import check_support
+
+    segmenter = load_segmenter(str(weights_path(config.model.weights)), config.model)
+    found = {}
+    for class_config, examples in zip(config.support.classes, load_examples(config, reader), strict=True):
+        images, masks = [e.pixels for e in examples], [e.label for e in examples]
+        quality = check_support(segmenter, images, masks, [e.name for e in examples])
+        found[class_config.name] = [q.as_dict() for q in quality]
+    return found
+
+
 def _adapted(
     config: PipelineConfig, base: str, examples: Sequence[SupportExample], workspace: Workspace
 ) -> tuple[str, dict[str, Any]]:

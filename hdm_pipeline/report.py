@@ -25,19 +25,26 @@ class RunReport:
         path: of the file.
         name: of the pipeline.
         inputs: how each scene's input may be shown, by scene id.
-        before: entries of scenes that earlier runs finished, by scene id.
+        done: facts of scenes that earlier runs finished, by scene id.
+        aside: errors of scenes that earlier runs put aside, by scene id.
     """
 
     def __init__(
-        self, path: Path, name: str, inputs: Mapping[str, str], before: Mapping[str, Mapping[str, Any]]
+        self,
+        path: Path,
+        name: str,
+        inputs: Mapping[str, str],
+        done: Mapping[str, Mapping[str, Any]],
+        aside: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self._path = path
         self._inputs = inputs
         self._name = name
-        self._scenes: dict[str, dict[str, Any]] = {
-            scene: {"status": "done", "this_run": False, "input": inputs.get(scene, ""), **entry}
-            for scene, entry in before.items()
-        }
+        self._scenes: dict[str, dict[str, Any]] = {}
+        for scene, facts in done.items():
+            self._scenes[scene] = self._entry(scene, "done", facts, this_run=False)
+        for scene, error in aside.items():
+            self._scenes[scene] = self._entry(scene, "quarantined", {"error": error}, this_run=False)
         self._head: dict[str, Any] = {}
         self._started = time.time()
         self._clock = time.monotonic()
@@ -70,8 +77,8 @@ class RunReport:
         if time.monotonic() >= self._next_write:
             self.write()
 
-    def _entry(self, scene: str, status: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        return {"status": status, "this_run": True, "input": self._inputs.get(scene, ""), **data}
+    def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
+        return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **data}
 
     def write(self) -> None:
         """Write the file now."""

@@ -7,10 +7,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hdm_pipeline.execution.events import Event, Listener
 
@@ -32,6 +34,30 @@ class RunOptions:
     retry_quarantined: bool = False
     wait: bool = False
     rebuild_ledger: bool = False
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        done: scenes published by this run.
+        done_before: scenes that were there already.
+        quarantined: error of each scene that is put aside, by scene id.
+        left: scenes not reached (interrupted, out of time, or over the limit).
+        report: path of `run.json`.
+    """
+
+    done: tuple[str, ...]
+    done_before: int
+    quarantined: Mapping[str, Mapping[str, Any]]
+    left: int
+    report: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is well, 3 some scenes are quarantined."""
+        return 3 if self.quarantined else 0
 
 
 def lock_owner() -> str:

@@ -139,7 +139,7 @@ def test_plan_says_what_run_does(bench: Workbench) -> None:
 
 def test_validation_names_every_mistake_with_its_line(bench: Workbench) -> None:
     file = bench.pipeline(
-        input={"bands": ["VV -"], "options": {"colour": 1}}, output={"products": ["mask", "hologram"]}
+        input={"bands": [1, "VV -"], "options": {"colour": 1}}, output={"products": ["mask", "hologram"]}
     )
     with pytest.raises(PipelineFileError) as caught:
         Pipeline.from_yaml(file).validate()

@@ -1,0 +1,127 @@
+"""One run: lock, ledger, what is to be done, supports, executor, driver, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from hdm_pipeline import __version__
+from hdm_pipeline.archive import Archive, discover
+from hdm_pipeline.config import PipelineConfig
+from hdm_pipeline.contracts import Provenance, Reader
+from hdm_pipeline.execution.driver import Driver, PendingScene
+from hdm_pipeline.execution.events import Event, Listener
+from hdm_pipeline.execution.executor import Executor
+from hdm_pipeline.execution.work import ModelBundle, RunContext
+from hdm_pipeline.ledger import Ledger, RunLock
+from hdm_pipeline.logs import JsonLines
+from hdm_pipeline.plan import pixel_hash
+from hdm_pipeline.preparation import Preparation, prepare
+from hdm_pipeline.registry import make_reader
+from hdm_pipeline.report import RunReport
+from hdm_pipeline.run_control import RunOptions, RunSummary, fan_out, interrupts, lock_owner, stopper
+from hdm_pipeline.todo import Todo, fingerprints
+from hdm_pipeline.validation import class_infos
+from hdm_pipeline.workspace import Workspace
+
+
+def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
+    """Do everything that is not done yet; see `Pipeline.run`."""
+    deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
+    hashes = fingerprints(config)
+    reader = make_reader(config.input.reader, config.input.reader_options())
+    archive = discover(config, reader)
+    workspace.create()
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
+        ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
+        todo = Todo.of(config, workspace, archive, hashes, ledger, retry_quarantined=options.retry_quarantined)
+        ledger.mark_vanished(todo.vanished)
+        report = _report(config, workspace, archive, todo)
+        outcomes = _Outcomes(quarantined=dict(todo.aside))
+        log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
+        tell = fan_out([outcomes.event, log.event, report.event, *([on_event] if on_event else [])])
+        scenes = todo.pending[: options.limit]
+        tell(Event("run_started", data={"scenes": len(scenes), "done_before": len(todo.done)}))
+        try:
+            if scenes:
+                asked = stack.enter_context(interrupts(tell))
+                _work(config, workspace, reader, ledger, scenes, report, tell, stopper(deadline, asked))
+            left = len(todo.pending) - len(outcomes.done) - (len(outcomes.quarantined) - len(todo.aside))
+            report.status = "stopped" if left else "done"
+        except BaseException:
+            report.status = "failed"
+            raise
+        finally:
+            report.write()
+            tell(Event("run_ended", data={"status": report.status}))
+    return RunSummary(tuple(outcomes.done), len(todo.done), outcomes.quarantined, left, workspace.report)
+
+
+def _work(
+    config: PipelineConfig,
+    workspace: Workspace,
+    reader: Reader,
+    ledger: Ledger,
+    scenes: Sequence[PendingScene],
+    report: RunReport,
+    tell: Listener,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Prepare the supports and drive the scenes."""
+    prepared = prepare(config, reader, workspace)
+    report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
+    tell(Event("support_checked", data={"support": prepared.report}))
+    context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared))
+    executor = _executor(context, prepared.bundle)
+    try:
+        report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
+        Driver(context, executor, ledger, tell, should_stop).run(iter(scenes))
+    finally:
+        executor.close()
+
+
+@dataclass
+class _Outcomes:
+    """What became of the scenes, as events tell it."""
+
+    done: list[str] = field(default_factory=list)
+    quarantined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def event(self, event: Event) -> None:
+        if event.kind == "scene_done":
+            self.done.append(event.scene)
+        elif event.kind == "scene_quarantined":
+            self.quarantined[event.scene] = event.data["error"]
+
+
+def _report(config: PipelineConfig, workspace: Workspace, archive: Archive, todo: Todo) -> RunReport:
+    inputs = {ref.id: ref.shown for ref in archive.scenes}
+    report = RunReport(workspace.report, config.name, inputs, todo.done, todo.aside)
+    report.note(skipped=[{"input": s.uri, "reason": s.reason} for s in archive.skipped], vanished=list(todo.vanished))
+    return report
+
+
+def _provenance(config: PipelineConfig, prepared: Preparation) -> Provenance:
+    name = config.model.weights
+    return Provenance(
+        version=__version__,
+        pipeline_hash=pixel_hash(config),
+        weights_hash=prepared.weights_hash,
+        support_hash=prepared.support_hash,
+        threshold=config.output.threshold,
+        model=f"{prepared.bundle.banks[0].architecture}, {name if name.startswith('builtin:') else 'own weights'}",
+    )
+
+
+def _executor(context: RunContext, bundle: ModelBundle) -> Executor:
+    if context.config.execution.executor == "inline":
+        from hdm_pipeline.execution.inline import InlineExecutor
+
+        return InlineExecutor(context, bundle)
+    from hdm_pipeline.execution.ray import RayExecutor
+
+    return RayExecutor(context, bundle)

@@ -1,0 +1,83 @@
+"""What is done and what is not: the archive held against the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdm_pipeline.archive import Archive
+from hdm_pipeline.config import PipelineConfig
+from hdm_pipeline.execution.driver import PendingScene
+from hdm_pipeline.hashing import file_hash
+from hdm_pipeline.ledger import Ledger, SceneRecord
+from hdm_pipeline.plan import Fingerprints, scene_keys
+from hdm_pipeline.preparation import weights_fingerprint
+from hdm_pipeline.supports import support_fingerprint
+from hdm_pipeline.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The scenes of an archive by what is to be done with them.
+
+    Attributes:
+        pending: to be worked on, in order.
+        done: facts of those whose products are there for the very same key, by scene id.
+        aside: errors of those that were quarantined under the same key, by scene id.
+        vanished: ids that the ledger knows and the archive no longer holds.
+    """
+
+    pending: tuple[PendingScene, ...]
+    done: Mapping[str, Mapping[str, Any]]
+    aside: Mapping[str, Mapping[str, Any]]
+    vanished: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        config: PipelineConfig,
+        workspace: Workspace,
+        archive: Archive,
+        hashes: Fingerprints,
+        ledger: Ledger,
+        *,
+        retry_quarantined: bool = False,
+    ) -> Todo:
+        """Sort the scenes of an archive."""
+        known = {record.id: record for record in ledger.scenes()}
+        pending: list[PendingScene] = []
+        done: dict[str, Mapping[str, Any]] = {}
+        aside: dict[str, Mapping[str, Any]] = {}
+        for ref in archive.scenes:
+            keys = scene_keys(config, ref, hashes)
+            record = known.pop(ref.id, None)
+            if record is None or record.product_key != keys.product:
+                pending.append(PendingScene(ref, keys))
+            elif record.status == "done" and _outputs_are_there(workspace, record):
+                done[ref.id] = record.info
+            elif record.status == "quarantined" and not retry_quarantined:
+                aside[ref.id] = record.error or {}
+            else:
+                pending.append(PendingScene(ref, keys))
+        return cls(tuple(pending), done, aside, tuple(known))
+
+
+def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
+    return all((workspace.root / output).is_file() for output in record.outputs)
+
+
+def fingerprints(config: PipelineConfig) -> Fingerprints:
+    """Hashes of the files that the configuration points at.
+
+    Raises:
+        WeightsError: the weights are missing, or not the pinned ones.
+        SupportError: a support file is missing.
+    """
+    aoi = config.input.aoi
+    return Fingerprints(
+        weights=weights_fingerprint(config),
+        supports=support_fingerprint(config),
+        aoi="" if aoi is None else file_hash(Path(aoi)),
+    )
