@@ -28,6 +28,10 @@ _DIRECTIONS: dict[Plane, tuple[tuple[int, int, int], ...]] = {
 }
 
 
+_WHOLE_PIXEL = 1e-3
+"""Part of a pixel below which a shift is a whole number of pixels."""
+
+
 @dataclass(frozen=True)
 class View:
     """A signed permutation of the axes (x, y, z).
@@ -167,18 +171,17 @@ def _shifted(image: Image, y: float, x: float, size: tuple[int, int]) -> Image:
     bands, rows, columns = image.shape
     y0, x0 = int(np.floor(y)), int(np.floor(x))
     dy, dx = y - y0, x - x0
-    # One pixel of nothing around it, so that interpolation meets NaN at the rim and not the other side.
-    padded = np.full((bands, rows + 2, columns + 2), np.nan, dtype=np.float32)
-    padded[:, 1:-1, 1:-1] = image
-    moved = padded
-    if dy > 1e-3:
+    # The rim is repeated once, so that a moved image keeps as many pixels as it has: those nearest to its own.
+    moved = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    if dy > _WHOLE_PIXEL:
         moved = (1 - dy) * moved + dy * np.roll(moved, 1, axis=1)
-    if dx > 1e-3:
+    if dx > _WHOLE_PIXEL:
         moved = (1 - dx) * moved + dx * np.roll(moved, 1, axis=2)
     out = np.full((bands, *size), np.nan, dtype=np.float32)
-    top, left = max(y0 - 1, 0), max(x0 - 1, 0)
-    bottom, right = min(y0 + rows + 1, size[0]), min(x0 + columns + 1, size[1])
-    out[:, top:bottom, left:right] = moved[:, top - y0 + 1 : bottom - y0 + 1, left - x0 + 1 : right - x0 + 1]
+    top, left = round(y), round(x)
+    out[:, top : top + rows, left : left + columns] = moved[
+        :, top - y0 + 1 : top - y0 + 1 + rows, left - x0 + 1 : left - x0 + 1 + columns
+    ]
     return out
 
 

@@ -1,0 +1,208 @@
+"""Support labels from NIfTI, RTSTRUCT, SEG and image files, matched to slices by UID and geometry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from hdm_dicom.reader import DicomReader
+from hdm_dicom.structures import filled
+from hdm_pipeline.contracts import SceneRef, SupportRequest
+from hdm_pipeline.errors import SupportError
+from tests.dicom_series import uid, write_series
+
+SHAPE = (5, 24, 32)
+
+
+def truth() -> np.ndarray:
+    label = np.zeros(SHAPE, np.uint8)
+    label[1:4, 5:12, 8:20] = 7
+    label[2, 15:20, 3:9] = 9
+    return label
+
+
+def affine_of(folder: Path) -> np.ndarray:
+    reader = DicomReader()
+    (ref,) = [found for found in reader.discover(str(folder)) if isinstance(found, SceneRef)]
+    return np.array(reader.header(ref).geometry.affine).reshape(4, 4)  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    angle = 0.4
+    orientation = (np.cos(angle), np.sin(angle), 0, 0, 0, -1)
+    write_series(tmp_path / "series", orientation=orientation)
+    return tmp_path / "series"
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(axes=st.permutations((0, 1, 2)), flips=st.tuples(st.booleans(), st.booleans(), st.booleans()))
+def test_nifti_of_any_axis_order(series: Path, axes: list[int], flips: tuple[bool, bool, bool]) -> None:
+    lps = affine_of(series)
+    label = truth().transpose(2, 1, 0)  # x, y, z
+    change = np.zeros((4, 4))
+    change[3, 3] = 1
+    for mine, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+        change[axis, mine] = -1 if flip else 1
+        change[axis, 3] = label.shape[axis] - 1 if flip else 0
+    turned = label.transpose(axes)[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)]
+    path = series.parent / "label.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(turned, np.diag([-1.0, -1, 1, 1]) @ lps @ change), path)
+    images = DicomReader().read_support(SupportRequest(str(series), str(path), (7,), (9,)))
+    assert [image.name.rsplit(" ", 1)[1] for image in images] == ["1", "2", "3"]
+    for image, expected in zip(images, truth()[1:4], strict=True):
+        assert np.array_equal(image.label == 1, expected == 7)
+        assert np.array_equal(image.label == 255, expected == 9)
+
+
+@pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])
+def test_labels_follow_the_plane(series: Path, plane: str) -> None:
+    path = series.parent / "label.nii.gz"
+    ras = np.diag([-1.0, -1, 1, 1]) @ affine_of(series)
+    nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0), ras), path)
+    images = DicomReader({"plane": plane}).read_support(SupportRequest(str(series), str(path), (7,)))
+    assert sum(int((image.label == 1).sum()) for image in images) == (truth() == 7).sum()
+    for image in images:
+        # Slice k of the series holds -24 + k everywhere: pixels and labels must be turned alike.
+        assert set(image.pixels[0][image.label == 1].tolist()) <= {-23.0, -22.0, -21.0}
+
+
+def test_what_lies_outside_the_label_volume_is_ignored(series: Path) -> None:
+    path = series.parent / "label.nii.gz"
+    ras = np.diag([-1.0, -1, 1, 1]) @ affine_of(series)
+    nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0)[:16], ras), path)
+    (image,) = DicomReader().read_support(SupportRequest(str(series), str(path), (7,), slices=(2,)))
+    assert (image.label[:, 16:] == 255).all()
+    assert (image.label[:, :16] != 255).all()
+
+
+def structure_set(folder: Path, contours: list[tuple[np.ndarray, str]]) -> Path:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", uid("structures")
+    dataset.Modality = "RTSTRUCT"
+    roi, drawn = Dataset(), Dataset()
+    roi.ROINumber, roi.ROIName = 3, "Liver"
+    dataset.StructureSetROISequence = [roi]
+    drawn.ReferencedROINumber = 3
+    drawn.ContourSequence = []
+    for points, source in contours:
+        contour = Dataset()
+        contour.ContourGeometricType = "CLOSED_PLANAR"
+        contour.NumberOfContourPoints = len(points)
+        contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
+        if source:
+            image = Dataset()
+            image.ReferencedSOPInstanceUID = source
+            contour.ContourImageSequence = [image]
+        drawn.ContourSequence.append(contour)
+    dataset.ROIContourSequence = [drawn]
+    path = folder / "structures.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("by_uid", [True, False])
+def test_contours_with_a_hole(series: Path, by_uid: bool) -> None:
+    affine = affine_of(series)
+
+    def square(low: float, high: float, z: int) -> np.ndarray:
+        corners = np.array([[low, low], [high, low], [high, high], [low, high]])
+        return (affine @ np.c_[corners, np.full(4, z), np.ones(4)].T).T[:, :3]
+
+    source = uid("series", 2) if by_uid else ""
+    path = structure_set(series.parent, [(square(3.5, 12.5, 2), source), (square(6.5, 8.5, 2), source)])
+    request = SupportRequest(str(series), str(path), segment="liver")
+    (image,) = DicomReader().read_support(request)
+    expected = np.zeros(SHAPE[1:], np.uint8)
+    expected[4:13, 4:13] = 1
+    expected[7:9, 7:9] = 0
+    assert np.array_equal(image.label, expected)
+    assert image.name.endswith("slice 2")
+
+
+@given(
+    st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=8),
+)
+def test_filling_agrees_with_the_definition(points: list[tuple[float, float]]) -> None:
+    polygon = np.array(points)
+    mask = filled([polygon], (20, 20))
+    for y in range(20):
+        crossings = np.array(
+            [
+                x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+                for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True)
+                if (y0 <= y) != (y1 <= y)
+            ]
+        )
+        for x in range(20):
+            # Where an edge runs through the centre of a pixel, rounding decides; everywhere else, the definition does.
+            if not np.any(np.abs(crossings - x) < 1e-6):
+                assert mask[y, x] == np.count_nonzero(crossings < x) % 2
+
+
+def test_image_masks(series: Path) -> None:
+    folder = series.parent / "masks"
+    folder.mkdir()
+    for z in (1, 2):
+        Image.fromarray(truth()[z]).save(folder / f"label_{z:03d}.png")
+    images = DicomReader().read_support(SupportRequest(str(series), str(folder), (7,), (9,)))
+    assert [np.array_equal(i.label == 1, truth()[z] == 7) for z, i in zip((1, 2), images, strict=True)] == [True, True]
+    single = SupportRequest(str(series), str(folder / "label_002.png"), (9,), slices=(2,))
+    (image,) = DicomReader().read_support(single)
+    assert np.array_equal(image.label == 1, truth()[2] == 9)
+
+
+def test_the_series_is_found_by_one_of_its_files(series: Path) -> None:
+    paths = write_series(series / "beside", series="other", origin=(500, 0, 0))
+    folder = series.parent / "masks"
+    folder.mkdir()
+    Image.fromarray(truth()[2]).save(folder / "2.png")
+    with pytest.raises(SupportError, match="2 volumes"):
+        DicomReader().read_support(SupportRequest(str(series), str(folder), (7,)))
+    (image,) = DicomReader().read_support(SupportRequest(str(paths[3]), str(folder), (7,)))
+    assert (image.label == 1).sum() == (truth()[2] == 7).sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": (5,)}, "no slice holds"),
+        ({"slices": (0,)}, "slice 0 holds no pixel"),
+        ({"slices": (9,)}, "slice 9 does not exist"),
+        ({"mask": "missing.nii"}, "do not exist"),
+        ({"image": "nowhere"}, "names no file"),
+    ],
+)
+def test_errors_say_what_is_wrong(series: Path, change: dict[str, object], message: str) -> None:
+    path = series.parent / "label.nii.gz"
+    ras = np.diag([-1.0, -1, 1, 1]) @ affine_of(series)
+    nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0), ras), path)
+    request = {"image": str(series), "mask": str(path), "values": (7,), **change}
+    with pytest.raises(SupportError, match=message):
+        DicomReader().read_support(SupportRequest(**request))  # type: ignore[arg-type]
+
+
+def test_a_mask_of_another_size(series: Path) -> None:
+    path = series.parent / "mask.png"
+    Image.fromarray(np.ones((7, 9), np.uint8)).save(path)
+    with pytest.raises(SupportError, match="7 x 9"):
+        DicomReader().read_support(SupportRequest(str(series), str(path), slices=(1,)))
+
+
+def test_labels_of_another_place(series: Path) -> None:
+    path = series.parent / "label.nii.gz"
+    ras = np.diag([-1.0, -1, 1, 1]) @ affine_of(series)
+    ras[:3, 3] += 1000
+    nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0), ras), path)
+    with pytest.raises(SupportError, match="no slice holds"):
+        DicomReader().read_support(SupportRequest(str(series), str(path), (7,)))
