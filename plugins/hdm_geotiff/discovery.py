@@ -27,7 +27,7 @@ from hdm_geotiff.environment import is_remote
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.remote import list_remote
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import ArchiveError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 
 SUFFIXES = (".tif", ".tiff")
 _OTHER_RASTERS = (
@@ -70,7 +70,8 @@ def discover(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | S
     """Scenes sorted by id, then what was left out, sorted by URI.
 
     Raises:
-        ArchiveError: nothing is there, or two scenes have one id.
+        EmptyArchiveError: nothing is there.
+        ArchiveError: two scenes have one id.
     """
     scenes: dict[str, SceneRef] = {}
     skipped: list[Skipped] = []
@@ -85,10 +86,11 @@ def discover(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | S
             remedy = "rename one, or set the reader option ids: path if they lie in different folders"
             raise ArchiveError(f"two scenes are called {ref.id!r}", where=f"{other.uri} and {ref.uri}", remedy=remedy)
     if not scenes:
-        left_out = f" ({len(skipped)} other files were left out, e.g. {skipped[0].uri}: {skipped[0].reason})"
-        what = "no scene was found" + (left_out if skipped else "")
+        what = "no scene was found"
+        if skipped:
+            what += f" ({len(skipped)} other files were left out, e.g. {skipped[0].uri}: {skipped[0].reason})"
         hint = "" if options.recursive else ", or set the reader option recursive: true to look into subfolders"
-        raise ArchiveError(what, where=uri, remedy=f"name a folder, pattern or list of .tif files{hint}")
+        raise EmptyArchiveError(what, where=uri, remedy=f"name a folder, pattern or list of .tif files{hint}")
     return [*sorted(scenes.values(), key=lambda ref: ref.id), *sorted(skipped, key=lambda one: one.uri)]
 
 
@@ -122,7 +124,7 @@ def _listing(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
     if glob.has_magic(uri):
         return _pattern(uri, options)
     remedy = "check the path; relative paths start at the folder of the pipeline file"
-    raise ArchiveError("the input does not exist", where=uri, remedy=remedy)
+    raise EmptyArchiveError("the input does not exist", where=uri, remedy=remedy)
 
 
 def _folder(folder: str, root: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
