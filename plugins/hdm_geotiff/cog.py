@@ -31,7 +31,6 @@ from hdm_pipeline.grid import Window
 TILE = 512
 """Side of the file's tiles."""
 
-_MAX_THREADS = 4
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL_WORDS = ("no space left", "disk full", "quota", "file too large")
@@ -144,7 +143,7 @@ def _cog_options(layout: CogLayout) -> Mapping[str, Any]:
         "BLOCKSIZE": TILE,
         "OVERVIEW_RESAMPLING": layout.overviews,
         "BIGTIFF": "IF_SAFER",
-        "NUM_THREADS": min(_MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
+        "NUM_THREADS": 1,  # scenes are published side by side; a second thread would cost 30 MB for each
     }
 
 
