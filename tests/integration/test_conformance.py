@@ -19,7 +19,7 @@ from rasterio.enums import Resampling
 
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.writer import MaskWriter, ScoreWriter
-from hdm_pipeline.contracts import SceneHeader, SupportRequest
+from hdm_pipeline.contracts import ClassInfo, SceneHeader, SceneRef, SupportRequest
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing import ConformanceError, check_reader, check_writer, example_header, example_product
 
@@ -96,6 +96,32 @@ def test_the_geotiff_writers_conform(tmp_path: Path) -> None:
 def test_the_example_product_can_be_checked_at_any_size(tmp_path: Path) -> None:
     header = example_header(65, 31)
     check_writer(MaskWriter, example_product(header), tmp_path, read_mask=read_tiff)
+
+
+@pytest.mark.data
+def test_the_geotiff_reader_conforms_on_real_scenes(test_data: Path) -> None:
+    check_reader(GeoTiffReader, str(test_data / "flood"), options={"recursive": True})
+
+
+@pytest.mark.data
+def test_the_dicom_plugins_conform_on_a_real_volume(test_data: Path, tmp_path: Path) -> None:
+    from hdm_dicom.nifti import NiftiWriter
+    from hdm_dicom.reader import DicomReader
+    from hdm_dicom.writer import SegmentationWriter
+
+    volume = test_data / "dicom" / "ct-abdomen"
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in (volume / "example_ct_dicom").iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    check_reader(DicomReader, str(volume), damaged=[str(damaged)])
+    reader = DicomReader({})
+    header = next(reader.header(found) for found in reader.discover(str(volume)) if isinstance(found, SceneRef))
+    codes = {"category": "SCT:91723000:Anatomical Structure", "type": "SCT:10200004:Liver"}
+    classes = (ClassInfo(1, "liver", codes=codes),)
+    for writer in (SegmentationWriter, NiftiWriter):
+        product, empty = (example_product(header, classes, empty=flag) for flag in (False, True))
+        check_writer(writer, product, tmp_path / writer.name, empty=empty)
 
 
 @pytest.fixture(scope="session")
