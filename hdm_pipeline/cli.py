@@ -28,10 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(evaluate_app)  # `evaluate` and `adapt`, without a group of their own
-app.add_typer(weights_app, name="weights")
-app.command()(train)
-
 PipelineArgument = Annotated[Path, typer.Argument(help="Pipeline file, such as pipelines/flood_extent.yaml.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Replace a value: --set tiling.size=512. May be given often.")
@@ -199,6 +195,11 @@ def _seconds(text: str | None) -> float | None:
         return float(number) * unit
     except ValueError as error:
         raise ConfigError(f"not a duration: {text!r}", where="--time-budget", remedy="write 90s, 30m or 6h") from error
+
+
+app.command()(train)
+app.add_typer(evaluate_app)  # `evaluate` and `adapt`, without a group of their own
+app.add_typer(weights_app, name="weights")
 
 
 def main() -> NoReturn:

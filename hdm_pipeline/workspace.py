@@ -87,6 +87,20 @@ class Workspace:
             )
         return folder
 
+    @contextmanager
+    def scratch_folder(self, scene_id: str) -> Iterator[Path]:
+        """An empty folder on the products' file system; gone afterwards, and so is what a killed worker left there."""
+        parent = self.private / "scenes" / checked_component(scene_id)
+        folder = parent / f"publish-{os.getpid()}"
+        with output_errors(folder):
+            for old in parent.glob("publish-*"):
+                remove_tree(old)
+            folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            remove_tree(folder)
+
     def create(self) -> None:
         """Make the directory and prove that it can be written.
 

@@ -7,7 +7,7 @@ stitched and published. What ends is recorded in the ledger at once, so that a k
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +20,7 @@ from hdm_pipeline.errors import (
     LedgerError,
     OutputError,
     SceneError,
+    StoreError,
     TileError,
     WeightsError,
 )
@@ -77,7 +78,9 @@ class Driver:
         self._active: dict[str, SceneState] = {}
         self._retries: deque[Task] = deque()
         self._probes: dict[tuple[str, int], int] = {}
-        self._in_flight = 0
+        self._in_flight: Counter[str] = Counter()
+        self._again: dict[str, PendingScene] = {}
+        self._redone: set[str] = set()
 
     def run(self, scenes: Iterator[PendingScene]) -> None:
         """Work until every scene is published or quarantined, or `should_stop` says so.
@@ -89,11 +92,14 @@ class Driver:
             stopping = self._should_stop()
             if not stopping:
                 self._give_out(scenes)
-            if self._in_flight == 0:
+            if self._in_flight.total() == 0:
                 return
             outcome = self._executor.next()
-            self._in_flight -= 1
+            scene = outcome.task.scene
+            self._in_flight[scene] -= 1
             self._settle(outcome)
+            if scene in self._again and not self._in_flight[scene]:
+                self._start_over(self._again.pop(scene))
 
     # ------------------------------------------------------------------ what may run
 
@@ -145,7 +151,7 @@ class Driver:
 
     def _submit(self, task: Task) -> None:
         self._executor.submit(task)
-        self._in_flight += 1
+        self._in_flight[task.scene] += 1
 
     # ------------------------------------------------------------------ what has ended
 
@@ -160,7 +166,10 @@ class Driver:
         elif outcome.error is not None:
             if isinstance(outcome.error, FATAL):
                 raise outcome.error
-            self._quarantine(task.scene, outcome.error)
+            if isinstance(outcome.error, StoreError) and task.scene not in self._redone:
+                self._redo(task.scene, outcome.error)
+            else:
+                self._quarantine(task.scene, outcome.error)
         elif task.probe is not None:
             self._probe_survived(task)
         elif task.step == "survey":
@@ -181,6 +190,7 @@ class Driver:
         state.restore(staged, inferred, stitched)
         state.tiles = sum(int(receipt.detail.get("tiles", 0)) for receipt in inferred.values())
         self._active[work.ref.id] = state
+        self._drop_superseded(scene)
         self._ledger.upsert_scene(_record(work.ref.id, scene.keys, "running"))
         self._tell(
             Event(
@@ -242,6 +252,38 @@ class Driver:
                 data={"error": error.as_dict(), "seconds": dict(state.seconds) if state else {}},
             )
         )
+
+    # ------------------------------------------------------------------ work that is lost
+
+    def _redo(self, scene: str, error: StoreError) -> None:
+        """Receipts and files disagree (a power cut, a cleaned disk): forget the scene's work and do it once more."""
+        log.warning("work of a scene is damaged, doing it again: %s", error.what, extra={"scene": scene})
+        self._redone.add(scene)
+        state = self._active.pop(scene, None)
+        self._again[scene] = PendingScene(state.work.ref, state.work.keys) if state else self._surveying.pop(scene)
+        self._retries = deque(task for task in self._retries if task.scene != scene)
+
+    def _drop_superseded(self, scene: PendingScene) -> None:
+        """Remove what an earlier configuration or an older file of this scene left under other keys."""
+        before = self._ledger.scene(scene.ref.id)
+        if before is None:
+            return
+        workspace = self._context.workspace
+        if before.stage_key not in ("", scene.keys.stage):
+            self._ledger.forget(before.stage_key)
+            remove_tree(workspace.stage_folder(scene.ref.id, before.stage_key))
+        if before.score_key not in ("", scene.keys.score):
+            self._ledger.forget(before.score_key)
+            remove_tree(workspace.score_folder(scene.ref.id, before.score_key))
+
+    def _start_over(self, scene: PendingScene) -> None:
+        """Survey a scene anew, once nothing of its old work is in flight."""
+        for key in (scene.keys.stage, scene.keys.score):
+            self._ledger.forget(key)
+        remove_tree(self._context.workspace.stage_folder(scene.ref.id, scene.keys.stage))
+        remove_tree(self._context.workspace.score_folder(scene.ref.id, scene.keys.score))
+        self._surveying[scene.ref.id] = scene
+        self._submit(Task("survey", scene.ref.id, -1, (scene.ref, scene.keys)))
 
     # ------------------------------------------------------------------ workers that die
 

@@ -25,11 +25,12 @@ class SceneState:
     done: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     given: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     publishing: bool = False
+    _prepared: int = 0
 
     @classmethod
     def of(cls, work: SceneWork, grid: TileGrid, tiles_per_block: int) -> SceneState:
         """The state of a scene of which nothing is done."""
-        blocks = blocks_of(grid, tiles_per_block)
+        blocks = blocks_of(grid, tiles_per_block)  # their indices count from 0
         needs = {b.index: frozenset(other.index for other in grid.reads(b, blocks)) for b in blocks}
         spills = {b.index: frozenset([b.index, *(other.index for other in grid.neighbors(b, blocks))]) for b in blocks}
         return cls(work, needs, spills)
@@ -49,8 +50,8 @@ class SceneState:
 
     @property
     def backlog(self) -> int:
-        """Blocks that are staged, or being staged, and not yet given to the model."""
-        return len((self.given["stage"] & set(self.needs)) - self.given["infer"])
+        """Blocks for which everything is staged, or being staged, and that were not yet given to the model."""
+        return max(0, self._prepared - len(self.given["infer"]))
 
     def ready(self, step: str) -> int | None:
         """The first block for which `step` may run now and was not given out yet."""
@@ -58,10 +59,22 @@ class SceneState:
         if len(given) == self.blocks:
             return None
         if step == "stage":
-            return next((b for b in self.needs if b not in given), None)
+            return self._next_cell()
         required, source = (self.needs, "stage") if step == "infer" else (self.spills, "infer")
         have = self.done[source]
         return next((b for b in required if b not in given and required[b] <= have), None)
+
+    def _next_cell(self) -> int | None:
+        """The next cell to stage: what the first block that cannot start yet still needs.
+
+        Staging by need, not by row: a wide scene's first block must not wait for a whole row of cells.
+        """
+        while self._prepared < self.blocks:
+            missing = self.needs[self._prepared] - self.given["stage"]
+            if missing:
+                return min(missing)
+            self._prepared += 1
+        return None
 
     def give(self, step: str, block: int) -> None:
         """Note that a step was given to a worker."""

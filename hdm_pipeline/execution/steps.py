@@ -111,17 +111,14 @@ def publish(context: RunContext, work: SceneWork) -> Published:
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     outputs = []
-    for name, options in context.config.output.product_options().items():
-        writer = make_writer(name, options)
-        target = folder / checked_component(writer.filename(work.header))
-        temporary = target.with_name(f".{os.getpid()}.{target.name}")
-        try:
+    with context.workspace.scratch_folder(work.ref.id) as scratch:
+        for name, options in context.config.output.product_options().items():
+            writer = make_writer(name, options)
+            target = folder / checked_component(writer.filename(work.header))
             with output_errors(target):
-                writer.write(product, temporary)
-                os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        outputs.append(target.relative_to(context.workspace.root))
+                writer.write(product, scratch / target.name)
+                os.replace(scratch / target.name, target)
+            outputs.append(target.relative_to(context.workspace.root))
     with reader_of(context, work.ref.reader).open(work.ref) as source:
         measures = measure(product, source.row_areas())
     store.drop_partials()

@@ -19,9 +19,7 @@ pytestmark = pytest.mark.ray
 @pytest.fixture(scope="module")
 def cluster(kit: object) -> Iterator[None]:
     """One local cluster for the module; runs use it instead of starting their own."""
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False
-    )
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -77,9 +75,7 @@ def _pixels(bench: Workbench, folder: str) -> dict[str, bytes]:
 @pytest.mark.parametrize(("name", "word"), [("segfault", "stage"), ("raise", "KeyError")])
 def test_a_reader_that_fails_costs_its_scene_alone(bench: Workbench, cluster: None, name: str, word: str) -> None:
     write_scene(bench.scenes / f"{name}.tif", 60, 60, 7)
-    file = bench.pipeline(
-        input={"reader": "faulty"}, execution={"executor": "ray", "actors": 1, "threads": 1}
-    )
+    file = bench.pipeline(input={"reader": "faulty"}, execution={"executor": "ray", "actors": 1, "threads": 1})
     summary = Pipeline.from_yaml(file).run()
     assert set(summary.quarantined) == {name}
     assert len(summary.done) == 3

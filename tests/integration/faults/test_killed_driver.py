@@ -1,0 +1,66 @@
+"""kill -9 of the driver at every kind of moment: the next run publishes the bytes of an undisturbed one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hdm_pipeline.pipeline import Pipeline
+from tests.integration.conftest import Workbench, published
+from tests.integration.test_run import steps_of
+
+VICTIM = Path(__file__).with_name("victim.py")
+
+
+def kill_at(pipeline: Path, moment: str, count: int) -> None:
+    """Run the pipeline in a process that dies at that moment."""
+    ended = subprocess.run(
+        [sys.executable, str(VICTIM), str(pipeline), moment, str(count)],
+        capture_output=True,
+        timeout=240,
+        check=False,
+        cwd=VICTIM.parents[3],
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+
+
+MOMENTS = [
+    ("event:stage", 3),
+    ("event:infer", 1),
+    ("event:infer", 7),
+    ("event:stitch", 2),
+    ("event:scene_done", 1),
+    ("ledger", 5),
+    ("rename", 4),
+    ("renamed", 23),
+    ("mask", 2),
+]
+
+
+@pytest.mark.parametrize(("moment", "count"), MOMENTS)
+def test_a_killed_run_leaves_the_bytes_of_an_undisturbed_one(bench: Workbench, moment: str, count: int) -> None:
+    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+    file = bench.pipeline("killed")
+    kill_at(file, moment, count)
+    plan = Pipeline.from_yaml(bench.pipeline("undisturbed")).plan()
+    assert plan.tiles == 0
+    assert Pipeline.from_yaml(file).run().exit_code == 0
+    assert published(bench.root / "killed") == published(bench.root / "undisturbed")
+    # A step whose receipt never reached the ledger is the only one that may be done again, and it left no log line.
+    undisturbed, after = steps_of(bench.root / "undisturbed"), steps_of(bench.root / "killed")
+    assert all(after.get(step, 0) <= count for step, count in undisturbed.items())
+    leftovers = [p for p in (bench.root / "killed").rglob(".*.tif") if p.is_file()]
+    assert leftovers == [], "half-written products must not stay"
+
+
+def test_killed_again_and_again(bench: Workbench) -> None:
+    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+    file = bench.pipeline("killed")
+    for _ in range(3):
+        kill_at(file, "event:infer", 3)
+    Pipeline.from_yaml(file).run()
+    assert published(bench.root / "killed") == published(bench.root / "undisturbed")
