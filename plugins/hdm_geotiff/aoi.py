@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,6 @@ class SceneArea:
         return np.asarray(geometry_mask(near, shape, placed, all_touched=False, invert=True), dtype=np.bool_)
 
 
-@lru_cache(maxsize=8)
 def load_area(path: str) -> AreaOfInterest:
     """Read a GeoJSON file.
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +31,6 @@ TILE = 512
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-_FULL_WORDS = ("no space left", "disk full", "quota", "file too large")
-_FORBIDDEN_WORDS = ("permission denied", "read-only", "not permitted")
-_LITTLE_SPACE = 2**20
 
 
 @dataclass(frozen=True)
@@ -66,15 +61,22 @@ def write_cog(path: Path, scene: SceneHeader, layout: CogLayout, fill: Callable[
         OutputError: the folder is not writable, or the disk is full.
         WriteError: any other failure.
     """
-    with _write_errors(path), tempfile.TemporaryDirectory(prefix=".cog-", dir=path.parent) as folder:
-        plain, product = Path(folder, "plain.tif"), Path(folder, "cog.tif")
-        with rasterio.Env(**_settings()):
-            with rasterio.open(plain, "w", **_profile(scene, layout)) as target:
-                _place_by_points(target, scene)
-                fill(target)
-            rasterio.shutil.copy(plain, product, **_cog_options(layout))
-            _check(product, scene, layout)
-        os.replace(product, path)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".cog-", dir=path.parent) as folder:
+            plain, product = Path(folder, "plain.tif"), Path(folder, "cog.tif")
+            try:
+                with rasterio.Env(**_settings()):
+                    with rasterio.open(plain, "w", **_profile(scene, layout)) as target:
+                        _place_by_points(target, scene)
+                        fill(target)
+                    rasterio.shutil.copy(plain, product, **_cog_options(layout))
+                    _check(product, scene, layout)
+                os.replace(product, path)
+            except GDAL_ERRORS as error:
+                # While the unfinished files still fill the disk: GDAL seldom says what its trouble was.
+                raise _write_error(error, path, _try_to_write(Path(folder, "probe"))) from error
+    except OSError as error:
+        raise _write_error(error, path, error) from error
 
 
 def windows(scene: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
@@ -158,26 +160,27 @@ def _check(product: Path, scene: SceneHeader, layout: CogLayout) -> None:
         written.read_masks(1, window=last)
 
 
-@contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def _try_to_write(probe: Path) -> OSError | None:
+    """What stops a mebibyte from being written, if anything does."""
     try:
-        yield
-    except GDAL_ERRORS as error:
-        text = cause_of(error)
-        number = error.errno if isinstance(error, OSError) else None
-        folder = str(path.parent)
-        if number in _FULL or any(word in text.lower() for word in _FULL_WORDS) or _free(path.parent) < _LITTLE_SPACE:
-            remedy = "free some space or choose another output directory, then run again: finished scenes are kept"
-            raise OutputError(f"the disk is full: {text}", where=folder, remedy=remedy) from error
-        if number in _FORBIDDEN or any(word in text.lower() for word in _FORBIDDEN_WORDS):
-            remedy = "give this user permission to write there, or choose another output directory"
-            raise OutputError(f"the output directory is not writable: {text}", where=folder, remedy=remedy) from error
-        remedy = "run again; if it stays, check the file system"
-        raise WriteError(f"the product cannot be written: {text}", where=str(path), remedy=remedy) from error
+        with probe.open("wb") as target:
+            target.write(bytes(2**20))
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError as error:
+        return error
+    return None
 
 
-def _free(folder: Path) -> int:
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return _LITTLE_SPACE
+def _write_error(error: BaseException, path: Path, found: OSError | None) -> OutputError | WriteError:
+    """The typed error for a failure; `found` is what the operating system said, where it was asked."""
+    text = cause_of(error) if found is None else f"{found.strerror} ({cause_of(error)})"
+    number = None if found is None else found.errno
+    if number in _FULL:
+        remedy = "free some space or choose another output directory, then run again: finished scenes are kept"
+        return OutputError(f"the disk is full: {text}", where=str(path.parent), remedy=remedy)
+    if number in _FORBIDDEN:
+        remedy = "give this user permission to write there, or choose another output directory"
+        return OutputError(f"the output directory is not writable: {text}", where=str(path.parent), remedy=remedy)
+    remedy = "run again; if it stays, check the file system"
+    return WriteError(f"the product cannot be written: {text}", where=str(path), remedy=remedy)

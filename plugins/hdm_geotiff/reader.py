@@ -30,8 +30,7 @@ class GeoTiffReader:
             ConfigError: an option is unknown or wrong, or the area of interest cannot be used.
         """
         self.options = ReaderOptions.from_mapping(options)
-        if self.options.aoi is not None:
-            load_area(self.options.aoi)
+        self._aoi = None if self.options.aoi is None else load_area(self.options.aoi)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find scenes; see `Reader.discover` and `hdm_geotiff.discovery`."""
@@ -47,9 +46,7 @@ class GeoTiffReader:
         """Open a scene; each call opens the file anew, so that no dataset is shared. See `Reader.open`."""
         with self._dataset(ref.uri) as dataset:
             header = self._describe(dataset, ref)
-            area = None
-            if self.options.aoi is not None:
-                area = load_area(self.options.aoi).in_scene(*georeference(dataset), ref.uri)
+            area = self._aoi.in_scene(*georeference(dataset), ref.uri) if self._aoi else None
             yield GeoTiffSource(dataset, header, area, allow_network=self.options.allow_network)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:

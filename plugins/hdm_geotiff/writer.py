@@ -105,7 +105,8 @@ class ScoreWriter(_CogWriter):
                 target.set_band_description(number, one.name)
             for window in windows(product.scene, product.block):
                 valid = product.mask.read(window)[0] != NODATA
-                if valid.any():  # what is not written reads as masked
+                # What is not written reads as masked, but for the first window: without it there would be no mask.
+                if valid.any() or (window.y, window.x) == (0, 0):
                     scores = np.where(valid, product.score.read(window), np.uint8(0))
                     target.write(scores, window=_raster_window(window))
                     target.write_mask(valid, window=_raster_window(window))

@@ -1,0 +1,65 @@
+"""Small GeoTIFFs made for one test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from affine import Affine
+
+from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import SceneRef, Skipped
+
+UTM = {"crs": "EPSG:32633", "transform": Affine(10, 0, 500_000, 0, -10, 5_800_000)}
+
+WriteTif = Callable[..., Path]
+
+
+@pytest.fixture
+def write_tif(tmp_path: Path) -> WriteTif:
+    """`write_tif(name, pixels, **profile)`: pixels [bands, y, x] or [y, x]; in UTM unless told otherwise."""
+
+    def write(
+        name: str,
+        pixels: npt.NDArray[Any],
+        *,
+        descriptions: tuple[str, ...] = (),
+        mask: npt.NDArray[np.bool_] | None = None,
+        sidecar: bool = False,
+        scales: tuple[float, ...] = (),
+        offsets: tuple[float, ...] = (),
+        colorinterp: tuple[Any, ...] = (),
+        **profile: Any,
+    ) -> Path:
+        pixels = pixels[None] if pixels.ndim == 2 else pixels
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        count, height, width = pixels.shape
+        shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=not sidecar),
+            rasterio.open(path, "w", driver="GTiff", **{**UTM, **shape, **profile}) as target,
+        ):
+            if colorinterp:
+                target.colorinterp = colorinterp
+            if descriptions:
+                target.descriptions = descriptions
+            if scales:
+                target.scales, target.offsets = scales, offsets
+            target.write(pixels)
+            if mask is not None:
+                target.write_mask(mask)
+        return path
+
+    return write
+
+
+def find(path: Path | str, **options: Any) -> SceneRef:
+    """The only scene behind a path."""
+    (ref,) = (found for found in GeoTiffReader(options).discover(str(path)) if not isinstance(found, Skipped))
+    return ref

@@ -1,0 +1,163 @@
+"""Finding scenes: folders, patterns, lists, names, and what is left out."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdm_geotiff.discovery import scene_id
+from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import SceneRef, Skipped
+from hdm_pipeline.errors import ArchiveError, ConfigError, EmptyArchiveError, ReadError, UnsupportedSceneError
+from tests.unit.geotiff.conftest import find
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"II*\0")
+
+
+def ids(uri: Path | str, **options: object) -> list[str]:
+    return [found.id for found in GeoTiffReader(options).discover(str(uri)) if isinstance(found, SceneRef)]
+
+
+def left_out(uri: Path | str, **options: object) -> dict[str, str]:
+    found = GeoTiffReader(options).discover(str(uri))
+    return {os.path.basename(one.uri): one.reason for one in found if isinstance(one, Skipped)}
+
+
+def test_a_folder_gives_its_tiffs_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "b.tif", "a.TIFF", "c.Tif", "c.Tif.msk", "c.tif.aux.xml", "README.md", "d.vrt", "e.jp2", "._b.tif")
+    touch(tmp_path, "sub/f.tif")
+    assert ids(tmp_path) == ["a", "b", "c"]
+    assert ids(tmp_path, allow_vrt=True) == ["a", "b", "c", "d"]
+    assert ids(tmp_path, recursive=True) == ["a", "b", "c", "f"]
+    reasons = left_out(tmp_path)
+    assert reasons.keys() == {"._b.tif", "d.vrt", "e.jp2"}
+    assert "allow_vrt" in reasons["d.vrt"]
+
+
+def test_a_pattern_and_a_single_file(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a_VV.tif", "x/a_VH.tif", "y/b_VV.tif", "odd[1].tif", "no_suffix")
+    assert ids(tmp_path / "*" / "*_VV.tif") == ["a_VV", "b_VV"]
+    assert ids(tmp_path / "**" / "*.tif") == ["a_VH", "a_VV", "b_VV", "odd[1]"]
+    assert ids(tmp_path / "odd[1].tif") == ["odd[1]"]
+    assert ids(tmp_path / "no_suffix") == ["no_suffix"]
+
+
+def test_a_list_is_relative_to_itself_and_keeps_missing_files(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.tif", "b.tif")
+    (tmp_path / "list.txt").write_text(f"# comment\n\nx/a.tif\n  {tmp_path / 'b.tif'}  \ngone.tif\n")
+    assert ids(tmp_path / "list.txt") == ["a", "b", "gone"]
+    reader = GeoTiffReader()
+    gone = next(
+        ref for ref in reader.discover(str(tmp_path / "list.txt")) if isinstance(ref, SceneRef) and ref.id == "gone"
+    )
+    with pytest.raises(ReadError, match="No such file") as caught:
+        reader.header(gone)
+    assert "moved or deleted" in caught.value.remedy
+
+
+def test_two_scenes_of_one_name_are_an_error_that_names_both(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.tif", "y/a.tif")
+    with pytest.raises(ArchiveError) as caught:
+        ids(tmp_path, recursive=True)
+    assert str(tmp_path / "x" / "a.tif") in caught.value.where
+    assert str(tmp_path / "y" / "a.tif") in caught.value.where
+    assert ids(tmp_path, recursive=True, ids="path") == ["x__a", "y__a"]
+    assert ids(tmp_path / "*" / "a.tif", ids="path") == ["x__a", "y__a"]
+
+
+def test_names_that_differ_in_case_or_suffix_alone_collide(tmp_path: Path) -> None:
+    touch(tmp_path, "a.tif", "A.tiff")
+    with pytest.raises(ArchiveError, match="two scenes"):
+        ids(tmp_path)
+
+
+def test_nothing_found_says_so(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jp2")
+    with pytest.raises(EmptyArchiveError, match=r"a\.jp2: not a GeoTIFF"):
+        ids(tmp_path)
+    with pytest.raises(EmptyArchiveError, match="does not exist"):
+        ids(tmp_path / "nowhere")
+    with pytest.raises(EmptyArchiveError):
+        ids(tmp_path / "*.tiff")
+
+
+def test_identity_changes_with_the_file_and_its_mask(tmp_path: Path) -> None:
+    touch(tmp_path, "a.tif")
+    first = find(tmp_path)
+    assert find(tmp_path) == first
+    assert find(tmp_path / "a.tif").identity == first.identity
+    touch(tmp_path, "a.tif.msk")
+    with_mask = find(tmp_path)
+    assert with_mask.identity != first.identity
+    assert find(tmp_path / "a.tif").identity == with_mask.identity
+    os.utime(tmp_path / "a.tif", ns=(0, time.time_ns() + 10**9))
+    assert find(tmp_path).identity != with_mask.identity
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/a/", "https://example.org/a.tif", "ftp://x/a.tif", "/vsicurl/http://x/a.tif"]
+)
+def test_the_network_needs_permission(uri: str) -> None:
+    with pytest.raises(ArchiveError, match="network"):
+        ids(uri)
+    with pytest.raises(UnsupportedSceneError):
+        GeoTiffReader().header(SceneRef("a", uri, "geotiff", ""))
+
+
+def test_unknown_schemes_are_refused_even_with_network() -> None:
+    with pytest.raises(UnsupportedSceneError, match="not a path"):
+        GeoTiffReader({"allow_network": True}).header(SceneRef("a", "zip+file://x.zip!a.tif", "geotiff", ""))
+
+
+@given(st.text(min_size=1, max_size=300), st.sampled_from(["name", "path"]))
+def test_any_name_becomes_a_safe_folder_name(relative: str, ids: str) -> None:
+    name = scene_id(relative.replace("\x00", "") + ".tif", ids)
+    assert name not in ("", ".", "..")
+    assert not name.startswith(".")
+    assert not any(character in name for character in '/\\:*?"<>|')
+    assert name.isprintable() or all(ord(character) >= 32 for character in name)
+    assert len(name.encode("utf-8", "surrogateescape")) <= 200
+    assert name.casefold() not in ("run.json", "con", "nul")
+
+
+def test_long_names_stay_apart() -> None:
+    assert scene_id("x" * 300 + "a.tif", "name") != scene_id("x" * 300 + "b.tif", "name")
+
+
+def test_a_large_folder_is_listed_without_opening(tmp_path: Path) -> None:
+    for number in range(20_000):
+        (tmp_path / f"s{number:05}.tif").touch()
+    start = time.perf_counter()
+    found = list(GeoTiffReader().discover(str(tmp_path)))
+    assert len(found) == 20_000
+    assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recusive": True},
+        {"recursive": "yes"},
+        {"ids": "uuid"},
+        {"max_pixels": 0},
+        {"max_pixels": True},
+        {"max_block_bytes": 1.5},
+        {"aoi": 3},
+        {"aoi": "/nowhere.geojson"},
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        GeoTiffReader(options)
+    assert caught.value.where
+    assert caught.value.remedy

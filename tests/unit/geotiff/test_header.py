@@ -1,0 +1,160 @@
+"""What a header tells: bands, place, warnings."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+
+from hdm_geotiff.geodesy import ellipsoid_of, row_areas
+from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import RasterGeometry, SceneHeader
+from tests.unit.geotiff.conftest import WriteTif, find
+
+PIXELS = np.ones((2, 6, 8), dtype=np.int16)
+WGS84 = CRS.from_epsg(4326)
+EARTH_M2 = 510_065_621_724_088.5  # surface of the WGS 84 ellipsoid
+
+
+def header_of(path: object) -> SceneHeader:
+    return GeoTiffReader().header(find(str(path)))
+
+
+def test_a_header_holds_the_facts(write_tif: WriteTif) -> None:
+    path = write_tif("a.tif", PIXELS, descriptions=("VV", "VH"))
+    header = header_of(path)
+    assert header.shape == (2, 1, 6, 8)
+    assert header.dtype == "int16"
+    assert [band.name for band in header.bands] == ["VV", "VH"]
+    assert isinstance(header.geometry, RasterGeometry)
+    assert header.geometry.transform == (10, 0, 500_000, 0, -10, 5_800_000)
+    assert CRS.from_wkt(header.geometry.crs_wkt) == CRS.from_epsg(32633)
+    assert header.warnings == ()
+    assert header.ref.uri == str(path)
+
+
+def test_no_crs_works_and_says_so(write_tif: WriteTif) -> None:
+    path = write_tif("a.tif", PIXELS, crs=None)
+    header = header_of(path)
+    assert isinstance(header.geometry, RasterGeometry)
+    assert header.geometry.crs_wkt is None
+    assert header.geometry.transform[0] == 10
+    assert "no coordinate reference system" in header.warnings[0]
+    with GeoTiffReader().open(find(path)) as source:
+        assert source.row_areas() is None
+
+
+def test_ground_control_points_are_kept_for_the_writer(write_tif: WriteTif) -> None:
+    points = [GroundControlPoint(0, 0, 10.0, 50.0, 1.5, id="a"), GroundControlPoint(6, 8, 11.0, 49.0, 2.0)]
+    path = write_tif("a.tif", PIXELS, crs=WGS84, transform=None, gcps=points)
+    header = header_of(path)
+    assert isinstance(header.geometry, RasterGeometry)
+    assert header.geometry.crs_wkt is None
+    assert "2 ground control points" in header.warnings[0]
+    attributes = json.loads(json.dumps(header.attributes))
+    assert attributes["gcps"][0][:5] == [0.0, 0.0, 10.0, 50.0, 1.5]
+    assert CRS.from_wkt(attributes["gcps_crs_wkt"]) == WGS84
+
+
+def test_a_palette_is_pointed_out(write_tif: WriteTif) -> None:
+    path = write_tif("a.tif", PIXELS[:1].astype(np.uint8), photometric="palette")
+    assert any("palette" in warning for warning in header_of(path).warnings)
+
+
+@pytest.mark.parametrize("south_up", [False, True])
+def test_the_earth_has_the_area_of_the_earth(south_up: bool) -> None:
+    height, width = 180, 360
+    transform = Affine(1, 0, -180, 0, 1, -90) if south_up else Affine(1, 0, -180, 0, -1, 90)
+    areas = row_areas(WGS84, transform, height, width)
+    assert areas is not None
+    assert areas.square_metres.sum() * width == pytest.approx(EARTH_M2, rel=1e-12)
+    assert areas.square_metres == pytest.approx(areas.square_metres[::-1], rel=1e-9)
+
+
+def test_a_small_pixel_agrees_with_the_radii_of_curvature() -> None:
+    latitude, step = math.radians(50), 1e-4
+    a, squared = 6378137.0, 0.00669437999014
+    bend = math.sqrt(1 - squared * math.sin(latitude) ** 2)
+    meridian, prime = a * (1 - squared) / bend**3, a / bend
+    expected = meridian * math.radians(step) * prime * math.cos(latitude) * math.radians(step)
+    areas = row_areas(WGS84, Affine(step, 0, 10, 0, -step, 50 + step / 2), 1, 5)
+    assert areas is not None
+    assert areas.square_metres[0] == pytest.approx(expected, rel=1e-7)
+
+
+def test_rows_beyond_the_pole_have_no_area() -> None:
+    areas = row_areas(WGS84, Affine(1, 0, -180, 0, -1, 91), 3, 360)
+    assert areas is not None
+    assert areas.square_metres[0] == 0
+    assert areas.square_metres[1] > 0
+
+
+def test_a_rotated_geographic_grid_agrees_with_a_straight_one() -> None:
+    straight = row_areas(WGS84, Affine(1e-3, 0, 10, 0, -1e-3, 50), 10, 10)
+    angle = math.radians(30)
+    c, s = 1e-3 * math.cos(angle), 1e-3 * math.sin(angle)
+    rotated = row_areas(WGS84, Affine(c, s, 10, s, -c, 50), 10, 10)
+    assert straight is not None
+    assert rotated is not None
+    assert rotated.square_metres.mean() == pytest.approx(straight.square_metres.mean(), rel=1e-3)
+
+
+def test_utm_areas_are_those_of_the_map() -> None:
+    areas = row_areas(CRS.from_epsg(32633), Affine(8, 6, 500_000, 6, -8, 5_800_000), 4, 4)
+    assert areas is not None
+    assert areas.square_metres.tolist() == [100.0] * 4
+    assert areas.map_error == pytest.approx(1 - 0.9996**2, rel=0.05)
+
+
+def test_feet_become_metres() -> None:
+    feet = CRS.from_epsg(2263)  # New York Long Island, US survey feet
+    areas = row_areas(feet, Affine(10, 0, 980_000, 0, -10, 200_000), 2, 2)
+    assert areas is not None
+    assert areas.square_metres[0] == pytest.approx(100 * 0.3048006096**2, rel=1e-9)
+
+
+def test_web_mercator_is_measured_on_the_ellipsoid(write_tif: WriteTif) -> None:
+    transform = Affine(10, 0, 1_500_000, 0, -10, 8_400_000)  # 60 degrees north: four times too large on the map
+    areas = row_areas(CRS.from_epsg(3857), transform, 500, 500)
+    assert areas is not None
+    assert areas.square_metres[0] == pytest.approx(100 / 4, rel=0.02)
+    assert (np.diff(areas.square_metres) > 0).all()
+    path = write_tif("a.tif", PIXELS, crs="EPSG:3857", transform=transform)
+    assert any("distorts areas" in warning for warning in header_of(path).warnings)
+
+
+def test_web_mercator_adds_up_to_the_same_land_as_degrees() -> None:
+    """One region, 10..11 degrees east and 55..56 degrees north, on either grid."""
+    degrees = row_areas(WGS84, Affine(1 / 400, 0, 10, 0, -1 / 400, 56), 400, 400)
+    radius = 6378137.0
+    left, right = radius * math.radians(10), radius * math.radians(11)
+    bottom, top = (radius * math.log(math.tan(math.pi / 4 + math.radians(lat) / 2)) for lat in (55, 56))
+    transform = Affine((right - left) / 400, 0, left, 0, -(top - bottom) / 400, top)
+    mercator = row_areas(CRS.from_epsg(3857), transform, 400, 400)
+    assert degrees is not None
+    assert mercator is not None
+    assert mercator.square_metres.sum() == pytest.approx(degrees.square_metres.sum(), rel=1e-4)
+
+
+def test_other_bodies_have_their_own_ellipsoid() -> None:
+    mars = CRS.from_wkt(
+        'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000",3396190,169.8944472236118]],'
+        'PRIMEM["Reference",0],UNIT["degree",0.0174532925199433]]'
+    )
+    ellipsoid = ellipsoid_of(mars)
+    assert ellipsoid is not None
+    assert ellipsoid.a == 3396190
+    areas = row_areas(mars, Affine(1, 0, -180, 0, -1, 90), 180, 360)
+    assert areas is not None
+    assert areas.square_metres.sum() * 360 == pytest.approx(1.4437e14, rel=1e-3)
+
+
+def test_nothing_usable_gives_no_areas() -> None:
+    assert row_areas(None, Affine(10, 0, 0, 0, -10, 0), 5, 5) is None
+    assert row_areas(WGS84, Affine.identity(), 5, 5) is None
+    assert row_areas(CRS.from_wkt('LOCAL_CS["plant",UNIT["metre",1]]'), Affine(1, 0, 5, 0, -1, 5), 5, 5) is None

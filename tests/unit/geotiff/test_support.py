@@ -1,0 +1,130 @@
+"""Labelled chips, good and bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+from PIL import Image
+
+from hdm_geotiff import support
+from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import LabeledImage, SupportRequest
+from hdm_pipeline.errors import SupportError
+from tests.unit.geotiff.conftest import WriteTif
+
+IMAGE = np.arange(2 * 4 * 5, dtype=np.float32).reshape(2, 4, 5)
+MASK = np.zeros((4, 5), dtype=np.int16)
+MASK[0], MASK[1, :2] = 1, -1
+
+
+def read(image: Path, mask: Path, **request: Any) -> LabeledImage:
+    (example,) = GeoTiffReader().read_support(SupportRequest(str(image), str(mask), **request))
+    return example
+
+
+def test_a_chip_is_read_with_all_its_bands(write_tif: WriteTif) -> None:
+    image = write_tif("chip.tif", IMAGE, descriptions=("VV", "VH"))
+    example = read(image, write_tif("mask.tif", MASK), ignore=(-1,))
+    assert example.name == "chip.tif"
+    assert np.array_equal(example.pixels, IMAGE)
+    assert example.valid.all()
+    assert [band.name for band in example.bands] == ["VV", "VH"]
+    assert example.label.dtype == np.uint8
+    assert example.label[:2].tolist() == [[1] * 5, [255, 255, 0, 0, 0]]
+    assert not example.label[2:].any()
+
+
+def test_png_masks_work(write_tif: WriteTif, tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.where(MASK == 1, 200, 0).astype(np.uint8)).save(path)
+    example = read(write_tif("chip.tif", IMAGE), path, values=(200,))
+    assert np.array_equal(example.label, MASK == 1)
+    assert not path.with_suffix(".png.aux.xml").exists()
+
+
+def test_several_values_mean_the_class(write_tif: WriteTif) -> None:
+    example = read(write_tif("chip.tif", IMAGE), write_tif("mask.tif", MASK), values=(1, -1))
+    assert (example.label == 1).sum() == 7
+
+
+def test_invalid_pixels_are_unknown(write_tif: WriteTif) -> None:
+    image = IMAGE.copy()
+    image[1, 0, 0] = np.nan
+    example = read(write_tif("chip.tif", image), write_tif("mask.tif", MASK))
+    assert not example.valid[0, 0]
+    assert example.label[0, 0] == 255
+    assert example.label[0, 1] == 1
+
+
+@pytest.mark.parametrize(("nodata", "expected"), [(0, 0), (7, 255)])
+def test_nodata_of_the_mask(write_tif: WriteTif, nodata: int, expected: int) -> None:
+    """A nodata value of 0 is how many tools mark the background of a mask; any other means unlabelled."""
+    mask = np.full((4, 5), nodata, dtype=np.uint8)
+    mask[0] = 1
+    example = read(write_tif("chip.tif", IMAGE), write_tif("mask.tif", mask, nodata=nodata))
+    assert (example.label[0] == 1).all()
+    assert (example.label[1:] == expected).all()
+
+
+def test_the_class_may_be_the_nodata_value_of_the_mask(write_tif: WriteTif) -> None:
+    mask = np.where(MASK == 1, 255, 0).astype(np.uint8)
+    example = read(write_tif("chip.tif", IMAGE), write_tif("mask.tif", mask, nodata=255), values=(255,))
+    assert (example.label == 1).sum() == 5
+
+
+def refused(image: Path, mask: Path, match: str, **request: Any) -> SupportError:
+    with pytest.raises(SupportError, match=match) as caught:
+        read(image, mask, **request)
+    assert caught.value.remedy
+    assert str(mask) in caught.value.where or str(image) in caught.value.where
+    return caught.value
+
+
+def test_sizes_must_agree(write_tif: WriteTif) -> None:
+    error = refused(write_tif("chip.tif", IMAGE), write_tif("mask.tif", MASK[:3]), "differ in size: 4 x 5 and 3 x 5")
+    assert "chip.tif" in error.where
+    assert "mask.tif" in error.where
+
+
+def test_places_must_agree(write_tif: WriteTif) -> None:
+    moved = write_tif("mask.tif", MASK, transform=Affine(10, 0, 500_060, 0, -10, 5_800_000))
+    refused(write_tif("chip.tif", IMAGE), moved, "6.0 pixels apart")
+    half = write_tif("half.tif", MASK, transform=Affine(10, 0, 500_005, 0, -10, 5_800_000))
+    assert read(write_tif("chip.tif", IMAGE), half).valid.all()
+
+
+def test_a_mask_without_the_class(write_tif: WriteTif) -> None:
+    refused(write_tif("chip.tif", IMAGE), write_tif("mask.tif", MASK), "it holds -1, 0, 1", values=(3,))
+
+
+def test_a_mask_that_is_all_unknown(write_tif: WriteTif) -> None:
+    mask = write_tif("mask.tif", np.full((4, 5), -1, dtype=np.int16))
+    refused(write_tif("chip.tif", IMAGE), mask, "every pixel", ignore=(-1,))
+
+
+def test_a_class_where_the_image_holds_nothing(write_tif: WriteTif) -> None:
+    image = IMAGE.copy()
+    image[:, 0] = np.nan
+    refused(write_tif("chip.tif", image), write_tif("mask.tif", MASK), "holds no data")
+
+
+def test_colored_masks_are_refused(write_tif: WriteTif) -> None:
+    refused(write_tif("chip.tif", IMAGE), write_tif("mask.tif", np.stack([MASK] * 3)), "3 bands")
+
+
+def test_unreadable_files(write_tif: WriteTif, tmp_path: Path) -> None:
+    image, mask = write_tif("chip.tif", IMAGE), write_tif("mask.tif", MASK)
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(image.read_bytes()[:150])
+    refused(broken, mask, "cannot")
+    refused(image, tmp_path / "gone.tif", "No such file")
+    refused(image, write_tif("c.tif", np.ones((4, 5), dtype=np.complex64)), "complex")
+
+
+def test_a_scene_is_no_chip(write_tif: WriteTif, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(support, "MAX_PIXELS", 19)
+    refused(write_tif("chip.tif", IMAGE), write_tif("mask.tif", MASK), "too large")

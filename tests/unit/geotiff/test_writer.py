@@ -1,0 +1,217 @@
+"""Masks and scores as GeoTIFF: pixels, place, tags, bounds and failures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
+
+from hdm_geotiff.writer import MaskWriter, ScoreWriter
+from hdm_pipeline.contracts import ClassInfo, SceneHeader, VolumeGeometry, Writer
+from hdm_pipeline.errors import ConfigError, OutputError, WriteError
+from hdm_pipeline.grid import Window
+from tests.raster_product import PROVENANCE, UTM_TRANSFORM, ArraySource, pattern, product, scene
+
+WRITERS = [MaskWriter, ScoreWriter]
+ROTATED = (17.3, 5.0, 100.0, 10.0, -8.66, 200.0)
+SOUTH_UP = (0.5, 0.0, -180.0, 0.0, 0.5, -90.0)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_is_a_writer(kind: type[Writer]) -> None:
+    assert isinstance(kind(), Writer)
+    assert kind({}).filename(scene(5, 5)) == f"{kind.name}.tif"
+    with pytest.raises(ConfigError, match="no options"):
+        kind({"compress": "jpeg"})
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 200), (512, 512), (513, 1030), (1500, 700)])
+def test_the_mask_is_exact(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "mask.tif"
+    MaskWriter().write(product(scene(*size)), path)
+    with rasterio.open(path) as written:
+        assert np.array_equal(written.read(), pattern(*size))
+        assert written.nodata == 255
+        assert written.dtypes == ("uint8",)
+        assert written.transform == Affine(*UTM_TRANSFORM)
+        assert written.crs == CRS.from_epsg(32633)
+        assert written.block_shapes == [(512, 512)]
+        # Nearest: an overview never invents a class between two others.
+        for factor in written.overviews(1):
+            small = written.read(1, out_shape=(-(-size[0] // factor), -(-size[1] // factor)))
+            assert set(np.unique(small)) <= {0, 1, 2, 255}
+
+
+def test_names_colors_and_provenance_are_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mask.tif"
+    MaskWriter().write(product(scene(20, 30)), path)
+    assert os.listdir(tmp_path) == ["mask.tif"]
+    with rasterio.open(path) as written:
+        assert written.colormap(1)[1] == (30, 100, 220, 255)
+        assert written.colormap(1)[2] == (200, 0, 0, 255)
+        assert written.colormap(1)[255][3] == 0
+        assert written.tags(1)["CLASS_1"] == "flood"
+        assert written.tags(1)["CLASS_2"] == "crue é <&>"
+        assert "1 flood" in written.descriptions[0]
+        tags = written.tags()
+    assert tags["HDM_PIPELINE_HASH"] == PROVENANCE.pipeline_hash
+    assert tags["HDM_WEIGHTS_HASH"] == PROVENANCE.weights_hash
+    assert tags["HDM_SUPPORT_HASH"] == PROVENANCE.support_hash
+    assert tags["HDM_VERSION"] == PROVENANCE.version
+    assert tags["HDM_THRESHOLD"] == "0.5"
+
+
+def test_scores_keep_all_256_values_and_are_masked(tmp_path: Path) -> None:
+    made = product(scene(700, 900))
+    path = tmp_path / "score.tif"
+    ScoreWriter().write(made, path)
+    valid = pattern(700, 900)[0] != 255
+    with rasterio.open(path) as written:
+        scores = written.read()
+        assert set(np.unique(scores[:, valid])) == set(range(256))
+        assert np.array_equal(
+            np.where(valid, made.score.read(Window(0, 0, 0, 700, 900)), 0), np.where(valid, scores, 0)
+        )
+        for band in (1, 2):
+            assert np.array_equal(written.read_masks(band) != 0, valid)
+        assert written.nodata is None
+        assert written.mask_flag_enums[0] == [MaskFlags.per_dataset]
+        assert written.descriptions == ("flood", "crue é <&>")
+        assert written.scales[0] * 255 == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize(("transform", "crs"), [(ROTATED, None), (ROTATED, "EPSG:32631"), (SOUTH_UP, "EPSG:4326")])
+def test_any_grid_comes_back(tmp_path: Path, kind: type[Writer], transform: tuple[float, ...], crs: str | None) -> None:
+    path = tmp_path / "out.tif"
+    kind().write(product(scene(600, 40, transform=transform, crs=crs)), path)
+    with rasterio.open(path) as written:
+        assert tuple(written.transform)[:6] == pytest.approx(transform, rel=1e-12)
+        assert written.crs == (CRS.from_user_input(crs) if crs else None)
+
+
+def test_ground_control_points_come_back(tmp_path: Path) -> None:
+    points = [
+        [0.0, 0.0, 10.0, 50.0, 1.5, "a", ""],
+        [6.0, 8.0, 11.0, 49.0, 2.0, "b", ""],
+        [0.0, 8.0, 11.0, 50.0, 0.0, "c", ""],
+    ]
+    attributes = {"gcps": points, "gcps_crs_wkt": CRS.from_epsg(4326).to_wkt()}
+    header = scene(6, 8, transform=(1, 0, 0, 0, 1, 0), crs=None, attributes=attributes)
+    MaskWriter().write(product(header), tmp_path / "mask.tif")
+    with rasterio.open(tmp_path / "mask.tif") as written:
+        gcps, crs = written.gcps
+    assert [[p.row, p.col, p.x, p.y, p.z] for p in gcps] == [point[:5] for point in points]
+    assert crs == CRS.from_epsg(4326)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_nothing_valid_is_a_valid_product(tmp_path: Path, kind: type[Writer]) -> None:
+    mask = np.full((1, 1100, 600), 255, dtype=np.uint8)
+    kind().write(product(scene(1100, 600), mask), tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as written:
+        assert not written.read_masks(1).any()
+        if kind is MaskWriter:
+            assert (written.read(1) == 255).all()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, kind: type[Writer]) -> None:
+    files = []
+    for name in ("a.tif", "b.tif"):
+        kind().write(product(scene(1300, 1100)), tmp_path / name)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+
+
+def test_pixels_are_pulled_by_windows(tmp_path: Path) -> None:
+    made = product(scene(2000, 3000))
+    MaskWriter().write(made, tmp_path / "mask.tif")
+    assert isinstance(made.mask, ArraySource)
+    assert made.mask.largest <= 512 * 1024
+
+
+@pytest.mark.parametrize("values", [(), (0,), (255,), (1, 1), (-1,)])
+def test_classes_that_do_not_fit_are_refused(values: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError):
+        MaskWriter().check([ClassInfo(value, "x") for value in values])
+    assert MaskWriter().check([ClassInfo(value, "x") for value in range(1, 255)]) == []
+
+
+class Broken(ArraySource):
+    """Pixels that cannot be read."""
+
+    def read(self, window: Window) -> np.ndarray:
+        raise OSError("the store is gone")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, kind: type[Writer]) -> None:
+    made = product(scene(50, 50))
+    (tmp_path / "out.tif").write_text("old")
+    object.__setattr__(made, "mask", Broken(pattern(50, 50)))
+    with pytest.raises(WriteError, match="the store is gone"):
+        kind().write(made, tmp_path / "out.tif")
+    assert os.listdir(tmp_path) == ["out.tif"]
+    assert (tmp_path / "out.tif").read_text() == "old"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises((OutputError, WriteError)):
+        MaskWriter().write(product(scene(5, 5)), tmp_path / "gone" / "mask.tif")
+
+
+def test_a_volume_is_refused(tmp_path: Path) -> None:
+    flat = scene(5, 5)
+    geometry = VolumeGeometry(tuple(np.eye(4).ravel().tolist()))
+    volume = SceneHeader(flat.ref, flat.shape, flat.dtype, flat.bands, geometry)
+    with pytest.raises(WriteError, match="volume"):
+        MaskWriter().write(product(volume, pattern(5, 5)), tmp_path / "mask.tif")
+
+
+DISK_FULL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from hdm_geotiff.writer import MaskWriter, ScoreWriter
+from hdm_pipeline.errors import OutputError
+from tests.raster_product import product, scene
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit = int(sys.argv[2])
+noise = np.random.default_rng(0).integers(0, 3, (1, 1500, 1500)).astype(np.uint8)
+made = product(scene(1500, 1500), noise)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    {kind}().write(made, Path(sys.argv[1]) / "out.tif")
+except OutputError as error:
+    print("refused:", error.what)
+else:
+    print("written")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+@pytest.mark.parametrize("kind", ["MaskWriter", "ScoreWriter"])
+@pytest.mark.parametrize("limit", [0, 1000, 100_000, 400_000, 600_000])
+def test_a_full_disk_never_looks_like_success(tmp_path: Path, kind: str, limit: int) -> None:
+    """Files cannot grow beyond a limit, as on a full disk: the error is typed, and nothing half-written appears."""
+    folders = [str(Path(__file__).parents[3] / part) for part in (".", "plugins")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    command = [sys.executable, "-c", DISK_FULL.format(kind=kind), str(tmp_path), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.stdout.startswith("written"):
+        with rasterio.open(tmp_path / "out.tif") as written:
+            written.read()
+        assert (tmp_path / "out.tif").stat().st_size <= limit
+    else:
+        assert "refused: the disk is full" in done.stdout, done.stdout + done.stderr
+        assert os.listdir(tmp_path) == []
