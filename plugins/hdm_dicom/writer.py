@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from highdicom.seg import Segmentation
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from hdm_dicom import codes
+from hdm_dicom.deidentify import deidentify, read_key
 from hdm_dicom.headers import quiet
 from hdm_dicom.options import ReaderOptions, check_names, one_of
 from hdm_dicom.regrid import stored_slices
@@ -23,7 +25,7 @@ from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeomet
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-_OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description")
+_OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description", "deidentify")
 _WHERE = "output.products, segmentation"
 _MAX_BYTES = 0xFFFFFFFE
 _PIXEL_DATA = 0x7FE00010
@@ -35,7 +37,8 @@ class SegmentationWriter:
     Args:
         options: ``type`` BINARY (default), FRACTIONAL or LABELMAP; ``omit_empty_frames`` (default true);
             ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty (default)
-            or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series.
+            or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
+            ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.deidentify`.
 
     Raises:
         ConfigError: an option is unknown or has a wrong value.
@@ -58,6 +61,7 @@ class SegmentationWriter:
         if not isinstance(description, str) or not 1 <= len(description) <= 64 or "\\" in description:
             raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=_WHERE)
         self._style = SegmentationStyle(kind, bool(omit), number, description)  # type: ignore[arg-type]
+        self._key = _key(options.get("deidentify"))
         quiet()
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
@@ -106,7 +110,11 @@ class SegmentationWriter:
             if size > _MAX_BYTES:
                 raise WriteError(f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where)
             pixels.seek(0)
-            _finish(dataset, pixels, product, self._style, digest)
+            _settle_uids(dataset, product, self._style, digest)
+            if self._key is not None:
+                deidentify(dataset, self._key)
+            # Streamed by pydicom from the file: the pixels never stand in memory as a whole.
+            dataset.add(DataElement(_PIXEL_DATA, "OB", pixels))
             dataset.save_as(path, enforce_file_format=True)
 
 
@@ -114,12 +122,21 @@ def _unnamed(folder: Path) -> io.BufferedRandom:
     return tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-")
 
 
-def _finish(
-    dataset: Dataset, pixels: io.BufferedRandom, product: Product, style: SegmentationStyle, digest: str
-) -> None:
-    """UIDs that follow from content and source, and the pixel data as a stream."""
+def _key(option: object) -> bytes | None:
+    if option is None or option is False:
+        return None
+    where = f"{_WHERE}, deidentify"
+    if not isinstance(option, Mapping) or not isinstance(option.get("key_file"), str):
+        raise ConfigError(
+            "deidentify needs the file of its key", where=where, remedy="write `deidentify: {key_file: PATH}`"
+        )
+    check_names(option, ["key_file"], where)
+    return read_key(option["key_file"], where)
+
+
+def _settle_uids(dataset: Segmentation, product: Product, style: SegmentationStyle, digest: str) -> None:
+    """UIDs that follow from the content and the source."""
     made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
-    dataset.SeriesInstanceUID = derived_uid("segmentation series", *made_of)
-    dataset.SOPInstanceUID = derived_uid("segmentation", *made_of, digest)
+    dataset.SeriesInstanceUID = UID(derived_uid("segmentation series", *made_of))
+    dataset.SOPInstanceUID = UID(derived_uid("segmentation", *made_of, digest))
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    dataset.add(DataElement(_PIXEL_DATA, "OB", pixels))

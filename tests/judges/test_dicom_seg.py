@@ -78,6 +78,17 @@ def test_dciodvfy_finds_nothing_on_real_series(
     assert findings(dciodvfy, tmp_path / "out.dcm") == []
 
 
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+def test_dciodvfy_finds_nothing_after_deidentification(
+    require_judge: RequireJudge, oblique: Path, tmp_path: Path, kind: str
+) -> None:
+    dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
+    (tmp_path / "key").write_bytes(b"sixteen bytes or more")
+    options = {"type": kind, "deidentify": {"key_file": str(tmp_path / "key")}}
+    SegmentationWriter(options).write(make_product(oblique), tmp_path / "out.dcm")
+    assert findings(dciodvfy, tmp_path / "out.dcm") == []
+
+
 def compare_with_dcmqi(program: str, product: Product, path: Path, out: Path, kind: str) -> None:
     """Every voxel that dcmqi finds lies where our mask has it, and it finds all of them."""
     out.mkdir()
