@@ -28,6 +28,7 @@ from hdm_pipeline.model.backbone import (
     build_layers,
     build_neck,
 )
+from hdm_pipeline.model.checks import check_supports
 from hdm_pipeline.model.condense import condense
 from hdm_pipeline.model.decoder import MixTransformer
 from hdm_pipeline.model.distillation import distillation_terms
@@ -103,6 +104,7 @@ class HDMNet(FewShotNetwork):
         self.transformer = nn.ModuleDict({"mix_transformer": MixTransformer()})
         self.gram_merge, self.cls_merge = _first_of_two(), _first_of_two()
         self.kshot_rw = shot_weights(shot, kshot_dim) if shot > 1 else None
+        self.prior_dtype = torch.float32
         self._extractor: nn.Module | None = None
         for name in _FROZEN:
             getattr(self, name).requires_grad_(False)
@@ -145,6 +147,11 @@ class HDMNet(FewShotNetwork):
     def use_extractor(self, extractor: nn.Module | None) -> None:
         """Compute the features elsewhere (compiled, quantized, another runtime); None returns to the own layers."""
         self.__dict__["_extractor"] = extractor
+
+    def drop_layers(self) -> None:
+        """Free the backbone's layers, once `use_extractor` replaced them; the base learner's head stays."""
+        for name in ("layer0", "layer1", "layer2", "layer3", "layer4", "ppm", "cls"):
+            setattr(self, name, nn.Identity())
 
     def extract(self, images: Tensor) -> Features:
         """[B, 3, H, W] normalized images to features, without gradient."""
@@ -210,7 +217,7 @@ class HDMNet(FewShotNetwork):
             size,
             features,
             self.down_query(torch.cat([features.f3, features.f2], 1)),
-            (_unit_tokens(features.f5), _unit_tokens(features.f4)),
+            (_lengths(features.f5), _lengths(features.f4)),
             gram_matrix(features.f2) if self.base_learner else None,
             self.base_learnear(features.f5) if self.base_learner else None,
         )
@@ -225,8 +232,10 @@ class HDMNet(FewShotNetwork):
         """
         grid = (query.reduced.shape[-2], query.reduced.shape[-1])
         maps = [
-            similarity_prior(tokens, prior).view(-1, *grid)
-            for tokens, prior in zip(query.prior_tokens, support.priors, strict=True)
+            similarity_prior(features.flatten(2), lengths, prior, dtype=self.prior_dtype).view(-1, *grid)
+            for features, lengths, prior in zip(
+                (query.features.f5, query.features.f4), query.lengths, support.priors, strict=True
+            )
         ]
         similarity = torch.stack(maps, 1)
         prototype = support.prototypes.mean(0).view(1, -1, 1, 1).expand_as(query.reduced)
@@ -300,8 +309,8 @@ class HDMNet(FewShotNetwork):
             state = SupportState.join(each)
             merged += state.merged
             own = None if own_class is None else own_class[episode]
-            responses.append(self.respond(_pick(found, episode), state, own_class=own))
-        return _gather(responses, found, merged)
+            responses.append(self.respond(found.item(episode), state, own_class=own))
+        return RawOutputs.gather(responses, found, merged)
 
     def losses(self, batch: EpisodeBatch) -> Losses:
         """Training losses without labels of base classes: main + meta + distillation / 3; see `official_losses`."""
@@ -351,37 +360,6 @@ class HDMNet(FewShotNetwork):
             )
 
 
-def check_supports(images: Sequence[Tensor], masks: Sequence[Tensor], *, minimum_side: int, where: str) -> None:
-    """Refuse supports that cannot be encoded.
-
-    Raises:
-        SupportError: says which example and why.
-    """
-    if not images or len(images) != len(masks):
-        raise SupportError(
-            f"{len(images)} support images and {len(masks)} masks",
-            where=where,
-            remedy="give at least one image, and one mask for each",
-        )
-    for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
-        if image.ndim != 3 or image.shape[0] != 3 or image.shape[1:] != mask.shape:
-            raise SupportError(
-                f"support {number}: image {tuple(image.shape)} and mask {tuple(mask.shape)} do not fit",
-                where=where,
-                remedy="give images [3, H, W] and masks [H, W] of the same size",
-            )
-        if min(mask.shape) < minimum_side:
-            raise SupportError(
-                f"support {number} of {mask.shape[0]}x{mask.shape[1]} pixels is too small",
-                where=where,
-                remedy=f"give examples with sides of at least {minimum_side} pixels",
-            )
-    if not any(bool((mask == 1).any()) for mask in masks):
-        raise SupportError(
-            "no support shows the class: no pixel is labelled 1", where=where, remedy="label at least one example"
-        )
-
-
 def _reduce(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, _REDUCED, 1, bias=False), nn.ReLU(), nn.Dropout2d(0.5))
 
@@ -392,36 +370,6 @@ def _first_of_two() -> nn.Conv2d:
     return layer
 
 
-def _unit_tokens(features: Tensor) -> Tensor:
-    return F.normalize(features.flatten(2).transpose(1, 2), dim=-1, eps=1e-12)
-
-
-def _pick(query: QueryState, index: int) -> QueryState:
-    part = slice(index, index + 1)
-    five, four = query.prior_tokens
-    return QueryState(
-        query.size,
-        query.features.item(index),
-        query.reduced[part],
-        (five[part], four[part]),
-        None if query.gram is None else query.gram[part],
-        None if query.base is None else query.base[part],
-    )
-
-
-def _gather(responses: Sequence[Response], query: QueryState, merged: Sequence[Tensor]) -> RawOutputs:
-    meta = torch.cat([each.meta for each in responses])
-    finals = [each.final for each in responses if each.final is not None]
-    ests = [each.est for each in responses if each.est is not None]
-    return RawOutputs(
-        final_out=to_size(torch.cat(finals), query.size) if finals else None,
-        meta_out=to_size(meta, query.size),
-        base_out=None if query.base is None else to_size(query.base, query.size),
-        meta_lowres=meta,
-        base_lowres=query.base,
-        weights=[torch.cat(level) for level in zip(*(each.weights for each in responses), strict=True)],
-        similarity=torch.cat([each.similarity for each in responses]),
-        est_val=torch.cat(ests) if ests else None,
-        query_merged=torch.cat([each.merged for each in responses]),
-        support_merged=torch.cat(list(merged)),
-    )
+def _lengths(features: Tensor) -> Tensor:
+    lengths: Tensor = features.flatten(2).norm(dim=1)
+    return lengths

@@ -18,7 +18,9 @@ from torch import Tensor
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
 from hdm_pipeline.model.checkpoints import load_network, reconfigure
 from hdm_pipeline.model.memory import require_memory
+from hdm_pipeline.model.modes import Mode, choose_mode
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.optimize import FastNetwork, OptimizationReport, accelerate
 from hdm_pipeline.model.support import SupportBank
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -39,6 +41,7 @@ class FewShotSegmenter:
     Attributes:
         network: the network in float32, as loaded; banks belong to its weights.
         weights_hash: its fingerprint.
+        reports: what the mode of each encoded class was measured to do; empty for fp32.
     """
 
     def __init__(
@@ -48,7 +51,8 @@ class FewShotSegmenter:
         self.device = device
         self.precision = precision
         self.runtime = runtime
-        self._fast: FewShotNetwork | None = None
+        self.reports: list[OptimizationReport] = []
+        self._fast: tuple[tuple[str, bytes], FastNetwork] | None = None
 
     @classmethod
     def load(
@@ -117,8 +121,12 @@ class FewShotSegmenter:
             masks: K arrays [H, W] uint8: 1 target, 0 background, 255 ignored.
             class_name: kept in the bank.
 
+        With a precision other than fp32 the supports also calibrate: the mode is measured on them against fp32, and
+        the bank carries what `predict` needs to run in the same mode in every process.
+
         Raises:
             SupportError: an example cannot be used; says which and why.
+            OptimizationError: the precision disagrees with fp32 on the supports, or does not exist for this network.
         """
         where = f"class {class_name!r}"
         if not images or len(images) != len(masks):
@@ -132,7 +140,14 @@ class FewShotSegmenter:
             tensor, label = self._support(image, mask, f"{where}, support {number}")
             tensors.append(tensor)
             labels.append(label)
-        return self.network.encode_support(tensors, labels, class_name=class_name)
+        bank = self.network.encode_support(tensors, labels, class_name=class_name)
+        if self.precision == "fp32":
+            return bank
+        mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)
+        self._fast = (mode.key, fast)
+        if report is not None:
+            self.reports.append(report)
+        return mode.attach(bank)
 
     @torch.no_grad()
     def predict(
@@ -163,7 +178,7 @@ class FewShotSegmenter:
         self._check(tiles, banks, valid)
         batch, _, height, width = tiles.shape
         scores = np.zeros((batch, len(banks), height, width), np.uint8)
-        network = self._fast_network()
+        network, banks = self._prepare(banks)
         step = _GPU_BATCH if self._gpu else 1
         for start in range(0, batch, step):
             part = slice(start, min(start + step, batch))
@@ -176,7 +191,7 @@ class FewShotSegmenter:
 
     def _score(
         self,
-        network: FewShotNetwork,
+        network: FastNetwork,
         tiles: npt.NDArray[np.float32],
         kept: npt.NDArray[np.bool_],
         banks: Sequence[SupportBank],
@@ -200,10 +215,13 @@ class FewShotSegmenter:
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor
 
-    def _fast_network(self) -> FewShotNetwork:
-        if self._fast is None:
-            self._fast = self.network
-        return self._fast
+    def _prepare(self, banks: Sequence[SupportBank]) -> tuple[FastNetwork, list[SupportBank]]:
+        """The network in the mode that the banks were calibrated for, kept until the mode changes; plain banks."""
+        mode = Mode.common(self.precision, banks)
+        if self._fast is None or self._fast[0] != mode.key:
+            fast = accelerate(self.network, mode.precision, self.runtime, ranges=mode.ranges)
+            self._fast = (mode.key, fast)
+        return self._fast[1], [Mode.detach(bank) for bank in banks]
 
     def _support(self, image: npt.NDArray[Any], mask: npt.NDArray[Any], where: str) -> tuple[Tensor, Tensor]:
         if image.ndim != 3 or image.shape[1:] != mask.shape:

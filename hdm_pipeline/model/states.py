@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hdm_pipeline.errors import BankMismatchError
 from hdm_pipeline.model.backbone import Features
+from hdm_pipeline.model.ensemble import to_size
 from hdm_pipeline.model.matching import LevelSupport, PriorTokens, join_levels, join_priors
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -126,7 +127,7 @@ class QueryState:
         size: (H, W) of the tiles.
         features: backbone features.
         reduced: [B, 256, h, w], `down_query` of f3 and f2.
-        prior_tokens: L2-normalized f5 and f4, each [B, h * w, C].
+        lengths: of f5 and f4 at each position, each [B, h * w].
         gram: [B, C, C] Gram matrix of f2; None without the base learner.
         base: [B, 1 + classes, h, w] logits of the base learner; None without it.
     """
@@ -134,9 +135,22 @@ class QueryState:
     size: tuple[int, int]
     features: Features
     reduced: Tensor
-    prior_tokens: tuple[Tensor, Tensor]
+    lengths: tuple[Tensor, Tensor]
     gram: Tensor | None
     base: Tensor | None
+
+    def item(self, index: int) -> QueryState:
+        """The state of one tile, batch dimension kept."""
+        part = slice(index, index + 1)
+        five, four = self.lengths
+        return QueryState(
+            self.size,
+            self.features.item(index),
+            self.reduced[part],
+            (five[part], four[part]),
+            None if self.gram is None else self.gram[part],
+            None if self.base is None else self.base[part],
+        )
 
 
 @dataclass(frozen=True)
@@ -185,6 +199,25 @@ class RawOutputs:
     est_val: Tensor | None
     query_merged: Tensor
     support_merged: Tensor
+
+    @classmethod
+    def gather(cls, responses: Sequence[Response], query: QueryState, merged: Sequence[Tensor]) -> RawOutputs:
+        """Outputs at full size of the responses to each tile of a batch; `merged` are all supports' features."""
+        meta = torch.cat([each.meta for each in responses])
+        finals = [each.final for each in responses if each.final is not None]
+        ests = [each.est for each in responses if each.est is not None]
+        return cls(
+            final_out=to_size(torch.cat(finals), query.size) if finals else None,
+            meta_out=to_size(meta, query.size),
+            base_out=None if query.base is None else to_size(query.base, query.size),
+            meta_lowres=meta,
+            base_lowres=query.base,
+            weights=[torch.cat(level) for level in zip(*(each.weights for each in responses), strict=True)],
+            similarity=torch.cat([each.similarity for each in responses]),
+            est_val=torch.cat(ests) if ests else None,
+            query_merged=torch.cat([each.merged for each in responses]),
+            support_merged=torch.cat(list(merged)),
+        )
 
 
 def _split_prior(prior: PriorTokens) -> list[PriorTokens]:

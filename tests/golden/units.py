@@ -60,8 +60,8 @@ def _prior(queries: Tensor, supports: Tensor, masks: Tensor) -> np.ndarray:
     maps = []
     for query, support, mask in zip(queries, supports, masks, strict=True):
         tokens = prior_tokens(support, token_mask((mask == 1).float(), grid))
-        unit = torch.nn.functional.normalize(query.flatten(1).T, dim=-1, eps=1e-12)
-        maps.append(similarity_prior(unit[None], tokens).view(1, *grid))
+        flat = query.flatten(1)[None]
+        maps.append(similarity_prior(flat, flat.norm(dim=1), tokens).view(1, *grid))
     return torch.stack(maps).numpy()
 
 

@@ -1,0 +1,40 @@
+"""Checks of what is handed to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from hdm_pipeline.errors import SupportError
+
+
+def check_supports(images: Sequence[Tensor], masks: Sequence[Tensor], *, minimum_side: int, where: str) -> None:
+    """Refuse supports that cannot be encoded.
+
+    Raises:
+        SupportError: says which example and why.
+    """
+    if not images or len(images) != len(masks):
+        raise SupportError(
+            f"{len(images)} support images and {len(masks)} masks",
+            where=where,
+            remedy="give at least one image, and one mask for each",
+        )
+    for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
+        if image.ndim != 3 or image.shape[0] != 3 or image.shape[1:] != mask.shape:
+            raise SupportError(
+                f"support {number}: image {tuple(image.shape)} and mask {tuple(mask.shape)} do not fit",
+                where=where,
+                remedy="give images [3, H, W] and masks [H, W] of the same size",
+            )
+        if min(mask.shape) < minimum_side:
+            raise SupportError(
+                f"support {number} of {mask.shape[0]}x{mask.shape[1]} pixels is too small",
+                where=where,
+                remedy=f"give examples with sides of at least {minimum_side} pixels",
+            )
+    if not any(bool((mask == 1).any()) for mask in masks):
+        raise SupportError(
+            "no support shows the class: no pixel is labelled 1", where=where, remedy="label at least one example"
+        )
