@@ -29,6 +29,7 @@ from hdm_pipeline.training.metrics import iou
 
 StepCallback = Callable[[int, float], None]
 _WARM_UP = 10
+_SMALLEST_CROP = 64
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class AdaptationSettings:
     """How a network is adapted.
 
     Attributes:
-        steps: gradient steps, or None to let the guard choose among `candidates`.
+        steps: gradient steps, or None to let the guard choose.
         candidates: numbers of steps that the guard compares with none, ascending.
+        stretch: what the guard's choice is multiplied by: all examples carry more steps than the guard's parts of them.
         learning_rate: of AdamW, after a warm-up of ten steps.
         averaging: decay of the moving average of the weights, which is what is kept.
         batch: pairs a step.
@@ -45,11 +47,12 @@ class AdaptationSettings:
         folds: in how many parts the guard divides the examples.
         margin: least gain in held-out IoU for which adapted weights are kept.
         frozen: prefixes of parameters that stay as they are.
-        crops: how pairs are drawn.
+        crops: how pairs are drawn; their size is the upper bound, small examples are cut smaller.
     """
 
     steps: int | None = None
-    candidates: tuple[int, ...] = (20, 40, 60)
+    candidates: tuple[int, ...] = (20, 40)
+    stretch: float = 1.5
     learning_rate: float = 1e-3
     averaging: float = 0.9
     batch: int = 4
@@ -123,12 +126,14 @@ def adapt_network(
     chosen = settings or AdaptationSettings()
     _require_target(images, masks)
     start = time.perf_counter()
+    device = next(network.parameters()).device
+    images, masks = [image.to(device) for image in images], [mask.to(device) for mask in masks]
     progress = _Progress(on_step)
     held_out: dict[int, float] = {}
     steps = chosen.steps
     if steps is None:
         held_out = held_out_ious(network, images, masks, chosen, seed=seed, on_step=progress)
-        steps = best_steps(held_out, chosen.margin)
+        steps = round(chosen.stretch * best_steps(held_out, chosen.margin))
     learner = _Learner(network, images, masks, chosen, seed)
     _advance(learner, steps, progress)
     return AdaptationResult(learner.average, AdaptationReport(steps, held_out, time.perf_counter() - start))
@@ -171,7 +176,7 @@ def _ious(
 ) -> list[float]:
     bank = network.encode_support([network.normalize(image) for image in images], list(masks))
     scores = [network.predict(network.normalize(query)[None], [bank])[0, 0] for query in queries]
-    return [iou((score >= 0.5).numpy(), truth.numpy()) for score, truth in zip(scores, truths, strict=True)]
+    return [iou((score >= 0.5).cpu().numpy(), truth.cpu().numpy()) for score, truth in zip(scores, truths, strict=True)]
 
 
 def _advance(learner: _Learner, steps: int, on_step: StepCallback | None) -> None:
@@ -203,12 +208,12 @@ class _Learner:
         self.average = _eval_copy(network).requires_grad_(False)
         self._network = _eval_copy(network)
         self._settings = settings
-        self._sampler = CropSampler(images, masks, settings.crops, seed=seed)
+        self._sampler = CropSampler(images, masks, replace(settings.crops, size=_crop_size(masks, settings)), seed=seed)
         for name, parameter in self._network.named_parameters():
             parameter.requires_grad_(not (settings.frozen and name.startswith(settings.frozen)))
         self._trained = [p for p in self._network.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, settings.learning_rate, weight_decay=settings.weight_decay)
-        self._fast = _has_bfloat16()
+        self._fast = _has_bfloat16(next(network.parameters()).device)
         self.done = 0
 
     def step(self) -> float:
@@ -239,8 +244,16 @@ class _Learner:
             mean.lerp_(parameter, 1 - decay)
 
 
-def _has_bfloat16() -> bool:
-    """Whether this CPU computes in bfloat16: a step takes two thirds of the time then."""
+def _crop_size(masks: Sequence[Tensor], settings: AdaptationSettings) -> int:
+    """About two thirds of the smallest example, in whole cells of 32 pixels, within the settings' bounds."""
+    shortest = min(min(mask.shape) for mask in masks)
+    return int(min(settings.crops.size, max(_SMALLEST_CROP, 32 * round(shortest * 0.6 / 32))))
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16: on a CPU a step takes two thirds of the time then."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 

@@ -14,15 +14,17 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hdm_pipeline.errors import HdmError, TrainingError
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support import SupportBank
 from hdm_pipeline.training.adaptation import AdaptationReport, AdaptationSettings
-from hdm_pipeline.training.adapted import adapt_to_examples, adapted_weights, load_adapted
+from hdm_pipeline.training.adapted import adapt_to_examples, adapted_weights, as_tensors, load_adapted
 from hdm_pipeline.training.baselines import BASELINES, Baseline
 from hdm_pipeline.training.episode_list import Episode, Query, SupportSet, load_query, load_support
 from hdm_pipeline.training.metrics import Counts, Summary, count, summarize
+from hdm_pipeline.training.scale_choice import choose_factor, enlarge_scores, reduce_example
 from hdm_pipeline.training.whole_image import bounded_examples, segment_image
 
 Adapt = Literal["auto", "off"] | int
@@ -38,12 +40,14 @@ class EvaluationSettings:
         adapt: adapt to each set of examples (``auto``: keep what helps; a number: that many steps), or ``off``.
         baseline: name in `BASELINES`, or None.
         cache: folder of adapted weights that are used again, or None.
+        factor: on height and width of what the network sees; None to choose it by the examples.
         seed: of adaptation.
     """
 
     adapt: Adapt = "off"
     baseline: str | None = None
     cache: Path | None = None
+    factor: float | None = None
     seed: int = 0
 
 
@@ -85,12 +89,14 @@ class Evaluation:
     Attributes:
         results: one for each episode, in the order of the list.
         adaptations: one report for each set of examples that was adapted to, with its task.
+        factors: the scale that was chosen for each set of examples, with its task.
         settings: what was run.
     """
 
     settings: EvaluationSettings
     results: list[EpisodeResult] = field(default_factory=list)
     adaptations: list[tuple[str, AdaptationReport]] = field(default_factory=list)
+    factors: list[tuple[str, float]] = field(default_factory=list)
 
     @property
     def failed(self) -> list[EpisodeResult]:
@@ -120,6 +126,7 @@ class Evaluation:
             "seconds_per_query": _mean(queries),
             "seconds_per_adaptation": _mean(adaptations),
             "adaptations": [{"task": task, **report.as_dict()} for task, report in self.adaptations],
+            "factors": [{"task": task, "factor": factor} for task, factor in self.factors],
             "baseline": baseline and {"name": self.settings.baseline, **_summary_dict(baseline)},
             "failed": [
                 {"line": r.episode.line, "task": r.episode.task, **r.error.as_dict()} for r in self.failed if r.error
@@ -154,7 +161,7 @@ def evaluate(
     shown = {round(i) for i in np.linspace(0, len(episodes) - 1, min(keep_shown, len(episodes)))}
     results: dict[int, EpisodeResult] = {}
     for indices in by_support.values():
-        runner = _Runner(segmenter, settings, found.adaptations)
+        runner = _Runner(segmenter, settings, found)
         for index in indices:
             results[index] = runner.run(episodes[index], show=index in shown)
             if on_episode is not None:
@@ -177,11 +184,11 @@ class _Runner:
         self,
         segmenter: FewShotSegmenter,
         settings: EvaluationSettings,
-        adaptations: list[tuple[str, AdaptationReport]],
+        found: Evaluation,
     ) -> None:
         self._base = segmenter
         self._settings = settings
-        self._adaptations = adaptations
+        self._found = found
         self._task: PreparedTask | None = None
         self._broken: HdmError | None = None
 
@@ -214,8 +221,9 @@ class _Runner:
     def _prepare(self, episode: Episode) -> PreparedTask:
         support = load_support(episode)
         task = prepare_task(self._base, support, self._settings)
+        self._found.factors.append((episode.task, task.factor))
         if task.adaptation is not None:
-            self._adaptations.append((episode.task, task.adaptation))
+            self._found.adaptations.append((episode.task, task.adaptation))
         return task
 
 
@@ -226,35 +234,46 @@ class PreparedTask:
     Attributes:
         support: the examples.
         segmenter: with the (adapted) weights.
+        bank: the encoded examples.
+        factor: on height and width of what the network sees.
         baseline: trained on the examples, or None.
         adaptation: what adaptation did, or None.
-        bank: the encoded examples.
     """
 
     support: SupportSet
     segmenter: FewShotSegmenter
+    bank: SupportBank
+    factor: float
     baseline: Baseline | None
     adaptation: AdaptationReport | None
-    bank: SupportBank
 
     def segment(self, query: Query) -> npt.NDArray[np.bool_]:
         """Foreground [y, x] of a query."""
-        scores = segment_image(self.segmenter, query.image, query.valid, [self.bank])
-        return np.asarray(scores[0] >= SCORE_THRESHOLD)
+        height, width = query.valid.shape
+        tensor, valid = torch.from_numpy(query.image), torch.from_numpy(query.valid.astype(np.uint8))
+        image, known = reduce_example(tensor, valid, self.factor)
+        scores = segment_image(self.segmenter, image.numpy(), known.numpy() > 0, [self.bank])
+        enlarged = enlarge_scores(torch.from_numpy(scores), (height, width))[0].numpy()
+        return np.asarray((enlarged >= SCORE_THRESHOLD) & query.valid)
 
 
 def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: EvaluationSettings) -> PreparedTask:
-    """Adapt to the examples, encode them and train the baseline."""
+    """Choose the scale, adapt to the examples, encode them and train the baseline."""
     images, masks = bounded_examples(support.images, support.masks)
+    tensors, labels = as_tensors(images, masks)
+    factor = settings.factor or choose_factor(segmenter.network, tensors, labels)
+    reduced = [reduce_example(*pair, factor) for pair in zip(tensors, labels, strict=True)]
+    examples = [image.numpy() for image, _ in reduced], [mask.numpy() for _, mask in reduced]
+    if not any((mask == 1).any() for mask in examples[1]):  # targets of a few pixels do not survive a reduction
+        factor, examples = 1.0, (list(images), list(masks))
     report = None
     if settings.adapt != "off":
-        segmenter, report = _adapted(segmenter, images, masks, settings)
+        segmenter, report = _adapted(segmenter, *examples, settings)
     baseline = None
     if settings.baseline is not None:
         baseline = BASELINES[settings.baseline]()
         baseline.fit(support.images, support.masks)
-    bank = segmenter.encode_support(images, masks)
-    return PreparedTask(support, segmenter, baseline, report, bank)
+    return PreparedTask(support, segmenter, segmenter.encode_support(*examples), factor, baseline, report)
 
 
 def _adapted(
