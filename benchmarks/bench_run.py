@@ -1,0 +1,120 @@
+"""The whole run against a warm bare loop of the same model on the same tiles; two Ray actors against one.
+
+    python -m benchmarks.bench_run [--weights FILE] [--size 2000] [--json FILE]
+
+Wall time in one go. A run's clock starts when its first block is inferred, so that loading torch and starting Ray do
+not count, and ends with the last product: staging, stitching and writing count. The bare loop has its tiles in memory
+and throws the scores away; it is timed before and after, so that a drifting machine disturbs both alike.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from benchmarks._scenes import write_pipeline, write_scene, write_support
+from benchmarks._table import Row, arguments, at_least, at_most, show
+from hdm_pipeline.execution.events import Event
+from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.preparation import load_segmenter, weights_path
+from hdm_pipeline.registry import make_reader
+from hdm_pipeline.supports import load_examples
+
+_BARE_TILES = 24
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds and tiles of a run after its first block."""
+
+    seconds: float
+    tiles: int
+
+    @property
+    def per_tile(self) -> float:
+        """Seconds a tile."""
+        return self.seconds / self.tiles
+
+
+def timed_run(path: Path) -> Timed:
+    """Run a pipeline and time it from its first inferred block on."""
+    first: float | None = None
+    tiles = 0
+
+    def on_event(event: Event) -> None:
+        nonlocal first, tiles
+        if event.kind == "step_done" and event.step == "infer":
+            if first is None:
+                first = time.perf_counter()
+            else:
+                tiles += event.data["tiles"]
+
+    Pipeline.from_yaml(path).run(on_event)
+    return Timed(time.perf_counter() - (first or 0.0), tiles)
+
+
+def bare_loop(path: Path, threads: int) -> float:
+    """Seconds a tile of the model alone, warm, on tiles in memory."""
+    pipeline = Pipeline.from_yaml(path)
+    config = pipeline.config
+    torch.set_num_threads(threads)
+    segmenter = load_segmenter(str(weights_path(config.model.weights)), config.model)
+    (examples,) = load_examples(config, make_reader("geotiff", {}))
+    bank = segmenter.encode_support([e.pixels for e in examples], [e.label for e in examples])
+    size = config.tiling.size
+    tile = np.ascontiguousarray(np.tile(examples[0].pixels, (1, 2, 2))[:, :size, :size])
+    batch: Any = np.stack([tile] * config.execution.batch_size)
+    segmenter.predict(batch, [bank])
+    start = time.perf_counter()
+    for _ in range(_BARE_TILES // len(batch)):
+        segmenter.predict(batch, [bank])
+    return (time.perf_counter() - start) / (_BARE_TILES // len(batch) * len(batch))
+
+
+def overhead(path: Path, threads: int) -> float:
+    """Seconds a tile of the run, over those of the bare loop."""
+    before = bare_loop(path, threads)
+    run = timed_run(path)
+    return run.per_tile / ((before + bare_loop(path, threads)) / 2)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = arguments(__doc__)
+    parser.add_argument("--weights", default="builtin:pyramid-small")
+    parser.add_argument("--size", type=int, default=2000, help="side of the scene in pixels")
+    options = parser.parse_args()
+    cores = 2
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_scene(folder / "scenes" / "scene.tif", options.size)
+        write_support(folder)
+
+        def file(kind: str, **execution: Any) -> Path:
+            return write_pipeline(folder, kind, options.weights, execution=execution)
+
+        rows: list[Row] = [at_most("inline / bare loop", overhead(file("inline", executor="inline"), cores), "x", 1.05)]
+        ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
+        one = file("ray1", executor="ray", actors=1, threads=cores)
+        rows.append(at_most("ray, one actor / bare loop", overhead(one, cores), "x", 1.10))
+        single = timed_run(file("ray1t1", executor="ray", actors=1, threads=1))
+        double = timed_run(file("ray2t1", executor="ray", actors=2, threads=1))
+        rows.append(
+            at_least(
+                "two actors / one, a thread each, share of linear", single.per_tile / double.per_tile / 2, "x", 0.9
+            )
+        )
+        ray.shutdown()
+    return show("whole run", rows, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
