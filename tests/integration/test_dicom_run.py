@@ -1,0 +1,152 @@
+"""Whole runs over DICOM series: what is published, and that nothing of a patient is written anywhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import highdicom as hd
+import nibabel
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from tests.dicom_product import ORGAN
+from tests.dicom_series import write_series
+from tests.integration.conftest import Workbench
+
+MARKERS = (b"MARKERNAME", b"MARKERID", b"MARKERACC", b"MARKERDOC", b"MARKERINST", b"19590807")
+
+
+def disc(index: int) -> np.ndarray:
+    """A bright disc that moves from slice to slice."""
+    y, x = np.mgrid[:96, :96]
+    inside = (y - 48) ** 2 + (x - 30 - 6 * index) ** 2 < 200
+    return np.where(inside, 1200, 950).astype(np.uint16)
+
+
+def marked(dataset: Dataset, index: int) -> None:
+    dataset.PatientName, dataset.PatientID = "MARKERNAME^X", "MARKERID"
+    dataset.PatientBirthDate = "19590807"
+    dataset.AccessionNumber, dataset.ReferringPhysicianName = "MARKERACC", "MARKERDOC^Y"
+    dataset.InstitutionName = dataset.StationName = "MARKERINST"
+    dataset.StudyDescription = dataset.SeriesDescription = "MARKERNAME"
+
+
+@pytest.fixture
+def pipeline(bench: Workbench) -> Path:
+    """A pipeline over a good series, a broken one and one with missing slices, in folders named after the patient."""
+    archive = bench.root / "MARKERNAME"
+    write_series(archive / "MARKERID" / "good", series="good", pixels=disc, change=marked)
+    write_series(archive / "MARKERID" / "gap", (0, 2, 4, 9), series="gap", pixels=disc, change=marked)
+
+    def empty(dataset: Dataset, index: int) -> None:
+        marked(dataset, index)
+        if index == 1:
+            del dataset.PixelData
+
+    write_series(archive / "MARKERID" / "broken", series="broken", pixels=disc, change=empty)
+    (archive / "MARKERNAME.pdf").write_bytes(b"%PDF")
+    write_series(bench.root / "support" / "series", series="support", pixels=disc)
+    for z in (1, 3):
+        mask = (disc(z) > 1000).astype(np.uint8)
+        Image.fromarray(mask).save(bench.root / "support" / f"mask_{z}.png")
+    (bench.root / "key").write_text("a secret of many more than sixteen bytes")
+    content = {
+        "name": "discs",
+        "input": {
+            "uri": "MARKERNAME",
+            "reader": "dicom",
+            "bands": [1, 1, 1],
+            "scale": {"fixed": [-160, 240]},
+        },
+        "support": {
+            "adapt": "off",
+            "classes": [
+                {
+                    "name": "disc",
+                    "codes": {"category": ORGAN, "type": "SCT:10200004:Liver"},
+                    "examples": [
+                        {"image": "support/series", "mask": f"support/mask_{z}.png", "slices": [z]} for z in (1, 3)
+                    ],
+                }
+            ],
+        },
+        "model": {"weights": str(bench.weights)},
+        "tiling": {"size": 64, "overlap": 16, "block": 4},
+        "execution": {"executor": "inline", "batch_size": 2},
+        "output": {
+            "directory": "out",
+            "products": [{"segmentation": {"deidentify": {"key_file": str(bench.root / "key")}}}, "nifti"],
+        },
+    }
+    path = bench.root / "discs.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_no_patient_data_outside_the_imaging_files(pipeline: Path, executor: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "hdm_pipeline", "run", str(pipeline), "--executor", executor],
+        capture_output=True,
+        cwd=pipeline.parent,
+        env={**os.environ, "HDM_LOG_LEVEL": "DEBUG"},
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 3, result.stderr.decode()
+    out = pipeline.parent / "out"
+    report = json.loads((out / "run.json").read_text())
+    by_status = sorted(scene["status"] for scene in report["scenes"].values())
+    assert by_status == ["done", "quarantined", "quarantined"]
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert {"run.json", "segmentation.dcm", "segmentation.nii.gz"} <= {path.name for path in written}
+    leaks = [f"{path}: {marker!r}" for path in written for marker in MARKERS if marker in path.read_bytes()]
+    leaks += [str(path) for path in written for marker in MARKERS if marker.decode() in str(path.relative_to(out))]
+    leaks += [f"terminal: {marker!r}" for marker in MARKERS if marker in result.stdout + result.stderr]
+    assert leaks == []
+
+
+def test_the_products_are_registered_to_the_source(pipeline: Path) -> None:
+    from hdm_pipeline.pipeline import Pipeline
+
+    Pipeline.from_yaml(pipeline).run()
+    out = pipeline.parent / "out"
+    report = json.loads((out / "run.json").read_text())
+    (name,) = [name for name, scene in report["scenes"].items() if scene["status"] == "done"]
+    truth = np.stack([disc(index) > 1000 for index in range(5)])
+    nifti = np.asarray(nibabel.load(out / name / "segmentation.nii.gz").dataobj)  # type: ignore[attr-defined]
+    assert (nifti.transpose(2, 1, 0) == truth).mean() > 0.99
+    seg = hd.seg.segread(out / name / "segmentation.dcm")
+    voxels = seg.get_volume(combine_segments=True).array
+    assert min((voxels == truth).mean(), 1) > 0.99 or (voxels[::-1] == truth).mean() > 0.99
+    scene = report["scenes"][name]
+    assert scene["volume_ml"]["disc"] == pytest.approx(truth.sum() * 0.5 * 0.75 * 2 / 1000, rel=0.05)
+    assert len(scene["slice_area_mm2"]["disc"]) == 5
+
+
+@pytest.mark.data
+def test_the_liver_pipeline_runs_on_real_data(bench: Workbench, test_data: Path) -> None:
+    """The shipped pipeline from real CT to a segmentation; with a network of two colors, so only the way is tested."""
+    from hdm_pipeline.pipeline import Pipeline
+
+    shipped = Path(__file__).resolve().parents[2] / "pipelines" / "ct_liver.yaml"
+    text = shipped.read_text().replace("${HDM_CT_DATA}", str(test_data / "dicom" / "ct-abdomen"))
+    content = yaml.safe_load(text)
+    content["model"] = {"weights": str(bench.weights)}
+    content["input"]["bands"] = [1, 1, 1]
+    content["support"]["adapt"] = "off"
+    content["execution"] = {"executor": "inline"}
+    content["output"]["directory"] = str(bench.root / "out")
+    (bench.root / "ct.yaml").write_text(yaml.safe_dump(content))
+    summary = Pipeline.from_yaml(bench.root / "ct.yaml").run()
+    (name,) = summary.done
+    seg = hd.seg.segread(bench.root / "out" / name / "segmentation.dcm")
+    assert seg.get_segment_description(1).segment_label == "liver"
+    assert (seg.Rows, seg.Columns) == (512, 512)
