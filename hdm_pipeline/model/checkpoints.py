@@ -50,7 +50,9 @@ class WeightsHeader:
     info: dict[str, str]
 
 
-def save_weights(network: FewShotNetwork, path: Path, *, info: Mapping[str, str] | None = None) -> str:
+def save_weights(
+    network: FewShotNetwork, path: Path, *, info: Mapping[str, str] | None = None, half: bool = False
+) -> str:
     """Write architecture, configuration and every weight to one safetensors file; returns the fingerprint.
 
     The file appears under its name complete or not at all.
@@ -59,6 +61,8 @@ def save_weights(network: FewShotNetwork, path: Path, *, info: Mapping[str, str]
         network: any network of the family, on any device.
         path: the file to write, by custom ``*.safetensors``; replaced if it exists.
         info: notes kept in the metadata (``licence``, ``recipe``, ``source``).
+        half: store float16, half the size. The network's own weights are rounded to it first, so that the fingerprint
+            is that of the network which comes back (in float32).
 
     Raises:
         WeightsError: the configuration does not survive JSON, a note uses a reserved name, or the file cannot be
@@ -74,6 +78,11 @@ def save_weights(network: FewShotNetwork, path: Path, *, info: Mapping[str, str]
     notes = dict(info or {})
     if taken := sorted(set(notes) & set(_RESERVED)):
         raise WeightsError(f"notes use reserved names: {', '.join(taken)}", where=str(path), remedy="rename them")
+    if half:
+        with torch.no_grad():
+            for tensor in network.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor.copy_(tensor.half().float())
     fingerprint = network.fingerprint()
     metadata = {
         "hdm_format": FORMAT,
@@ -83,6 +92,8 @@ def save_weights(network: FewShotNetwork, path: Path, *, info: Mapping[str, str]
         **notes,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if half:
+        tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
     _write_atomically(path, tensors, metadata)
     return fingerprint
 

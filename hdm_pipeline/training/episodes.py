@@ -11,7 +11,7 @@ from PIL import Image
 
 from hdm_pipeline.errors import TrainingError
 from hdm_pipeline.training.augment import Appearance, Geometry, Pixels
-from hdm_pipeline.training.folds import read_image
+from hdm_pipeline.training.fewshot_sets import read_image
 from hdm_pipeline.training.synthetic import Episode, synthetic_episode
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}

@@ -6,7 +6,7 @@ realization and noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from hdm_pipeline.training.fields import Array, Size, band, fractal, stripes, wh
 from hdm_pipeline.training.shapes import Regions, log_uniform
 
 _CHANNELS = 3
+_TRIES = 6
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,15 @@ class Material:
             rng.uniform(0.05, 0.5),
         )
 
+    def differs(self, other: Material, noise: float) -> bool:
+        """Whether the two can be told apart under additive noise of this deviation."""
+        contrast = float(np.abs(self.color - other.color).max())
+        textures = [m.amplitude if m.kind != "none" else 0.0 for m in (self, other)]
+        if contrast > max(0.04, 0.8 * noise, 0.6 * max(textures)):
+            return True
+        distinct = self.kind != other.kind or max(self.scale, other.scale) > 2 * min(self.scale, other.scale)
+        return distinct and max(textures) > max(0.03, 1.2 * noise)
+
     def render(self, rng: np.random.Generator, size: Size) -> Array:
         """An image [H, W, 3] of nothing but this material."""
         flat = np.broadcast_to(self.color, (*size, _CHANNELS))
@@ -77,7 +87,7 @@ class Material:
         if self.kind == "spots":
             return 2.0 * (grains > np.quantile(grains[::2, ::2], 1 - self.share)).astype(np.float32) - 2.0 * self.share
         if self.kind == "mottle":
-            return np.abs(grains) * 1.6 - 1.28
+            return np.abs(grains) * np.float32(1.6) - np.float32(1.28)
         return grains
 
 
@@ -114,10 +124,35 @@ class Palette:
     rim: tuple[float, float]
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, regions: int, twins: Sequence[tuple[int, int]]) -> Palette:
-        """Materials for so many regions; twins share theirs, and sometimes two differ by texture alone."""
+    def sample(
+        cls,
+        rng: np.random.Generator,
+        regions: int,
+        twins: Sequence[tuple[int, int]],
+        target: Collection[int],
+    ) -> Palette:
+        """Materials for so many regions; twins share theirs, the target can be told from most others."""
+        palette = cls._draw(rng, regions, twins)
+        for _ in range(_TRIES):
+            if palette.separable(target, twins):
+                break
+            palette = cls._draw(rng, regions, twins)
+        return palette
+
+    def separable(self, target: Collection[int], twins: Sequence[tuple[int, int]]) -> bool:
+        """Whether each target region differs from each other one (but its twins) by color or by texture."""
+        for wanted in target:
+            for other in set(range(len(self.materials))) - set(target):
+                if (wanted, other) in twins or (other, wanted) in twins:
+                    continue
+                if not self.materials[wanted].differs(self.materials[other], self.sensor.noise):
+                    return False
+        return True
+
+    @classmethod
+    def _draw(cls, rng: np.random.Generator, regions: int, twins: Sequence[tuple[int, int]]) -> Palette:
         mode = str(rng.choice(("grey", "color", "bands"), p=(0.5, 0.35, 0.15)))
-        contrast = log_uniform(rng, 0.05, 0.35)
+        contrast = log_uniform(rng, 0.07, 0.4)
         colors = _colors(rng, regions, mode, contrast)
         strength = log_uniform(rng, 0.01, 0.12)
         texture_only = rng.random() < 0.12
@@ -191,7 +226,7 @@ class Sensor:
         return cls(
             looks=log_uniform(rng, 1.5, 20.0) if speckled else 0.0,
             logarithmic=rng.random() < 0.6,
-            noise=contrast * log_uniform(rng, 0.02, 0.8),
+            noise=contrast * log_uniform(rng, 0.02, 0.6),
             grain=0.0 if rng.random() < 0.6 else rng.uniform(0.4, 1.2),
             blur=0.3 if rng.random() < 0.5 else log_uniform(rng, 0.4, 2.0),
             shading=0.0 if rng.random() < 0.4 else contrast * rng.uniform(0.1, 1.0),

@@ -44,7 +44,7 @@ def synthetic_episode(rng: np.random.Generator, shots: int, size: Size) -> Episo
         size: height and width of all images.
     """
     layout = sample_layout(rng, size)
-    palette = Palette.sample(rng, layout.regions, layout.twins)
+    palette = Palette.sample(rng, layout.regions, layout.twins, layout.target)
     empty = rng.random() < _EMPTY_SHARE
     images, masks = [], []
     for number in range(shots + 1):

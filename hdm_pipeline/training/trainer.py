@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.errors import ConfigError, TrainingError
+from hdm_pipeline.model.checkpoints import load_network, save_weights
 from hdm_pipeline.model.network import FewShotNetwork, Losses
+from hdm_pipeline.registry import MODELS, load
 from hdm_pipeline.training.batches import BatchSequence, RawBatch, batch_loader, to_episode_batch
 from hdm_pipeline.training.config import OptimizerConfig, TrainConfig
 from hdm_pipeline.training.validation import Validation
@@ -63,6 +65,48 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     if config.schedule == "trapezoid":
         return min(1.0, (1 - progress) / config.cooldown)
     return 1.0
+
+
+def build_network(config: TrainConfig) -> FewShotNetwork:
+    """The network of a run with its first weights, on the GPU if there is one.
+
+    Raises:
+        ConfigError: the architecture is unknown or does not take these options.
+        WeightsError: the weights to start from cannot be read.
+    """
+    torch.manual_seed(config.seed)
+    if config.network.weights is not None:
+        network = load_network(config.network.weights)
+    else:
+        try:
+            network = load(MODELS, config.network.architecture)(**config.network.options)
+        except TypeError as error:
+            raise ConfigError(
+                f"options do not fit the architecture: {error}", where=config.network.architecture
+            ) from error
+    ready: FewShotNetwork = network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return ready
+
+
+def run_single(config: TrainConfig, on_step: Callable[[StepReport], None] | None = None) -> None:
+    """Train in this process from the first step or from the last checkpoint."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    Trainer(config, build_network(config)).run(on_step)
+
+
+def export_weights(config: TrainConfig, checkpoint: Path, path: Path) -> None:
+    """Write the averaged weights of a checkpoint as a weights file.
+
+    Raises:
+        TrainingError: there is no checkpoint.
+    """
+    if not checkpoint.exists():
+        raise TrainingError("there is no checkpoint", where=str(checkpoint), remedy="train first")
+    network = build_network(config).cpu()
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    network.load_state_dict(state["average"])
+    save_weights(network, path, info={"recipe": f"step {state['step']} of {config.steps}, averaged weights"}, half=True)
 
 
 class Trainer:

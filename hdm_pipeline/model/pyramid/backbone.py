@@ -19,7 +19,8 @@ from hdm_pipeline.model.pyramid.layers import ChannelNorm, ResidualBlock, resize
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of the levels of every backbone, finest first; a backbone returns all of them."""
 
-_STATISTICS = 6  # mean and standard deviation of three channels
+STATISTICS = 6
+"""Channels of `cell_statistics`: mean and standard deviation of three bands."""
 
 
 class PyramidBackbone(nn.Module):
@@ -41,7 +42,7 @@ class PyramidBackbone(nn.Module):
         self.down = nn.ModuleList(
             nn.Conv2d(c_in, c_out, 3, stride=2, padding=1) for c_in, c_out in zip(sources, widths, strict=True)
         )
-        self.statistics = nn.ModuleList(nn.Conv2d(_STATISTICS, width, 1, bias=False) for width in widths)
+        self.statistics = nn.ModuleList(nn.Conv2d(STATISTICS, width, 1, bias=False) for width in widths)
         self.stages = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
             for width, depth in zip(widths, depths, strict=True)
@@ -61,11 +62,10 @@ class PyramidBackbone(nn.Module):
     def _bottom_up(self, images: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
         x = images
-        mean, square = images, images * images
-        for level, (down, statistics, stage) in enumerate(zip(self.down, self.statistics, self.stages, strict=True)):
-            mean, square = F.avg_pool2d(mean, 2), F.avg_pool2d(square, 2)
-            deviation = (square - mean * mean).clamp_min(1e-4).sqrt()
-            x = stage(down(x) + statistics(torch.cat((mean, deviation), dim=1)))
+        cells = cell_statistics(images, len(self.down))
+        layers = zip(self.down, self.statistics, self.stages, cells, strict=True)
+        for level, (down, statistics, stage, cell) in enumerate(layers):
+            x = stage(down(x) + statistics(cell))
             coarse = level - (len(self.down) - len(self.attention))
             if coarse >= 0:
                 x = self.attention[coarse](x)
@@ -84,3 +84,22 @@ class ResidualMerge(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to the same."""
         return x + F.relu(self.conv(self.norm(x)), inplace=True)
+
+
+def cell_statistics(images: Tensor, levels: int) -> list[Tensor]:
+    """Mean and deviation of the pixels of each cell of 2, 4, 8, ... pixels.
+
+    Args:
+        images: [B, 3, H, W], H and W multiples of 2 ** `levels`.
+        levels: number of levels.
+
+    Returns:
+        Maps [B, 6, H / 2 ** i, W / 2 ** i], i from 1 to `levels`.
+    """
+    mean, square = images, images * images
+    found = []
+    for _ in range(levels):
+        mean, square = F.avg_pool2d(mean, 2), F.avg_pool2d(square, 2)
+        deviation = (square - mean * mean).clamp_min(1e-4).sqrt()
+        found.append(torch.cat((mean, deviation), dim=1))
+    return found

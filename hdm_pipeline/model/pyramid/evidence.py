@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.pyramid import matching, ridge
-from hdm_pipeline.model.pyramid.layers import ChannelNorm
+from hdm_pipeline.model.pyramid.backbone import STATISTICS, cell_statistics
+from hdm_pipeline.model.pyramid.layers import ChannelNorm, resize
+
+_SUBPIXELS = 12  # three bands of the four pixels of a position at stride 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class EvidenceHead(nn.Module):
     """Projects a level's features to the space of the regression and, at matching levels, to that of the matching.
 
     Args:
-        channels: channels of the level.
+        channels: channels of what comes in.
         width: width of both spaces.
         matches: whether this level matches tokens as well.
     """
@@ -40,11 +43,46 @@ class EvidenceHead(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """[B, C, H, W] to regression features [B, width + 1, H, W], the last one constant, and matching features."""
-        projected = self.project(F.relu(self.hidden(self.norm(x)), inplace=True)).float()
+        return self.spread(self.hidden(self.norm(x)))
+
+    def spread(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """From the hidden layer [B, 2 * width, H, W], before its rectifier, on."""
+        projected = self.project(F.relu(hidden, inplace=True)).float()
         regress, *match = projected.split(self.width, dim=1)
         regress = self.scale(regress.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         regress = torch.cat((regress, torch.ones_like(regress[:, :1])), dim=1)
         return regress, (match[0] if match else None)
+
+
+class PixelEvidenceHead(EvidenceHead):
+    """The finest level's head: it sees its features and the raw statistics of cells of all sizes around a position.
+
+    These are the features that make pixel classifiers strong; here a rectified layer of them is regressed upon.
+
+    Args:
+        channels: channels of the level.
+        width: width of the regression space.
+        levels: cell sizes: 2, 4, ... 2 ** `levels` pixels.
+    """
+
+    def __init__(self, channels: int, width: int, levels: int) -> None:
+        super().__init__(channels, width, matches=False)
+        self.pixels = nn.Conv2d(_SUBPIXELS, 2 * width, 1, bias=False)
+        self.cells = nn.ModuleList(nn.Conv2d(STATISTICS, 2 * width, 3, padding=1, bias=False) for _ in range(levels))
+
+    def forward_with_pixels(self, x: Tensor, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, with the images [B, 3, 2 * H, 2 * W] that the features [B, C, H, W] come from."""
+        hidden: Tensor | None = None
+        # From the coarsest cells to the finest: each step doubles a map that all coarser cells have been added to.
+        for convolution, cells in reversed(
+            list(zip(self.cells, cell_statistics(images, len(self.cells)), strict=True))
+        ):
+            found = convolution(cells)
+            if hidden is not None:
+                found = found + resize(hidden, (found.shape[-2], found.shape[-1]))
+            hidden = found
+        fine = self.hidden(self.norm(x)) + self.pixels(F.pixel_unshuffle(images, 2))
+        return self.spread(fine if hidden is None else fine + hidden)
 
 
 class LevelEvidence(nn.Module):

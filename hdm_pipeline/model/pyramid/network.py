@@ -16,7 +16,7 @@ from hdm_pipeline.model.pyramid.backbone import STRIDES, PyramidBackbone
 from hdm_pipeline.model.pyramid.decoder import Decoder
 from hdm_pipeline.model.pyramid.distillation import correlation_distillation
 from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, SupportFeatures, name_arrays, read_level, unit
-from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport
+from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
 from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, pad_images, pad_masks
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
@@ -77,12 +77,12 @@ class HDMNetPyramid(FewShotNetwork):
         depths: Sequence[int] = (1, 2, 2, 2, 1),
         heads: int = 4,
         levels: int = 4,
-        evidence_widths: Sequence[int] = (32, 64, 64, 64),
+        evidence_widths: Sequence[int] = (64, 64, 64, 64),
         state_widths: Sequence[int] = (32, 64, 64, 64),
         guides: Sequence[int] = (13, 25, 25, 25),
         background: bool = True,
         training_tokens: int = 128,
-        training_queries: int = 12,
+        training_queries: int = 16,
         prototypes: int = 192,
         loss_weights: Sequence[float] = (1.0, 0.5, 0.2),
     ) -> None:
@@ -108,12 +108,14 @@ class HDMNetPyramid(FewShotNetwork):
         self.loss_weights = tuple(loss_weights)
         self.backbone = PyramidBackbone(widths, depths, heads)
         self.prototypes = prototypes
-        self.heads = nn.ModuleList(EvidenceHead(widths[i], evidence_widths[i], matches=i > 0) for i in range(levels))
+        self.finest = PixelEvidenceHead(widths[0], evidence_widths[0], len(widths) - 1)
+        self.heads = nn.ModuleList(EvidenceHead(widths[i], evidence_widths[i], matches=True) for i in range(1, levels))
         evidence = [LevelEvidence(matches=i > 0) for i in range(levels)]
         self.evidence = nn.ModuleList(evidence)
         self.decoder = Decoder(
             widths[:levels], [level.channels for level in evidence], state_widths[:levels], guides[:levels]
         )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -126,8 +128,10 @@ class HDMNetPyramid(FewShotNetwork):
         Args:
             images: [B, 3, H, W] normalised, H and W multiples of 32.
         """
-        maps = self.backbone(images.contiguous(memory_format=torch.channels_last))[: self.levels]
-        return [LevelFeatures(x, *head(x)) for x, head in zip(maps, self.heads, strict=True)]
+        images = images.contiguous(memory_format=torch.channels_last)
+        maps = self.backbone(images)[: self.levels]
+        finest = LevelFeatures(maps[0], *self.finest.forward_with_pixels(maps[0], images))
+        return [finest, *(LevelFeatures(x, *head(x)) for x, head in zip(maps[1:], self.heads, strict=True))]
 
     @torch.no_grad()
     def encode_support(
@@ -161,7 +165,7 @@ class HDMNetPyramid(FewShotNetwork):
     @torch.no_grad()
     def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.predict`."""
-        if tiles.ndim != 4 or tiles.shape[1] != 3:
+        if tiles.ndim != 4 or tiles.shape[1] != 3 or 0 in tiles.shape:
             raise ModelInputError(
                 f"tiles have shape {tuple(tiles.shape)}, expected [B, 3, H, W]",
                 remedy="select or repeat bands so that three channels arrive",
