@@ -5,7 +5,7 @@
                                which is so still known when the staged image is deleted
                    partials/interior/, partials/strips/     what blocks know before they are merged
 
-All are zarr arrays whose shards are the cells of the scene's blocks; see `shards` for what that promises.
+All are zarr arrays whose files are the cells of the scene's blocks: see `zarr_files` for what that promises.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ImageStore:
         Raises:
             OutputError: the folder cannot be written.
         """
-        return cls(ShardedArray.create(path, bands, np.uint16, grid, blocks, compress=False))
+        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks, codec="none"))
 
     @classmethod
     def open(cls, path: Path) -> ImageStore:
@@ -151,9 +151,9 @@ class ScoreStore:
         Raises:
             OutputError: the folder cannot be written.
         """
-        store = cls(path, ShardedArray.create(path / "scores", classes + 1, np.uint8, grid, blocks))
+        store = cls(path, ShardedArray.create(path / "scores", classes + 1, "uint8", grid, blocks))
         if not store._alone:
-            ShardedArray.create(path / "partials" / "interior", classes + 1, np.uint8, grid, blocks)
+            ShardedArray.create(path / "partials" / "interior", classes + 1, "uint8", grid, blocks)
             StripArray.create(path / "partials" / "strips", classes, grid, blocks)
         return store
 
@@ -169,7 +169,7 @@ class ScoreStore:
     @property
     def cell_shape(self) -> tuple[int, int]:
         """(height, width) in which reading is cheapest."""
-        return self._scores.shard_shape
+        return self._scores.cell_shape
 
     @property
     def _alone(self) -> bool:

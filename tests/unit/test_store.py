@@ -19,7 +19,7 @@ from hdm_pipeline.grid import TileGrid, Window
 from hdm_pipeline.stitch import BlockAccumulator, labels
 from hdm_pipeline.store import ImageStore, ScoreStore, decode_pixels, encode_pixels
 
-relaxed = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -210,12 +210,12 @@ def test_a_damaged_shard_is_noticed_and_can_be_written_again(tmp_path: Path, kee
         store.finish(block)
     cell = grid.cell(blocks[0])
     good = store.read(cell)
-    file = next(p for p in (tmp_path / "score" / "scores" / "c").rglob("*") if p.is_file() and p.name == "0")
+    file = min((tmp_path / "score" / "scores").glob("c.*"))
     if keep >= 0:
         os.truncate(file, keep)
     else:
         file.write_bytes(bytes(file.stat().st_size))
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="damaged"):
         store.read(cell)
     store.finish(blocks[0])
     np.testing.assert_array_equal(store.read(cell), good)
@@ -231,7 +231,7 @@ def test_no_two_blocks_share_a_shard(grid: TileGrid, per_block: int) -> None:
         for block in blocks:
             cell = grid.cell(block)
             store.write_cell(block, [np.zeros((1, cell.height, cell.width), np.uint16)] * block.shape[0])
-            now = {p for p in (path / "stage" / "c").rglob("*") if p.is_file()}
+            now = set((path / "stage").glob("c.*"))
             assert now > files
             assert all(os.stat(p).st_mtime_ns == 0 for p in files)  # nobody's shard was written again
             for p in now:
@@ -277,5 +277,5 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.EFBIG
-    assert not [p for p in (tmp_path / "stage").rglob("*") if p.is_file() and p.name != "zarr.json"]
+    assert [p.name for p in (tmp_path / "stage").iterdir()] == ["zarr.json"]
     store.write_cell(block, pixels)
