@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def write_cog(path: Path, scene: SceneHeader, layout: CogLayout, fill: Callable[
                 os.replace(product, path)
             except GDAL_ERRORS as error:
                 # While the unfinished files still fill the disk: GDAL seldom says what its trouble was.
-                raise _write_error(error, path, _try_to_write(Path(folder, "probe"))) from error
+                raise _write_error(error, path, _what_stops_writing(Path(folder), scene, layout)) from error
     except OSError as error:
         raise _write_error(error, path, error) from error
 
@@ -160,16 +161,22 @@ def _check(product: Path, scene: SceneHeader, layout: CogLayout) -> None:
         written.read_masks(1, window=last)
 
 
-def _try_to_write(probe: Path) -> OSError | None:
-    """What stops a mebibyte from being written, if anything does."""
+def _what_stops_writing(folder: Path, scene: SceneHeader, layout: CogLayout) -> OSError | None:
+    """What the operating system has against writing there, if anything.
+
+    GDAL removes some of its files when it fails, so that there may be room again for a little: less room than the
+    pixels need without compression counts as a full disk too.
+    """
     try:
-        with probe.open("wb") as target:
+        with Path(folder, "probe").open("wb") as target:
             target.write(bytes(2**20))
             target.flush()
             os.fsync(target.fileno())
+        free = shutil.disk_usage(folder).free
     except OSError as error:
         return error
-    return None
+    needed = (layout.bands + 1) * scene.shape[2] * scene.shape[3]
+    return OSError(errno.ENOSPC, f"{free / 2**20:.0f} MiB are free") if free < needed else None
 
 
 def _write_error(error: BaseException, path: Path, found: OSError | None) -> OutputError | WriteError:

@@ -122,18 +122,15 @@ def _true_over_map(crs: CRS, transform: Affine, height: int, width: int, map_are
     radians = geographic.units_factor[1]
 
     def to_radians(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        longitude, latitude = transform_points(crs, geographic, x.ravel(), y.ravel())[:2]
-        return np.reshape(longitude, x.shape) * radians, np.reshape(latitude, y.shape) * radians
+        longitude, latitude = _transform(crs, geographic, x.ravel(), y.ravel())
+        return longitude.reshape(x.shape) * radians, latitude.reshape(y.shape) * radians
 
     rows = np.linspace(0.5, height - 0.5, min(height, _SAMPLE_ROWS))
     columns = np.linspace(0.5, width - 0.5, min(width, _SAMPLE_COLUMNS))
     # Squares of several pixels: a single small pixel would drown in the rounding of the projection's inverse.
     half = max(0.5, min(height, width) / 64)
     grid_rows, grid_columns = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
-    try:
-        areas = _cells(transform, grid_rows, grid_columns, half, ellipsoid, to_radians)
-    except GDAL_ERRORS:
-        return None
+    areas = _cells(transform, grid_rows, grid_columns, half, ellipsoid, to_radians)
     ratio = areas.reshape(rows.size, columns.size) / map_area
     usable = np.isfinite(ratio) & (ratio > 0)
     if not usable.any():
@@ -159,6 +156,23 @@ def _cells(
         zone = ellipsoid.zone(latitude)
     twice = sum(turned[i] * zone[(i + 1) % 4] - turned[(i + 1) % 4] * zone[i] for i in range(4))
     return np.asarray(np.abs(twice) / 2 / (2 * half) ** 2)
+
+
+def _transform(source: CRS, target: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Transform points; those that cannot be (space beside the Earth's disk) become infinite.
+
+    PROJ reports its first few failures and then no more, so that a call with such a point may raise or
+    not: halving the points until only those fail that must gives the same result either way.
+    """
+    try:
+        first, second = transform_points(source, target, x, y)[:2]
+        return np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    except GDAL_ERRORS:
+        if x.size == 1:
+            return np.full(1, np.inf), np.full(1, np.inf)
+    half = x.size // 2
+    halves = [_transform(source, target, x[part], y[part]) for part in (slice(half), slice(half, None))]
+    return np.concatenate([a for a, _ in halves]), np.concatenate([b for _, b in halves])
 
 
 def ellipsoid_of(crs: CRS) -> Ellipsoid | None:
