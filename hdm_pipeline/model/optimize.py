@@ -120,6 +120,8 @@ def accelerate(
         OptimizationError: the combination does not exist for this network, or OpenVINO is not installed.
     """
     _check_mode(network, precision, runtime)
+    if precision == "fp32" and not isinstance(network, HDMNet):
+        return FastNetwork(network, autocast=False)  # nothing to fold, nothing to copy
     source = network.fingerprint()
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     fast.adopt_fingerprint(source)

@@ -52,7 +52,7 @@ class FewShotSegmenter:
         self.precision = precision
         self.runtime = runtime
         self.reports: list[OptimizationReport] = []
-        self._fast: tuple[tuple[str, bytes], FastNetwork] | None = None
+        self._fast: tuple[tuple[str, str, bytes], FastNetwork] | None = None
 
     @classmethod
     def load(
@@ -144,7 +144,7 @@ class FewShotSegmenter:
         if self.precision == "fp32":
             return bank
         mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)
-        self._fast = (mode.key, fast)
+        self._fast = ((bank.weights_hash, *mode.key), fast)
         if report is not None:
             self.reports.append(report)
         return mode.attach(bank)
@@ -218,9 +218,9 @@ class FewShotSegmenter:
     def _prepare(self, banks: Sequence[SupportBank]) -> tuple[FastNetwork, list[SupportBank]]:
         """The network in the mode that the banks were calibrated for, kept until the mode changes; plain banks."""
         mode = Mode.common(self.precision, banks)
-        if self._fast is None or self._fast[0] != mode.key:
-            fast = accelerate(self.network, mode.precision, self.runtime, ranges=mode.ranges)
-            self._fast = (mode.key, fast)
+        key = (self.weights_hash, *mode.key)
+        if self._fast is None or self._fast[0] != key:
+            self._fast = (key, accelerate(self.network, mode.precision, self.runtime, ranges=mode.ranges))
         return self._fast[1], [Mode.detach(bank) for bank in banks]
 
     def _support(self, image: npt.NDArray[Any], mask: npt.NDArray[Any], where: str) -> tuple[Tensor, Tensor]:
