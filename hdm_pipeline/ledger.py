@@ -61,7 +61,7 @@ COMMIT;
 
 _SCENE_COLUMNS = "id, product_key, score_key, stage_key, status, outputs, error, info, updated"
 
-_REBUILD = "rename the file and run again: all scenes are then done again; their products stay until they are replaced"
+_REBUILD = "run again with --rebuild-ledger: the file is put aside and all scenes are done again; products stay"
 
 
 @dataclass(frozen=True)

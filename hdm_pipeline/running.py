@@ -18,6 +18,7 @@ from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.work import ModelBundle, RunContext
 from hdm_pipeline.ledger import Ledger, RunLock
 from hdm_pipeline.logs import JsonLines
+from hdm_pipeline.metrics import MetricsFile
 from hdm_pipeline.plan import pixel_hash
 from hdm_pipeline.preparation import Preparation, prepare
 from hdm_pipeline.registry import make_reader
@@ -43,7 +44,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         report = _report(config, workspace, archive, todo)
         outcomes = _Outcomes(quarantined=dict(todo.aside))
         log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
-        tell = fan_out([outcomes.event, log.event, report.event, *([on_event] if on_event else [])])
+        metrics = MetricsFile(workspace.metrics, config.name)
+        tell = fan_out([outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])])
         scenes = todo.pending[: options.limit]
         tell(Event("run_started", data={"scenes": len(scenes), "done_before": len(todo.done)}))
         try:
@@ -79,7 +81,7 @@ def _work(
     executor = _executor(context, prepared.bundle)
     try:
         report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
-        Driver(context, executor, ledger, tell, should_stop).run(iter(scenes))
+        Driver(context, executor, ledger, fan_out([tell, executor.observe]), should_stop).run(iter(scenes))
     finally:
         executor.close()
 

@@ -64,6 +64,11 @@ class Workspace:
         """The run's report."""
         return self.root / "run.json"
 
+    @property
+    def metrics(self) -> Path:
+        """Counters of the last run in Prometheus' text format."""
+        return self.private / "metrics.prom"
+
     def stage_folder(self, scene_id: str, stage_key: str) -> Path:
         """Staged pixels of a scene."""
         return self.private / "scenes" / checked_component(scene_id) / f"stage-{stage_key[:16]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hdm_pipeline.errors import ExecutionError, HdmError, SceneError
+from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.work import Outcome, Task
 
 
@@ -39,6 +40,10 @@ class Executor(Protocol):
 
     def next(self) -> Outcome:
         """Wait for one of the submitted tasks to end."""
+        ...
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event, to count it where the executor's cluster keeps its metrics."""
         ...
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
+from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.executor import as_hdm_error
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
@@ -65,6 +66,9 @@ class InlineExecutor:
             return Outcome(task, value=done.result())
         except Exception as error:  # noqa: BLE001 (as above)
             return self._failed(task, error)
+
+    def observe(self, event: Event) -> None:
+        """Nothing to count: there is no cluster."""
 
     def close(self) -> None:
         """Wait for the step that runs; drop the ones that wait."""

@@ -16,13 +16,16 @@ from typing import Any
 
 import ray
 import ray.exceptions
+from ray.util.metrics import Counter
 
 from hdm_pipeline.config import Execution
 from hdm_pipeline.errors import ExecutionError
+from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.executor import as_hdm_error
 from hdm_pipeline.execution.model_worker import ModelWorker
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
+from hdm_pipeline.metrics import HELP, LABELS, increments
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,10 @@ class RayExecutor:
         self.restarts = 0
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
+        self._counters = {
+            name: Counter(f"hdm_{name}", description=text, tag_keys=(LABELS[name],) if name in LABELS else ())
+            for name, text in HELP.items()
+        }
         self._slots = [self._start_actor() for _ in range(self.model_slots)]
 
     @property
@@ -118,6 +125,12 @@ class RayExecutor:
                 self._settle(reference)
             self._kill_hung()
         return self._ended.popleft()
+
+    def observe(self, event: Event) -> None:
+        """Add to the counters that Ray's own Prometheus endpoint serves."""
+        for (name, label), value in increments(event).items():
+            tags = {LABELS[name]: label} if name in LABELS else {}
+            self._counters[name].inc(value, tags)
 
     def close(self) -> None:
         """Kill the actors; shut Ray down if this run started it."""

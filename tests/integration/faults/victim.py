@@ -1,8 +1,8 @@
-"""A run that kills its own process (SIGKILL) at a chosen moment: `python victim.py PIPELINE MOMENT COUNT`.
+"""A run that sends its own process a signal at a chosen moment: `python victim.py PIPELINE MOMENT COUNT [SIGNAL]`.
 
 MOMENT is where: `event:STEP` after that step's receipt is in the ledger, `ledger` between a receipt and the ledger,
 `rename` before a file is renamed into place, `renamed` just after, `mask` while a product is being written.
-COUNT is the how-manieth time.
+COUNT is the how-manieth time; SIGNAL is SIGKILL unless given.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hdm_pipeline.execution.events import Event
 from hdm_pipeline.pipeline import Pipeline
 
 
-def main(pipeline: str, moment: str, count: int) -> None:
+def main(pipeline: str, moment: str, count: int, number: signal.Signals = signal.SIGKILL) -> None:
     """Run, and die on the way."""
     left = count
 
@@ -25,7 +25,7 @@ def main(pipeline: str, moment: str, count: int) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
     def before(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -60,4 +60,4 @@ def main(pipeline: str, moment: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *(signal.Signals[name] for name in sys.argv[4:]))

@@ -1,0 +1,127 @@
+"""A full disk, a damaged ledger, lost files, a second run, Ctrl-C, a clock that goes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hdm_pipeline.errors import LedgerError, OutputError
+from hdm_pipeline.ledger import RunLock
+from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.run_control import RunOptions
+from tests.integration.conftest import Workbench, published
+from tests.integration.faults.test_killed_driver import VICTIM, kill_at
+from tests.integration.test_run import steps_of
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 300 KiB; skipped where mounting is not allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_is_said_and_survived(bench: Workbench, small_disk: Path) -> None:
+    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+    file = bench.pipeline("full", output={"directory": str(small_disk / "out")})
+    with pytest.raises(OutputError, match="full") as caught:
+        Pipeline.from_yaml(file).run()
+    assert "free space" in caught.value.remedy
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    Pipeline.from_yaml(file).run()
+    assert published(small_disk / "out") == published(bench.root / "undisturbed")
+
+
+def test_an_output_that_cannot_be_written_is_said(bench: Workbench) -> None:
+    (bench.root / "file").write_text("not a folder")
+    file = bench.pipeline(output={"directory": "file/out"})
+    with pytest.raises(OutputError) as caught:
+        Pipeline.from_yaml(file).run()
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+def test_a_damaged_ledger_is_refused_and_can_be_rebuilt(bench: Workbench, damage: str) -> None:
+    pipeline = Pipeline.from_yaml(bench.pipeline())
+    pipeline.run()
+    before, steps = published(bench.root / "out"), steps_of(bench.root / "out")
+    ledger = pipeline.workspace.ledger
+    content = ledger.read_bytes()
+    if damage == "truncated":
+        ledger.write_bytes(content[: len(content) // 2])
+    else:
+        ledger.write_bytes(b"not a ledger" * 1000)
+    with pytest.raises(LedgerError) as caught:
+        pipeline.run()
+    assert "--rebuild-ledger" in caught.value.remedy
+    assert published(bench.root / "out") == before
+    summary = pipeline.run(options=RunOptions(rebuild_ledger=True))
+    assert len(summary.done) == 3
+    assert published(bench.root / "out") == before
+    assert steps_of(bench.root / "out")["infer"] == 2 * steps["infer"]
+
+
+def test_lost_scores_are_made_again(bench: Workbench) -> None:
+    """Files and receipts disagree: the receipts say all blocks are inferred, the files are gone."""
+    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+    file = bench.pipeline("lost")
+    kill_at(file, "event:stitch", 3)
+    for folder in (bench.root / "lost" / ".hdm" / "scenes").glob("*/score-*"):
+        shutil.rmtree(folder)
+    summary = Pipeline.from_yaml(file).run()
+    assert summary.exit_code == 0
+    assert published(bench.root / "lost") == published(bench.root / "undisturbed")
+
+
+def test_a_second_run_on_one_output_is_refused(bench: Workbench) -> None:
+    pipeline = Pipeline.from_yaml(bench.pipeline())
+    pipeline.workspace.create()
+    with RunLock(pipeline.workspace.lock, "night shift:4711"), pytest.raises(OutputError) as caught:
+        pipeline.run()
+    assert "night shift:4711" in str(caught.value)
+    assert len(pipeline.run().done) == 3
+
+
+def test_an_interrupt_finishes_what_is_in_flight(bench: Workbench) -> None:
+    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+    file = bench.pipeline("interrupted")
+    ended = subprocess.run(
+        [sys.executable, str(VICTIM), str(file), "event:infer", "2", "SIGINT"],
+        check=False,
+        timeout=240,
+        capture_output=True,
+        cwd=VICTIM.parents[3],
+    )
+    assert ended.returncode == 0, ended.stderr.decode()[-2000:]
+    report = json.loads((bench.root / "interrupted" / "run.json").read_text())
+    assert report["status"] == "stopped"
+    Pipeline.from_yaml(file).run()
+    assert published(bench.root / "interrupted") == published(bench.root / "undisturbed")
+    assert steps_of(bench.root / "interrupted") == steps_of(bench.root / "undisturbed")
+
+
+def test_a_clock_that_goes_back_changes_nothing(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline.from_yaml(bench.pipeline())
+    pipeline.run()
+    before = published(bench.root / "out")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 86_400 * 365)
+    again = pipeline.run()
+    assert (again.done, again.done_before) == ((), 3)
+    os.utime(bench.scenes / "small.tif", (0, 0))
+    changed = pipeline.run()
+    assert changed.done == ("small",)
+    assert published(bench.root / "out")["large/mask.tif"] == before["large/mask.tif"]
