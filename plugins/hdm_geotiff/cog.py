@@ -21,6 +21,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.io import DatasetWriter
+from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.environment import CACHE_MB, GDAL_ERRORS, cause_of
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader
@@ -87,6 +88,11 @@ def windows(scene: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
     for y in range(0, height, down):
         for x in range(0, width, across):
             yield Window(0, y, x, min(down, height - y), min(across, width - x))
+
+
+def raster_window(window: Window) -> RasterWindow:
+    """A window as rasterio writes it."""
+    return RasterWindow(window.x, window.y, window.width, window.height)
 
 
 def _settings() -> dict[str, Any]:

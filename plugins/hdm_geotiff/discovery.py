@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from hdm_geotiff.environment import is_remote
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.remote import list_remote
+from hdm_geotiff.uris import is_remote
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 

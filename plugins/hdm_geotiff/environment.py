@@ -7,19 +7,18 @@ here and are gone afterwards, so that a notebook's own GDAL settings stay as the
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
-from urllib.parse import urlsplit
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # rasterio re-raises GDAL's own errors as these, and exports them nowhere else
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from hdm_pipeline.errors import ReadError, UnsupportedSceneError
+from hdm_geotiff.uris import is_remote
+from hdm_pipeline.errors import ReadError
 
 CACHE_MB = 64
 """GDAL's block cache per process: enough for a row of tiles of a wide scene, little beside a model."""
@@ -27,40 +26,10 @@ CACHE_MB = 64
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError)
 """Everything that a failing GDAL call may raise."""
 
-NETWORK_SCHEMES = ("s3", "http", "https")
-"""Remote URIs that can be opened where the user allows the network."""
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVERS = {".vrt": "VRT", ".png": "PNG"}
 
 # A scene without coordinates is said so in its header's warnings, once, and not on every open.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
-
-
-def is_remote(uri: str) -> bool:
-    """Whether a URI names something that GDAL would fetch or unpack: a scheme, or one of its virtual file systems."""
-    return bool(_SCHEME.match(uri)) or uri.startswith("/vsi")
-
-
-def check_uri(uri: str, *, allow_network: bool, allow_vrt: bool) -> None:
-    """Refuse what the user has not asked for.
-
-    Raises:
-        UnsupportedSceneError: a remote URI without `allow_network`, another scheme, or a VRT without `allow_vrt`.
-    """
-    if is_remote(uri):
-        scheme = urlsplit(uri).scheme.lower()
-        if scheme not in NETWORK_SCHEMES:
-            schemes = ", ".join(f"{name}://" for name in NETWORK_SCHEMES)
-            raise UnsupportedSceneError(
-                "not a path or a known URI", where=uri, remedy=f"use a path, or one of {schemes}"
-            )
-        if not allow_network:
-            remedy = "set the reader option allow_network: true, or copy the file here"
-            raise UnsupportedSceneError("network access is switched off", where=uri, remedy=remedy)
-    if PurePath(uri).suffix.lower() == ".vrt" and not allow_vrt:
-        remedy = "set the reader option allow_vrt: true if you trust the file: a VRT may name any other file"
-        raise UnsupportedSceneError("virtual rasters (VRT) are switched off", where=uri, remedy=remedy)
 
 
 @contextmanager

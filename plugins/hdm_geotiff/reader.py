@@ -1,21 +1,17 @@
-"""The GeoTIFF reader plug-in."""
+"""The GeoTIFF reader plug-in. GDAL is loaded when a file is opened, not when a pipeline is checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, ClassVar
-
-from rasterio.io import DatasetReader
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_geotiff import discovery
-from hdm_geotiff.aoi import load_area
-from hdm_geotiff.environment import check_uri, open_dataset, reading
-from hdm_geotiff.header import describe, georeference
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.source import GeoTiffSource
-from hdm_geotiff.support import read_example
-from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
+from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, SceneSource, Skipped, SupportRequest
+
+if TYPE_CHECKING:
+    from hdm_geotiff.aoi import AreaOfInterest
 
 
 class GeoTiffReader:
@@ -30,7 +26,11 @@ class GeoTiffReader:
             ConfigError: an option is unknown or wrong, or the area of interest cannot be used.
         """
         self.options = ReaderOptions.from_mapping(options)
-        self._aoi = None if self.options.aoi is None else load_area(self.options.aoi)
+        self._aoi: AreaOfInterest | None = None
+        if self.options.aoi is not None:
+            from hdm_geotiff.aoi import load_area
+
+            self._aoi = load_area(self.options.aoi)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find scenes; see `Reader.discover` and `hdm_geotiff.discovery`."""
@@ -38,31 +38,18 @@ class GeoTiffReader:
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """Read a scene's header; see `Reader.header`."""
-        with self._dataset(ref.uri) as dataset:
-            return self._describe(dataset, ref)
+        from hdm_geotiff.opening import read_header
 
-    @contextmanager
-    def open(self, ref: SceneRef) -> Iterator[GeoTiffSource]:
+        return read_header(ref, self.options)
+
+    def open(self, ref: SceneRef) -> AbstractContextManager[SceneSource]:
         """Open a scene; each call opens the file anew, so that no dataset is shared. See `Reader.open`."""
-        with self._dataset(ref.uri) as dataset:
-            header = self._describe(dataset, ref)
-            area = self._aoi.in_scene(*georeference(dataset), ref.uri) if self._aoi else None
-            yield GeoTiffSource(dataset, header, area, allow_network=self.options.allow_network)
+        from hdm_geotiff.opening import open_source
+
+        return open_source(ref, self.options, self._aoi)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Read a labelled chip; see `Reader.read_support` and `hdm_geotiff.support`."""
+        from hdm_geotiff.support import read_example
+
         return [read_example(request, self.options)]
-
-    @contextmanager
-    def _dataset(self, uri: str) -> Iterator[DatasetReader]:
-        check_uri(uri, allow_network=self.options.allow_network, allow_vrt=self.options.allow_vrt)
-        with reading(uri, "open the file", allow_network=self.options.allow_network):
-            dataset = open_dataset(uri)
-        try:
-            yield dataset
-        finally:
-            dataset.close()
-
-    def _describe(self, dataset: DatasetReader, ref: SceneRef) -> SceneHeader:
-        with reading(ref.uri, "read the header", allow_network=self.options.allow_network):
-            return describe(dataset, ref, self.options)

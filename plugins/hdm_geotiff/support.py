@@ -17,10 +17,11 @@ import numpy.typing as npt
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
-from hdm_geotiff.environment import check_uri, open_dataset, reading
+from hdm_geotiff.environment import open_dataset, reading
 from hdm_geotiff.header import check_size, describe
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.source import GeoTiffSource
+from hdm_geotiff.uris import check_uri
 from hdm_geotiff.validity import MaskSources
 from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SupportRequest
 from hdm_pipeline.errors import SceneError, SupportError

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from rasterio.io import DatasetWriter
-from rasterio.windows import Window as RasterWindow
 
-from hdm_geotiff.cog import CogLayout, windows, write_cog
 from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, Product, SceneHeader
 from hdm_pipeline.errors import ConfigError
-from hdm_pipeline.grid import Window
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetWriter
 
 _BACKGROUND_COLOR = (245, 245, 245)
 
@@ -67,6 +66,7 @@ class MaskWriter(_CogWriter):
             OutputError: the folder is not writable, or the disk is full.
             WriteError: any other failure.
         """
+        from hdm_geotiff.cog import CogLayout, raster_window, windows, write_cog
 
         def fill(target: DatasetWriter) -> None:
             names = {BACKGROUND: "background", **{one.value: one.name for one in product.classes}, NODATA: "nodata"}
@@ -78,7 +78,7 @@ class MaskWriter(_CogWriter):
             for window in windows(product.scene, product.block):
                 pixels = product.mask.read(window)
                 if (pixels != NODATA).any():  # what is not written reads as nodata
-                    target.write(pixels, window=_raster_window(window))
+                    target.write(pixels, window=raster_window(window))
 
         write_cog(path, product.scene, CogLayout(1, NODATA, "NEAREST"), fill)
 
@@ -95,6 +95,8 @@ class ScoreWriter(_CogWriter):
             OutputError: the folder is not writable, or the disk is full.
             WriteError: any other failure.
         """
+        from hdm_geotiff.cog import CogLayout, raster_window, windows, write_cog
+
         count = len(product.classes)
 
         def fill(target: DatasetWriter) -> None:
@@ -108,14 +110,10 @@ class ScoreWriter(_CogWriter):
                 # What is not written reads as masked, but for the first window: without it there would be no mask.
                 if valid.any() or (window.y, window.x) == (0, 0):
                     scores = np.where(valid, product.score.read(window), np.uint8(0))
-                    target.write(scores, window=_raster_window(window))
-                    target.write_mask(valid, window=_raster_window(window))
+                    target.write(scores, window=raster_window(window))
+                    target.write_mask(valid, window=raster_window(window))
 
         write_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), fill)
-
-
-def _raster_window(window: Window) -> RasterWindow:
-    return RasterWindow(window.x, window.y, window.width, window.height)
 
 
 def _provenance(product: Product) -> dict[str, str]:
