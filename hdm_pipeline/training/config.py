@@ -109,6 +109,7 @@ class OptimizerConfig(_Strict):
         lr: base learning rate.
         group_factors: factor on `lr` for parameters whose name starts with a prefix; 0 freezes them.
         weight_decay: decoupled weight decay.
+        decay_biases: decay biases, norms and scalars too.
         betas: of AdamW.
         schedule: cosine to zero, poly (1 - t)^0.9, constant, or trapezoid: constant, then linear to zero.
         cooldown: share of the steps in which a trapezoid falls.
@@ -119,6 +120,7 @@ class OptimizerConfig(_Strict):
     lr: PositiveFloat = 1e-4
     group_factors: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    decay_biases: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Literal["cosine", "poly", "constant", "trapezoid"] = "cosine"
     cooldown: Annotated[float, Field(gt=0, le=1)] = 0.25

@@ -262,14 +262,14 @@ class Trainer:
 
 
 def _optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """AdamW with one group for each factor and for what is not decayed (biases, norms, scalars)."""
+    """AdamW with one group for each factor and, within it, for what is not decayed."""
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         factor = next((f for prefix, f in config.group_factors.items() if name.startswith(prefix)), 1.0)
         if factor == 0.0:
             parameter.requires_grad_(False)
         if parameter.requires_grad:
-            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((factor, config.decay_biases or parameter.ndim > 1), []).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": params, "factor": factor, "weight_decay": config.weight_decay if decayed else 0.0}

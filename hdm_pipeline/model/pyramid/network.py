@@ -106,6 +106,7 @@ class HDMNetPyramid(FewShotNetwork):
         self.training_tokens = training_tokens
         self.training_queries = training_queries
         self.loss_weights = tuple(loss_weights)
+        self._fingerprint: tuple[tuple[tuple[int, int], ...], str] | None = None
         self.backbone = PyramidBackbone(widths, depths, heads)
         self.prototypes = prototypes
         self.finest = PixelEvidenceHead(widths[0], evidence_widths[0], len(widths) - 1)
@@ -121,6 +122,16 @@ class HDMNetPyramid(FewShotNetwork):
     def config(self) -> dict[str, Any]:
         """The JSON-able constructor arguments."""
         return dict(self._config)
+
+    def fingerprint(self) -> str:
+        """As `FewShotNetwork.fingerprint`, remembered as long as no weight is replaced or changed in place."""
+        tensors = [*self.parameters(), *self.buffers()]
+        if any(tensor.is_inference() for tensor in tensors):  # these carry no version
+            return super().fingerprint()
+        state = tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = (state, super().fingerprint())
+        return self._fingerprint[1]
 
     def features(self, images: Tensor) -> list[LevelFeatures]:
         """Everything that does not depend on which image is support and which is query.
