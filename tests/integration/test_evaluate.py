@@ -1,0 +1,196 @@
+"""`evaluate` and `adapt` as a user calls them, on files of every kind, and on real data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.evaluate_cli import app
+from hdm_pipeline.model.checkpoints import load_network, read_header, save_weights
+from hdm_pipeline.model.pyramid.network import HDMNetPyramid
+
+
+def call(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = HDMNetPyramid(
+            widths=(8, 8, 8, 8, 8),
+            depths=(1, 1, 1, 1, 1),
+            heads=2,
+            evidence_widths=(8, 8, 8, 8),
+            state_widths=(8, 8, 8, 8),
+        ).eval()
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_weights(network, path)
+    return path
+
+
+def scene(seed: int, shape: tuple[int, int] = (40, 56)) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    mask = np.zeros(shape, np.uint8)
+    top, left = generator.integers(0, shape[0] // 2, 2)
+    mask[top : top + 14, left : left + 18] = 1
+    return np.where(mask == 1, -5.0, -15.0) + generator.normal(0, 1, shape), mask
+
+
+@pytest.fixture
+def episode_list(tmp_path: Path) -> Path:
+    """Supports and queries of several formats, sizes and types, one task with a scale and one without."""
+    (tmp_path / "sub").mkdir()
+    image, mask = scene(0)
+    with rasterio.open(
+        tmp_path / "sub" / "a.tif", "w", driver="GTiff", count=2, height=40, width=56, dtype="float32", nodata=np.nan
+    ) as file:
+        file.write(np.stack([image, image - 7]).astype(np.float32))
+    Image.fromarray(mask).save(tmp_path / "sub" / "a.png")
+    image, mask = scene(1, (70, 64))
+    np.save(tmp_path / "b.npy", np.stack([image, image - 7], axis=-1))
+    np.save(tmp_path / "b_mask.npy", mask)
+    image, mask = scene(2, (33, 90))
+    picture = np.clip((image + 25) * 8, 0, 255).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "c.jpg", quality=95)
+    Image.fromarray(mask).save(tmp_path / "c.png")
+    sar = {"image": "sub/a.tif", "mask": "sub/a.png"}
+    array = {"image": "b.npy", "mask": "b_mask.npy"}
+    photo = {"image": "c.jpg", "mask": "c.png"}
+    records = [
+        {"task": "sar", "support": [sar], "query": array, "scale": [-30, 0]},
+        {"task": "sar", "support": [array, sar], "query": sar},
+        {"task": "photo", "support": [photo], "query": photo},
+    ]
+    path = tmp_path / "episodes.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_figures_sheet_and_json(episode_list: Path, weights: Path, tmp_path: Path) -> None:
+    out, sheet = tmp_path / "out.json", tmp_path / "sheet.png"
+    result = call(
+        "evaluate", episode_list, "--weights", weights, "--adapt", "off", "--baseline", "rf",
+        "--json", out, "--sheet", sheet,
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "mean (mIoU)" in result.stdout
+    facts = json.loads(out.read_text())
+    assert {name: task["episodes"] for name, task in facts["tasks"].items()} == {"sar": 2, "photo": 1}
+    for figures in (facts, facts["baseline"]):
+        assert figures["mean_iou"] == pytest.approx(np.mean([task["iou"] for task in figures["tasks"].values()]))
+        assert set(figures["tasks"]["sar"]) >= {"iou", "dice", "episodes", "iou_interval"}
+    assert facts["baseline"]["mean_iou"] > 0.8  # brightness alone tells target from ground
+    assert facts["seconds_per_query"] > 0
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG"
+        assert picture.height > 3 * 100
+
+
+def test_a_broken_episode_is_named_and_sets_the_exit_code(episode_list: Path, weights: Path, tmp_path: Path) -> None:
+    record = json.loads(episode_list.read_text().splitlines()[2])
+    record["query"] = {"image": "nowhere.jpg", "mask": "c.png"}
+    with episode_list.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    out = tmp_path / "out.json"
+    result = call("evaluate", episode_list, "--weights", weights, "--adapt", "off", "--json", out)
+    assert result.exit_code == 3
+    assert "line 4 left out" in result.stderr
+    assert "nowhere.jpg" in result.stderr
+    facts = json.loads(out.read_text())
+    assert facts["failed"][0]["line"] == 4
+    assert facts["tasks"]["photo"]["episodes"] == 1
+
+
+def test_a_bad_list_or_output_fails_before_any_work(episode_list: Path, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="folder of the output does not exist"):
+        call("evaluate", episode_list, "--weights", weights, "--json", tmp_path / "none" / "out.json")
+    (tmp_path / "bad.jsonl").write_text('{"task": "a"}\n')
+    with pytest.raises(ConfigError, match='line 1: "support"'):
+        call("evaluate", tmp_path / "bad.jsonl", "--weights", weights)
+
+
+def test_adapt_writes_weights_that_evaluate_takes(episode_list: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "adapted.safetensors"
+    result = call("adapt", episode_list, "--task", "sar", "--weights", weights, "--out", out, "--steps", 2)
+    assert result.exit_code == 0
+    assert "kept 2 steps" in result.stdout
+    assert json.loads(read_header(out).info["adaptation"])["steps"] == 2
+    assert load_network(out).fingerprint() != load_network(weights).fingerprint()
+    assert call("evaluate", episode_list, "--weights", out, "--adapt", "off").exit_code == 0
+    with pytest.raises(ConfigError, match="2 tasks"):
+        call("adapt", episode_list, "--weights", weights, "--out", out)
+
+
+def test_adapt_takes_pairs_of_image_and_mask(episode_list: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "adapted.safetensors"
+    pair = f"{tmp_path / 'b.npy'}:{tmp_path / 'b_mask.npy'}"
+    result = call("adapt", pair, "--weights", weights, "--out", out, "--steps", 1, "--scale", -30, 0, "--bands", "1")
+    assert result.exit_code == 0
+    assert out.is_file()
+    with pytest.raises(ConfigError, match="not IMAGE:MASK"):
+        call("adapt", "chip.tif", "--weights", weights, "--out", out)
+
+
+def test_evaluation_adapts_to_each_set_of_examples_and_keeps_the_weights(
+    episode_list: Path, weights: Path, tmp_path: Path
+) -> None:
+    cache, outs = tmp_path / "cache", [tmp_path / "1.json", tmp_path / "2.json"]
+    for out in outs:
+        result = call(
+            "evaluate", episode_list, "--weights", weights, "--adapt-steps", 1, "--cache", cache, "--json", out
+        )
+        assert result.exit_code == 0
+    first, second = (json.loads(out.read_text()) for out in outs)
+    assert len(first["adaptations"]) == 3
+    assert len(list(cache.glob("*.safetensors"))) == 3
+    assert first["tasks"] == second["tasks"]
+
+
+def test_help_loads_no_heavy_library() -> None:
+    script = (
+        "import sys, hdm_pipeline.evaluate_cli; "
+        "sys.exit(bool({'torch', 'rasterio', 'pydicom', 'ray', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.data
+def test_real_task_lists_are_built_and_run(test_data: Path, tmp_path: Path) -> None:
+    """The benchmark's lists are well-formed, and a real slice and a real chip can be read and scored."""
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "real_tasks.py"
+    subprocess.run([sys.executable, script, tmp_path, "--data", test_data], check=True, capture_output=True)
+    lines = (tmp_path / "one_shot.jsonl").read_text().splitlines()
+    tasks = [json.loads(line)["task"] for line in lines]
+    assert len(set(tasks)) >= 5
+    short = [
+        next(line for line, task in zip(lines, tasks, strict=True) if task == name) for name in ("flood", "ct-liver")
+    ]
+    (tmp_path / "short.jsonl").write_text("\n".join(short))
+    out = tmp_path / "out.json"
+    result = call(
+        "evaluate", tmp_path / "short.jsonl", "--adapt", "off", "--baseline", "nearest-prototype", "--json", out,
+        "--weights", _any_weights(tmp_path),
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert json.loads(out.read_text())["baseline"]["tasks"]["flood"]["iou"] > 0.7
+
+
+def _any_weights(folder: Path) -> Path:
+    path = folder / "untrained.safetensors"
+    save_weights(HDMNetPyramid(widths=(8,) * 5, depths=(1,) * 5, heads=2).eval(), path)
+    return path
