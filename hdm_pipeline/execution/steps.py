@@ -13,12 +13,13 @@ from typing import Any
 
 from hdm_pipeline.bands import resolve
 from hdm_pipeline.contracts import Product, Reader, SceneRef
+from hdm_pipeline.errors import BandError
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.work import Published, RunContext, SceneWork, StepResult, Task
 from hdm_pipeline.grid import Window
 from hdm_pipeline.plan import SceneKeys, scene_grid
 from hdm_pipeline.registry import make_reader, make_writer
-from hdm_pipeline.scaling import SAMPLE_PIXELS, scale_pixels, scene_ranges
+from hdm_pipeline.scaling import SAMPLE_PIXELS, scene_ranges
 from hdm_pipeline.store import ImageStore, ScoreStore, encode_pixels
 from hdm_pipeline.workspace import checked_component, output_errors
 
@@ -46,7 +47,10 @@ def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
     """Read a scene's header, settle its scaling, and lay out its stores."""
     reader = reader_of(context, ref.reader)
     header = reader.header(ref)
-    plan = resolve(context.config.input.bands, header.bands)
+    try:
+        plan = resolve(context.config.input.bands, header.bands)
+    except BandError as error:
+        raise BandError(error.what, where=f"scene {ref.shown}, band {error.where}", remedy=error.remedy) from error
     sample = None
     if context.config.input.scale.percentiles is not None:
         with reader.open(ref) as source:
@@ -80,7 +84,7 @@ def stage(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
         for z in range(block.z0, block.z1):
             pixels, valid = source.read(Window(z, cell.y, cell.x, cell.height, cell.width), work.bands.indices)
             pixels, valid = work.bands.apply(pixels, valid)
-            slices.append(encode_pixels(scale_pixels(pixels, work.ranges), valid))
+            slices.append(encode_pixels(pixels, valid, work.ranges))
     store.write_cell(block, slices)
     return StepResult(time.perf_counter() - start)
 

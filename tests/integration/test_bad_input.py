@@ -85,7 +85,7 @@ def test_supports_that_cannot_be_used(bench: Workbench) -> None:
     write_mask(bench.root / "support" / "wide.tif", 128, 120, 4)
     assert "128" in str(fails(bench, SupportError, support=support(mask="support/wide.tif")))
     assert fails(bench, SupportError, support=support(value=7))
-    assert fails(bench, SupportError, support=support(value=1, ignore=[0, 1]))
+    assert fails(bench, SupportError, support=support(value=7, ignore=[0, 1]))
     assert "exist" in str(fails(bench, SupportError, support=support(image="support/none.tif")))
     assert "pair" in str(fails(bench, SupportError, support=support(image="support/*.tif")))
 
