@@ -62,21 +62,21 @@ def curve(folder: Path) -> list[list[str]]:
         return [row[:-1] for row in csv.reader(file)]  # all but the seconds
 
 
-class Stop(Exception):
+class StopRunError(Exception):
     """What interrupts a run between two steps."""
 
 
 def interrupt(at: int):
     def on_step(report: StepReport) -> None:
         if report.step == at:
-            raise Stop
+            raise StopRunError
 
     return on_step
 
 
 def test_a_resumed_run_has_the_same_curve_bit_for_bit(tmp_path: Path) -> None:
     run_single(config(tmp_path / "whole"))
-    with pytest.raises(Stop):
+    with pytest.raises(StopRunError):
         run_single(config(tmp_path / "broken"), interrupt(5))
     run_single(config(tmp_path / "broken"))
     assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
