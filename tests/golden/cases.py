@@ -65,7 +65,7 @@ def check_training(folder: GoldenFolder, case: str, network: HDMNet) -> Iterator
     network.training = True  # the root alone, as the golden was made: no layer is random
     losses = network.official_losses(batch, base_mask=base, own_class=golden.get("cat_idx"))
     network.zero_grad()
-    losses.total.backward()
+    torch.autograd.backward(losses.total)
     network.training = False
     expected = golden["train_forward"]
     parts = {name: float(value) for name, value in losses.parts.items()}
