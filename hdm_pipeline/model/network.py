@@ -111,7 +111,9 @@ class FewShotNetwork(nn.Module, ABC):
         state = self.state_dict()
         if any(tensor.is_inference() for tensor in state.values()):  # these do not count their changes
             return self._digest(state)
-        version = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in state.values())
+        # Norms too: fused optimizers change weights without counting it.
+        norms = torch._foreach_norm([t.detach().float() for t in state.values()])
+        version = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in state.values()), tuple(map(float, norms))
         known: tuple[Any, str] | None = self.__dict__.get("_known_fingerprint")
         if known is None or known[0] != (version, repr(self.config)):
             known = (version, repr(self.config)), self._digest(state)

@@ -106,7 +106,6 @@ class HDMNetPyramid(FewShotNetwork):
         self.training_tokens = training_tokens
         self.training_queries = training_queries
         self.loss_weights = tuple(loss_weights)
-        self._fingerprint: tuple[tuple[tuple[int, float], ...], str] | None = None
         self.backbone = PyramidBackbone(widths, depths, heads)
         self.prototypes = prototypes
         self.finest = PixelEvidenceHead(widths[0], evidence_widths[0], len(widths) - 1)
@@ -122,19 +121,6 @@ class HDMNetPyramid(FewShotNetwork):
     def config(self) -> dict[str, Any]:
         """The JSON-able constructor arguments."""
         return dict(self._config)
-
-    def fingerprint(self) -> str:
-        """As `FewShotNetwork.fingerprint`, remembered while the weights stay as they are.
-
-        Hashing all weights would cost each `predict` some percent of its time. A tensor's version counter does not
-        tell of a fused optimizer's step, so what is compared is where each tensor lies and its norm.
-        """
-        tensors = [tensor.detach() for tensor in (*self.parameters(), *self.buffers())]
-        norms = torch.stack(torch._foreach_norm(tensors)).tolist()
-        state = tuple((tensor.data_ptr(), norm) for tensor, norm in zip(tensors, norms, strict=True))
-        if self._fingerprint is None or self._fingerprint[0] != state:
-            self._fingerprint = (state, super().fingerprint())
-        return self._fingerprint[1]
 
     def features(self, images: Tensor) -> list[LevelFeatures]:
         """Everything that does not depend on which image is support and which is query.
