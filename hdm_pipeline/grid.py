@@ -181,11 +181,10 @@ class TileGrid:
         return _axis_weights(self.tile, self.overlap, True, False)[: self.overlap]
 
     def blocks(self, tiles_per_block: int = 16) -> tuple[Block, ...]:
-        """Group the tiles into blocks of about `tiles_per_block` tiles.
+        """Group the tiles into blocks of `tiles_per_block` tiles at most, which bounds a worker's memory.
 
         Square-ish groups within a slice first; where a whole slice has fewer tiles, several slices make a block.
-        Groups are balanced, so that a block may have somewhat more or fewer tiles (5 rows of tiles become one block
-        of 5, not 4 and 1).
+        Groups are balanced: 5 rows of tiles become 3 and 2, not 4 and 1.
         """
         if tiles_per_block < 1:
             raise ConfigError(f"{tiles_per_block} tiles per block", remedy="use 1 or more, such as 16")
@@ -284,8 +283,8 @@ class TileGrid:
 
 
 def _balanced(count: int, target: int) -> int:
-    """Size of equal groups of about `target` that `count` things fall into; the last group may be smaller."""
-    groups = max(1, round(count / target))
+    """Size of equal groups of `target` at most that `count` things fall into; the last group may be smaller."""
+    groups = -(-count // target)
     return -(-count // groups)
 
 

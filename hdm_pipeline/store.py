@@ -25,33 +25,39 @@ from hdm_pipeline.workspace import remove_tree
 _LEVELS = 65534
 """Steps between the staged values of 0.0 (1) and 1.0 (65535)."""
 
-_ROWS_AT_ONCE = 1 << 16
+_PIXELS_AT_ONCE = 1 << 16
 """Pixels that are encoded at once, so that scratch memory stays in the cache."""
 
 
-def encode_pixels(pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
-    """Scaled pixels as they are staged.
+def encode_pixels(
+    pixels: npt.NDArray[np.float32],
+    valid: npt.NDArray[np.bool_],
+    ranges: Sequence[tuple[float, float]] | None = None,
+) -> npt.NDArray[np.uint16]:
+    """Pixels as they are staged.
 
     Args:
-        pixels: [bands, y, x] float32, 0..1 where valid; anything elsewhere.
+        pixels: [bands, y, x] float32, finite where valid; anything elsewhere.
         valid: [y, x] bool.
+        ranges: (low, high) of each band that become 0 and 1; what lies outside is clipped. None for 0..1.
 
     Returns:
         [bands, y, x] uint16: 0 where not valid, else 1..65535.
     """
     bands, height, width = pixels.shape
     encoded = np.empty((bands, height, width), dtype=np.uint16)
-    step = max(1, _ROWS_AT_ONCE // width)
+    step = max(1, _PIXELS_AT_ONCE // width)
     scratch = np.empty((min(step, height), width), dtype=np.float32)
     for y in range(0, height, step):
-        good = valid[y : y + step]
-        part = scratch[: len(good)]
-        for band in range(bands):
-            np.copyto(part, pixels[band, y : y + step])
-            np.clip(part, 0.0, 1.0, out=part)
-            np.multiply(part, np.float32(_LEVELS), out=part)
+        invalid = ~valid[y : y + step]
+        part = scratch[: len(invalid)]
+        for band, (low, high) in enumerate(ranges or [(0.0, 1.0)] * bands):
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not valid may be anything
+                np.subtract(pixels[band, y : y + step], np.float32(low), out=part)
+                np.multiply(part, np.float32(_LEVELS / (high - low)), out=part)
+            np.clip(part, np.float32(0.0), np.float32(_LEVELS), out=part)
             np.add(part, np.float32(1.5), out=part)
-            np.copyto(part, np.float32(0.0), where=~good)
+            np.copyto(part, np.float32(0.0), where=invalid)
             np.copyto(encoded[band, y : y + step], part, casting="unsafe")
     return encoded
 

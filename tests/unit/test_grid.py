@@ -53,7 +53,7 @@ def test_each_tile_is_in_exactly_one_block(grid: TileGrid, count: int) -> None:
     tiles = [tile for block in blocks for tile in grid.tiles(block)]
     assert len(tiles) == len(set(tiles)) == grid.tile_count == sum(block.tile_count for block in blocks)
     assert [block.index for block in blocks] == list(range(len(blocks)))
-    assert max(block.tile_count for block in blocks) <= 2 * count
+    assert max(block.tile_count for block in blocks) <= count
 
 
 @given(grids(max_side=40, max_depth=2), st.integers(4, 40))

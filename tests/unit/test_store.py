@@ -92,6 +92,17 @@ def test_pixels_survive_encoding(bands: int, height: int, width: int, seed: int)
     assert np.abs(decoded - pixels)[:, valid].max(initial=0) <= 0.5 / 65534 + 1e-7
 
 
+def test_encoding_scales_each_band_by_its_range() -> None:
+    rng = np.random.default_rng(3)
+    pixels = rng.uniform(-40, 10, (2, 50, 70)).astype(np.float32)
+    valid = rng.random((50, 70)) < 0.8
+    ranges = ((-25.0, 0.0), (-32.0, -5.0))
+    scaled = np.clip([(band - low) / (high - low) for band, (low, high) in zip(pixels, ranges, strict=True)], 0, 1)
+    expected = encode_pixels(scaled.astype(np.float32), valid).astype(int)
+    assert np.abs(encode_pixels(pixels, valid, ranges).astype(int) - expected).max() <= 1
+    assert (encode_pixels(pixels, valid, ranges)[:, ~valid] == 0).all()
+
+
 def test_encoding_keeps_the_ends_and_clips() -> None:
     pixels = np.array([[[0.0, 1.0, -3.0, 7.0, 0.5]]], dtype=np.float32)
     assert encode_pixels(pixels, np.ones((1, 5), np.bool_)).tolist() == [[[1, 65535, 1, 65535, 32768]]]
