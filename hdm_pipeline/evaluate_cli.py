@@ -38,6 +38,13 @@ class BaselineName(StrEnum):
     NEAREST_PROTOTYPE = "nearest-prototype"
 
 
+class BenchmarkName(StrEnum):
+    """Data sets of the few-shot literature."""
+
+    PASCAL = "pascal-5i"
+    COCO = "coco-20i"
+
+
 WeightsOption = Annotated[str, typer.Option(help="builtin:NAME, a *.safetensors file or a released *.pth.")]
 
 
@@ -129,6 +136,49 @@ def adapt(
     held_out = ", ".join(f"{s} steps {iou:.3f}" for s, iou in result.report.held_out_iou.items())
     typer.echo(f"kept {result.report.steps} steps" + (f" (held-out IoU: {held_out})" if held_out else ""))
     typer.echo(f"wrote {out}, fingerprint {fingerprint}, {result.report.seconds:.0f} s")
+
+
+@app.command("evaluate-fold", epilog=EXIT_CODES)
+def evaluate_fold(
+    folder: Annotated[Path, typer.Argument(help="Data set with val.txt, whose lines name an image and its label map.")],
+    benchmark: Annotated[BenchmarkName, typer.Option(help="Which of the two data sets of the field.")],
+    fold: Annotated[int, typer.Option(min=0, max=3, help="The fold whose classes were held out.")],
+    shots: Annotated[int, typer.Option(min=1, help="Supports an episode.")] = 1,
+    weights: WeightsOption = DEFAULT_WEIGHTS,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes a run; 1,000 (PASCAL) or 10,000 (COCO) as published.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, max=10, help="Runs, each with its published seed.")] = 10,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+) -> None:
+    """Run the published test of PASCAL-5i or COCO-20i: mIoU and FB-IoU at original size, mean and best of ten runs."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from hdm_pipeline.model.checkpoints import load_network
+    from hdm_pipeline.training.fewshot_sets import read_fold
+    from hdm_pipeline.training.protocol import EPISODES, SEEDS, SIDES, run_protocol
+
+    _require_folder(json_path)
+    network = load_network(weights)
+    listed = read_fold(folder, benchmark.value, fold, "val")
+    count = episodes or EPISODES[benchmark.value]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("episodes", total=count * runs)
+        report = run_protocol(
+            network,
+            listed,
+            shots=shots,
+            episodes=count,
+            side=SIDES[benchmark.value],
+            seeds=SEEDS[:runs],
+            on_episode=lambda done: progress.update(bar, completed=done),
+        )
+    for run in report.runs:
+        typer.echo(f"seed {run.seed}: mIoU {100 * run.mean_iou:.1f}, FB-IoU {100 * run.fb_iou:.1f}")
+    typer.echo(f"mIoU mean {100 * report.mean_iou:.1f}, best {100 * report.best_iou:.1f}")
+    if json_path is not None:
+        json_path.write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 def _support_episode(

@@ -161,6 +161,30 @@ def test_evaluation_adapts_to_each_set_of_examples_and_keeps_the_weights(
     assert first["tasks"] == second["tasks"]
 
 
+def test_the_published_test_runs_on_a_tiny_data_set(weights: Path, tmp_path: Path) -> None:
+    lines = []
+    for seed in range(4):
+        image, mask = (
+            np.kron(part, np.ones((3, 3))) for part in scene(seed, (48, 40))
+        )  # 2,268 pixels: enough to count
+        picture = np.clip((image + 25) * 8, 0, 255).astype(np.uint8)
+        Image.fromarray(np.stack([picture] * 3, axis=-1)).save(tmp_path / f"{seed}.jpg")
+        label = Image.fromarray((mask * 6).astype(np.uint8), "P")
+        label.putpalette([9, 9, 9] * 256)
+        label.save(tmp_path / f"{seed}.png")
+        lines.append(f"{seed}.jpg {seed}.png")
+    (tmp_path / "val.txt").write_text("\n".join(lines))
+    out = tmp_path / "fold.json"
+    result = call(
+        "evaluate-fold", tmp_path, "--benchmark", "pascal-5i", "--fold", 1, "--weights", weights,
+        "--episodes", 3, "--runs", 2, "--json", out,
+    )  # fmt: skip
+    assert result.exit_code == 0
+    facts = json.loads(out.read_text())
+    assert [run["seed"] for run in facts["runs"]] == [510, 365]
+    assert set(facts["runs"][0]["class_iou"]) <= {"6"}
+
+
 def test_help_loads_no_heavy_library() -> None:
     script = (
         "import sys, hdm_pipeline.evaluate_cli; "
