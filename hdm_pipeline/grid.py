@@ -6,7 +6,7 @@ whole tiles; all blocks of a scene have the shape of the first one, except the l
 smaller.
 
     cell        pixels that belong to one block alone: from its first tile's origin to the next block's first tile.
-                The cells of a scene are disjoint and leave nothing out, so a cell is also one zarr shard.
+                The cells of a scene are disjoint and leave nothing out, so a cell is also a file of the stores.
     footprint   pixels that a block's tiles touch: its cell, and `overlap` pixels to the right and below of it, which
                 are the first rows and columns of the next cells.
 """
