@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ class RunReport:
         }
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of this package, Python and the libraries that pixels depend on."""
     found = {"hdm_pipeline": __version__, "python": platform.python_version()}
