@@ -4,7 +4,7 @@ Training draws pairs of crops from the examples (`crops`): one example is the qu
 normalization keeps its statistics. How many steps are kept is decided by held-out examples (`guard`): the network is
 adapted on some of the examples and measured on the others, after 0, 20, 40, ... steps; zero steps is always a
 candidate, so that a task that adaptation would harm comes out unharmed. What was tried stands in
-docs/decisions/adaptation.md.
+docs/decisions/0006-adaptation.md.
 """
 
 from __future__ import annotations

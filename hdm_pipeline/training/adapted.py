@@ -28,9 +28,13 @@ from hdm_pipeline.training.adaptation import (
     StepCallback,
     adapt_network,
 )
+from hdm_pipeline.training.whole_image import bounded_examples
 
 VERSION = 1
 """Part of every key: raised whenever the same input would give other weights."""
+
+_SIDE = 512
+_MOST_CUTS = 12
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
@@ -62,11 +66,14 @@ def adapt_to_examples(
 ) -> AdaptationResult:
     """Adapt to arrays: K images [C, y, x] in 0..1 of one to three channels, K masks [y, x] of 1, 0 and 255.
 
+    Large examples are cut, those parts first that show the most target, so that the time does not depend on their size.
+
     Raises:
         SupportError: no example shows the class.
         TrainingError: the loss is not finite.
     """
-    tensors, labels = as_tensors(images, masks)
+    most = max(1, _MOST_CUTS // max(1, len(images)))
+    tensors, labels = as_tensors(*bounded_examples(images, masks, side=_SIDE, most=most))
     return adapt_network(network, tensors, labels, settings=settings, seed=seed, on_step=on_step)
 
 
