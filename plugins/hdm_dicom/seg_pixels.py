@@ -17,14 +17,18 @@ import numpy.typing as npt
 Kind = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 Bytes = npt.NDArray[np.uint8]
 
+_FEW = 16
+"""Segments up to this many are looked for one by one, which is faster than counting all."""
+
 
 class SliceSpool:
-    """Slices of a mask, or of scores, on disk, and which class is present in which slice.
+    """Slices of a mask, or of scores, on disk, and which class is present in which slice. Empty slices take no room.
 
     Args:
         slices: each stored slice [bands, rows, columns]: for a mask one band of class values, for scores one a class.
         values: mask values of the classes, in order of their segment numbers.
         kind: how the slices are read: FRACTIONAL takes scores, the others a mask.
+        file: where they are kept; empty, and owned by the caller.
 
     Attributes:
         present: [slices, classes] whether the class has a pixel in the slice.
@@ -32,31 +36,48 @@ class SliceSpool:
 
     def __init__(self, slices: Iterable[Bytes], values: tuple[int, ...], kind: Kind, file: IO[bytes]) -> None:
         self._file, self._kind = file, kind
-        # Mask values become segment numbers; background and nodata become 0.
-        self._segments = np.zeros(256, dtype=np.uint8)
-        self._segments[list(values)] = np.arange(1, len(values) + 1)
-        present = []
+        self._offsets: list[int | None] = []
         self._shape: tuple[int, ...] = ()
+        consecutive = values == tuple(range(1, len(values) + 1))
+        # Mask values become segment numbers; background and nodata become 0.
+        table = np.zeros(256, dtype=np.uint8)
+        table[list(values)] = np.arange(1, len(values) + 1)
+        present = []
+        end = 0
         for image in slices:
-            if kind == "FRACTIONAL":
-                present.append(image.reshape(image.shape[0], -1).any(axis=1))
-            else:
-                image = self._segments[image]
-                counts = np.bincount(image.ravel(), minlength=len(values) + 1)
-                present.append(counts[1 : len(values) + 1] > 0)
             self._shape = image.shape
-            file.write(np.ascontiguousarray(image).tobytes())
+            if kind == "FRACTIONAL":
+                found = image.reshape(image.shape[0], -1).any(axis=1)
+            else:
+                # The table costs ten times a comparison and a product, and is seldom needed.
+                image = image * (image <= len(values)) if consecutive else table[image]
+                found = _segments_in(image, len(values))
+            present.append(found)
+            self._offsets.append(end if found.any() else None)
+            if found.any():
+                end += file.write(np.ascontiguousarray(image).data)
         file.flush()
         self.present = np.array(present, dtype=bool).reshape(-1, len(values))
 
     def frame(self, index: int, segment: int) -> Bytes:
         """[rows, columns] of a slice as its frame holds it: 0 or 1, scores, or segment numbers (LABELMAP)."""
         _, rows, columns = self._shape
-        size = rows * columns
+        offset = self._offsets[index]
+        if offset is None:
+            return np.zeros((rows, columns), dtype=np.uint8)
         band = segment - 1 if self._kind == "FRACTIONAL" else 0
-        self._file.seek((index * self._shape[0] + band) * size)
-        image = np.frombuffer(self._file.read(size), dtype=np.uint8).reshape(rows, columns)
+        self._file.seek(offset + band * rows * columns)
+        image = np.frombuffer(self._file.read(rows * columns), dtype=np.uint8).reshape(rows, columns)
         return (image == segment).view(np.uint8) if self._kind == "BINARY" else image
+
+
+def _segments_in(image: Bytes, count: int) -> npt.NDArray[np.bool_]:
+    """Which of the segment numbers 1 to `count` an image holds."""
+    if not image.any():
+        return np.zeros(count, dtype=bool)
+    if count <= _FEW:
+        return np.array([(image == number).any() for number in range(1, count + 1)])
+    return np.bincount(image.ravel(), minlength=count + 1)[1 : count + 1] > 0
 
 
 @contextmanager

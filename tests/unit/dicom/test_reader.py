@@ -244,3 +244,20 @@ def test_nothing_of_the_patient_leaves_the_reader(
     said += [out, err, *(str(warning.message) for warning in recwarn.list if warning not in written)]
     assert len(said) > 8
     assert not [text for text in said for marker in MARKERS if marker in text]
+
+
+def test_hashed_names_lead_back_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from hdm_dicom.which import main
+
+    paths = write_series(tmp_path / "series")
+
+    def localizer(dataset: Dataset, index: int) -> None:
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+    left_out = write_series(tmp_path / "out", (0.0,), series="other", change=localizer)
+    found = list(DicomReader().discover(str(tmp_path)))
+    names = [item.uri if isinstance(item, Skipped) else item.id for item in found]
+    assert main([str(tmp_path), *names]) == 0
+    said = capsys.readouterr().out
+    assert all(str(path) in said for path in [*paths, *left_out])
+    assert main([str(tmp_path), "CT-0"]) == 1

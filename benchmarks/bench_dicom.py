@@ -1,0 +1,215 @@
+"""DICOM plug-in against bare pydicom and highdicom, in one run on one machine; the figures that count are ratios.
+
+    python benchmarks/bench_dicom.py [--slices 1500] [--repeats 5] [--json FILE]
+
+Scanning: headers a second of `DicomReader.discover` over CT slices (real ones with HDM_TEST_DATA, else synthetic).
+Reading: a JPEG 2000 series by `DicomSource` (floats in HU, validity) and by pydicom's `pixel_array` alone.
+Writing: a mask by `SegmentationWriter` and by one highdicom call on the same array, saved.
+Memory: peak of a fresh process that reads every slice of a series and writes its segmentation, by number of slices.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+from _table import Row, alternate, arguments, at_least, at_most, median, show
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series
+
+from hdm_dicom.reader import DicomReader
+from hdm_dicom.writer import SegmentationWriter
+from hdm_pipeline.contracts import Product, SceneHeader, SceneRef
+from hdm_pipeline.grid import Window
+from tests.dicom_product import LIVER, PROVENANCE, ArraySource, make_product
+from tests.dicom_series import set_pixels, write_series
+
+SIDE = 512
+LEAST_SCAN = 400.0
+MOST_READ = 1.2
+MOST_WRITE = 1.2
+MOST_GROWTH_MIB = 64.0
+"""Resident memory that 1,350 more slices may cost: headers and frame descriptions. Their mask alone is 337 MiB."""
+
+
+def anatomy(index: int) -> np.ndarray:
+    """Something like a CT slice: smooth, with noise."""
+    rng = np.random.default_rng(index)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    body = 1000 * np.exp(-(((x - 256) / 180) ** 4) - (((y - 256) / 140) ** 4)) + 40 * np.sin(x / 31 + index / 9)
+    return np.clip(body + rng.normal(0, 12, (SIDE, SIDE)) + 40, 0, 4095).astype(np.uint16)
+
+
+def blob(header: SceneHeader) -> np.ndarray:
+    """A mask with a class in every second slice."""
+    mask = np.zeros((1, *header.shape[1:]), np.uint8)
+    mask[0, ::2, 100:300, 150:350] = 1
+    return mask
+
+
+def only(reader: DicomReader, folder: Path) -> SceneRef:
+    """The one series of a folder."""
+    return next(found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
+
+
+def bench_scan(folder: Path, files: int) -> Row:
+    data = Path(os.environ.get("HDM_TEST_DATA", "../shared/data")) / "dicom/ct-abdomen/example_ct_dicom"
+    kind = "real" if data.is_dir() else "synthetic"
+    sources = sorted(data.iterdir()) if data.is_dir() else write_series(folder / "one", pixels=anatomy)
+    target = folder / "scan"
+    target.mkdir()
+    for index in range(files):
+        shutil.copy(sources[index % len(sources)], target / f"{index:05d}")
+    (seconds,) = alternate(2, lambda: list(DicomReader().discover(str(target))))
+    shutil.rmtree(target)
+    return at_least(f"headers of {kind} CT slices, CPU seconds", files / min(seconds), "files/s", LEAST_SCAN)
+
+
+def bench_read(folder: Path, slices: int, repeats: int) -> Row:
+    def compress(dataset: pydicom.Dataset, index: int) -> None:
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.compress(JPEG2000Lossless)
+
+    paths = write_series(folder / "j2k", [2.0 * i for i in range(slices)], pixels=anatomy, change=compress)
+    reader = DicomReader()
+    ref = only(reader, folder / "j2k")
+    reader.header(ref)
+
+    def plugin() -> None:
+        with reader.open(ref) as source:
+            for z in range(slices):
+                source.read(Window(z, 0, 0, SIDE, SIDE), [0])
+
+    def bare() -> None:
+        for path in paths:
+            _ = pydicom.dcmread(path).pixel_array
+
+    ours, theirs = alternate(repeats, plugin, bare)
+    return at_most("reading JPEG 2000, times bare pydicom", median(ours) / median(theirs), "x", MOST_READ)
+
+
+def bench_write(folder: Path, slices: int, repeats: int, kind: str) -> Row:
+    series = folder / "plain"
+    paths = (
+        sorted(write_series(series, [2.0 * i for i in range(slices)], pixels=anatomy)) if not series.exists() else []
+    )
+    product = make_product(series, blob, classes=(LIVER,))
+    writer, out = SegmentationWriter({"type": kind}), folder / "ours.dcm"
+    mask = product.mask.array[0] if isinstance(product.mask, ArraySource) else np.empty(0)
+    scores = product.score.array[0] if isinstance(product.score, ArraySource) else np.empty(0)
+    paths = [Path(path) for path in product.scene.ref.members]
+
+    def bare() -> None:
+        sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
+        algorithm = hd.AlgorithmIdentificationSequence(
+            name="x", family=pydicom.sr.codedict.codes.DCM.ArtificialIntelligence, version="1"
+        )
+        description = hd.seg.SegmentDescription(
+            segment_number=1,
+            segment_label="liver",
+            segmented_property_category=pydicom.sr.codedict.codes.SCT.AnatomicalStructure,
+            segmented_property_type=pydicom.sr.codedict.codes.SCT.Liver,
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=algorithm,
+        )
+        seg = hd.seg.Segmentation(
+            source_images=sources,
+            pixel_array=mask if kind == "BINARY" else scores.astype(np.float32) / 255,
+            segmentation_type=kind,
+            segment_descriptions=[description],
+            series_instance_uid=hd.UID(),
+            series_number=2,
+            sop_instance_uid=hd.UID(),
+            instance_number=1,
+            manufacturer="x",
+            manufacturer_model_name="x",
+            software_versions="1",
+            device_serial_number="1",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+        )
+        seg.save_as(folder / "theirs.dcm")
+
+    ours, theirs = alternate(repeats, lambda: writer.write(product, out), bare)
+    return at_most(f"writing {kind}, times bare highdicom", median(ours) / median(theirs), "x", MOST_WRITE)
+
+
+class Repeated:
+    """A mask of any number of slices that costs the memory of one."""
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self.shape = shape
+        self._slice = np.zeros(shape[2:], np.uint8)
+        self._slice[100:300, 150:350] = 1
+
+    def read(self, window: Window) -> np.ndarray:
+        """The same for every slice."""
+        return self._slice[np.newaxis, window.y : window.bottom, window.x : window.right]
+
+
+def one_series(folder: Path, plane: str) -> None:
+    """What a fresh process does: read every slice, write the segmentation, print its peak in MiB."""
+    reader = DicomReader({"plane": plane})
+    ref = only(reader, folder)
+    with reader.open(ref) as source:
+        header = source.header
+        for z in range(0, header.shape[1], 1 if plane == "acquired" else 16):
+            source.read(Window(z, 0, 0, *header.shape[2:]), [0])
+    repeated = Repeated((1, *header.shape[1:]))
+    product = Product(header, (LIVER,), repeated, repeated, header.shape[2:], PROVENANCE)
+    SegmentationWriter().write(product, folder.parent / "memory.dcm")
+    status = Path("/proc/self/status").read_text()
+    # Not ru_maxrss: it remembers the parent that this process was forked from.
+    print(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024)
+
+
+def bench_memory(folder: Path, slices: int) -> list[Row]:
+    image = anatomy(0)
+
+    def alike(dataset: pydicom.Dataset, index: int) -> None:
+        set_pixels(dataset, image)
+
+    small, large = folder / "small", folder / "large"
+    for target, count in ((small, slices // 10), (large, slices)):
+        write_series(target, [1.0 * i for i in range(count)], shape=(8, 8), change=alike)
+    peaks = []
+    for target in (small, large):
+        command = [sys.executable, __file__, "--one-series", str(target)]
+        peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]))
+    return [
+        Row(f"peak, {slices // 10} slices", peaks[0], "MiB"),
+        Row(f"peak, {slices} slices", peaks[1], "MiB"),
+        at_most(f"growth over {slices - slices // 10} slices", peaks[1] - peaks[0], "MiB", MOST_GROWTH_MIB),
+    ]
+
+
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("--slices", type=int, default=1500, help="of the large series")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--one-series", type=Path, help="internal: read and segment this folder, print the peak")
+    parser.add_argument("--plane", default="acquired", help="plane that --one-series reads")
+    options = parser.parse_args()
+    if options.one_series is not None:
+        one_series(options.one_series, options.plane)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="bench-dicom-") as name:
+        folder = Path(name)
+        rows = [
+            bench_scan(folder, 2000),
+            bench_read(folder, 40, options.repeats),
+            *(bench_write(folder, 100, options.repeats, kind) for kind in ("BINARY", "FRACTIONAL")),
+            *bench_memory(folder, options.slices),
+        ]
+    return show("DICOM", rows, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
