@@ -2,7 +2,7 @@
 
 Any zarr library reads these arrays. They are not written by one, as the pipeline needs less and needs it faster: only
 whole files are written, each by one worker, so nothing is ever read back and merged, and no event loop stands between
-a block and the disk (docs/decisions/zarr_files.md has the figures).
+a block and the disk (docs/decisions/zarr-files.md has the figures).
 
 A file is one chunk, or a shard of several (codec "sharding_indexed": the chunks one after the other, then an index of
 offset and length of each, then the index's checksum). Every chunk ends with its own checksum (codec "crc32c"). A file
