@@ -28,6 +28,12 @@ def check_supports(images: Sequence[Tensor], masks: Sequence[Tensor], *, minimum
                 where=where,
                 remedy="give images [3, H, W] and masks [H, W] of the same size",
             )
+        if not bool(image.isfinite().all()):
+            raise SupportError(
+                f"support {number} holds NaN or infinity",
+                where=where,
+                remedy="fill invalid pixels and label them 255, as FewShotSegmenter does",
+            )
         if min(mask.shape) < minimum_side:
             raise SupportError(
                 f"support {number} of {mask.shape[0]}x{mask.shape[1]} pixels is too small",

@@ -179,10 +179,11 @@ class HDMNet(FewShotNetwork):
         for image, mask in zip(images, masks, strict=True):
             foreground = (mask == 1).to(image.dtype)
             states.append(self.encode(self.extract((image * foreground)[None]), foreground))
-        state = SupportState.join(states)
-        if self.support_tokens is not None:
-            state = condense(state, self.support_tokens)
-        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), state.to_arrays())
+        arrays = SupportState.join(states).to_arrays()
+        if self.support_tokens is not None:  # on the CPU: sums on a GPU come in any order
+            state = SupportState.from_arrays(arrays, device=torch.device("cpu"), where=class_name)
+            arrays = condense(state, self.support_tokens).to_arrays()
+        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
 
     def encode(self, features: Features, foreground: Tensor) -> SupportState:
         """The support side of one shot.
@@ -267,8 +268,7 @@ class HDMNet(FewShotNetwork):
         return torch.stack([self._probability(query, bank) for bank in banks], 1)
 
     def _probability(self, query: QueryState, bank: SupportBank) -> Tensor:
-        where = f"class {bank.class_name!r}"
-        state = SupportState.from_arrays(dict(bank.arrays), device=query.reduced.device, where=where)
+        state = SupportState.from_bank(bank, query.reduced.device)
         states = state.split() if self.shot == 1 and self.ensemble == "scores" else [state]
         responses = [self.respond(query, each) for each in states]
         if self.base_learner:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ from hdm_pipeline.model.support import SupportBank
 _PREFIX = "calibration."
 _CALIBRATION_TILES = 4
 _CPUINFO = Path("/proc/cpuinfo")
+_PLAIN: WeakKeyDictionary[SupportBank, SupportBank] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,11 @@ class Mode:
     def detach(bank: SupportBank) -> SupportBank:
         """The bank as the network made it."""
         own = {name: array for name, array in bank.arrays.items() if not name.startswith(_PREFIX)}
-        return bank if len(own) == len(bank.arrays) else dataclasses.replace(bank, arrays=own)
+        if len(own) == len(bank.arrays):
+            return bank
+        if bank not in _PLAIN:  # one object for one bank, so that what is remembered of it is found again
+            _PLAIN[bank] = dataclasses.replace(bank, arrays=own)
+        return _PLAIN[bank]
 
     @classmethod
     def common(cls, precision: str, banks: Sequence[SupportBank]) -> Mode:

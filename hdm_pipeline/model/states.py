@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,11 @@ from hdm_pipeline.errors import BankMismatchError
 from hdm_pipeline.model.backbone import Features
 from hdm_pipeline.model.ensemble import to_size
 from hdm_pipeline.model.matching import LevelSupport, PriorTokens, join_levels, join_priors
+from hdm_pipeline.model.support import SupportBank
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+_STATES: WeakKeyDictionary[SupportBank, SupportState] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,19 @@ class SupportState:
             arrays[f"level{index}.weights"] = level.weights
             arrays[f"level{index}.counts"] = torch.tensor(level.counts)
         return {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in arrays.items()}
+
+    @classmethod
+    def from_bank(cls, bank: SupportBank, device: torch.device) -> SupportState:
+        """The state of a bank; moved to a GPU once for as long as the bank lives.
+
+        Raises:
+            BankMismatchError: an array is missing.
+        """
+        known = _STATES.get(bank)
+        if known is None or known.prototypes.device != device:
+            where = f"class {bank.class_name!r}"
+            known = _STATES[bank] = cls.from_arrays(dict(bank.arrays), device=device, where=where)
+        return known
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, device: torch.device, where: str) -> SupportState:

@@ -59,7 +59,10 @@ class GoldenFolder:
         for name, entry in self.keys.items():
             if entry["kwargs"] == kwargs:
                 return str(name)
-        raise KeyError(f"keys.json has no configuration {kwargs} for case {case}")
+        named = [name for name in self.keys if case.startswith(name)]
+        if not named:
+            raise KeyError(f"keys.json has no configuration {kwargs} for case {case}")
+        return str(max(named, key=len))
 
     def network(self, configuration: str) -> HDMNet:
         """The network of a configuration with the recipe's weights, in eval mode."""
@@ -77,7 +80,8 @@ class GoldenFolder:
 def build(kwargs: Mapping[str, Any]) -> HDMNet:
     """The network that the recipe's arguments name, with random weights."""
     backbone = "vgg16" if kwargs["vgg"] else f"resnet{kwargs['layers']}"
-    return HDMNet(backbone, shot=kwargs["shot"], base_classes=BASE_CLASSES[kwargs["data_set"]])
+    classes = BASE_CLASSES[kwargs["data_set"]]
+    return HDMNet(backbone, shot=kwargs["shot"], base_classes=classes, kshot_dim=kwargs.get("kshot_trans_dim", 2))
 
 
 def largest_error(ours: Any, golden: Any) -> float:
