@@ -1,13 +1,13 @@
-"""From the plane that was segmented back to the stored slices, through an unnamed file: memory is one slice."""
+"""From the plane that was segmented back to the stored slices; memory is a few slices."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.crossing import CrossingFile
 from hdm_dicom.volume_io import OpenVolume
 from hdm_pipeline.contracts import PixelSource
 from hdm_pipeline.errors import WriteError
@@ -19,7 +19,7 @@ Bytes = npt.NDArray[np.uint8]
 def stored_slices(opened: OpenVolume, source: PixelSource, where: str) -> Iterator[Bytes]:
     """[bands, rows, columns] of each stored slice in turn, from pixels in the view.
 
-    A mask made across the slices is first laid out on disk: every stored slice needs a line of each of its planes.
+    A mask made across the slices is first turned on disk: every stored slice needs a line of each of its planes.
 
     Raises:
         WriteError: the source has another shape than the view, or the disk is full.
@@ -38,35 +38,40 @@ def stored_slices(opened: OpenVolume, source: PixelSource, where: str) -> Iterat
 
 
 def _along(opened: OpenVolume, source: PixelSource) -> Iterator[Bytes]:
-    x, y, z = opened.size
-
     def stack_slice(index: int) -> Bytes:
-        at = z - 1 - index if opened.view.flips[2] else index
-        image = source.read(Window(at, 0, 0, y, x))
-        return np.asarray(opened.view.undo(image[:, np.newaxis])[:, 0], dtype=np.uint8)
+        return np.asarray(_plane(opened, source, index)[:, 0], dtype=np.uint8)
 
     for index in range(len(opened.volume.frames)):
         yield np.ascontiguousarray(opened.stack.to_stored(index, stack_slice))
 
 
-def _across(opened: OpenVolume, source: PixelSource, where: str) -> Iterator[Bytes]:
+def _plane(opened: OpenVolume, source: PixelSource, index: int) -> npt.NDArray[np.generic]:
+    """[bands, z, y, x] of the stack, one voxel thick along the axis that the view goes through, at a place on it."""
     x, y, z = opened.size
-    with tempfile.TemporaryFile(prefix="hdm-dicom-") as file:
-        try:
-            for at in range(z):
-                file.write(np.ascontiguousarray(source.read(Window(at, 0, 0, y, x))).tobytes())
-            file.flush()
-        except OSError as error:
-            raise WriteError(
-                f"the mask cannot be laid out on disk ({type(error).__name__})",
-                where=where,
-                remedy="free space in the temporary folder (TMPDIR)",
-            ) from None
-        planes = np.memmap(file, dtype=np.uint8, mode="r", shape=(z, source.shape[0], y, x))
-        stack = opened.view.undo(np.moveaxis(planes, 0, 1))
+    at = z - 1 - index if opened.view.flips[2] else index
+    return opened.view.undo(source.read(Window(at, 0, 0, y, x))[:, np.newaxis])
 
-        def stack_slice(index: int) -> Bytes:
-            return np.ascontiguousarray(stack[:, index], dtype=np.uint8)
 
-        for index in range(len(opened.volume.frames)):
-            yield np.ascontiguousarray(opened.stack.to_stored(index, stack_slice))
+def _across(opened: OpenVolume, source: PixelSource, where: str) -> Iterator[Bytes]:
+    axis = opened.view.axes[2]
+    x, y, z = opened.stack.size
+    planes, length = (x, y) if axis == 0 else (y, x)
+    try:
+        turned = CrossingFile(planes, z, (source.shape[0], length), np.uint8)
+        for index in range(planes):
+            plane = _plane(opened, source, index)
+            lines = plane[..., 0] if axis == 0 else plane[:, :, 0]
+            turned.put(lines.transpose(1, 0, 2))
+    except OSError as error:
+        raise WriteError(
+            f"the mask cannot be turned on disk ({type(error).__name__})",
+            where=where,
+            remedy="free space in the temporary folder (TMPDIR)",
+        ) from None
+
+    def stack_slice(index: int) -> Bytes:
+        lines = turned.take(index)
+        return lines.transpose(1, 2, 0) if axis == 0 else lines.transpose(1, 0, 2)
+
+    for index in range(len(opened.volume.frames)):
+        yield np.ascontiguousarray(opened.stack.to_stored(index, stack_slice))

@@ -66,6 +66,11 @@ class Volume:
         return self.first.position is not None and self.first.orientation is not None
 
     @property
+    def crowded(self) -> bool:
+        """Several images lie at one place, and nothing tells which belong together."""
+        return _most_at_one_place(self.frames) > 1
+
+    @property
     def axes(self) -> Array:
         """[3, 3] unit vectors in rows: along a row (x), along a column (y), along the normal (z)."""
         return _axes(self.first)

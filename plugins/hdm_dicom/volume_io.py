@@ -8,12 +8,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.crossing import CrossingFile
 from hdm_dicom.discovery import reference, reload
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.pixels import FrameReader, check_frame
 from hdm_dicom.records import Frame
 from hdm_dicom.series import Volume
-from hdm_dicom.spill import spill
 from hdm_dicom.stack import Image, Stack, View, stack_of, view_of
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
@@ -76,7 +76,7 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
     where = volume.id
     _check_identity(volume, where)
     _check_size(volume, options, where)
-    if volume.problems and options.policy == "strict":
+    if volume.problems and (options.policy == "strict" or volume.crowded):
         raise UnsupportedSceneError(
             "; ".join(volume.problems),
             where=where,
@@ -149,8 +149,7 @@ class SliceReader:
             image = opened.stack.read(index, self._stored)
             turned: Image = opened.view.apply(image[:, np.newaxis])[:, 0]  # type: ignore[assignment]
             return turned
-        volume: Image = opened.view.apply(_spilled(self._ref, self._options))[:, z]  # type: ignore[assignment]
-        return np.ascontiguousarray(volume)
+        return _plane(_turned(self._ref, self._options), opened, z)
 
     def _read_stored(self, index: int) -> Image:
         frame: Frame = self._opened.volume.frames[index]
@@ -158,9 +157,33 @@ class SliceReader:
 
 
 @lru_cache(maxsize=1)
-def _spilled(ref: SceneRef, options: ReaderOptions) -> Image:
-    """The last scene's stack on disk: the blocks of a scene come one after the other, each opening it anew."""
+def _turned(ref: SceneRef, options: ReaderOptions) -> CrossingFile:
+    """The last scene's stack, turned on disk: the blocks of a scene come one after the other, each opening it anew."""
     opened = open_volume(ref, options)
     frames = FrameReader(ref.id, options.max_frame_pixels)
     stored = lru_cache(maxsize=2)(lambda index: frames.read(opened.volume.frames[index], index))
-    return spill(lambda index: opened.stack.read(index, stored), opened.stack.size[2], ref.id)
+    axis = opened.view.axes[2]
+    x, y, z = opened.stack.size
+    planes, length = (x, y) if axis == 0 else (y, x)
+    try:
+        turned = CrossingFile(z, planes, (opened.bands, length), np.float32)
+        for index in range(z):
+            image = opened.stack.read(index, stored)
+            turned.put(image.transpose(2, 0, 1) if axis == 0 else image.transpose(1, 0, 2))
+    except OSError as error:
+        raise ReadError(
+            f"the volume cannot be turned on disk ({type(error).__name__})",
+            where=ref.id,
+            remedy="free space in the temporary folder (TMPDIR), or read the acquired plane",
+        ) from None
+    return turned
+
+
+def _plane(turned: CrossingFile, opened: OpenVolume, z: int) -> Image:
+    """Slice z of the view from a turned stack: [bands, y, x]."""
+    index = opened.size[2] - 1 - z if opened.view.flips[2] else z
+    lines = turned.take(index).transpose(1, 0, 2)
+    # One voxel thick along the axis that the view goes through.
+    stack = lines[..., np.newaxis] if opened.view.axes[2] == 0 else lines[:, :, np.newaxis]
+    plane: Image = opened.view.apply(stack)[:, 0]  # type: ignore[assignment]
+    return np.ascontiguousarray(plane)

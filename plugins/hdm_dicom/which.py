@@ -8,6 +8,7 @@ Names are scene ids (``CT-0123456789abcdef``) or files that were left out (``fil
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 
@@ -26,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quiet()
     known = {file_name(path): [path] for path in list_files(given.folder)}
     try:
-        for policy in ("strict", "split"):
-            found, _ = find(given.folder, ReaderOptions.parse({"policy": policy, "include_derived": True}))
+        for policy, derived in itertools.product(("strict", "split"), (False, True)):
+            # The id of one volume of several depends on what else is taken from its series.
+            found, _ = find(given.folder, ReaderOptions.parse({"policy": policy, "include_derived": derived}))
             for volume in found:
                 known.setdefault(volume.id, sorted({frame.instance.path for frame in volume.frames}))
     except HdmError as error:

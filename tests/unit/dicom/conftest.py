@@ -13,4 +13,4 @@ def forget_volumes() -> Iterator[None]:
 
     yield
     volume_io.open_volume.cache_clear()
-    volume_io._spilled.cache_clear()
+    volume_io._turned.cache_clear()

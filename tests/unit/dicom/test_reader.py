@@ -126,6 +126,17 @@ def test_strict_refuses_what_split_reads(tmp_path: Path) -> None:
     assert sorted(shapes) == [1, 3]
 
 
+def test_images_at_one_place_cannot_be_resampled(tmp_path: Path) -> None:
+    def again(dataset: Dataset, index: int) -> None:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.3.{index}"
+
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b", change=again)
+    reader = DicomReader({"policy": "resample"})
+    with pytest.raises(UnsupportedSceneError, match="at one place"):
+        reader.header(only(reader, tmp_path))
+
+
 def test_two_patients_under_one_series(tmp_path: Path) -> None:
     def second(dataset: Dataset, index: int) -> None:
         dataset.PatientID = "P2" if index == 3 else "P1"
