@@ -1,27 +1,25 @@
-"""GeoTIFF plug-in against bare rasterio and rio-cogeo, in one run on one machine; the figures that count are ratios.
+"""GeoTIFF plug-in against bare rasterio and rio-cogeo; the figures that count are ratios.
 
     python benchmarks/bench_geotiff.py [--side 8192] [--repeats 5] [--json FILE]
 
-Reading: the same windows of the same file by `GeoTiffReader` (validity, float32) and by `rasterio` alone (pixels only).
-Writing: the same mask by `MaskWriter` and by the `rio cogeo create` command's function on the array's plain GeoTIFF.
-Memory: peak of a fresh process that reads, or writes, a scene by windows.
+Reading: the same windows of the same file by `GeoTiffReader` (validity, float32) and by rasterio alone (pixels only).
+Writing: the same mask by `MaskWriter` and by the function behind `rio cogeo create`, from the array's plain GeoTIFF.
+Memory: peak of a fresh process that reads a scene, or writes a mask, by windows.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from _table import Row, alternate, arguments, at_least, at_most, median, show
 from rasterio.windows import Window as RasterWindow
 from rio_cogeo import cog_profiles, cog_translate
 
@@ -33,6 +31,10 @@ from hdm_pipeline.grid import Window
 from hdm_pipeline.landscape import Landscape
 
 BLOCK = 1024
+LEAST_READ = 0.7
+MOST_WRITE = 1.3
+MOST_GROWTH = 1.1
+TRANSFORM = rasterio.Affine(10, 0, 500_000, 0, -10, 5_800_000)
 
 
 class ArraySource:
@@ -59,8 +61,7 @@ def make_scene(path: Path, side: int) -> None:
     pattern = Landscape((7, 99), BLOCK, BLOCK).view(0, 0, BLOCK, BLOCK).backscatter
     profile = {"driver": "GTiff", "count": 2, "dtype": "float32", "nodata": -9999.0, "crs": "EPSG:32633"}
     layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 3, "zlevel": 1}
-    transform = rasterio.Affine(10, 0, 500_000, 0, -10, 5_800_000)
-    with rasterio.open(path, "w", height=side, width=side, transform=transform, **profile, **layout) as target:
+    with rasterio.open(path, "w", height=side, width=side, transform=TRANSFORM, **profile, **layout) as target:
         for w in windows(side, side):
             target.write(pattern[:, : w.height, : w.width], window=RasterWindow(w.x, w.y, w.width, w.height))
 
@@ -81,9 +82,12 @@ def read_plugin(path: Path) -> None:
 
 
 def mask_of(side: int) -> npt.NDArray[np.uint8]:
-    water = Landscape((7, 98), BLOCK, BLOCK).view(0, 0, BLOCK, BLOCK).water.astype(np.uint8)
-    water[:, : BLOCK // 16] = 255
-    return np.tile(water, (side // BLOCK, side // BLOCK))[None]
+    """Fields of water with ragged edges, and a collar: [1, side, side]."""
+    y, x = np.ogrid[:BLOCK, :BLOCK]
+    ragged = (x * 7919 + y * 104729) % 11
+    mask = ((x + ragged) // 97 + y // 61) % 3 == 0
+    pattern = np.where(x < BLOCK // 16, 255, mask).astype(np.uint8)
+    return np.tile(pattern, (side // BLOCK, side // BLOCK))[None]
 
 
 def product(header: SceneHeader, mask: npt.NDArray[np.uint8]) -> Product:
@@ -93,24 +97,11 @@ def product(header: SceneHeader, mask: npt.NDArray[np.uint8]) -> Product:
     return Product(header, (ClassInfo(1, "water"),), source, source, (BLOCK, BLOCK), made)
 
 
-def write_rio_cogeo(plain: Path, path: Path, threads: str) -> None:
-    with rasterio.Env(GDAL_NUM_THREADS=threads):
+def write_rio_cogeo(plain: Path, path: Path) -> None:
+    """As the command does it by default: all cores, nearest overviews for a mask."""
+    with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS"):
         profile = cog_profiles.get("deflate")
         cog_translate(plain, path, profile, in_memory=False, overview_resampling="nearest", quiet=True)
-
-
-def timed(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def compare(first: Callable[[], None], second: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Median seconds of both, taken in turns so that a busy machine slows either alike; one warm-up each."""
-    first()
-    second()
-    pairs = [(timed(first), timed(second)) for _ in range(repeats)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
 def peak_mib(action: str, path: Path, side: int) -> float:
@@ -133,58 +124,62 @@ def child(action: str, path: Path, side: int) -> None:
     print(int(line.split()[1]) / 1024)
 
 
-def run(side: int, repeats: int) -> dict[str, float]:
-    figures: dict[str, float] = {}
+def reading(scene: Path, side: int, repeats: int) -> list[Row]:
+    bare, plugin = alternate(repeats, lambda: read_bare(scene), lambda: read_plugin(scene))
     megapixels = side * side / 1e6
-    with tempfile.TemporaryDirectory() as folder:
-        scene, small = Path(folder, "scene.tif"), Path(folder, "small.tif")
-        make_scene(scene, side)
-        make_scene(small, side // 4)
-        bare, plugin = compare(lambda: read_bare(scene), lambda: read_plugin(scene), repeats)
-        figures["read: bare rasterio, Mpx/s (2 bands)"] = megapixels / bare
-        figures["read: plug-in, Mpx/s (2 bands)"] = megapixels / plugin
-        figures["read: plug-in rate / bare rate (at least 0.70)"] = bare / plugin
-        reader = GeoTiffReader()
-        made = product(reader.header(next(iter(reader.discover(str(scene))))), mask_of(side))
-        plain, cog, other = (Path(folder, name) for name in ("plain.tif", "cog.tif", "other.tif"))
-        profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255, "crs": "EPSG:32633"}
-        transform = rasterio.Affine(10, 0, 500_000, 0, -10, 5_800_000)
-        with rasterio.open(plain, "w", height=side, width=side, transform=transform, **profile) as target:
-            target.write(made.mask.read(Window(0, 0, 0, side, side)))
-        for threads in ("1", "ALL_CPUS"):
-            rio, ours = compare(
-                lambda threads=threads: write_rio_cogeo(plain, other, threads),
-                lambda: MaskWriter().write(made, cog),
-                repeats,
-            )
-            figures[f"write: rio cogeo with {threads} threads, Mpx/s"] = megapixels / rio
-            figures["write: plug-in, Mpx/s"] = megapixels / ours
-            figures[f"write: plug-in time / rio cogeo time with {threads} threads (at most 1.30)"] = ours / rio
-        for action in ("read", "write"):
-            few, many = peak_mib(action, small, side // 4), peak_mib(action, scene, side)
-            figures[f"{action}: peak MiB, {side // 4}² px"] = few
-            figures[f"{action}: peak MiB, {side}² px"] = many
-            figures[f"{action}: growth for 16 times the pixels (at most 1.10)"] = many / few
-    return figures
+    return [
+        Row("read with rasterio alone, 2 bands", megapixels / median(bare), "Mpx/s"),
+        Row("read with the plug-in, 2 bands", megapixels / median(plugin), "Mpx/s"),
+        at_least("rate of the plug-in over rasterio alone", median(bare) / median(plugin), "x", LEAST_READ),
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def writing(scene: Path, side: int, repeats: int) -> list[Row]:
+    reader = GeoTiffReader()
+    made = product(reader.header(next(iter(reader.discover(str(scene))))), mask_of(side))
+    plain, cog, other = (scene.with_name(name) for name in ("plain.tif", "cog.tif", "other.tif"))
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255, "crs": "EPSG:32633"}
+    with rasterio.open(plain, "w", height=side, width=side, transform=TRANSFORM, **profile) as target:
+        target.write(made.mask.read(Window(0, 0, 0, side, side)))
+    writer = MaskWriter()
+    rio, ours = alternate(repeats, lambda: write_rio_cogeo(plain, other), lambda: writer.write(made, cog))
+    megapixels = side * side / 1e6
+    return [
+        Row("write with rio cogeo create", megapixels / median(rio), "Mpx/s"),
+        Row("write with the plug-in", megapixels / median(ours), "Mpx/s"),
+        at_most("time of the plug-in over rio cogeo create", median(ours) / median(rio), "x", MOST_WRITE),
+    ]
+
+
+def memory(scene: Path, small: Path, side: int) -> list[Row]:
+    rows = []
+    for action in ("read", "write"):
+        few, many = peak_mib(action, small, side // 4), peak_mib(action, scene, side)
+        rows.append(Row(f"peak to {action} {side // 4}² px", few, "MiB"))
+        rows.append(Row(f"peak to {action} {side}² px", many, "MiB"))
+        rows.append(at_most(f"growth to {action} 16 times the pixels", many / few, "x", MOST_GROWTH))
+    return rows
+
+
+def main() -> int:
+    parser = arguments(__doc__)
     parser.add_argument("--side", type=int, default=8192, help="rows and columns of the scene, a multiple of 4096")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--child", choices=["read", "write"], help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        child(arguments.child, arguments.path, arguments.side)
-        return
-    figures = run(arguments.side, arguments.repeats)
-    for name, value in figures.items():
-        print(f"{name:<70} {value:10.2f}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    options = parser.parse_args()
+    if options.child:
+        child(options.child, options.path, options.side)
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        scene, small = Path(folder, "scene.tif"), Path(folder, "small.tif")
+        make_scene(scene, options.side)
+        make_scene(small, options.side // 4)
+        rows = reading(scene, options.side, options.repeats)
+        rows += writing(scene, options.side, options.repeats)
+        rows += memory(scene, small, options.side)
+    return show("GeoTIFF, CPU seconds", rows, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
