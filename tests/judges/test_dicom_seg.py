@@ -37,7 +37,7 @@ REAL = (
     "dicom/dicom2nifti/siemens_multiframe",
     "dicom/highdicom/dx_image.dcm",
 )
-NODE_MODULES = "/usr/lib/node_modules"
+NODE_MODULES = "/usr/local/lib/node_modules:/usr/lib/node_modules"
 
 
 def segment(folder: Path | str, path: Path, kind: str, **options: Any) -> Product:
