@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.pyramid.attention import SelfAttention
-from hdm_pipeline.model.pyramid.layers import ChannelNorm, ResidualBlock, resize
+from hdm_pipeline.model.pyramid.layers import Bottleneck, ChannelNorm, ResidualBlock, resize
+
+Block = Literal["basic", "bottleneck"]
 
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of the levels of every backbone, finest first; a backbone returns all of them."""
@@ -33,10 +36,12 @@ class PyramidBackbone(nn.Module):
         widths: channels at strides 2, 4, 8, 16, 32. The ResNet-50 widths at strides 4 to 32 are 256, 512, 1024, 2048.
         depths: residual blocks at each of these strides.
         heads: heads of the self-attention at strides 16 and 32.
+        block: residual blocks of two 3x3 convolutions ("basic"), or of ResNet-50's form ("bottleneck").
     """
 
-    def __init__(self, widths: Sequence[int], depths: Sequence[int], heads: int) -> None:
+    def __init__(self, widths: Sequence[int], depths: Sequence[int], heads: int, block: Block = "basic") -> None:
         super().__init__()
+        residual = {"basic": ResidualBlock, "bottleneck": Bottleneck}[block]
         self.widths = tuple(widths)
         sources = (3, *widths[:-1])
         self.down = nn.ModuleList(
@@ -44,8 +49,7 @@ class PyramidBackbone(nn.Module):
         )
         self.statistics = nn.ModuleList(nn.Conv2d(STATISTICS, width, 1, bias=False) for width in widths)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(width) for _ in range(depth)))
-            for width, depth in zip(widths, depths, strict=True)
+            nn.Sequential(*(residual(width) for _ in range(depth))) for width, depth in zip(widths, depths, strict=True)
         )
         self.attention = nn.ModuleList(SelfAttention(width, heads) for width in widths[-2:])
         self.top_down = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))

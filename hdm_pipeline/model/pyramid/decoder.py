@@ -55,24 +55,28 @@ class Decoder(nn.Module):
             nn.init.zeros_(shortcut.weight)
             nn.init.constant_(shortcut.weight[:, ODDS], 2.0)
 
-    def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor], finest: int = 0) -> list[Tensor]:
         """Logits, finest first.
 
         Args:
-            features: maps [B, C_i, H_i, W_i], finest first.
-            evidence: maps [B, E_i, H_i, W_i], finest first.
+            features: maps [B, C_i, H_i, W_i] of the levels from `finest` on, finest first.
+            evidence: maps [B, E_i, H_i, W_i] of the same levels.
+            finest: the level to stop at; beyond 0 the full resolution is interpolated from its logits.
 
         Returns:
             [B, 1, 2 * H_0, 2 * W_0], the full resolution, and then [B, 1, H_i, W_i] for each level.
         """
         logits: list[Tensor] = []
         state: Tensor | None = None
-        for level in range(len(self.enter) - 1, -1, -1):
-            parts = [evidence[level], F.relu(self.guides[level](features[level]), inplace=True)]
+        for level in range(len(self.enter) - 1, finest - 1, -1):
+            found = evidence[level - finest]
+            parts = [found, F.relu(self.guides[level](features[level - finest]), inplace=True)]
             if state is not None:
                 parts.append(resize(self.carry[level](state), (parts[0].shape[-2], parts[0].shape[-1])))
             state = self.refine[level](F.relu(self.enter[level](torch.cat(parts, dim=1)), inplace=True))
-            logits.insert(0, self.heads[level](state) + self.shortcut[level](evidence[level]))
-        full = F.pixel_shuffle(self.pixels(state), 2)
-        size = (full.shape[-2], full.shape[-1])
-        return [full + resize(logits[0], size), *logits]
+            logits.insert(0, self.heads[level](state) + self.shortcut[level](found))
+        scale = 2 ** (finest + 1)
+        full = resize(logits[0], (scale * logits[0].shape[-2], scale * logits[0].shape[-1]))
+        if finest == 0:
+            full = full + F.pixel_shuffle(self.pixels(state), 2)
+        return [full, *logits]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hdm_pipeline.model.pyramid.backbone import STRIDES
+
 FOREGROUND = 1
 IGNORED = 255
+
+_SAME = 0.95
 
 
 def cell_shares(masks: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -24,6 +30,28 @@ def cell_shares(masks: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     valid = (masks != IGNORED).float()
     shares = F.avg_pool2d(torch.stack((foreground, valid - foreground), dim=1), stride)
     return shares[:, 0], shares[:, 1]
+
+
+def finest_level(masks: Sequence[Tensor]) -> int:
+    """The finest level that the supports' masks need: 0 (stride 2), or 1 (stride 4) if that draws them as well.
+
+    The rule: each mask is redrawn with one label for each cell of four pixels (the more frequent one). If every mask
+    that shows the target keeps an IoU of 0.95 with its redrawn self, the surfaces are simple enough for level 1.
+
+    Args:
+        masks: [H, W] uint8: 1 target, 0 background, 255 ignored.
+    """
+    side = STRIDES[1]
+    for mask in masks:
+        padded = pad_masks(mask.unsqueeze(0), side)
+        foreground, background = cell_shares(padded, side)
+        coarse = (foreground > background).repeat_interleave(side, 1).repeat_interleave(side, 2)
+        truth = padded == FOREGROUND
+        drawn = coarse & (padded != IGNORED)
+        union = int((truth | drawn).sum())
+        if union and int((truth & drawn).sum()) < _SAME * union:
+            return 0
+    return 1
 
 
 def pad_images(images: Tensor, multiple: int) -> Tensor:

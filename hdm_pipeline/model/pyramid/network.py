@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import ModelInputError, SupportError
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
 from hdm_pipeline.model.pyramid import ridge
-from hdm_pipeline.model.pyramid.backbone import STRIDES, PyramidBackbone
+from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone
 from hdm_pipeline.model.pyramid.decoder import Decoder
 from hdm_pipeline.model.pyramid.distillation import correlation_distillation
 from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, SupportFeatures, name_arrays, read_level, unit
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
-from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, pad_images, pad_masks
+from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, finest_level, pad_images, pad_masks
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
 from hdm_pipeline.model.pyramid.prototypes import systematic_sample
@@ -26,6 +27,9 @@ from hdm_pipeline.model.support import SupportBank
 
 _PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
 _MULTIPLE = STRIDES[-1]
+_FINEST = "finest"  # the array of a bank that names the level to decode to
+
+Detail = Literal["full", "auto"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,11 @@ class HDMNetPyramid(FewShotNetwork):
         widths: backbone channels at strides 2, 4, 8, 16, 32.
         depths: residual blocks at these strides.
         heads: self-attention heads.
+        block: residual blocks, "basic" or "bottleneck"; `widths` of (64, 256, 512, 1024, 2048), `depths` of
+            (1, 3, 4, 6, 3) and "bottleneck" have the shape of a ResNet-50.
         levels: number of evidence levels, 2 to 4, from stride 2 upwards (4: strides 2, 4, 8, 16).
+        detail: "full" decodes to the finest level always; "auto" stops one level before it where the supports' masks
+            have no finer detail (`finest_level`), which saves a third of a query's time.
         evidence_widths: width of the regression and matching spaces at each level.
         state_widths: decoder channels at each evidence level, finest first.
         guides: query feature channels that the decoder sees at each level.
@@ -76,7 +84,9 @@ class HDMNetPyramid(FewShotNetwork):
         widths: Sequence[int] = (32, 64, 96, 128, 160),
         depths: Sequence[int] = (1, 2, 2, 2, 1),
         heads: int = 4,
+        block: Block = "basic",
         levels: int = 4,
+        detail: Detail = "full",
         evidence_widths: Sequence[int] = (64, 64, 64, 64),
         state_widths: Sequence[int] = (32, 64, 64, 64),
         guides: Sequence[int] = (13, 25, 25, 25),
@@ -91,7 +101,9 @@ class HDMNetPyramid(FewShotNetwork):
             "widths": list(widths),
             "depths": list(depths),
             "heads": heads,
+            "block": block,
             "levels": levels,
+            "detail": detail,
             "evidence_widths": list(evidence_widths),
             "state_widths": list(state_widths),
             "guides": list(guides),
@@ -102,11 +114,12 @@ class HDMNetPyramid(FewShotNetwork):
             "loss_weights": list(loss_weights),
         }
         self.levels = levels
+        self.detail = detail
         self.background = background
         self.training_tokens = training_tokens
         self.training_queries = training_queries
         self.loss_weights = tuple(loss_weights)
-        self.backbone = PyramidBackbone(widths, depths, heads)
+        self.backbone = PyramidBackbone(widths, depths, heads, block)
         self.prototypes = prototypes
         self.finest = PixelEvidenceHead(widths[0], evidence_widths[0], len(widths) - 1)
         self.heads = nn.ModuleList(EvidenceHead(widths[i], evidence_widths[i], matches=True) for i in range(1, levels))
@@ -122,16 +135,19 @@ class HDMNetPyramid(FewShotNetwork):
         """The JSON-able constructor arguments."""
         return dict(self._config)
 
-    def features(self, images: Tensor) -> list[LevelFeatures]:
-        """Everything that does not depend on which image is support and which is query.
+    def features(self, images: Tensor, finest: int = 0) -> list[LevelFeatures]:
+        """Everything that does not depend on which image is support and which is query, of the levels from `finest` on.
 
         Args:
             images: [B, 3, H, W] normalised, H and W multiples of 32.
+            finest: 0, or 1 to leave out the finest level.
         """
         images = images.contiguous(memory_format=torch.channels_last)
         maps = self.backbone(images)[: self.levels]
-        finest = LevelFeatures(maps[0], *self.finest.forward_with_pixels(maps[0], images))
-        return [finest, *(LevelFeatures(x, *head(x)) for x, head in zip(maps[1:], self.heads, strict=True))]
+        coarser = [LevelFeatures(x, *head(x)) for x, head in zip(maps[1:], self.heads, strict=True)]
+        if finest:
+            return coarser
+        return [LevelFeatures(maps[0], *self.finest.forward_with_pixels(maps[0], images)), *coarser]
 
     @torch.no_grad()
     def encode_support(
@@ -149,6 +165,8 @@ class HDMNetPyramid(FewShotNetwork):
         arrays = name_arrays(
             {level: found.arrays(self._evidence(level), self.prototypes) for level, found in levels.items()}
         )
+        finest = finest_level(masks) if self.detail == "auto" else 0
+        arrays[_FINEST] = np.array([finest], dtype=np.float32)
         return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
 
     def _encode_image(self, image: Tensor, mask: Tensor) -> list[SupportFeatures]:
@@ -177,13 +195,21 @@ class HDMNetPyramid(FewShotNetwork):
             for bank in banks:
                 bank.require(self.architecture, fingerprint)
         height, width = tiles.shape[-2:]
-        features = self.features(pad_images(tiles, _MULTIPLE))
-        scores = [self._predict_class(features, bank)[:, :, :height, :width] for bank in banks]
+        levels = [int(bank.arrays[_FINEST][0]) for bank in banks]
+        first = min(levels, default=0)
+        features = self.features(pad_images(tiles, _MULTIPLE), first)
+        scores = [
+            self._predict_class(features[finest - first :], bank, finest)[:, :, :height, :width]
+            for bank, finest in zip(banks, levels, strict=True)
+        ]
         return torch.cat(scores, dim=1) if scores else tiles.new_zeros(len(tiles), 0, height, width)
 
-    def _predict_class(self, features: Sequence[LevelFeatures], bank: SupportBank) -> Tensor:
-        supports = [read_level(bank.arrays, i, len(level.context), level.regress) for i, level in enumerate(features)]
-        return self._decode(features, supports)[0][0].float().sigmoid()
+    def _predict_class(self, features: Sequence[LevelFeatures], bank: SupportBank, finest: int) -> Tensor:
+        supports = [
+            read_level(bank.arrays, level, len(found.context), found.regress)
+            for level, found in enumerate(features, start=finest)
+        ]
+        return self._decode(features, supports, finest)[0][0].float().sigmoid()
 
     def losses(self, batch: EpisodeBatch) -> Losses:
         """Segmentation, distillation and auxiliary losses of a batch; sizes must be multiples of 32.
@@ -243,14 +269,14 @@ class HDMNetPyramid(FewShotNetwork):
         return systematic_sample(tokens, weights, self.training_tokens)
 
     def _decode(
-        self, features: Sequence[LevelFeatures], supports: Sequence[LevelSupport]
+        self, features: Sequence[LevelFeatures], supports: Sequence[LevelSupport], finest: int = 0
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Logits at full resolution and each level, and the evidence maps of each level, finest first."""
+        """Logits at full resolution and each level from `finest` on, and the evidence maps of these levels."""
         evidence = [
             self._evidence(i)(level.regress, level.match, support)
-            for i, (level, support) in enumerate(zip(features, supports, strict=True))
+            for i, (level, support) in enumerate(zip(features, supports, strict=True), start=finest)
         ]
-        logits = self.decoder([level.context for level in features], evidence)
+        logits = self.decoder([level.context for level in features], evidence, finest)
         return logits, evidence
 
     def _losses(self, masks: Tensor, logits: Sequence[Tensor], evidence: Sequence[Tensor]) -> Losses:

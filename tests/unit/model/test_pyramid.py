@@ -178,9 +178,29 @@ def test_fewer_levels_and_no_background() -> None:
     network = small_network(levels=2, background=False)
     bank = network.encode_support(*[[part] for part in example()])
     assert not any(name.endswith("background") for name in bank.arrays)
-    assert {name.split(".")[0] for name in bank.arrays} == {"level0", "level1"}
+    assert {name.split(".")[0] for name in bank.arrays} == {"level0", "level1", "finest"}
     assert network.predict(torch.randn(1, 3, 64, 64), [bank]).shape == (1, 1, 64, 64)
     assert torch.isfinite(network.losses(episodes(2)).total)
+
+
+def test_detail_follows_the_supports() -> None:
+    network = small_network(detail="auto")
+    image, _ = example(96, 96)
+    simple, intricate = torch.zeros(2, 96, 96, dtype=torch.uint8)
+    simple[16:80, 16:80] = 1
+    intricate[::3] = 1
+    plain, fine = (network.encode_support([image], [mask]) for mask in (simple, intricate))
+    assert (plain.arrays["finest"][0], fine.arrays["finest"][0]) == (1, 0)
+    tiles = torch.randn(1, 3, 70, 64)
+    both = network.predict(tiles, [plain, fine])
+    torch.testing.assert_close(both[:, :1], network.predict(tiles, [plain]))
+    torch.testing.assert_close(both[:, 1:], network.predict(tiles, [fine]))
+
+
+def test_wide_backbone_with_bottlenecks() -> None:
+    network = small_network(widths=(8, 16, 16, 32, 64), depths=(1, 2, 2, 2, 2), block="bottleneck")
+    bank = network.encode_support(*[[part] for part in example()])
+    assert network.predict(torch.randn(1, 3, 64, 64), [bank]).shape == (1, 1, 64, 64)
 
 
 def test_config_rebuilds_the_architecture() -> None:
