@@ -160,6 +160,7 @@ def test_windows_outside_are_refused(write_tif: WriteTif, window: Window) -> Non
         (-3.4028234663852886e38, np.finfo(np.float32).min, True),
         (-3.40282346638529e38, np.finfo(np.float32).min, True),
         (0.1, np.float32(0.1), True),
+        (-9999.9, np.nextafter(np.float32(-9999.9), np.float32(0)), True),
         (0.0, np.float32(1e-30), False),
         (1.0, np.float32(1.00001), False),
     ],
