@@ -7,7 +7,6 @@ pixels comes out as it would for the full planes, at a cost that grows with the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import highdicom as hd
@@ -20,9 +19,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
 from hdm_dicom import codes
-from hdm_dicom.attributes import datasets, numbers, text
-from hdm_dicom.seg_pixels import Kind
+from hdm_dicom.attributes import PARSE_ERRORS, datasets, numbers, text
 from hdm_dicom.seg_sources import DATE, TIME, instance_uid, source_images
+from hdm_dicom.seg_style import SegmentationStyle
 from hdm_dicom.series import Volume
 from hdm_dicom.uids import derived_uid, digest
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
@@ -32,23 +31,6 @@ _MANUFACTURER = "hdm_pipeline"
 _NO_DATE, _NO_TIME = "19000101", "000000"
 _DERIVED_FAMILY = PydicomCode("123110", "DCM", "Artificial Intelligence")
 _LONG_STRING = 64
-
-
-@dataclass(frozen=True)
-class SegmentationStyle:
-    """What the pipeline file says about the data set.
-
-    Attributes:
-        kind: BINARY, FRACTIONAL or LABELMAP.
-        omit_empty_frames: leave out slices without the class; some viewers misplace such sparse frames.
-        series_number: of the new series.
-        series_description: of the new series.
-    """
-
-    kind: Kind
-    omit_empty_frames: bool
-    series_number: int
-    series_description: str
 
 
 def build(
@@ -74,7 +56,7 @@ def build(
         planes = planes.max(axis=3)
     try:
         dataset = _construct(product, sources, planes, style)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+    except PARSE_ERRORS as error:
         raise WriteError(
             f"highdicom cannot make a segmentation of this series ({type(error).__name__})",
             where=volume.id,

@@ -1,34 +1,20 @@
-"""The writer plug-in for DICOM Segmentations: `hdm_pipeline.contracts.Writer`."""
+"""The writer plug-in for DICOM Segmentations. highdicom is loaded when one is written, not when one is planned."""
 
 from __future__ import annotations
 
-import io
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from highdicom.seg import Segmentation
-from pydicom.dataelem import DataElement
-from pydicom.uid import UID
-
 from hdm_dicom import codes
-from hdm_dicom.deidentify import deidentify, read_key
-from hdm_dicom.headers import quiet
-from hdm_dicom.options import ReaderOptions, check_names, one_of
-from hdm_dicom.regrid import stored_slices
-from hdm_dicom.seg_dataset import SegmentationStyle, build
-from hdm_dicom.seg_pixels import spooled, stream
-from hdm_dicom.uids import derived_uid
-from hdm_dicom.volume_io import open_volume
+from hdm_dicom.options import check_names, one_of
+from hdm_dicom.seg_style import SegmentationStyle
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 _OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description", "deidentify")
 _WHERE = "output.products, segmentation"
-_MAX_BYTES = 0xFFFFFFFE
-_PIXEL_DATA = 0x7FE00010
 
 
 class SegmentationWriter:
@@ -62,7 +48,6 @@ class SegmentationWriter:
             raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=_WHERE)
         self._style = SegmentationStyle(kind, bool(omit), number, description)  # type: ignore[arg-type]
         self._key = _key(options.get("deidentify"))
-        quiet()
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Check the coded terms; see `hdm_dicom.codes.check`."""
@@ -81,45 +66,19 @@ class SegmentationWriter:
         Raises:
             WriteError: not a DICOM series, changed since, empty where that is an error, or the disk is full.
         """
+        from hdm_dicom.seg_writer import write_segmentation
+
         where = product.scene.ref.id
         if product.scene.ref.reader != "dicom" or not isinstance(product.scene.geometry, VolumeGeometry):
             raise WriteError(
                 "a DICOM segmentation needs a DICOM series", where=where, remedy="choose the product `mask` for rasters"
             )
         try:
-            self._write(product, path)
+            write_segmentation(product, path, self._style, refuse_empty=self._empty == "error", key=self._key)
         except OSError as error:
             raise WriteError(
                 f"the segmentation cannot be written ({type(error).__name__})", where=where, remedy="free disk space"
             ) from None
-
-    def _write(self, product: Product, path: Path) -> None:
-        where, kind = product.scene.ref.id, self._style.kind
-        options = ReaderOptions.parse(product.scene.attributes.get("options"))
-        opened = open_volume(product.scene.ref, options)
-        source = product.score if kind == "FRACTIONAL" else product.mask
-        values = tuple(info.value for info in product.classes)
-        slices = stored_slices(opened, source, where)
-        with spooled(slices, values, kind, str(path.parent)) as spool, _unnamed(path.parent) as pixels:
-            if self._empty == "error" and not spool.present.any():
-                raise WriteError(
-                    "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
-                )
-            dataset, frames = build(product, opened.volume, self._style, spool.present)
-            size, digest = stream(spool, frames, kind, pixels)
-            if size > _MAX_BYTES:
-                raise WriteError(f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where)
-            pixels.seek(0)
-            _settle_uids(dataset, product, self._style, digest)
-            if self._key is not None:
-                deidentify(dataset, self._key)
-            # Streamed by pydicom from the file: the pixels never stand in memory as a whole.
-            dataset.add(DataElement(_PIXEL_DATA, "OB", pixels))
-            dataset.save_as(path, enforce_file_format=True)
-
-
-def _unnamed(folder: Path) -> io.BufferedRandom:
-    return tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-")
 
 
 def _key(option: object) -> bytes | None:
@@ -131,12 +90,6 @@ def _key(option: object) -> bytes | None:
             "deidentify needs the file of its key", where=where, remedy="write `deidentify: {key_file: PATH}`"
         )
     check_names(option, ["key_file"], where)
+    from hdm_dicom.deidentify import read_key
+
     return read_key(option["key_file"], where)
-
-
-def _settle_uids(dataset: Segmentation, product: Product, style: SegmentationStyle, digest: str) -> None:
-    """UIDs that follow from the content and the source."""
-    made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
-    dataset.SeriesInstanceUID = UID(derived_uid("segmentation series", *made_of))
-    dataset.SOPInstanceUID = UID(derived_uid("segmentation", *made_of, digest))
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -1,0 +1,75 @@
+"""Writing one segmentation: collect the slices, build the dataset, stream its pixels, settle its UIDs."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+from highdicom.seg import Segmentation
+from pydicom.dataelem import DataElement
+from pydicom.uid import UID
+
+from hdm_dicom.deidentify import deidentify
+from hdm_dicom.headers import quiet
+from hdm_dicom.options import ReaderOptions
+from hdm_dicom.regrid import stored_slices
+from hdm_dicom.seg_dataset import build
+from hdm_dicom.seg_pixels import spooled, stream
+from hdm_dicom.seg_style import SegmentationStyle
+from hdm_dicom.uids import derived_uid
+from hdm_dicom.volume_io import open_volume
+from hdm_pipeline.contracts import Product
+from hdm_pipeline.errors import WriteError
+
+_MAX_BYTES = 0xFFFFFFFE
+_PIXEL_DATA = 0x7FE00010
+
+
+def write_segmentation(
+    product: Product, path: Path, style: SegmentationStyle, *, refuse_empty: bool, key: bytes | None
+) -> None:
+    """Write a segmentation; see `SegmentationWriter.write`.
+
+    Args:
+        product: to write.
+        path: of the file.
+        style: kind, series number and the like.
+        refuse_empty: raise `WriteError` where nothing was found.
+        key: of the keyed hash by which UIDs are replaced; None leaves the patient in.
+    """
+    quiet()
+    where, kind = product.scene.ref.id, style.kind
+    options = ReaderOptions.parse(product.scene.attributes.get("options"))
+    opened = open_volume(product.scene.ref, options)
+    source = product.score if kind == "FRACTIONAL" else product.mask
+    values = tuple(info.value for info in product.classes)
+    slices = stored_slices(opened, source, where)
+    with spooled(slices, values, kind, str(path.parent)) as spool, _unnamed(path.parent) as pixels:
+        if refuse_empty and not spool.present.any():
+            raise WriteError(
+                "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
+            )
+        dataset, frames = build(product, opened.volume, style, spool.present)
+        size, digest = stream(spool, frames, kind, pixels)
+        if size > _MAX_BYTES:
+            raise WriteError(f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where)
+        pixels.seek(0)
+        _settle_uids(dataset, product, style, digest)
+        if key is not None:
+            deidentify(dataset, key)
+        # Streamed by pydicom from the file: the pixels never stand in memory as a whole.
+        dataset.add(DataElement(_PIXEL_DATA, "OB", pixels))
+        dataset.save_as(path, enforce_file_format=True)
+
+
+def _unnamed(folder: Path) -> io.BufferedRandom:
+    return tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-")
+
+
+def _settle_uids(dataset: Segmentation, product: Product, style: SegmentationStyle, digest: str) -> None:
+    """UIDs that follow from the content and the source."""
+    made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
+    dataset.SeriesInstanceUID = UID(derived_uid("segmentation series", *made_of))
+    dataset.SOPInstanceUID = UID(derived_uid("segmentation", *made_of, digest))
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -1,0 +1,117 @@
+"""An open DICOM volume, and what is known of it without reading pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_dicom.options import ReaderOptions
+from hdm_dicom.uids import digest
+from hdm_dicom.volume_io import OpenVolume, SliceReader, open_volume
+from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, VolumeGeometry
+from hdm_pipeline.errors import UnsupportedSceneError
+from hdm_pipeline.grid import Window
+
+_SAMPLED_SLICES = 12
+_NEIGHBOR_NAMES = ("below", "slice", "above")
+_COLORS = ("red", "green", "blue")
+
+
+class DicomSource:
+    """An open volume (`hdm_pipeline.contracts.SceneSource`). One thread at a time."""
+
+    def __init__(self, ref: SceneRef, options: ReaderOptions) -> None:
+        self._opened = open_volume(ref, options)
+        self._slices = SliceReader(ref, options)
+        self._neighbors = options.neighbors
+        self.header = scene_header(ref, self._opened, options)
+
+    def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Pixels [len(bands), height, width] in the units of the series, 0 where invalid, and validity."""
+        pixels = np.stack([self._band(window, band) for band in bands])
+        valid = np.asarray(np.isfinite(pixels).all(axis=0))
+        pixels[:, ~valid] = 0
+        return pixels, valid
+
+    def _band(self, window: Window, band: int) -> npt.NDArray[np.float32]:
+        z = window.z
+        if self._neighbors:
+            # At the ends of the volume the outermost slice stands in for its missing neighbour.
+            z = min(max(z + band - self._neighbors, 0), self.header.shape[1] - 1)
+            band = 0
+        image = self._slices.read(z)[band]
+        return np.asarray(image[window.y : window.bottom, window.x : window.right])
+
+    def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
+        """Valid pixels of up to a dozen evenly spaced slices, evenly spaced in each: [len(bands), n]."""
+        _, depth, height, width = self.header.shape
+        count = min(depth, _SAMPLED_SLICES)
+        stride = max(1, int(np.ceil(np.sqrt(count * height * width / max(max_pixels, 1)))))
+        found = []
+        for z in np.linspace(0, depth - 1, count).round().astype(int):
+            pixels, valid = self.read(Window(int(z), 0, 0, height, width), bands)
+            found.append(pixels[:, ::stride, ::stride][:, valid[::stride, ::stride]])
+        return np.concatenate(found, axis=1)[:, :max_pixels]
+
+    def row_areas(self) -> npt.NDArray[np.float64] | None:
+        """Area of a pixel in m², alike in all rows: [y]; None where the pixel spacing is unknown."""
+        if self._opened.volume.first.spacing is None:
+            return None
+        affine = self._opened.affine
+        area = float(np.linalg.norm(affine[:3, 0]) * np.linalg.norm(affine[:3, 1])) * 1e-6
+        return np.full(self.header.shape[2], area)
+
+
+def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
+    """Shape, geometry and warnings of a volume; see `hdm_dicom.volume_io.open_volume` for the errors."""
+    return scene_header(ref, open_volume(ref, options), options)
+
+
+def scene_header(ref: SceneRef, opened: OpenVolume, options: ReaderOptions) -> SceneHeader:
+    """The header of an open volume."""
+    instance = opened.volume.first.instance
+    if options.neighbors and opened.bands > 1:
+        raise UnsupportedSceneError(
+            "neighbouring slices as bands of a colour series", where=ref.id, remedy="set input.options.neighbors to 0"
+        )
+    if opened.bands == 3:
+        bands = tuple(Band(name) for name in _COLORS)
+    elif options.neighbors:
+        bands = tuple(Band(name, instance.unit) for name in _NEIGHBOR_NAMES)
+    else:
+        bands = (Band(instance.modality, instance.unit),)
+    x, y, z = opened.size
+    frame_of_reference = digest("frame of reference", instance.frame_of_reference)[:16]
+    return SceneHeader(
+        ref=ref,
+        shape=(len(bands), z, y, x),
+        dtype=f"{'int' if instance.signed else 'uint'}{instance.bits_allocated}",
+        bands=bands,
+        geometry=VolumeGeometry(
+            affine=tuple(float(v) for v in opened.affine.ravel()),
+            frame_of_reference=frame_of_reference if instance.frame_of_reference else "",
+        ),
+        chunk=(y, x),
+        warnings=_warnings(opened, options),
+        attributes={"modality": instance.modality, "options": options.as_dict()},
+    )
+
+
+def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str, ...]:
+    volume = opened.volume
+    first = volume.first
+    found = list(volume.notes)
+    found += [f"{options.policy}: {problem}" for problem in volume.problems]
+    if not volume.located:
+        found.append("no position in the patient: slices are stacked along z from the origin")
+    if first.spacing is None:
+        found.append("no pixel spacing: 1 mm is assumed")
+    if len(volume.frames) == 1 and volume.located:
+        found.append(f"one slice only: its thickness of {volume.step:g} mm counts as spacing")
+    if first.instance.modality == "CT" and not all(frame.rescaled for frame in volume.frames):
+        found.append("no rescale slope and intercept: stored values are taken as they are")
+    if not first.instance.sop_class:
+        found.append("no SOP class UID")
+    return tuple(found)
