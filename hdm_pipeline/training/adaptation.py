@@ -4,7 +4,7 @@ Training draws pairs of crops from the examples (`crops`): one example is the qu
 normalization keeps its statistics. How many steps are kept is decided by held-out examples (`guard`): the network is
 adapted on some of the examples and measured on the others, after 0, 20, 40, ... steps; zero steps is always a
 candidate, so that a task that adaptation would harm comes out unharmed. What was tried stands in
-docs/decisions/0006-adaptation.md.
+docs/decisions/adaptation.md.
 """
 
 from __future__ import annotations
@@ -77,16 +77,22 @@ class AdaptationReport:
     held_out_iou: Mapping[int, float]
     seconds: float
 
+    @property
+    def best_held_out_iou(self) -> float:
+        """The highest held-out IoU; NaN where the guard was not asked."""
+        known = [value for value in self.held_out_iou.values() if not math.isnan(value)]
+        return max(known, default=float("nan"))
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
-        held_out = {str(steps): value for steps, value in self.held_out_iou.items()}
+        held_out = {str(s): None if math.isnan(iou) else iou for s, iou in self.held_out_iou.items()}
         return {"steps": self.steps, "held_out_iou": held_out, "seconds": self.seconds}
 
     @classmethod
     def from_json(cls, text: str) -> AdaptationReport:
         """Read what `as_dict` gave, as JSON."""
         found = json.loads(text)
-        held_out = {int(steps): float(value) for steps, value in found["held_out_iou"].items()}
+        held_out = {int(s): math.nan if iou is None else float(iou) for s, iou in found["held_out_iou"].items()}
         return cls(int(found["steps"]), held_out, float(found["seconds"]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,13 @@ from hdm_pipeline.training.adapted import adapt_to_examples, adapted_weights, as
 from hdm_pipeline.training.baselines import BASELINES, Baseline
 from hdm_pipeline.training.episode_list import Episode, Query, SupportSet, load_query, load_support
 from hdm_pipeline.training.metrics import Counts, Summary, count, summarize
-from hdm_pipeline.training.scale_choice import choose_factor, enlarge_scores, reduce_example
+from hdm_pipeline.training.scale_choice import (
+    adaptation_factor,
+    choose_factor,
+    enlarge_scores,
+    reduce_example,
+    visible_factor,
+)
 from hdm_pipeline.training.whole_image import bounded_examples, segment_image
 
 Adapt = Literal["auto", "off"] | int
@@ -259,34 +265,44 @@ class PreparedTask:
 
 def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: EvaluationSettings) -> PreparedTask:
     """Choose the scale, adapt to the examples, encode them and train the baseline."""
-    images, masks = bounded_examples(support.images, support.masks)
-    tensors, labels = as_tensors(images, masks)
-    factor = settings.factor or choose_factor(segmenter.network, tensors, labels)
-    reduced = [reduce_example(*pair, factor) for pair in zip(tensors, labels, strict=True)]
-    examples = [image.numpy() for image, _ in reduced], [mask.numpy() for _, mask in reduced]
-    if not any((mask == 1).any() for mask in examples[1]):  # targets of a few pixels do not survive a reduction
-        factor, examples = 1.0, (list(images), list(masks))
+    tensors, labels = as_tensors(*bounded_examples(support.images, support.masks))
+    pairs = list(zip(tensors, labels, strict=True))
+    factor, held_out = (settings.factor, -1.0) if settings.factor else choose_factor(segmenter.network, tensors, labels)
+    factor = visible_factor(labels, factor)
     report = None
     if settings.adapt != "off":
-        segmenter, report = _adapted(segmenter, *examples, settings)
+        smaller = visible_factor(labels, min(factor, adaptation_factor(max(max(mask.shape) for mask in labels))))
+        adapted, report = _adapted(segmenter, _examples(pairs, smaller), settings)
+        # Adapted weights at the scale of adaptation compete with the weights as they are at the best scale.
+        if settings.adapt != "auto" or (report.steps > 0 and report.best_held_out_iou > held_out):
+            segmenter, factor = adapted, smaller
+        else:
+            report = replace(report, steps=0)
     baseline = None
     if settings.baseline is not None:
         baseline = BASELINES[settings.baseline]()
         baseline.fit(support.images, support.masks)
-    return PreparedTask(support, segmenter, segmenter.encode_support(*examples), factor, baseline, report)
+    bank = segmenter.encode_support(*_examples(pairs, factor))
+    return PreparedTask(support, segmenter, bank, factor, baseline, report)
+
+
+Examples = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.uint8]]]
+
+
+def _examples(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], factor: float) -> Examples:
+    """The examples at a scale."""
+    reduced = [reduce_example(*pair, factor) for pair in pairs]
+    return [image.numpy() for image, _ in reduced], [mask.numpy() for _, mask in reduced]
 
 
 def _adapted(
-    segmenter: FewShotSegmenter,
-    images: Sequence[npt.NDArray[np.float32]],
-    masks: Sequence[npt.NDArray[np.uint8]],
-    settings: EvaluationSettings,
+    segmenter: FewShotSegmenter, examples: Examples, settings: EvaluationSettings
 ) -> tuple[FewShotSegmenter, AdaptationReport]:
     how = AdaptationSettings(steps=None if isinstance(settings.adapt, str) else settings.adapt)
     if settings.cache is None:
-        result = adapt_to_examples(segmenter.network, images, masks, settings=how, seed=settings.seed)
+        result = adapt_to_examples(segmenter.network, *examples, settings=how, seed=settings.seed)
         return FewShotSegmenter.from_network(result.network), result.report
-    weights = adapted_weights(settings.cache, segmenter.network, images, masks, settings=how, seed=settings.seed)
+    weights = adapted_weights(settings.cache, segmenter.network, *examples, settings=how, seed=settings.seed)
     return FewShotSegmenter.from_network(load_adapted(weights)), weights.report
 
 

@@ -22,13 +22,18 @@ from hdm_pipeline.training.metrics import iou
 SIDES = (320, 512, 224, 160)
 """Sides that the largest example may be reduced to; the first is taken unless another is clearly better."""
 
+ADAPTATION_SIDE = 224
+"""Side to which the largest example is reduced for adaptation."""
+
 _GAIN = 0.02
 _MOST_EXAMPLES = 6
 _FOLDS = 2
 
 
-def choose_factor(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor]) -> float:
-    """The factor (at most 1) on height and width; each departure from the first of `SIDES` must gain 0.02 IoU.
+def choose_factor(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[float, float]:
+    """The factor (at most 1) on height and width, and its held-out IoU (-1 if it cannot be told).
+
+    Each departure from the first of `SIDES` must gain 0.02 IoU.
 
     Args:
         network: the network that will segment.
@@ -36,8 +41,6 @@ def choose_factor(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequ
         masks: K tensors [H, W] uint8 of 1, 0 and 255.
     """
     candidates = factors(max(max(mask.shape) for mask in masks))
-    if len(candidates) == 1:
-        return candidates[0]
     device = next(network.parameters()).device
     examples = [(i.to(device), m.to(device)) for i, m in zip(images, masks, strict=True)][:_MOST_EXAMPLES]
     best, best_iou = candidates[0], -1.0
@@ -46,7 +49,25 @@ def choose_factor(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequ
         found = held_out_iou(network, [image for image, _ in reduced], [mask for _, mask in reduced])
         if found > best_iou + (_GAIN if best_iou >= 0 else 0.0):
             best, best_iou = factor, found
-    return best
+    return best, best_iou
+
+
+def adaptation_factor(side: int) -> float:
+    """The factor at which to adapt examples of which the largest has `side` pixels.
+
+    Crops of an example teach context only if they hold some: they are cut from a small version of it.
+    """
+    return min(1.0, ADAPTATION_SIDE / side)
+
+
+def visible_factor(masks: Sequence[Tensor], factor: float) -> float:
+    """The factor, or 1 where no target of the examples would survive it."""
+    sizes = [_reduced_size(mask, factor) for mask in masks]
+    survives = any(
+        bool((F.interpolate(mask[None, None].float(), size, mode="nearest-exact") == 1).any())
+        for mask, size in zip(masks, sizes, strict=True)
+    )
+    return factor if survives else 1.0
 
 
 def factors(side: int) -> list[float]:
@@ -71,8 +92,11 @@ def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Seque
 
 def reduce_example(image: Tensor, mask: Tensor, factor: float) -> tuple[Tensor, Tensor]:
     """An example at another scale (`crops.resize`)."""
-    size = (max(1, round(mask.shape[0] * factor)), max(1, round(mask.shape[1] * factor)))
-    return resize(image, mask, size)
+    return resize(image, mask, _reduced_size(mask, factor))
+
+
+def _reduced_size(mask: Tensor, factor: float) -> tuple[int, int]:
+    return max(1, round(mask.shape[0] * factor)), max(1, round(mask.shape[1] * factor))
 
 
 def enlarge_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:

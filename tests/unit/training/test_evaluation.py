@@ -19,7 +19,13 @@ from hdm_pipeline.training.episode_list import read_episodes
 from hdm_pipeline.training.evaluation import EvaluationSettings, evaluate
 from hdm_pipeline.training.fewshot_sets import FoldItem, FoldList
 from hdm_pipeline.training.protocol import draw_episodes, run_protocol
-from hdm_pipeline.training.scale_choice import choose_factor, enlarge_scores, factors
+from hdm_pipeline.training.scale_choice import (
+    adaptation_factor,
+    choose_factor,
+    enlarge_scores,
+    factors,
+    visible_factor,
+)
 from hdm_pipeline.training.sheet import CELL, draw_sheet
 from hdm_pipeline.training.support_check import check_support
 
@@ -152,8 +158,19 @@ def test_scales_are_those_of_the_largest_example_never_above_one() -> None:
 def test_a_scale_is_chosen_and_scores_come_back_at_full_size(network: FewShotNetwork) -> None:
     image, mask = scene(0, size=240)
     tensor = torch.from_numpy(image.astype(np.float32) / 255).expand(3, -1, -1)
-    assert choose_factor(network, [tensor], [torch.from_numpy(mask)]) in factors(240)
+    factor, held_out = choose_factor(network, [tensor], [torch.from_numpy(mask)])
+    assert factor in factors(240)
+    assert 0 <= held_out <= 1
+    assert adaptation_factor(448) == 0.5
     assert enlarge_scores(torch.zeros(2, 5, 7), (50, 71)).shape == (2, 50, 71)
+
+
+def test_a_target_of_one_pixel_is_not_reduced_away() -> None:
+    mask = torch.zeros(100, 100, dtype=torch.uint8)
+    mask[50, 50] = 1
+    assert visible_factor([mask], 0.1) == 1.0
+    mask[40:60, 40:60] = 1
+    assert visible_factor([mask], 0.1) == 0.1
 
 
 def fold(folder: Path, images: int) -> FoldList:
