@@ -38,20 +38,25 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
 
 
 class TorchExtractor(nn.Module):
-    """The folded backbone in PyTorch, channels last, in float32 or bfloat16."""
+    """The folded backbone in PyTorch, in float32 or bfloat16.
+
+    Channels last, but for float32 on the CPU, where that was measured 10 % slower.
+    """
 
     def __init__(self, extractor: FeatureExtractor, dtype: torch.dtype) -> None:
         super().__init__()
         folded = fold_batch_norms(copy.deepcopy(extractor).eval()).requires_grad_(False)
         self.layers = folded.to(dtype)
+        self.dtype = dtype
+        on_cpu = next(self.layers.parameters()).device.type == "cpu"
+        self.layout = torch.contiguous_format if on_cpu and dtype == torch.float32 else torch.channels_last
         for parameter in self.layers.parameters():
             if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self.dtype = dtype
+                parameter.data = parameter.data.contiguous(memory_format=self.layout)
 
     def forward(self, images: Tensor) -> Features:
         """Features in float32."""
-        images = images.to(self.dtype, memory_format=torch.channels_last)
+        images = images.to(self.dtype, memory_format=self.layout)
         with torch.autocast(images.device.type, enabled=False):
             return Features(*(level.float() for level in self.layers(images)))
 

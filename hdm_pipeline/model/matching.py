@@ -22,7 +22,8 @@ MATCH_HEADS = 2
 PROTOTYPE_EPS = 0.0005
 _MASK_EPS = 1e-9
 _LENGTH_EPS = 1e-12
-_CHUNK_ELEMENTS = 1 << 23
+_MATCH_ELEMENTS = 1 << 19  # 2 MB: stays in a core's cache
+_PRIOR_ELEMENTS = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,16 @@ class CrossMatch(Projections):
         total = multiplicity.sum()
         mean_key = (keys * multiplicity).sum(-2) / (total + _MASK_EPS)
         weight = torch.einsum("bhnd,hd->bn", q, mean_key) / (TEMPERATURE * self.heads)
-        step = max(1, _CHUNK_ELEMENTS // (q.shape[0] * self.heads * q.shape[2]))
-        attended = torch.zeros_like(q)
+        step = max(1, _MATCH_ELEMENTS // (q.shape[0] * self.heads * q.shape[2]))
+        keys, values = keys / TEMPERATURE, (values * multiplicity).transpose(-2, -1)
+        positions = q.transpose(-2, -1).contiguous()
+        attended = torch.zeros_like(positions)
         for start in range(0, keys.shape[-2], step):
             part = slice(start, start + step)
-            scores = keys[:, part] @ q.transpose(-2, -1) / TEMPERATURE
-            shares = scores.softmax(-1)
-            attended = attended + shares.transpose(-2, -1) @ (values[:, part] * multiplicity[part])
-        return self.project(attended), weight
+            # A softmax without its maximum: scores are cosines / 0.1, so exp stays below e^10.
+            powers = (keys[:, part] @ positions).exp_()
+            attended = attended + (values[..., part] / powers.sum(-1)[..., None, :]) @ powers
+        return self.project(attended.transpose(-2, -1)), weight
 
 
 class MatchAttention(nn.Module):
@@ -168,7 +171,7 @@ def similarity_prior(
     """
     queries, features = queries.to(dtype), support.tokens.to(dtype)
     total = torch.zeros_like(norms)
-    step = max(1, _CHUNK_ELEMENTS // norms.numel())
+    step = max(1, _PRIOR_ELEMENTS // norms.numel())
     for tokens, clamped in zip(torch.split(features, list(support.counts)), support.clamped, strict=True):
         if len(tokens) == 0:
             continue

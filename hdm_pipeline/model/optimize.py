@@ -2,7 +2,7 @@
 
 | mode | backbone | matching |
 |---|---|---|
-| fp32 | batch norms folded, channels last; exact within 1e-5 | as trained |
+| fp32 | batch norms folded, in PyTorch or OpenVINO; exact within 1e-5 | as trained |
 | bf16 | bfloat16, PyTorch or OpenVINO | float32, but for the products of the prior |
 | int8 | static int8 in OpenVINO, ranges of the calibration tiles | as for bf16 |
 
