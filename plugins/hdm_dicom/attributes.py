@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+PARSE_ERRORS: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    BytesLengthException,
+    InvalidDicomError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and its decoders raise on broken data, found by feeding them broken files."""
+
+READ_ERRORS: tuple[type[Exception], ...] = (OSError, *PARSE_ERRORS)
+"""The same, and what reading the file itself raises."""
 
 
 def values(dataset: Dataset, name: str) -> list[object]:
     """The values of an attribute as a list; empty if it is absent, empty or cannot be parsed."""
     try:
         value = dataset.get(name)
-    except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError):
+    except PARSE_ERRORS:
         return []
     if value is None or value == "":
         return []

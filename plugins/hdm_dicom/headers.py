@@ -17,7 +17,7 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from hdm_dicom.attributes import numbers, text, values
+from hdm_dicom.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.records import Frame, Instance, PixelSpan, Rejected
 from hdm_dicom.uids import digest
 
@@ -99,14 +99,14 @@ def scan(path: str) -> list[Frame] | Rejected:
         with open(path, "rb") as file:
             dataset = _parse(file, TAGS)
             span = _pixel_span(file, dataset)
-        status = os.stat(path)
+            status = os.fstat(file.fileno())
+        return _frames(path, dataset, span, f"{status.st_size}-{status.st_mtime_ns}")
     except OSError as error:
         return Rejected(f"cannot be opened ({type(error).__name__})")
     except _NotDicomError:
         return Rejected("")
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, EOFError) as error:
+    except PARSE_ERRORS as error:
         return Rejected(f"header cannot be read ({type(error).__name__})")
-    return _frames(path, dataset, span, f"{status.st_size}-{status.st_mtime_ns}")
 
 
 class _NotDicomError(ValueError):
@@ -210,6 +210,9 @@ def _instance(
     sop_instance = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
     modality = text(dataset, "Modality")
     syntax = transfer_syntax(dataset)
+    if not pydicom.uid.UID(syntax).is_transfer_syntax:
+        faults.append("its transfer syntax is not known")
+        syntax = str(ImplicitVRLittleEndian)
     rows, columns = whole("Rows", 0), whole("Columns", 0)
     if rows < 1 or columns < 1:
         faults.append(f"an image of {rows} rows and {columns} columns")

@@ -17,7 +17,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
-from hdm_dicom.attributes import datasets, numbers, text
+from hdm_dicom.attributes import READ_ERRORS, datasets, numbers, text
 from hdm_dicom.headers import scan
 from hdm_dicom.records import Frame, Rejected
 from hdm_dicom.series import Array, Volume
@@ -130,7 +130,7 @@ class NiftiLabels:
             if not isinstance(image, SpatialImage):
                 raise ValueError("no volume")
             self._label = np.asarray(image.dataobj)
-        except (OSError, ValueError, EOFError, ImageFileError) as error:
+        except (ImageFileError, *READ_ERRORS) as error:  # type: ignore[misc]
             raise SupportError(f"the NIfTI labels cannot be read ({type(error).__name__})", where=volume.id) from None
         if self._label.ndim == 4 and self._label.shape[3] == 1:
             self._label = self._label[..., 0]
@@ -229,7 +229,7 @@ class SegLabels:
     def _pixels(self, index: int) -> npt.NDArray[Any]:
         try:
             pixels = pixel_array(self._dataset, index=index, raw=True)
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        except READ_ERRORS as error:
             raise SupportError(
                 f"frame {index} of the segmentation cannot be decoded ({type(error).__name__})", where=self._volume.id
             ) from None

@@ -1,7 +1,7 @@
 """One stored image to floats: decoding, rescaling, colour, padding. A frame at a time, whatever the file holds.
 
 Decoders are pydicom's plug-ins over permissively licensed codecs: GDCM (BSD), CharLS (BSD), OpenJPEG (BSD),
-pylibjpeg's RLE (MIT), Pillow (MIT-CMU). Twelve-bit lossy JPEG alone needs pylibjpeg-libjpeg (GPL-3), which is the
+pydicom's own RLE (MIT), Pillow (MIT-CMU). Twelve-bit lossy JPEG alone needs pylibjpeg-libjpeg (GPL-3), which is the
 user's to install.
 """
 
@@ -19,8 +19,9 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 
+from hdm_dicom.attributes import READ_ERRORS
 from hdm_dicom.headers import read_header, transfer_syntax
 from hdm_dicom.records import Frame, Instance
 from hdm_dicom.stack import Image
@@ -33,19 +34,6 @@ _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 _EXACT_BITS = 24
 """Stored integers of more bits than these are rescaled in float64."""
 
-_DECODER_ERRORS = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    MemoryError,
-)
-
 
 @contextmanager
 def reading(where: str, what: str) -> Iterator[None]:
@@ -54,7 +42,7 @@ def reading(where: str, what: str) -> Iterator[None]:
         yield
     except SceneError:
         raise
-    except _DECODER_ERRORS as error:
+    except READ_ERRORS as error:
         raise ReadError(
             f"{what} ({type(error).__name__})", where=where, remedy="export the series again; the file is damaged"
         ) from None
@@ -101,12 +89,14 @@ class FrameReader:
             return to_floats(stored, frame)
 
     def _decode(self, frame: Frame) -> npt.NDArray[Any]:
+        # pylibjpeg-rle, where installed, ends the process on a damaged frame (a panic is no Exception).
+        plugin = "pydicom" if frame.instance.syntax == RLELossless else ""
         if _whole(frame.instance):
             dataset = pydicom.dcmread(frame.instance.path, force=True)
-            pixels = pixel_array(dataset, index=frame.index)
+            pixels = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
         else:
             dataset = self._one_frame(frame)
-            pixels = pixel_array(dataset)
+            pixels = pixel_array(dataset, decoding_plugin=plugin)
         if frame.instance.photometric == _PALETTE:
             pixels = apply_color_lut(pixels, dataset)
             if pixels.dtype == np.uint16:

@@ -13,7 +13,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
-from hdm_dicom.attributes import datasets, text
+from hdm_dicom.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.headers import read_header
 from hdm_dicom.series import Volume
 from hdm_dicom.uids import derived_uid, digest, is_uid
@@ -144,7 +144,7 @@ def _drop_malformed(header: Dataset) -> None:
     for tag in list(header.keys()):
         try:
             element = header[tag]
-        except (ValueError, TypeError, KeyError, NotImplementedError, AttributeError):
+        except PARSE_ERRORS:
             del header[tag]
             continue
         if not isinstance(element, DataElement) or element.VM == 0:

@@ -8,9 +8,8 @@ from functools import cached_property
 
 import numpy as np
 from PIL import Image as PilImage
-from PIL import UnidentifiedImageError
 
-from hdm_dicom.attributes import text
+from hdm_dicom.attributes import READ_ERRORS, text
 from hdm_dicom.discovery import file_name, find, list_files, reference
 from hdm_dicom.headers import read_header
 from hdm_dicom.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
@@ -124,7 +123,7 @@ class _ImageLabels:
                         f"the mask is {image.size[1]} x {image.size[0]} pixels, the slice {y} x {x}", where=where
                     )
                 pixels = np.asarray(image)
-        except (OSError, UnidentifiedImageError, PilImage.DecompressionBombError) as error:
+        except (PilImage.DecompressionBombError, *READ_ERRORS) as error:  # type: ignore[misc]
             raise SupportError(f"the mask cannot be read ({type(error).__name__})", where=where) from None
         return self._wanted.paint(pixels if pixels.ndim == 2 else pixels[..., 0])
 
@@ -139,7 +138,7 @@ def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions)
         return _ViewLabels(NiftiLabels(mask, volume, wanted), opened)
     try:
         header = read_header(mask)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, NotImplementedError, EOFError):
+    except READ_ERRORS:
         header = None
     kind = text(header, "SOPClassUID") if header is not None else ""
     if kind in _SEG:
