@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from hdm_pipeline.training.fields import Array, Size, band, fractal, stripes, white
-from hdm_pipeline.training.shapes import Regions, log_uniform
+from hdm_pipeline.training.outlines import Regions, log_uniform
 
 _CHANNELS = 3
 _TRIES = 6

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from hdm_pipeline.training.fields import Array, Size
 from hdm_pipeline.training.materials import Palette
-from hdm_pipeline.training.shapes import Layout, Regions, sample_layout
+from hdm_pipeline.training.outlines import Regions
+from hdm_pipeline.training.shapes import Layout, sample_layout
 
 _EMPTY_SHARE = 0.12
 _TRIES = 8

@@ -6,7 +6,6 @@ configuration. Killed at any moment and started again, a run goes on from its la
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -26,10 +25,10 @@ from hdm_pipeline.model.network import FewShotNetwork, Losses
 from hdm_pipeline.registry import MODELS, load
 from hdm_pipeline.training.batches import BatchSequence, RawBatch, batch_loader, to_episode_batch
 from hdm_pipeline.training.config import OptimizerConfig, TrainConfig
+from hdm_pipeline.training.training_log import TrainingLog
 from hdm_pipeline.training.validation import Validation
 
 CHECKPOINT = "checkpoint.pt"
-LOG = "log.csv"
 
 _FREE: dict[str, Any] = {
     **dict.fromkeys(("output", "tensorboard", "checkpoint_every", "threads", "validation"), True),
@@ -149,7 +148,7 @@ class Trainer:
         replicas = config.replicas
         sequence = BatchSequence(config.data, config.seed, config.steps * replicas)
         batches = batch_loader(sequence, self.step * replicas + self._rank, replicas, config.data)
-        with _Log(config.output / LOG, self.step, write=self._rank == 0) as log:
+        with TrainingLog(config, self.step, write=self._rank == 0) as log:
             started = time.perf_counter()
             while self.step < config.steps:
                 rate, losses, norm = self._train_step(next(batches))
@@ -279,41 +278,3 @@ def _optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optim
         betas=config.betas,
         fused=True,
     )
-
-
-class _Log:
-    """The CSV log; rows after the checkpoint that a run resumes from are dropped, they are written again."""
-
-    def __init__(self, path: Path, step: int, *, write: bool) -> None:
-        self._path = path
-        self._step = step
-        self._write = write
-
-    def __enter__(self) -> _Log:
-        if not self._write:
-            return self
-        kept: list[list[str]] = []
-        if self._path.exists() and self._step:
-            with self._path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))
-            kept = rows[:1] + [row for row in rows[1:] if row[0].isdigit() and int(row[0]) <= self._step]
-        self._file = self._path.open("w", newline="", encoding="utf-8")
-        self._rows = csv.writer(self._file)
-        self._rows.writerows(kept)
-        self._header = bool(kept)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._write:
-            self._file.close()
-
-    def write(self, row: Mapping[str, float], validation: float | None, seconds: float) -> None:
-        """Append one step; numbers with all their digits, so that two curves can be compared bit for bit."""
-        if not self._write:
-            return
-        if not self._header:
-            self._rows.writerow([*row, "validation_iou", "seconds"])
-            self._header = True
-        score = "" if validation is None else repr(validation)
-        self._rows.writerow([*(repr(value) for value in row.values()), score, f"{seconds:.2f}"])
-        self._file.flush()

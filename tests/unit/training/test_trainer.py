@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import signal
 import subprocess
@@ -19,7 +20,6 @@ from hdm_pipeline.model.checkpoints import load_network
 from hdm_pipeline.training.config import OptimizerConfig, TrainConfig
 from hdm_pipeline.training.trainer import (
     CHECKPOINT,
-    LOG,
     StepReport,
     Trainer,
     build_network,
@@ -27,6 +27,7 @@ from hdm_pipeline.training.trainer import (
     learning_rate,
     run_single,
 )
+from hdm_pipeline.training.training_log import LOG
 
 NETWORK = {
     "widths": [8, 8, 8, 8, 8],
@@ -183,3 +184,13 @@ def test_schedules() -> None:
     trapezoid = OptimizerConfig(schedule="trapezoid", cooldown=0.25)
     assert [learning_rate(trapezoid, step, 100) for step in (0, 74)] == [1.0, 1.0]
     assert learning_rate(trapezoid, 90, 100) == pytest.approx(0.4)
+
+
+def test_tensorboard_writes_events_or_says_what_is_missing(tmp_path: Path) -> None:
+    loaded = config(tmp_path, tensorboard=True, validation={"every": 0}, steps=3)
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(TrainingError, match="TensorBoard is not installed"):
+            run_single(loaded)
+    else:
+        run_single(loaded)
+        assert list((tmp_path / "events").iterdir())
