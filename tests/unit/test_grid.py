@@ -34,6 +34,16 @@ def test_weights_add_up_exactly(grid: TileGrid) -> None:
     assert (total == 65536).all()
 
 
+@given(st.integers(1, 600))
+@settings(deadline=None)
+def test_ramps_rise_steadily_and_alike_from_both_sides(overlap: int) -> None:
+    ramp = TileGrid((1, 5, 5), 2 * overlap, overlap).ramp.astype(int)
+    assert len(ramp) == overlap
+    assert (np.diff(ramp) >= 0).all()
+    assert np.ptp(np.diff(ramp)) <= 1 if overlap > 1 else ramp[0] == 128
+    assert np.abs(ramp + ramp[::-1] - 256).max() <= 1
+
+
 @settings(deadline=None)
 @given(grids(), tiles_per_block)
 def test_cells_partition_the_scene(grid: TileGrid, count: int) -> None:
