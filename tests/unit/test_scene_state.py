@@ -1,0 +1,64 @@
+"""Any scene comes to its end, in any order of completion, with a bounded number of blocks staged ahead."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hdm_pipeline.execution.scene_state import SceneState
+from hdm_pipeline.grid import TileGrid
+
+AHEAD = 4
+
+
+def state_of(height: int, width: int, block: int = 4) -> SceneState:
+    work: Any = SimpleNamespace()
+    return SceneState.of(work, TileGrid((1, height, width), 64, 16), block)
+
+
+def work_off(state: SceneState, seed: int) -> int:
+    """Give out and finish steps in random order; returns the most blocks that waited for the model."""
+    order = random.Random(seed)
+    running: list[tuple[str, int]] = []
+    most = 0
+    while not state.complete:
+        for step in ("stitch", "infer", "stage"):
+            while (step != "stage" or state.backlog < AHEAD) and (block := state.ready(step)) is not None:
+                state.give(step, block)
+                running.append((step, block))
+        most = max(most, state.backlog)
+        assert running, "nothing runs, and the scene is not finished"
+        step, block = running.pop(order.randrange(len(running)))
+        state.finish(step, block, 0.0)
+    return most
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 900), st.integers(1, 900), st.integers(1, 9), st.integers(0, 99))
+def test_every_scene_is_finished(height: int, width: int, block: int, seed: int) -> None:
+    assert work_off(state_of(height, width, block), seed) <= AHEAD + 1
+
+
+def test_a_wide_scene_starts_before_its_first_row_is_staged() -> None:
+    state = state_of(2000, 40_000, 16)
+    staged = 0
+    while state.ready("infer") is None:
+        block = state.ready("stage")
+        assert block is not None
+        state.give("stage", block)
+        state.finish("stage", block, 0.0)
+        staged += 1
+    assert staged <= 4
+
+
+def test_what_was_done_before_is_not_done_again() -> None:
+    state = state_of(500, 500)
+    everything = range(state.blocks)
+    state.restore([], everything, [0])
+    assert state.ready("stage") is None
+    assert state.ready("infer") is None
+    assert state.ready("stitch") == 1
