@@ -25,6 +25,7 @@ from hdm_pipeline.training.baselines import BASELINES, Baseline
 from hdm_pipeline.training.episode_list import Episode, Query, SupportSet, load_query, load_support
 from hdm_pipeline.training.metrics import Counts, Summary, count, summarize
 from hdm_pipeline.training.scale_choice import (
+    SCALE_GAIN,
     adaptation_factor,
     choose_factor,
     enlarge_scores,
@@ -274,7 +275,8 @@ def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: Eva
         smaller = visible_factor(labels, min(factor, adaptation_factor(max(max(mask.shape) for mask in labels))))
         adapted, report = _adapted(segmenter, _examples(pairs, smaller), settings)
         # Adapted weights at the scale of adaptation compete with the weights as they are at the best scale.
-        if settings.adapt != "auto" or (report.steps > 0 and report.best_held_out_iou > held_out):
+        wanted = held_out + (SCALE_GAIN if smaller != factor else 0.0)
+        if settings.adapt != "auto" or (report.steps > 0 and report.best_held_out_iou > wanted):
             segmenter, factor = adapted, smaller
         else:
             report = replace(report, steps=0)

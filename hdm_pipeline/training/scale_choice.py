@@ -22,10 +22,12 @@ from hdm_pipeline.training.metrics import iou
 SIDES = (320, 512, 224, 160)
 """Sides that the largest example may be reduced to; the first is taken unless another is clearly better."""
 
-ADAPTATION_SIDE = 224
+ADAPTATION_SIDE = 160
 """Side to which the largest example is reduced for adaptation."""
 
-_GAIN = 0.02
+SCALE_GAIN = 0.02
+"""Held-out IoU that another scale must gain."""
+
 _MOST_EXAMPLES = 6
 _FOLDS = 2
 
@@ -45,9 +47,8 @@ def choose_factor(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequ
     examples = [(i.to(device), m.to(device)) for i, m in zip(images, masks, strict=True)][:_MOST_EXAMPLES]
     best, best_iou = candidates[0], -1.0
     for factor in candidates:
-        reduced = [reduce_example(*pair, factor) for pair in examples]
-        found = held_out_iou(network, [image for image, _ in reduced], [mask for _, mask in reduced])
-        if found > best_iou + (_GAIN if best_iou >= 0 else 0.0):
+        found = held_out_iou(network, [image for image, _ in examples], [mask for _, mask in examples], factor)
+        if found > best_iou + (SCALE_GAIN if best_iou >= 0 else 0.0):
             best, best_iou = factor, found
     return best, best_iou
 
@@ -76,15 +77,21 @@ def factors(side: int) -> list[float]:
 
 
 @torch.no_grad()
-def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor]) -> float:
-    """Mean IoU of the examples, each segmented by others (one example: by its other half); -1 if it cannot be told."""
+def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], factor: float) -> float:
+    """Mean IoU of the examples at a scale, each segmented by others (one example: by its other half).
+
+    Counted at full size, so that scales can be compared; -1 if it cannot be told.
+    """
     found = []
     for fold in folds(masks, _FOLDS):
-        if not any(bool((mask == 1).any()) for mask in fold.kept_masks):
+        kept = [reduce_example(images[i], m, factor) for i, m in zip(fold.kept, fold.kept_masks, strict=True)]
+        if not any(bool((mask == 1).any()) for _, mask in kept):
             continue
-        bank = network.encode_support([network.normalize(images[i]) for i in fold.kept], list(fold.kept_masks))
+        bank = network.encode_support([network.normalize(image) for image, _ in kept], [mask for _, mask in kept])
         for index, truth in zip(fold.tested, fold.truths, strict=True):
-            score = network.predict(network.normalize(images[index])[None], [bank])[0, 0]
+            query, _ = reduce_example(images[index], masks[index], factor)
+            scores = network.predict(network.normalize(query)[None], [bank])[0]
+            score = enlarge_scores(scores, (truth.shape[0], truth.shape[1]))[0]
             found.append(iou((score >= 0.5).cpu().numpy(), truth.cpu().numpy()))
     known = [value for value in found if not np.isnan(value)]
     return float(np.mean(known)) if known else -1.0
