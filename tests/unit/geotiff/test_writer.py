@@ -50,6 +50,16 @@ def test_the_mask_is_exact(tmp_path: Path, size: tuple[int, int]) -> None:
             assert set(np.unique(small)) <= {0, 1, 2, 255}
 
 
+def test_overviews_are_decimated_not_averaged(tmp_path: Path) -> None:
+    """An averaged overview of a color table still holds class numbers, but not those of any one pixel."""
+    noise = np.random.default_rng(0).integers(0, 3, (1, 1024, 1024)).astype(np.uint8)
+    MaskWriter().write(product(scene(1024, 1024), noise), tmp_path / "mask.tif")
+    with rasterio.open(tmp_path / "mask.tif", overview_level=0) as overview:
+        small = overview.read(1)
+    assert small.shape == (512, 512)
+    assert any(np.array_equal(small, noise[0, i::2, j::2]) for i in (0, 1) for j in (0, 1))
+
+
 def test_names_colors_and_provenance_are_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mask.tif"
     MaskWriter().write(product(scene(20, 30)), path)
