@@ -1,5 +1,6 @@
 """One run at a time."""
 
+import fcntl
 import json
 import os
 import socket
@@ -151,6 +152,22 @@ def test_of_many_at_once_one_gets_it(path: Path) -> None:
     for thread in threads:
         thread.join(30)
     assert (taken, most) == (6, 1)
+
+
+def test_looking_and_taking_are_one_step(path: Path) -> None:
+    taken = threading.Event()
+
+    def take() -> None:
+        with RunLock(path, "me"):
+            taken.set()
+
+    thread = threading.Thread(target=take)
+    with open(path.with_name("run.lock.guard"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process is just looking
+        thread.start()
+        assert not taken.wait(0.5)
+    thread.join(10)
+    assert taken.is_set()
 
 
 def test_a_lock_that_is_no_lock_is_taken_over_when_nothing_touches_it(path: Path) -> None:
