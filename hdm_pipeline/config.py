@@ -83,6 +83,8 @@ class Input(Model):
         fixed = self.scale.fixed
         if isinstance(fixed, list) and len(fixed) != len(self.bands):
             raise ValueError(f"scale.fixed has {len(fixed)} ranges for {len(self.bands)} bands")
+        if "aoi" in self.options:
+            raise ValueError("the area of interest is input.aoi, not an option: its content is part of the scene's key")
         return self
 
 
