@@ -119,6 +119,10 @@ class MixTransformer(nn.Module):
         block: MatchBlock = self.match_layers[index][0]  # type: ignore[index]
         return block
 
+    def parse_sequences(self) -> list[nn.Sequential]:
+        """The decoding layers, finest level first."""
+        return [layer for layer in self.parse_layers if isinstance(layer, nn.Sequential)]
+
     def _decode(self, index: int, merged: Tensor, coarser: Tensor | None) -> Tensor:
         parse = self.parse_layers[index]
         if coarser is None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hdm_pipeline.errors import OptimizationError
+from hdm_pipeline.model.collapse import collapse_linear
 from hdm_pipeline.model.extractors import TorchExtractor, fold_batch_norms
 from hdm_pipeline.model.hdmnet import HDMNet
 from hdm_pipeline.model.modes import Mode
@@ -38,6 +39,20 @@ def test_folding_is_exact(vgg: HDMNet, tile: torch.Tensor) -> None:
     with torch.no_grad():
         for ours, plain in zip(folded(tile), vgg.extract(tile), strict=True):
             assert float((ours - plain).abs().max() / plain.abs().max()) < 1e-5
+
+
+def test_collapsing_is_exact_to_the_border(vgg: HDMNet) -> None:
+    transformer = copy.deepcopy(vgg.mix_transformer)
+    x = torch.randn(1, 64, 5, 7, generator=torch.Generator().manual_seed(1))
+    for layers in (*transformer.parse_sequences(), transformer.cls):
+        for module in layers.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                torch.nn.init.normal_(module.running_mean)
+        with torch.no_grad():
+            expected = layers(x)
+            collapsed = collapse_linear(fold_batch_norms(layers))
+            assert float((collapsed(x) - expected).abs().max() / expected.abs().max()) < 1e-5
+        assert sum(isinstance(module, torch.nn.Conv2d) for module in collapsed.modules()) == 1
 
 
 def test_fp32_is_exact_and_takes_the_banks_of_its_source(vgg: HDMNet, tile: torch.Tensor, bank: SupportBank) -> None:
