@@ -130,6 +130,7 @@ def test_contours_with_a_hole(series: Path, by_uid: bool) -> None:
     assert image.name.endswith("slice 2")
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=8),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
@@ -23,6 +23,7 @@ AXES = st.permutations((0, 1, 2)).map(tuple)
 FLIPS = st.tuples(st.booleans(), st.booleans(), st.booleans())
 
 
+@settings(deadline=None)
 @given(axes=AXES, flips=FLIPS)
 def test_view_is_undone_and_agrees_with_its_matrix(axes: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> None:
     view = View(axes, flips)
@@ -45,6 +46,7 @@ def test_view_is_undone_and_agrees_with_its_matrix(axes: tuple[int, int, int], f
         ("sagittal", ((0, 1, 0), (0, 0, -1), (1, 0, 0))),
     ],
 )
+@settings(deadline=None)
 @given(axes=AXES, flips=FLIPS)
 def test_planes_show_the_patient_the_usual_way_up(
     plane: str, directions: tuple[tuple[int, int, int], ...], axes: tuple[int, ...], flips: tuple[bool, ...]
