@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from hdm_pipeline.execution.events import Event
@@ -53,13 +53,14 @@ class MetricsFile:
     def __init__(self, path: Path, pipeline: str) -> None:
         self._path = path
         self._pipeline = pipeline
-        self._counts: Counter[Sample] = Counter()
+        self._counts: defaultdict[Sample, float] = defaultdict(float)
         self._blocks = 0
         self._next = 0.0
 
     def event(self, event: Event) -> None:
         """Take an event in."""
-        self._counts.update(increments(event))  # type: ignore[arg-type]  # Counter takes any number
+        for sample, value in increments(event).items():
+            self._counts[sample] += value
         if event.kind == "scene_started":
             self._blocks += event.data["blocks"] - event.data["blocks_done"]
         if event.kind == "run_ended" or time.monotonic() >= self._next:

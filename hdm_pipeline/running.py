@@ -37,7 +37,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     archive = discover(config, reader)
     workspace.create()
     with ExitStack() as stack:
-        stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
+        lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         todo = Todo.of(config, workspace, archive, hashes, ledger, retry_quarantined=options.retry_quarantined)
         ledger.mark_vanished(todo.vanished)
@@ -51,7 +51,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         try:
             if scenes:
                 asked = stack.enter_context(interrupts(tell))
-                _work(config, workspace, reader, ledger, scenes, report, tell, stopper(deadline, asked))
+                should_stop = stopper(deadline, lambda: asked() or lock.lost)
+                _work(config, workspace, reader, ledger, scenes, report, tell, should_stop)
             left = len(todo.pending) - len(outcomes.done) - (len(outcomes.quarantined) - len(todo.aside))
             report.status = "stopped" if left else "done"
         except BaseException:
