@@ -55,18 +55,22 @@ class PyramidBackbone(nn.Module):
         self.top_down = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.merge = nn.ModuleList(ResidualMerge(width) for width in widths[:-1])
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """[B, 3, H, W], H and W multiples of 32, to maps [B, widths[i], H / STRIDES[i], W / STRIDES[i]]."""
-        maps = self._bottom_up(images)
+    def forward(self, images: Tensor, cells: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Maps [B, widths[i], H / STRIDES[i], W / STRIDES[i]] of images.
+
+        Args:
+            images: [B, 3, H, W], H and W multiples of 32.
+            cells: `cell_statistics` of the images for all levels, if known already.
+        """
+        maps = self._bottom_up(images, cell_statistics(images, len(self.down)) if cells is None else cells)
         for level in range(len(maps) - 2, -1, -1):
             context = resize(self.top_down[level](maps[level + 1]), (maps[level].shape[-2], maps[level].shape[-1]))
             maps[level] = self.merge[level](maps[level] + context)
         return maps
 
-    def _bottom_up(self, images: Tensor) -> list[Tensor]:
+    def _bottom_up(self, images: Tensor, cells: Sequence[Tensor]) -> list[Tensor]:
         maps: list[Tensor] = []
         x = images
-        cells = cell_statistics(images, len(self.down))
         layers = zip(self.down, self.statistics, self.stages, cells, strict=True)
         for level, (down, statistics, stage, cell) in enumerate(layers):
             x = stage(down(x) + statistics(cell))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.pyramid import matching, ridge
-from hdm_pipeline.model.pyramid.backbone import STATISTICS, cell_statistics
+from hdm_pipeline.model.pyramid.backbone import STATISTICS
 from hdm_pipeline.model.pyramid.layers import ChannelNorm, resize
 
 _SUBPIXELS = 12  # three bands of the four pixels of a position at stride 2
@@ -70,19 +71,26 @@ class PixelEvidenceHead(EvidenceHead):
         self.pixels = nn.Conv2d(_SUBPIXELS, 2 * width, 1, bias=False)
         self.cells = nn.ModuleList(nn.Conv2d(STATISTICS, 2 * width, 3, padding=1, bias=False) for _ in range(levels))
 
-    def forward_with_pixels(self, x: Tensor, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As `forward`, with the images [B, 3, 2 * H, 2 * W] that the features [B, C, H, W] come from."""
+    def forward_with_pixels(self, x: Tensor, images: Tensor, cells: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """As `forward`, with what the features [B, C, H, W] come from.
+
+        Args:
+            x: the features.
+            images: [B, 3, 2 * H, 2 * W].
+            cells: `cell_statistics` of the images, for at least this head's levels.
+        """
         hidden: Tensor | None = None
         # From the coarsest cells to the finest: each step doubles a map that all coarser cells have been added to.
-        for convolution, cells in reversed(
-            list(zip(self.cells, cell_statistics(images, len(self.cells)), strict=True))
-        ):
-            found = convolution(cells)
+        for convolution, statistics in reversed(list(zip(self.cells, cells, strict=False))):
+            found = convolution(statistics)
             if hidden is not None:
-                found = found + resize(hidden, (found.shape[-2], found.shape[-1]))
+                found += resize(hidden, (found.shape[-2], found.shape[-1]))
             hidden = found
-        fine = self.hidden(self.norm(x)) + self.pixels(F.pixel_unshuffle(images, 2))
-        return self.spread(fine if hidden is None else fine + hidden)
+        fine = self.hidden(self.norm(x))
+        fine += self.pixels(F.pixel_unshuffle(images, 2))
+        if hidden is not None:
+            fine += hidden
+        return self.spread(fine)
 
 
 class LevelEvidence(nn.Module):
