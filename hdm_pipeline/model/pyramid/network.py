@@ -66,7 +66,7 @@ class HDMNetPyramid(FewShotNetwork):
             (1, 3, 4, 6, 3) and "bottleneck" have the shape of a ResNet-50.
         levels: number of evidence levels, 2 to 4, from stride 2 upwards (4: strides 2, 4, 8, 16).
         detail: "full" decodes to the finest level always; "auto" stops one level before it where the supports' masks
-            have no finer detail (`finest_level`), which saves a third of a query's time.
+            have no finer detail (`finest_level`), which saves two fifths of a query's time.
         evidence_widths: width of the regression and matching spaces at each level.
         state_widths: decoder channels at each evidence level, finest first.
         guides: query feature channels that the decoder sees at each level.
