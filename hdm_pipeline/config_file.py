@@ -239,6 +239,9 @@ def _substitute(
             what, remedy = f"environment variable {name} is not set", f"set {name}, or write ${{{name}:-default}}"
             problems.append(Problem(_dotted(key), _line(lines, key), what, remedy))
             return ""
+        if match.start() == 0 and name in environment and os.path.exists(found):
+            # What a user types on the command line is relative to where she stands, not to the pipeline file.
+            return os.path.abspath(found)
         return found
 
     return _VARIABLE.sub(replace, value)

@@ -88,15 +88,16 @@ def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Pre
 
     classes = load_examples(config, reader)
     base = str(weights_path(config.model.weights))
+    unadapted = load_segmenter(base, config.model)  # adapted weights have seen the examples and would flatter them
     weights, banks, report = [], [], {}
     for class_config, examples in zip(config.support.classes, classes, strict=True):
         start = time.perf_counter()
         images, masks = [e.pixels for e in examples], [e.label for e in examples]
         chosen, adaptation = _adapted(config, base, examples, workspace)
-        segmenter = load_segmenter(chosen, config.model)
+        quality = check_support(unadapted, images, masks, [e.name for e in examples])
+        segmenter = unadapted if chosen == base else load_segmenter(chosen, config.model)
         banks.append(segmenter.encode_support(images, masks, class_name=class_config.name))
         weights.append(chosen)
-        quality = check_support(segmenter, images, masks, [e.name for e in examples])
         report[class_config.name] = {
             "shots": len(examples),
             "examples": [q.as_dict() for q in quality],

@@ -49,6 +49,16 @@ def test_variables_and_their_defaults(tmp_path: Path) -> None:
     assert problems(tmp_path, GOOD.replace(":-mask.tif", "")) == {"support.classes.0.examples.0.mask": 10}
 
 
+def test_a_path_in_a_variable_is_relative_to_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    text = GOOD.replace("uri: scenes", "uri: ${DATA:-../data}/scenes")
+    assert read(tmp_path, text, DATA="data").absolute().input.uri == [str(tmp_path / "here" / "data" / "scenes")]
+    assert read(tmp_path, text).absolute().input.uri == [str(tmp_path.parent / "data" / "scenes")]
+
+
 def test_overrides_reach_everywhere(tmp_path: Path) -> None:
     file = read(tmp_path, GOOD, "tiling.size=512", "support.classes.0.name=lake", "input.bands=[1, VV - VH]")
     assert (file.config.tiling.size, file.config.support.classes[0].name) == (512, "lake")
