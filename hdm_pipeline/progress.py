@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -39,11 +41,27 @@ class ProgressBar:
     ) -> None:
         self._bar.stop()
 
+    def _tell_supports(self, support: Mapping[str, Any]) -> None:
+        """What checking and adapting gave, a line a class; examples that contradict the others are named."""
+        for name, facts in support.items():
+            steps = facts["adaptation"]["steps"]
+            self._bar.console.print(
+                f"{name}: {facts['shots']} examples, {steps} steps of adaptation kept", highlight=False
+            )
+            for example in facts["examples"]:
+                if example["contradicts"]:
+                    self._bar.console.print(f"[yellow]support[/] {example['name']}: {example['note']}", highlight=False)
+
     def event(self, event: Event) -> None:
         """Take note of an event."""
         data = event.data
         if event.kind == "run_started":
             self._bar.update(self._scenes, total=data["scenes"])
+        elif event.kind == "preparing":
+            adapting = ", adapting the weights to them (minutes, once for these supports)" if data["adapt"] else ""
+            self._bar.console.print(f"checking and encoding the supports{adapting}", highlight=False)
+        elif event.kind == "support_checked":
+            self._tell_supports(data["support"])
         elif event.kind == "scene_started":
             self._total_blocks += data["blocks"]
             self._bar.update(self._blocks, total=self._total_blocks)

@@ -75,6 +75,7 @@ def _work(
     should_stop: Callable[[], bool],
 ) -> None:
     """Prepare the supports and drive the scenes."""
+    tell(Event("preparing", data={"adapt": config.support.adapt != "off"}))
     prepared = prepare(config, reader, workspace)
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(Event("support_checked", data={"support": prepared.report}))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "run_started",
+    "preparing",
     "support_checked",
     "scene_started",
     "step_done",
