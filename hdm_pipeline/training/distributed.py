@@ -19,8 +19,16 @@ def run_replicas(config: TrainConfig) -> None:
         TrainingError: a worker failed; the run can be started again and goes on from its checkpoint.
     """
     import ray
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+
+    try:
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+    except ImportError as error:
+        raise TrainingError(
+            "Ray Train is not installed",
+            where="replicas",
+            remedy="pip install 'hdm-pipeline[distributed]', or replicas: 1",
+        ) from error
 
     started = not ray.is_initialized()
     if started:
