@@ -9,6 +9,7 @@ from typing import Any
 
 from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.executor import as_hdm_error
+from hdm_pipeline.execution.memory import give_back
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
 
@@ -56,7 +57,9 @@ class InlineExecutor:
         if done is None and self._model_tasks:
             task = self._model_tasks.popleft()
             try:
-                return Outcome(task, value=self._model().infer(task))
+                value = self._model().infer(task)
+                give_back()
+                return Outcome(task, value=value)
             except Exception as error:  # noqa: BLE001 (a step's failure is the scene's, whatever it is)
                 return self._failed(task, error)
         if done is None:

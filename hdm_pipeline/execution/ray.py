@@ -22,6 +22,7 @@ from hdm_pipeline.config import Execution
 from hdm_pipeline.errors import ExecutionError
 from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.executor import as_hdm_error
+from hdm_pipeline.execution.memory import give_back
 from hdm_pipeline.execution.model_worker import ModelWorker
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
@@ -53,7 +54,9 @@ class _Actor:
         return os.getpid()
 
     def infer(self, task: Task) -> Any:
-        return self._worker.infer(task)
+        result = self._worker.infer(task)
+        give_back()
+        return result
 
 
 @dataclass(eq=False)
