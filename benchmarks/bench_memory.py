@@ -3,7 +3,7 @@
     python -m benchmarks.bench_memory [--large 16384] [--world cog_world.tif] [--json FILE]
 
 Each run is a process of its own (the inline executor: everything in one process), measured by the kernel
-(ru_maxrss). `--world` adds the 36000 x 18000 scene of the test data.
+(VmHWM). `--world` adds the 36000 x 18000 scene of the test data.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ KIT = Path(__file__).resolve().parents[1] / "tests" / "kit"
 _MIB = 1 << 20
 
 
+_CHILD = """
+import sys
+from hdm_pipeline.pipeline import Pipeline
+Pipeline.from_yaml(sys.argv[1]).run()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
 def peak(pipeline: Path) -> float:
-    """Peak resident MiB of a run in a process of its own."""
+    """Peak resident MiB of a run in a process of its own (VmHWM: ru_maxrss would count the parent's memory, too)."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(KIT), os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hdm_pipeline", "run", str(pipeline), "--json"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+    ended = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(pipeline)], env=environment, capture_output=True, text=True, check=False
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        message = process.stderr.read().decode() if process.stderr else ""
-        raise SystemExit(f"the run of {pipeline} failed:\n{message}")
-    return usage.ru_maxrss * 1024 / _MIB
+    if ended.returncode:
+        raise SystemExit(f"the run of {pipeline} failed:\n{ended.stderr}")
+    return int(ended.stdout) / 1024
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Freed memory goes back to the system after each step.
 
-glibc keeps what large arrays leave behind and grows with the number of blocks (measured: 441 MiB at the peak of a
-4096 x 4096 scene, 807 MiB at 16384 x 16384); giving it back after each step keeps a worker at the size of its block.
+glibc keeps what large arrays leave behind; giving it back after each step keeps a worker at the size of its block
+(measured on 16 blocks of 4 x 4 tiles of 512 pixels: 348 MiB resident instead of 451).
 """
 
 from __future__ import annotations
