@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hdm_pipeline.config import PipelineConfig
 from hdm_pipeline.contracts import SceneHeader, SceneRef
@@ -23,7 +23,7 @@ _PROCESS_BASE = 700 << 20
 """Resident bytes of a worker with torch and GDAL loaded, before the first block."""
 
 _NETWORK_BYTES_PER_PIXEL = 1800
-"""Peak activations of the small pyramid a pixel of a batch, measured by benchmarks/bench_memory.py."""
+"""Bound on the activations of the small pyramid a pixel of a batch; measured at 512 x 512: 206 MB, 790 a pixel."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Plan:
     skipped: tuple[tuple[str, str], ...] = ()
     peak_memory: int = 0
     seconds_per_tile: float | None = None
-    warnings: tuple[str, ...] = field(default_factory=tuple)
+    warnings: tuple[str, ...] = ()
 
     @property
     def sampled(self) -> bool:
