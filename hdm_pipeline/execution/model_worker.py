@@ -12,6 +12,7 @@ import torch
 
 from hdm_pipeline.config import ModelConfig
 from hdm_pipeline.errors import BankMismatchError
+from hdm_pipeline.execution.memory import keep_freed
 from hdm_pipeline.execution.steps import score_folder, stage_folder
 from hdm_pipeline.execution.work import ModelBundle, RunContext, SceneWork, StepResult, Task
 from hdm_pipeline.model.segmenter import FewShotSegmenter
@@ -30,6 +31,7 @@ class ModelWorker:
     def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
         if bundle.threads is not None:
             torch.set_num_threads(bundle.threads)
+        keep_freed()
         self._context = context
         self._bundle = bundle
         self._groups = [

@@ -1,14 +1,17 @@
-"""The same steps on a Ray cluster: model actors, and tasks for the rest. Nothing else imports ray.
+"""The same steps on a Ray cluster: actors that hold the model, and actors without one for the rest. Nothing else
+imports ray.
 
 Pixels never cross the object store: workers read and write zarr in the shared output directory. The model bundle is
 put once and held by the driver for the whole run. Actors are never restarted by Ray (an actor killed by a poison tile
 would be retried for ever); the driver is told of the death and this executor puts a fresh actor in its place.
+
+Staging, stitching and writing run in actors too, not in Ray tasks: Ray ends idle task workers beyond one a core after a
+second, and starting one again costs more than most steps (docs/decisions/ray-step-actors.md).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -23,7 +26,6 @@ from hdm_pipeline.errors import ExecutionError
 from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.executor import as_hdm_error
 from hdm_pipeline.execution.memory import give_back
-from hdm_pipeline.execution.model_worker import ModelWorker
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
 from hdm_pipeline.metrics import HELP, LABELS, increments
@@ -44,28 +46,79 @@ _OBJECT_STORE = 256 << 20
 _MAX_RESTARTS_IN_A_ROW = 8
 
 
-class _Actor:
+class _ModelActor:
     """A model actor's class body; `ray.remote` is applied when a cluster is there."""
 
     def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
+        # Here, so that the actors without a model do not load torch.
+        from hdm_pipeline.execution.model_worker import ModelWorker
+
         self._worker = ModelWorker(context, bundle)
 
-    def ready(self) -> int:
-        return os.getpid()
+    def ready(self) -> None:
+        """Answered once the model is loaded."""
 
-    def infer(self, task: Task) -> Any:
+    def run(self, task: Task) -> Any:
         result = self._worker.infer(task)
+        give_back()
+        return result
+
+
+class _StepActor:
+    """Runs one step at a time, none of which needs the model."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    def ready(self) -> None:
+        """Answered once the process is up."""
+
+    def run(self, task: Task) -> Any:
+        result = run_step(self._context, task)
         give_back()
         return result
 
 
 @dataclass(eq=False)
 class _Slot:
-    """One model actor and the tasks given to it, oldest first."""
+    """One actor and the tasks given to it, oldest first.
+
+    Attributes:
+        handle: of the actor.
+        holds_model: whether it infers.
+        up: reference that its start resolves.
+        tasks: reference and task.
+        since: monotonic seconds at which its oldest task became the oldest.
+    """
 
     handle: Any
+    holds_model: bool
+    up: Any
     tasks: deque[tuple[Any, Task]] = field(default_factory=deque)
     since: float = 0.0
+
+    def give(self, task: Task) -> None:
+        """Queue a task in the actor."""
+        if not self.tasks:
+            self.since = time.monotonic()
+        self.tasks.append((self.handle.run.remote(task), task))
+
+    def was_up(self) -> bool:
+        """Whether the actor ever started; one that was placed on a dying node may not."""
+        if not ray.wait([self.up], timeout=0)[0]:
+            return False
+        try:
+            ray.get(self.up)
+        except ray.exceptions.RayError:
+            return False
+        return True
+
+    def take(self, reference: Any) -> Task:
+        """Remove the task behind a reference."""
+        task = next(t for r, t in self.tasks if r == reference)
+        self.tasks = deque((r, t) for r, t in self.tasks if r != reference)
+        self.since = time.monotonic()
+        return task
 
 
 class RayExecutor:
@@ -88,44 +141,44 @@ class RayExecutor:
         self._cpu_slots = max(2, cpus)
         self._context = ray.put(context)
         self._bundle = ray.put(_with_threads(bundle, self._threads))
-        self._step = ray.remote(num_cpus=0, max_retries=0)(run_step)
-        self._cpu_tasks: dict[Any, tuple[Task, float]] = {}
-        self.restarts = 0
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
         self._counters = {
             name: Counter(f"hdm_{name}", description=text, tag_keys=(LABELS[name],) if name in LABELS else ())
             for name, text in HELP.items()
         }
-        self._slots = [self._start_actor() for _ in range(self.model_slots)]
+        self._models = [self._start_model() for _ in range(self.model_slots)]
+        self._steps: list[_Slot] = []
 
     @property
     def model_free(self) -> int:
         """Free places in the actors' queues."""
-        return self.model_slots * self._config.blocks_in_flight - sum(len(slot.tasks) for slot in self._slots)
+        return self.model_slots * self._config.blocks_in_flight - sum(len(slot.tasks) for slot in self._models)
 
     @property
     def cpu_free(self) -> int:
         """Free places for staging, stitching and writing."""
-        return self._cpu_slots - len(self._cpu_tasks)
+        return self._cpu_slots - sum(len(slot.tasks) for slot in self._steps)
 
     def submit(self, task: Task) -> None:
-        """Hand a task to the actor with the shortest queue, or to any node."""
-        if task.step != "infer":
-            self._cpu_tasks[self._step.remote(self._context, task)] = (task, time.monotonic())
+        """Hand a block to the model actor with the shortest queue, any other step to an idle actor."""
+        if task.step == "infer":
+            min(self._models, key=lambda slot: len(slot.tasks)).give(task)
             return
-        slot = min(self._slots, key=lambda s: len(s.tasks))
-        if not slot.tasks:
-            slot.since = time.monotonic()
-        slot.tasks.append((slot.handle.infer.remote(task), task))
+        idle = next((slot for slot in self._steps if not slot.tasks), None)
+        if idle is None:
+            # As many as were ever needed at once: a laptop's run needs one or two.
+            idle = self._start_step()
+            self._steps.append(idle)
+        idle.give(task)
 
     def next(self) -> Outcome:
         """Wait for a task to end, an actor to die, or a step to take longer than `step_timeout`."""
         while not self._ended:
-            references = [*self._cpu_tasks, *(reference for slot in self._slots for reference, _ in slot.tasks)]
-            ready, _ = ray.wait(references, num_returns=1, timeout=1.0, fetch_local=True)
+            holders = {reference: slot for slot in (*self._models, *self._steps) for reference, _ in slot.tasks}
+            ready, _ = ray.wait(list(holders), num_returns=1, timeout=1.0, fetch_local=True)
             for reference in ready:
-                self._settle(reference)
+                self._settle(reference, holders[reference])
             self._kill_hung()
         return self._ended.popleft()
 
@@ -137,64 +190,75 @@ class RayExecutor:
 
     def close(self) -> None:
         """Kill the actors; shut Ray down if this run started it."""
-        for slot in self._slots:
+        for slot in (*self._models, *self._steps):
             ray.kill(slot.handle)
-        self._slots = []
+        self._models, self._steps = [], []
         if self._owns_cluster:
             ray.shutdown()
 
-    def _start_actor(self) -> _Slot:
-        actor = ray.remote(_Actor).options(
+    def _start_model(self) -> _Slot:
+        actor = ray.remote(_ModelActor).options(
             num_cpus=0 if self._gpus else self._threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
         )
-        return _Slot(actor.remote(self._context, self._bundle), since=time.monotonic())
+        return _slot(actor.remote(self._context, self._bundle), holds_model=True)
 
-    def _settle(self, reference: Any) -> None:
-        slot = next((s for s in self._slots if any(r is reference or r == reference for r, _ in s.tasks)), None)
-        task = self._cpu_tasks.pop(reference)[0] if slot is None else next(t for r, t in slot.tasks if r == reference)
+    def _start_step(self) -> _Slot:
+        actor = ray.remote(_StepActor).options(
+            num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
+        )
+        return _slot(actor.remote(self._context), holds_model=False)
+
+    def _settle(self, reference: Any, slot: _Slot) -> None:
         try:
             value = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
+            task = slot.take(reference)
             log.info("step failed\n%s", error, extra={"scene": task.scene, "block": task.block, "step": task.step})
             self._ended.append(Outcome(task, error=as_hdm_error(_plain(error), task)))
         except _DEATHS as error:
-            self._died(slot, task, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            self._died(slot, f"{type(error).__name__}: {str(error).splitlines()[0]}")
             return
         else:
-            self._ended.append(Outcome(task, value=value))
-        if slot is not None:
+            self._ended.append(Outcome(slot.take(reference), value=value))
+        if slot.holds_model:
             self._fruitless = 0
-            slot.tasks = deque((r, t) for r, t in slot.tasks if r != reference)
-            slot.since = time.monotonic()
 
-    def _died(self, slot: _Slot | None, task: Task, reason: str) -> None:
-        """Report a death: the oldest task of a dead actor is the suspect, the others were never started."""
-        if slot is None:
-            self._ended.append(Outcome(task, died=True, reason=reason))
-            return
-        self._fruitless += 1
+    def _died(self, slot: _Slot, reason: str) -> None:
+        """Report a death: the oldest task of an actor that was up is the suspect, the others were never started."""
+        suspect = slot.was_up()
+        for position, (_, queued) in enumerate(slot.tasks):
+            died = suspect and position == 0
+            self._ended.append(Outcome(queued, died=died, lost=not died, reason=reason))
+        if slot.holds_model or not suspect:
+            self._fruitless += 1
         if self._fruitless > _MAX_RESTARTS_IN_A_ROW:
             raise ExecutionError(
-                f"model actors died {self._fruitless} times in a row without finishing a block; last: {reason}",
+                f"actors died {self._fruitless} times in a row without finishing a block; last: {reason}",
                 where="Ray",
                 remedy="check memory (lower execution.actors, batch_size or tiling.size) and the worker logs of Ray",
             )
-        for position, (_, queued) in enumerate(slot.tasks):
-            self._ended.append(Outcome(queued, died=position == 0, lost=position > 0, reason=reason))
-        self.restarts += 1
-        self._slots[self._slots.index(slot)] = self._start_actor()
+        if slot.holds_model:
+            self._models[self._models.index(slot)] = self._start_model()
+        else:
+            self._steps.remove(slot)
+            self._drop_idle_steps()
+
+    def _drop_idle_steps(self) -> None:
+        """What killed one (a lost node) may have killed others; a step given to those would look like a killer."""
+        for slot in [slot for slot in self._steps if not slot.tasks]:
+            ray.kill(slot.handle)
+            self._steps.remove(slot)
 
     def _kill_hung(self) -> None:
         now, limit = time.monotonic(), self._config.step_timeout
-        for slot in list(self._slots):
+        for slot in (*self._models, *self._steps):
             if slot.tasks and now - slot.since > limit:
                 ray.kill(slot.handle)
-                self._died(slot, slot.tasks[0][1], f"hung for more than {limit:g} s")
-        for reference, (task, since) in list(self._cpu_tasks.items()):
-            if now - since > limit:
-                ray.cancel(reference, force=True)
-                del self._cpu_tasks[reference]
-                self._died(None, task, f"hung for more than {limit:g} s")
+                self._died(slot, f"hung for more than {limit:g} s")
+
+
+def _slot(handle: Any, *, holds_model: bool) -> _Slot:
+    return _Slot(handle, holds_model, up=handle.ready.remote(), since=time.monotonic())
 
 
 def _connect(config: Execution) -> None:

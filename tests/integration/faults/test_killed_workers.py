@@ -1,4 +1,4 @@
-"""kill -9 of an actor and loss of a node of a real cluster: the same bytes, nothing finished is repeated."""
+"""kill -9 of actors and loss of a node of a real cluster: the same bytes, nothing finished is repeated."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.integration.test_run import steps_of
 pytestmark = pytest.mark.ray
 
 
-def actor_pids() -> list[int]:
-    """Processes of model actors of clusters that this process started or joined."""
+def actor_pids(name: str) -> list[int]:
+    """Processes of actors of a class, of clusters that this process started or joined."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -27,12 +27,13 @@ def actor_pids() -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if command.startswith(b"ray::_Actor"):
+            if command.startswith(f"ray::{name}".encode()):
                 found.append(int(entry.name))
     return found
 
 
-def test_a_killed_actor_is_replaced(bench: Workbench) -> None:
+@pytest.mark.parametrize(("name", "step"), [("_ModelActor", "infer"), ("_StepActor", "stage")])
+def test_a_killed_actor_is_replaced(bench: Workbench, name: str, step: str) -> None:
     Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
     file = bench.pipeline("killed", execution={"executor": "ray", "actors": 1, "threads": 1})
     deaths: list[Event] = []
@@ -42,10 +43,10 @@ def test_a_killed_actor_is_replaced(bench: Workbench) -> None:
         nonlocal done
         if event.kind == "worker_died":
             deaths.append(event)
-        if event.kind == "step_done" and event.step == "infer":
+        if event.kind == "step_done" and event.step == step:
             done += 1
             if done == 2:
-                for pid in actor_pids():
+                for pid in actor_pids(name):
                     os.kill(pid, signal.SIGKILL)
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
@@ -54,7 +55,8 @@ def test_a_killed_actor_is_replaced(bench: Workbench) -> None:
     finally:
         ray.shutdown()
     assert summary.exit_code == 0
-    assert len(deaths) == 1
+    assert deaths
+    assert all(death.step == step for death in deaths if name == "_ModelActor")
     assert published(bench.root / "killed") == published(bench.root / "undisturbed")
     assert steps_of(bench.root / "killed") == steps_of(bench.root / "undisturbed")
 
