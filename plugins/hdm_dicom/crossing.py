@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,14 +27,17 @@ class CrossingFile:
         planes: how many can be taken out: lines in a slice.
         line: shape of one line, [bands, pixels].
         dtype: of the pixels.
+        folder: where the file lies; None for the temporary folder.
 
     Raises:
-        OSError: the temporary folder is full (from `put` and `finish`, too).
+        OSError: the disk is full (from `put`, too).
     """
 
-    def __init__(self, slices: int, planes: int, line: tuple[int, int], dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self, slices: int, planes: int, line: tuple[int, int], dtype: npt.DTypeLike, folder: Path | None = None
+    ) -> None:
         # Written, not mapped: a full disk must be an error here and not a signal in the middle of a run.
-        self._file = tempfile.TemporaryFile(prefix="hdm-dicom-")  # noqa: SIM115 - closed with this object
+        self._file = tempfile.TemporaryFile(prefix=".hdm-dicom-", dir=folder)  # noqa: SIM115 - closed with this object
         self._slices, self._dtype = slices, np.dtype(dtype)
         self._buffer = np.empty((planes, min(_BUFFERED, slices), *line), dtype=self._dtype)
         self._line_bytes = line[0] * line[1] * self._dtype.itemsize

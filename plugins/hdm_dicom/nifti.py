@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.failures import write_error
 from hdm_dicom.options import check_names
 from hdm_pipeline.contracts import NODATA, ClassInfo, Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import WriteError
@@ -49,7 +50,8 @@ class NiftiWriter:
         """Write slice by slice; the same bytes for the same product.
 
         Raises:
-            WriteError: the scene is no volume, or the disk is full.
+            OutputError: the disk is full.
+            WriteError: the scene is no volume, or any other failure.
         """
         geometry = product.scene.geometry
         if not isinstance(geometry, VolumeGeometry):
@@ -63,11 +65,7 @@ class NiftiWriter:
                     mask = product.mask.read(Window(z, 0, 0, height, width))[0]
                     out.write(np.where(mask == NODATA, 0, mask).astype(np.uint8).tobytes())
         except OSError as error:
-            raise WriteError(
-                f"the NIfTI volume cannot be written ({type(error).__name__})",
-                where=product.scene.ref.id,
-                remedy="free disk space",
-            ) from None
+            raise write_error(error, "the NIfTI volume", path, product.scene.ref.id) from None
 
 
 def _header(size: tuple[int, int, int], geometry: VolumeGeometry) -> bytes:

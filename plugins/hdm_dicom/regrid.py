@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,25 +17,27 @@ from hdm_pipeline.grid import Window
 Bytes = npt.NDArray[np.uint8]
 
 
-def stored_slices(opened: OpenVolume, source: PixelSource, where: str) -> Iterator[Bytes]:
+def stored_slices(opened: OpenVolume, source: PixelSource, folder: Path) -> Iterator[Bytes]:
     """[bands, rows, columns] of each stored slice in turn, from pixels in the view.
 
-    A mask made across the slices is first turned on disk: every stored slice needs a line of each of its planes.
+    A mask made across the slices is first turned on disk, in an unnamed file in `folder`: every stored slice needs a
+    line of each of its planes.
 
     Raises:
-        WriteError: the source has another shape than the view, or the disk is full.
+        OSError: the disk is full.
+        WriteError: the source has another shape than the view.
     """
     x, y, z = opened.size
     if source.shape[1:] != (z, y, x):
         raise WriteError(
             f"the mask has shape {source.shape[1:]}, the series {(z, y, x)}",
-            where=where,
+            where=opened.volume.id,
             remedy="the series has changed since it was segmented; run again",
         )
     if opened.view.along_slices:
         yield from _along(opened, source)
     else:
-        yield from _across(opened, source, where)
+        yield from _across(opened, source, folder)
 
 
 def _along(opened: OpenVolume, source: PixelSource) -> Iterator[Bytes]:
@@ -52,22 +55,15 @@ def _plane(opened: OpenVolume, source: PixelSource, index: int) -> npt.NDArray[n
     return opened.view.undo(source.read(Window(at, 0, 0, y, x))[:, np.newaxis])
 
 
-def _across(opened: OpenVolume, source: PixelSource, where: str) -> Iterator[Bytes]:
+def _across(opened: OpenVolume, source: PixelSource, folder: Path) -> Iterator[Bytes]:
     axis = opened.view.axes[2]
     x, y, z = opened.stack.size
     planes, length = (x, y) if axis == 0 else (y, x)
-    try:
-        turned = CrossingFile(planes, z, (source.shape[0], length), np.uint8)
-        for index in range(planes):
-            plane = _plane(opened, source, index)
-            lines = plane[..., 0] if axis == 0 else plane[:, :, 0]
-            turned.put(lines.transpose(1, 0, 2))
-    except OSError as error:
-        raise WriteError(
-            f"the mask cannot be turned on disk ({type(error).__name__})",
-            where=where,
-            remedy="free space in the temporary folder (TMPDIR)",
-        ) from None
+    turned = CrossingFile(planes, z, (source.shape[0], length), np.uint8, folder)
+    for index in range(planes):
+        plane = _plane(opened, source, index)
+        lines = plane[..., 0] if axis == 0 else plane[:, :, 0]
+        turned.put(lines.transpose(1, 0, 2))
 
     def stack_slice(index: int) -> Bytes:
         lines = turned.take(index)

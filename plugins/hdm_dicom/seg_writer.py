@@ -44,7 +44,7 @@ def write_segmentation(
     opened = open_volume(product.scene.ref, options)
     source = product.score if kind == "FRACTIONAL" else product.mask
     values = tuple(info.value for info in product.classes)
-    slices = stored_slices(opened, source, where)
+    slices = stored_slices(opened, source, path.parent)
     with spooled(slices, values, kind, str(path.parent)) as spool, _unnamed(path.parent) as pixels:
         if refuse_empty and not spool.present.any():
             raise WriteError(

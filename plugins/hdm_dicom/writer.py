@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom import codes
+from hdm_dicom.failures import write_error
 from hdm_dicom.options import check_names, one_of
 from hdm_dicom.seg_style import SegmentationStyle
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
@@ -64,7 +65,8 @@ class SegmentationWriter:
         `path`.
 
         Raises:
-            WriteError: not a DICOM series, changed since, empty where that is an error, or the disk is full.
+            OutputError: the disk is full.
+            WriteError: not a DICOM series, changed since, empty where that is an error, or any other failure.
         """
         from hdm_dicom.seg_writer import write_segmentation
 
@@ -76,9 +78,7 @@ class SegmentationWriter:
         try:
             write_segmentation(product, path, self._style, refuse_empty=self._empty == "error", key=self._key)
         except OSError as error:
-            raise WriteError(
-                f"the segmentation cannot be written ({type(error).__name__})", where=where, remedy="free disk space"
-            ) from None
+            raise write_error(error, "the segmentation", path, where) from None
 
 
 def _key(option: object) -> bytes | None:

@@ -128,7 +128,7 @@ def test_a_mask_returns_to_the_slices_it_was_read_from(tmp_path: Path, policy: s
             return ((pixels > threshold) & valid).astype(np.uint8)
 
     volume: Volume = opened.volume
-    for index, mask in enumerate(stored_slices(opened, Bright(), "here")):  # type: ignore[arg-type]
+    for index, mask in enumerate(stored_slices(opened, Bright(), tmp_path)):  # type: ignore[arg-type]
         y, x = np.mgrid[:24, :32]
         place = volume.positions[index][:, None, None] + volume.axes[0][:, None, None] * 0.75 * x
         values = field(place + volume.axes[1][:, None, None] * 0.5 * y)
