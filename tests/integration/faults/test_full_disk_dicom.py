@@ -1,4 +1,4 @@
-"""A disk that fills while a DICOM Segmentation or a NIfTI volume is written: the run's error, and nothing half there."""
+"""A disk that fills while a DICOM Segmentation or a NIfTI volume is written is the run's error, not the scene's."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def noise(header: SceneHeader) -> np.ndarray:
     [
         ("segmentation", {"type": "BINARY"}, "acquired", 40),  # the slices kept aside fill the disk
         ("segmentation", {"type": "BINARY"}, "acquired", 130),  # the file itself does
-        ("segmentation", {"type": "FRACTIONAL"}, "acquired", 230),  # its pixel data do, which pydicom reports in its own way
+        ("segmentation", {"type": "FRACTIONAL"}, "acquired", 230),  # its pixels do, as pydicom tells it
         ("segmentation", {"type": "BINARY"}, "coronal", 40),  # turning the mask does
         ("nifti", {}, "acquired", 8),
     ],
