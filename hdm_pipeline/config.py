@@ -167,6 +167,10 @@ class ModelConfig(Model):
     base_learner: bool | None = Field(
         None, description="add the published base classes' prior (HDMNet only): on, off, or as the weights say"
     )
+    reduction: Literal["auto"] | Annotated[float, Field(ge=1, le=64)] = Field(
+        "auto",
+        description="the network sees pixels this many times smaller; auto: what segments held-out examples best",
+    )
 
 
 class Tiling(Model):

@@ -58,6 +58,10 @@ class SceneKeys:
     product: str
 
 
+_MODEL_FIELDS = {"precision", "runtime", "base_learner", "reduction"}
+"""What of `model` changes scores, besides the weights."""
+
+
 def pixel_hash(config: PipelineConfig) -> str:
     """Hash of the configuration that affects pixels, whatever the scene; stamped into products."""
     return stable_hash(
@@ -66,7 +70,7 @@ def pixel_hash(config: PipelineConfig) -> str:
             "input": config.input.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
             "tiling": config.tiling.model_dump(mode="json"),
             "support": config.support.model_dump(mode="json", include={"adapt"}),
-            "model": config.model.model_dump(mode="json", include={"precision", "runtime", "base_learner"}),
+            "model": config.model.model_dump(mode="json", include=_MODEL_FIELDS),
         }
     )
 
@@ -90,7 +94,7 @@ def scene_keys(config: PipelineConfig, ref: SceneRef, fingerprints: Fingerprints
             "weights": fingerprints.weights,
             "supports": fingerprints.supports,
             "adapt": support.model_dump(mode="json", include={"adapt"}),
-            "model": model.model_dump(mode="json", include={"precision", "runtime", "base_learner"}),
+            "model": model.model_dump(mode="json", include=_MODEL_FIELDS),
             "batch": config.execution.batch_size,
         }
     )
@@ -141,7 +145,7 @@ def plan_scene(config: PipelineConfig, header: SceneHeader, *, done: bool = Fals
     return ScenePlan(
         id=header.ref.id,
         shape=header.shape,
-        tiles=grid.tile_count,
+        tiles=grid.tile_count if header.stack is None else header.stack.tile_count(grid),
         blocks=len(grid.blocks(config.tiling.block)),
         stage_bytes=len(config.input.bands) * depth * height * width * _BYTES_STAGED,
         done=done,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hdm_pipeline.config import AdaptSteps, ModelConfig, PipelineConfig
 from hdm_pipeline.contracts import Reader
@@ -18,6 +18,7 @@ from hdm_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from hdm_pipeline.model.segmenter import FewShotSegmenter
+    from hdm_pipeline.training.fitting import Fit
 
 _WEIGHTS = Path(__file__).parent / "weights"
 
@@ -68,45 +69,51 @@ def weights_fingerprint(config: PipelineConfig) -> str:
     return digest
 
 
-def load_segmenter(weights: str, model: ModelConfig) -> FewShotSegmenter:
-    """Weights made ready as the pipeline file asks."""
+def load_segmenter(weights: str, model: ModelConfig, reduction: float = 1.0) -> FewShotSegmenter:
+    """Weights made ready as the pipeline file asks, at a reduction."""
     from hdm_pipeline.model.segmenter import FewShotSegmenter
 
     return FewShotSegmenter.load(
-        weights, precision=model.precision, runtime=model.runtime, base_learner=model.base_learner
+        weights,
+        precision=model.precision,
+        runtime=model.runtime,
+        base_learner=model.base_learner,
+        reduction=reduction,
     )
 
 
 def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Preparation:
-    """Read the supports, adapt the weights to them where asked for, and encode them.
+    """Read the supports, fit the network to them as far as asked for, and encode them.
 
     Raises:
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
-    from hdm_pipeline.training.support_check import check_support
-
     classes = load_examples(config, reader)
     base = str(weights_path(config.model.weights))
-    unadapted = load_segmenter(base, config.model)  # adapted weights have seen the examples and would flatter them
-    weights, banks, report = [], [], {}
+    weights, reductions, banks, report = [], [], [], {}
     for class_config, examples in zip(config.support.classes, classes, strict=True):
         start = time.perf_counter()
+        fit = _fit(config, base, examples, config.support.adapt, workspace.models)
+        chosen = base if fit.weights is None else str(fit.weights)
+        segmenter = load_segmenter(chosen, config.model, fit.reduction)
         images, masks = [e.pixels for e in examples], [e.label for e in examples]
-        chosen, adaptation = _adapted(config, base, examples, workspace)
-        quality = check_support(unadapted, images, masks, [e.name for e in examples])
-        segmenter = unadapted if chosen == base else load_segmenter(chosen, config.model)
         banks.append(segmenter.encode_support(images, masks, class_name=class_config.name))
         weights.append(chosen)
+        reductions.append(fit.reduction)
         report[class_config.name] = {
             "shots": len(examples),
-            "examples": [q.as_dict() for q in quality],
-            "adaptation": adaptation,
+            "reduction": round(fit.reduction, 3),
+            "examples": _quality(config, base, fit.reduction, examples),
+            "adaptation": {"steps": 0, "reason": "off"}
+            if fit.report is None
+            else fit.report.as_dict() | {"cached": fit.cached},
             "seconds": round(time.perf_counter() - start, 3),
         }
     bundle = ModelBundle(
         weights=tuple(weights),
         banks=tuple(banks),
+        reductions=tuple(reductions),
         batch_size=config.execution.batch_size,
         threads=config.execution.threads if isinstance(config.execution.threads, int) else None,
         model=config.model,
@@ -126,34 +133,43 @@ def check_supports(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
-    from hdm_pipeline.training.support_check import check_support
-
-    segmenter = load_segmenter(str(weights_path(config.model.weights)), config.model)
+    base = str(weights_path(config.model.weights))
     found = {}
     for class_config, examples in zip(config.support.classes, load_examples(config, reader), strict=True):
-        images, masks = [e.pixels for e in examples], [e.label for e in examples]
-        quality = check_support(segmenter, images, masks, [e.name for e in examples])
-        found[class_config.name] = [q.as_dict() for q in quality]
+        reduction = _fit(config, base, examples, "off", None).reduction
+        found[class_config.name] = _quality(config, base, reduction, examples)
     return found
 
 
-def _adapted(
-    config: PipelineConfig, base: str, examples: Sequence[SupportExample], workspace: Workspace
-) -> tuple[str, dict[str, Any]]:
-    """The weights to use for a class, and what adaptation did."""
-    adapt = config.support.adapt
-    if adapt == "off" or (isinstance(adapt, AdaptSteps) and adapt.steps == 0):
-        return base, {"steps": 0, "reason": "off"}
+def _fit(
+    config: PipelineConfig,
+    base: str,
+    examples: Sequence[SupportExample],
+    adapt: Literal["auto", "off"] | AdaptSteps,
+    cache: Path | None,
+) -> Fit:
+    """The weights and the reduction for a class."""
     from hdm_pipeline.model.checkpoints import load_network
-    from hdm_pipeline.training.adaptation import AdaptationSettings
-    from hdm_pipeline.training.adapted import adapted_weights
+    from hdm_pipeline.training.fitting import fit_to_examples
 
-    settings = AdaptationSettings(steps=adapt.steps) if isinstance(adapt, AdaptSteps) else AdaptationSettings()
-    adapted = adapted_weights(
-        workspace.models,
+    steps = adapt.steps or "off" if isinstance(adapt, AdaptSteps) else adapt
+    return fit_to_examples(
         load_network(base),
         [e.pixels for e in examples],
         [e.label for e in examples],
-        settings=settings,
+        adapt=steps,
+        reduction=None if config.model.reduction == "auto" else config.model.reduction,
+        tile=config.tiling.size,
+        cache=cache,
     )
-    return str(adapted.path), adapted.report.as_dict() | {"cached": adapted.cached}
+
+
+def _quality(
+    config: PipelineConfig, base: str, reduction: float, examples: Sequence[SupportExample]
+) -> list[dict[str, Any]]:
+    """Leave-one-out quality of examples; by the weights as they came, for adapted ones have seen the examples."""
+    from hdm_pipeline.training.support_check import check_support
+
+    segmenter = load_segmenter(base, config.model, reduction)
+    images, masks, names = ([getattr(e, part) for e in examples] for part in ("pixels", "label", "name"))
+    return [quality.as_dict() for quality in check_support(segmenter, images, masks, names)]

@@ -29,11 +29,6 @@ class Executor(Protocol):
         """How many `infer` tasks run at once when all is well."""
         ...
 
-    @property
-    def restarts(self) -> int:
-        """Actors replaced so far."""
-        ...
-
     def submit(self, task: Task) -> None:
         """Queue a task; never blocks for long."""
         ...

@@ -24,7 +24,6 @@ class InlineExecutor:
 
     name = "inline"
     model_slots = 1
-    restarts = 0
 
     def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
         self._context = context

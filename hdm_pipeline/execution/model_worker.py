@@ -35,8 +35,8 @@ class ModelWorker:
         self._context = context
         self._bundle = bundle
         self._groups = [
-            (_load(weights, banks[0][1], bundle.model), [index for index, _ in banks], [bank for _, bank in banks])
-            for weights, banks in _by_weights(bundle).items()
+            (_load(key, banks[0][1], bundle.model), [index for index, _ in banks], [bank for _, bank in banks])
+            for key, banks in _by_network(bundle).items()
         ]
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="hdm-read-ahead")
 
@@ -64,7 +64,7 @@ class ModelWorker:
         return StepResult(time.perf_counter() - start, {"tiles": inferred, "skipped": len(tiles) - inferred})
 
     def _predict(self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-        """[tiles, classes, y, x] scores; classes that share weights share the backbone's pass."""
+        """[tiles, classes, y, x] scores; classes that share weights and reduction share the backbone's pass."""
         count, _, height, width = pixels.shape
         scores = np.empty((count, len(self._bundle.banks), height, width), dtype=np.uint8)
         for segmenter, indices, banks in self._groups:
@@ -84,9 +84,10 @@ class ModelWorker:
         pixels: list[npt.NDArray[np.float32]] = []
         valid: list[npt.NDArray[np.bool_]] = []
         for tile in tiles:
-            values, good = decode_pixels(images.read(work.grid.tile_window(*tile)))
-            if not good.any():
+            staged = _staged(work, images, tile)
+            if staged is None or not staged[0].any():
                 continue
+            values, good = decode_pixels(staged)
             chosen.append(tile)
             pixels.append(values)
             valid.append(good)
@@ -97,15 +98,29 @@ class ModelWorker:
             yield chosen, np.stack(pixels), np.stack(valid)
 
 
-def _by_weights(bundle: ModelBundle) -> dict[str, list[tuple[int, SupportBank]]]:
-    groups: dict[str, list[tuple[int, SupportBank]]] = {}
-    for index, (weights, bank) in enumerate(zip(bundle.weights, bundle.banks, strict=True)):
-        groups.setdefault(weights, []).append((index, bank))
+def _staged(work: SceneWork, images: ImageStore, tile: Tile) -> npt.NDArray[np.uint16] | None:
+    """Staged pixels of a tile; None where it shows nothing of its slice (of a stack of planes)."""
+    window = work.grid.tile_window(*tile)
+    if work.header.stack is None:
+        return images.read(window)
+    height, width = work.header.stack.extent(window.z)
+    return images.read_within(window, height, width) if window.y < height and window.x < width else None
+
+
+NetworkKey = tuple[str, float]
+"""Weights and reduction."""
+
+
+def _by_network(bundle: ModelBundle) -> dict[NetworkKey, list[tuple[int, SupportBank]]]:
+    groups: dict[NetworkKey, list[tuple[int, SupportBank]]] = {}
+    for index, key in enumerate(zip(bundle.weights, bundle.reductions, strict=True)):
+        groups.setdefault(key, []).append((index, bundle.banks[index]))
     return groups
 
 
-def _load(weights: str, bank: SupportBank, model: ModelConfig) -> FewShotSegmenter:
-    segmenter = load_segmenter(weights, model)
+def _load(key: NetworkKey, bank: SupportBank, model: ModelConfig) -> FewShotSegmenter:
+    weights, reduction = key
+    segmenter = load_segmenter(weights, model, reduction)
     if segmenter.weights_hash != bank.weights_hash:
         raise BankMismatchError(
             "the weights file changed since the supports were encoded", where=weights, remedy="start the run again"

@@ -78,6 +78,7 @@ class ModelBundle:
     Attributes:
         weights: path (or builtin name) of the weights for each class.
         banks: the support bank of each class, in the order of the mask values.
+        reductions: for each class, how much smaller the network sees the pixels.
         model: precision, runtime and the like.
         batch_size: tiles a batch.
         threads: CPU threads of the actor; None leaves torch's default.
@@ -85,6 +86,7 @@ class ModelBundle:
 
     weights: tuple[str, ...]
     banks: tuple[SupportBank, ...]
+    reductions: tuple[float, ...]
     model: ModelConfig
     batch_size: int
     threads: int | None = None

@@ -6,6 +6,7 @@ becomes, how a probability becomes a byte, how many tiles go through at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from hdm_pipeline.model.memory import require_memory
 from hdm_pipeline.model.modes import Mode, choose_mode
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.optimize import FastNetwork, OptimizationReport, accelerate
+from hdm_pipeline.model.reduction import Size, enlarge, reduced_size, shrink_labels, shrink_valid
 from hdm_pipeline.model.support import SupportBank
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -41,16 +43,26 @@ class FewShotSegmenter:
     Attributes:
         network: the network in float32, as loaded; banks belong to its weights.
         weights_hash: its fingerprint.
+        reduction: how much smaller than they are the network sees examples and tiles.
         reports: what the mode of each encoded class was measured to do; empty for fp32.
     """
 
     def __init__(
-        self, network: FewShotNetwork, *, device: torch.device, precision: Precision, runtime: Runtime
+        self,
+        network: FewShotNetwork,
+        *,
+        device: torch.device,
+        precision: Precision,
+        runtime: Runtime,
+        reduction: float = 1.0,
     ) -> None:
+        if not 1 <= reduction < math.inf:
+            raise ModelInputError(f"a reduction of {reduction:g}", where="reduction", remedy="give 1 or more")
         self.network = network.eval().to(device)
         self.device = device
         self.precision = precision
         self.runtime = runtime
+        self.reduction = reduction
         self.reports: list[OptimizationReport] = []
         self._fast: tuple[tuple[str, str, bytes], FastNetwork] | None = None
 
@@ -63,6 +75,7 @@ class FewShotSegmenter:
         precision: Precision = "fp32",
         runtime: Runtime = "torch",
         base_learner: bool | None = None,
+        reduction: float = 1.0,
         pin: str | None = None,
     ) -> FewShotSegmenter:
         """Load weights and make them ready to segment.
@@ -74,16 +87,18 @@ class FewShotSegmenter:
                 are faster and are held against fp32 when supports are encoded; ``auto`` takes the fastest that passes.
             runtime: who computes the backbone: PyTorch, or OpenVINO where its package is installed.
             base_learner: override what the weights say (`HDMNet` only); None keeps it.
+            reduction: the network sees examples and tiles this many times smaller, at least 1; scores come back at
+                full size. Banks are to be used at the reduction that they were made at.
             pin: see `checkpoints.load_network`.
 
         Raises:
             WeightsError: the weights cannot be used, or know no base learner.
-            ModelInputError: the device is not available.
+            ModelInputError: the device is not available, or the reduction is less than 1.
         """
         network = load_network(weights, pin=pin)
         if base_learner is not None:
             network = reconfigure(network, base_learner=base_learner)
-        return cls.from_network(network, device=device, precision=precision, runtime=runtime)
+        return cls.from_network(network, device=device, precision=precision, runtime=runtime, reduction=reduction)
 
     @classmethod
     def from_network(
@@ -93,9 +108,10 @@ class FewShotSegmenter:
         device: Device = "auto",
         precision: Precision = "fp32",
         runtime: Runtime = "torch",
+        reduction: float = 1.0,
     ) -> FewShotSegmenter:
         """Make a network in memory ready to segment; it is moved to the device and set to eval mode."""
-        return cls(network, device=_device(device), precision=precision, runtime=runtime)
+        return cls(network, device=_device(device), precision=precision, runtime=runtime, reduction=reduction)
 
     @property
     def _gpu(self) -> bool:
@@ -202,8 +218,10 @@ class FewShotSegmenter:
             tiles = np.concatenate([tiles, np.repeat(tiles[-1:], step - count, 0)])
             kept = np.concatenate([kept, np.repeat(kept[-1:], step - count, 0)])
         pixels, mask = self._to_device(three_channels(tiles)), self._to_device(kept)
-        normalized = self.network.normalize(pixels).masked_fill_(~mask[:, None], 0.0)
-        probability = network.predict(normalized, banks)[:count]
+        size = tiles.shape[2], tiles.shape[3]
+        small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
+        normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
+        probability = enlarge(network.predict(normalized, banks)[:count], size)
         score = (probability.float() * 255 - 0.5).ceil_().clamp_(0, 255)
         score = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8)
         array: npt.NDArray[np.uint8] = score.cpu().numpy()
@@ -245,9 +263,20 @@ class FewShotSegmenter:
             raise SupportError(
                 "every pixel labelled 1 is invalid", where=where, remedy="label valid pixels of the example"
             )
-        valid = self._to_device(kept)
-        pixels = self.network.normalize(self._to_device(three[0])).masked_fill_(~valid, 0.0)
-        return pixels, self._to_device(labels)
+        size = reduced_size(mask.shape[0], mask.shape[1], self.reduction)
+        small, seen = shrink_valid(self._to_device(three), self._to_device(kept[None]), size)
+        pixels = self.network.normalize(small[0]).masked_fill_(~seen[0], 0.0)
+        return pixels, self._reduced_labels(labels, size, where)
+
+    def _reduced_labels(self, labels: npt.NDArray[np.uint8], size: Size, where: str) -> Tensor:
+        reduced = shrink_labels(self._to_device(labels), size)
+        if (labels == 1).any() and not bool((reduced == 1).any()):
+            raise SupportError(
+                f"no target of this example is left at a reduction of {self.reduction:g}",
+                where=where,
+                remedy="reduce less, or give examples with larger targets",
+            )
+        return reduced
 
     def _check(
         self, tiles: npt.NDArray[Any], banks: Sequence[SupportBank], valid: npt.NDArray[np.bool_] | None
@@ -267,7 +296,7 @@ class FewShotSegmenter:
         fingerprint = self.weights_hash
         for bank in banks:
             bank.require(self.network.architecture, fingerprint)
-        height, width = tiles.shape[2:]
+        height, width = reduced_size(tiles.shape[2], tiles.shape[3], self.reduction)
         needed = self.network.peak_bytes(height, width) * (_GPU_BATCH if self._gpu else 1)
         require_memory(needed, self.device, what=f"a tile of {height}x{width} pixels")
 

@@ -1,7 +1,8 @@
 """Adapted weights for arrays: what the pipeline and `evaluate` call, with a cache on disk.
 
-The key of the cache is a hash of weights, examples, settings, seed and number of threads: everything that the adapted
-weights depend on. An entry appears under its name complete or not at all, so that several processes may share a folder.
+The key of the cache is a hash of weights, examples, settings and seed. The number of threads, which moves last bits, is
+not in it: who adapts first decides for all. An entry appears under its name complete or not at all, so that several
+processes may share a folder.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def cache_key(
 ) -> str:
     """SHA-256 (hex) of everything that adapted weights depend on."""
     digest = hashlib.sha256(network.fingerprint().encode())
-    digest.update(json.dumps([VERSION, asdict(settings), seed, torch.get_num_threads()], sort_keys=True).encode())
+    digest.update(json.dumps([VERSION, asdict(settings), seed], sort_keys=True).encode())
     arrays: list[npt.NDArray[Any]] = [*images, *masks]
     for array in arrays:
         digest.update(f"{array.dtype.str}:{array.shape}".encode())

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdm_pipeline.model.network import EpisodeBatch
+from hdm_pipeline.model.reduction import shrink, shrink_labels
 
 _TRIES = 8
 _LEAST_TARGET = 16
@@ -112,12 +113,8 @@ class CropSampler:
 
 
 def resize(image: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """An image [3, H, W] (averaged where it shrinks) and its mask [H, W] (nearest) in another size."""
-    if tuple(mask.shape) == size:
-        return image, mask
-    pixels = F.interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
-    labels = F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0]
-    return pixels, labels.to(torch.uint8)
+    """An image [3, H, W] and its mask [H, W] in another size (`model.reduction`)."""
+    return shrink(image[None], size)[0], shrink_labels(mask, size)
 
 
 def _fit(pixels: Tensor, labels: Tensor, target: tuple[int, int], size: int) -> tuple[Tensor, Tensor]:

@@ -8,33 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from hdm_pipeline.errors import HdmError, TrainingError
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support import SupportBank
-from hdm_pipeline.training.adaptation import AdaptationReport, AdaptationSettings
-from hdm_pipeline.training.adapted import adapt_to_examples, adapted_weights, as_tensors, load_adapted
+from hdm_pipeline.training.adaptation import AdaptationReport
 from hdm_pipeline.training.baselines import BASELINES, Baseline
 from hdm_pipeline.training.episode_list import Episode, Query, SupportSet, load_query, load_support
+from hdm_pipeline.training.fitting import Adapt, fit_to_examples
 from hdm_pipeline.training.metrics import Counts, Summary, count, summarize
-from hdm_pipeline.training.scale_choice import (
-    SCALE_GAIN,
-    adaptation_factor,
-    choose_factor,
-    enlarge_scores,
-    reduce_example,
-    visible_factor,
-)
-from hdm_pipeline.training.whole_image import bounded_examples, segment_image
+from hdm_pipeline.training.whole_image import OVERLAP, TILE, bounded_examples, segment_image
 
-Adapt = Literal["auto", "off"] | int
 OnEpisode = Callable[["EpisodeResult"], None]
 SCORE_THRESHOLD = 128
 
@@ -47,14 +37,14 @@ class EvaluationSettings:
         adapt: adapt to each set of examples (``auto``: keep what helps; a number: that many steps), or ``off``.
         baseline: name in `BASELINES`, or None.
         cache: folder of adapted weights that are used again, or None.
-        factor: on height and width of what the network sees; None to choose it by the examples.
+        reduction: how much smaller the network sees images; None to choose it by the examples.
         seed: of adaptation.
     """
 
     adapt: Adapt = "off"
     baseline: str | None = None
     cache: Path | None = None
-    factor: float | None = None
+    reduction: float | None = None
     seed: int = 0
 
 
@@ -96,14 +86,14 @@ class Evaluation:
     Attributes:
         results: one for each episode, in the order of the list.
         adaptations: one report for each set of examples that was adapted to, with its task.
-        factors: the scale that was chosen for each set of examples, with its task.
+        reductions: what was chosen for each set of examples, with its task.
         settings: what was run.
     """
 
     settings: EvaluationSettings
     results: list[EpisodeResult] = field(default_factory=list)
     adaptations: list[tuple[str, AdaptationReport]] = field(default_factory=list)
-    factors: list[tuple[str, float]] = field(default_factory=list)
+    reductions: list[tuple[str, float]] = field(default_factory=list)
 
     @property
     def failed(self) -> list[EpisodeResult]:
@@ -133,7 +123,7 @@ class Evaluation:
             "seconds_per_query": _mean(queries),
             "seconds_per_adaptation": _mean(adaptations),
             "adaptations": [{"task": task, **report.as_dict()} for task, report in self.adaptations],
-            "factors": [{"task": task, "factor": factor} for task, factor in self.factors],
+            "reductions": [{"task": task, "reduction": reduction} for task, reduction in self.reductions],
             "baseline": baseline and {"name": self.settings.baseline, **_summary_dict(baseline)},
             "failed": [
                 {"line": r.episode.line, "task": r.episode.task, **r.error.as_dict()} for r in self.failed if r.error
@@ -228,7 +218,7 @@ class _Runner:
     def _prepare(self, episode: Episode) -> PreparedTask:
         support = load_support(episode)
         task = prepare_task(self._base, support, self._settings)
-        self._found.factors.append((episode.task, task.factor))
+        self._found.reductions.append((episode.task, task.segmenter.reduction))
         if task.adaptation is not None:
             self._found.adaptations.append((episode.task, task.adaptation))
         return task
@@ -240,9 +230,8 @@ class PreparedTask:
 
     Attributes:
         support: the examples.
-        segmenter: with the (adapted) weights.
+        segmenter: with the (adapted) weights and the reduction.
         bank: the encoded examples.
-        factor: on height and width of what the network sees.
         baseline: trained on the examples, or None.
         adaptation: what adaptation did, or None.
     """
@@ -250,62 +239,34 @@ class PreparedTask:
     support: SupportSet
     segmenter: FewShotSegmenter
     bank: SupportBank
-    factor: float
     baseline: Baseline | None
     adaptation: AdaptationReport | None
 
     def segment(self, query: Query) -> npt.NDArray[np.bool_]:
         """Foreground [y, x] of a query."""
-        height, width = query.valid.shape
-        tensor, valid = torch.from_numpy(query.image), torch.from_numpy(query.valid.astype(np.uint8))
-        image, known = reduce_example(tensor, valid, self.factor)
-        scores = segment_image(self.segmenter, image.numpy(), known.numpy() > 0, [self.bank])
-        enlarged = enlarge_scores(torch.from_numpy(scores), (height, width))[0].numpy()
-        return np.asarray((enlarged >= SCORE_THRESHOLD) & query.valid)
+        tile, overlap = (round(side * self.segmenter.reduction) for side in (TILE, OVERLAP))
+        scores = segment_image(self.segmenter, query.image, query.valid, [self.bank], tile=tile, overlap=overlap)
+        return np.asarray((scores[0] >= SCORE_THRESHOLD) & query.valid)
 
 
 def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: EvaluationSettings) -> PreparedTask:
-    """Choose the scale, adapt to the examples, encode them and train the baseline."""
-    tensors, labels = as_tensors(*bounded_examples(support.images, support.masks))
-    pairs = list(zip(tensors, labels, strict=True))
-    factor, held_out = (settings.factor, -1.0) if settings.factor else choose_factor(segmenter.network, tensors, labels)
-    factor = visible_factor(labels, factor)
-    report = None
-    if settings.adapt != "off":
-        smaller = visible_factor(labels, min(factor, adaptation_factor(max(max(mask.shape) for mask in labels))))
-        adapted, report = _adapted(segmenter, _examples(pairs, smaller), settings)
-        # Adapted weights at the scale of adaptation compete with the weights as they are at the best scale.
-        wanted = held_out + (SCALE_GAIN if smaller != factor else 0.0)
-        if settings.adapt != "auto" or (report.steps > 0 and report.best_held_out_iou > wanted):
-            segmenter, factor = adapted, smaller
-        else:
-            report = replace(report, steps=0)
+    """Fit to the examples, encode them and train the baseline."""
+    fit = fit_to_examples(
+        segmenter.network,
+        support.images,
+        support.masks,
+        adapt=settings.adapt,
+        reduction=settings.reduction,
+        cache=settings.cache,
+        seed=settings.seed,
+    )
+    fitted = FewShotSegmenter.from_network(fit.network, reduction=fit.reduction)
     baseline = None
     if settings.baseline is not None:
         baseline = BASELINES[settings.baseline]()
         baseline.fit(support.images, support.masks)
-    bank = segmenter.encode_support(*_examples(pairs, factor))
-    return PreparedTask(support, segmenter, bank, factor, baseline, report)
-
-
-Examples = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.uint8]]]
-
-
-def _examples(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], factor: float) -> Examples:
-    """The examples at a scale."""
-    reduced = [reduce_example(*pair, factor) for pair in pairs]
-    return [image.numpy() for image, _ in reduced], [mask.numpy() for _, mask in reduced]
-
-
-def _adapted(
-    segmenter: FewShotSegmenter, examples: Examples, settings: EvaluationSettings
-) -> tuple[FewShotSegmenter, AdaptationReport]:
-    how = AdaptationSettings(steps=None if isinstance(settings.adapt, str) else settings.adapt)
-    if settings.cache is None:
-        result = adapt_to_examples(segmenter.network, *examples, settings=how, seed=settings.seed)
-        return FewShotSegmenter.from_network(result.network), result.report
-    weights = adapted_weights(settings.cache, segmenter.network, *examples, settings=how, seed=settings.seed)
-    return FewShotSegmenter.from_network(load_adapted(weights)), weights.report
+    bank = fitted.encode_support(*bounded_examples(support.images, support.masks))
+    return PreparedTask(support, fitted, bank, baseline, fit.report)
 
 
 def _summary_dict(summary: Summary) -> dict[str, Any]:

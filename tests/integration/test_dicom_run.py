@@ -129,24 +129,3 @@ def test_the_products_are_registered_to_the_source(pipeline: Path) -> None:
     scene = report["scenes"][name]
     assert scene["volume_ml"]["disc"] == pytest.approx(truth.sum() * 0.5 * 0.75 * 2 / 1000, rel=0.05)
     assert len(scene["slice_area_mm2"]["disc"]) == 5
-
-
-@pytest.mark.data
-def test_the_liver_pipeline_runs_on_real_data(bench: Workbench, test_data: Path) -> None:
-    """The shipped pipeline from real CT to a segmentation; with a network of two colors, so only the way is tested."""
-    from hdm_pipeline.pipeline import Pipeline
-
-    shipped = Path(__file__).resolve().parents[2] / "pipelines" / "ct_liver.yaml"
-    text = shipped.read_text().replace("${HDM_CT_DATA}", str(test_data / "dicom" / "ct-abdomen"))
-    content = yaml.safe_load(text)
-    content["model"] = {"weights": str(bench.weights)}
-    content["input"]["bands"] = [1, 1, 1]
-    content["support"]["adapt"] = "off"
-    content["execution"] = {"executor": "inline"}
-    content["output"]["directory"] = str(bench.root / "out")
-    (bench.root / "ct.yaml").write_text(yaml.safe_dump(content))
-    summary = Pipeline.from_yaml(bench.root / "ct.yaml").run()
-    (name,) = summary.done
-    seg = hd.seg.segread(bench.root / "out" / name / "segmentation.dcm")
-    assert seg.get_segment_description(1).segment_label == "liver"
-    assert (seg.Rows, seg.Columns) == (512, 512)

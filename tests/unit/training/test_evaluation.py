@@ -20,11 +20,10 @@ from hdm_pipeline.training.evaluation import EvaluationSettings, evaluate
 from hdm_pipeline.training.fewshot_sets import FoldItem, FoldList
 from hdm_pipeline.training.protocol import draw_episodes, run_protocol
 from hdm_pipeline.training.scale_choice import (
-    adaptation_factor,
-    choose_factor,
-    enlarge_scores,
-    factors,
-    visible_factor,
+    adaptation_reduction,
+    choose_reduction,
+    reductions,
+    visible_reduction,
 )
 from hdm_pipeline.training.sheet import CELL, draw_sheet
 from hdm_pipeline.training.support_check import check_support
@@ -86,7 +85,7 @@ def test_figures_of_network_and_baseline_stand_side_by_side(tmp_path: Path, segm
     assert 0 <= facts["mean_iou"] <= 1
     assert facts["seconds_per_query"] > 0
     assert facts["adaptations"] == []
-    assert len(found.factors) == 1  # one set of examples: prepared once
+    assert len(found.reductions) == 1  # one set of examples: prepared once
     assert sum(result.shown is not None for result in found.results) == 2
     json.dumps(facts, allow_nan=False)
 
@@ -148,29 +147,31 @@ def test_one_example_is_checked_by_its_halves_and_none_is_an_error(segmenter: Fe
         check_support(segmenter, [image[None].astype(np.float32) / 255], [mask * 0], ["only"])
 
 
-def test_scales_are_those_of_the_largest_example_never_above_one() -> None:
-    assert factors(100) == [1.0]
-    assert factors(512) == [320 / 512, 1.0, 224 / 512, 160 / 512]
-    assert max(factors(1024)) == 0.5
-    assert factors(300) == [1.0, 224 / 300, 160 / 300]
+def test_reductions_are_those_of_the_largest_example_never_below_one() -> None:
+    assert reductions(100) == [1.0]
+    assert reductions(512) == [512 / 320, 1.0, 512 / 224, 512 / 160]
+    assert min(reductions(1024)) == 2.0
+    assert reductions(300) == [1.0, 300 / 224, 300 / 160]
 
 
-def test_a_scale_is_chosen_and_scores_come_back_at_full_size(network: FewShotNetwork) -> None:
+def test_a_reduction_is_chosen_within_its_bound(network: FewShotNetwork) -> None:
     image, mask = scene(0, size=240)
     tensor = torch.from_numpy(image.astype(np.float32) / 255).expand(3, -1, -1)
-    factor, held_out = choose_factor(network, [tensor], [torch.from_numpy(mask)])
-    assert factor in factors(240)
+    reduction, held_out = choose_reduction(network, [tensor], [torch.from_numpy(mask)])
+    assert reduction in reductions(240)
     assert 0 <= held_out <= 1
-    assert adaptation_factor(320) == 0.5
-    assert enlarge_scores(torch.zeros(2, 5, 7), (50, 71)).shape == (2, 50, 71)
+    bounded, _ = choose_reduction(network, [tensor], [torch.from_numpy(mask)], most=1.2)
+    assert bounded in (1.0, 240 / 224, 1.2)
+    assert adaptation_reduction(320) == 2.0
 
 
-def test_a_target_of_one_pixel_is_not_reduced_away() -> None:
-    mask = torch.zeros(100, 100, dtype=torch.uint8)
-    mask[50, 50] = 1
-    assert visible_factor([mask], 0.1) == 1.0
-    mask[40:60, 40:60] = 1
-    assert visible_factor([mask], 0.1) == 0.1
+def test_a_small_target_is_not_reduced_away() -> None:
+    small, large = torch.zeros(2, 100, 100, dtype=torch.uint8)
+    small[50, 50] = 1
+    large[40:60, 40:60] = 1
+    assert visible_reduction([large], 10.0) == 10.0
+    assert 1.0 <= visible_reduction([large, small], 10.0) < 10.0
+    assert visible_reduction([large, torch.zeros_like(large)], 10.0) == 10.0  # an example without target is no obstacle
 
 
 def fold(folder: Path, images: int) -> FoldList:

@@ -1,0 +1,119 @@
+"""What the examples of a class decide before anything is segmented: the reduction and the weights.
+
+Two pairs compete in held-out IoU: the weights as they are at the reduction that suits them best, and weights adapted to
+the examples, at the reduction at which adapting works (`scale_choice`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.training.adaptation import AdaptationReport, AdaptationSettings
+from hdm_pipeline.training.adapted import adapt_to_examples, adapted_weights, as_tensors, load_adapted
+from hdm_pipeline.training.scale_choice import (
+    SCALE_GAIN,
+    adaptation_reduction,
+    choose_reduction,
+    reduce_example,
+    visible_reduction,
+)
+from hdm_pipeline.training.whole_image import bounded_examples
+
+Adapt = Literal["auto", "off"] | int
+Image = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.uint8]
+
+SMALLEST_TILE = 128
+"""Pixels a side that a reduced tile should keep: windows from there on were trained."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What the examples decided.
+
+    Attributes:
+        network: to segment with: the one that came in, or an adapted one.
+        weights: file of the adapted weights, or None.
+        reduction: how much smaller the network sees images.
+        report: what adaptation did, or None where it was off.
+        cached: whether the adapted weights were there already.
+    """
+
+    network: FewShotNetwork
+    weights: Path | None
+    reduction: float
+    report: AdaptationReport | None
+    cached: bool = False
+
+
+def fit_to_examples(
+    network: FewShotNetwork,
+    images: Sequence[Image],
+    masks: Sequence[Mask],
+    *,
+    adapt: Adapt = "auto",
+    reduction: float | None = None,
+    tile: int | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+) -> Fit:
+    """Choose reduction and weights by the examples.
+
+    Args:
+        network: the network to start from; not changed.
+        images: K arrays [C, y, x] in 0..1 of one to three channels.
+        masks: K arrays [y, x] of 1, 0 and 255.
+        adapt: ``auto`` keeps adapted weights where held-out examples gain by them, a number takes that many steps.
+        reduction: given, or None to choose it.
+        tile: side in pixels of the tiles that will be segmented; a reduced tile keeps `SMALLEST_TILE` of them.
+        cache: folder for adapted weights, or None to keep them in memory.
+        seed: of adaptation.
+
+    Raises:
+        SupportError: no example shows the class.
+        TrainingError: adaptation diverged.
+        WeightsError: adapted weights cannot be written or read.
+    """
+    tensors, labels = as_tensors(*bounded_examples(images, masks))
+    most = float("inf") if tile is None else max(1.0, tile / SMALLEST_TILE)
+    best, held_out = (reduction, -1.0) if reduction else choose_reduction(network, tensors, labels, most=most)
+    best = visible_reduction(labels, best)
+    if adapt == "off":
+        return Fit(network, None, best, None)
+    smaller = best
+    if reduction is None:
+        wanted = min(most, adaptation_reduction(max(max(mask.shape) for mask in labels)))
+        smaller = visible_reduction(labels, max(best, wanted))
+    adapted = _adapted(network, tensors, labels, smaller, adapt, cache, seed)
+    report = adapted.report
+    wanted_iou = held_out + (SCALE_GAIN if smaller != best else 0.0)
+    if report is not None and adapt == "auto" and not (report.steps > 0 and report.best_held_out_iou > wanted_iou):
+        return Fit(network, None, best, replace(report, steps=0))
+    return adapted
+
+
+def _adapted(
+    network: FewShotNetwork,
+    tensors: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    reduction: float,
+    adapt: Adapt,
+    cache: Path | None,
+    seed: int,
+) -> Fit:
+    pairs = [reduce_example(image, mask, reduction) for image, mask in zip(tensors, labels, strict=True)]
+    images, masks = [image.numpy() for image, _ in pairs], [mask.numpy() for _, mask in pairs]
+    settings = AdaptationSettings(steps=None if isinstance(adapt, str) else adapt)
+    if cache is None:
+        result = adapt_to_examples(network, images, masks, settings=settings, seed=seed)
+        return Fit(result.network, None, reduction, result.report)
+    found = adapted_weights(cache, network, images, masks, settings=settings, seed=seed)
+    return Fit(load_adapted(found), found.path, reduction, found.report, found.cached)
