@@ -127,6 +127,28 @@ class ImageStore:
             pixels = pixels.take(columns - x.start, axis=2)
         return pixels
 
+    def read_within(self, window: Window, height: int, width: int) -> npt.NDArray[np.uint16]:
+        """As `read`, of a slice that ends before the scene does: what sticks out of it is reflected at its edges.
+
+        Nothing but the window is read, so the reflection repeats where less than half of the window lies inside.
+
+        Args:
+            window: its first pixel lies inside.
+            height: rows of the slice.
+            width: columns of the slice.
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        inside = Window(
+            window.z, window.y, window.x, min(window.bottom, height) - window.y, min(window.right, width) - window.x
+        )
+        pixels = self.read(inside)
+        if inside != window:
+            pixels = pixels.take(_reflected(0, window.height, inside.height), axis=1)
+            pixels = pixels.take(_reflected(0, window.width, inside.width), axis=2)
+        return pixels
+
     def read_valid(self, block: Block) -> npt.NDArray[np.bool_]:
         """[z, height, width] bool of a block's cell.
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.bands import resolve
-from hdm_pipeline.contracts import Product, Reader, SceneRef
+from hdm_pipeline.consensus import ConsensusMask, ConsensusScores, volume_header
+from hdm_pipeline.contracts import PixelSource, Product, Reader, SceneRef
 from hdm_pipeline.errors import BandError
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.work import Published, RunContext, SceneWork, StepResult, Task
@@ -102,28 +103,35 @@ def publish(context: RunContext, work: SceneWork) -> Published:
     """Write a scene's products beside their final place and rename them into it."""
     start = time.perf_counter()
     store = ScoreStore.open(score_folder(context, work))
-    threshold = context.config.output.threshold
-    product = Product(
-        scene=work.header,
-        classes=context.classes,
-        mask=store.mask_source(threshold),
-        score=store.score_source(),
-        block=store.cell_shape,
-        provenance=context.provenance,
-    )
     folder = context.workspace.product_folder(work.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     outputs = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
+        product = product_of(context, work, store, scratch)
         for name, options in context.config.output.product_options().items():
             writer = make_writer(name, options)
-            target = folder / checked_component(writer.filename(work.header))
+            target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):
                 writer.write(product, scratch / target.name)
                 os.replace(scratch / target.name, target)
             outputs.append(target.relative_to(context.workspace.root))
-    with reader_of(context, work.ref.reader).open(work.ref) as source:
-        measures = measure(product, source.row_areas())
+        with reader_of(context, work.ref.reader).open(work.ref) as source:
+            areas = source.row_areas()
+        measures = measure(product, None if areas is None else areas[: product.mask.shape[2]])
     store.drop_partials()
     return Published(tuple(outputs), time.perf_counter() - start, measures)
+
+
+def product_of(context: RunContext, work: SceneWork, store: ScoreStore, scratch: Path) -> Product:
+    """What writers get of a scene: its scores as they are, or the consensus of its planes (`scratch` is used then)."""
+    scene, threshold = work.header, context.config.output.threshold
+    mask: PixelSource = store.mask_source(threshold)
+    score: PixelSource = store.score_source()
+    block = store.cell_shape
+    if scene.stack is not None:
+        score = scores = ConsensusScores(store, scene.stack, scratch)
+        mask = ConsensusMask(scores, threshold)
+        scene = volume_header(scene, scene.stack)
+        block = scene.chunk
+    return Product(scene, context.classes, mask, score, block, context.provenance)

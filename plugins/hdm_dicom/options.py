@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from hdm_pipeline.errors import ConfigError
 
-Plane = Literal["acquired", "axial", "coronal", "sagittal"]
+Plane = Literal["acquired", "axial", "coronal", "sagittal", "consensus"]
 Policy = Literal["strict", "split", "resample"]
 
 _MAX_NEIGHBORS = 1

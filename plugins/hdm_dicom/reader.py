@@ -10,6 +10,7 @@ from hdm_dicom.options import ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
 
 if TYPE_CHECKING:
+    from hdm_dicom.planes import PlanesSource
     from hdm_dicom.source import DicomSource
 
 
@@ -43,11 +44,12 @@ class DicomReader:
         return read_header(ref, self.options)
 
     @contextmanager
-    def open(self, ref: SceneRef) -> Iterator[DicomSource]:
+    def open(self, ref: SceneRef) -> Iterator[DicomSource | PlanesSource]:
         """Open a volume for reading slices."""
+        from hdm_dicom.planes import PlanesSource
         from hdm_dicom.source import DicomSource
 
-        yield DicomSource(ref, self.options)
+        yield (PlanesSource if self.options.plane == "consensus" else DicomSource)(ref, self.options)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Labelled slices of a series; see `hdm_dicom.support.read_support`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +31,7 @@ _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 def read_support(request: SupportRequest, options: ReaderOptions) -> list[LabeledImage]:
-    """Labelled slices of a series, in the plane of the options.
+    """Labelled slices of a series, in the plane of the options (axial for a consensus).
 
     Holds the labels of the series as uint8, and the pixels of the slices that it returns.
 
@@ -42,6 +43,8 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
     Raises:
         SupportError: unreadable, sizes differ, a slice without the class, or no slice with it.
     """
+    if options.plane == "consensus":
+        options = replace(options, plane="axial")
     try:
         ref, opened = _volume(request, options)
         labels = _labels(request, opened, options)

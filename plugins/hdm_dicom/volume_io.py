@@ -131,25 +131,40 @@ def _check_size(volume: Volume, options: ReaderOptions, where: str) -> None:
 
 
 class SliceReader:
-    """Slices of a view, decoded on demand; keeps a few. One thread at a time."""
+    """Slices of a view, decoded on demand; keeps a few. One thread at a time.
 
-    def __init__(self, ref: SceneRef, options: ReaderOptions) -> None:
+    Args:
+        ref: of the volume.
+        options: how it is read.
+        view: onto its stack; None for that of the options.
+    """
+
+    def __init__(self, ref: SceneRef, options: ReaderOptions, view: View | None = None) -> None:
         self._ref = ref
         self._options = options
         self._opened = open_volume(ref, options)
+        self.view = view or self._opened.view
         self._frames = FrameReader(ref.id, options.max_frame_pixels)
         self._stored = lru_cache(maxsize=2)(self._read_stored)
         self.read = lru_cache(maxsize=2 * options.neighbors + 1)(self._read)
 
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(x, y, z) of the view."""
+        return self.view.size(self._opened.stack.size)
+
     def _read(self, z: int) -> Image:
         """Slice z of the view: [bands, y, x], NaN where invalid."""
-        opened = self._opened
-        if opened.view.along_slices:
-            index = opened.stack.size[2] - 1 - z if opened.view.flips[2] else z
-            image = opened.stack.read(index, self._stored)
-            turned: Image = opened.view.apply(image[:, np.newaxis])[:, 0]  # type: ignore[assignment]
-            return turned
-        return _plane(_turned(self._ref, self._options), opened, z)
+        index = self.size[2] - 1 - z if self.view.flips[2] else z
+        axis = self.view.axes[2]
+        # One voxel thick along the axis that the view goes through.
+        if self.view.along_slices:
+            stack = self._opened.stack.read(index, self._stored)[:, np.newaxis]
+        else:
+            lines = _turned(self._ref, self._options, axis).take(index).transpose(1, 0, 2)
+            stack = lines[..., np.newaxis] if axis == 0 else lines[:, :, np.newaxis]
+        plane: Image = self.view.apply(stack)[:, 0]  # type: ignore[assignment]
+        return plane if self.view.along_slices else np.ascontiguousarray(plane)
 
     def _read_stored(self, index: int) -> Image:
         frame: Frame = self._opened.volume.frames[index]
@@ -157,12 +172,11 @@ class SliceReader:
 
 
 @lru_cache(maxsize=1)
-def _turned(ref: SceneRef, options: ReaderOptions) -> CrossingFile:
+def _turned(ref: SceneRef, options: ReaderOptions, axis: int) -> CrossingFile:
     """The last scene's stack, turned on disk: the blocks of a scene come one after the other, each opening it anew."""
     opened = open_volume(ref, options)
     frames = FrameReader(ref.id, options.max_frame_pixels)
     stored = lru_cache(maxsize=2)(lambda index: frames.read(opened.volume.frames[index], index))
-    axis = opened.view.axes[2]
     x, y, z = opened.stack.size
     planes, length = (x, y) if axis == 0 else (y, x)
     try:
@@ -177,13 +191,3 @@ def _turned(ref: SceneRef, options: ReaderOptions) -> CrossingFile:
             remedy="free space in the temporary folder (TMPDIR), or read the acquired plane",
         ) from None
     return turned
-
-
-def _plane(turned: CrossingFile, opened: OpenVolume, z: int) -> Image:
-    """Slice z of the view from a turned stack: [bands, y, x]."""
-    index = opened.size[2] - 1 - z if opened.view.flips[2] else z
-    lines = turned.take(index).transpose(1, 0, 2)
-    # One voxel thick along the axis that the view goes through.
-    stack = lines[..., np.newaxis] if opened.view.axes[2] == 0 else lines[:, :, np.newaxis]
-    plane: Image = opened.view.apply(stack)[:, 0]  # type: ignore[assignment]
-    return np.ascontiguousarray(plane)
