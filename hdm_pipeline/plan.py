@@ -75,39 +75,47 @@ def pixel_hash(config: PipelineConfig) -> str:
     )
 
 
-def scene_keys(config: PipelineConfig, ref: SceneRef, fingerprints: Fingerprints) -> SceneKeys:
-    """The keys of one scene."""
-    source, model, support = config.input, config.model, config.support
-    stage = stable_hash(
-        {
-            "version": PIXELS_VERSION,
-            "identity": ref.identity,
-            "id": ref.id,
-            "input": source.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
-            "aoi": fingerprints.aoi,
-            "tiling": config.tiling.model_dump(mode="json"),
-        }
-    )
-    score = stable_hash(
-        {
-            "stage": stage,
-            "weights": fingerprints.weights,
-            "supports": fingerprints.supports,
-            "adapt": support.model_dump(mode="json", include={"adapt"}),
-            "model": model.model_dump(mode="json", include=_MODEL_FIELDS),
-            "batch": config.execution.batch_size,
-        }
-    )
-    product = stable_hash(
-        {
-            "score": score,
-            "classes": [c.model_dump(mode="json", include={"name", "color", "codes"}) for c in support.classes],
-            "threshold": config.output.threshold,
-            "products": config.output.product_options(),
-            "name": config.name,
-        }
-    )
-    return SceneKeys(stage, score, product)
+class SceneKeyring:
+    """Makes the keys of scenes; what all scenes of a run share is hashed once.
+
+    Args:
+        config: the pipeline.
+        fingerprints: of the files that it points at.
+    """
+
+    def __init__(self, config: PipelineConfig, fingerprints: Fingerprints) -> None:
+        source, model, support = config.input, config.model, config.support
+        self._stage = stable_hash(
+            {
+                "version": PIXELS_VERSION,
+                "input": source.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
+                "aoi": fingerprints.aoi,
+                "tiling": config.tiling.model_dump(mode="json"),
+            }
+        )
+        self._score = stable_hash(
+            {
+                "weights": fingerprints.weights,
+                "supports": fingerprints.supports,
+                "adapt": support.model_dump(mode="json", include={"adapt"}),
+                "model": model.model_dump(mode="json", include={"precision", "runtime", "base_learner"}),
+                "batch": config.execution.batch_size,
+            }
+        )
+        self._product = stable_hash(
+            {
+                "classes": [c.model_dump(mode="json", include={"name", "color", "codes"}) for c in support.classes],
+                "threshold": config.output.threshold,
+                "products": config.output.product_options(),
+                "name": config.name,
+            }
+        )
+
+    def keys(self, ref: SceneRef) -> SceneKeys:
+        """The keys of one scene."""
+        stage = stable_hash([self._stage, ref.id, ref.identity])
+        score = stable_hash([self._score, stage])
+        return SceneKeys(stage, score, stable_hash([self._product, score]))
 
 
 def scene_grid(config: PipelineConfig, header: SceneHeader) -> TileGrid:

@@ -12,7 +12,7 @@ from hdm_pipeline.config import PipelineConfig
 from hdm_pipeline.execution.driver import PendingScene
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.ledger import Ledger, SceneRecord
-from hdm_pipeline.plan import Fingerprints, scene_keys
+from hdm_pipeline.plan import Fingerprints, SceneKeyring
 from hdm_pipeline.preparation import weights_fingerprint
 from hdm_pipeline.supports import support_fingerprint
 from hdm_pipeline.workspace import Workspace
@@ -46,12 +46,13 @@ class Todo:
         retry_quarantined: bool = False,
     ) -> Todo:
         """Sort the scenes of an archive."""
+        keyring = SceneKeyring(config, hashes)
         known = {record.id: record for record in ledger.scenes()}
         pending: list[PendingScene] = []
         done: dict[str, Mapping[str, Any]] = {}
         aside: dict[str, Mapping[str, Any]] = {}
         for ref in archive.scenes:
-            keys = scene_keys(config, ref, hashes)
+            keys = keyring.keys(ref)
             record = known.pop(ref.id, None)
             if record is None or record.product_key != keys.product:
                 pending.append(PendingScene(ref, keys))
