@@ -61,6 +61,8 @@ COMMIT;
 
 _SCENE_COLUMNS = "id, product_key, score_key, stage_key, status, outputs, error, info, updated"
 
+_UPSERT = f"INSERT OR REPLACE INTO scenes ({_SCENE_COLUMNS}) VALUES ({', '.join('?' * 9)})"
+
 _REBUILD = "run again with --rebuild-ledger: the file is put aside and all scenes are done again; products stay"
 
 
@@ -187,19 +189,23 @@ class Ledger:
         """Close the file."""
         self._connection.close()
 
-    def upsert_scene(self, record: SceneRecord) -> None:
-        """Add a scene or replace what is known of it."""
-        self.upsert_scenes([record])
+    def upsert_scene(self, record: SceneRecord, forget: Sequence[str] = ()) -> None:
+        """Add a scene or replace what is known of it.
+
+        Args:
+            record: of the scene.
+            forget: keys whose receipts are dropped in the same transaction.
+        """
+        if not forget:
+            self.upsert_scenes([record])
+            return
+        with self._transaction() as connection:
+            connection.execute(_UPSERT, self._row(record))
+            connection.executemany("DELETE FROM receipts WHERE scene_key = ?", [(key,) for key in forget])
 
     def upsert_scenes(self, records: Iterable[SceneRecord]) -> None:
         """Add scenes or replace what is known of them, in one transaction."""
-        rows = []
-        for record in records:
-            self._sequence += 1
-            rows.append(_row(record, self._sequence))
-        marks = ", ".join("?" * len(_SCENE_COLUMNS.split(",")))
-        with self._transaction() as connection:
-            connection.executemany(f"INSERT OR REPLACE INTO scenes ({_SCENE_COLUMNS}) VALUES ({marks})", rows)
+        self._write(_UPSERT, [self._row(record) for record in records])
 
     def mark_vanished(self, ids: Iterable[str]) -> None:
         """Note that scenes are no longer in the archive; what else is known of them stays."""
@@ -207,10 +213,7 @@ class Ledger:
         for scene in ids:
             self._sequence += 1
             rows.append((self._sequence, scene))
-        with self._transaction() as connection:
-            connection.executemany(
-                "UPDATE scenes SET status = 'vanished', updated = ? WHERE id = ? AND status != 'vanished'", rows
-            )
+        self._write("UPDATE scenes SET status = 'vanished', updated = ? WHERE id = ? AND status != 'vanished'", rows)
 
     def scene(self, scene_id: str) -> SceneRecord | None:
         """What is known of a scene; None if nothing is."""
@@ -241,8 +244,7 @@ class Ledger:
             How many were new.
         """
         rows = [(r.scene_key, r.step, r.block, r.seconds, _dump(r.detail)) for r in receipts]
-        with self._transaction() as connection:
-            return connection.executemany("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)", rows).rowcount
+        return self._write("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)", rows)
 
     def receipts(self, scene_key: str, step: str) -> dict[int, Receipt]:
         """Receipts of a step by block."""
@@ -253,10 +255,23 @@ class Ledger:
 
     def forget(self, scene_key: str, step: str | None = None) -> None:
         """Drop the receipts of a key, or of one step of it: the work is to be done again, or its files are gone."""
+        self._write("DELETE FROM receipts WHERE scene_key = ?1 AND (?2 IS NULL OR step = ?2)", [(scene_key, step)])
+
+    def _row(self, record: SceneRecord) -> tuple[Any, ...]:
+        self._sequence += 1
+        return _row(record, self._sequence)
+
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a statement for each row in one transaction; returns how many rows of the table it changed.
+
+        A single statement is a transaction already. To say so in SQL would triple the calls, and after each the
+        driver may wait for the interpreter's lock while another thread computes.
+        """
+        if len(rows) == 1:
+            with _sql_errors(self.path):
+                return self._connection.execute(statement, rows[0]).rowcount
         with self._transaction() as connection:
-            connection.execute(
-                "DELETE FROM receipts WHERE scene_key = ?1 AND (?2 IS NULL OR step = ?2)", (scene_key, step)
-            )
+            return connection.executemany(statement, rows).rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

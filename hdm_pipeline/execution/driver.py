@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.contracts import SceneRef
@@ -81,6 +83,8 @@ class Driver:
         self._in_flight: Counter[str] = Counter()
         self._again: dict[str, PendingScene] = {}
         self._redone: set[str] = set()
+        # Removing a scene's shards takes as long as writing them, and longer on network file systems.
+        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="hdm-sweep")
 
     def run(self, scenes: Iterator[PendingScene]) -> None:
         """Work until every scene is published or quarantined, or `should_stop` says so.
@@ -88,6 +92,10 @@ class Driver:
         Raises:
             HdmError: one of `FATAL`; what was finished before is in the ledger.
         """
+        with self._sweeper:
+            self._loop(scenes)
+
+    def _loop(self, scenes: Iterator[PendingScene]) -> None:
         while True:
             stopping = self._should_stop()
             if not stopping:
@@ -227,15 +235,14 @@ class Driver:
             "warnings": list(work.header.warnings),
             **published.measures,
         }
-        self._ledger.upsert_scene(_record(scene, work.keys, "done", outputs=outputs, info=info))
-        self._tell(Event("scene_done", scene, data=info))
         keep = self._context.config.output.keep
-        if keep != "all":
-            self._ledger.forget(work.keys.stage)
-            remove_tree(stage_folder(self._context, work))
-        if keep == "nothing":
-            self._ledger.forget(work.keys.score)
-            remove_tree(score_folder(self._context, work))
+        dropped = [] if keep == "all" else [(work.keys.stage, stage_folder(self._context, work))]
+        dropped += [(work.keys.score, score_folder(self._context, work))] if keep == "nothing" else []
+        record = _record(scene, work.keys, "done", outputs=outputs, info=info)
+        self._ledger.upsert_scene(record, forget=[key for key, _ in dropped])
+        self._tell(Event("scene_done", scene, data=info))
+        for _, folder in dropped:
+            self._sweeper.submit(_sweep, folder)
 
     def _quarantine(self, scene: str, error: HdmError) -> None:
         """Put a scene aside with its reason; what it had in flight is ignored when it ends."""
@@ -327,6 +334,14 @@ class Driver:
             f"columns {window.x}..{window.right}",
             remedy="look at these pixels; leave the scene out, or lower tiling.size if memory ran out",
         )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a finished scene no longer needs; what stays costs disk and nothing else."""
+    try:
+        remove_tree(folder)
+    except OSError as error:
+        log.warning("a finished scene's folder cannot be removed: %s", error)
 
 
 def _record(scene: str, keys: SceneKeys, status: Any, **facts: Any) -> SceneRecord:

@@ -95,6 +95,14 @@ def test_the_first_receipt_counts(tmp_path: Path, batches: list[list[Receipt]]) 
     assert sorted(found, key=repr) == sorted(expected.values(), key=repr)
 
 
+def test_a_scene_is_noted_and_its_receipts_dropped_at_once(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.record([Receipt(key, "infer", 0, 1.0) for key in ("stage", "score", "other")])
+        ledger.upsert_scene(SceneRecord("a", "p", status="done"), forget=["stage", "score"])
+        assert [len(ledger.receipts(key, "infer")) for key in ("stage", "score", "other")] == [0, 0, 1]
+        assert [record.status for record in ledger.scenes()] == ["done"]
+
+
 def test_forget(path: Path) -> None:
     with Ledger.open(path) as ledger:
         ledger.record([Receipt(key, step, 0, 1.0) for key in ("k", "l") for step in ("infer", "stitch")])
