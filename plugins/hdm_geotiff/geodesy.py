@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -78,9 +79,16 @@ class RowAreas:
     square_metres: Floats
     map_error: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.square_metres.setflags(write=False)  # remembered and shared
 
+
+@lru_cache(maxsize=4)
 def row_areas(crs: CRS | None, transform: Affine, height: int, width: int) -> RowAreas | None:
-    """Area of one pixel in each row, or None where the scene has no usable coordinates."""
+    """Area of one pixel in each row, or None where the scene has no usable coordinates.
+
+    Remembered, as every block opens its scene anew and projecting costs more than opening.
+    """
     if crs is None or transform == Affine.identity() or not transform.determinant:
         return None
     try:
