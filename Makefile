@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test lint types judges bench clean
+.PHONY: help run test lint types judges bench soak clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -40,6 +40,9 @@ judges: $(DEV_READY) ## third-party validators; see docs/judges.md for what they
 
 bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
 	$(BIN)/python -m benchmarks --json bench-results
+
+soak: $(DEV_READY) ## half an hour of random kill -9; other lengths: make soak MINUTES=5 SEED=1
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove the virtual environment and what was made
 	rm -rf $(VENV) samples out bench-results
