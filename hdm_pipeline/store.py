@@ -21,6 +21,7 @@ from hdm_pipeline.grid import Block, TileGrid, Window
 from hdm_pipeline.shards import ShardedArray, StripArray
 from hdm_pipeline.stitch import BlockScores, labels, merge_cell
 from hdm_pipeline.workspace import remove_tree
+from hdm_pipeline.zarr_files import Codec
 
 _LEVELS = 65534
 """Steps between the staged values of 0.0 (1) and 1.0 (65535)."""
@@ -79,13 +80,17 @@ class ImageStore:
         self.grid = array.grid
 
     @classmethod
-    def create(cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block]) -> ImageStore:
+    def create(
+        cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block], codec: Codec = "none"
+    ) -> ImageStore:
         """Make the store in a folder, or open it where it is there already with the same layout.
+
+        Pixels are not worth compressing; a scene of which much is invalid is.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks, codec="none"))
+        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks, codec))
 
     @classmethod
     def open(cls, path: Path) -> ImageStore:

@@ -23,6 +23,7 @@ from hdm_pipeline.registry import make_reader, make_writer
 from hdm_pipeline.scaling import SAMPLE_PIXELS, scene_ranges
 from hdm_pipeline.store import ImageStore, ScoreStore, encode_pixels
 from hdm_pipeline.workspace import checked_component, output_errors
+from hdm_pipeline.zarr_files import Codec
 
 
 def run_step(context: RunContext, task: Task) -> Any:
@@ -59,7 +60,8 @@ def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
     ranges = scene_ranges(context.config.input.scale, plan, sample, where=f"scene {ref.id}")
     work = SceneWork(header, keys, scene_grid(context.config, header), plan, ranges)
     blocks = work.blocks(context)
-    ImageStore.create(stage_folder(context, work), len(plan.bands), work.grid, blocks)
+    codec: Codec = "none" if header.stack is None else "lz4"  # most of a coronal slice of few rows is padding
+    ImageStore.create(stage_folder(context, work), len(plan.bands), work.grid, blocks, codec)
     ScoreStore.create(score_folder(context, work), len(context.classes), work.grid, blocks)
     return work
 

@@ -61,9 +61,12 @@ def findings(dciodvfy: str, path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
-def test_dciodvfy_finds_nothing(require_judge: RequireJudge, oblique: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("plane", ["acquired", "consensus"])
+def test_dciodvfy_finds_nothing(
+    require_judge: RequireJudge, oblique: Path, tmp_path: Path, kind: str, plane: str
+) -> None:
     dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
-    segment(oblique, tmp_path / "out.dcm", kind)
+    segment(oblique, tmp_path / "out.dcm", kind, options={"plane": plane})
     assert findings(dciodvfy, tmp_path / "out.dcm") == []
 
 
@@ -116,9 +119,12 @@ def compare_with_dcmqi(program: str, product: Product, path: Path, out: Path, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_dcmqi_gives_the_same_voxels(require_judge: RequireJudge, oblique: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("plane", ["acquired", "consensus"])
+def test_dcmqi_gives_the_same_voxels(
+    require_judge: RequireJudge, oblique: Path, tmp_path: Path, kind: str, plane: str
+) -> None:
     program = require_judge("segimage2itkimage", "pip install dcmqi")
-    product = segment(oblique, tmp_path / "out.dcm", kind)
+    product = segment(oblique, tmp_path / "out.dcm", kind, options={"plane": plane})
     compare_with_dcmqi(program, product, tmp_path / "out.dcm", tmp_path / "dcmqi", kind)
 
 
