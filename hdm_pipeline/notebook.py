@@ -11,10 +11,7 @@ import numpy.typing as npt
 from hdm_pipeline.errors import ModelInputError
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.stitch import labels
-from hdm_pipeline.training.whole_image import OVERLAP, TILE, segment_image
-
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
+from hdm_pipeline.training.whole_image import OVERLAP, TILE, Image, Mask, segment_image
 
 
 def segment(

@@ -2,7 +2,7 @@
 
 Training draws pairs of crops from the examples (`crops`): one example is the query, another the support. Batch
 normalization keeps its statistics. How many steps are kept is decided by held-out examples (`guard`): the network is
-adapted on some of the examples and measured on the others, after 0, 20, 40, ... steps; zero steps is always a
+adapted on some of the examples and measured on the others, after 0, 20, 40 and 80 steps; zero steps is always a
 candidate, so that a task that adaptation would harm comes out unharmed. What was tried stands in
 docs/decisions/adaptation.md.
 """
@@ -51,7 +51,7 @@ class AdaptationSettings:
     """
 
     steps: int | None = None
-    candidates: tuple[int, ...] = (20, 40)
+    candidates: tuple[int, ...] = (20, 40, 80)
     stretch: float = 1.5
     learning_rate: float = 1e-3
     averaging: float = 0.9
@@ -154,16 +154,28 @@ def held_out_ious(
     seed: int = 0,
     on_step: StepCallback | None = None,
 ) -> dict[int, float]:
-    """Mean IoU over held-out examples (one example: held-out parts) after 0 and after each candidate's steps."""
-    wanted = (0, *settings.candidates)
-    found: dict[int, list[float]] = {steps: [] for steps in wanted}
-    for fold in folds(masks, settings.folds):
-        kept, tested = [images[i] for i in fold.kept], [images[i] for i in fold.tested]
-        learner = _Learner(network, kept, fold.kept_masks, settings, seed)
-        for steps in wanted:
+    """Mean IoU over held-out examples (one example: held-out parts) after 0 and after each candidate's steps.
+
+    Candidates after two in a row without a new best are not tried.
+    """
+    parts = [
+        (fold, _Learner(network, [images[i] for i in fold.kept], fold.kept_masks, settings, seed))
+        for fold in folds(masks, settings.folds)
+    ]
+    found: dict[int, float] = {}
+    best, fruitless = -1.0, 0
+    for steps in (0, *settings.candidates):
+        ious: list[float] = []
+        for fold, learner in parts:
             _advance(learner, steps, on_step)
-            found[steps] += _ious(learner.average, kept, fold.kept_masks, tested, fold.truths)
-    return {steps: float(np.nanmean(ious)) if ious else float("nan") for steps, ious in found.items()}
+            kept, tested = [images[i] for i in fold.kept], [images[i] for i in fold.tested]
+            ious += _ious(learner.average, kept, fold.kept_masks, tested, fold.truths)
+        found[steps] = float(np.nanmean(ious)) if ious else float("nan")
+        fruitless = 0 if found[steps] > best else fruitless + 1
+        best = max(best, np.nan_to_num(found[steps], nan=-1.0))
+        if fruitless == 2:
+            break
+    return found
 
 
 def best_steps(held_out: Mapping[int, float], margin: float) -> int:

@@ -29,16 +29,13 @@ from hdm_pipeline.training.adaptation import (
     StepCallback,
     adapt_network,
 )
-from hdm_pipeline.training.whole_image import bounded_examples
+from hdm_pipeline.training.whole_image import Image, Mask, bounded_examples
 
 VERSION = 1
 """Part of every key: raised whenever the same input would give other weights."""
 
 _SIDE = 512
 _MOST_CUTS = 12
-
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

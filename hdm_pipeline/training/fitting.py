@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from hdm_pipeline.model.network import FewShotNetwork
@@ -25,11 +23,9 @@ from hdm_pipeline.training.scale_choice import (
     reduce_example,
     visible_reduction,
 )
-from hdm_pipeline.training.whole_image import bounded_examples
+from hdm_pipeline.training.whole_image import Image, Mask, bounded_examples
 
 Adapt = Literal["auto", "off"] | int
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
 
 SMALLEST_TILE = 128
 """Pixels a side that a reduced tile should keep: windows from there on were trained."""

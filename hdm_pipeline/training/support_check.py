@@ -12,20 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.training.adapted import as_tensors
 from hdm_pipeline.training.folds import halves
 from hdm_pipeline.training.metrics import Counts, count
-from hdm_pipeline.training.whole_image import bounded_examples, segment_image
+from hdm_pipeline.training.whole_image import Image, Mask, bounded_examples, segment_image
 
 _POOR = 0.5
 _LOST = 0.1
-
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
