@@ -82,6 +82,9 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
+quiet()  # whoever reads a DICOM file comes by here first
+
+
 def read_header(path: str, tags: Sequence[str] | None = None) -> FileDataset:
     """A data set without its pixels, also of files that lack the preamble or the meta header.
 
