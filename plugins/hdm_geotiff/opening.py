@@ -27,8 +27,10 @@ def open_source(ref: SceneRef, options: ReaderOptions, aoi: AreaOfInterest | Non
     """Open a scene; see `Reader.open`."""
     with _dataset(ref.uri, options) as dataset:
         header = _describe(dataset, ref, options)
-        area = None if aoi is None else aoi.in_scene(*georeference(dataset), ref.uri)
-        yield GeoTiffSource(dataset, header, area, allow_network=options.allow_network)
+        with reading(ref.uri, "read the header", allow_network=options.allow_network):
+            area = None if aoi is None else aoi.in_scene(*georeference(dataset), ref.uri)
+            source = GeoTiffSource(dataset, header, area, allow_network=options.allow_network)
+        yield source
 
 
 @contextmanager

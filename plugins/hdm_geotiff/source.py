@@ -12,7 +12,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.aoi import SceneArea
-from hdm_geotiff.environment import gdal_environment, reading
+from hdm_geotiff.environment import reading
 from hdm_geotiff.geodesy import row_areas
 from hdm_geotiff.header import georeference
 from hdm_geotiff.validity import Mask, MaskSources
@@ -59,8 +59,8 @@ class GeoTiffSource:
 
     def row_areas(self) -> npt.NDArray[np.float64] | None:
         """Area in m² of one pixel in each row; see `SceneSource.row_areas` and `hdm_geotiff.geodesy`."""
-        crs, transform = georeference(self._dataset)
-        with gdal_environment():
+        with reading(self.header.ref.uri, "measure its pixels", allow_network=self._allow_network):
+            crs, transform = georeference(self._dataset)
             areas = row_areas(crs, transform, self._dataset.height, self._dataset.width)
         return None if areas is None else areas.square_metres
 
