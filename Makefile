@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test lint types judges bench soak clean
+.PHONY: help run test lint types judges bench soak fuzz clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -44,5 +44,9 @@ bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
 soak: $(DEV_READY) ## half an hour of random kill -9; other lengths: make soak MINUTES=5 SEED=1
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
+fuzz: $(DEV_READY) ## atheris on YAML, band expressions, DICOM and TIFF; other lengths: make fuzz SECONDS=600
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
 clean: ## remove the virtual environment and what was made
-	rm -rf $(VENV) samples out bench-results
+	rm -rf $(VENV) samples out bench-results fuzz-results
