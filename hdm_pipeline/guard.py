@@ -3,7 +3,8 @@
 Every reader and writer that `registry` makes is wrapped here. Checked is what the core relies on and what costs next
 to nothing; `hdm_pipeline.testing` checks a plug-in thoroughly, before it is shipped. Errors of our tree pass through;
 anything else that a plug-in raises becomes a `PluginError` with its type and place but without its text, which may
-name a patient or hold a secret (the whole story is in the exception it was raised from).
+name a patient or hold a secret. The whole story is in the exception it was raised from, which a log shows, too: of a
+private scene it is dropped.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class _Guard:
             raise PluginError(f"plug-in {self.plugin!r} broke its contract: {what}", where=where, remedy=_REMEDY)
 
     @contextmanager
-    def calling(self, method: str, where: str) -> Iterator[None]:
+    def calling(self, method: str, where: str, *, private: bool = False) -> Iterator[None]:
         """Run a method of the plug-in; what it raises beyond our errors becomes a `PluginError`."""
         try:
             yield
@@ -64,11 +65,14 @@ class _Guard:
         except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
             frames = traceback.extract_tb(error.__traceback__)
             place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-            raise PluginError(
+            failure = PluginError(
                 f"plug-in {self.plugin!r} failed in {method}: {type(error).__name__} at {place}",
                 where=where,
                 remedy=_REMEDY,
-            ) from error
+            )
+            if private:
+                raise failure from None
+            raise failure from error
 
 
 class GuardedReader:
@@ -98,7 +102,7 @@ class GuardedReader:
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """See `Reader.header`."""
-        with self._guard.calling("header", ref.shown):
+        with self._guard.calling("header", ref.shown, private=ref.private):
             header = self._reader.header(ref)
         check_header(self._guard, header, ref)
         return header
@@ -107,14 +111,14 @@ class GuardedReader:
     def open(self, ref: SceneRef) -> Iterator[SceneSource]:
         """See `Reader.open`."""
         stack = ExitStack()
-        with self._guard.calling("open", ref.shown):
+        with self._guard.calling("open", ref.shown, private=ref.private):
             source = stack.enter_context(self._reader.open(ref))
         try:
             self._guard.require(isinstance(source, SceneSource), "open gives no SceneSource", ref.shown)
             check_header(self._guard, source.header, ref)
             yield GuardedSource(source, self.name)
         finally:
-            with self._guard.calling("closing a scene", ref.shown):
+            with self._guard.calling("closing a scene", ref.shown, private=ref.private):
                 stack.close()
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
@@ -155,7 +159,7 @@ class GuardedSource:
     def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """See `SceneSource.read`."""
         where = f"{self.header.ref.shown}: {window}"
-        with self._guard.calling("read", where):
+        with self._guard.calling("read", where, private=self.header.ref.private):
             result = self._source.read(window, tuple(bands))
         require = self._guard.require
         require(isinstance(result, tuple) and len(result) == 2, "read gives no pair of pixels and validity", where)
@@ -168,7 +172,7 @@ class GuardedSource:
     def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
         """See `SceneSource.sample`."""
         where = self.header.ref.shown
-        with self._guard.calling("sample", where):
+        with self._guard.calling("sample", where, private=self.header.ref.private):
             pixels = self._source.sample(tuple(bands), max_pixels)
         count = pixels.shape[1] if isinstance(pixels, np.ndarray) and pixels.ndim == 2 else 0
         _check_array(self._guard, "the sample", pixels, np.float32, (len(bands), count), where)
@@ -179,7 +183,7 @@ class GuardedSource:
     def row_areas(self) -> npt.NDArray[np.float64] | None:
         """See `SceneSource.row_areas`."""
         where = self.header.ref.shown
-        with self._guard.calling("row_areas", where):
+        with self._guard.calling("row_areas", where, private=self.header.ref.private):
             areas = self._source.row_areas()
         if areas is not None:
             _check_array(self._guard, "row areas", areas, np.float64, (self.header.shape[2],), where)
@@ -208,7 +212,7 @@ class GuardedWriter:
     def filename(self, scene: SceneHeader) -> str:
         """See `Writer.filename`."""
         where = scene.ref.shown
-        with self._guard.calling("filename", where):
+        with self._guard.calling("filename", where, private=scene.ref.private):
             name = self._writer.filename(scene)
         self._guard.require(isinstance(name, str), f"the file name is a {type(name).__name__}", where)
         try:
@@ -221,7 +225,7 @@ class GuardedWriter:
         """See `Writer.write`."""
         where = product.scene.ref.shown
         mask, score = (GuardedPixels(source, self.name) for source in (product.mask, product.score))
-        with self._guard.calling("write", where):
+        with self._guard.calling("write", where, private=product.scene.ref.private):
             self._writer.write(replace(product, mask=mask, score=score), path)
         made = path.is_file() and not path.is_symlink() and path.stat().st_size > 0
         self._guard.require(made, "write left no file where it was told to", where)

@@ -52,6 +52,8 @@ def pipeline(bench: Workbench) -> Path:
 
     write_series(archive / "MARKERID" / "broken", series="broken", pixels=disc, change=empty)
     (archive / "MARKERNAME.pdf").write_bytes(b"%PDF")
+    (archive / "MARKERNAME").write_bytes(bytes(128) + b"DICM" + 50 * b"MARKERNAME")
+    (archive / "MARKERID.dcm").symlink_to("MARKERNAME-gone")
     write_series(bench.root / "support" / "series", series="support", pixels=disc)
     for z in (1, 3):
         mask = (disc(z) > 1000).astype(np.uint8)
@@ -90,6 +92,15 @@ def pipeline(bench: Workbench) -> Path:
     return path
 
 
+def leaks_of(out: Path) -> list[str]:
+    """Where a marker stands in what was written."""
+    written = [path for path in out.rglob("*") if path.is_file()]
+    found = [f"{path}: {marker!r}" for path in written for marker in MARKERS if marker in path.read_bytes()]
+    return found + [
+        str(path) for path in written for marker in MARKERS if marker.decode() in str(path.relative_to(out))
+    ]
+
+
 @pytest.mark.parametrize("executor", ["inline", "ray"])
 def test_no_patient_data_outside_the_imaging_files(pipeline: Path, executor: str) -> None:
     result = subprocess.run(
@@ -105,10 +116,8 @@ def test_no_patient_data_outside_the_imaging_files(pipeline: Path, executor: str
     report = json.loads((out / "run.json").read_text())
     by_status = sorted(scene["status"] for scene in report["scenes"].values())
     assert by_status == ["done", "quarantined", "quarantined"]
-    written = [path for path in out.rglob("*") if path.is_file()]
-    assert {"run.json", "segmentation.dcm", "segmentation.nii.gz"} <= {path.name for path in written}
-    leaks = [f"{path}: {marker!r}" for path in written for marker in MARKERS if marker in path.read_bytes()]
-    leaks += [str(path) for path in written for marker in MARKERS if marker.decode() in str(path.relative_to(out))]
+    assert {"run.json", "segmentation.dcm", "segmentation.nii.gz"} <= {path.name for path in out.rglob("*")}
+    leaks = leaks_of(out)
     leaks += [f"terminal: {marker!r}" for marker in MARKERS if marker in result.stdout + result.stderr]
     assert leaks == []
 
@@ -129,3 +138,39 @@ def test_the_products_are_registered_to_the_source(pipeline: Path) -> None:
     scene = report["scenes"][name]
     assert scene["volume_ml"]["disc"] == pytest.approx(truth.sum() * 0.5 * 0.75 * 2 / 1000, rel=0.05)
     assert len(scene["slice_area_mm2"]["disc"]) == 5
+
+
+@pytest.mark.parametrize("fault", ["absent", "no DICOM", "two volumes", "unreadable", "other size", "no such slice"])
+def test_a_support_error_tells_the_user_alone(pipeline: Path, fault: str) -> None:
+    """Paths of supports may hold a patient's name: the terminal may show one that the user gave, files may not."""
+    from hdm_pipeline.errors import SupportError
+    from hdm_pipeline.pipeline import Pipeline
+
+    folder = pipeline.parent / "support" / "MARKERNAME"
+    (folder / "empty").mkdir(parents=True)
+    (folder / "empty" / "MARKERID").write_text("no DICOM")
+    (folder / "mask.nii.gz").write_bytes(b"MARKERID is no NIfTI")
+    Image.fromarray(np.ones((7, 9), np.uint8)).save(folder / "MARKERACC.png")
+    for part in ("one", "two"):
+        write_series(folder / "both" / part, series=part, pixels=disc, change=marked)
+    write_series(folder / "series", series="marked", pixels=disc, change=marked)
+    image, mask, z = {
+        "absent": ("nowhere", "mask.nii.gz", 1),
+        "no DICOM": ("empty", "mask.nii.gz", 1),
+        "two volumes": ("both", "mask.nii.gz", 1),
+        "unreadable": ("series", "mask.nii.gz", 1),
+        "other size": ("series", "MARKERACC.png", 1),
+        "no such slice": ("series", "MARKERACC.png", 99),
+    }[fault]
+    content = yaml.safe_load(pipeline.read_text())
+    content["support"]["classes"][0]["examples"] = [
+        {"image": str(folder / image), "mask": str(folder / mask), "slices": [z]}
+    ]
+    pipeline.write_text(yaml.safe_dump(content))
+    with pytest.raises(SupportError) as caught:
+        Pipeline.from_yaml(pipeline).run()
+    assert ("MARKERNAME" in str(caught.value)) == (fault == "absent")
+    out = pipeline.parent / "out"
+    if fault != "absent":  # else nothing was started
+        assert json.loads((out / "run.json").read_text())["status"] == "failed"
+    assert leaks_of(out) == []

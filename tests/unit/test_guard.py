@@ -1,8 +1,10 @@
 """Plug-ins that lie are named."""
 
 import pickle
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -286,6 +288,39 @@ def test_foreign_errors_are_named_and_tell_no_secrets() -> None:
         assert "Jane" not in str(caught.value)
         assert isinstance(caught.value.__cause__, KeyError)
         assert "KeyError" in str(pickle.loads(pickle.dumps(caught.value)))
+
+
+def test_of_private_scenes_no_traceback_tells_either() -> None:
+    """What a log shows of an error holds the text of what it was raised from; of a patient's scene it must not."""
+    header = replace(HEADER, ref=replace(REF, private=True))
+
+    class Failing(Source):
+        read = sample = row_areas = fail
+
+    class FailingWriter(Writer):
+        filename = write = fail
+
+    @contextmanager
+    def opened(ref: SceneRef) -> Iterator[Any]:
+        source = Failing()
+        source.header = header
+        yield source
+
+    reader = reader_with(header=lambda ref: header, open=opened)
+    writer = guard_writer(FailingWriter(), "liar")
+    calls: list[Callable[[Any], Any]] = [
+        lambda scene: scene.read(WINDOW, [0]),
+        lambda scene: scene.sample([0], 10),
+        lambda scene: scene.row_areas(),
+        lambda scene: reader_with(header=fail).header(header.ref),
+        lambda scene: reader_with(open=fail).open(header.ref).__enter__(),
+        lambda scene: writer.filename(header),
+        lambda scene: writer.write(replace(PRODUCT, scene=header), Path("product")),
+    ]
+    for call in calls:
+        with reader.open(header.ref) as scene, pytest.raises(PluginError, match="KeyError at") as caught:
+            call(scene)
+        assert "Jane" not in "".join(traceback.format_exception(caught.value))
 
 
 def leave(*_: Any) -> Any:
