@@ -25,7 +25,7 @@ from hdm_pipeline.workspace import output_errors
 
 Bytes = npt.NDArray[np.uint8]
 
-_GROUP_BYTES = 16 << 20
+_GROUP_BYTES = 4 << 20
 """Bytes of scores whose lines are put aside together: fewer, larger writes."""
 
 
