@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hdm_pipeline.errors import OptimizationError
 from hdm_pipeline.model.backbone import FeatureExtractor, Features
+from hdm_pipeline.model.neck import split_neck
 from hdm_pipeline.model.quantization import QuantizedConv, calibrate, get_ranges, quantize_convolutions, set_ranges
 
 
@@ -45,8 +46,7 @@ class TorchExtractor(nn.Module):
 
     def __init__(self, extractor: FeatureExtractor, dtype: torch.dtype) -> None:
         super().__init__()
-        folded = fold_batch_norms(copy.deepcopy(extractor).eval()).requires_grad_(False)
-        self.layers = folded.to(dtype)
+        self.layers = split_neck(_folded(extractor)).to(dtype)
         self.dtype = dtype
         on_cpu = next(self.layers.parameters()).device.type == "cpu"
         self.layout = torch.contiguous_format if on_cpu and dtype == torch.float32 else torch.channels_last
@@ -79,8 +79,10 @@ class OpenVinoExtractor(nn.Module):
         super().__init__()
         require_openvino()
         self.precision = precision
-        folded = fold_batch_norms(copy.deepcopy(extractor).eval()).requires_grad_(False)
-        if precision == "int8":
+        folded = _folded(extractor)
+        if precision != "int8":
+            split_neck(folded)
+        else:
             if ranges is None:
                 raise OptimizationError(
                     "int8 was not calibrated", where="support bank", remedy="encode the supports with precision int8"
@@ -113,9 +115,16 @@ class OpenVinoExtractor(nn.Module):
         return core.compile_model(graph, "CPU", options)
 
 
+def _folded(extractor: FeatureExtractor) -> FeatureExtractor:
+    """A copy for inference alone, batch norms folded."""
+    copied = copy.deepcopy(extractor).eval()
+    fold_batch_norms(copied)
+    return copied.requires_grad_(False)
+
+
 def calibrated_ranges(extractor: FeatureExtractor, tiles: Sequence[Tensor]) -> npt.NDArray[np.float32]:
     """[n, 2] range of each quantized convolution's input over normalized tiles [1, 3, H, W]."""
-    folded = fold_batch_norms(copy.deepcopy(extractor).eval()).requires_grad_(False)
+    folded = _folded(extractor)
     convolutions: list[QuantizedConv] = quantize_convolutions(folded)
     calibrate(folded, convolutions, tiles)
     return get_ranges(convolutions)

@@ -1,0 +1,76 @@
+"""The neck's convolution on pooled bins instead of on the maps that they are resized to.
+
+PSPNet's neck convolves 2 C channels of which C are maps of 1 to 36 bins, resized bilinearly (`PyramidPooling`). Mixing
+channels and resizing commute, and resizing with a shift is a product with a small matrix on each axis: so the nine taps
+are applied to the bins, and only the other C channels are convolved at full size. Half of the most expensive layer is
+saved; exact up to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hdm_pipeline.model.backbone import FeatureExtractor, PyramidPooling
+
+_TAPS = 3
+
+
+class SplitNeck(nn.Module):
+    """Pyramid pooling and the 3x3 convolution after it, as one module.
+
+    Args:
+        pooling: with batch norms folded or not.
+        convolution: the neck's, of 2 C channels, padding 1, batch norm folded.
+    """
+
+    def __init__(self, pooling: PyramidPooling, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        channels = convolution.in_channels // 2
+        out, share = convolution.out_channels, channels // len(pooling.features)
+        self.branches = pooling.features
+        weight = convolution.weight.detach()
+        self.direct = nn.Conv2d(channels, out, _TAPS, padding=1).to(weight)
+        with torch.no_grad():
+            self.direct.weight.copy_(weight[:, :channels])
+            self.direct.bias.copy_(_bias(convolution))  # type: ignore[union-attr]
+        # One product for all taps: [tap y, tap x, out] rows, channels of the branch as columns.
+        taps = [part.permute(2, 3, 0, 1).reshape(-1, share) for part in torch.split(weight[:, channels:], share, 1)]
+        self.taps = nn.ParameterList(nn.Parameter(rows.contiguous(), requires_grad=False) for rows in taps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] to [B, out, h, w]."""
+        result: Tensor = self.direct(x)
+        for branch, taps in zip(self.branches, self.taps, strict=True):
+            result = result + self._resized(branch(x), taps, (x.shape[2], x.shape[3]))
+        return result
+
+    def _resized(self, bins: Tensor, taps: Tensor, size: tuple[int, int]) -> Tensor:
+        """What the convolution makes of bins [B, c, n, n] resized to `size`: [B, out, *size]."""
+        batch, _, count, _ = bins.shape
+        out = taps.shape[0] // _TAPS**2
+        mixed = (taps @ bins.flatten(2)).view(batch, _TAPS, _TAPS, out, count, count)  # tap y, tap x, out, y, x
+        across = mixed.permute(0, 3, 1, 4, 2, 5).reshape(batch, out, _TAPS * count, _TAPS * count)
+        rows, columns = (_shifted_resize(count, length, bins) for length in size)
+        return rows @ across @ columns.transpose(0, 1)
+
+
+def split_neck(extractor: FeatureExtractor) -> FeatureExtractor:
+    """Put a `SplitNeck` into an extractor whose batch norms are folded, in place."""
+    pooling, convolution = extractor.ppm, extractor.neck[0]  # type: ignore[index]
+    if isinstance(pooling, PyramidPooling) and isinstance(convolution, nn.Conv2d):
+        extractor.ppm, extractor.neck = SplitNeck(pooling, convolution), nn.Identity()
+    return extractor
+
+
+def _shifted_resize(count: int, length: int, like: Tensor) -> Tensor:
+    """[length, 3 * count]: what each tap of a convolution, padded with zeros, sees of `count` resized bins."""
+    places = torch.linspace(0, count - 1, length, dtype=torch.float64)
+    resize = (1 - (places[:, None] - torch.arange(count)).abs()).clamp_min(0)  # bilinear, corners aligned
+    padded = F.pad(resize, (0, 0, 1, 1))
+    return torch.cat([padded[tap : tap + length] for tap in range(_TAPS)], 1).to(like)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
