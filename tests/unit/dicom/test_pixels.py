@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import dcmwrite, write_dataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
 
 from hdm_dicom.headers import scan
 from hdm_dicom.pixels import FrameReader, _codestream_size
@@ -100,6 +109,41 @@ def test_frames_of_a_compressed_file_are_cut_out_one_by_one(tmp_path: Path, synt
     path = write(tmp_path, stored[0], frames)
     for index in (2, 0, 1):
         assert np.array_equal(read(path, index)[0], stored[index].astype(np.float32) - 1024)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("encoding", ["big endian", "deflated", "implicit", "no preamble", "no meta header"])
+def test_however_the_file_is_encoded_the_values_are_the_same(tmp_path: Path, encoding: str, bits: int) -> None:
+    stored = np.random.default_rng(6).integers(0, 200 if bits == 8 else 4000, (7, 10)).astype(f"u{bits // 8}")
+    expected = read(write(tmp_path, stored))
+    dataset = make_slice(0, stored)
+    path = tmp_path / "other"
+    if encoding == "big endian":
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.PixelData = stored.astype(stored.dtype.newbyteorder(">")).tobytes()
+        if bits == 8:  # of 8-bit samples in OW, each pair is swapped (PS3.5 section 8.1.1)
+            dataset["PixelData"].VR = "OW"
+            dataset.PixelData = stored.reshape(-1, 2)[:, ::-1].tobytes()
+        dcmwrite(path, dataset, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    else:
+        syntaxes = {"deflated": DeflatedExplicitVRLittleEndian, "implicit": ImplicitVRLittleEndian}
+        dataset.file_meta.TransferSyntaxUID = syntaxes.get(encoding, ExplicitVRLittleEndian)
+        dataset.save_as(path, enforce_file_format=True)
+        if encoding == "no preamble":
+            path.write_bytes(path.read_bytes()[132:])
+        if encoding == "no meta header":
+            write_dataset_alone(dataset, path)
+    assert np.array_equal(read(path), expected)
+
+
+def write_dataset_alone(dataset: Dataset, path: Path) -> None:
+    """The elements of a data set in explicit little endian, with nothing in front of them."""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    bare = Dataset()
+    bare.update({element.tag: element for element in dataset if element.tag.group > 2})
+    write_dataset(buffer, bare)
+    path.write_bytes(buffer.getvalue())
 
 
 def test_no_pixel_data(tmp_path: Path) -> None:
