@@ -104,7 +104,7 @@ def adapt(
     ],
     out: Annotated[Path, typer.Option(help="The *.safetensors file to write.")],
     weights: WeightsOption = DEFAULT_WEIGHTS,
-    steps: Annotated[int | None, typer.Option(min=0, help="Exactly this many steps, without the guard.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Exactly this many steps, without the guard.")] = None,
     scale: Annotated[
         tuple[float, float] | None, typer.Option(help="Values that become 0 and 1; found from the examples otherwise.")
     ] = None,
@@ -114,28 +114,36 @@ def adapt(
 ) -> None:
     """Adapt weights to the labelled examples of one class and write them; held-out examples decide how far.
 
-    The file is used like any other weights: `model: {weights: F.safetensors}` with `support: {adapt: off}`.
+    The file is used like any other weights: `model: {weights: F.safetensors, reduction: R}`, R as printed, with
+    `support: {adapt: off}`.
     """
     from hdm_pipeline.model.checkpoints import load_network, save_weights
-    from hdm_pipeline.training.adaptation import AdaptationSettings
-    from hdm_pipeline.training.adapted import adapt_to_examples
+    from hdm_pipeline.training.adaptation import AdaptationReport
     from hdm_pipeline.training.episode_list import load_support
-    from hdm_pipeline.training.whole_image import bounded_examples
+    from hdm_pipeline.training.fitting import fit_to_examples
 
     if out.suffix != ".safetensors":
         raise ConfigError("the output is not called *.safetensors", where=str(out), remedy="choose a name that ends so")
     _require_folder(out)
     examples = load_support(_support_episode(support, task, scale, bands))
-    images, masks = bounded_examples(examples.images, examples.masks)
     network = load_network(weights)
-    result = adapt_to_examples(
-        network, images, masks, settings=AdaptationSettings(steps=steps), seed=seed, on_step=_step_line()
+    fit = fit_to_examples(
+        network,
+        examples.images,
+        examples.masks,
+        adapt="auto" if steps is None else steps,
+        seed=seed,
+        on_step=_step_line(),
     )
-    note = {"adaptation": json.dumps(result.report.as_dict()), "adapted_from": network.fingerprint()}
-    fingerprint = save_weights(result.network, out, info=note)
-    held_out = ", ".join(f"{s} steps {iou:.3f}" for s, iou in result.report.held_out_iou.items())
-    typer.echo(f"kept {result.report.steps} steps" + (f" (held-out IoU: {held_out})" if held_out else ""))
-    typer.echo(f"wrote {out}, fingerprint {fingerprint}, {result.report.seconds:.0f} s")
+    report = fit.report or AdaptationReport(0, {}, 0.0)
+    note = {"adaptation": json.dumps(report.as_dict()), "adapted_from": network.fingerprint()}
+    fingerprint = save_weights(fit.network, out, info=note)
+    held_out = ", ".join(f"{s} steps {iou:.3f}" for s, iou in report.held_out_iou.items())
+    typer.echo(f"kept {report.steps} steps" + (f" (held-out IoU: {held_out})" if held_out else ""))
+    typer.echo(f"wrote {out}, fingerprint {fingerprint}, {report.seconds:.0f} s")
+    typer.echo(
+        f"use it with model: {{weights: {out.name}, reduction: {fit.reduction:.3g}}} and support: {{adapt: off}}"
+    )
 
 
 @app.command("evaluate-fold", epilog=EXIT_CODES)

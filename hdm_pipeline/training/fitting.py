@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor
 
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.training.adaptation import AdaptationReport, AdaptationSettings
+from hdm_pipeline.training.adaptation import AdaptationReport, AdaptationSettings, StepCallback
 from hdm_pipeline.training.adapted import adapt_to_examples, adapted_weights, as_tensors, load_adapted
 from hdm_pipeline.training.scale_choice import (
     SCALE_GAIN,
@@ -29,6 +29,9 @@ Adapt = Literal["auto", "off"] | int
 
 SMALLEST_TILE = 128
 """Pixels a side that a reduced tile should keep: windows from there on were trained."""
+
+EXPLAINED = 0.95
+"""Held-out IoU from which on adaptation is not tried: minutes for a gain within the labels' own accuracy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,7 @@ def fit_to_examples(
     tile: int | None = None,
     cache: Path | None = None,
     seed: int = 0,
+    on_step: StepCallback | None = None,
 ) -> Fit:
     """Choose reduction and weights by the examples.
 
@@ -67,11 +71,13 @@ def fit_to_examples(
         network: the network to start from; not changed.
         images: K arrays [C, y, x] in 0..1 of one to three channels.
         masks: K arrays [y, x] of 1, 0 and 255.
-        adapt: ``auto`` keeps adapted weights where held-out examples gain by them, a number takes that many steps.
+        adapt: ``auto`` keeps adapted weights where held-out examples gain by them (and does not try where these are
+            segmented with an IoU of 0.95 as it is), a number takes that many steps.
         reduction: given, or None to choose it.
         tile: side in pixels of the tiles that will be segmented; a reduced tile keeps `SMALLEST_TILE` of them.
         cache: folder for adapted weights, or None to keep them in memory.
         seed: of adaptation.
+        on_step: as in `adapt_network`.
 
     Raises:
         SupportError: no example shows the class.
@@ -84,11 +90,14 @@ def fit_to_examples(
     best = visible_reduction(labels, best)
     if adapt == "off":
         return Fit(network, None, best, None)
+    if adapt == "auto" and held_out >= EXPLAINED:
+        return Fit(network, None, best, AdaptationReport(0, {0: held_out}, 0.0))
     smaller = best
     if reduction is None:
         wanted = min(most, adaptation_reduction(max(max(mask.shape) for mask in labels)))
         smaller = visible_reduction(labels, max(best, wanted))
-    adapted = _adapted(network, tensors, labels, smaller, adapt, cache, seed)
+    settings = AdaptationSettings(steps=None if isinstance(adapt, str) else adapt)
+    adapted = _adapted(network, tensors, labels, smaller, settings, cache, seed, on_step)
     report = adapted.report
     wanted_iou = held_out + (SCALE_GAIN if smaller != best else 0.0)
     if report is not None and adapt == "auto" and not (report.steps > 0 and report.best_held_out_iou > wanted_iou):
@@ -101,15 +110,15 @@ def _adapted(
     tensors: Sequence[Tensor],
     labels: Sequence[Tensor],
     reduction: float,
-    adapt: Adapt,
+    settings: AdaptationSettings,
     cache: Path | None,
     seed: int,
+    on_step: StepCallback | None,
 ) -> Fit:
     pairs = [reduce_example(image, mask, reduction) for image, mask in zip(tensors, labels, strict=True)]
     images, masks = [image.numpy() for image, _ in pairs], [mask.numpy() for _, mask in pairs]
-    settings = AdaptationSettings(steps=None if isinstance(adapt, str) else adapt)
     if cache is None:
-        result = adapt_to_examples(network, images, masks, settings=settings, seed=seed)
+        result = adapt_to_examples(network, images, masks, settings=settings, seed=seed, on_step=on_step)
         return Fit(result.network, None, reduction, result.report)
-    found = adapted_weights(cache, network, images, masks, settings=settings, seed=seed)
+    found = adapted_weights(cache, network, images, masks, settings=settings, seed=seed, on_step=on_step)
     return Fit(load_adapted(found), found.path, reduction, found.report, found.cached)
