@@ -21,8 +21,8 @@ from hdm_dicom.uids import digest
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 
-_SCANNERS = 8
-"""Threads that read headers: they wait for the disk (or the network) more than they compute."""
+_SCANNERS = 4
+"""Threads that read headers: one parses while the others wait for the disk or the network."""
 
 _IMAGE_LIST = ".txt"
 _STRANGERS = "input"
