@@ -71,11 +71,11 @@ class Workspace:
 
     def stage_folder(self, scene_id: str, stage_key: str) -> Path:
         """Staged pixels of a scene."""
-        return self.private / "scenes" / checked_component(scene_id) / f"stage-{stage_key[:16]}"
+        return self._work_folder(scene_id) / f"stage-{stage_key[:16]}"
 
     def score_folder(self, scene_id: str, score_key: str) -> Path:
         """Scores of a scene."""
-        return self.private / "scenes" / checked_component(scene_id) / f"score-{score_key[:16]}"
+        return self._work_folder(scene_id) / f"score-{score_key[:16]}"
 
     def product_folder(self, scene_id: str) -> Path:
         """Folder of a scene's published products.
@@ -83,19 +83,26 @@ class Workspace:
         Raises:
             OutputError: it is a link that leads out of the output directory.
         """
-        folder = self.root / checked_component(scene_id)
-        if folder.is_symlink() and not folder.resolve().is_relative_to(self.root.resolve()):
+        return self._inside(self.root / checked_component(scene_id))
+
+    def _work_folder(self, scene_id: str) -> Path:
+        """Everything of a scene that is no product."""
+        return self._inside(self.private / "scenes" / checked_component(scene_id))
+
+    def _inside(self, folder: Path) -> Path:
+        """`folder`, if no symbolic link takes it out of the output directory."""
+        if folder.resolve() != folder and not folder.resolve().is_relative_to(self.root.resolve()):
             raise OutputError(
-                "the scene's output folder is a symbolic link that leaves the output directory",
+                "a folder of the output is a symbolic link that leaves the output directory",
                 where=str(folder),
-                remedy="remove the link",
+                remedy="remove the link; if the disk is too small, link the output directory as a whole",
             )
         return folder
 
     @contextmanager
     def scratch_folder(self, scene_id: str) -> Iterator[Path]:
         """An empty folder on the products' file system; gone afterwards, and so is what a killed worker left there."""
-        parent = self.private / "scenes" / checked_component(scene_id)
+        parent = self._work_folder(scene_id)
         folder = parent / f"publish-{os.getpid()}"
         with output_errors(folder):
             for old in parent.glob("publish-*"):
@@ -114,7 +121,7 @@ class Workspace:
         """
         with output_errors(self.root):
             for folder in (self.root, self.private, self.logs, self.models):
-                folder.mkdir(parents=True, exist_ok=True)
+                self._inside(folder).mkdir(parents=True, exist_ok=True)
             probe = self.private / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()

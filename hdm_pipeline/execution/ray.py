@@ -14,11 +14,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private import ray_constants
 from ray.util.metrics import Counter
 
 from hdm_pipeline.config import Execution
@@ -261,6 +264,21 @@ def _slot(handle: Any, *, holds_model: bool) -> _Slot:
     return _Slot(handle, holds_model, up=handle.ready.remote(), since=time.monotonic())
 
 
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Within: a Ray that is started binds all its ports to loopback, as it does by itself on macOS and Windows.
+
+    Ray has no option for it: `ray.init` replaces 127.0.0.1 by an address that others reach. This switch is read from
+    the environment when ray is imported, which may be before us; a test looks at the sockets.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
 def _connect(config: Execution) -> None:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.address is not None:
@@ -269,7 +287,8 @@ def _connect(config: Execution) -> None:
         # A plain ray.init() would attach to any cluster on the host.
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     try:
-        ray.init(**options)
+        with _on_loopback() if config.address is None else nullcontext():
+            ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ExecutionError(
             f"cannot reach or start Ray: {error}",
