@@ -46,6 +46,7 @@ class AdaptationSettings:
         weight_decay: of AdamW.
         folds: in how many parts the guard divides the examples.
         margin: least gain in held-out IoU for which adapted weights are kept.
+        floor: held-out IoU that they must beat besides: what is reached without them in another way.
         frozen: prefixes of parameters that stay as they are.
         crops: how pairs are drawn; their size is the upper bound, small examples are cut smaller.
     """
@@ -59,6 +60,7 @@ class AdaptationSettings:
     weight_decay: float = 0.01
     folds: int = 2
     margin: float = 0.01
+    floor: float = -1.0
     frozen: tuple[str, ...] = ()
     crops: CropSettings = field(default_factory=CropSettings)
 
@@ -139,7 +141,7 @@ def adapt_network(
     steps = chosen.steps
     if steps is None:
         held_out = held_out_ious(network, images, masks, chosen, seed=seed, on_step=progress)
-        steps = round(chosen.stretch * best_steps(held_out, chosen.margin))
+        steps = round(chosen.stretch * best_steps(held_out, chosen.margin, chosen.floor))
     learner = _Learner(network, images, masks, chosen, seed)
     _advance(learner, steps, progress)
     return AdaptationResult(learner.average, AdaptationReport(steps, held_out, time.perf_counter() - start))
@@ -178,10 +180,10 @@ def held_out_ious(
     return found
 
 
-def best_steps(held_out: Mapping[int, float], margin: float) -> int:
-    """The number of steps with the highest held-out IoU, 0 unless the gain over 0 steps exceeds `margin`."""
+def best_steps(held_out: Mapping[int, float], margin: float, floor: float = -1.0) -> int:
+    """The number of steps with the highest held-out IoU; 0 unless it beats 0 steps by `margin`, and `floor`."""
     best = max(held_out, key=lambda steps: (np.nan_to_num(held_out[steps], nan=-1.0), -steps))
-    return best if held_out[best] > held_out[0] + margin else 0
+    return best if held_out[best] > max(held_out[0] + margin, floor) else 0
 
 
 @torch.no_grad()

@@ -96,12 +96,13 @@ def fit_to_examples(
     if reduction is None:
         wanted = min(most, adaptation_reduction(max(max(mask.shape) for mask in labels)))
         smaller = visible_reduction(labels, max(best, wanted))
-    settings = AdaptationSettings(steps=None if isinstance(adapt, str) else adapt)
+    settings = AdaptationSettings(
+        steps=None if isinstance(adapt, str) else adapt,
+        floor=held_out + (SCALE_GAIN if smaller != best else 0.0),
+    )
     adapted = _adapted(network, tensors, labels, smaller, settings, cache, seed, on_step)
-    report = adapted.report
-    wanted_iou = held_out + (SCALE_GAIN if smaller != best else 0.0)
-    if report is not None and adapt == "auto" and not (report.steps > 0 and report.best_held_out_iou > wanted_iou):
-        return Fit(network, None, best, replace(report, steps=0))
+    if adapted.report is not None and adapted.report.steps == 0:
+        return replace(adapted, network=network, weights=None, reduction=best)
     return adapted
 
 

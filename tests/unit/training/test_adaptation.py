@@ -100,6 +100,11 @@ def test_fewest_of_the_best_steps_and_none_without_a_clear_gain(held_out: dict[i
     assert best_steps(held_out, 0.01) == chosen
 
 
+def test_adapted_weights_must_beat_what_is_reached_without_them() -> None:
+    assert best_steps({0: 0.5, 20: 0.6}, 0.01, floor=0.59) == 20
+    assert best_steps({0: 0.5, 20: 0.6}, 0.01, floor=0.61) == 0
+
+
 def test_examples_without_target_are_refused(network: FewShotNetwork) -> None:
     with pytest.raises(SupportError, match="no example shows the class"):
         adapt_network(network, [torch.zeros(3, 8, 8)], [torch.zeros(8, 8, dtype=torch.uint8)])
