@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -21,6 +21,32 @@ class Model(BaseModel):
 
 Range = tuple[float, float]
 
+WINDOWS: dict[str, Range] = {
+    "abdomen": (-160.0, 240.0),
+    "liver": (-45.0, 105.0),
+    "lung": (-1350.0, 150.0),
+    "bone": (-450.0, 1050.0),
+    "brain": (0.0, 80.0),
+}
+"""Usual windows of CT, in HU."""
+
+
+def _window(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value not in WINDOWS:
+        raise ValueError(f"no window is called {value!r}; known are {', '.join(WINDOWS)}")
+    return WINDOWS[value]
+
+
+Fixed = Annotated[
+    Range | list[Range] | None,
+    BeforeValidator(
+        _window,
+        json_schema_input_type=Literal["abdomen", "liver", "lung", "bone", "brain"] | Range | list[Range] | None,
+    ),
+]
+
 
 class Scale(Model):
     """How pixel values become 0..1: the same for every tile, never per tile.
@@ -28,8 +54,10 @@ class Scale(Model):
     Exactly one of the two: `fixed` ranges (one for all bands, or one a band), or `percentiles` of each scene.
     """
 
-    fixed: Range | list[Range] | None = Field(
-        None, description="[low, high] that become 0 and 1, in the units of the bands; or one such pair a band"
+    fixed: Fixed = Field(
+        None,
+        description="[low, high] that become 0 and 1, in the units of the bands; one such pair a band; or the name of "
+        "a window of CT",
     )
     percentiles: Range | None = Field(None, description="[low, high] percentiles (0..100) of the scene's valid pixels")
 

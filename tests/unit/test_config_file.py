@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hdm_pipeline.config import WINDOWS, PipelineConfig
 from hdm_pipeline.config_file import PipelineFile, PipelineFileError, read_pipeline_file
 
 GOOD = """\
@@ -34,6 +35,16 @@ def problems(tmp_path: Path, text: str, *overrides: str) -> dict[str, int | None
         read(tmp_path, text, *overrides)
     assert all(problem.what and problem.remedy for problem in caught.value.problems)
     return {problem.key: problem.line for problem in caught.value.problems}
+
+
+def test_windows_of_ct_have_names(tmp_path: Path) -> None:
+    named = read(tmp_path, GOOD.replace("[-25, 0]", "abdomen")).absolute()
+    ranges = read(tmp_path, GOOD.replace("[-25, 0]", "[-160, 240]")).absolute()
+    assert named.input.scale == ranges.input.scale
+    assert list(problems(tmp_path, GOOD.replace("[-25, 0]", "belly")).values()) == [4]
+    fixed = PipelineConfig.model_json_schema()["$defs"]["Scale"]["properties"]["fixed"]
+    assert {"abdomen", "brain"} <= set(fixed["anyOf"][0]["enum"])
+    assert set(fixed["anyOf"][0]["enum"]) == set(WINDOWS)
 
 
 def test_a_good_file_is_read(tmp_path: Path) -> None:
