@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -148,14 +149,16 @@ class ScenePlan:
 
 def plan_scene(config: PipelineConfig, header: SceneHeader, *, done: bool = False) -> ScenePlan:
     """Plan one scene from its header."""
-    grid = scene_grid(config, header)
-    _, depth, height, width = header.shape
+    grid, stack = scene_grid(config, header), header.stack
+    # What lies beside the slices of a stack is neither inferred nor, being compressed, of any size.
+    tiles = grid.tile_count if stack is None else stack.tile_count(grid)
+    pixels = math.prod(grid.size) if stack is None else 3 * math.prod(stack.volume)
     return ScenePlan(
         id=header.ref.id,
         shape=header.shape,
-        tiles=grid.tile_count if header.stack is None else header.stack.tile_count(grid),
+        tiles=tiles,
         blocks=len(grid.blocks(config.tiling.block)),
-        stage_bytes=len(config.input.bands) * depth * height * width * _BYTES_STAGED,
+        stage_bytes=len(config.input.bands) * pixels * _BYTES_STAGED,
         done=done,
         warnings=header.warnings,
     )

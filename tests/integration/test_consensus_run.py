@@ -102,7 +102,9 @@ def frames(content: bytes, path: Path) -> np.ndarray:
 def test_three_planes_that_agree_give_the_axial_result(ball: Workbench) -> None:
     """The kit's network scores a pixel by its value alone: each plane has the same score for a voxel."""
     axial, axial_files = run(pipeline(ball, "axial", "axial"))
-    found, files = run(pipeline(ball, "consensus", "consensus"))
+    file = pipeline(ball, "consensus", "consensus")
+    (plan,) = Pipeline.from_yaml(file).plan().scenes
+    found, files = run(file)
     assert files["segmentation.nii.gz"] == axial_files["segmentation.nii.gz"]
     mine, theirs = (frames(f["segmentation.dcm"], ball.root / "seg.dcm") for f in (files, axial_files))
     assert np.array_equal(mine, theirs)
@@ -110,6 +112,8 @@ def test_three_planes_that_agree_give_the_axial_result(ball: Workbench) -> None:
     for figure in ("valid", "pixels", "volume_ml", "slice_area_mm2", "area_m2"):
         assert found[figure] == axial[figure]
     # 14 axial, 40 coronal and 52 sagittal slices: tiles beside a slice are not inferred.
+    assert plan.tiles == found["tiles"]
+    assert plan.stage_bytes == 3 * 3 * 14 * 40 * 52 * 2
     assert (axial["tiles"], found["tiles"]) == (14 * 2 * 2, 14 * 2 * 2 + 40 * 1 * 2 + 52 * 1 * 2)
 
 
