@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from hdm_dicom.attributes import PARSE_ERRORS, numbers, text, values
+from hdm_dicom.deflated import check_inflated
 from hdm_dicom.records import Frame, Instance, PixelSpan, Rejected
 from hdm_dicom.uids import digest
 
@@ -134,6 +135,7 @@ def _parse(file: BinaryIO, tags: Sequence[str] | None) -> FileDataset:
     # Without a preamble a data set begins with group 2 or 8, little or big endian.
     if bare and head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"):
         raise _NotDicomError("no DICOM prefix")
+    check_inflated(file)
     names = list(tags) if tags is not None else None
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=names, force=True)
     if bare and "SOPClassUID" not in dataset:
