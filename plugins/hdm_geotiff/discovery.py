@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.remote import list_remote
-from hdm_geotiff.uris import is_remote
+from hdm_geotiff.uris import is_remote, without_user
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 
@@ -185,7 +185,11 @@ def _list_file(path: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
 def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
     if not options.allow_network or urlsplit(uri).scheme.lower() not in ("s3", "http", "https"):
         remedy = "use a path, or set the reader option allow_network: true for s3:// and https:// URIs"
-        raise ArchiveError("network access is switched off", where=uri, remedy=remedy)
+        raise ArchiveError("network access is switched off", where=without_user(uri), remedy=remedy)
+    if without_user(uri) != uri:
+        # Reports and the ledger name each scene by its URI.
+        remedy = "give keys in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)"
+        raise ArchiveError("the address holds a user or a password", where=without_user(uri), remedy=remedy)
     for remote in list_remote(uri):
         reason = None if remote.uri == uri else _reason_against(remote.uri.rsplit("/", 1)[-1], options)
         if reason:

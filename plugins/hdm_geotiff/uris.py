@@ -19,6 +19,12 @@ def is_remote(uri: str) -> bool:
     return bool(_SCHEME.match(uri)) or uri.startswith("/vsi")
 
 
+def without_user(uri: str) -> str:
+    """A URI without the user name and password that it may hold."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+
+
 def check_uri(uri: str, *, allow_network: bool, allow_vrt: bool) -> None:
     """Refuse what the user has not asked for.
 
