@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import highdicom as hd
@@ -174,3 +175,49 @@ def test_a_support_error_tells_the_user_alone(pipeline: Path, fault: str) -> Non
     if fault != "absent":  # else nothing was started
         assert json.loads((out / "run.json").read_text())["status"] == "failed"
     assert leaks_of(out) == []
+
+
+def test_bad_series_are_put_aside_each_with_its_reason_and_the_others_go_on(pipeline: Path) -> None:
+    from hdm_pipeline.pipeline import Pipeline
+
+    archive = pipeline.parent / "MARKERNAME"
+
+    def bad(name: str, change: Callable[[Dataset], None], slices: tuple[int, ...] = (2,)) -> str:
+        def changed(dataset: Dataset, index: int) -> None:
+            marked(dataset, index)
+            if index in slices:
+                change(dataset)
+
+        write_series(archive / name, series=name, pixels=disc, change=changed)
+        return name
+
+    def without_rescale(dataset: Dataset) -> None:
+        del dataset.RescaleSlope
+        del dataset.RescaleIntercept
+
+    bad("patients", lambda d: setattr(d, "PatientID", "MARKERID2"))
+    bad("frames", lambda d: setattr(d, "NumberOfFrames", 900))
+    bad("bomb", lambda d: (setattr(d, "Rows", 40_000), setattr(d, "Columns", 40_000)), tuple(range(5)))
+    bad("mosaic", lambda d: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), tuple(range(5)))
+    bad("no rescale", without_rescale, tuple(range(5)))
+    write_series(archive / "single", (0.0,), series="single", pixels=disc, change=marked)
+    cut = write_series(archive / "cut", series="cut", pixels=disc, change=marked)[1]
+    cut.write_bytes(cut.read_bytes()[:-2000])
+
+    summary = Pipeline.from_yaml(pipeline).run()
+    assert len(summary.done) == 3  # good, without rescale, single
+    said = sorted(str(error["what"]) for error in summary.quarantined.values())
+    for expected in (
+        "2 patients share one series UID",
+        "the header promises",
+        "an image of 40000 x 40000 pixels is more than",
+        "a Siemens mosaic",
+        "the file holds no pixel data",
+        "slices are missing",
+    ):
+        assert any(expected in what for what in said), (expected, said)
+    assert all(error["remedy"] for error in summary.quarantined.values())
+    assert leaks_of(pipeline.parent / "out") == []
+    warnings = json.dumps(json.loads((pipeline.parent / "out" / "run.json").read_text())["scenes"])
+    assert "no rescale slope" in warnings
+    assert "one slice only" in warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset
 from hdm_dicom.headers import scan
 from hdm_dicom.records import Frame, Rejected
 from hdm_dicom.series import Volume, volumes
-from tests.dicom_series import AXIAL, write_series
+from tests.dicom_series import AXIAL, set_pixels, write_series
 
 
 def frames_of(folder: Path) -> list[Frame]:
@@ -155,6 +156,56 @@ def test_echoes_at_one_place_become_volumes(tmp_path: Path) -> None:
     found = volumes(frames_of(tmp_path), "strict")
     assert [len(volume.frames) for volume in found] == [5, 5]
     assert all(len({frame.keys[1] for frame in volume.frames}) == 1 for volume in found)
+
+
+def told_apart(folder: Path, change: Callable[[Dataset], None]) -> list[Volume]:
+    """The volumes of a series whose images lie twice at each place, the second ones changed."""
+
+    def second(dataset: Dataset, index: int) -> None:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.5.{index}"
+        change(dataset)
+
+    write_series(folder / "a")
+    write_series(folder / "b", change=second)
+    return volumes(frames_of(folder), "strict")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ImageType", ["DERIVED", "PRIMARY", "AXIAL"]),
+        ("EchoTime", 8.5),
+        ("TemporalPositionIdentifier", 2),
+        ("NominalPercentageOfCardiacPhase", 70),
+        ("TriggerTime", 400),
+        ("DiffusionBValue", 800),
+        ("AcquisitionNumber", 2),
+    ],
+)
+def test_images_at_one_place_are_told_apart(tmp_path: Path, name: str, value: object) -> None:
+    found = told_apart(tmp_path, lambda dataset: setattr(dataset, name, value))
+    assert [len(volume.frames) for volume in found] == [5, 5]
+    assert all(volume.problems == () for volume in found)
+    assert all(len({frame.keys for frame in volume.frames}) == 1 for volume in found)
+
+
+def larger(dataset: Dataset) -> None:
+    set_pixels(dataset, np.full((30, 32), 1000, dtype=np.uint16))
+
+
+def in_color(dataset: Dataset) -> None:
+    set_pixels(dataset, np.full((24, 32, 3), 100, dtype=np.uint8))
+
+
+def coarser(dataset: Dataset) -> None:
+    dataset.PixelSpacing = [1.0, 1.0]
+
+
+@pytest.mark.parametrize("change", [larger, in_color, coarser])
+def test_sizes_colors_and_spacings_are_separated(tmp_path: Path, change: Callable[[Dataset], None]) -> None:
+    found = told_apart(tmp_path, change)
+    assert [len(volume.frames) for volume in found] == [5, 5]
+    assert all(volume.problems == () for volume in found)
 
 
 def test_acquisition_numbers_that_count_slices_do_not_split(tmp_path: Path) -> None:
