@@ -117,6 +117,8 @@ def test_three_planes_that_agree_give_the_axial_result(ball: Workbench) -> None:
     assert (axial["tiles"], found["tiles"]) == (14 * 2 * 2, 14 * 2 * 2 + 40 * 1 * 2 + 52 * 1 * 2)
 
 
+@pytest.mark.ray
+@pytest.mark.slow
 def test_inline_and_ray_agree_byte_for_byte(ball: Workbench) -> None:
     _, inline = run(pipeline(ball, "inline", "consensus", "BINARY"))
     _, ray = run(pipeline(ball, "ray", "consensus", "BINARY", executor="ray"))
@@ -148,6 +150,7 @@ def test_a_full_disk_ends_the_run(ball: Workbench) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_a_consensus_of_real_ct(bench: Workbench, test_data: Path) -> None:
     """The shipped pipeline with `plane: consensus` and a network of two colors: the axial result again."""
     shipped = Path(__file__).resolve().parents[2] / "pipelines" / "ct_liver.yaml"
