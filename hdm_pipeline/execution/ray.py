@@ -90,6 +90,8 @@ class _Slot:
         handle: of the actor.
         holds_model: whether it infers.
         up: reference that its start resolves.
+        started: it is known to be up. A model actor waits for a free place in the cluster, after the loss of a node
+            perhaps for ever; blocks are given to those that are up.
         tasks: reference and task.
         since: monotonic seconds at which its oldest task became the oldest.
     """
@@ -97,6 +99,7 @@ class _Slot:
     handle: Any
     holds_model: bool
     up: Any
+    started: bool = False
     tasks: deque[tuple[Any, Task]] = field(default_factory=deque)
     since: float = 0.0
 
@@ -146,6 +149,7 @@ class RayExecutor:
         self._bundle = ray.put(_with_threads(bundle, self._threads))
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
+        self._waiting: deque[Task] = deque()
         self._counters = {
             name: Counter(f"hdm_{name}", description=text, tag_keys=(LABELS[name],) if name in LABELS else ())
             for name, text in HELP.items()
@@ -156,7 +160,8 @@ class RayExecutor:
     @property
     def model_free(self) -> int:
         """Free places in the actors' queues."""
-        return self.model_slots * self._config.blocks_in_flight - sum(len(slot.tasks) for slot in self._models)
+        given = len(self._waiting) + sum(len(slot.tasks) for slot in self._models)
+        return self.model_slots * self._config.blocks_in_flight - given
 
     @property
     def cpu_free(self) -> int:
@@ -166,7 +171,8 @@ class RayExecutor:
     def submit(self, task: Task) -> None:
         """Hand a block to the model actor with the shortest queue, any other step to an idle actor."""
         if task.step == "infer":
-            min(self._models, key=lambda slot: len(slot.tasks)).give(task)
+            self._waiting.append(task)
+            self._give_blocks()
             return
         idle = next((slot for slot in self._steps if not slot.tasks), None)
         if idle is None:
@@ -179,9 +185,14 @@ class RayExecutor:
         """Wait for a task to end, an actor to die, or a step to take longer than `step_timeout`."""
         while not self._ended:
             holders = {reference: slot for slot in (*self._models, *self._steps) for reference, _ in slot.tasks}
+            holders |= {slot.up: slot for slot in self._models if not slot.started}
             ready, _ = ray.wait(list(holders), num_returns=1, timeout=1.0, fetch_local=True)
             for reference in ready:
-                self._settle(reference, holders[reference])
+                if reference == holders[reference].up:
+                    self._started(holders[reference])
+                else:
+                    self._settle(reference, holders[reference])
+            self._give_blocks()
             self._kill_hung()
         return self._ended.popleft()
 
@@ -210,6 +221,22 @@ class RayExecutor:
             num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         return _slot(actor.remote(self._context), holds_model=False)
+
+    def _started(self, slot: _Slot) -> None:
+        try:
+            ray.get(slot.up)
+        except ray.exceptions.RayError as error:
+            self._died(slot, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        else:
+            slot.started = True
+
+    def _give_blocks(self) -> None:
+        """Hand waiting blocks to the actors that are up, the shortest queue first."""
+        while self._waiting:
+            room = [s for s in self._models if s.started and len(s.tasks) < self._config.blocks_in_flight]
+            if not room:
+                return
+            min(room, key=lambda slot: len(slot.tasks)).give(self._waiting.popleft())
 
     def _settle(self, reference: Any, slot: _Slot) -> None:
         try:
@@ -254,8 +281,10 @@ class RayExecutor:
 
     def _kill_hung(self) -> None:
         now, limit = time.monotonic(), self._config.step_timeout
+        nobody_up = not any(slot.started for slot in self._models)
         for slot in (*self._models, *self._steps):
-            if slot.tasks and now - slot.since > limit:
+            busy = bool(slot.tasks) or (nobody_up and slot.holds_model)
+            if busy and now - slot.since > limit:
                 ray.kill(slot.handle)
                 self._died(slot, f"hung for more than {limit:g} s")
 
