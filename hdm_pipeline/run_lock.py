@@ -107,9 +107,7 @@ class RunLock:
 
     def _dead(self, content: Any) -> bool:
         """Whether the owner is a process of this host that is gone; its number may have been given away since."""
-        if content.get("host") != self._content["host"]:
-            return False
-        return _process(content["pid"]) != {"pid": content["pid"], "started": content["started"]}
+        return _gone(content) is True
 
     def _beat(self) -> None:
         while not self._ended.wait(self._heartbeat):
@@ -121,6 +119,22 @@ class RunLock:
                 os.utime(self.path)
             except OSError:  # a shared disk that is away for a moment; the next beat tells
                 continue
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Who holds a lock: `owner`, `host`, and `alive`, None where it is a process of another host; None if nobody."""
+    found = _read(path)
+    if found is None:
+        return None
+    gone = _gone(found[0])
+    return {**{key: found[0].get(key) for key in ("owner", "host")}, "alive": None if gone is None else not gone}
+
+
+def _gone(content: Any) -> bool | None:
+    """Whether a lock's owner has ended, as far as this host can tell; its number may have been given away since."""
+    if content.get("host") != socket.gethostname():
+        return None
+    return _process(content["pid"]) != {"pid": content["pid"], "started": content["started"]}
 
 
 @contextmanager

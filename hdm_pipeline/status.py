@@ -10,6 +10,7 @@ from typing import Any
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.ledger import Ledger
 from hdm_pipeline.plan_text import duration
+from hdm_pipeline.run_lock import holder
 from hdm_pipeline.workspace import Workspace
 
 _SHOWN = 20
@@ -34,6 +35,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         report = json.loads(workspace.report.read_text(encoding="utf-8"))
     return {
         "output": str(workspace.root),
+        "holder": holder(workspace.lock),
         "scenes": dict(sorted(Counter(record.status for record in records).items())),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
         "vanished": [r.id for r in records if r.status == "vanished"],
@@ -48,9 +50,14 @@ def status_text(found: dict[str, Any]) -> str:
     last = found["last_run"]
     if last["status"]:
         totals = last["totals"]
-        lines.append(f"last run  {last['status']}, started {last['started']}, {duration(last['seconds'])}")
+        state = _state(last["status"], found["holder"])
+        lines.append(f"last run  {state}, started {last['started']}, {duration(last['seconds'])}")
+        lines.append(
+            f"          {totals['done']} of {totals['scenes']} scenes done, {totals['running']} running, "
+            f"{totals['quarantined']} quarantined, {totals['waiting']} waiting"
+        )
         lines.append(f"          {totals['tiles']} tiles, {totals['tiles_per_second']} tiles/s")
-        if totals["seconds_left"] is not None:
+        if totals["seconds_left"] is not None and state.startswith("running"):
             lines.append(f"          about {duration(totals['seconds_left'])} left")
     for scene, error in list(found["quarantined"].items())[:_SHOWN]:
         lines.append(f"quarantined {scene}: {(error or {}).get('what', '')}")
@@ -60,3 +67,12 @@ def status_text(found: dict[str, Any]) -> str:
     if found["vanished"]:
         lines.append(f"vanished from the archive: {', '.join(found['vanished'][:_SHOWN])}")
     return "\n".join(lines)
+
+
+def _state(status: str, holder: dict[str, Any] | None) -> str:
+    """What a run's own report says, corrected where the run could not: it was killed."""
+    if status != "running":
+        return str(status)
+    if holder is None or holder["alive"] is False:
+        return "killed (run again to go on)"
+    return f"running as {holder['owner']}"

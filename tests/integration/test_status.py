@@ -1,0 +1,55 @@
+"""`status` and `run.json` while a run goes on, after it was killed, and in the morning."""
+
+from __future__ import annotations
+
+import json
+
+from hdm_pipeline.execution.events import Event
+from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.status import output_status, status_text
+from tests.integration.conftest import Workbench
+from tests.integration.faults.test_killed_driver import kill_at
+
+
+def test_a_run_tells_what_is_going_on(bench: Workbench) -> None:
+    (bench.scenes / "broken.tif").write_bytes(b"II*\0 no more")
+    pipeline = Pipeline.from_yaml(bench.pipeline())
+    seen: list[tuple[dict[str, object], str]] = []
+
+    def on_event(event: Event) -> None:
+        if event.kind == "step_done" and event.step == "infer":
+            found = output_status(bench.root / "out")
+            seen.append((found, status_text(found)))
+
+    pipeline.run(on_event)
+    found, text = seen[-1]
+    assert found["holder"]["alive"] is True  # type: ignore[index]
+    assert found["scenes"]["running"] >= 1  # type: ignore[index]
+    assert "running as" in text
+    ended = output_status(bench.root / "out")
+    assert ended["holder"] is None
+    assert ended["scenes"] == {"done": 3, "quarantined": 1}
+    assert "3 of 4 scenes done, 0 running, 1 quarantined, 0 waiting" in status_text(ended)
+    assert "quarantined broken" in status_text(ended)
+
+
+def test_the_report_has_totals_throughput_and_time_left_while_running(bench: Workbench) -> None:
+    from hdm_pipeline.report import RunReport
+
+    report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b", "c": "c"}, {}, {})
+    report.event(Event("scene_started", "a", data={"blocks": 2, "blocks_done": 0}))
+    report.event(Event("step_done", "a", "infer", 0, {"tiles": 4, "seconds": 0.1}))
+    report.event(Event("scene_done", "a", data={"seconds": {"infer": 0.1}}))
+    report.event(Event("scene_started", "b", data={"blocks": 2, "blocks_done": 0}))
+    report.write()
+    totals = json.loads((bench.root / "run.json").read_text())["totals"]
+    assert (totals["done"], totals["running"], totals["waiting"], totals["tiles"]) == (1, 1, 1, 4)
+    assert totals["tiles_per_second"] > 0
+    assert totals["seconds_left"] is not None
+
+
+def test_a_killed_run_is_not_said_to_be_running(bench: Workbench) -> None:
+    kill_at(bench.pipeline(), "event:infer", 3)
+    found = output_status(bench.root / "out")
+    assert found["holder"]["alive"] is False
+    assert "killed (run again to go on)" in status_text(found)
