@@ -204,8 +204,8 @@ class ModelConfig(Model):
 class Tiling(Model):
     """How a scene is cut."""
 
-    size: Annotated[int, Field(ge=32, le=4096, description="tile side in pixels")] = 256
-    overlap: Annotated[int, Field(ge=0, description="pixels shared by neighbouring tiles")] = 32
+    size: Annotated[int, Field(ge=32, le=4096, description="tile side in pixels")] = 512
+    overlap: Annotated[int, Field(ge=0, description="pixels shared by neighbouring tiles")] = 64
     block: Annotated[int, Field(ge=1, le=256, description="tiles a block: the unit of work, retry and resume")] = 16
 
     @model_validator(mode="after")
