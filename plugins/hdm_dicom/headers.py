@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import stat
 import threading
 import warnings
 from collections.abc import Sequence
@@ -109,8 +110,10 @@ def read_header(path: str, tags: Sequence[str] | None = None) -> FileDataset:
 def scan(path: str) -> list[Frame] | Rejected:
     """The frames of an image file, or why it is none. Broken headers come back with `Instance.fault` set."""
     try:
-        with io.BufferedReader(io.FileIO(path), _HEAD) as file:
+        with io.BufferedReader(io.FileIO(path, opener=_open_at_once), _HEAD) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return Rejected("")
             file.peek()  # reads it
             with _PARSING:
                 dataset = _parse(file, TAGS)
@@ -122,6 +125,11 @@ def scan(path: str) -> list[Frame] | Rejected:
         return Rejected("")
     except PARSE_ERRORS as error:
         return Rejected(f"header cannot be read ({type(error).__name__})")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a named pipe in the archive would wait for a writer for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class _NotDicomError(ValueError):

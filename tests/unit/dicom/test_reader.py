@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,12 +40,13 @@ def test_discovery_sorts_counts_and_gives_reasons(tmp_path: Path) -> None:
     write_series(tmp_path / "c", (0.0,), series="three", change=localizer)
     (tmp_path / "notes.txt").write_text("not DICOM")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    os.mkfifo(tmp_path / "pipe")  # opened plainly, it would wait for ever
     found = list(DicomReader().discover(str(tmp_path)))
     refs = [item for item in found if isinstance(item, SceneRef)]
     skipped = [item.reason for item in found if isinstance(item, Skipped)]
     assert [len(ref.members) for ref in refs] == [5, 5]
     assert [ref.id for ref in refs] == sorted(ref.id for ref in refs)
-    assert skipped == ["a localizer", "2 files are not DICOM"]
+    assert skipped == ["a localizer", "3 files are not DICOM"]
     assert len(list(DicomReader({"include_derived": True}).discover(str(tmp_path)))) == 4
 
 
