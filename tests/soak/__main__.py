@@ -25,9 +25,6 @@ from pathlib import Path
 from tests.integration.conftest import KIT, Workbench, published, write_mask, write_scene
 from tests.soak.victims import Victims
 
-_PAUSE = 0.5, 8.0
-"""Least and most seconds between two kills."""
-
 _PATIENCE = 900.0
 """Seconds that a round may take once nothing is killed any more."""
 
@@ -57,12 +54,14 @@ class Soak:
         scenes: how many scenes it holds.
         rng: decides when and whom to kill.
         seconds: until when processes are killed.
+        pause: most seconds between two kills.
     """
 
-    def __init__(self, bench: Workbench, scenes: int, rng: random.Random, seconds: float) -> None:
+    def __init__(self, bench: Workbench, scenes: int, rng: random.Random, seconds: float, pause: float) -> None:
         self._bench = bench
         self._scenes = scenes
         self._rng = rng
+        self._pause = pause
         self._until = time.monotonic() + seconds
         self._expected = published(bench.root / "undisturbed")
         self.kills: Counter[str] = Counter()
@@ -94,12 +93,12 @@ class Soak:
             (file.parent / "driver.log").open("ab") as log,
             subprocess.Popen(command, stdout=log, stderr=log) as driver,
         ):
-            next_kill = time.monotonic() + self._rng.uniform(*_PAUSE)
+            next_kill = time.monotonic() + self._rng.uniform(0.5, self._pause)
             while driver.poll() is None:
                 time.sleep(0.1)
                 if not self.over and time.monotonic() >= next_kill:
                     killed = victims.kill_one(driver.pid)
-                    next_kill = time.monotonic() + self._rng.uniform(*_PAUSE)
+                    next_kill = time.monotonic() + self._rng.uniform(0.5, self._pause)
                     self.kills.update([killed] if killed else [])
                 if time.monotonic() > self._until + _PATIENCE:
                     driver.kill()
@@ -123,6 +122,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--pause", type=float, default=8, help="most seconds between two kills; more on a busy machine")
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.scenes} scenes, {options.minutes:g} minutes", flush=True)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(KIT), os.environ.get("PYTHONPATH", "")])
@@ -133,7 +133,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="hdm-soak-"))
     bench = make_archive(folder, options.scenes, rng)
     Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
-    soak = Soak(bench, options.scenes, rng, options.minutes * 60)
+    soak = Soak(bench, options.scenes, rng, options.minutes * 60, options.pause)
     wrong: list[str] = []
     rounds = 0
     while not soak.over and not wrong:
