@@ -42,7 +42,7 @@ bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
 	$(BIN)/python -m benchmarks --json bench-results
 
 soak: $(DEV_READY) ## half an hour of random kill -9; other lengths: make soak MINUTES=5 SEED=1
-	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED)) $(if $(PAUSE),--pause $(PAUSE))
 
 fuzz: $(DEV_READY) ## atheris on YAML, band expressions, DICOM and TIFF; other lengths: make fuzz SECONDS=600
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
