@@ -46,6 +46,7 @@ class AdaptationSettings:
         weight_decay: of AdamW.
         folds: in how many parts the guard divides the examples.
         margin: least gain in held-out IoU for which adapted weights are kept.
+        margin_alone: the same for one example: its halves are more alike than two images, and flatter the weights.
         floor: held-out IoU that they must beat besides: what is reached without them in another way.
         frozen: prefixes of parameters that stay as they are.
         crops: how pairs are drawn; their size is the upper bound, small examples are cut smaller.
@@ -60,6 +61,7 @@ class AdaptationSettings:
     weight_decay: float = 0.01
     folds: int = 2
     margin: float = 0.01
+    margin_alone: float = 0.05
     floor: float = -1.0
     frozen: tuple[str, ...] = ()
     crops: CropSettings = field(default_factory=CropSettings)
@@ -141,7 +143,8 @@ def adapt_network(
     steps = chosen.steps
     if steps is None:
         held_out = held_out_ious(network, images, masks, chosen, seed=seed, on_step=progress)
-        steps = round(chosen.stretch * best_steps(held_out, chosen.margin, chosen.floor))
+        margin = chosen.margin_alone if len(masks) == 1 else chosen.margin
+        steps = round(chosen.stretch * best_steps(held_out, margin, chosen.floor))
     learner = _Learner(network, images, masks, chosen, seed)
     _advance(learner, steps, progress)
     return AdaptationResult(learner.average, AdaptationReport(steps, held_out, time.perf_counter() - start))
