@@ -12,6 +12,7 @@ second, and starting one again costs more than most steps (docs/decisions/ray-st
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ _OBJECT_STORE = 256 << 20
 
 _MAX_RESTARTS_IN_A_ROW = 8
 
+_STEP_NICENESS = 10
+"""Steps are done long before they are needed; a thread of the model that they interrupt keeps the others waiting."""
+
 
 class _ModelActor:
     """A model actor's class body; `ray.remote` is applied when a cluster is there."""
@@ -72,6 +76,7 @@ class _StepActor:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
+        os.nice(_STEP_NICENESS)
 
     def ready(self) -> None:
         """Answered once the process is up."""
