@@ -99,7 +99,7 @@ class SceneKeyring:
                 "weights": fingerprints.weights,
                 "supports": fingerprints.supports,
                 "adapt": support.model_dump(mode="json", include={"adapt"}),
-                "model": model.model_dump(mode="json", include={"precision", "runtime", "base_learner"}),
+                "model": model.model_dump(mode="json", include=_MODEL_FIELDS),
                 "batch": config.execution.batch_size,
             }
         )

@@ -77,6 +77,15 @@ def test_a_new_threshold_needs_no_inference(bench: Workbench) -> None:
     assert changed["large/mask.tif"] != first["large/mask.tif"]
 
 
+def test_another_reduction_is_inferred_anew(bench: Workbench) -> None:
+    Pipeline.from_yaml(bench.pipeline()).run()
+    first, steps = published(bench.root / "out"), steps_of(bench.root / "out")
+    summary = Pipeline.from_yaml(bench.pipeline(), overrides=["model.reduction=2"]).run()
+    assert len(summary.done) == 3
+    assert steps_of(bench.root / "out")["infer"] == 2 * steps["infer"]
+    assert published(bench.root / "out")["large/score.tif"] != first["large/score.tif"]
+
+
 def test_a_changed_scene_alone_is_redone(bench: Workbench) -> None:
     file = bench.pipeline()
     Pipeline.from_yaml(file).run()
