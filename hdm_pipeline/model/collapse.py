@@ -19,10 +19,10 @@ class CollapsedConv(nn.Module):
 
     def __init__(self, first: nn.Conv2d, middle: nn.Conv2d, last: nn.Conv2d) -> None:
         super().__init__()
-        entry = torch.cat([first.weight[:, :, 0, 0], _bias(first)[:, None]], 1).double()
+        entry = torch.cat([first.weight[:, :, 0, 0], bias_of(first)[:, None]], 1).double()
         leave = last.weight[:, :, 0, 0].double()
         weight = torch.einsum("om,mnuv,ni->oiuv", leave, middle.weight.double(), entry)
-        bias = leave @ _bias(middle).double() + _bias(last).double()
+        bias = leave @ bias_of(middle).double() + bias_of(last).double()
         self.conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
         with torch.no_grad():
             self.conv.weight.copy_(weight)
@@ -43,5 +43,6 @@ def collapse_linear(layers: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(CollapsedConv(first, middle, last), *follows)
 
 
-def _bias(conv: nn.Conv2d) -> Tensor:
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    """[out] bias of a convolution, zeros where it has none."""
     return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.backbone import FeatureExtractor, PyramidPooling
+from hdm_pipeline.model.collapse import bias_of
 
 _TAPS = 3
 
@@ -34,7 +35,7 @@ class SplitNeck(nn.Module):
         self.direct = nn.Conv2d(channels, out, _TAPS, padding=1).to(weight)
         with torch.no_grad():
             self.direct.weight.copy_(weight[:, :channels])
-            self.direct.bias.copy_(_bias(convolution))  # type: ignore[union-attr]
+            self.direct.bias.copy_(bias_of(convolution))  # type: ignore[union-attr]
         # One product for all taps: [tap y, tap x, out] rows, channels of the branch as columns.
         taps = [part.permute(2, 3, 0, 1).reshape(-1, share) for part in torch.split(weight[:, channels:], share, 1)]
         self.taps = nn.ParameterList(nn.Parameter(rows.contiguous(), requires_grad=False) for rows in taps)
@@ -70,7 +71,3 @@ def _shifted_resize(count: int, length: int, like: Tensor) -> Tensor:
     resize = (1 - (places[:, None] - torch.arange(count)).abs()).clamp_min(0)  # bilinear, corners aligned
     padded = F.pad(resize, (0, 0, 1, 1))
     return torch.cat([padded[tap : tap + length] for tap in range(_TAPS)], 1).to(like)
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias

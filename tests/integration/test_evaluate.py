@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -18,6 +17,7 @@ from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.evaluate_cli import app
 from hdm_pipeline.model.checkpoints import load_network, read_header, save_weights
 from hdm_pipeline.model.pyramid.network import HDMNetPyramid
+from tests.small_pyramid import small_pyramid
 
 
 def call(*arguments: object) -> Result:
@@ -29,15 +29,7 @@ def call(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        network = HDMNetPyramid(
-            widths=(8, 8, 8, 8, 8),
-            depths=(1, 1, 1, 1, 1),
-            heads=2,
-            evidence_widths=(8, 8, 8, 8),
-            state_widths=(8, 8, 8, 8),
-        ).eval()
+    network = small_pyramid(2)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_weights(network, path)
     return path

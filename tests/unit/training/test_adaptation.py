@@ -12,26 +12,18 @@ from torch import Tensor
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.checkpoints import load_network
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from hdm_pipeline.training.adaptation import AdaptationSettings, adapt_network, best_steps
 from hdm_pipeline.training.adapted import adapted_weights, cache_key
 from hdm_pipeline.training.crops import CropSampler, CropSettings
 from hdm_pipeline.training.folds import folds, halves
+from tests.small_pyramid import small_pyramid
 
 FAST = AdaptationSettings(candidates=(1, 2), batch=1, crops=CropSettings(size=32))
 
 
 @pytest.fixture(scope="module")
 def network() -> FewShotNetwork:
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        return HDMNetPyramid(
-            widths=(8, 8, 8, 8, 8),
-            depths=(1, 1, 1, 1, 1),
-            heads=2,
-            evidence_widths=(8, 8, 8, 8),
-            state_widths=(8, 8, 8, 8),
-        ).eval()
+    return small_pyramid(5)
 
 
 def example(seed: int, size: int = 48) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from hdm_pipeline.errors import SupportError, TrainingError
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.training.episode_list import read_episodes
 from hdm_pipeline.training.evaluation import EvaluationSettings, evaluate
@@ -27,19 +26,12 @@ from hdm_pipeline.training.scale_choice import (
 )
 from hdm_pipeline.training.sheet import CELL, draw_sheet
 from hdm_pipeline.training.support_check import check_support
+from tests.small_pyramid import small_pyramid
 
 
 @pytest.fixture(scope="module")
 def network() -> FewShotNetwork:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        return HDMNetPyramid(
-            widths=(8, 8, 8, 8, 8),
-            depths=(1, 1, 1, 1, 1),
-            heads=2,
-            evidence_widths=(8, 8, 8, 8),
-            state_widths=(8, 8, 8, 8),
-        ).eval()
+    return small_pyramid(1)
 
 
 @pytest.fixture(scope="module")

@@ -7,27 +7,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from hdm_pipeline.training.fitting import SMALLEST_TILE, fit_to_examples
+from tests.small_pyramid import small_pyramid
 
 Examples = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.uint8]]]
 
 
 @pytest.fixture(scope="module")
 def network() -> FewShotNetwork:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        return HDMNetPyramid(
-            widths=(8, 8, 8, 8, 8),
-            depths=(1, 1, 1, 1, 1),
-            heads=2,
-            evidence_widths=(8, 8, 8, 8),
-            state_widths=(8, 8, 8, 8),
-        ).eval()
+    return small_pyramid(1)
 
 
 @pytest.fixture(scope="module")
