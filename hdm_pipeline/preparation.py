@@ -17,6 +17,7 @@ from hdm_pipeline.supports import SupportExample, load_examples
 from hdm_pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
+    from hdm_pipeline.model.network import FewShotNetwork
     from hdm_pipeline.model.segmenter import FewShotSegmenter
     from hdm_pipeline.training.fitting import Fit
 
@@ -89,14 +90,19 @@ def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Pre
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
+    from hdm_pipeline.model.checkpoints import load_network
+
     classes = load_examples(config, reader)
     base = str(weights_path(config.model.weights))
+    network = load_network(base)
     weights, reductions, banks, report = [], [], [], {}
     for class_config, examples in zip(config.support.classes, classes, strict=True):
         start = time.perf_counter()
-        fit = _fit(config, base, examples, config.support.adapt, workspace.models)
+        fit = _fit(config, network, examples, config.support.adapt, workspace.models)
         chosen = base if fit.weights is None else str(fit.weights)
         segmenter = load_segmenter(chosen, config.model, fit.reduction)
+        # Adapted weights have seen the examples and would flatter them.
+        unadapted = segmenter if chosen == base else load_segmenter(base, config.model, fit.reduction)
         images, masks = [e.pixels for e in examples], [e.label for e in examples]
         banks.append(segmenter.encode_support(images, masks, class_name=class_config.name))
         weights.append(chosen)
@@ -104,7 +110,7 @@ def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Pre
         report[class_config.name] = {
             "shots": len(examples),
             "reduction": round(fit.reduction, 3),
-            "examples": _quality(config, base, fit.reduction, examples),
+            "examples": _quality(unadapted, examples),
             "adaptation": {"steps": 0, "reason": "off"}
             if fit.report is None
             else fit.report.as_dict() | {"cached": fit.cached},
@@ -133,28 +139,30 @@ def check_supports(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
+    from hdm_pipeline.model.checkpoints import load_network
+
     base = str(weights_path(config.model.weights))
+    network = load_network(base)
     found = {}
     for class_config, examples in zip(config.support.classes, load_examples(config, reader), strict=True):
-        reduction = _fit(config, base, examples, "off", None).reduction
-        found[class_config.name] = _quality(config, base, reduction, examples)
+        reduction = _fit(config, network, examples, "off", None).reduction
+        found[class_config.name] = _quality(load_segmenter(base, config.model, reduction), examples)
     return found
 
 
 def _fit(
     config: PipelineConfig,
-    base: str,
+    network: FewShotNetwork,
     examples: Sequence[SupportExample],
     adapt: Literal["auto", "off"] | AdaptSteps,
     cache: Path | None,
 ) -> Fit:
     """The weights and the reduction for a class."""
-    from hdm_pipeline.model.checkpoints import load_network
     from hdm_pipeline.training.fitting import fit_to_examples
 
     steps = adapt.steps or "off" if isinstance(adapt, AdaptSteps) else adapt
     return fit_to_examples(
-        load_network(base),
+        network,
         [e.pixels for e in examples],
         [e.label for e in examples],
         adapt=steps,
@@ -164,12 +172,9 @@ def _fit(
     )
 
 
-def _quality(
-    config: PipelineConfig, base: str, reduction: float, examples: Sequence[SupportExample]
-) -> list[dict[str, Any]]:
-    """Leave-one-out quality of examples; by the weights as they came, for adapted ones have seen the examples."""
+def _quality(segmenter: FewShotSegmenter, examples: Sequence[SupportExample]) -> list[dict[str, Any]]:
+    """Leave-one-out quality of examples."""
     from hdm_pipeline.training.support_check import check_support
 
-    segmenter = load_segmenter(base, config.model, reduction)
-    images, masks, names = ([getattr(e, part) for e in examples] for part in ("pixels", "label", "name"))
-    return [quality.as_dict() for quality in check_support(segmenter, images, masks, names)]
+    images, masks = [e.pixels for e in examples], [e.label for e in examples]
+    return [quality.as_dict() for quality in check_support(segmenter, images, masks, [e.name for e in examples])]
