@@ -83,9 +83,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] to [B, 4 * width, h / stride, w / stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        return F.relu(self.bn3(self.conv3(x)) + shortcut)
+        x = F.relu_(self.bn1(self.conv1(x)))
+        x = F.relu_(self.bn2(self.conv2(x)))
+        return F.relu_(self.bn3(self.conv3(x)).add_(shortcut))
 
 
 class PyramidPooling(nn.Module):
@@ -147,7 +147,7 @@ def build_neck(channels: int) -> nn.Sequential:
 def _resnet_layers(blocks: tuple[int, ...]) -> list[nn.Module]:
     def unit(channels: int, out: int, stride: int) -> list[nn.Module]:
         conv = nn.Conv2d(channels, out, 3, stride=stride, padding=1, bias=False)
-        return [conv, nn.BatchNorm2d(out), nn.ReLU()]
+        return [conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
 
     stem = [*unit(3, 64, 2), *unit(64, 64, 1), *unit(64, 128, 1), nn.MaxPool2d(3, 2, 1)]
     layers: list[nn.Module] = [nn.Sequential(*stem)]
@@ -167,7 +167,7 @@ def _vgg_layers() -> list[nn.Module]:
     for depth, (count, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))):
         stage: list[nn.Module] = []
         for _ in range(count):
-            stage += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            stage += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             channels = width
         if depth < 4:
             stage.append(nn.MaxPool2d(2, 2, ceil_mode=True))

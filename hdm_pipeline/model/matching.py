@@ -169,7 +169,8 @@ def similarity_prior(
     Returns:
         [B, N] in [-1, 1].
     """
-    queries, features = queries.to(dtype), support.tokens.to(dtype)
+    # Features may come channels last, and every product would lay them out anew.
+    queries, features = queries.to(dtype).contiguous(), support.tokens.to(dtype)
     total = torch.zeros_like(norms)
     step = max(1, _PRIOR_ELEMENTS // norms.numel())
     for tokens, clamped in zip(torch.split(features, list(support.counts)), support.clamped, strict=True):

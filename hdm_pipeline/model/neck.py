@@ -3,7 +3,8 @@
 PSPNet's neck convolves 2 C channels of which C are maps of 1 to 36 bins, resized bilinearly (`PyramidPooling`). Mixing
 channels and resizing commute, and resizing with a shift is a product with a small matrix on each axis: so the nine taps
 are applied to the bins, and only the other C channels are convolved at full size. Half of the most expensive layer is
-saved; exact up to rounding.
+saved; exact up to rounding. The bins themselves are a product with one matrix, too: pooling kernels take five to ten
+times as long (OpenVINO's took a fifth of a bf16 backbone).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class SplitNeck(nn.Module):
         super().__init__()
         channels = convolution.in_channels // 2
         out, share = convolution.out_channels, channels // len(pooling.features)
-        self.branches = pooling.features
+        self.bins = tuple(int(branch[0].output_size) for branch in pooling.features)  # type: ignore[index]
+        self.branches = nn.ModuleList(nn.Sequential(*list(branch)[1:]) for branch in pooling.features)  # type: ignore[call-overload]
         weight = convolution.weight.detach()
         self.direct = nn.Conv2d(channels, out, _TAPS, padding=1).to(weight)
         with torch.no_grad():
@@ -43,8 +45,12 @@ class SplitNeck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] to [B, out, h, w]."""
         result: Tensor = self.direct(x)
-        for branch, taps in zip(self.branches, self.taps, strict=True):
-            result = result + self._resized(branch(x), taps, (x.shape[2], x.shape[3]))
+        size = (x.shape[2], x.shape[3])
+        members = torch.cat([_members(count, size, x) for count in self.bins], 1)
+        pooled = x.flatten(2) @ members / members.sum(0, dtype=torch.float32).to(x.dtype)
+        parts = torch.split(pooled, [count**2 for count in self.bins], 2)
+        for count, branch, part, taps in zip(self.bins, self.branches, parts, self.taps, strict=True):
+            result = result + self._resized(branch(part.reshape(*part.shape[:2], count, count)), taps, size)
         return result
 
     def _resized(self, bins: Tensor, taps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -63,6 +69,18 @@ def split_neck(extractor: FeatureExtractor) -> FeatureExtractor:
     if isinstance(pooling, PyramidPooling) and isinstance(convolution, nn.Conv2d):
         extractor.ppm, extractor.neck = SplitNeck(pooling, convolution), nn.Identity()
     return extractor
+
+
+def _members(count: int, size: tuple[int, int], like: Tensor) -> Tensor:
+    """[h * w, count ** 2]: 1 where a position belongs to a bin of an adaptive average pooling, else 0."""
+    rows, columns = (_held(count, length) for length in size)
+    return (rows[:, None, :, None] & columns[None, :, None, :]).reshape(-1, count**2).to(like)
+
+
+def _held(count: int, length: int) -> Tensor:
+    """[length, count] bool: which bins hold a position, as `nn.AdaptiveAvgPool2d` draws them; they may overlap."""
+    bins, places = torch.arange(count), torch.arange(length)[:, None]
+    return (places >= bins * length // count) & (places < -(-(bins + 1) * length // count))
 
 
 def _shifted_resize(count: int, length: int, like: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 | mode | backbone | matching |
 |---|---|---|
-| fp32 | batch norms folded, in PyTorch or OpenVINO; exact within 1e-5 | linear layers collapsed, likewise exact |
+| fp32 | batch norms folded, wide convolutions by Winograd, in PyTorch or OpenVINO; exact within 1e-5 | linear layers collapsed, likewise exact |
 | bf16 | bfloat16, PyTorch or OpenVINO | so too, but the products of the prior are bfloat16 |
 | int8 | static int8 in OpenVINO, ranges of the calibration tiles | as for bf16 |
 
