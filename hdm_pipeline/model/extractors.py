@@ -59,9 +59,8 @@ class TorchExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Features in float32."""
-        images = images.to(self.dtype, memory_format=torch.channels_last)
-        with torch.autocast(images.device.type, enabled=False):
-            return Features(*(level.float() for level in self.layers(images)))
+        levels = self.layers(images.to(self.dtype, memory_format=torch.channels_last))
+        return Features(*(level.float() for level in levels))
 
 
 class _Contiguous(nn.Module):

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hdm_pipeline.errors import ModelInputError, SupportError
+from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.attention import token_mask
 from hdm_pipeline.model.backbone import (
     BACKBONES,
@@ -253,19 +253,16 @@ class HDMNet(FewShotNetwork):
         return Response(meta, final, weights, similarity, est, merged)
 
     @torch.no_grad()
-    def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+    def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class, [B, len(banks), H, W]; see `FewShotNetwork.predict`.
 
         With the base learner the published output is a pair (background, foreground) that does not sum to 1; the
         probability is 0.5 + 0.5 (f - b) / (|f| + |b|), that is f / (f + b) where neither is negative: above 0.5 exactly
         where the official argmax is foreground. Without it: softmax of the meta logits.
         """
-        self._check_tiles(tiles)
-        fingerprint = self.fingerprint()
-        for bank in banks:
-            bank.require(self.architecture, fingerprint)
         query = self.query(tiles)
-        return torch.stack([self._probability(query, bank) for bank in banks], 1)
+        scores = [self._probability(query, bank) for bank in banks]
+        return torch.stack(scores, 1) if scores else tiles.new_zeros(len(tiles), 0, *tiles.shape[-2:])
 
     def _probability(self, query: QueryState, bank: SupportBank) -> Tensor:
         state = SupportState.from_bank(bank, query.reduced.device)
@@ -350,14 +347,6 @@ class HDMNet(FewShotNetwork):
             where=f"class {class_name!r}",
             remedy=f"give {self.shot}; or use 1-shot weights with an ensemble, or switch the base learner off",
         )
-
-    def _check_tiles(self, tiles: Tensor) -> None:
-        if tiles.ndim != 4 or tiles.shape[1] != 3 or min(tiles.shape[-2:]) < self.minimum_side:
-            raise ModelInputError(
-                f"tiles of shape {tuple(tiles.shape)} cannot be segmented",
-                where=f"architecture {self.architecture!r}",
-                remedy=f"give [B, 3, H, W] with sides of at least {self.minimum_side} pixels",
-            )
 
 
 def _reduce(channels: int) -> nn.Sequential:

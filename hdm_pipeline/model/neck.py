@@ -73,19 +73,21 @@ def split_neck(extractor: FeatureExtractor) -> FeatureExtractor:
 
 def _members(count: int, size: tuple[int, int], like: Tensor) -> Tensor:
     """[h * w, count ** 2]: 1 where a position belongs to a bin of an adaptive average pooling, else 0."""
-    rows, columns = (_held(count, length) for length in size)
+    rows, columns = (_held(count, length, like.device) for length in size)
     return (rows[:, None, :, None] & columns[None, :, None, :]).reshape(-1, count**2).to(like)
 
 
-def _held(count: int, length: int) -> Tensor:
+def _held(count: int, length: int, device: torch.device) -> Tensor:
     """[length, count] bool: which bins hold a position, as `nn.AdaptiveAvgPool2d` draws them; they may overlap."""
-    bins, places = torch.arange(count), torch.arange(length)[:, None]
+    bins, places = torch.arange(count, device=device), torch.arange(length, device=device)[:, None]
     return (places >= bins * length // count) & (places < -(-(bins + 1) * length // count))
 
 
 def _shifted_resize(count: int, length: int, like: Tensor) -> Tensor:
     """[length, 3 * count]: what each tap of a convolution, padded with zeros, sees of `count` resized bins."""
-    places = torch.linspace(0, count - 1, length, dtype=torch.float64)
-    resize = (1 - (places[:, None] - torch.arange(count)).abs()).clamp_min(0)  # bilinear, corners aligned
+    places = torch.linspace(0, count - 1, length, dtype=torch.float64, device=like.device)
+    resize = (1 - (places[:, None] - torch.arange(count, device=like.device)).abs()).clamp_min(
+        0
+    )  # bilinear, corners aligned
     padded = F.pad(resize, (0, 0, 1, 1))
     return torch.cat([padded[tap : tap + length] for tap in range(_TAPS)], 1).to(like)

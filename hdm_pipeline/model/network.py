@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hdm_pipeline.errors import ModelInputError
 from hdm_pipeline.model.support import SupportBank
 
 
@@ -70,7 +72,12 @@ class FewShotNetwork(nn.Module, ABC):
             SupportError: no example, no foreground at all, or an image and its mask differ in size.
         """
 
-    @abstractmethod
+    @property
+    def minimum_side(self) -> int:
+        """Smallest side of a tile, in pixels."""
+        return 1
+
+    @torch.no_grad()
     def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class: [B, len(banks), H, W] float32 in [0, 1]; classes are scored independently.
 
@@ -82,7 +89,31 @@ class FewShotNetwork(nn.Module, ABC):
 
         Raises:
             BankMismatchError: a bank was made by other weights or another architecture.
-            ModelInputError: the tiles' shape is not acceptable.
+            ModelInputError: the tiles' shape is not acceptable, or they hold NaN or infinity.
+        """
+        self.check(tiles, banks)
+        if not math.isfinite(float(tiles.sum())):  # a third of the time of asking each pixel
+            raise ModelInputError("tiles hold NaN or infinity", remedy="fill invalid pixels and mask their scores")
+        return self.score(tiles, banks)
+
+    def check(self, tiles: Tensor, banks: Sequence[SupportBank]) -> None:
+        """Refuse what `predict` cannot use, as far as can be told without looking at a pixel; raises as it does."""
+        if tiles.ndim != 4 or tiles.shape[1] != 3 or min(tiles.shape[-2:]) < self.minimum_side:
+            raise ModelInputError(
+                f"tiles of shape {tuple(tiles.shape)} cannot be segmented",
+                where=f"architecture {self.architecture!r}",
+                remedy=f"give [B, 3, H, W], normalized, with sides of at least {self.minimum_side} pixels",
+            )
+        fingerprint = self.fingerprint() if banks else ""
+        for bank in banks:
+            bank.require(self.architecture, fingerprint)
+
+    @abstractmethod
+    def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+        """`predict` without its checks, for tiles that passed them.
+
+        Once it has run for the same banks on the same device, it neither brings a tensor from the host nor asks the
+        device for a value, so that a CUDA graph can record it (`graphs.py`).
         """
 
     @abstractmethod

@@ -2,8 +2,8 @@
 
 | mode | backbone | matching |
 |---|---|---|
-| fp32 | batch norms folded, wide convolutions by Winograd, in PyTorch or OpenVINO; exact within 1e-5 | linear layers collapsed, likewise exact |
-| bf16 | bfloat16, PyTorch or OpenVINO | so too, but the products of the prior are bfloat16 |
+| fp32 | convolutions folded, wide ones by Winograd; exact within 1e-5 | linear layers collapsed, likewise exact |
+| bf16 | bfloat16 (float16 on old GPUs), PyTorch or OpenVINO | as for fp32, but products of the prior in bfloat16 |
 | int8 | static int8 in OpenVINO, ranges of the calibration tiles | as for bf16 |
 
 The matching stays in float32: in bfloat16 it is hardly faster and costs ten times as many pixels as the backbone does
@@ -34,11 +34,13 @@ from hdm_pipeline.model.extractors import (
     fold_batch_norms,
     require_openvino,
 )
+from hdm_pipeline.model.graphs import GraphedScore
 from hdm_pipeline.model.hdmnet import HDMNet
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.support import SupportBank
 
 MODES = ("fp32", "bf16", "int8")
+_AMPERE = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,26 @@ class OptimizationReport:
 class FastNetwork:
     """A network in a faster mode: `predict` alone. Banks of the source network are taken.
 
-    Build it with `accelerate`.
+    Build it with `accelerate`. On a GPU batches of one shape are replayed as a CUDA graph.
     """
 
     def __init__(self, network: FewShotNetwork, *, autocast: bool) -> None:
         self.network = network
         self.autocast = autocast
+        self._graphed = GraphedScore(self._score)
 
     def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
-        """As `FewShotNetwork.predict`, in float32."""
-        with torch.no_grad(), torch.autocast(tiles.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.network.predict(tiles, banks).float()
+        """As `FewShotNetwork.predict`, in float32; tiles must be finite, which is not asked again."""
+        self.network.check(tiles, banks)
+        score = self._graphed if tiles.device.type == "cuda" else self._score
+        return score(tiles, banks)
+
+    def _score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+        device = tiles.device
+        # Without autocast's cache: what it holds would belong to the recording of one graph.
+        half = torch.autocast(device.type, half_type(device), enabled=self.autocast, cache_enabled=False)
+        with torch.no_grad(), half:
+            return self.network.score(tiles, banks).float()
 
 
 def accelerate(
@@ -129,13 +140,14 @@ def accelerate(
     fast.adopt_fingerprint(source)
     if isinstance(network, HDMNet) and isinstance(fast, HDMNet):
         own = network.feature_extractor()
+        dtype = torch.float32 if precision == "fp32" else half_type(next(network.parameters()).device)
         if runtime == "openvino":
             fast.use_extractor(OpenVinoExtractor(own, precision, ranges))
         else:
-            fast.use_extractor(TorchExtractor(own, torch.float32 if precision == "fp32" else torch.bfloat16))
+            fast.use_extractor(TorchExtractor(own, dtype))
         fast.drop_layers()
         _simplify(fast.mix_transformer)
-        fast.prior_dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        fast.prior_dtype = dtype
         return FastNetwork(fast, autocast=False)
     return FastNetwork(fast, autocast=precision != "fp32")
 
@@ -207,6 +219,8 @@ def measure(
             run(tile, banks)
             start = time.perf_counter()
             answer = run(tile, banks)
+            if tile.device.type == "cuda":
+                torch.cuda.synchronize(tile.device)
             best[index] = min(best[index], time.perf_counter() - start)
             masks.append(answer > 0.5)
         reference, mask = masks
@@ -218,6 +232,12 @@ def measure(
         raise OptimizationError("no calibration tile", where="optimize", remedy="give at least one tile")
     iou = both / either if either else 1.0
     return OptimizationReport(precision, runtime, equal / total, iou, best[1], best[0], len(tiles))
+
+
+def half_type(device: torch.device) -> torch.dtype:
+    """What bf16 means on a device: bfloat16, or float16 on GPUs before Ampere, which have no bfloat16 arithmetic."""
+    old = device.type == "cuda" and torch.cuda.get_device_capability(device) < _AMPERE
+    return torch.float16 if old else torch.bfloat16
 
 
 def _simplify(transformer: MixTransformer) -> None:

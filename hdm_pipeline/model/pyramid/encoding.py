@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,12 @@ from hdm_pipeline.model.pyramid.evidence import LevelEvidence, LevelSupport
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.prototypes import condense, systematic_index
 from hdm_pipeline.model.pyramid.ridge import Moments, RidgeSolution
+from hdm_pipeline.model.support import SupportBank
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 _CANDIDATES = 4096  # tokens of each support and class that condensation looks at
+_TENSORS: WeakKeyDictionary[SupportBank, dict[tuple[int, torch.device], dict[str, Tensor]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -104,29 +106,30 @@ def name_arrays(levels: Mapping[int, Arrays]) -> Arrays:
     return {f"level{level}.{name}": array for level, arrays in levels.items() for name, array in arrays.items()}
 
 
-def read_level(arrays: Mapping[str, npt.NDArray[Any]], level: int, batch: int, like: Tensor) -> LevelSupport:
+def read_level(bank: SupportBank, level: int, batch: int, device: torch.device) -> LevelSupport:
     """One level of a bank as tensors, repeated (without copies) for a batch of queries.
 
+    The tensors are made once for as long as the bank lives: a GPU gets them a single time.
+
     Args:
-        arrays: the arrays of a bank.
+        bank: of this architecture.
         level: number of the level, 0 for the finest.
         batch: number of queries.
-        like: a tensor on the device wanted.
+        device: where the queries are.
 
     Raises:
         BankMismatchError: the bank lacks arrays of this level.
     """
-    prefix = f"level{level}."
-    # Copies, because arrays out of Ray's object store are read-only and torch knows no read-only tensors.
-    found = {
-        name.removeprefix(prefix): torch.from_numpy(np.array(array, dtype=np.float32)).to(like.device)
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
+    known = _TENSORS.setdefault(bank, {})
+    found = known.get((level, device))
+    if found is None:
+        found = known[level, device] = _tensors(bank, f"level{level}.", device)
     repeated = {name: value.unsqueeze(0).expand(batch, *value.shape) for name, value in found.items()}
     if not {"coefficients", "calibration"} <= set(repeated):
         raise BankMismatchError(
-            f"support bank lacks the regression of level {level}", remedy="encode the supports again"
+            f"support bank lacks the regression of level {level}",
+            where=f"class {bank.class_name!r}",
+            remedy="encode the supports again",
         )
     solution = RidgeSolution(repeated["coefficients"], repeated["calibration"])
     foreground = repeated.get("foreground")
@@ -134,6 +137,15 @@ def read_level(arrays: Mapping[str, npt.NDArray[Any]], level: int, batch: int, l
         return LevelSupport(solution, None)
     background = repeated.get("background", foreground[:, :0])
     return LevelSupport(solution, Tokens(foreground, background))
+
+
+def _tensors(bank: SupportBank, prefix: str, device: torch.device) -> dict[str, Tensor]:
+    # Copies, because arrays out of Ray's object store are read-only and torch knows no read-only tensors.
+    return {
+        name.removeprefix(prefix): torch.from_numpy(np.array(array, dtype=np.float32)).to(device)
+        for name, array in bank.arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def unit(features: Tensor) -> Tensor:

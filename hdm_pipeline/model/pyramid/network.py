@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hdm_pipeline.errors import ModelInputError, SupportError
+from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
 from hdm_pipeline.model.pyramid import ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
@@ -187,19 +186,8 @@ class HDMNetPyramid(FewShotNetwork):
         return found
 
     @torch.no_grad()
-    def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
-        """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.predict`."""
-        if tiles.ndim != 4 or tiles.shape[1] != 3 or 0 in tiles.shape:
-            raise ModelInputError(
-                f"tiles have shape {tuple(tiles.shape)}, expected [B, 3, H, W]",
-                remedy="select or repeat bands so that three channels arrive",
-            )
-        if not math.isfinite(float(tiles.sum())):  # a third of the time of asking each pixel
-            raise ModelInputError("tiles hold NaN or infinity", remedy="fill invalid pixels and mask their scores")
-        if banks:
-            fingerprint = self.fingerprint()
-            for bank in banks:
-                bank.require(self.architecture, fingerprint)
+    def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+        """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.score`."""
         height, width = tiles.shape[-2:]
         levels = [int(bank.arrays[_FINEST][0]) for bank in banks]
         first = min(levels, default=0)
@@ -212,7 +200,7 @@ class HDMNetPyramid(FewShotNetwork):
 
     def _predict_class(self, features: Sequence[LevelFeatures], bank: SupportBank, finest: int) -> Tensor:
         supports = [
-            read_level(bank.arrays, level, len(found.context), found.regress)
+            read_level(bank, level, len(found.context), found.regress.device)
             for level, found in enumerate(features, start=finest)
         ]
         return self._decode(features, supports, finest)[0][0].float().sigmoid()

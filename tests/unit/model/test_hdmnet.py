@@ -139,6 +139,8 @@ def test_bad_supports_and_tiles_are_named(vgg: HDMNet) -> None:
         vgg.predict(torch.zeros(1, 4, SIDE, SIDE), [bank])
     with pytest.raises(ModelInputError, match="cannot be segmented"):
         vgg.predict(torch.zeros(1, 3, 40, SIDE), [bank])
+    with pytest.raises(ModelInputError, match="NaN or infinity"):
+        vgg.predict(torch.full((1, 3, SIDE, SIDE), torch.inf), [bank])
 
 
 def test_training_freezes_what_the_authors_freeze() -> None:

@@ -1,0 +1,107 @@
+"""CUDA graphs: what they replay is what runs without them; scoring is fit to be recorded, which needs no GPU to see."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from hdm_pipeline.model.backbone import FeatureExtractor, PyramidPooling, build_neck
+from hdm_pipeline.model.extractors import fold_batch_norms
+from hdm_pipeline.model.graphs import GraphedScore
+from hdm_pipeline.model.hdmnet import HDMNet
+from hdm_pipeline.model.neck import split_neck
+from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.optimize import accelerate
+from hdm_pipeline.model.support import SupportBank
+from tests.small_pyramid import small_pyramid
+from tests.unit.model.conftest import blob, make_network, picture
+
+SIDE = 65
+NETWORKS: Mapping[str, Callable[[], FewShotNetwork]] = {
+    "hdmnet": make_network,
+    "hdmnet of five shots": lambda: make_network(shot=5),
+    "hdmnet without base learner": lambda: make_network(base_learner=False),
+    "pyramid": lambda: small_pyramid(1),
+}
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def tiles_of(network: FewShotNetwork, seed: int) -> Tensor:
+    return network.normalize(torch.from_numpy(picture(seed, SIDE, SIDE)))[None].repeat(2, 1, 1, 1)
+
+
+def bank_of(network: FewShotNetwork, seed: int = 1) -> SupportBank:
+    images = [network.normalize(torch.from_numpy(picture(seed + k, SIDE, SIDE))) for k in range(5)]
+    return network.encode_support(images, [torch.from_numpy(blob(SIDE, SIDE))] * 5)
+
+
+class NothingFromTheHost(TorchDispatchMode):
+    """Fails where an operation makes a tensor on the host."""
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
+    ) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        made = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor) and leaf.device.type == "cpu"]
+        assert not made, f"{func} made a tensor on the host"
+        return answer
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_scoring_stays_on_the_device(name: str) -> None:
+    """On the meta device asking for a value fails, and so does an operation with a tensor of the host."""
+    network = NETWORKS[name]()
+    bank = bank_of(network)
+    fast = accelerate(network, "bf16").network
+    extractor = fast.__dict__.get("_extractor")
+    for part in (fast, extractor):
+        if part is not None:
+            part.to("meta")
+    tiles = torch.empty(2, 3, SIDE, SIDE, device="meta")
+    fast.score(tiles, [bank])  # brings the bank
+    with NothingFromTheHost():
+        assert fast.score(tiles, [bank]).shape == (2, 1, SIDE, SIDE)
+
+
+def test_the_split_neck_stays_on_the_device() -> None:
+    neck = FeatureExtractor([torch.nn.Identity()] * 5, PyramidPooling(16), build_neck(16)).eval()
+    neck = split_neck(fold_batch_norms(neck)).to("meta")  # type: ignore[arg-type]
+    with NothingFromTheHost(), torch.no_grad():
+        assert neck.ppm(torch.empty(1, 16, 9, 9, device="meta")).shape == (1, 512, 9, 9)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU records")
+def test_where_nothing_can_be_recorded_batches_run_as_they_are(vgg: HDMNet, caplog: pytest.LogCaptureFixture) -> None:
+    bank, graphed = bank_of(vgg), GraphedScore(vgg.score)
+    with caplog.at_level(logging.WARNING):
+        for seed in (1, 2, 3):
+            tiles = tiles_of(vgg, seed)
+            assert torch.equal(graphed(tiles, [bank]), vgg.score(tiles, [bank]))
+    assert [record.message.split(",")[0] for record in caplog.records] == ["no CUDA graph"]
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_replay_answers_what_the_kernels_answer(name: str, precision: str) -> None:
+    network = NETWORKS[name]().cuda()
+    banks = [bank_of_gpu(network, 1), bank_of_gpu(network, 7)]
+    fast = accelerate(network, precision)
+    for seed in range(5):
+        tiles = tiles_of(network, seed).cuda()
+        for asked in (banks, banks[:1]):
+            torch.testing.assert_close(fast.predict(tiles, asked), fast._score(tiles, asked), atol=0, rtol=0)
+    assert all(fast._graphed._seen.values())
+
+
+def bank_of_gpu(network: FewShotNetwork, seed: int) -> SupportBank:
+    """A bank encoded on the GPU that the network is on."""
+    images = [network.normalize(torch.from_numpy(picture(seed + k, SIDE, SIDE)).cuda()) for k in range(5)]
+    return network.encode_support(images, [torch.from_numpy(blob(SIDE, SIDE)).cuda()] * 5)
