@@ -32,7 +32,8 @@ class Preparation:
         bundle: for the model actors.
         support_hash: of all banks.
         weights_hash: of all (adapted) weights.
-        report: by class: shots, quality of each example, what adaptation did, seconds; JSON-able.
+        report: by class: shots, reduction, mode of inference and what it was measured to do, quality of each example,
+            what adaptation did, seconds; JSON-able.
     """
 
     bundle: ModelBundle
@@ -110,6 +111,7 @@ def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Pre
         report[class_config.name] = {
             "shots": len(examples),
             "reduction": round(fit.reduction, 3),
+            "mode": _mode(segmenter),
             "examples": _quality(unadapted, examples),
             "adaptation": {"steps": 0, "reason": "off"}
             if fit.report is None
@@ -170,6 +172,13 @@ def _fit(
         tile=config.tiling.size,
         cache=cache,
     )
+
+
+def _mode(segmenter: FewShotSegmenter) -> dict[str, Any]:
+    """The mode of the class encoded last, with its speed and agreement where it is not fp32."""
+    if not segmenter.reports:
+        return {"precision": "fp32", "runtime": segmenter.runtime}
+    return {name: round(v, 4) if isinstance(v, float) else v for name, v in segmenter.reports[-1].as_dict().items()}
 
 
 def _quality(segmenter: FewShotSegmenter, examples: Sequence[SupportExample]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from hdm_pipeline import __version__
 from hdm_pipeline.archive import Archive, discover
 from hdm_pipeline.config import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader
+from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.driver import Driver, PendingScene
 from hdm_pipeline.execution.events import Event, Listener
 from hdm_pipeline.execution.executor import Executor
@@ -55,8 +56,10 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
                 _work(config, workspace, reader, ledger, scenes, report, tell, should_stop)
             left = len(todo.pending) - len(outcomes.done) - (len(outcomes.quarantined) - len(todo.aside))
             report.status = "stopped" if left else "done"
-        except BaseException:
+        except BaseException as error:
             report.status = "failed"
+            # The text of an error that is not ours may hold anything, a patient's name in a path, too.
+            report.note(error=error.as_dict() if isinstance(error, HdmError) else {"type": type(error).__name__})
             raise
         finally:
             report.write()

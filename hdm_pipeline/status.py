@@ -39,7 +39,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "scenes": dict(sorted(Counter(record.status for record in records).items())),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
         "vanished": [r.id for r in records if r.status == "vanished"],
-        "last_run": {key: report.get(key) for key in ("pipeline", "status", "started", "seconds", "totals")},
+        "last_run": {key: report.get(key) for key in ("pipeline", "status", "error", "started", "seconds", "totals")},
     }
 
 
@@ -52,6 +52,9 @@ def status_text(found: dict[str, Any]) -> str:
         totals = last["totals"]
         state = _state(last["status"], found["holder"])
         lines.append(f"last run  {state}, started {last['started']}, {duration(last['seconds'])}")
+        if last["error"]:
+            lines.append(f"          {last['error']['type']}: {last['error'].get('what', 'see the log')}")
+            lines += [f"          remedy: {last['error']['remedy']}"] if last["error"].get("remedy") else []
         lines.append(
             f"          {totals['done']} of {totals['scenes']} scenes done, {totals['running']} running, "
             f"{totals['quarantined']} quarantined, {totals['waiting']} waiting"

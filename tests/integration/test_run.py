@@ -10,8 +10,10 @@ import pytest
 import rasterio
 
 from hdm_pipeline.config_file import PipelineFileError
+from hdm_pipeline.errors import OptimizationError
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.run_control import RunOptions
+from hdm_pipeline.status import output_status, status_text
 from tests.integration.conftest import Workbench, published, write_scene
 
 
@@ -54,6 +56,31 @@ def test_the_report_tells_areas_and_seconds(bench: Workbench) -> None:
     assert scene["area_m2"]["water"] == pytest.approx(water * 100.0)
     assert set(scene["seconds"]) == {"stage", "infer", "stitch", "publish"}
     assert scene["valid"] == 1.0
+
+
+def test_a_faster_precision_says_what_it_was_measured_to_do(bench: Workbench) -> None:
+    exact = Pipeline.from_yaml(bench.pipeline()).run()
+    assert json.loads(exact.report.read_text())["support"]["water"]["mode"]["precision"] == "fp32"
+    fast = bench.pipeline("fast", model={"weights": str(bench.weights), "precision": "bf16"})
+    report = json.loads(Pipeline.from_yaml(fast).run().report.read_text())
+    mode = report["support"]["water"]["mode"]
+    assert mode["precision"] == "bf16"
+    assert 0.995 <= mode["agreement"] <= 1
+    assert mode["speedup"] > 0
+    for scene in ("large", "middle"):
+        masks = [rasterio.open(bench.root / folder / scene / "mask.tif").read(1) for folder in ("out", "fast")]
+        assert float((masks[0] == masks[1]).mean()) > 0.99
+
+
+def test_a_failed_run_says_why(bench: Workbench) -> None:
+    file = bench.pipeline(model={"weights": str(bench.weights), "precision": "int8"})
+    with pytest.raises(OptimizationError):
+        Pipeline.from_yaml(file).run()
+    report = json.loads((bench.root / "out/run.json").read_text())
+    assert report["status"] == "failed"
+    assert report["error"]["type"] == "OptimizationError"
+    assert "bf16" in report["error"]["remedy"]
+    assert report["error"]["remedy"] in status_text(output_status(bench.root / "out"))
 
 
 def test_running_again_does_nothing(bench: Workbench) -> None:

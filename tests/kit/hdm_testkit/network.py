@@ -47,13 +47,12 @@ class MeanColor(FewShotNetwork):
         }
         return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
 
-    def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+    def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Sigmoid of the difference of the squared distances."""
         if self.poison is not None and bool(((tiles[:, 0] - self.poison).abs() < 1e-3).any()):
             os._exit(66)
         maps = []
         for bank in banks:
-            bank.require(self.architecture, self.fingerprint())
             near, far = (
                 torch.from_numpy(bank.arrays[name].copy()).view(1, 3, 1, 1) for name in ("foreground", "background")
             )
