@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hdm_pipeline.config import ModelConfig
 from hdm_pipeline.errors import BankMismatchError
 from hdm_pipeline.execution.memory import keep_freed
 from hdm_pipeline.execution.steps import score_folder, stage_folder
@@ -35,7 +34,7 @@ class ModelWorker:
         self._context = context
         self._bundle = bundle
         self._groups = [
-            (_load(key, banks[0][1], bundle.model), [index for index, _ in banks], [bank for _, bank in banks])
+            (_load(key, banks[0][1], bundle), [index for index, _ in banks], [bank for _, bank in banks])
             for key, banks in _by_network(bundle).items()
         ]
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="hdm-read-ahead")
@@ -118,9 +117,10 @@ def _by_network(bundle: ModelBundle) -> dict[NetworkKey, list[tuple[int, Support
     return groups
 
 
-def _load(key: NetworkKey, bank: SupportBank, model: ModelConfig) -> FewShotSegmenter:
+def _load(key: NetworkKey, bank: SupportBank, bundle: ModelBundle) -> FewShotSegmenter:
     weights, reduction = key
-    segmenter = load_segmenter(weights, model, reduction)
+    segmenter = load_segmenter(weights, bundle.model, reduction)
+    segmenter.gpu_batch = bundle.batch_size
     if segmenter.weights_hash != bank.weights_hash:
         raise BankMismatchError(
             "the weights file changed since the supports were encoded", where=weights, remedy="start the run again"

@@ -44,6 +44,7 @@ class FewShotSegmenter:
         network: the network in float32, as loaded; banks belong to its weights.
         weights_hash: its fingerprint.
         reduction: how much smaller than they are the network sees examples and tiles.
+        gpu_batch: tiles that a GPU computes together; smaller batches are filled up to it.
         reports: what the mode of each encoded class was measured to do; empty for fp32.
     """
 
@@ -63,6 +64,7 @@ class FewShotSegmenter:
         self.precision = precision
         self.runtime = runtime
         self.reduction = reduction
+        self.gpu_batch = _GPU_BATCH
         self.reports: list[OptimizationReport] = []
         self._fast: tuple[tuple[str, str, bytes], FastNetwork] | None = None
 
@@ -195,7 +197,7 @@ class FewShotSegmenter:
         batch, _, height, width = tiles.shape
         scores = np.zeros((batch, len(banks), height, width), np.uint8)
         network, banks = self._prepare(banks)
-        step = _GPU_BATCH if self._gpu else 1
+        step = self.gpu_batch if self._gpu else 1
         computing: tuple[slice, Tensor] | None = None
         for start in range(0, batch, step):
             part = slice(start, min(start + step, batch))
@@ -302,7 +304,7 @@ class FewShotSegmenter:
         for bank in banks:
             bank.require(self.network.architecture, fingerprint)
         height, width = reduced_size(tiles.shape[2], tiles.shape[3], self.reduction)
-        needed = self.network.peak_bytes(height, width) * (_GPU_BATCH if self._gpu else 1)
+        needed = self.network.peak_bytes(height, width) * (self.gpu_batch if self._gpu else 1)
         require_memory(needed, self.device, what=f"a tile of {height}x{width} pixels")
 
 
