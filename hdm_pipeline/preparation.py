@@ -175,7 +175,7 @@ def _fit(
 
 
 def _mode(segmenter: FewShotSegmenter) -> dict[str, Any]:
-    """The mode of the class encoded last, with its speed and agreement where it is not fp32."""
+    """The mode that a class's examples allow, with its speed and agreement where it is not fp32."""
     if not segmenter.reports:
         return {"precision": "fp32", "runtime": segmenter.runtime}
     return {name: round(v, 4) if isinstance(v, float) else v for name, v in segmenter.reports[-1].as_dict().items()}

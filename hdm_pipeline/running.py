@@ -58,8 +58,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             report.status = "stopped" if left else "done"
         except BaseException as error:
             report.status = "failed"
-            # The text of an error that is not ours may hold anything, a patient's name in a path, too.
-            report.note(error=error.as_dict() if isinstance(error, HdmError) else {"type": type(error).__name__})
+            report.note(error=_shown(error, private=any(ref.private for ref in archive.scenes)))
             raise
         finally:
             report.write()
@@ -89,6 +88,14 @@ def _work(
         Driver(context, executor, ledger, fan_out([tell, executor.observe]), should_stop).run(iter(scenes))
     finally:
         executor.close()
+
+
+def _shown(error: BaseException, *, private: bool) -> dict[str, str]:
+    """What is kept of an error that ended a run; beside a private archive neither paths nor texts of plug-ins."""
+    if not isinstance(error, HdmError):
+        return {"type": type(error).__name__}
+    found = error.as_dict()
+    return {name: found[name] for name in ("type", "remedy")} if private else found
 
 
 @dataclass

@@ -32,7 +32,7 @@ def require_memory(needed: int, device: torch.device, *, what: str) -> None:
         raise ModelInputError(
             f"{what} would take about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
             where=f"device {device}",
-            remedy="use a smaller tile size, or a machine with more memory",
+            remedy="use smaller tiles (on a GPU also a smaller execution.batch_size), or a machine with more memory",
         )
 
 

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from hdm_pipeline.errors import OptimizationError
@@ -31,6 +32,7 @@ from hdm_pipeline.model.support import SupportBank
 
 _PREFIX = "calibration."
 _CALIBRATION_TILES = 4
+_AMPERE = (8, 0)
 _CPUINFO = Path("/proc/cpuinfo")
 _PLAIN: WeakKeyDictionary[SupportBank, SupportBank] = WeakKeyDictionary()
 
@@ -122,9 +124,8 @@ def choose_mode(
 def _candidates(network: FewShotNetwork, precision: str, runtime: str) -> list[str]:
     if precision != "auto":
         return [precision]
-    on_gpu = next(network.parameters()).device.type == "cuda"
     found = ["int8"] if runtime == "openvino" and network.architecture == "hdmnet" else []
-    return [*found, "bf16"] if on_gpu or _computes_bf16() else found
+    return [*found, "bf16"] if _computes_bf16(next(network.parameters()).device) else found
 
 
 def _calibration_tiles(supports: Sequence[Tensor]) -> list[Tensor]:
@@ -133,6 +134,8 @@ def _calibration_tiles(supports: Sequence[Tensor]) -> list[Tensor]:
     return [image[None, :, :height, :width].contiguous() for image in chosen]
 
 
-def _computes_bf16() -> bool:
-    """Whether the CPU has bfloat16 arithmetic; without it bf16 is slower than fp32."""
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether a device has bfloat16 arithmetic; without it bf16 is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= _AMPERE
     return _CPUINFO.is_file() and any(name in _CPUINFO.read_text() for name in ("avx512_bf16", "amx_bf16"))

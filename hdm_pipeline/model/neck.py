@@ -86,8 +86,7 @@ def _held(count: int, length: int, device: torch.device) -> Tensor:
 def _shifted_resize(count: int, length: int, like: Tensor) -> Tensor:
     """[length, 3 * count]: what each tap of a convolution, padded with zeros, sees of `count` resized bins."""
     places = torch.linspace(0, count - 1, length, dtype=torch.float64, device=like.device)
-    resize = (1 - (places[:, None] - torch.arange(count, device=like.device)).abs()).clamp_min(
-        0
-    )  # bilinear, corners aligned
+    # Bilinear, corners aligned.
+    resize = (1 - (places[:, None] - torch.arange(count, device=like.device)).abs()).clamp_min(0)
     padded = F.pad(resize, (0, 0, 1, 1))
     return torch.cat([padded[tap : tap + length] for tap in range(_TAPS)], 1).to(like)

@@ -98,11 +98,11 @@ class FewShotNetwork(nn.Module, ABC):
 
     def check(self, tiles: Tensor, banks: Sequence[SupportBank]) -> None:
         """Refuse what `predict` cannot use, as far as can be told without looking at a pixel; raises as it does."""
-        if tiles.ndim != 4 or tiles.shape[1] != 3 or min(tiles.shape[-2:]) < self.minimum_side:
+        if tiles.ndim != 4 or tiles.shape[1] != 3 or 0 in tiles.shape or min(tiles.shape[-2:]) < self.minimum_side:
             raise ModelInputError(
                 f"tiles of shape {tuple(tiles.shape)} cannot be segmented",
                 where=f"architecture {self.architecture!r}",
-                remedy=f"give [B, 3, H, W], normalized, with sides of at least {self.minimum_side} pixels",
+                remedy=f"give [B, 3, H, W] with B > 0, normalized, and sides of at least {self.minimum_side} pixels",
             )
         fingerprint = self.fingerprint() if banks else ""
         for bank in banks:
@@ -144,7 +144,10 @@ class FewShotNetwork(nn.Module, ABC):
             return self._digest(state)
         # Norms too: fused optimizers change weights without counting it.
         norms = torch._foreach_norm([t.detach().float() for t in state.values()])
-        version = tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in state.values()), tuple(map(float, norms))
+        version = (
+            tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in state.values()),
+            tuple(torch.stack(norms).tolist()),
+        )
         known: tuple[Any, str] | None = self.__dict__.get("_known_fingerprint")
         if known is None or known[0] != (version, repr(self.config)):
             known = (version, repr(self.config)), self._digest(state)

@@ -2,8 +2,8 @@
 
 | mode | backbone | matching |
 |---|---|---|
-| fp32 | convolutions folded, wide ones by Winograd; exact within 1e-5 | linear layers collapsed, likewise exact |
-| bf16 | bfloat16 (float16 on old GPUs), PyTorch or OpenVINO | as for fp32, but products of the prior in bfloat16 |
+| fp32 | batch norms folded, on the CPU Winograd; exact within 1e-5 | linear layers collapsed, likewise exact |
+| bf16 | bfloat16, PyTorch or OpenVINO | as for fp32, but products of the prior in bfloat16 |
 | int8 | static int8 in OpenVINO, ranges of the calibration tiles | as for bf16 |
 
 The matching stays in float32: in bfloat16 it is hardly faster and costs ten times as many pixels as the backbone does
@@ -17,6 +17,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,6 @@ from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.support import SupportBank
 
 MODES = ("fp32", "bf16", "int8")
-_AMPERE = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -102,20 +102,13 @@ class FastNetwork:
     def __init__(self, network: FewShotNetwork, *, autocast: bool) -> None:
         self.network = network
         self.autocast = autocast
+        self._score = partial(_score, network, autocast)
         self._graphed = GraphedScore(self._score)
 
     def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
-        """As `FewShotNetwork.predict`, in float32; tiles must be finite, which is not asked again."""
+        """As `FewShotNetwork.predict`, in float32, but whether the tiles are finite is not asked."""
         self.network.check(tiles, banks)
-        score = self._graphed if tiles.device.type == "cuda" else self._score
-        return score(tiles, banks)
-
-    def _score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
-        device = tiles.device
-        # Without autocast's cache: what it holds would belong to the recording of one graph.
-        half = torch.autocast(device.type, half_type(device), enabled=self.autocast, cache_enabled=False)
-        with torch.no_grad(), half:
-            return self.network.score(tiles, banks).float()
+        return self._graphed(tiles, banks) if tiles.device.type == "cuda" else self._score(tiles, banks)
 
 
 def accelerate(
@@ -133,14 +126,14 @@ def accelerate(
         OptimizationError: the combination does not exist for this network, or OpenVINO is not installed.
     """
     _check_mode(network, precision, runtime)
-    if precision == "fp32" and not isinstance(network, HDMNet):
-        return FastNetwork(network, autocast=False)  # nothing to fold, nothing to copy
+    if precision == "fp32" and not isinstance(network, HDMNet) and next(network.parameters()).device.type == "cpu":
+        return FastNetwork(network, autocast=False)  # nothing to fold, nothing to copy; a CUDA graph needs its weights
     source = network.fingerprint()
     fast = copy.deepcopy(network).eval().requires_grad_(False)
     fast.adopt_fingerprint(source)
     if isinstance(network, HDMNet) and isinstance(fast, HDMNet):
         own = network.feature_extractor()
-        dtype = torch.float32 if precision == "fp32" else half_type(next(network.parameters()).device)
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         if runtime == "openvino":
             fast.use_extractor(OpenVinoExtractor(own, precision, ranges))
         else:
@@ -217,6 +210,9 @@ def measure(
         masks = []
         for index, run in enumerate((network.predict, fast.predict)):
             run(tile, banks)
+            if tile.device.type == "cuda":
+                run(tile, banks)  # a CUDA graph is recorded at the second sight
+                torch.cuda.synchronize(tile.device)
             start = time.perf_counter()
             answer = run(tile, banks)
             if tile.device.type == "cuda":
@@ -234,10 +230,11 @@ def measure(
     return OptimizationReport(precision, runtime, equal / total, iou, best[1], best[0], len(tiles))
 
 
-def half_type(device: torch.device) -> torch.dtype:
-    """What bf16 means on a device: bfloat16, or float16 on GPUs before Ampere, which have no bfloat16 arithmetic."""
-    old = device.type == "cuda" and torch.cuda.get_device_capability(device) < _AMPERE
-    return torch.float16 if old else torch.bfloat16
+def _score(network: FewShotNetwork, autocast: bool, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+    # Without autocast's cache: what it holds would belong to the recording of one graph.
+    half = torch.autocast(tiles.device.type, torch.bfloat16, enabled=autocast, cache_enabled=False)
+    with torch.no_grad(), half:
+        return network.score(tiles, banks).float()
 
 
 def _simplify(transformer: MixTransformer) -> None:

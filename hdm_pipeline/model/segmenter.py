@@ -198,19 +198,13 @@ class FewShotSegmenter:
         scores = np.zeros((batch, len(banks), height, width), np.uint8)
         network, banks = self._prepare(banks)
         step = self.gpu_batch if self._gpu else 1
-        computing: tuple[slice, Tensor] | None = None
         for start in range(0, batch, step):
             part = slice(start, min(start + step, batch))
             kept = np.asarray(np.isfinite(tiles[part]).all(1))
             if valid is not None:
                 kept &= valid[part]
-            if not kept.any():
-                continue
-            # A GPU computes a batch while the next one is prepared and sent: its scores are fetched one batch later.
-            started = part, self._score(network, tiles[part], kept, banks, step)
-            _fetch(computing, scores)
-            computing = started
-        _fetch(computing, scores)
+            if kept.any():
+                scores[part] = self._score(network, tiles[part], kept, banks, step)
         return scores
 
     def _score(
@@ -220,8 +214,7 @@ class FewShotSegmenter:
         kept: npt.NDArray[np.bool_],
         banks: Sequence[SupportBank],
         step: int,
-    ) -> Tensor:
-        """[count, classes, H, W] uint8 on the device, where it may still be computed."""
+    ) -> npt.NDArray[np.uint8]:
         count = len(tiles)
         if count < step:  # kernels are chosen by batch size: keep it, so that a tile's floats do not depend on it
             tiles = np.concatenate([tiles, np.repeat(tiles[-1:], step - count, 0)])
@@ -232,7 +225,9 @@ class FewShotSegmenter:
         normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
         probability = enlarge(network.predict(normalized, banks)[:count], size)
         score = (probability.float() * 255 - 0.5).ceil_().clamp_(0, 255)
-        return score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8)
+        score = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8)
+        array: npt.NDArray[np.uint8] = score.cpu().numpy()
+        return array
 
     def _to_device(self, array: npt.NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
@@ -304,14 +299,10 @@ class FewShotSegmenter:
         for bank in banks:
             bank.require(self.network.architecture, fingerprint)
         height, width = reduced_size(tiles.shape[2], tiles.shape[3], self.reduction)
-        needed = self.network.peak_bytes(height, width) * (self.gpu_batch if self._gpu else 1)
-        require_memory(needed, self.device, what=f"a tile of {height}x{width} pixels")
-
-
-def _fetch(computed: tuple[slice, Tensor] | None, scores: npt.NDArray[np.uint8]) -> None:
-    if computed is not None:
-        part, score = computed
-        scores[part] = score.cpu().numpy()
+        together = self.gpu_batch if self._gpu else 1
+        needed = self.network.peak_bytes(height, width) * together
+        what = "a tile" if together == 1 else f"a batch of {together} tiles"
+        require_memory(needed, self.device, what=f"{what} of {height}x{width} pixels")
 
 
 def three_channels(tiles: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -25,7 +25,7 @@ from hdm_pipeline.model.support import SupportBank
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-_STATES: WeakKeyDictionary[SupportBank, SupportState] = WeakKeyDictionary()
+_STATES: WeakKeyDictionary[SupportBank, dict[torch.device, SupportState]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,10 @@ class SupportState:
         Raises:
             BankMismatchError: an array is missing.
         """
-        known = _STATES.get(bank)
-        if known is None or known.prototypes.device != device:
-            where = f"class {bank.class_name!r}"
-            known = _STATES[bank] = cls.from_arrays(dict(bank.arrays), device=device, where=where)
-        return known
+        known = _STATES.setdefault(bank, {})
+        if device not in known:
+            known[device] = cls.from_arrays(dict(bank.arrays), device=device, where=f"class {bank.class_name!r}")
+        return known[device]
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, device: torch.device, where: str) -> SupportState:

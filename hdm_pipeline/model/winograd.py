@@ -88,6 +88,7 @@ def takes_winograd(module: nn.Module) -> bool:
         and module.kernel_size == (_KERNEL, _KERNEL)
         and module.stride == (1, 1)
         and module.groups == 1
+        and module.padding_mode == "zeros"
         and module.dilation[0] == module.dilation[1]
         and module.padding == module.dilation
         and min(module.in_channels, module.out_channels) >= _WIDE

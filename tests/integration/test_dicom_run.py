@@ -173,7 +173,9 @@ def test_a_support_error_tells_the_user_alone(pipeline: Path, fault: str) -> Non
     assert ("MARKERNAME" in str(caught.value)) == (fault == "absent")
     out = pipeline.parent / "out"
     if fault != "absent":  # else nothing was started
-        assert json.loads((out / "run.json").read_text())["status"] == "failed"
+        report = json.loads((out / "run.json").read_text())
+        assert report["status"] == "failed"
+        assert report["error"] == {"type": "SupportError", "remedy": caught.value.remedy}
     assert leaks_of(out) == []
 
 

@@ -12,11 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hdm_pipeline.model.backbone import FeatureExtractor, PyramidPooling, build_neck
-from hdm_pipeline.model.extractors import fold_batch_norms
-from hdm_pipeline.model.graphs import GraphedScore
+from hdm_pipeline.model import graphs
 from hdm_pipeline.model.hdmnet import HDMNet
-from hdm_pipeline.model.neck import split_neck
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.optimize import accelerate
 from hdm_pipeline.model.support import SupportBank
@@ -43,14 +40,14 @@ def bank_of(network: FewShotNetwork, seed: int = 1) -> SupportBank:
 
 
 class NothingFromTheHost(TorchDispatchMode):
-    """Fails where an operation makes a tensor on the host."""
+    """Fails where an operation takes a tensor from the host or makes one there."""
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
     ) -> Any:
         answer = func(*args, **(kwargs or {}))
-        made = [leaf for leaf in tree_leaves(answer) if isinstance(leaf, Tensor) and leaf.device.type == "cpu"]
-        assert not made, f"{func} made a tensor on the host"
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, answer)) if isinstance(leaf, Tensor)]
+        assert not any(tensor.device.type == "cpu" for tensor in tensors), f"{func} touches the host"
         return answer
 
 
@@ -70,21 +67,34 @@ def test_scoring_stays_on_the_device(name: str) -> None:
         assert fast.score(tiles, [bank]).shape == (2, 1, SIDE, SIDE)
 
 
-def test_the_split_neck_stays_on_the_device() -> None:
-    neck = FeatureExtractor([torch.nn.Identity()] * 5, PyramidPooling(16), build_neck(16)).eval()
-    neck = split_neck(fold_batch_norms(neck)).to("meta")  # type: ignore[arg-type]
-    with NothingFromTheHost(), torch.no_grad():
-        assert neck.ppm(torch.empty(1, 16, 9, 9, device="meta")).shape == (1, 512, 9, 9)
+def test_where_nothing_can_be_recorded_batches_run_as_they_are(
+    vgg: HDMNet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
 
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU records")
-def test_where_nothing_can_be_recorded_batches_run_as_they_are(vgg: HDMNet, caplog: pytest.LogCaptureFixture) -> None:
-    bank, graphed = bank_of(vgg), GraphedScore(vgg.score)
+    monkeypatch.setattr(graphs, "_record", refuse)
+    bank, graphed = bank_of(vgg), graphs.GraphedScore(vgg.score)
     with caplog.at_level(logging.WARNING):
         for seed in (1, 2, 3):
             tiles = tiles_of(vgg, seed)
             assert torch.equal(graphed(tiles, [bank]), vgg.score(tiles, [bank]))
     assert [record.message.split(",")[0] for record in caplog.records] == ["no CUDA graph"]
+
+
+def test_the_second_batch_of_a_kind_is_recorded(vgg: HDMNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[tuple[int, ...]] = []
+
+    def refuse(_: object, tiles: Tensor, banks: object) -> None:
+        recorded.append(tuple(tiles.shape))
+        raise RuntimeError
+
+    monkeypatch.setattr(graphs, "_record", refuse)
+    bank, graphed = bank_of(vgg), graphs.GraphedScore(vgg.score)
+    tiles = tiles_of(vgg, 1)
+    for part in (tiles, tiles[:1], tiles):
+        graphed(part, [bank])
+    assert recorded == [tuple(tiles.shape)]
 
 
 @needs_gpu

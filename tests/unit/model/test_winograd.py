@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from hdm_pipeline.model import winograd
 from hdm_pipeline.model.winograd import WinogradConv, takes_winograd, use_winograd
 
 WIDE = 256
@@ -19,6 +22,13 @@ def test_it_is_the_convolution(batch: int, height: int, width: int, dilation: in
     generator = torch.Generator().manual_seed(height * width)
     convolution = nn.Conv2d(5, 7, 3, padding=dilation, dilation=dilation, bias=bias).double()
     x = torch.randn(batch, 5, height, width, dtype=torch.float64, generator=generator)
+    with torch.no_grad():
+        torch.testing.assert_close(WinogradConv(convolution)(x), convolution(x), rtol=1e-10, atol=1e-10)
+
+
+def test_channels_are_summed_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "_TOGETHER", 2)
+    convolution, x = nn.Conv2d(5, 7, 3, padding=1).double(), torch.randn(2, 5, 8, 9, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(WinogradConv(convolution)(x), convolution(x), rtol=1e-10, atol=1e-10)
 
@@ -40,9 +50,10 @@ def test_float32_keeps_its_digits() -> None:
         ({"padding": 1, "stride": 2}, False),
         ({"padding": 2}, False),
         ({"padding": 1, "groups": 2}, False),
+        ({"padding": 1, "padding_mode": "reflect"}, False),
     ],
 )
-def test_only_what_it_computes_is_taken(settings: dict[str, int], taken: bool) -> None:
+def test_only_what_it_computes_is_taken(settings: dict[str, Any], taken: bool) -> None:
     assert takes_winograd(nn.Conv2d(WIDE, WIDE, 3, **settings)) is taken
 
 
