@@ -33,7 +33,6 @@ class WinogradConv(nn.Module):
         convolution: padding equal to its dilation, one group; see `takes_winograd`.
     """
 
-    filters: Tensor
     inputs: Tensor
     outputs: Tensor
     bias: Tensor
@@ -46,7 +45,8 @@ class WinogradConv(nn.Module):
         filters = weight.new_empty(_IN**2, *weight.shape[:2])
         for number, kernel in enumerate(weight):  # one by one: in float64 all of them are large
             filters[:, number] = torch.einsum("au,bv,iuv->abi", one, one, kernel.double()).flatten(0, 1)
-        self.register_buffer("filters", filters)
+        parts = torch.split(filters, _TOGETHER, 2)
+        self.filters = nn.ParameterList(nn.Parameter(part.contiguous(), requires_grad=False) for part in parts)
         for name, matrix in (("inputs", _INPUTS), ("outputs", _OUTPUTS)):  # both axes at once
             rows = torch.tensor(matrix, dtype=weight.dtype, device=weight.device)
             self.register_buffer(name, torch.kron(rows, rows))
@@ -54,15 +54,14 @@ class WinogradConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] to [B, out, h, w]."""
-        batch, channels, height, width = x.shape
-        out, step = self.filters.shape[1], self.dilation
+        batch, _, height, width = x.shape
+        out, step = self.bias.shape[0], self.dilation
         rows, columns = (-(-length // (_OUT * step)) for length in (height, width))
         tiles = rows * columns * step**2
         products = x.new_zeros(1)
-        for start in range(0, channels, _TOGETHER):
-            part = slice(start, start + _TOGETHER)
-            spectrum = (self.inputs @ self._tiles(x[:, part], rows, columns)).view(_IN**2, -1, batch * tiles)
-            products = torch.baddbmm(products, self.filters[:, :, part], spectrum)
+        for part, filters in zip(torch.split(x, _TOGETHER, 1), self.filters, strict=True):
+            spectrum = (self.inputs @ self._tiles(part, rows, columns)).view(_IN**2, -1, batch * tiles)
+            products = torch.baddbmm(products, filters, spectrum)
         answer = self.outputs @ products.view(_IN**2, -1)
         grid = answer.view(_OUT, _OUT, out, batch, rows, step, columns, step).permute(3, 2, 4, 0, 5, 6, 1, 7)
         return grid.reshape(batch, out, rows * _OUT * step, columns * _OUT * step)[:, :, :height, :width] + self.bias
