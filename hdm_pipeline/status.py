@@ -54,7 +54,7 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"last run  {state}, started {last['started']}, {duration(last['seconds'])}")
         if last["error"]:
             lines.append(f"          {last['error']['type']}: {last['error'].get('what', 'see what the run printed')}")
-            lines += [f"          remedy: {last['error']['remedy']}"] if last["error"].get("remedy") else []
+            lines.append(f"          remedy: {last['error'].get('remedy', '')}")
         lines.append(
             f"          {totals['done']} of {totals['scenes']} scenes done, {totals['running']} running, "
             f"{totals['quarantined']} quarantined, {totals['waiting']} waiting"

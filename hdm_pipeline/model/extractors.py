@@ -53,9 +53,10 @@ class TorchExtractor(nn.Module):
         self.dtype = dtype
         if next(self.layers.parameters()).device.type == "cpu" and dtype == torch.float32:
             use_winograd(self.layers)
-            self.layers.layers[0] = nn.Sequential(_channels_last(self.layers.layers[0]), _Contiguous())
+            self.layers.layers[0] = nn.Sequential(self.layers.layers[0], _Contiguous())
+            self.layers.layers[0].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         else:
-            _channels_last(self.layers)
+            self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Features:
         """Features in float32."""
@@ -69,13 +70,6 @@ class _Contiguous(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, h, w] as it came."""
         return x.contiguous()
-
-
-def _channels_last(module: nn.Module) -> nn.Module:
-    for parameter in module.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return module
 
 
 class OpenVinoExtractor(nn.Module):

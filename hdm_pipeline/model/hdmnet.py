@@ -252,7 +252,6 @@ class HDMNet(FewShotNetwork):
             final = blend(meta, base_map, est, self.gram_merge, self.cls_merge)
         return Response(meta, final, weights, similarity, est, merged)
 
-    @torch.no_grad()
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class, [B, len(banks), H, W]; see `FewShotNetwork.predict`.
 

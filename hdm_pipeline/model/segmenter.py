@@ -238,7 +238,7 @@ class FewShotSegmenter:
     def _prepare(self, banks: Sequence[SupportBank]) -> tuple[FastNetwork, list[SupportBank]]:
         """The network in the mode that the banks were calibrated for, kept until the mode changes; plain banks."""
         mode = Mode.common(self.precision, banks)
-        key = (self.weights_hash, *mode.key)
+        key = (banks[0].weights_hash, *mode.key)  # the network's own, as was checked
         if self._fast is None or self._fast[0] != key:
             self._fast = (key, accelerate(self.network, mode.precision, self.runtime, ranges=mode.ranges))
         return self._fast[1], [Mode.detach(bank) for bank in banks]

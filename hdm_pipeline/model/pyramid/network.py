@@ -185,7 +185,6 @@ class HDMNetPyramid(FewShotNetwork):
             found.append(SupportFeatures(_tokens(level.regress)[0], match, foreground.flatten(), background.flatten()))
         return found
 
-    @torch.no_grad()
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.score`."""
         height, width = tiles.shape[-2:]
