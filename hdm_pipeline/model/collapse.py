@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hdm_pipeline.model.convolutions import bias_of
+
 
 class CollapsedConv(nn.Module):
     """A 3x3 convolution of the input and a channel of ones.
@@ -41,8 +43,3 @@ def collapse_linear(layers: nn.Sequential) -> nn.Sequential:
     first, middle, last = convolutions
     follows = [layer for layer in list(layers)[list(layers).index(last) + 1 :] if not isinstance(layer, nn.Identity)]
     return nn.Sequential(CollapsedConv(first, middle, last), *follows)
-
-
-def bias_of(conv: nn.Conv2d) -> Tensor:
-    """[out] bias of a convolution, zeros where it has none."""
-    return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias

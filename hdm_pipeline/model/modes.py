@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from hdm_pipeline.errors import OptimizationError
+from hdm_pipeline.model.kept import Kept
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.optimize import (
     MODES,
@@ -34,7 +34,7 @@ _PREFIX = "calibration."
 _CALIBRATION_TILES = 4
 _AMPERE = (8, 0)
 _CPUINFO = Path("/proc/cpuinfo")
-_PLAIN: WeakKeyDictionary[SupportBank, SupportBank] = WeakKeyDictionary()
+_PLAIN: Kept[SupportBank] = Kept()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +63,8 @@ class Mode:
         own = {name: array for name, array in bank.arrays.items() if not name.startswith(_PREFIX)}
         if len(own) == len(bank.arrays):
             return bank
-        if bank not in _PLAIN:  # one object for one bank, so that what is remembered of it is found again
-            _PLAIN[bank] = dataclasses.replace(bank, arrays=own)
-        return _PLAIN[bank]
+        # One object for one bank, so that what is kept of it is found again.
+        return _PLAIN.get(bank, None, lambda: dataclasses.replace(bank, arrays=own))
 
     @classmethod
     def common(cls, precision: str, banks: Sequence[SupportBank]) -> Mode:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.backbone import FeatureExtractor, PyramidPooling
-from hdm_pipeline.model.collapse import bias_of
+from hdm_pipeline.model.convolutions import bias_of
 
 _TAPS = 3
 

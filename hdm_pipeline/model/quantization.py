@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdm_pipeline.model.convolutions import replace_convolutions
+
 _LEVELS = 255
 _WEIGHT_LEVELS = 127
 _TINY = 1e-8
@@ -56,7 +58,15 @@ class QuantizedConv(nn.Module):
 def quantize_convolutions(module: nn.Module) -> list[QuantizedConv]:
     """Replace every convolution below `module` but the first, which sees the image itself; returns them in order."""
     found: list[QuantizedConv] = []
-    _replace(module, found, skipped=[])
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+
+    def quantized(conv: nn.Conv2d) -> nn.Module:
+        if conv is first:
+            return conv
+        found.append(QuantizedConv(conv))
+        return found[-1]
+
+    replace_convolutions(module, quantized)
     return found
 
 
@@ -80,14 +90,3 @@ def set_ranges(convolutions: Sequence[QuantizedConv], ranges: npt.NDArray[np.flo
     """The inverse of `get_ranges`."""
     for conv, (low, high) in zip(convolutions, ranges.tolist(), strict=True):
         conv.low, conv.high = low, high
-
-
-def _replace(module: nn.Module, found: list[QuantizedConv], *, skipped: list[nn.Conv2d]) -> None:
-    for name, child in module.named_children():
-        if not isinstance(child, nn.Conv2d):
-            _replace(child, found, skipped=skipped)
-        elif not skipped:
-            skipped.append(child)
-        else:
-            found.append(QuantizedConv(child))
-            setattr(module, name, found[-1])

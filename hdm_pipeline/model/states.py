@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,13 @@ from torch import Tensor
 from hdm_pipeline.errors import BankMismatchError
 from hdm_pipeline.model.backbone import Features
 from hdm_pipeline.model.ensemble import to_size
+from hdm_pipeline.model.kept import Kept
 from hdm_pipeline.model.matching import LevelSupport, PriorTokens, join_levels, join_priors
 from hdm_pipeline.model.support import SupportBank
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-_STATES: WeakKeyDictionary[SupportBank, dict[torch.device, SupportState]] = WeakKeyDictionary()
+_STATES: Kept[SupportState] = Kept()
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,8 @@ class SupportState:
         Raises:
             BankMismatchError: an array is missing.
         """
-        known = _STATES.setdefault(bank, {})
-        if device not in known:
-            known[device] = cls.from_arrays(dict(bank.arrays), device=device, where=f"class {bank.class_name!r}")
-        return known[device]
+        where = f"class {bank.class_name!r}"
+        return _STATES.get(bank, device, lambda: cls.from_arrays(dict(bank.arrays), device=device, where=where))
 
     @classmethod
     def from_arrays(cls, arrays: Arrays, *, device: torch.device, where: str) -> SupportState:

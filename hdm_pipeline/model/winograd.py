@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hdm_pipeline.model.collapse import bias_of
+from hdm_pipeline.model.convolutions import bias_of, replace_convolutions
 
 _KERNEL = 3
 _OUT = 3
@@ -95,8 +95,4 @@ def takes_winograd(module: nn.Conv2d) -> bool:
 
 def use_winograd(module: nn.Module) -> None:
     """Replace every wide 3x3 convolution below `module`, in place."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Conv2d) and takes_winograd(child):
-            setattr(module, name, WinogradConv(child))
-        else:
-            use_winograd(child)
+    replace_convolutions(module, lambda found: WinogradConv(found) if takes_winograd(found) else found)

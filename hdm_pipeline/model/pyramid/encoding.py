@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdm_pipeline.errors import BankMismatchError
+from hdm_pipeline.model.kept import Kept
 from hdm_pipeline.model.pyramid.evidence import LevelEvidence, LevelSupport
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.prototypes import condense, systematic_index
@@ -26,7 +26,7 @@ from hdm_pipeline.model.support import SupportBank
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 _CANDIDATES = 4096  # tokens of each support and class that condensation looks at
-_TENSORS: WeakKeyDictionary[SupportBank, dict[tuple[int, torch.device], dict[str, Tensor]]] = WeakKeyDictionary()
+_TENSORS: Kept[dict[str, Tensor]] = Kept()
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,7 @@ def read_level(bank: SupportBank, level: int, batch: int, device: torch.device) 
     Raises:
         BankMismatchError: the bank lacks arrays of this level.
     """
-    known = _TENSORS.setdefault(bank, {})
-    found = known.get((level, device))
-    if found is None:
-        found = known[level, device] = _tensors(bank, f"level{level}.", device)
+    found = _TENSORS.get(bank, (level, device), lambda: _tensors(bank, f"level{level}.", device))
     repeated = {name: value.unsqueeze(0).expand(batch, *value.shape) for name, value in found.items()}
     if not {"coefficients", "calibration"} <= set(repeated):
         raise BankMismatchError(

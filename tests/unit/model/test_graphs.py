@@ -31,12 +31,14 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 def tiles_of(network: FewShotNetwork, seed: int) -> Tensor:
-    return network.normalize(torch.from_numpy(picture(seed, SIDE, SIDE)))[None].repeat(2, 1, 1, 1)
+    """Two equal tiles, on the network's device."""
+    device = next(network.parameters()).device
+    return network.normalize(torch.from_numpy(picture(seed, SIDE, SIDE)).to(device))[None].repeat(2, 1, 1, 1)
 
 
 def bank_of(network: FewShotNetwork, seed: int = 1) -> SupportBank:
-    images = [network.normalize(torch.from_numpy(picture(seed + k, SIDE, SIDE))) for k in range(5)]
-    return network.encode_support(images, [torch.from_numpy(blob(SIDE, SIDE))] * 5)
+    images = [tiles_of(network, seed + k)[0] for k in range(5)]
+    return network.encode_support(images, [torch.from_numpy(blob(SIDE, SIDE)).to(images[0].device)] * 5)
 
 
 class NothingFromTheHost(TorchDispatchMode):
@@ -102,16 +104,10 @@ def test_the_second_batch_of_a_kind_is_recorded(vgg: HDMNet, monkeypatch: pytest
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_replay_answers_what_the_kernels_answer(name: str, precision: str) -> None:
     network = NETWORKS[name]().cuda()
-    banks = [bank_of_gpu(network, 1), bank_of_gpu(network, 7)]
+    banks = [bank_of(network, 1), bank_of(network, 7)]
     fast = accelerate(network, precision)
     for seed in range(5):
-        tiles = tiles_of(network, seed).cuda()
+        tiles = tiles_of(network, seed)
         for asked in (banks, banks[:1]):
             torch.testing.assert_close(fast.predict(tiles, asked), fast._score(tiles, asked), atol=0, rtol=0)
     assert all(fast._graphed._seen.values())
-
-
-def bank_of_gpu(network: FewShotNetwork, seed: int) -> SupportBank:
-    """A bank encoded on the GPU that the network is on."""
-    images = [network.normalize(torch.from_numpy(picture(seed + k, SIDE, SIDE)).cuda()) for k in range(5)]
-    return network.encode_support(images, [torch.from_numpy(blob(SIDE, SIDE)).cuda()] * 5)
