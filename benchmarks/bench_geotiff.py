@@ -28,7 +28,7 @@ from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.writer import MaskWriter
 from hdm_pipeline.contracts import ClassInfo, PixelSource, Product, Provenance, SceneHeader
 from hdm_pipeline.grid import Window
-from hdm_pipeline.landscape import Landscape
+from hdm_pipeline.samples.landscape import Landscape
 
 BLOCK = 1024
 LEAST_READ = 0.7

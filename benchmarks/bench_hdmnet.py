@@ -4,7 +4,7 @@
 
 Ratios of CPU seconds in one run; ResNet-50 with its base learner. The weights are random (no trained ones may be
 shipped), scaled so that signals live: speed does not depend on them, agreement with fp32 does. The recomputing network
-runs as PyTorch comes, the cached modes as model workers run them, with freed memory kept (`execution/memory.py`); what
+runs as PyTorch comes, the cached modes as model workers run them, with freed memory kept (`execution/malloc.py`); what
 that alone would do for the recomputing network is a row of its own.
 """
 
@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from benchmarks._table import Row, alternate, arguments, at_least, at_most, median, show
-from hdm_pipeline.execution.memory import keep_freed
+from hdm_pipeline.execution.malloc import keep_freed
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import reconfigure
-from hdm_pipeline.model.condense import condense
-from hdm_pipeline.model.hdmnet import HDMNet
-from hdm_pipeline.model.optimize import GATES, FastNetwork, Gate, accelerate, calibrate_ranges
-from hdm_pipeline.model.states import SupportState
-from hdm_pipeline.model.support import SupportBank
+from hdm_pipeline.model.fast.optimize import GATES, FastNetwork, Gate, accelerate, calibrate_ranges
+from hdm_pipeline.model.hdmnet.condense import condense
+from hdm_pipeline.model.hdmnet.network import HDMNet
+from hdm_pipeline.model.hdmnet.states import SupportState
 
 BOUNDS = {"fp32": (2.2, 8.0), "bf16": (4.0, 14.0), "int8": (7.0, 25.0)}
 SHOTS = (1, 5)

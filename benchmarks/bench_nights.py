@@ -28,8 +28,8 @@ from typing import Any
 
 from benchmarks._scenes import write_pipeline, write_scene, write_support
 from benchmarks._table import Row, arguments, at_most, show
-from hdm_pipeline.ledger import Ledger
 from hdm_pipeline.model.checkpoints import save_weights
+from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pipeline import Pipeline
 
 KIT = Path(__file__).resolve().parents[1] / "tests" / "kit"

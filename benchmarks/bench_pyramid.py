@@ -3,7 +3,7 @@
     python -m benchmarks.bench_pyramid [--threads 2] [--json FILE]
 
 Wall time, median of twelve, float32: as PyTorch comes, and as a run has it, with freed memory kept
-(`hdm_pipeline/execution/memory.py`), which the bound is of.
+(`hdm_pipeline/execution/malloc.py`), which the bound is of.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 
 from benchmarks._table import Row, arguments, at_most, show
-from hdm_pipeline.execution.memory import keep_freed
+from hdm_pipeline.execution.malloc import keep_freed
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.model.support import SupportBank
-from hdm_pipeline.preparation import weights_path
+from hdm_pipeline.model.weights_file import weights_path
 
 _SIDE = 512
 _REPEATS = 12

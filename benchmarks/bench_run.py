@@ -26,12 +26,13 @@ import torch
 
 from benchmarks._scenes import write_pipeline, write_scene, write_support
 from benchmarks._table import Row, arguments, at_least, at_most, show
-from hdm_pipeline.execution.events import Event
-from hdm_pipeline.execution.memory import keep_freed
+from hdm_pipeline.execution.malloc import keep_freed
+from hdm_pipeline.model.weights_file import weights_path
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.preparation import load_segmenter, weights_path
-from hdm_pipeline.registry import make_reader
-from hdm_pipeline.supports import load_examples
+from hdm_pipeline.plugin.registry import make_reader
+from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.support.bundle import load_segmenter
+from hdm_pipeline.support.examples import load_examples
 
 _BARE_TILES = 48
 _TURNS = 3

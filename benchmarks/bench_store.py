@@ -19,11 +19,12 @@ from _table import Row, alternate, arguments, at_least, at_most, median, show
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_pipeline.config import Range
+from hdm_pipeline.config.schema import Range
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.grid import TileGrid, Window
+from hdm_pipeline.pixels.scaling import decode_pixels, encode_pixels
 from hdm_pipeline.stitch import BlockAccumulator
-from hdm_pipeline.store import ImageStore, ScoreStore, decode_pixels, encode_pixels
+from hdm_pipeline.store.scene import ImageStore, ScoreStore
 
 RANGES: tuple[Range, ...] = ((-25.0, 0.0), (-32.0, -5.0))
 LEAST_STAGING = 0.7

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.grid import PlaneStack, Window
+from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.stitch import labels
-from hdm_pipeline.store import ScoreStore
-from hdm_pipeline.workspace import output_errors
+from hdm_pipeline.store.scene import ScoreStore
 
 Bytes = npt.NDArray[np.uint8]
 

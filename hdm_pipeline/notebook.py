@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from hdm_pipeline.errors import ModelInputError
 from hdm_pipeline.model.segmenter import FewShotSegmenter
+from hdm_pipeline.model.whole_image import OVERLAP, TILE, Image, Mask, segment_image
 from hdm_pipeline.stitch import labels
-from hdm_pipeline.training.whole_image import OVERLAP, TILE, Image, Mask, segment_image
 
 
 def segment(

@@ -1,6 +1,6 @@
 """The public API: a pipeline that can be checked, planned and run.
 
-from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline import Pipeline
 
 pipeline = Pipeline.from_yaml("pipelines/flood_extent.yaml")
 print(pipeline.plan().tiles)
@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.archive import discover
-from hdm_pipeline.config import PipelineConfig
-from hdm_pipeline.config_file import PipelineFile, read_pipeline_file
+from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
+from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import SceneError
-from hdm_pipeline.execution.events import Listener
-from hdm_pipeline.plan import Plan, ScenePlan, peak_memory, plan_scene
-from hdm_pipeline.registry import make_reader
-from hdm_pipeline.run_control import RunOptions, RunSummary
-from hdm_pipeline.validation import validate
-from hdm_pipeline.workspace import Workspace
+from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.planning.archive import discover
+from hdm_pipeline.planning.plan import Plan, ScenePlan, peak_memory, plan_scene
+from hdm_pipeline.planning.validation import validate
+from hdm_pipeline.plugin.registry import make_reader
+from hdm_pipeline.reporting.events import Listener
 
 HEADER_LIMIT = 1000
 """Headers that `plan` reads; of a larger archive it reads an even sample and estimates the rest."""
@@ -66,18 +66,18 @@ class Pipeline:
         Raises:
             ConfigError: archive, supports or weights are not usable.
         """
-        from hdm_pipeline.ledger import Ledger
-        from hdm_pipeline.todo import Todo, fingerprints
+        from hdm_pipeline.output.ledger import Ledger
+        from hdm_pipeline.planning.pending import Pending, fingerprints
 
         reader = make_reader(self.config.input.reader, self.config.input.reader_options())
         archive = discover(self.config, reader)
         with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            todo = Todo.of(self.config, self.workspace, archive, fingerprints(self.config), ledger)
+            pending = Pending.of(self.config, self.workspace, archive, fingerprints(self.config), ledger)
             rate = ledger.seconds_per_tile()
-        step = max(1, -(-len(todo.pending) // header_limit))
+        step = max(1, -(-len(pending.scenes) // header_limit))
         plans: list[ScenePlan] = []
-        refused = [(scene, str(error.get("what", ""))) for scene, error in todo.aside.items()]
-        for scene in todo.pending[::step]:
+        refused = [(scene, str(error.get("what", ""))) for scene, error in pending.quarantined.items()]
+        for scene in pending.scenes[::step]:
             try:
                 plans.append(plan_scene(self.config, reader.header(scene.ref)))
             except SceneError as error:
@@ -85,7 +85,7 @@ class Pipeline:
         return Plan(
             scenes=tuple(plans),
             scenes_total=len(archive.scenes),
-            scenes_done=len(todo.done),
+            scenes_done=len(pending.done),
             refused=tuple(refused),
             skipped=tuple((s.uri, s.reason) for s in archive.skipped),
             peak_memory=peak_memory(self.config),
@@ -98,7 +98,7 @@ class Pipeline:
         Raises:
             SupportError: an example cannot be used.
         """
-        from hdm_pipeline.preparation import check_supports
+        from hdm_pipeline.support.prepare import check_supports
 
         return check_supports(self.config, make_reader(self.config.input.reader, self.config.input.reader_options()))
 
@@ -112,6 +112,6 @@ class Pipeline:
         Raises:
             HdmError: the run as a whole cannot go on; finished work is kept and the next run goes on from it.
         """
-        from hdm_pipeline.running import run
+        from hdm_pipeline.run import run
 
         return run(self.config, self.workspace, on_event, options or RunOptions())

@@ -10,11 +10,10 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import (
     BankMismatchError,
     ExecutionError,
@@ -26,14 +25,15 @@ from hdm_pipeline.errors import (
     TileError,
     WeightsError,
 )
-from hdm_pipeline.execution.events import Event, Listener
 from hdm_pipeline.execution.executor import Executor
+from hdm_pipeline.execution.messages import Outcome, Published, RunContext, SceneWork, StepResult, Task
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
-from hdm_pipeline.execution.work import Outcome, Published, RunContext, SceneWork, StepResult, Task
-from hdm_pipeline.ledger import Ledger, Receipt, SceneRecord
-from hdm_pipeline.plan import SceneKeys
-from hdm_pipeline.workspace import remove_tree
+from hdm_pipeline.output.files import remove_tree
+from hdm_pipeline.output.ledger import Ledger, Receipt, SceneRecord
+from hdm_pipeline.planning.keys import SceneKeys
+from hdm_pipeline.planning.pending import PendingScene
+from hdm_pipeline.reporting.events import Event, Listener
 
 FATAL = (OutputError, LedgerError, WeightsError, BankMismatchError, ExecutionError)
 """Errors that concern the whole run; any other is its scene's alone."""
@@ -42,14 +42,6 @@ MAX_DEATHS = 2
 """Workers that may die over one step before its scene is suspected."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PendingScene:
-    """A scene that waits for its turn."""
-
-    ref: SceneRef
-    keys: SceneKeys
 
 
 class Driver:

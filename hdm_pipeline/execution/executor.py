@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from hdm_pipeline.errors import ExecutionError, HdmError, SceneError
-from hdm_pipeline.execution.events import Event
-from hdm_pipeline.execution.work import Outcome, Task
+from hdm_pipeline.execution.messages import Outcome, Task
+from hdm_pipeline.reporting.events import Event
 
 
 class Executor(Protocol):

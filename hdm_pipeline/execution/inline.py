@@ -7,11 +7,12 @@ from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.executor import as_hdm_error
-from hdm_pipeline.execution.memory import give_back
+from hdm_pipeline.execution.malloc import give_back
+from hdm_pipeline.execution.messages import Outcome, RunContext, Task
 from hdm_pipeline.execution.steps import run_step
-from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
+from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.support.bundle import ModelBundle
 
 _CPU_TASKS = 2
 """Staging, stitching and writing queued beside the model; one runs, one waits."""

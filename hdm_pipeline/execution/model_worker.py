@@ -11,14 +11,15 @@ import numpy.typing as npt
 import torch
 
 from hdm_pipeline.errors import BankMismatchError
-from hdm_pipeline.execution.memory import keep_freed
+from hdm_pipeline.execution.malloc import keep_freed
+from hdm_pipeline.execution.messages import RunContext, SceneWork, StepResult, Task
 from hdm_pipeline.execution.steps import score_folder, stage_folder
-from hdm_pipeline.execution.work import ModelBundle, RunContext, SceneWork, StepResult, Task
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.model.support import SupportBank
-from hdm_pipeline.preparation import load_segmenter
+from hdm_pipeline.pixels.scaling import decode_pixels
 from hdm_pipeline.stitch import BlockAccumulator
-from hdm_pipeline.store import ImageStore, ScoreStore, decode_pixels
+from hdm_pipeline.store.scene import ImageStore, ScoreStore
+from hdm_pipeline.support.bundle import ModelBundle, load_segmenter
 
 Tile = tuple[int, int, int]
 Batch = tuple[list[Tile], npt.NDArray[np.float32], npt.NDArray[np.bool_]]

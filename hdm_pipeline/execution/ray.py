@@ -25,14 +25,15 @@ import ray.exceptions
 from ray._private import ray_constants
 from ray.util.metrics import Counter
 
-from hdm_pipeline.config import Execution
+from hdm_pipeline.config.schema import Execution
 from hdm_pipeline.errors import ExecutionError
-from hdm_pipeline.execution.events import Event
 from hdm_pipeline.execution.executor import as_hdm_error
-from hdm_pipeline.execution.memory import give_back
+from hdm_pipeline.execution.malloc import give_back
+from hdm_pipeline.execution.messages import Outcome, RunContext, Task
 from hdm_pipeline.execution.steps import run_step
-from hdm_pipeline.execution.work import ModelBundle, Outcome, RunContext, Task
-from hdm_pipeline.metrics import HELP, LABELS, increments
+from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
+from hdm_pipeline.support.bundle import ModelBundle
 
 log = logging.getLogger(__name__)
 

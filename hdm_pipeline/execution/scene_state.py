@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hdm_pipeline.execution.work import SceneWork, blocks_of
+from hdm_pipeline.execution.messages import SceneWork, blocks_of
 from hdm_pipeline.grid import TileGrid
 
 

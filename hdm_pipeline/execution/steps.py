@@ -11,19 +11,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.bands import resolve
 from hdm_pipeline.consensus import ConsensusMask, ConsensusScores, volume_header
 from hdm_pipeline.contracts import PixelSource, Product, Reader, SceneRef
 from hdm_pipeline.errors import BandError
 from hdm_pipeline.execution.measures import measure
-from hdm_pipeline.execution.work import Published, RunContext, SceneWork, StepResult, Task
+from hdm_pipeline.execution.messages import Published, RunContext, SceneWork, StepResult, Task
 from hdm_pipeline.grid import Window
-from hdm_pipeline.plan import SceneKeys, scene_grid
-from hdm_pipeline.registry import make_reader, make_writer
-from hdm_pipeline.scaling import SAMPLE_PIXELS, scene_ranges
-from hdm_pipeline.store import ImageStore, ScoreStore, encode_pixels
-from hdm_pipeline.workspace import checked_component, output_errors
-from hdm_pipeline.zarr_files import Codec
+from hdm_pipeline.output.files import output_errors
+from hdm_pipeline.output.layout import checked_component
+from hdm_pipeline.pixels.bands import resolve
+from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
+from hdm_pipeline.planning.keys import SceneKeys
+from hdm_pipeline.planning.plan import scene_grid
+from hdm_pipeline.plugin.registry import make_reader, make_writer
+from hdm_pipeline.store.scene import ImageStore, ScoreStore
+from hdm_pipeline.store.zarr_files import Codec
 
 
 def run_step(context: RunContext, task: Task) -> Any:

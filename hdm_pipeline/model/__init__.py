@@ -1,1 +1,1 @@
-"""HDMNet: the published network, the pyramid, the support bank, checkpoints and fast inference."""
+"""Networks (HDMNet as published, the pyramid), support banks, checkpoints, and the segmenter that runs them."""

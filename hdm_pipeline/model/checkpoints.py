@@ -290,7 +290,7 @@ def _load_safetensors(path: Path) -> FewShotNetwork:
 
 
 def _load_official(path: Path) -> FewShotNetwork:
-    from hdm_pipeline.model.official import read_official
+    from hdm_pipeline.model.hdmnet.official import read_official
 
     config, state = read_official(path)
     network = build_network("hdmnet", config, where=str(path))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import ModelInputError
-from hdm_pipeline.model.support import SupportBank
+from hdm_pipeline.model.bank import SupportBank
 
 
 @dataclass(frozen=True)

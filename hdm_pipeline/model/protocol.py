@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from hdm_pipeline.model.hdmnet import HDMNet
+from hdm_pipeline.model.hdmnet.network import HDMNet
 
 _HEAD_GROUPS = ("down_supp", "down_query", "supp_merge", "query_merge", "gram_merge", "cls_merge")
 _HEAD_GAIN = 10.0

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import load_network, reconfigure
-from hdm_pipeline.model.memory import require_memory
-from hdm_pipeline.model.modes import Mode, choose_mode
+from hdm_pipeline.model.fast.modes import Mode, choose_mode
+from hdm_pipeline.model.fast.optimize import FastNetwork, OptimizationReport, accelerate
+from hdm_pipeline.model.free_memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.optimize import FastNetwork, OptimizationReport, accelerate
 from hdm_pipeline.model.reduction import Size, enlarge, reduced_size, shrink_labels, shrink_valid
-from hdm_pipeline.model.support import SupportBank
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "int8", "auto"]

@@ -5,15 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.contracts import (
-    Band,
-    ClassInfo,
-    Product,
-    Provenance,
-    RasterGeometry,
-    SceneHeader,
-    SceneRef,
-)
+from hdm_pipeline.contracts import Band, ClassInfo, Product, Provenance, RasterGeometry, SceneHeader, SceneRef
 from hdm_pipeline.grid import Window
 from hdm_pipeline.stitch import labels
 

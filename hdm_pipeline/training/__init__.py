@@ -1,1 +1,1 @@
-"""Episodes, the synthetic generator, the trainer, evaluation and adaptation."""
+"""Training of weights: where episodes come from, the trainer, its log and its validation."""

@@ -12,9 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from hdm_pipeline.model.network import EpisodeBatch
 from hdm_pipeline.training.config import DataConfig, FoldConfig, FolderConfig, SyntheticConfig
-from hdm_pipeline.training.episodes import EpisodeSource, FolderSource, SyntheticSource
-from hdm_pipeline.training.fewshot_sets import FoldSource
-from hdm_pipeline.training.synthetic import Episode
+from hdm_pipeline.training.episodes import EpisodeSource, FolderSource, FoldSource, SyntheticSource
+from hdm_pipeline.training.synthetic.episode import Episode
 
 RawBatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -10,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from hdm_pipeline.errors import TrainingError
-from hdm_pipeline.training.augment import Appearance, Geometry, Pixels
-from hdm_pipeline.training.fewshot_sets import read_image
-from hdm_pipeline.training.synthetic import Episode, synthetic_episode
+from hdm_pipeline.evaluation.fewshot_sets import Benchmark, FoldItem, load_picture, read_fold
+from hdm_pipeline.training.augment import Appearance, Geometry, Pixels, Published
+from hdm_pipeline.training.synthetic.episode import Episode, synthetic_episode
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 _TRIES = 6
@@ -88,8 +89,8 @@ class FolderSource:
 @lru_cache(maxsize=1024)
 def read_pair(image: Path, mask: Path) -> tuple[Pixels, Pixels]:
     """An image [H, W, 3] and its mask [H, W] of 0, 1 and 255 (a mask of 0 and 255 alone means 255 as target)."""
-    pixels = read_image(image, "RGB")
-    labels = read_image(mask, "L")
+    pixels = load_picture(image, "RGB")
+    labels = load_picture(mask, "L")
     if pixels.shape[:2] != labels.shape:
         raise TrainingError(
             f"image is {pixels.shape[:2]} and its mask {labels.shape}",
@@ -106,3 +107,37 @@ def _look(path: Path) -> list[float]:
     with Image.open(path) as file:
         small = np.asarray(file.convert("RGB").resize((32, 32))).astype(np.float64)
     return [*small.mean((0, 1)), *small.std((0, 1))]
+
+
+class FoldSource:
+    """Training episodes of a fold: a class, a query and supports that show it, by the published augmentation.
+
+    Args:
+        folder: the data set.
+        benchmark: which of the two.
+        fold: 0 to 3; its classes are never shown.
+    """
+
+    def __init__(self, folder: Path, benchmark: Benchmark, fold: int) -> None:
+        self._list = read_fold(folder, benchmark, fold, "train")
+        self._by_class = {number: self._list.of_class(number) for number in self._list.classes}
+        self._augment = Published.of(benchmark)
+
+    def draw(self, rng: np.random.Generator, shots: int, size: int) -> Episode:
+        """A query in list order would need a state; it is drawn instead, its class among the listed ones."""
+        query = self._list.items[int(rng.integers(len(self._list.items)))]
+        number = int(rng.choice(query.listed))
+        others: Sequence[FoldItem] = [item for item in self._by_class[number] if item is not query]
+        if not others:
+            others = [query]
+        chosen = rng.choice(len(others), shots, replace=shots > len(others))
+        cuts = [self._cut(rng, item, number, size) for item in (query, *(others[int(i)] for i in chosen))]
+        images, masks = np.stack([cut[0] for cut in cuts]), np.stack([cut[1] for cut in cuts])
+        return Episode(images[0], masks[0], images[1:], masks[1:])
+
+    def _cut(self, rng: np.random.Generator, item: FoldItem, number: int, size: int) -> tuple[Pixels, Pixels]:
+        image = load_picture(item.image, "RGB")
+        label = load_picture(item.label, "L")
+        mask = np.where(label == 255, 255, label == number).astype(np.uint8)
+        pixels, classes = self._augment.apply(rng, image, mask, size)
+        return Appearance.sample(rng, strong=False).apply(rng, pixels), classes

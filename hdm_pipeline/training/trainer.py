@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from hdm_pipeline.errors import ConfigError, TrainingError
 from hdm_pipeline.model.checkpoints import load_network, save_weights
 from hdm_pipeline.model.network import FewShotNetwork, Losses
-from hdm_pipeline.registry import MODELS, load
+from hdm_pipeline.plugin.registry import MODELS, load
 from hdm_pipeline.training.batches import BatchSequence, RawBatch, batch_loader, to_episode_batch
 from hdm_pipeline.training.config import OptimizerConfig, TrainConfig
 from hdm_pipeline.training.training_log import TrainingLog

@@ -7,7 +7,7 @@ import torch
 
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.training.config import ValidationConfig
-from hdm_pipeline.training.synthetic import Episode, synthetic_episode
+from hdm_pipeline.training.synthetic.episode import Episode, synthetic_episode
 
 _SHOTS = (1, 5)
 

@@ -36,7 +36,7 @@ class Harness:
 
 
 def _yaml(folder: Path) -> Target:
-    from hdm_pipeline.config_file import PipelineFileError, read_pipeline_file
+    from hdm_pipeline.config.file import PipelineFileError, read_pipeline_file
 
     file = folder / "any.yaml"
 
@@ -55,9 +55,9 @@ def _yaml_seeds(_folder: Path) -> Iterator[bytes]:
 
 
 def _bands(_folder: Path) -> Target:
-    from hdm_pipeline.bands import resolve
     from hdm_pipeline.contracts import Band
     from hdm_pipeline.errors import ConfigError, SceneError
+    from hdm_pipeline.pixels.bands import resolve
 
     bands = (Band("VV"), Band("VH"), Band("Band 7"))
     pixels = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 2, 2)

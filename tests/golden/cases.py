@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from hdm_pipeline.model.distillation import distillation_terms
-from hdm_pipeline.model.hdmnet import HDMNet
+from hdm_pipeline.model.hdmnet.distillation import distillation_terms
+from hdm_pipeline.model.hdmnet.network import HDMNet
+from hdm_pipeline.model.hdmnet.states import RawOutputs
 from hdm_pipeline.model.network import EpisodeBatch
 from hdm_pipeline.model.protocol import optimizer_groups
-from hdm_pipeline.model.states import RawOutputs
 from tests.golden.folder import BASE_CLASSES, Check, GoldenFolder, build, largest_error
 
 OUTPUT, WEIGHT, PRIOR = 1e-4, 2e-5, 5e-6

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hdm_pipeline.model.hdmnet import HDMNet
+from hdm_pipeline.model.hdmnet.network import HDMNet
 
 BASE_CLASSES = {"coco": 60, "pascal": 15}
 

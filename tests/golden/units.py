@@ -8,17 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hdm_pipeline.model.attention import token_mask
-from hdm_pipeline.model.decoder import MixTransformer
-from hdm_pipeline.model.distillation import correlation_divergence, mask_teacher
-from hdm_pipeline.model.ensemble import gram_matrix
-from hdm_pipeline.model.matching import (
-    CrossMatch,
-    join_levels,
-    masked_average,
-    prior_tokens,
-    similarity_prior,
-)
+from hdm_pipeline.model.hdmnet.attention import token_mask
+from hdm_pipeline.model.hdmnet.base_learner import gram_matrix
+from hdm_pipeline.model.hdmnet.decoder import MixTransformer
+from hdm_pipeline.model.hdmnet.distillation import correlation_divergence, mask_teacher
+from hdm_pipeline.model.hdmnet.matching import CrossMatch, join_levels, masked_average, prior_tokens, similarity_prior
 from hdm_pipeline.model.protocol import intersection_union, poly_lr
 from tests.golden.folder import Check, GoldenFolder, largest_error
 

@@ -24,7 +24,7 @@ def kit() -> Iterator[Path]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(KIT), *([before] if before else [])])
     sys.path.insert(0, str(KIT))
-    from hdm_pipeline.registry import available
+    from hdm_pipeline.plugin.registry import available
 
     available.cache_clear()
     yield KIT

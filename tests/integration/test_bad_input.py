@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from hdm_pipeline.cli import main
-from hdm_pipeline.config_file import PipelineFileError
+from hdm_pipeline.cli.main import main
+from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, HdmError, SupportError, WeightsError
 from hdm_pipeline.pipeline import Pipeline
 from tests.integration.conftest import Workbench, write_mask, write_scene

@@ -143,7 +143,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from hdm_pipeline.contracts import SupportRequest
-from hdm_pipeline.registry import READERS, WRITERS, load, make_reader, make_writer
+from hdm_pipeline.plugin.registry import READERS, WRITERS, load, make_reader, make_writer
 from hdm_pipeline.testing import check_reader, check_writer, example_product
 
 folder = Path(sys.argv[1])

@@ -130,7 +130,7 @@ def test_a_full_disk_ends_the_run(ball: Workbench) -> None:
     from hdm_pipeline.consensus import ConsensusScores
     from hdm_pipeline.errors import OutputError
     from hdm_pipeline.grid import PlaneStack
-    from hdm_pipeline.store import ScoreStore
+    from hdm_pipeline.store.scene import ScoreStore
 
     file = pipeline(ball, "kept", "consensus")
     content = yaml.safe_load(file.read_text())

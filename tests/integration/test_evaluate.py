@@ -13,8 +13,8 @@ import rasterio
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from hdm_pipeline.cli.evaluate import app
 from hdm_pipeline.errors import ConfigError
-from hdm_pipeline.evaluate_cli import app
 from hdm_pipeline.model.checkpoints import load_network, read_header, save_weights
 from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from tests.small_pyramid import small_pyramid
@@ -179,7 +179,7 @@ def test_the_published_test_runs_on_a_tiny_data_set(weights: Path, tmp_path: Pat
 
 def test_help_loads_no_heavy_library() -> None:
     script = (
-        "import sys, hdm_pipeline.evaluate_cli; "
+        "import sys, hdm_pipeline.cli.evaluate; "
         "sys.exit(bool({'torch', 'rasterio', 'pydicom', 'ray', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 
-from hdm_pipeline.config_file import PipelineFileError
+from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.errors import OptimizationError
+from hdm_pipeline.options import RunOptions
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.run_control import RunOptions
-from hdm_pipeline.status import output_status, status_text
+from hdm_pipeline.reporting.status import output_status, status_text
 from tests.integration.conftest import Workbench, published, write_scene
 
 

@@ -21,7 +21,7 @@ import rasterio
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_pipeline.config_file import PipelineFileError, read_pipeline_file
+from hdm_pipeline.config.file import PipelineFileError, read_pipeline_file
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import ArchiveError, HdmError, OutputError, ReadError, SceneError, WeightsError
 from hdm_pipeline.pipeline import Pipeline
@@ -215,7 +215,7 @@ def test_a_file_is_opened_by_the_driver_of_its_suffix_alone(bench: Workbench, tm
 _PEAK = """
 import sys
 from hdm_pipeline.errors import HdmError
-from hdm_pipeline.registry import make_reader
+from hdm_pipeline.plugin.registry import make_reader
 def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 reader = make_reader(sys.argv[1], {})
@@ -296,7 +296,7 @@ def test_damaged_dicom_files_say_no_name_on_the_terminal(tmp_path: Path) -> None
 
 _SOCKETS = """
 import os, subprocess, sys
-from hdm_pipeline.config import Execution
+from hdm_pipeline.config.schema import Execution
 from hdm_pipeline.execution.ray import _connect
 _connect(Execution())
 import ray

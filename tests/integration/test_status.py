@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from hdm_pipeline.execution.events import Event
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.status import output_status, status_text
+from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.status import output_status, status_text
 from tests.integration.conftest import Workbench
 from tests.integration.faults.test_killed_driver import kill_at
 
@@ -34,7 +34,7 @@ def test_a_run_tells_what_is_going_on(bench: Workbench) -> None:
 
 
 def test_the_report_has_totals_throughput_and_time_left_while_running(bench: Workbench) -> None:
-    from hdm_pipeline.report import RunReport
+    from hdm_pipeline.reporting.run_json import RunReport
 
     report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b", "c": "c"}, {}, {})
     report.event(Event("scene_started", "a", data={"blocks": 2, "blocks_done": 0}))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hdm_pipeline.consensus import ConsensusMask, ConsensusScores
 from hdm_pipeline.grid import PlaneStack, TileGrid, Window
 from hdm_pipeline.stitch import BlockScores, labels
-from hdm_pipeline.store import ImageStore, ScoreStore
+from hdm_pipeline.store.scene import ImageStore, ScoreStore
 
 relaxed = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 VOLUMES = st.tuples(st.integers(1, 9), st.integers(1, 12), st.integers(1, 12))

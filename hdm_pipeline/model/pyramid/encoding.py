@@ -16,17 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdm_pipeline.errors import BankMismatchError
-from hdm_pipeline.model.kept import Kept
+from hdm_pipeline.model.bank import BankCache, SupportBank
 from hdm_pipeline.model.pyramid.evidence import LevelEvidence, LevelSupport
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.prototypes import condense, systematic_index
 from hdm_pipeline.model.pyramid.ridge import Moments, RidgeSolution
-from hdm_pipeline.model.support import SupportBank
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 _CANDIDATES = 4096  # tokens of each support and class that condensation looks at
-_TENSORS: Kept[dict[str, Tensor]] = Kept()
+_TENSORS: BankCache[dict[str, Tensor]] = BankCache()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import SupportError
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
 from hdm_pipeline.model.pyramid import ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
@@ -23,7 +24,6 @@ from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
 from hdm_pipeline.model.pyramid.prototypes import systematic_sample
 from hdm_pipeline.model.pyramid.ridge import Moments
-from hdm_pipeline.model.support import SupportBank
 
 _PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
 _MULTIPLE = STRIDES[-1]

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.errors import LedgerError, OutputError
-from hdm_pipeline.ledger import RunLock
+from hdm_pipeline.options import RunOptions
+from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.run_control import RunOptions
 from tests.integration.conftest import Workbench, published
 from tests.integration.faults.test_killed_driver import VICTIM, kill_at
 from tests.integration.test_run import steps_of

@@ -11,7 +11,7 @@ import pytest
 
 from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import HdmError, OutputError
-from hdm_pipeline.registry import make_writer
+from hdm_pipeline.plugin.registry import make_writer
 from tests.dicom_product import LIVER, make_product
 from tests.dicom_series import write_series
 

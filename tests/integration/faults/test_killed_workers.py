@@ -10,8 +10,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from hdm_pipeline.execution.events import Event
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.events import Event
 from tests.integration.conftest import Workbench, published
 from tests.integration.test_run import steps_of
 

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from hdm_pipeline.execution.events import Event
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.events import Event
 
 
 def main(pipeline: str, moment: str, count: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -47,13 +47,13 @@ def main(pipeline: str, moment: str, count: int, number: signal.Signals = signal
             tick()
 
     if moment == "ledger":
-        from hdm_pipeline.ledger import Ledger
+        from hdm_pipeline.output.ledger import Ledger
 
         Ledger.record = before(Ledger.record)  # type: ignore[method-assign]
     elif moment in ("rename", "renamed"):
         os.replace = (before if moment == "rename" else after)(os.replace)
     elif moment == "mask":
-        from hdm_pipeline.store import MaskSource
+        from hdm_pipeline.store.scene import MaskSource
 
         MaskSource.read = before(MaskSource.read)  # type: ignore[method-assign]
     Pipeline.from_yaml(pipeline).run(on_event=on_event)

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
-from hdm_pipeline.model.support import SupportBank
 
 
 class MeanColor(FewShotNetwork):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hdm_pipeline.model.hdmnet import HDMNet
+from hdm_pipeline.model.hdmnet.network import HDMNet
 
 _GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "hdmnet" / "golden"
 

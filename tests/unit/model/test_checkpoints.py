@@ -9,10 +9,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from hdm_pipeline.cli.weights import app
 from hdm_pipeline.errors import WeightsError
 from hdm_pipeline.model.checkpoints import file_sha256, load_network, read_header, reconfigure, save_weights
-from hdm_pipeline.model.hdmnet import HDMNet
-from hdm_pipeline.weights_cli import app
+from hdm_pipeline.model.hdmnet.network import HDMNet
 from tests.unit.model.conftest import make_network
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError, WeightsError
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import save_weights
-from hdm_pipeline.model.hdmnet import HDMNet
+from hdm_pipeline.model.hdmnet.network import HDMNet
 from hdm_pipeline.model.segmenter import FewShotSegmenter, three_channels
-from hdm_pipeline.model.support import SupportBank
 from tests.unit.model.conftest import blob, picture
 
 SIDE = 65

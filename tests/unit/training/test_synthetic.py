@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hdm_pipeline.training.fields import band, fractal, stripes
-from hdm_pipeline.training.materials import Palette
-from hdm_pipeline.training.shapes import LAYOUTS, sample_layout
-from hdm_pipeline.training.synthetic import synthetic_episode
+from hdm_pipeline.training.synthetic.episode import synthetic_episode
+from hdm_pipeline.training.synthetic.fields import band, fractal, stripes
+from hdm_pipeline.training.synthetic.materials import Palette
+from hdm_pipeline.training.synthetic.shapes import LAYOUTS, sample_layout
 
 SIZE = (64, 48)
 

@@ -1,0 +1,290 @@
+"""`hdm-pipeline evaluate` and `hdm-pipeline adapt`: how good weights are on a user's tasks, and making them better."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hdm_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hdm_pipeline.evaluation.episode_list import ListedEpisode
+    from hdm_pipeline.evaluation.evaluate import Evaluation, EvaluationSettings
+
+app = typer.Typer(help="Measure weights on labelled episodes, adapt them to examples.", no_args_is_help=True)
+
+DEFAULT_WEIGHTS = "builtin:pyramid-small"
+EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 bad list or usage, 3 finished but some episodes could not be used."
+_PARTLY_FAILED = 3
+_FAILURES_SHOWN = 10
+
+
+class AdaptMode(StrEnum):
+    """Whether to adapt before segmenting."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+class BaselineName(StrEnum):
+    """Pixel classifiers trained on the same examples."""
+
+    RF = "rf"
+    NEAREST_PROTOTYPE = "nearest-prototype"
+
+
+class BenchmarkName(StrEnum):
+    """Data sets of the few-shot literature."""
+
+    PASCAL = "pascal-5i"
+    COCO = "coco-20i"
+
+
+WeightsOption = Annotated[str, typer.Option(help="builtin:NAME, a *.safetensors file or a released *.pth.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def evaluate(
+    episodes: Annotated[Path, typer.Argument(help="Episode list, one JSON object a line (docs/evaluation.md).")],
+    weights: WeightsOption = DEFAULT_WEIGHTS,
+    adapt: Annotated[AdaptMode, typer.Option(help="Adapt to the examples of each episode first.")] = AdaptMode.AUTO,
+    adapt_steps: Annotated[
+        int | None, typer.Option(min=0, help="Adapt by exactly this many steps, without the guard.")
+    ] = None,
+    baseline: Annotated[BaselineName | None, typer.Option(help="Run a baseline beside the network.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (PNG) to look at.")] = None,
+    sheet_rows: Annotated[int, typer.Option(min=1, max=200, help="Episodes on the contact sheet.")] = 24,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep adapted weights in this folder and use them again.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of adaptation.")] = 0,
+) -> None:
+    """Segment every query of a list by its labelled examples and compare with the truth: IoU, Dice, intervals.
+
+    Intersections and unions are summed over the episodes of a task; the mean is taken over tasks.
+    """
+    from hdm_pipeline.evaluation.episode_list import read_episodes
+    from hdm_pipeline.evaluation.evaluate import EvaluationSettings
+    from hdm_pipeline.evaluation.sheet import write_sheet
+    from hdm_pipeline.model.segmenter import FewShotSegmenter
+
+    for target in (sheet, json_path):
+        _require_folder(target)
+    listed = read_episodes(episodes)
+    settings = EvaluationSettings(
+        adapt=adapt_steps if adapt_steps is not None else adapt.value,
+        baseline=None if baseline is None else baseline.value,
+        cache=cache,
+        seed=seed,
+    )
+    segmenter = FewShotSegmenter.load(weights)
+    found = _with_progress(listed, segmenter, settings, keep_shown=sheet_rows if sheet else 0)
+    typer.echo(_table(found))
+    if json_path is not None:
+        facts = {"list": str(episodes), "weights": weights, "weights_hash": segmenter.weights_hash, **found.as_dict()}
+        json_path.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if sheet is not None:
+        write_sheet(found.results, sheet)
+    for failed in found.failed[:_FAILURES_SHOWN]:
+        typer.echo(f"line {failed.episode.line} left out: {failed.error}", err=True)
+    if found.failed:
+        typer.echo(f"{len(found.failed)} of {len(listed)} episodes left out", err=True)
+        raise typer.Exit(_PARTLY_FAILED)
+
+
+@app.command(epilog=EXIT_CODES)
+def adapt(
+    support: Annotated[
+        list[str],
+        typer.Argument(help="Labelled examples as IMAGE:MASK, or one episode list (*.jsonl), whose examples are used."),
+    ],
+    out: Annotated[Path, typer.Option(help="The *.safetensors file to write.")],
+    weights: WeightsOption = DEFAULT_WEIGHTS,
+    steps: Annotated[int | None, typer.Option(min=1, help="Exactly this many steps, without the guard.")] = None,
+    scale: Annotated[
+        tuple[float, float] | None, typer.Option(help="Values that become 0 and 1; found from the examples otherwise.")
+    ] = None,
+    bands: Annotated[str | None, typer.Option(help="One-based channels, as 1,2,3.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task of the list; needed if it holds several.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the crops.")] = 0,
+) -> None:
+    """Adapt weights to the labelled examples of one class and write them; held-out examples decide how far.
+
+    The file is used like any other weights: `model: {weights: F.safetensors, reduction: R}`, R as printed, with
+    `support: {adapt: off}`.
+    """
+    from hdm_pipeline.evaluation.episode_list import load_support
+    from hdm_pipeline.model.checkpoints import load_network, save_weights
+    from hdm_pipeline.support.adaptation import AdaptationReport
+    from hdm_pipeline.support.fit import fit_to_examples
+
+    if out.suffix != ".safetensors":
+        raise ConfigError("the output is not called *.safetensors", where=str(out), remedy="choose a name that ends so")
+    _require_folder(out)
+    examples = load_support(_support_episode(support, task, scale, bands))
+    network = load_network(weights)
+    fit = fit_to_examples(
+        network,
+        examples.images,
+        examples.masks,
+        adapt="auto" if steps is None else steps,
+        seed=seed,
+        on_step=_step_line(),
+    )
+    report = fit.report or AdaptationReport(0, {}, 0.0)
+    note = {"adaptation": json.dumps(report.as_dict()), "adapted_from": network.fingerprint()}
+    fingerprint = save_weights(fit.network, out, info=note)
+    held_out = ", ".join(f"{s} steps {iou:.3f}" for s, iou in report.held_out_iou.items())
+    typer.echo(f"kept {report.steps} steps" + (f" (held-out IoU: {held_out})" if held_out else ""))
+    typer.echo(f"wrote {out}, fingerprint {fingerprint}, {report.seconds:.0f} s")
+    typer.echo(
+        f"use it with model: {{weights: {out.name}, reduction: {fit.reduction:.3g}}} and support: {{adapt: off}}"
+    )
+
+
+@app.command("evaluate-fold", epilog=EXIT_CODES)
+def evaluate_fold(
+    folder: Annotated[Path, typer.Argument(help="Data set with val.txt, whose lines name an image and its label map.")],
+    benchmark: Annotated[BenchmarkName, typer.Option(help="Which of the two data sets of the field.")],
+    fold: Annotated[int, typer.Option(min=0, max=3, help="The fold whose classes were held out.")],
+    shots: Annotated[int, typer.Option(min=1, help="Supports an episode.")] = 1,
+    weights: WeightsOption = DEFAULT_WEIGHTS,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes a run; 1,000 (PASCAL) or 10,000 (COCO) as published.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, max=10, help="Runs, each with its published seed.")] = 10,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
+) -> None:
+    """Run the published test of PASCAL-5i or COCO-20i: mIoU and FB-IoU at original size, mean and best of ten runs."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from hdm_pipeline.evaluation.fewshot_sets import read_fold
+    from hdm_pipeline.evaluation.published import EPISODES, SEEDS, SIDES, run_protocol
+    from hdm_pipeline.model.checkpoints import load_network
+
+    _require_folder(json_path)
+    network = load_network(weights)
+    listed = read_fold(folder, benchmark.value, fold, "val")
+    count = episodes or EPISODES[benchmark.value]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("episodes", total=count * runs)
+        report = run_protocol(
+            network,
+            listed,
+            shots=shots,
+            episodes=count,
+            side=SIDES[benchmark.value],
+            seeds=SEEDS[:runs],
+            on_episode=lambda done: progress.update(bar, completed=done),
+        )
+    for run in report.runs:
+        typer.echo(f"seed {run.seed}: mIoU {100 * run.mean_iou:.1f}, FB-IoU {100 * run.fb_iou:.1f}")
+    typer.echo(f"mIoU mean {100 * report.mean_iou:.1f}, best {100 * report.best_iou:.1f}")
+    if json_path is not None:
+        json_path.write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def _support_episode(
+    support: list[str], task: str | None, scale: tuple[float, float] | None, bands: str | None
+) -> ListedEpisode:
+    """The examples of the command line, as an episode (whose query is never read)."""
+    from dataclasses import replace
+
+    from hdm_pipeline.evaluation.episode_list import ListedEpisode, ListedExample, parse_bands, parse_scale
+
+    try:
+        wanted_scale = parse_scale(None if scale is None else list(scale))
+        wanted_bands = parse_bands(None if bands is None else [int(band) for band in bands.split(",")])
+    except ValueError as error:
+        raise ConfigError(f"wrong option: {error}", where="--scale, --bands", remedy="see --help") from error
+    if len(support) == 1 and support[0].endswith((".jsonl", ".json")):
+        episode = _episode_of_list(Path(support[0]), task)
+        return replace(episode, scale=wanted_scale or episode.scale, bands=wanted_bands or episode.bands)
+    pairs = [entry.rpartition(":") for entry in support]
+    for entry, (image, _, mask) in zip(support, pairs, strict=True):
+        if not image or not mask:
+            raise ConfigError(f"not IMAGE:MASK: {entry!r}", where="SUPPORT", remedy="write chip.tif:chip_mask.tif")
+    examples = tuple(ListedExample(Path(image), Path(mask)) for image, _, mask in pairs)
+    return ListedEpisode(task or "target", examples, examples[0], wanted_scale, wanted_bands)
+
+
+def _episode_of_list(path: Path, task: str | None) -> ListedEpisode:
+    """All different examples of a list's task, as one episode."""
+    from dataclasses import replace
+
+    from hdm_pipeline.evaluation.episode_list import read_episodes
+
+    listed = read_episodes(path)
+    names = list(dict.fromkeys(episode.task for episode in listed))
+    if task is None and len(names) > 1:
+        raise ConfigError(
+            f"list holds {len(names)} tasks", where=str(path), remedy=f"choose one by --task: {', '.join(names[:8])}"
+        )
+    chosen = [episode for episode in listed if task in (None, episode.task)]
+    if not chosen:
+        raise ConfigError(f"list holds no task {task!r}", where=str(path), remedy=f"tasks: {', '.join(names[:8])}")
+    examples = dict.fromkeys(example for episode in chosen for example in episode.support)
+    return replace(chosen[0], support=tuple(examples))
+
+
+def _with_progress(
+    listed: list[ListedEpisode], segmenter: Any, settings: EvaluationSettings, keep_shown: int
+) -> Evaluation:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from hdm_pipeline.evaluation.evaluate import evaluate as run_evaluation
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("episodes", total=len(listed))
+        return run_evaluation(
+            listed, segmenter, settings, keep_shown=keep_shown, on_episode=lambda _: progress.advance(bar)
+        )
+
+
+def _table(found: Evaluation) -> str:
+    """Figures of each task and the means, for people."""
+    summary, baseline = found.summary, found.baseline_summary
+    width = max(12, *(len(name) for name in summary.tasks))
+    lines = [f"{'task':{width}}  episodes    IoU  [95 % interval]   Dice" + ("   baseline" if baseline else "")]
+    for name, figures in summary.tasks.items():
+        low, high = figures.iou_interval
+        beside = f"      {baseline.tasks[name].iou:.3f}" if baseline else ""
+        ious = f"{figures.iou:.3f}  [{low:.3f}, {high:.3f}]"
+        lines.append(f"{name:{width}}  {figures.episodes:8d}  {ious}  {figures.dice:.3f}{beside}")
+    low, high = summary.mean_iou_interval
+    beside = f"               {baseline.mean_iou:.3f}" if baseline else ""
+    count = sum(figures.episodes for figures in summary.tasks.values())
+    lines.append(f"{'mean (mIoU)':{width}}  {count:8d}  {summary.mean_iou:.3f}  [{low:.3f}, {high:.3f}]{beside}")
+    lines.append(f"FB-IoU {summary.fb_iou:.3f}" + _empty_text(summary.empty_false_share))
+    facts = found.as_dict()
+    lines.append(_seconds_text(facts["seconds_per_query"], facts["seconds_per_adaptation"]))
+    return "\n".join(lines)
+
+
+def _empty_text(share: float | None) -> str:
+    return "" if share is None else f"; queries without target: {100 * share:.2f} % of their pixels called target"
+
+
+def _seconds_text(query: float | None, adaptation: float | None) -> str:
+    text = f"{query:.2f} s a query" if query is not None else ""
+    return text + (f", {adaptation:.1f} s an adaptation" if adaptation is not None else "")
+
+
+def _step_line() -> Callable[[int, float], None]:
+    def show(step: int, loss: float) -> None:
+        if step % 20 == 0:
+            typer.echo(f"step {step}: loss {loss:.3f}", err=True)
+
+    return show
+
+
+def _require_folder(path: Path | None) -> None:
+    """Fail before the work, not after it."""
+    if path is not None and not path.parent.is_dir():
+        raise ConfigError("folder of the output does not exist", where=str(path), remedy="create it")

@@ -1,0 +1,215 @@
+"""The command line: parses, calls, prints, sets the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from hdm_pipeline import __version__
+from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.train import train
+from hdm_pipeline.cli.weights import app as weights_app
+from hdm_pipeline.errors import ConfigError, HdmError
+
+EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined."
+
+app = typer.Typer(
+    name="hdm_pipeline",
+    help="Segment whole archives of GeoTIFF scenes or DICOM series from one to five labelled examples.\n\n"
+    "Start with: python -m hdm_pipeline samples samples && python -m hdm_pipeline run pipelines/flood_extent.yaml",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+PipelineArgument = Annotated[Path, typer.Argument(help="Pipeline file, such as pipelines/flood_extent.yaml.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Replace a value: --set tiling.size=512. May be given often.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    pipeline: PipelineArgument,
+    set_: SetOption = None,
+    executor: Annotated[str | None, typer.Option(help="Where to run: ray or inline (this process).")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join, e.g. auto or ray://head:10001.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output directory instead of the file's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Work on at most N scenes.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Start no new work after this long: 90s, 30m, 6h.")] = None,
+    retry_quarantined: Annotated[bool, typer.Option(help="Try scenes again that were put aside.")] = False,
+    wait: Annotated[bool, typer.Option(help="Wait for another run on this output to end.")] = False,
+    rebuild_ledger: Annotated[bool, typer.Option(help="Put a damaged ledger aside and do all scenes again.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a pipeline: everything that is not done yet.
+
+    Running again is free: finished scenes are left alone, changed ones are redone, and a run that was killed goes on
+    where it stopped. Press Ctrl-C once to finish the blocks in flight and leave, twice to leave at once.
+    """
+    from hdm_pipeline.options import RunOptions
+
+    overrides = [*(set_ or [])]
+    overrides += [f"execution.executor={executor}"] if executor else []
+    overrides += [f"execution.address={json.dumps(address)}"] if address else []
+    overrides += [f"output.directory={json.dumps(str(output.absolute()))}"] if output else []
+    options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger)
+    loaded = _pipeline(pipeline, overrides)
+    summary = _run_json(loaded, options) if as_json else _run_text(loaded, options)
+    raise typer.Exit(summary.exit_code)
+
+
+def _run_json(pipeline: Any, options: Any) -> Any:
+    summary = pipeline.run(options=options)
+    typer.echo(summary.report.read_text(encoding="utf-8"), nl=False)
+    return summary
+
+
+def _run_text(pipeline: Any, options: Any) -> Any:
+    from rich.console import Console
+
+    from hdm_pipeline.cli.progress import ProgressBar
+
+    with ProgressBar(Console(stderr=True)) as bar:
+        summary = pipeline.run(on_event=bar.event, options=options)
+    typer.echo(
+        f"{len(summary.done)} scenes done, {summary.done_before} were done before, "
+        f"{len(summary.quarantined)} quarantined, {summary.left} left"
+    )
+    for scene, error in sorted(summary.quarantined.items()):
+        typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
+    typer.echo(f"report: {summary.report}")
+    return summary
+
+
+@app.command(epilog=EXIT_CODES)
+def plan(
+    pipeline: PipelineArgument,
+    set_: SetOption = None,
+    check_support: Annotated[
+        bool, typer.Option(help="Also score each support example by the others (loads the network).")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a run would do: scenes, tiles, blocks, bytes, time, memory, what is done. Writes nothing."""
+    loaded = _pipeline(pipeline, set_ or [])
+    planned = loaded.plan()
+    quality = loaded.check_support() if check_support else None
+    if as_json:
+        from dataclasses import asdict
+
+        facts = asdict(planned) | {
+            "tiles": planned.tiles,
+            "blocks": planned.blocks,
+            "stage_bytes": planned.stage_bytes,
+            "seconds": planned.seconds,
+            "support": quality,
+        }
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    from hdm_pipeline.reporting.plan_text import plan_text
+
+    typer.echo(plan_text(planned, quality))
+
+
+@app.command(epilog=EXIT_CODES)
+def validate(pipeline: PipelineArgument, set_: SetOption = None) -> None:
+    """Check a pipeline file: every error at once, each with file, line and remedy. Loads no network."""
+    for warning in _pipeline(pipeline, set_ or []).validate():
+        typer.echo(f"warning: {warning}")
+    typer.echo(f"{pipeline}: valid")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of pipeline files, for editors."""
+    from hdm_pipeline.config.schema import PipelineConfig
+
+    typer.echo(json.dumps(PipelineConfig.model_json_schema(), indent=1))
+
+
+@app.command()
+def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/, support/ and truth/.")]) -> None:
+    """Make a small realistic archive of SAR scenes with floods, with support chips and the truth; deterministic."""
+    from hdm_pipeline.samples.archive import make_samples
+
+    made = make_samples(folder)
+    typer.echo(f"{len(made.scenes)} scenes, {len(made.support)} support chips and the truth in {folder}")
+
+
+@app.command()
+def status(
+    output: Annotated[Path, typer.Argument(help="Output directory of a run.")], as_json: JsonOption = False
+) -> None:
+    """Say what an output directory holds: done, running, quarantined; also while a run goes on."""
+    from hdm_pipeline.reporting.status import output_status, status_text
+
+    found = output_status(output)
+    typer.echo(json.dumps(found, indent=1) if as_json else status_text(found))
+
+
+@app.command()
+def plugins(as_json: JsonOption = False) -> None:
+    """List the readers, writers and models that are registered."""
+    from hdm_pipeline.plugin.registry import MODELS, READERS, WRITERS, available
+
+    groups = {group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, MODELS)}
+    if as_json:
+        typer.echo(json.dumps(groups, indent=1))
+        return
+    for group, points in groups.items():
+        typer.echo(group)
+        for name, value in points.items():
+            typer.echo(f"  {name:16} {value}")
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+def _pipeline(path: Path, overrides: list[str]) -> Any:
+    from hdm_pipeline.pipeline import Pipeline
+
+    return Pipeline.from_yaml(path, overrides)
+
+
+def _seconds(text: str | None) -> float | None:
+    """``90s``, ``30m``, ``6h`` or plain seconds."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * unit
+    except ValueError as error:
+        raise ConfigError(f"not a duration: {text!r}", where="--time-budget", remedy="write 90s, 30m or 6h") from error
+
+
+app.command()(train)
+app.add_typer(evaluate_app)  # `evaluate` and `adapt`, without a group of their own
+app.add_typer(weights_app, name="weights")
+
+
+def main() -> NoReturn:
+    """Entry point: typed errors become messages and exit codes; anything else is a bug and keeps its traceback."""
+    try:
+        app(standalone_mode=True)
+    except HdmError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run again to go on from the last finished block", err=True)
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,1 @@
+"""The pipeline file: its schema as types, and YAML with line numbers."""

@@ -1,0 +1,273 @@
+"""Reading a pipeline file: YAML, `${VAR}`, overrides, and every problem at once with its line.
+
+YAML is read with the safe loader only, bounded in size, nesting and aliases; no value names code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.errors import ConfigError
+
+MAX_BYTES = 1 << 20
+MAX_ALIASES = 64
+MAX_DEPTH = 32
+MAX_NODES = 50_000
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_REMEDIES = {
+    "extra_forbidden": "remove the key, or look up its name with `python -m hdm_pipeline schema`",
+    "missing": "add the key",
+}
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a pipeline file.
+
+    Attributes:
+        key: dotted path of the value, e.g. ``support.classes.0.name``.
+        line: one-based line in the file; None for a value given on the command line.
+        what: what is wrong.
+        remedy: what to do.
+    """
+
+    key: str
+    line: int | None
+    what: str
+    remedy: str
+
+
+class PipelineFileError(ConfigError):
+    """A pipeline file with one or more problems, all of them named."""
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        lines = [
+            f"{file}{f':{p.line}' if p.line else ''}: {p.key + ': ' if p.key else ''}{p.what}\n    remedy: {p.remedy}"
+            for p in problems
+        ]
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the pipeline"
+        super().__init__("\n".join([count, *lines]), where=file, remedy="mend the values named above")
+        self.file = file
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return self.what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.file, self.problems)
+
+
+@dataclass(frozen=True)
+class PipelineFile:
+    """A pipeline file that was read: the configuration, and where each value stands.
+
+    Attributes:
+        path: the file.
+        config: its content, with paths still as written.
+        lines: line of each key.
+    """
+
+    path: Path
+    config: PipelineConfig
+    lines: Mapping[Key, int]
+
+    def problem(self, key: Key, what: str, remedy: str) -> Problem:
+        """A problem at `key`, with its line."""
+        return Problem(_dotted(key), _line(self.lines, key), what, remedy)
+
+    def resolve(self, path: str) -> str:
+        """`path` made absolute against the folder of the pipeline file; URLs stay as they are."""
+        if "://" in path or path.startswith("/vsi"):
+            return path
+        return os.path.normpath(self.path.parent / Path(path).expanduser())
+
+    def absolute(self) -> PipelineConfig:
+        """The configuration with every path made absolute, as workers on other machines need it."""
+        c = self.config
+        weights = c.model.weights if c.model.weights.startswith("builtin:") else self.resolve(c.model.weights)
+        classes = [
+            k.model_copy(
+                update={
+                    "examples": [
+                        e.model_copy(update={"image": self.resolve(e.image), "mask": self.resolve(e.mask)})
+                        for e in k.examples
+                    ]
+                }
+            )
+            for k in c.support.classes
+        ]
+        aoi = None if c.input.aoi is None else self.resolve(c.input.aoi)
+        return c.model_copy(
+            update={
+                "input": c.input.model_copy(update={"uri": [self.resolve(uri) for uri in c.input.uris], "aoi": aoi}),
+                "support": c.support.model_copy(update={"classes": classes}),
+                "model": c.model.model_copy(update={"weights": weights}),
+                "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory)}),
+            }
+        )
+
+
+def read_pipeline_file(
+    path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> PipelineFile:
+    """Read a pipeline file.
+
+    Args:
+        path: the YAML file.
+        overrides: ``key.path=value`` items that replace values of the file; the value is read as YAML.
+        environment: variables for ``${VAR}`` and ``${VAR:-default}``; the process's own by default.
+
+    Raises:
+        PipelineFileError: with every problem found.
+    """
+    data, lines = _load(path)
+    problems = [*_apply_overrides(data, overrides, lines)]
+    data = _substitute(data, (), os.environ if environment is None else environment, lines, problems)
+    try:
+        config = PipelineConfig.model_validate(data)
+    except ValidationError as error:
+        problems.extend(_from_pydantic(error, lines))
+    if problems:
+        raise PipelineFileError(str(path), problems)
+    return PipelineFile(path.absolute(), config, lines)
+
+
+def _load(path: Path) -> tuple[Any, dict[Key, int]]:
+    def refuse(what: str, remedy: str, line: int | None = None) -> PipelineFileError:
+        return PipelineFileError(str(path), [Problem("", line, what, remedy)])
+
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise refuse(f"cannot be read: {error.strerror}", "give the path of a pipeline file") from error
+    if len(raw) > MAX_BYTES:
+        raise refuse(f"larger than {MAX_BYTES} bytes", "a pipeline file is a page of YAML; pass data by path")
+    try:
+        text = raw.decode("utf-8")
+        aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+        if aliases > MAX_ALIASES:
+            raise refuse(f"more than {MAX_ALIASES} YAML aliases", "write the values out")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Key, int] = {}
+        for count, (key, line) in enumerate(_walk(node, (), 0)):
+            if count > MAX_NODES:
+                raise refuse(f"more than {MAX_NODES} values", "shorten the file; aliases count each time they are used")
+            if key in lines and lines[key] != line:
+                raise refuse(f"{_dotted(key)}: given twice, first in line {lines[key]}", "keep one of the two", line)
+            lines[key] = line
+        data = yaml.safe_load(text)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise refuse(f"not a YAML text: {error}", "save the file as UTF-8 YAML") from error
+    except yaml.MarkedYAMLError as error:
+        at = error.problem_mark.line + 1 if error.problem_mark else None
+        raise refuse(f"not valid YAML: {error.problem}", "mend the syntax at that line", at) from error
+    except yaml.YAMLError as error:
+        raise refuse(f"not valid YAML: {error}", "save the file as UTF-8 YAML") from error
+    except ValueError as error:
+        raise refuse(str(error), "flatten the file") from error
+    if not isinstance(data, dict):
+        raise refuse("not a mapping of sections", "start from one of the files in pipelines/")
+    return data, lines
+
+
+def _walk(node: yaml.Node | None, key: Key, depth: int) -> Iterator[tuple[Key, int]]:
+    """All keys below a node with their lines."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            child: Key = (*key, str(name.value))
+            yield child, name.start_mark.line + 1
+            yield from _walk(value, child, depth + 1)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield (*key, index), value.start_mark.line + 1
+            yield from _walk(value, (*key, index), depth + 1)
+
+
+def _apply_overrides(data: dict[str, Any], overrides: Sequence[str], lines: dict[Key, int]) -> Iterator[Problem]:
+    for item in overrides:
+        name, separator, text = item.partition("=")
+        if not separator or not name:
+            yield Problem(item, None, "not of the form key.path=value", "write --set tiling.size=512, for example")
+            continue
+        key: Key = tuple(int(part) if part.isdigit() else part for part in name.split("."))
+        try:
+            _assign(data, key, yaml.safe_load(text))
+        except (KeyError, IndexError, TypeError):
+            yield Problem(name, None, "no such place in the pipeline", "name an existing section or list index")
+        except yaml.YAMLError as error:
+            yield Problem(name, None, f"value is not valid YAML: {error}", "quote the value")
+        for known in [k for k in lines if k[: len(key)] == key]:
+            del lines[known]
+
+
+def _assign(data: Any, key: Key, value: Any) -> None:
+    """Set the value at `key`; missing sections are made, list items must exist."""
+    for part in key[:-1]:
+        data = data.setdefault(part, {}) if isinstance(data, dict) else data[part]
+    data[key[-1]] = value
+
+
+def _substitute(
+    value: Any, key: Key, environment: Mapping[str, str], lines: Mapping[Key, int], problems: list[Problem]
+) -> Any:
+    """Replace `${VAR}` and `${VAR:-default}` in every string below `value`."""
+    if isinstance(value, dict):
+        return {k: _substitute(v, (*key, str(k)), environment, lines, problems) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_substitute(v, (*key, i), environment, lines, problems) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        found = environment.get(name) or default
+        if found is None:
+            what, remedy = f"environment variable {name} is not set", f"set {name}, or write ${{{name}:-default}}"
+            problems.append(Problem(_dotted(key), _line(lines, key), what, remedy))
+            return ""
+        if match.start() == 0 and name in environment and os.path.exists(found):
+            # What a user types on the command line is relative to where she stands, not to the pipeline file.
+            return os.path.abspath(found)
+        return found
+
+    return _VARIABLE.sub(replace, value)
+
+
+def _from_pydantic(error: ValidationError, lines: Mapping[Key, int]) -> Iterator[Problem]:
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        key = tuple(part for part in item["loc"] if not _is_union_branch(part))
+        what = item["msg"].removeprefix("Value error, ")
+        remedy = _REMEDIES.get(item["type"], "give a value of that kind; `python -m hdm_pipeline schema` lists them")
+        yield Problem(_dotted(key), _line(lines, key), what, remedy)
+
+
+def _is_union_branch(part: str | int) -> bool:
+    """Pydantic names the branch of a union in the location (`list[str]`, `literal[...]`, `AdaptSteps`)."""
+    return isinstance(part, str) and (
+        "[" in part or part in {"str", "int", "float", "AdaptSteps", "constrained-int", "constrained-float"}
+    )
+
+
+def _line(lines: Mapping[Key, int], key: Key) -> int | None:
+    """Line of the key, or of the nearest section around it."""
+    while key and key not in lines:
+        key = key[:-1]
+    return lines.get(key)
+
+
+def _dotted(key: Key) -> str:
+    return ".".join(str(part) for part in key)

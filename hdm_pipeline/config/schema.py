@@ -1,0 +1,271 @@
+"""The pipeline file as types. Unknown keys are refused; every field says what it means and in which unit.
+
+`hdm_pipeline.config.file` turns YAML into these models; nothing here knows YAML or touches a disk.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+class Model(BaseModel):
+    """Base of all sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+Range = tuple[float, float]
+
+WINDOWS: dict[str, Range] = {
+    "abdomen": (-160.0, 240.0),
+    "liver": (-45.0, 105.0),
+    "lung": (-1350.0, 150.0),
+    "bone": (-450.0, 1050.0),
+    "brain": (0.0, 80.0),
+}
+"""Usual windows of CT, in HU."""
+
+
+def _window(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value not in WINDOWS:
+        raise ValueError(f"no window is called {value!r}; known are {', '.join(WINDOWS)}")
+    return WINDOWS[value]
+
+
+Fixed = Annotated[
+    Range | list[Range] | None,
+    BeforeValidator(
+        _window,
+        json_schema_input_type=Literal["abdomen", "liver", "lung", "bone", "brain"] | Range | list[Range] | None,
+    ),
+]
+
+
+class Scale(Model):
+    """How pixel values become 0..1: the same for every tile, never per tile.
+
+    Exactly one of the two: `fixed` ranges (one for all bands, or one a band), or `percentiles` of each scene.
+    """
+
+    fixed: Fixed = Field(
+        None,
+        description="[low, high] that become 0 and 1, in the units of the bands; one such pair a band; or the name of "
+        "a window of CT",
+    )
+    percentiles: Range | None = Field(None, description="[low, high] percentiles (0..100) of the scene's valid pixels")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Scale:
+        if (self.fixed is None) == (self.percentiles is None):
+            raise ValueError("give either `fixed` or `percentiles`")
+        ranges = [self.percentiles] if self.percentiles else self.ranges(len(self.fixed or ()))
+        if any(not low < high for low, high in ranges):
+            raise ValueError("the low end must be below the high end")
+        if self.percentiles and not (self.percentiles[0] >= 0 and self.percentiles[1] <= 100):
+            raise ValueError("percentiles lie between 0 and 100")
+        return self
+
+    def ranges(self, bands: int) -> list[Range]:
+        """The fixed ranges, one a band; empty where percentiles are asked for."""
+        if self.fixed is None:
+            return []
+        if isinstance(self.fixed, tuple):
+            return [self.fixed] * bands
+        return self.fixed
+
+
+class Input(Model):
+    """The archive and how its pixels are read."""
+
+    uri: str | list[str] = Field(description="path, folder, glob, list file or bucket prefix; or several of them")
+    reader: str = Field("geotiff", description="entry point name of the reader plug-in")
+    exclude: list[str] = Field(default_factory=list, description="globs of scene ids to leave out")
+    bands: list[int | str] = Field(
+        default=[1],
+        min_length=1,
+        max_length=3,
+        description="up to three: one-based index, description, or arithmetic such as `VV - VH`",
+    )
+    scale: Scale
+    aoi: str | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the reader plug-in")
+
+    @property
+    def uris(self) -> list[str]:
+        """All inputs as a list."""
+        return [self.uri] if isinstance(self.uri, str) else self.uri
+
+    def reader_options(self) -> dict[str, Any]:
+        """What the reader is constructed with: its options, and the area of interest."""
+        return dict(self.options) if self.aoi is None else {**self.options, "aoi": self.aoi}
+
+    @model_validator(mode="after")
+    def _ranges_match_bands(self) -> Input:
+        fixed = self.scale.fixed
+        if isinstance(fixed, list) and len(fixed) != len(self.bands):
+            raise ValueError(f"scale.fixed has {len(fixed)} ranges for {len(self.bands)} bands")
+        if "aoi" in self.options:
+            raise ValueError("the area of interest is input.aoi, not an option: its content is part of the scene's key")
+        return self
+
+
+def _as_values(value: object) -> object:
+    return [value] if isinstance(value, int) else value
+
+
+class Example(Model):
+    """One labelled example, or several by globs that match as many images as masks (paired in sorted order)."""
+
+    image: str = Field(description="path or glob of the image; for a volume its folder")
+    mask: str = Field(description="path or glob of the labels")
+    value: list[int] = Field(default_factory=lambda: [1], description="label values that mean the class")
+    ignore: list[int] = Field(default_factory=list, description="label values that are neither class nor background")
+    slices: list[int] = Field(default_factory=list, description="slice indices to use of a labelled volume")
+    segment: str | None = Field(None, description="name of a segment or structure in the labels")
+
+    _values = field_validator("value", "ignore", "slices", mode="before")(_as_values)
+
+
+class ClassConfig(Model):
+    """One class to segment."""
+
+    name: str = Field(min_length=1, max_length=64)
+    color: str = Field("#dc1e3c", description="#rrggbb in the product's colour table")
+    codes: dict[Literal["category", "type", "anatomy"], str] = Field(
+        default_factory=dict, description='coded terms for DICOM, "SCHEME:VALUE:MEANING"'
+    )
+    examples: list[Example] = Field(min_length=1)
+
+    @field_validator("color")
+    @classmethod
+    def _is_color(cls, value: str) -> str:
+        if not _COLOR.fullmatch(value):
+            raise ValueError("a colour is written #rrggbb")
+        return value.lower()
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour as three values 0..255."""
+        red, green, blue = bytes.fromhex(self.color[1:])
+        return red, green, blue
+
+
+class AdaptSteps(Model):
+    """A fixed number of adaptation steps."""
+
+    steps: Annotated[int, Field(ge=0, le=1000)]
+
+
+class Support(Model):
+    """The support set: what to look for, by example."""
+
+    classes: list[ClassConfig] = Field(min_length=1, max_length=254)
+    adapt: Literal["auto", "off"] | AdaptSteps = Field(
+        "auto", description="fine-tune on the supports before the run; `auto` keeps only what helps"
+    )
+
+    @field_validator("adapt", mode="before")
+    @classmethod
+    def _yaml_off(cls, value: object) -> object:
+        # YAML 1.1 reads a bare `off` as false.
+        return "off" if value is False else value
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Support:
+        names = [c.name for c in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError("two classes have one name")
+        return self
+
+
+class ModelConfig(Model):
+    """The network."""
+
+    weights: str = Field("builtin:pyramid-small", description="builtin:NAME, a .safetensors or a released .pth file")
+    sha256: str | None = Field(None, description="refuse weights whose file has another SHA-256")
+    precision: Literal["fp32", "bf16", "int8", "auto"] = "fp32"
+    runtime: Literal["torch", "openvino"] = "torch"
+    base_learner: bool | None = Field(
+        None, description="add the published base classes' prior (HDMNet only): on, off, or as the weights say"
+    )
+    reduction: Literal["auto"] | Annotated[float, Field(ge=1, le=64)] = Field(
+        "auto",
+        description="the network sees pixels this many times smaller; auto: what segments held-out examples best",
+    )
+
+
+class Tiling(Model):
+    """How a scene is cut."""
+
+    size: Annotated[int, Field(ge=32, le=4096, description="tile side in pixels")] = 512
+    overlap: Annotated[int, Field(ge=0, description="pixels shared by neighbouring tiles")] = 64
+    block: Annotated[int, Field(ge=1, le=256, description="tiles a block: the unit of work, retry and resume")] = 16
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Tiling:
+        if 2 * self.overlap > self.size:
+            raise ValueError("overlap must be at most half of size")
+        return self
+
+
+class Execution(Model):
+    """Where and how wide the work runs. Nothing here changes pixels but `batch_size`."""
+
+    executor: Literal["inline", "ray"] = "ray"
+    address: str | None = Field(None, description="Ray cluster to join; none starts a local one")
+    actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="model actors")
+    gpus_per_actor: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="CPU threads an actor")
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    blocks_in_flight: Annotated[int, Field(ge=1, le=8, description="blocks queued at each actor")] = 2
+    step_timeout: Annotated[float, Field(gt=0, description="seconds after which a step counts as hung")] = 1800.0
+
+
+class Output(Model):
+    """What is published, and where."""
+
+    directory: str
+    products: list[str | dict[str, dict[str, Any]]] = Field(
+        default=["mask"], min_length=1, description="writer names, or {name: options}"
+    )
+    threshold: Annotated[float, Field(gt=0, le=1, description="least score that counts as the class")] = 0.5
+    keep: Literal["scores", "all", "nothing"] = Field(
+        "scores", description="what stays under .hdm: scores (a new threshold needs no inference), staged pixels too"
+    )
+
+    @field_validator("products")
+    @classmethod
+    def _one_name_each(cls, value: list[Any]) -> list[Any]:
+        if any(isinstance(p, dict) and len(p) != 1 for p in value):
+            raise ValueError("a product is a name, or one name with its options")
+        names = [p if isinstance(p, str) else next(iter(p)) for p in value]
+        if len(set(names)) != len(names):
+            raise ValueError("a product is named twice")
+        return value
+
+    def product_options(self) -> dict[str, dict[str, Any]]:
+        """Options by product name, in the order given."""
+        return dict(_product(entry) for entry in self.products)
+
+
+def _product(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+
+
+class PipelineConfig(Model):
+    """A whole pipeline file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="shown in run.json and product tags")
+    input: Input
+    support: Support
+    model: ModelConfig = ModelConfig()
+    tiling: Tiling = Tiling()
+    execution: Execution = Execution()
+    output: Output

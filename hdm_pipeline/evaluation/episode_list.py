@@ -1,0 +1,266 @@
+"""The list that `evaluate` and `adapt` read: one episode a line, JSON.
+
+    {"task": "flood", "support": [{"image": "usa.tif", "mask": "usa_label.tif"}],
+     "query": {"image": "nigeria.tif", "mask": "nigeria_label.tif"}, "scale": [-30, 0], "bands": [1, 2]}
+
+Paths are relative to the list. `scale` (what becomes 0 and what becomes 1: two numbers, or two for each channel) and
+`bands` (one-based channels, at most three) are optional and hold for every episode of the task once one line says so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.errors import ConfigError, TrainingError
+from hdm_pipeline.evaluation.images import (
+    MAX_CHANNELS,
+    EpisodeImage,
+    ValueRange,
+    automatic_range,
+    read_image,
+    read_mask,
+)
+
+_MAX_COMPLAINTS = 20
+
+
+@dataclass(frozen=True)
+class ListedExample:
+    """An image and its mask."""
+
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class ListedEpisode:
+    """One query to segment by labelled examples.
+
+    Attributes:
+        task: the class that is looked for; figures are given for each task.
+        support: the labelled examples, at least one.
+        query: the image to segment and its truth.
+        scale: the range of values, or None to find it from the examples.
+        bands: one-based channels to use, or None.
+        line: line of the list, for messages.
+    """
+
+    task: str
+    support: tuple[ListedExample, ...]
+    query: ListedExample
+    scale: ValueRange | None = None
+    bands: tuple[int, ...] | None = None
+    line: int = 0
+
+    @property
+    def support_key(self) -> tuple[object, ...]:
+        """Equal for episodes whose examples, range and channels are the same: they share a bank and an adaptation."""
+        return (self.task, self.support, self.scale, self.bands)
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSet:
+    """The examples of an episode, read and scaled.
+
+    Attributes:
+        images: K arrays [C, y, x] float32 in 0..1.
+        masks: K arrays [y, x] uint8, 1, 0 or 255; 255 also where the image is invalid.
+        names: file names, for messages.
+        scale: the range that was used, to be used for the queries too.
+        bands: as in the episode.
+    """
+
+    images: tuple[npt.NDArray[np.float32], ...]
+    masks: tuple[npt.NDArray[np.uint8], ...]
+    names: tuple[str, ...]
+    scale: ValueRange
+    bands: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """The query of an episode, read and scaled: image [C, y, x] in 0..1, validity [y, x], truth [y, x] uint8."""
+
+    image: npt.NDArray[np.float32]
+    valid: npt.NDArray[np.bool_]
+    truth: npt.NDArray[np.uint8]
+
+
+def read_episodes(path: Path) -> list[ListedEpisode]:
+    """Read and check a list; no image is opened.
+
+    Raises:
+        ConfigError: names every bad line with what is wrong in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"episode list cannot be read: {error}", where=str(path), remedy="check the path") from error
+    episodes, complaints = [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            episodes.append(_parse(json.loads(line), path.parent, number))
+        except json.JSONDecodeError as error:
+            complaints.append(f"line {number}: not JSON: {error.msg} at column {error.colno}")
+        except ValueError as error:
+            complaints.append(f"line {number}: {error}")
+    if complaints:
+        shown = complaints[:_MAX_COMPLAINTS]
+        more = [f"... and {len(complaints) - len(shown)} more"] if len(complaints) > len(shown) else []
+        raise ConfigError(
+            "episode list is wrong:\n  " + "\n  ".join(shown + more),
+            where=str(path),
+            remedy='a line is {"task", "support": [{"image", "mask"}], "query": {"image", "mask"}}',
+        )
+    if not episodes:
+        raise ConfigError("episode list holds no episode", where=str(path), remedy="write one episode a line")
+    return _share_settings(episodes)
+
+
+def load_support(episode: ListedEpisode) -> SupportSet:
+    """Read an episode's examples and find their range.
+
+    Raises:
+        TrainingError: a file cannot be used, sizes differ, or no example holds foreground.
+    """
+    pairs = [_load_pair(example, episode.bands) for example in episode.support]
+    if not any((mask == 1).any() for _, mask in pairs):
+        held = sorted({int(value) for _, mask in pairs for value in np.unique(mask)})
+        raise TrainingError(
+            f"no example of task {episode.task!r} holds foreground: the masks hold {held}",
+            where=f"line {episode.line}: {episode.support[0].mask}",
+            remedy="write the class as 1 in the masks; 255 means ignored",
+        )
+    images = [image for image, _ in pairs]
+    scale = episode.scale or automatic_range(images)
+    channels = images[0].pixels.shape[0]
+    if len(scale.low) not in (1, channels) or any(image.pixels.shape[0] != channels for image in images):
+        raise TrainingError(
+            f"examples and scale of task {episode.task!r} differ in their number of channels",
+            where=f"line {episode.line}",
+            remedy='give two numbers as "scale", or a pair for each channel; name channels by "bands"',
+        )
+    return SupportSet(
+        images=tuple(scale.apply(image) for image in images),
+        masks=tuple(mask for _, mask in pairs),
+        names=tuple(example.image.name for example in episode.support),
+        scale=scale,
+        bands=episode.bands,
+    )
+
+
+def load_query(example: ListedExample, support: SupportSet) -> Query:
+    """Read a query with the range of its examples.
+
+    Raises:
+        TrainingError: a file cannot be used, or its channels differ from the examples'.
+    """
+    image = read_image(example.image, support.bands)
+    expected = support.images[0].shape[0]
+    if image.pixels.shape[0] != expected:
+        raise TrainingError(
+            f"query has {image.pixels.shape[0]} channels, its examples have {expected}",
+            where=str(example.image),
+            remedy='name the channels by "bands"',
+        )
+    truth = read_mask(example.mask)
+    _require_same_size(image, truth, example)
+    return Query(support.scale.apply(image), image.valid, truth)
+
+
+def _load_pair(example: ListedExample, bands: tuple[int, ...] | None) -> tuple[EpisodeImage, npt.NDArray[np.uint8]]:
+    image, mask = read_image(example.image, bands), read_mask(example.mask)
+    _require_same_size(image, mask, example)
+    mask[~image.valid] = 255
+    return image, mask
+
+
+def _require_same_size(image: EpisodeImage, mask: npt.NDArray[np.uint8], example: ListedExample) -> None:
+    if image.valid.shape != mask.shape:
+        raise TrainingError(
+            f"image is {image.valid.shape[1]} x {image.valid.shape[0]} pixels, its mask {mask.shape[1]} x "
+            f"{mask.shape[0]}",
+            where=f"{example.image}, {example.mask}",
+            remedy="give a mask of the image's size",
+        )
+
+
+def _parse(record: Any, folder: Path, line: int) -> ListedEpisode:
+    if not isinstance(record, dict):
+        raise ValueError("not an object")
+    task = record.get("task")
+    if not isinstance(task, str) or not task:
+        raise ValueError('"task" must be a name')
+    support = record.get("support")
+    support = [support] if isinstance(support, dict) else support
+    if not isinstance(support, list) or not support:
+        raise ValueError('"support" must be a list of at least one {"image", "mask"}')
+    return ListedEpisode(
+        task=task,
+        support=tuple(_example(entry, folder, f'"support" {i}') for i, entry in enumerate(support, start=1)),
+        query=_example(record.get("query"), folder, '"query"'),
+        scale=parse_scale(record.get("scale")),
+        bands=parse_bands(record.get("bands", record.get("channels"))),
+        line=line,
+    )
+
+
+def _example(entry: Any, folder: Path, what: str) -> ListedExample:
+    if not isinstance(entry, dict):
+        raise ValueError(f'{what} must be an object {{"image", "mask"}}')
+    for key in ("image", "mask"):
+        if not isinstance(entry.get(key), str) or not entry[key]:
+            raise ValueError(f'{what} lacks the path "{key}"')
+    return ListedExample(folder / entry["image"], folder / entry["mask"])
+
+
+def parse_scale(value: Any) -> ValueRange | None:
+    """A list's `scale`: [low, high], or one such pair for each channel; ValueError otherwise."""
+    if value is None:
+        return None
+    try:
+        pairs = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        pairs = np.empty(0)
+    pairs = pairs[None] if pairs.ndim == 1 else pairs
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isfinite(pairs).all() or not (pairs[:, 0] < pairs[:, 1]).all():
+        raise ValueError('"scale" must be [low, high] with low < high, or one such pair for each channel')
+    return ValueRange(tuple(map(float, pairs[:, 0])), tuple(map(float, pairs[:, 1])))
+
+
+def parse_bands(value: Any) -> tuple[int, ...] | None:
+    """A list's `bands`: one to three channel numbers counted from 1; ValueError otherwise."""
+    if value is None:
+        return None
+    value = [value] if isinstance(value, int) else value
+    good = isinstance(value, list) and 1 <= len(value) <= MAX_CHANNELS
+    if not good or not all(isinstance(band, int) and band >= 1 for band in value):
+        raise ValueError(f'"bands" must be one to {MAX_CHANNELS} channel numbers, counted from 1')
+    return tuple(value)
+
+
+def _share_settings(episodes: list[ListedEpisode]) -> list[ListedEpisode]:
+    """Let a `scale` or `bands` given on one line of a task hold for its other lines."""
+    scales: dict[str, ValueRange] = {}
+    bands: dict[str, tuple[int, ...]] = {}
+    for episode in episodes:
+        if episode.scale is not None:
+            scales.setdefault(episode.task, episode.scale)
+        if episode.bands is not None:
+            bands.setdefault(episode.task, episode.bands)
+    return [
+        replace(
+            episode,
+            scale=episode.scale or scales.get(episode.task),
+            bands=episode.bands or bands.get(episode.task),
+        )
+        for episode in episodes
+    ]

@@ -1,0 +1,1 @@
+"""Faster modes of inference, and how they are held to account."""

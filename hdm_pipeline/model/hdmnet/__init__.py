@@ -1,0 +1,1 @@
+"""HDMNet as published (docs/hdmnet.md)."""

@@ -1,0 +1,51 @@
+"""Limits of one run, and how it is told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How one run differs from what the pipeline file says.
+
+    Attributes:
+        limit: most scenes to work on.
+        time_budget: seconds after which no new work is started.
+        retry_quarantined: try scenes again that were put aside under the same key.
+        wait: wait for another run on the same output to end, instead of refusing.
+        rebuild_ledger: put a damaged ledger aside and start an empty one; all scenes are then done again.
+    """
+
+    limit: int | None = None
+    time_budget: float | None = None
+    retry_quarantined: bool = False
+    wait: bool = False
+    rebuild_ledger: bool = False
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        done: scenes published by this run.
+        done_before: scenes that were there already.
+        quarantined: error of each scene that is put aside, by scene id.
+        left: scenes not reached (interrupted, out of time, or over the limit).
+        report: path of `run.json`.
+    """
+
+    done: tuple[str, ...]
+    done_before: int
+    quarantined: Mapping[str, Mapping[str, Any]]
+    left: int
+    report: Path
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is well, 3 some scenes are quarantined."""
+        return 3 if self.quarantined else 0

@@ -1,0 +1,137 @@
+"""The output directory: where everything lies, and how files get there.
+
+    OUT/<scene>/mask.tif ...     products, published by atomic rename
+    OUT/run.json                 what the last run did
+    OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
+
+Nothing is ever written outside OUT: scene ids and product names are single, plain path components, and a symbolic
+link inside OUT that leads elsewhere is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdm_pipeline.errors import OutputError
+from hdm_pipeline.output.files import output_errors, remove_tree
+
+_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The layout of one output directory; picklable, so that workers find their way."""
+
+    root: Path
+
+    @property
+    def private(self) -> Path:
+        """Folder for everything that is not a product."""
+        return self.root / ".hdm"
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file that remembers scenes and receipts."""
+        return self.private / "ledger.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """File that the one active run holds."""
+        return self.private / "run.lock"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of JSON-lines logs."""
+        return self.private / "logs"
+
+    @property
+    def models(self) -> Path:
+        """Folder of adapted weights and support banks, by key."""
+        return self.private / "models"
+
+    @property
+    def report(self) -> Path:
+        """The run's report."""
+        return self.root / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Counters of the last run in Prometheus' text format."""
+        return self.private / "metrics.prom"
+
+    def stage_folder(self, scene_id: str, stage_key: str) -> Path:
+        """Staged pixels of a scene."""
+        return self._work_folder(scene_id) / f"stage-{stage_key[:16]}"
+
+    def score_folder(self, scene_id: str, score_key: str) -> Path:
+        """Scores of a scene."""
+        return self._work_folder(scene_id) / f"score-{score_key[:16]}"
+
+    def product_folder(self, scene_id: str) -> Path:
+        """Folder of a scene's published products.
+
+        Raises:
+            OutputError: it is a link that leads out of the output directory.
+        """
+        return self._inside(self.root / checked_component(scene_id))
+
+    def _work_folder(self, scene_id: str) -> Path:
+        """Everything of a scene that is no product."""
+        return self._inside(self.private / "scenes" / checked_component(scene_id))
+
+    def _inside(self, folder: Path) -> Path:
+        """`folder`, if no symbolic link takes it out of the output directory."""
+        if folder.resolve() != folder and not folder.resolve().is_relative_to(self.root.resolve()):
+            raise OutputError(
+                "a folder of the output is a symbolic link that leaves the output directory",
+                where=str(folder),
+                remedy="remove the link; if the disk is too small, link the output directory as a whole",
+            )
+        return folder
+
+    @contextmanager
+    def scratch_folder(self, scene_id: str) -> Iterator[Path]:
+        """An empty folder on the products' file system; gone afterwards, and so is what a killed worker left there."""
+        parent = self._work_folder(scene_id)
+        folder = parent / f"publish-{os.getpid()}"
+        with output_errors(folder):
+            for old in parent.glob("publish-*"):
+                remove_tree(old)
+            folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            remove_tree(folder)
+
+    def create(self) -> None:
+        """Make the directory and prove that it can be written.
+
+        Raises:
+            OutputError: it cannot.
+        """
+        with output_errors(self.root):
+            for folder in (self.root, self.private, self.logs, self.models):
+                self._inside(folder).mkdir(parents=True, exist_ok=True)
+            probe = self.private / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+
+def checked_component(name: str) -> str:
+    """`name`, if it is a single plain path component.
+
+    Raises:
+        OutputError: it holds a separator, `..` or characters that file systems disagree about.
+    """
+    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name == "run.json":
+        raise OutputError(
+            "name cannot be used as a folder or file name in the output",
+            where=repr(name),
+            remedy="use letters, digits, '.', '_' and '-'",
+        )
+    return name

@@ -1,0 +1,383 @@
+"""What was done: one SQLite file, written by the driver alone. Nothing else knows SQL.
+
+Scenes and what became of them are kept by scene id, receipts of blocks by (key of the scene's work, step, block). Every
+call is one transaction. The journal is a write-ahead log with synchronous=NORMAL: a killed process loses nothing; a
+power cut may lose the last transactions, whose work is then done again, but never leaves half of one.
+
+Order is told by a sequence number, never by the clock, which may go backwards. A ledger that is damaged is refused;
+`Ledger.open(..., rebuild=True)` puts it aside and starts an empty one: no product is lost or trusted unseen, but all
+scenes are done again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+from hdm_pipeline.errors import HdmError, LedgerError, OutputError
+from hdm_pipeline.output.lock import RunLock
+
+__all__ = ["Ledger", "Receipt", "RunLock", "SceneRecord", "Status"]
+
+Status = Literal["pending", "running", "done", "failed", "quarantined", "vanished"]
+
+_VERSION = 1
+"""Of the schema (PRAGMA user_version)."""
+
+_APPLICATION = 0x48444D4C
+"""PRAGMA application_id: "HDML", so that a stranger's SQLite file is told from ours."""
+
+_SCHEMA = f"""
+BEGIN;
+CREATE TABLE scenes (
+    id TEXT PRIMARY KEY,
+    product_key TEXT NOT NULL,
+    score_key TEXT NOT NULL,
+    stage_key TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ({", ".join(f"'{status}'" for status in get_args(Status))})),
+    outputs TEXT NOT NULL,
+    error TEXT,
+    info TEXT NOT NULL,
+    updated INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE receipts (
+    scene_key TEXT NOT NULL,
+    step TEXT NOT NULL,
+    block INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (scene_key, step, block)
+) STRICT, WITHOUT ROWID;
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+
+_SCENE_COLUMNS = "id, product_key, score_key, stage_key, status, outputs, error, info, updated"
+
+_UPSERT = f"INSERT OR REPLACE INTO scenes ({_SCENE_COLUMNS}) VALUES ({', '.join('?' * 9)})"
+
+_REBUILD = "run again with --rebuild-ledger: the file is put aside and all scenes are done again; products stay"
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """One scene as the ledger remembers it.
+
+    Attributes:
+        id: of the scene.
+        product_key: what its products were, or are to be, made from and with.
+        score_key: the same for its scores.
+        stage_key: the same for its staged pixels.
+        status: what became of it.
+        outputs: published files, relative to the output directory.
+        error: `HdmError.as_dict` of what put it aside; None otherwise.
+        info: JSON-able facts, as `run.json` shows them.
+        updated: sequence number of the last change, set by the ledger; larger is later.
+    """
+
+    id: str
+    product_key: str
+    score_key: str = ""
+    stage_key: str = ""
+    status: Status = "pending"
+    outputs: tuple[str, ...] = ()
+    error: Mapping[str, Any] | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+    updated: int = 0
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """That a step of a block is done.
+
+    Attributes:
+        scene_key: stage key for staging, score key for inference and stitching.
+        step: name of the step.
+        block: index of the block.
+        seconds: wall time.
+        detail: JSON-able figures.
+    """
+
+    scene_key: str
+    step: str
+    block: int
+    seconds: float
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Ledger:
+    """An open ledger; a context manager. Make one with `open` or `open_readonly`; used by one thread.
+
+    Attributes:
+        path: of the file.
+        set_aside: the damaged ledger that this one replaces, where `open` was asked to rebuild; else None.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, set_aside: Path | None = None) -> None:
+        self.path = path
+        self.set_aside = set_aside
+        self._connection = connection
+        with _sql_errors(path):
+            self._sequence: int = connection.execute("SELECT coalesce(max(updated), 0) FROM scenes").fetchone()[0]
+
+    @classmethod
+    def open(cls, path: Path, *, rebuild: bool = False) -> Ledger:
+        """Open the ledger for writing, and make it where there is none.
+
+        Args:
+            path: of the file, in an existing folder.
+            rebuild: put a damaged ledger aside (``ledger.sqlite.damaged-N`` beside it) and start an empty one.
+
+        Raises:
+            LedgerError: it is damaged, no ledger, of a newer version, or in use.
+            OutputError: it cannot be written.
+        """
+        try:
+            return cls(path, _checked(path))
+        except LedgerError:
+            if not rebuild or not path.exists():
+                raise
+        damaged = _put_aside(path)
+        return cls(path, _checked(path), damaged)
+
+    @classmethod
+    def open_readonly(cls, path: Path) -> Ledger | None:
+        """Open the ledger for reading, also while a run writes to it; None where there is none.
+
+        Raises:
+            LedgerError: it is damaged, no ledger, or of a newer version.
+        """
+        if not path.exists() or path.stat().st_size == 0:
+            return None
+        # Without a log beside it nobody is writing, and reading needs to leave nothing behind.
+        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
+        with _sql_errors(path):
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+            _verify(path, connection)
+        return cls(path, connection)
+
+    @classmethod
+    def open_readonly_or_empty(cls, path: Path) -> Ledger:
+        """Open the ledger for reading; where there is none, one in memory that knows nothing.
+
+        Raises:
+            LedgerError: it is damaged, no ledger, or of a newer version.
+        """
+        ledger = cls.open_readonly(path)
+        if ledger is None:
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            connection.executescript(_SCHEMA)
+            ledger = cls(path, connection)
+        return ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def upsert_scene(self, record: SceneRecord, forget: Sequence[str] = ()) -> None:
+        """Add a scene or replace what is known of it.
+
+        Args:
+            record: of the scene.
+            forget: keys whose receipts are dropped in the same transaction.
+        """
+        if not forget:
+            self.upsert_scenes([record])
+            return
+        with self._transaction() as connection:
+            connection.execute(_UPSERT, self._row(record))
+            connection.executemany("DELETE FROM receipts WHERE scene_key = ?", [(key,) for key in forget])
+
+    def upsert_scenes(self, records: Iterable[SceneRecord]) -> None:
+        """Add scenes or replace what is known of them, in one transaction."""
+        self._write(_UPSERT, [self._row(record) for record in records])
+
+    def mark_vanished(self, ids: Iterable[str]) -> None:
+        """Note that scenes are no longer in the archive; what else is known of them stays."""
+        rows = []
+        for scene in ids:
+            self._sequence += 1
+            rows.append((self._sequence, scene))
+        self._write("UPDATE scenes SET status = 'vanished', updated = ? WHERE id = ? AND status != 'vanished'", rows)
+
+    def scene(self, scene_id: str) -> SceneRecord | None:
+        """What is known of a scene; None if nothing is."""
+        with _sql_errors(self.path):
+            row = self._connection.execute(f"SELECT {_SCENE_COLUMNS} FROM scenes WHERE id = ?", (scene_id,)).fetchone()
+        return None if row is None else _record(row)
+
+    def scenes(self, status: Status | None = None) -> list[SceneRecord]:
+        """All scenes, or those of one status, by id."""
+        query = f"SELECT {_SCENE_COLUMNS} FROM scenes WHERE ?1 IS NULL OR status = ?1 ORDER BY id"
+        with _sql_errors(self.path):
+            return [_record(row) for row in self._connection.execute(query, (status,))]
+
+    def seconds_per_tile(self) -> float | None:
+        """Seconds of inference a tile, over all scenes done; None before the first."""
+        query = """
+            SELECT sum(json_extract(info, '$.seconds.infer')), sum(json_extract(info, '$.tiles')) FROM scenes
+            WHERE status = 'done' AND json_extract(info, '$.seconds.infer') > 0
+        """
+        with _sql_errors(self.path):
+            seconds, tiles = self._connection.execute(query).fetchone()
+        return float(seconds) / tiles if tiles else None
+
+    def record(self, receipts: Sequence[Receipt]) -> int:
+        """Note receipts, in one transaction; those that are there already are left as they are.
+
+        Returns:
+            How many were new.
+        """
+        rows = [(r.scene_key, r.step, r.block, r.seconds, _dump(r.detail)) for r in receipts]
+        return self._write("INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)", rows)
+
+    def receipts(self, scene_key: str, step: str) -> dict[int, Receipt]:
+        """Receipts of a step by block."""
+        query = "SELECT block, seconds, detail FROM receipts WHERE scene_key = ? AND step = ? ORDER BY block"
+        with _sql_errors(self.path):
+            rows = self._connection.execute(query, (scene_key, step)).fetchall()
+        return {block: Receipt(scene_key, step, block, seconds, json.loads(detail)) for block, seconds, detail in rows}
+
+    def forget(self, scene_key: str, step: str | None = None) -> None:
+        """Drop the receipts of a key, or of one step of it: the work is to be done again, or its files are gone."""
+        self._write("DELETE FROM receipts WHERE scene_key = ?1 AND (?2 IS NULL OR step = ?2)", [(scene_key, step)])
+
+    def _row(self, record: SceneRecord) -> tuple[Any, ...]:
+        self._sequence += 1
+        return _row(record, self._sequence)
+
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run a statement for each row in one transaction; returns how many rows of the table it changed.
+
+        A single statement is a transaction already. To say so in SQL would triple the calls, and after each the
+        driver may wait for the interpreter's lock while another thread computes.
+        """
+        if len(rows) == 1:
+            with _sql_errors(self.path):
+                return self._connection.execute(statement, rows[0]).rowcount
+        with self._transaction() as connection:
+            return connection.executemany(statement, rows).rowcount
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with _sql_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+def _row(record: SceneRecord, sequence: int) -> tuple[Any, ...]:
+    return (
+        record.id,
+        record.product_key,
+        record.score_key,
+        record.stage_key,
+        record.status,
+        _dump(list(record.outputs)),
+        None if record.error is None else _dump(record.error),
+        _dump(record.info),
+        sequence,
+    )
+
+
+def _record(row: tuple[Any, ...]) -> SceneRecord:
+    scene, product_key, score_key, stage_key, status, outputs, error, info, updated = row
+    return SceneRecord(
+        scene,
+        product_key,
+        score_key,
+        stage_key,
+        status,
+        outputs=tuple(json.loads(outputs)),
+        error=None if error is None else json.loads(error),
+        info=json.loads(info),
+        updated=updated,
+    )
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value if isinstance(value, list) else dict(value), separators=(",", ":"), allow_nan=False)
+
+
+def _checked(path: Path) -> sqlite3.Connection:
+    """A connection for writing to a sound ledger."""
+    with _sql_errors(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+        try:
+            if not path.stat().st_size:
+                connection.executescript(_SCHEMA)
+            _verify(path, connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _verify(path: Path, connection: sqlite3.Connection) -> None:
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise LedgerError(f"the ledger is damaged: {verdict}", where=str(path), remedy=_REBUILD)
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != _APPLICATION:
+        raise LedgerError("the file is no ledger of this program", where=str(path), remedy=_REBUILD)
+    if version != _VERSION:
+        raise LedgerError(
+            f"the ledger has version {version}, this release knows version {_VERSION}",
+            where=str(path),
+            remedy="use the release that wrote it, or another output directory",
+        )
+
+
+def _put_aside(path: Path) -> Path:
+    number = next(n for n in range(1, 1_000_000) if not path.with_name(f"{path.name}.damaged-{n}").exists())
+    for suffix in ("-wal", "-shm"):  # they belong to the damaged file and would be applied to the new one
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return path.rename(path.with_name(f"{path.name}.damaged-{number}"))
+
+
+@contextmanager
+def _sql_errors(path: Path) -> Iterator[None]:
+    """Say what SQLite says with our errors and a remedy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: sqlite3.Error, path: Path) -> HdmError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return OutputError(
+            f"the ledger cannot be written: {error}", where=str(path), remedy="free space on the disk; then run again"
+        )
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return OutputError(
+            f"the ledger cannot be opened: {error}", where=str(path), remedy="check the folder and its permissions"
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LedgerError(
+            "the ledger is in use by another program", where=str(path), remedy="close it; then run again"
+        )
+    return LedgerError(f"the ledger is damaged: {error}", where=str(path), remedy=_REBUILD)

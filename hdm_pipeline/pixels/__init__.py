@@ -1,0 +1,1 @@
+"""From bands as they lie on disk to the staged pixels that the network sees."""

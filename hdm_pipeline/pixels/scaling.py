@@ -1,0 +1,104 @@
+"""Pixel values to 0..1: by a fixed range or by the scene's percentiles, never by the tile (DESIGN invariant 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.config.schema import Range, Scale
+from hdm_pipeline.errors import UnsupportedSceneError
+from hdm_pipeline.pixels.bands import BandPlan
+
+SAMPLE_PIXELS = 1 << 18
+"""Pixels per scene from which percentiles are taken."""
+
+
+def scene_ranges(scale: Scale, plan: BandPlan, sample: npt.NDArray[np.float32] | None, where: str) -> tuple[Range, ...]:
+    """The range of each computed band that becomes 0..1.
+
+    Args:
+        scale: as configured.
+        plan: the bands read and computed.
+        sample: [bands read, n] valid pixels spread over the scene; needed for percentiles alone.
+        where: the scene, for messages.
+
+    Raises:
+        UnsupportedSceneError: the percentiles of a band are not finite.
+    """
+    count = len(plan.bands)
+    if scale.percentiles is None:
+        return tuple(scale.ranges(count))
+    if sample is None or sample.shape[1] == 0:
+        return ((0.0, 1.0),) * count  # no valid pixel: nothing will be scaled
+    pixels, valid = plan.apply(sample[:, None, :], np.ones((1, sample.shape[1]), dtype=np.bool_))
+    values = pixels[:, 0, valid[0]].astype(np.float64)
+    if values.shape[1] == 0:
+        return ((0.0, 1.0),) * count
+    low, high = np.percentile(values, scale.percentiles, axis=1)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise UnsupportedSceneError(
+            "the percentiles of the scene are not finite", where=where, remedy="use input.scale.fixed"
+        )
+    # A constant band has no spread; any width does, as all its pixels become 0.
+    return tuple((float(a), float(b) if b > a else float(a) + 1.0) for a, b in zip(low, high, strict=True))
+
+
+def scale_pixels(pixels: npt.NDArray[np.float32], ranges: Sequence[Range]) -> npt.NDArray[np.float32]:
+    """[bands, y, x] in the scene's units to 0..1, clipped; a new array."""
+    low = np.array([r[0] for r in ranges], dtype=np.float32)[:, None, None]
+    width = np.array([r[1] - r[0] for r in ranges], dtype=np.float32)[:, None, None]
+    scaled = pixels - low
+    scaled /= width
+    return np.clip(scaled, 0.0, 1.0, out=scaled)
+
+
+_LEVELS = 65534
+"""Steps between the staged values of 0.0 (1) and 1.0 (65535)."""
+
+
+_PIXELS_AT_ONCE = 1 << 16
+"""Pixels that are encoded at once, so that scratch memory stays in the cache."""
+
+
+def encode_pixels(
+    pixels: npt.NDArray[np.float32],
+    valid: npt.NDArray[np.bool_],
+    ranges: Sequence[tuple[float, float]] | None = None,
+) -> npt.NDArray[np.uint16]:
+    """Pixels as they are staged.
+
+    Args:
+        pixels: [bands, y, x] float32, finite where valid; anything elsewhere.
+        valid: [y, x] bool.
+        ranges: (low, high) of each band that become 0 and 1; what lies outside is clipped. None for 0..1.
+
+    Returns:
+        [bands, y, x] uint16: 0 where not valid, else 1..65535.
+    """
+    bands, height, width = pixels.shape
+    encoded = np.empty((bands, height, width), dtype=np.uint16)
+    step = max(1, _PIXELS_AT_ONCE // width)
+    scratch = np.empty((min(step, height), width), dtype=np.float32)
+    for y in range(0, height, step):
+        invalid = ~valid[y : y + step]
+        part = scratch[: len(invalid)]
+        for band, (low, high) in enumerate(ranges or [(0.0, 1.0)] * bands):
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not valid may be anything
+                np.subtract(pixels[band, y : y + step], np.float32(low), out=part)
+                np.multiply(part, np.float32(_LEVELS / (high - low)), out=part)
+            np.clip(part, np.float32(0.0), np.float32(_LEVELS), out=part)
+            np.add(part, np.float32(1.5), out=part)
+            np.copyto(part, np.float32(0.0), where=invalid)
+            np.copyto(encoded[band, y : y + step], part, casting="unsafe")
+    return encoded
+
+
+def decode_pixels(staged: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Staged pixels [bands, y, x] back to float32 0..1 (0 where not valid) and validity [y, x]."""
+    pixels = staged.astype(np.float32)
+    pixels -= np.float32(1.0)
+    pixels *= np.float32(1.0 / _LEVELS)
+    np.maximum(pixels, np.float32(0.0), out=pixels)
+    return pixels, staged[0] != 0

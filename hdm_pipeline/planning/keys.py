@@ -1,0 +1,104 @@
+"""The keys of a scene: hashes of all that its pixels depend on, by which finished work is found again. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.hashing import stable_hash
+
+PIXELS_VERSION = 1
+"""Raised whenever a release changes pixels for the same input; part of every key, so that old work is redone."""
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Hashes of what the configuration points at.
+
+    Attributes:
+        weights: SHA-256 of the weights file.
+        supports: hash of the support examples' files and values, by class.
+        aoi: hash of the area of interest; empty without one.
+    """
+
+    weights: str
+    supports: str
+    aoi: str = ""
+
+
+@dataclass(frozen=True)
+class SceneKeys:
+    """What decides whether work on a scene is done already (DESIGN invariant 8).
+
+    Each key contains the one before: changed pixels redo everything, a changed threshold only the products.
+
+    Attributes:
+        stage: input identity, reader, bands, scaling, grid.
+        score: stage key, weights, supports, adaptation, precision, batches.
+        product: score key, threshold, classes as written, products and their options.
+    """
+
+    stage: str
+    score: str
+    product: str
+
+
+_MODEL_FIELDS = {"precision", "runtime", "base_learner", "reduction"}
+"""What of `model` changes scores, besides the weights."""
+
+
+def pixel_hash(config: PipelineConfig) -> str:
+    """Hash of the configuration that affects pixels, whatever the scene; stamped into products."""
+    return stable_hash(
+        {
+            "version": PIXELS_VERSION,
+            "input": config.input.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
+            "tiling": config.tiling.model_dump(mode="json"),
+            "support": config.support.model_dump(mode="json", include={"adapt"}),
+            "model": config.model.model_dump(mode="json", include=_MODEL_FIELDS),
+        }
+    )
+
+
+class SceneKeyring:
+    """Makes the keys of scenes; what all scenes of a run share is hashed once.
+
+    Args:
+        config: the pipeline.
+        fingerprints: of the files that it points at.
+    """
+
+    def __init__(self, config: PipelineConfig, fingerprints: Fingerprints) -> None:
+        source, model, support = config.input, config.model, config.support
+        self._stage = stable_hash(
+            {
+                "version": PIXELS_VERSION,
+                "input": source.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
+                "aoi": fingerprints.aoi,
+                "tiling": config.tiling.model_dump(mode="json"),
+            }
+        )
+        self._score = stable_hash(
+            {
+                "weights": fingerprints.weights,
+                "supports": fingerprints.supports,
+                "adapt": support.model_dump(mode="json", include={"adapt"}),
+                "model": model.model_dump(mode="json", include=_MODEL_FIELDS),
+                "batch": config.execution.batch_size,
+            }
+        )
+        self._product = stable_hash(
+            {
+                "classes": [c.model_dump(mode="json", include={"name", "color", "codes"}) for c in support.classes],
+                "threshold": config.output.threshold,
+                "products": config.output.product_options(),
+                "name": config.name,
+            }
+        )
+
+    def keys(self, ref: SceneRef) -> SceneKeys:
+        """The keys of one scene."""
+        stage = stable_hash([self._stage, ref.id, ref.identity])
+        score = stable_hash([self._score, stage])
+        return SceneKeys(stage, score, stable_hash([self._product, score]))

@@ -1,0 +1,92 @@
+"""What is done and what is not: the archive held against the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.hashing import file_hash
+from hdm_pipeline.model.weights_file import weights_fingerprint
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.planning.archive import Archive
+from hdm_pipeline.planning.keys import Fingerprints, SceneKeyring, SceneKeys
+from hdm_pipeline.support.examples import support_fingerprint
+
+
+@dataclass(frozen=True)
+class PendingScene:
+    """A scene that waits for its turn."""
+
+    ref: SceneRef
+    keys: SceneKeys
+
+
+@dataclass(frozen=True)
+class Pending:
+    """The scenes of an archive by what is to be done with them.
+
+    Attributes:
+        scenes: to be worked on, in order.
+        done: facts of those whose products are there for the very same key, by scene id.
+        quarantined: errors of those that were quarantined under the same key, by scene id.
+        vanished: ids that the ledger knows and the archive no longer holds.
+    """
+
+    scenes: tuple[PendingScene, ...]
+    done: Mapping[str, Mapping[str, Any]]
+    quarantined: Mapping[str, Mapping[str, Any]]
+    vanished: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        config: PipelineConfig,
+        workspace: Workspace,
+        archive: Archive,
+        hashes: Fingerprints,
+        ledger: Ledger,
+        *,
+        retry_quarantined: bool = False,
+    ) -> Pending:
+        """Sort the scenes of an archive."""
+        keyring = SceneKeyring(config, hashes)
+        known = {record.id: record for record in ledger.scenes()}
+        scenes: list[PendingScene] = []
+        done: dict[str, Mapping[str, Any]] = {}
+        quarantined: dict[str, Mapping[str, Any]] = {}
+        for ref in archive.scenes:
+            keys = keyring.keys(ref)
+            record = known.pop(ref.id, None)
+            if record is None or record.product_key != keys.product:
+                scenes.append(PendingScene(ref, keys))
+            elif record.status == "done" and _outputs_are_there(workspace, record):
+                done[ref.id] = record.info
+            elif record.status == "quarantined" and not retry_quarantined:
+                quarantined[ref.id] = record.error or {}
+            else:
+                scenes.append(PendingScene(ref, keys))
+        return cls(tuple(scenes), done, quarantined, tuple(known))
+
+
+def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
+    return all((workspace.root / output).is_file() for output in record.outputs)
+
+
+def fingerprints(config: PipelineConfig) -> Fingerprints:
+    """Hashes of the files that the configuration points at.
+
+    Raises:
+        WeightsError: the weights are missing, or not the pinned ones.
+        SupportError: a support file is missing.
+    """
+    aoi = config.input.aoi
+    return Fingerprints(
+        weights=weights_fingerprint(config),
+        supports=support_fingerprint(config),
+        aoi="" if aoi is None else file_hash(Path(aoi)),
+    )

@@ -1,0 +1,90 @@
+"""Checks of a pipeline file beyond its types: files, plug-ins, bands, supports. Loads no network and opens no image."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Problem
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.contracts import ClassInfo
+from hdm_pipeline.errors import HdmError
+from hdm_pipeline.model.weights_file import weights_fingerprint
+from hdm_pipeline.pixels.bands import parse
+from hdm_pipeline.plugin.registry import make_reader, make_writer
+from hdm_pipeline.support.examples import requests
+
+
+def class_infos(config: PipelineConfig) -> tuple[ClassInfo, ...]:
+    """The classes as writers see them; mask values count from 1 in the order of the file."""
+    return tuple(
+        ClassInfo(value, c.name, c.rgb, {str(role): term for role, term in c.codes.items()})
+        for value, c in enumerate(config.support.classes, start=1)
+    )
+
+
+def validate(file: PipelineFile) -> list[str]:
+    """Check everything that can be checked without pixels.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        PipelineFileError: with every problem found.
+    """
+    config = file.absolute()
+    warnings: list[str] = []
+    problems = [
+        file.problem(key, error.what + (f" ({error.where})" if error.where else ""), error.remedy)
+        for key, check in _checks(config, warnings)
+        if (error := _error_of(check)) is not None
+    ]
+    problems += _missing_inputs(file, config)
+    if problems:
+        raise PipelineFileError(str(file.path), problems)
+    return warnings
+
+
+def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, Callable[[], object]]]:
+    """(key, what raises if the value there is wrong)."""
+    yield ("input", "reader"), lambda: make_reader(config.input.reader, config.input.reader_options())
+    for index, band in enumerate(config.input.bands):
+        yield ("input", "bands", index), lambda band=band: parse(band)  # type: ignore[misc]
+    for index, class_config in enumerate(config.support.classes):
+        yield ("support", "classes", index, "examples"), lambda c=class_config: requests(c)  # type: ignore[misc]
+    yield ("model", "weights"), lambda: weights_fingerprint(config)
+    classes = class_infos(config)
+    for index, (name, options) in enumerate(config.output.product_options().items()):
+        yield (
+            ("output", "products", index),
+            lambda n=name, o=options: warnings.extend(make_writer(n, o).check(classes)),  # type: ignore[misc]
+        )
+
+
+def _error_of(check: Callable[[], object]) -> HdmError | None:
+    try:
+        check()
+    except HdmError as error:
+        return error
+    return None
+
+
+def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Problem]:
+    local = [uri for uri in config.input.uris if "://" not in uri and not uri.startswith("/vsi")]
+    if local == config.input.uris and not any(_exists(uri) for uri in local):
+        yield file.problem(
+            ("input", "uri"), f"nothing is there: {', '.join(local)}", "paths are relative to the pipeline file"
+        )
+    if config.input.aoi is not None and not Path(config.input.aoi).is_file():
+        yield file.problem(("input", "aoi"), f"no such file: {config.input.aoi}", "give a GeoJSON file")
+    if config.model.runtime == "openvino" and find_spec("openvino") is None:
+        yield file.problem(
+            ("model", "runtime"), "OpenVINO is not installed", "pip install 'hdm-pipeline[openvino]', or use torch"
+        )
+
+
+def _exists(uri: str) -> bool:
+    return next(glob.iglob(uri), None) is not None if glob.has_magic(uri) else os.path.exists(uri)

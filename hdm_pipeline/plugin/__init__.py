@@ -1,0 +1,1 @@
+"""Plug-ins: how they are found by entry point, and how they are kept to their contracts."""

@@ -1,0 +1,69 @@
+"""Plug-ins by entry point, loaded when they are used and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from hdm_pipeline.contracts import Reader, Writer
+from hdm_pipeline.errors import ConfigError, PluginError
+from hdm_pipeline.plugin.guard import construct, guard_reader, guard_writer
+
+READERS = "hdm_pipeline.readers"
+WRITERS = "hdm_pipeline.writers"
+MODELS = "hdm_pipeline.models"
+
+
+@cache
+def available(group: str) -> dict[str, EntryPoint]:
+    """Entry points of a group by name, without importing any.
+
+    Raises:
+        PluginError: two distributions claim one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(entry_points(group=group), key=lambda p: (p.name, p.value)):
+        known = found.setdefault(point.name, point)
+        if known.value != point.value:
+            raise PluginError(
+                f"two plug-ins are called {point.name!r}: {known.value} and {point.value}",
+                where=f"entry points {group}",
+                remedy="uninstall one of the two distributions",
+            )
+    return found
+
+
+def load(group: str, name: str) -> Any:
+    """The class behind an entry point.
+
+    Raises:
+        ConfigError: no plug-in of that name is installed.
+        PluginError: it cannot be imported.
+    """
+    point = available(group).get(name)
+    if point is None:
+        raise ConfigError(
+            f"no plug-in called {name!r}",
+            where=f"entry points {group}",
+            remedy=f"use one of: {', '.join(available(group)) or '(none installed)'}; or install the one you mean",
+        )
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise PluginError(
+            f"plug-in {name!r} cannot be imported: {error}",
+            where=point.value,
+            remedy="reinstall its distribution with its requirements",
+        ) from error
+
+
+def make_reader(name: str, options: Mapping[str, Any]) -> Reader:
+    """A reader by entry point name, constructed with its options and kept to its contract."""
+    return guard_reader(construct(load(READERS, name), name, options), name)
+
+
+def make_writer(name: str, options: Mapping[str, Any]) -> Writer:
+    """A writer by product name, constructed with its options and kept to its contract."""
+    return guard_writer(construct(load(WRITERS, name), name, options), name)

@@ -1,0 +1,1 @@
+"""What a run tells: events, and the files and texts made of them."""

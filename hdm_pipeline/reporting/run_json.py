@@ -1,0 +1,141 @@
+"""`run.json`: what a run did, kept up to date while it goes on."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hdm_pipeline import __version__
+from hdm_pipeline.output.files import write_json
+from hdm_pipeline.reporting.events import Event
+
+_LIBRARIES = ("torch", "ray", "zarr", "numpy", "rasterio", "pydicom", "highdicom")
+_LEAST_INTERVAL = 2.0
+"""Seconds between two writes; longer where writing a large report takes long itself."""
+
+
+class RunReport:
+    """Collects events into the content of `run.json`.
+
+    Args:
+        path: of the file.
+        name: of the pipeline.
+        inputs: how each scene's input may be shown, by scene id.
+        done: facts of scenes that earlier runs finished, by scene id.
+        aside: errors of scenes that earlier runs put aside, by scene id.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        inputs: Mapping[str, str],
+        done: Mapping[str, Mapping[str, Any]],
+        aside: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._path = path
+        self._inputs = inputs
+        self._name = name
+        self._scenes: dict[str, dict[str, Any]] = {}
+        for scene, facts in done.items():
+            self._scenes[scene] = self._entry(scene, "done", facts, this_run=False)
+        for scene, error in aside.items():
+            self._scenes[scene] = self._entry(scene, "quarantined", {"error": error}, this_run=False)
+        self._head: dict[str, Any] = {}
+        self._started = time.time()
+        self._clock = time.monotonic()
+        self._tiles = 0
+        self._blocks_done = 0
+        self._blocks_known = 0
+        self._deaths = 0
+        self._next_write = 0.0
+        self.status = "running"
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the head of the report."""
+        self._head |= facts
+
+    def event(self, event: Event) -> None:
+        """Take an event in; writes the file now and then."""
+        data = dict(event.data)
+        if event.kind == "scene_started":
+            self._blocks_known += data["blocks"] - data["blocks_done"]
+            self._scenes[event.scene] = self._entry(event.scene, "running", data)
+        elif event.kind == "step_done" and event.step == "infer":
+            self._tiles += data["tiles"]
+            self._blocks_done += 1
+        elif event.kind == "scene_done":
+            self._scenes[event.scene] = self._entry(event.scene, "done", data)
+        elif event.kind == "scene_quarantined":
+            self._scenes[event.scene] = self._entry(event.scene, "quarantined", data)
+        elif event.kind == "worker_died":
+            self._deaths += 1
+        if time.monotonic() >= self._next_write:
+            self.write()
+
+    def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
+        return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **data}
+
+    def write(self) -> None:
+        """Write the file now."""
+        start = time.monotonic()
+        write_json(self._path, self.content())
+        self._next_write = time.monotonic() + max(_LEAST_INTERVAL, 20 * (time.monotonic() - start))
+
+    def content(self) -> dict[str, Any]:
+        """The report as it stands."""
+        elapsed = time.monotonic() - self._clock
+        status = [entry["status"] for entry in self._scenes.values()]
+        new = [entry for entry in self._scenes.values() if entry["this_run"]]
+        seconds: dict[str, float] = {}
+        for entry in new:
+            for step, value in entry.get("seconds", {}).items():
+                seconds[step] = round(seconds.get(step, 0.0) + value, 3)
+        rate = self._tiles / elapsed if elapsed > 0 else 0.0
+        finished = sum(entry["status"] in ("done", "quarantined") for entry in new)
+        waiting = len(self._inputs) - len(self._scenes)
+        eta = elapsed / finished * (len(new) - finished + waiting) if finished and self.status == "running" else None
+        return {
+            "pipeline": self._name,
+            "status": self.status,
+            "started": _utc(self._started),
+            "seconds": round(elapsed, 3),
+            **self._head,
+            "totals": {
+                "scenes": len(self._inputs),
+                "done": status.count("done"),
+                "done_before": status.count("done") - sum(e["status"] == "done" for e in new),
+                "running": status.count("running"),
+                "quarantined": status.count("quarantined"),
+                "waiting": waiting,
+                "tiles": self._tiles,
+                "blocks": self._blocks_done,
+                "tiles_per_second": round(rate, 3),
+                "seconds_left": None if eta is None else round(eta, 1),
+                "seconds_by_stage": seconds,
+                "workers_died": self._deaths,
+            },
+            "scenes": dict(sorted(self._scenes.items())),
+            "versions": versions(),
+        }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that pixels depend on."""
+    found = {"hdm_pipeline": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

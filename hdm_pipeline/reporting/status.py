@@ -1,0 +1,81 @@
+"""What an output directory holds, read from its ledger and report; works while a run goes on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.lock import holder
+from hdm_pipeline.reporting.plan_text import duration
+
+_SHOWN = 20
+
+
+def output_status(folder: Path) -> dict[str, Any]:
+    """Scenes by status, the run that holds the lock, and the totals of the last report.
+
+    Raises:
+        ConfigError: no run has ever written there.
+    """
+    workspace = Workspace(folder.absolute())
+    ledger = Ledger.open_readonly(workspace.ledger)
+    if ledger is None:
+        raise ConfigError(
+            "no run has written here", where=str(folder), remedy="give the output directory of a pipeline"
+        )
+    with ledger:
+        records = ledger.scenes()
+    report: dict[str, Any] = {}
+    if workspace.report.is_file():
+        report = json.loads(workspace.report.read_text(encoding="utf-8"))
+    return {
+        "output": str(workspace.root),
+        "holder": holder(workspace.lock),
+        "scenes": dict(sorted(Counter(record.status for record in records).items())),
+        "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
+        "vanished": [r.id for r in records if r.status == "vanished"],
+        "last_run": {key: report.get(key) for key in ("pipeline", "status", "error", "started", "seconds", "totals")},
+    }
+
+
+def status_text(found: dict[str, Any]) -> str:
+    """The status as lines of text."""
+    scenes = ", ".join(f"{count} {status}" for status, count in found["scenes"].items()) or "none yet"
+    lines = [f"output    {found['output']}", f"scenes    {scenes}"]
+    last = found["last_run"]
+    if last["status"]:
+        totals = last["totals"]
+        state = _state(last["status"], found["holder"])
+        lines.append(f"last run  {state}, started {last['started']}, {duration(last['seconds'])}")
+        if last["error"]:
+            lines.append(f"          {last['error']['type']}: {last['error'].get('what', 'see what the run printed')}")
+            lines.append(f"          remedy: {last['error'].get('remedy', '')}")
+        lines.append(
+            f"          {totals['done']} of {totals['scenes']} scenes done, {totals['running']} running, "
+            f"{totals['quarantined']} quarantined, {totals['waiting']} waiting"
+        )
+        lines.append(f"          {totals['tiles']} tiles, {totals['tiles_per_second']} tiles/s")
+        if totals["seconds_left"] is not None and state.startswith("running"):
+            lines.append(f"          about {duration(totals['seconds_left'])} left")
+    for scene, error in list(found["quarantined"].items())[:_SHOWN]:
+        lines.append(f"quarantined {scene}: {(error or {}).get('what', '')}")
+        lines.append(f"  remedy: {(error or {}).get('remedy', '')}")
+    if len(found["quarantined"]) > _SHOWN:
+        lines.append(f"  ... and {len(found['quarantined']) - _SHOWN} more; all are in run.json")
+    if found["vanished"]:
+        lines.append(f"vanished from the archive: {', '.join(found['vanished'][:_SHOWN])}")
+    return "\n".join(lines)
+
+
+def _state(status: str, holder: dict[str, Any] | None) -> str:
+    """What a run's own report says, corrected where the run could not: it was killed."""
+    if status != "running":
+        return str(status)
+    if holder is None or holder["alive"] is False:
+        return "killed (run again to go on)"
+    return f"running as {holder['owner']}"

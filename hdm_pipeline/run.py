@@ -1,0 +1,195 @@
+"""One run: lock, ledger, what is to be done, supports, executor, driver, report."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from hdm_pipeline import __version__
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.contracts import Provenance, Reader
+from hdm_pipeline.errors import HdmError
+from hdm_pipeline.execution.driver import Driver
+from hdm_pipeline.execution.executor import Executor
+from hdm_pipeline.execution.messages import RunContext
+from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.lock import RunLock
+from hdm_pipeline.planning.archive import Archive, discover
+from hdm_pipeline.planning.keys import pixel_hash
+from hdm_pipeline.planning.pending import Pending, PendingScene, fingerprints
+from hdm_pipeline.planning.validation import class_infos
+from hdm_pipeline.plugin.registry import make_reader
+from hdm_pipeline.reporting.events import Event, Listener
+from hdm_pipeline.reporting.log import JsonLines
+from hdm_pipeline.reporting.prometheus import MetricsFile
+from hdm_pipeline.reporting.run_json import RunReport
+from hdm_pipeline.support.bundle import ModelBundle
+from hdm_pipeline.support.prepare import Preparation, prepare
+
+
+def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
+    """Do everything that is not done yet; see `Pipeline.run`."""
+    deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
+    hashes = fingerprints(config)
+    reader = make_reader(config.input.reader, config.input.reader_options())
+    archive = discover(config, reader)
+    workspace.create()
+    with ExitStack() as stack:
+        lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
+        ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
+        pending = Pending.of(config, workspace, archive, hashes, ledger, retry_quarantined=options.retry_quarantined)
+        ledger.mark_vanished(pending.vanished)
+        report = _report(config, workspace, archive, pending)
+        outcomes = _Outcomes(quarantined=dict(pending.quarantined))
+        log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
+        metrics = MetricsFile(workspace.metrics, config.name)
+        tell = fan_out([outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])])
+        scenes = pending.scenes[: options.limit]
+        tell(Event("run_started", data={"scenes": len(scenes), "done_before": len(pending.done)}))
+        try:
+            if scenes:
+                asked = stack.enter_context(interrupts(tell))
+                should_stop = stopper(deadline, lambda: asked() or lock.lost)
+                _work(config, workspace, reader, ledger, scenes, report, tell, should_stop)
+            left = len(pending.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(pending.quarantined))
+            report.status = "stopped" if left else "done"
+        except BaseException as error:
+            report.status = "failed"
+            report.note(error=_shown(error, private=any(ref.private for ref in archive.scenes)))
+            raise
+        finally:
+            report.write()
+            tell(Event("run_ended", data={"status": report.status}))
+    return RunSummary(tuple(outcomes.done), len(pending.done), outcomes.quarantined, left, workspace.report)
+
+
+def _work(
+    config: PipelineConfig,
+    workspace: Workspace,
+    reader: Reader,
+    ledger: Ledger,
+    scenes: Sequence[PendingScene],
+    report: RunReport,
+    tell: Listener,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Prepare the supports and drive the scenes."""
+    tell(Event("preparing", data={"adapt": config.support.adapt != "off"}))
+    prepared = prepare(config, reader, workspace)
+    report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
+    tell(Event("support_checked", data={"support": prepared.report}))
+    context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared))
+    executor = _executor(context, prepared.bundle)
+    try:
+        report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
+        Driver(context, executor, ledger, fan_out([tell, executor.observe]), should_stop).run(iter(scenes))
+    finally:
+        executor.close()
+
+
+def _shown(error: BaseException, *, private: bool) -> dict[str, str]:
+    """What is kept of an error that ended a run; beside a private archive neither paths nor texts of plug-ins."""
+    if not isinstance(error, HdmError):
+        return {"type": type(error).__name__}
+    found = error.as_dict()
+    return {name: found[name] for name in ("type", "remedy")} if private else found
+
+
+@dataclass
+class _Outcomes:
+    """What became of the scenes, as events tell it."""
+
+    done: list[str] = field(default_factory=list)
+    quarantined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def event(self, event: Event) -> None:
+        if event.kind == "scene_done":
+            self.done.append(event.scene)
+        elif event.kind == "scene_quarantined":
+            self.quarantined[event.scene] = event.data["error"]
+
+
+def _report(config: PipelineConfig, workspace: Workspace, archive: Archive, pending: Pending) -> RunReport:
+    inputs = {ref.id: ref.shown for ref in archive.scenes}
+    report = RunReport(workspace.report, config.name, inputs, pending.done, pending.quarantined)
+    report.note(
+        skipped=[{"input": s.uri, "reason": s.reason} for s in archive.skipped], vanished=list(pending.vanished)
+    )
+    return report
+
+
+def _provenance(config: PipelineConfig, prepared: Preparation) -> Provenance:
+    name = config.model.weights
+    return Provenance(
+        version=__version__,
+        pipeline_hash=pixel_hash(config),
+        weights_hash=prepared.weights_hash,
+        support_hash=prepared.support_hash,
+        threshold=config.output.threshold,
+        model=f"{prepared.bundle.banks[0].architecture}, {name if name.startswith('builtin:') else 'own weights'}",
+    )
+
+
+def _executor(context: RunContext, bundle: ModelBundle) -> Executor:
+    if context.config.execution.executor == "inline":
+        from hdm_pipeline.execution.inline import InlineExecutor
+
+        return InlineExecutor(context, bundle)
+    from hdm_pipeline.execution.ray import RayExecutor
+
+    return RayExecutor(context, bundle)
+
+
+def lock_owner() -> str:
+    """How this process signs the run lock."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def fan_out(listeners: Sequence[Listener]) -> Listener:
+    """One listener that tells several, in order."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
+
+
+def stopper(deadline: float | None, interrupted: Callable[[], bool]) -> Callable[[], bool]:
+    """True once interrupted, or past `deadline` on the monotonic clock."""
+    return lambda: interrupted() or (deadline is not None and time.monotonic() >= deadline)
+
+
+@contextmanager
+def interrupts(tell: Listener) -> Iterator[Callable[[], bool]]:
+    """Within: the first SIGINT or SIGTERM asks to stop between blocks, the second raises KeyboardInterrupt.
+
+    Yields whether it was asked. Signals can be caught in the main thread alone; elsewhere this does nothing.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        tell(Event("stopping"))
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""The sample archive: synthetic radar scenes of a flood, labelled chips and the truth."""

@@ -1,0 +1,1 @@
+"""The work arrays of a scene: staged pixels, partial sums, scores. The only room that knows zarr."""

@@ -1,0 +1,270 @@
+"""What lies where in the work folders of one scene: staged pixels, scores and validity.
+
+    <stage folder>/            [band, z, y, x] uint16: 0 invalid, 1..65535 = 0..1; not compressed
+    <score folder>/scores/     [class + 1, z, y, x] uint8: final scores, and last 1 where the pixels held data,
+                               which is so still known when the staged image is deleted
+                   partials/interior/, partials/strips/     what blocks know before they are merged
+
+All are zarr arrays whose files are the cells of the scene's blocks: see `zarr_files` for what that promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.grid import Block, TileGrid, Window
+from hdm_pipeline.output.files import remove_tree
+from hdm_pipeline.stitch import BlockScores, labels, merge_cell
+from hdm_pipeline.store.blocks import ShardedArray, StripArray
+from hdm_pipeline.store.zarr_files import Codec
+
+
+class ImageStore:
+    """The staged pixels of one scene. Make one with `create` or `open`."""
+
+    def __init__(self, array: ShardedArray) -> None:
+        self._array = array
+        self.grid = array.grid
+
+    @classmethod
+    def create(
+        cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block], codec: Codec = "none"
+    ) -> ImageStore:
+        """Make the store in a folder, or open it where it is there already with the same layout.
+
+        Pixels are not worth compressing; a scene of which much is invalid is.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks, codec))
+
+    @classmethod
+    def open(cls, path: Path) -> ImageStore:
+        """Open a store.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        return cls(ShardedArray.open(path))
+
+    def write_cell(self, block: Block, slices: Sequence[npt.NDArray[np.uint16]]) -> None:
+        """Write a block's cell.
+
+        Args:
+            block: whose cell it is.
+            slices: one [bands, height, width] uint16 for each slice of the block.
+
+        Raises:
+            OutputError: disk full or not writable.
+        """
+        self._array.write_cell(block, slices[0][:, None] if len(slices) == 1 else np.stack(slices, axis=1))
+
+    def read(self, window: Window) -> npt.NDArray[np.uint16]:
+        """[bands, height, width] uint16 of a window; what sticks out of the scene is reflected at its edges.
+
+        Reflection repeats where the scene is smaller than the padding, as numpy.pad's ``reflect`` does.
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        _, height, width = self.grid.size
+        rows = _reflected(window.y, window.height, height)
+        columns = _reflected(window.x, window.width, width)
+        y, x = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+        pixels: npt.NDArray[np.uint16] = self._array.read(window.z, y, x)
+        if window.y < 0 or window.bottom > height:
+            pixels = pixels.take(rows - y.start, axis=1)
+        if window.x < 0 or window.right > width:
+            pixels = pixels.take(columns - x.start, axis=2)
+        return pixels
+
+    def read_within(self, window: Window, height: int, width: int) -> npt.NDArray[np.uint16]:
+        """As `read`, of a slice that ends before the scene does: what sticks out of it is reflected at its edges.
+
+        Nothing but the window is read, so the reflection repeats where less than half of the window lies inside.
+
+        Args:
+            window: its first pixel lies inside.
+            height: rows of the slice.
+            width: columns of the slice.
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        inside = Window(
+            window.z, window.y, window.x, min(window.bottom, height) - window.y, min(window.right, width) - window.x
+        )
+        pixels = self.read(inside)
+        if inside != window:
+            pixels = pixels.take(_reflected(0, window.height, inside.height), axis=1)
+            pixels = pixels.take(_reflected(0, window.width, inside.width), axis=2)
+        return pixels
+
+    def read_valid(self, block: Block) -> npt.NDArray[np.bool_]:
+        """[z, height, width] bool of a block's cell.
+
+        Raises:
+            StoreError: the cell was never written, or is damaged.
+        """
+        valid: npt.NDArray[np.bool_] = self._array.read_cell(block, slice(0, 1))[0] != 0
+        return valid
+
+
+class ScoreStore:
+    """Scores and validity of one scene: what each block knows, and the final scores. Make it by `create` or `open`.
+
+    A block's life: `write_block` when it is inferred, `finish` when its neighbors are, too, and `drop_partials` when
+    all blocks are finished. Each may be repeated after a crash.
+    """
+
+    def __init__(self, path: Path, scores: ShardedArray) -> None:
+        self._path = path
+        self._scores = scores
+        self.grid = scores.grid
+        self.classes = scores.channels - 1
+
+    @classmethod
+    def create(cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block]) -> ScoreStore:
+        """Make the store in a folder, or open it where it is there already with the same layout.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        store = cls(path, ShardedArray.create(path / "scores", classes + 1, "uint8", grid, blocks))
+        if not store._alone:
+            ShardedArray.create(path / "partials" / "interior", classes + 1, "uint8", grid, blocks)
+            StripArray.create(path / "partials" / "strips", classes, grid, blocks)
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> ScoreStore:
+        """Open a store.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        return cls(path, ShardedArray.open(path / "scores"))
+
+    @property
+    def cell_shape(self) -> tuple[int, int]:
+        """(height, width) in which reading is cheapest."""
+        return self._scores.cell_shape
+
+    @property
+    def _alone(self) -> bool:
+        """Whether no block touches another's cell: what a block knows is final then."""
+        return self.grid.overlap == 0 or self._scores.block_shape[1:] == (self.grid.rows, self.grid.columns)
+
+    @cached_property
+    def _interior(self) -> ShardedArray:
+        return ShardedArray.open(self._path / "partials" / "interior")
+
+    @cached_property
+    def _strips(self) -> StripArray:
+        return StripArray.open(self._path / "partials" / "strips")
+
+    def write_block(self, scores: BlockScores, valid: npt.NDArray[np.bool_]) -> None:
+        """Write what a block knows of its scores.
+
+        Args:
+            scores: of the block.
+            valid: [z, height, width] of its cell: which pixels held data.
+
+        Raises:
+            OutputError: disk full or not writable.
+        """
+        top, left = self.grid.lead(scores.block)
+        cell = np.zeros((self.classes + 1, *valid.shape), dtype=np.uint8)
+        cell[:-1, :, top:, left:] = scores.interior
+        cell[-1] = valid
+        if self._alone:
+            self._scores.write_cell(scores.block, cell)
+        else:
+            self._interior.write_cell(scores.block, cell)
+            self._strips.write(scores)
+
+    def finish(self, block: Block) -> None:
+        """Make a block's scores final, from what it and its neighbors know.
+
+        Raises:
+            OutputError: disk full or not writable.
+            StoreError: what the block or a neighbor knows was never written, or is damaged.
+        """
+        if self._alone:
+            return  # `write_block` did it
+        cell = self._interior.read_cell(block)
+        top, left = self.grid.lead(block)
+        own = self._strips.read(block, cell[:-1, :, top:, left:])
+        spills = [self._strips.read(other, own.interior) for other in self.grid.neighbors(block, self._scores.blocks)]
+        cell[:-1] = merge_cell(own, spills, self.grid)
+        self._scores.write_cell(block, cell)
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """Final scores [classes, height, width] of a window within the scene.
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        return self.read_with_valid(window)[0]
+
+    def read_with_valid(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Final scores [classes, height, width] of a window within the scene, and validity [height, width].
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
+        channels: npt.NDArray[np.uint8] = self._scores.read(window.z, rows, columns)
+        return channels[:-1], channels[-1].view(np.bool_)
+
+    def drop_partials(self) -> None:
+        """Delete what only `finish` needs. Does nothing where that was done before."""
+        remove_tree(self._path / "partials")
+
+    def score_source(self) -> ScoreSource:
+        """The final scores as a writer pulls them."""
+        return ScoreSource(self)
+
+    def mask_source(self, threshold: float) -> MaskSource:
+        """The mask at a threshold (0..1), computed as a writer pulls it."""
+        return MaskSource(self, threshold)
+
+
+class ScoreSource:
+    """The final scores of a scene (a `contracts.PixelSource`)."""
+
+    def __init__(self, store: ScoreStore) -> None:
+        self._store = store
+        self.shape = (store.classes, *store.grid.size)
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[classes, height, width] uint8, 0..255 = probability 0..1."""
+        return self._store.read(window)
+
+
+class MaskSource:
+    """The mask of a scene at a threshold (a `contracts.PixelSource`)."""
+
+    def __init__(self, store: ScoreStore, threshold: float) -> None:
+        self._store = store
+        self._threshold = threshold
+        self.shape = (1, *store.grid.size)
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[1, height, width] uint8: 0 background, 1.. classes, 255 nodata."""
+        scores, valid = self._store.read_with_valid(window)
+        return labels(scores, valid, self._threshold)[None]
+
+
+def _reflected(start: int, count: int, size: int) -> npt.NDArray[np.intp]:
+    """Indices within `size` of the positions `start`.. when the axis is reflected at its first and last pixel."""
+    if size == 1:
+        return np.zeros(count, dtype=np.intp)
+    positions = np.arange(start, start + count, dtype=np.intp) % (2 * size - 2)
+    return np.minimum(positions, 2 * size - 2 - positions)

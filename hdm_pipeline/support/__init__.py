@@ -1,0 +1,1 @@
+"""From labelled examples to the model bundle: read, fit, adapt, judge, encode."""

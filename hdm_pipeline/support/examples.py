@@ -1,0 +1,161 @@
+"""The support set as files: which examples there are, what they hash to, and their pixels in 0..1. No torch."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.config.schema import ClassConfig, Example, PipelineConfig
+from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SupportRequest
+from hdm_pipeline.errors import HdmError, SupportError
+from hdm_pipeline.hashing import file_hash, stable_hash, stat_identity
+from hdm_pipeline.pixels.bands import resolve
+from hdm_pipeline.pixels.scaling import scale_pixels, scene_ranges
+
+_HASHED_WHOLE = 256 << 20
+"""Files up to this size are hashed by content, larger ones (a whole volume in one file) by size and time."""
+
+
+@dataclass(frozen=True, eq=False)
+class SupportExample:
+    """One labelled example as the network takes it.
+
+    Attributes:
+        name: for messages.
+        pixels: [bands, y, x] float32 in 0..1; 0 where invalid.
+        label: [y, x] uint8: 1 the class, 0 background, 255 ignored.
+    """
+
+    name: str
+    pixels: npt.NDArray[np.float32]
+    label: npt.NDArray[np.uint8]
+
+
+def requests(class_config: ClassConfig) -> list[SupportRequest]:
+    """The examples of a class with their globs expanded.
+
+    Raises:
+        SupportError: a plain path does not exist, a glob pairs unequal numbers of files, or nothing matched at all.
+    """
+    found = [request for example in class_config.examples for request in _expand(example, class_config.name)]
+    if not found:
+        raise SupportError(
+            "no support example was found: every glob matched nothing",
+            where=f"class {class_config.name!r}",
+            remedy="check the paths under support.classes; they are relative to the pipeline file",
+        )
+    return found
+
+
+def _expand(example: Example, class_name: str) -> Iterator[SupportRequest]:
+    images, masks = _matches(example.image, class_name), _matches(example.mask, class_name)
+    if len(images) != len(masks):
+        raise SupportError(
+            f"{len(images)} images but {len(masks)} masks match",
+            where=f"class {class_name!r}: {example.image} and {example.mask}",
+            remedy="make the two globs match one mask for each image; they are paired in sorted order",
+        )
+    for image, mask in zip(images, masks, strict=True):
+        yield SupportRequest(
+            image, mask, tuple(example.value), tuple(example.ignore), tuple(example.slices), example.segment
+        )
+
+
+def _matches(pattern: str, class_name: str) -> list[str]:
+    if not glob.has_magic(pattern):
+        if "://" not in pattern and not os.path.exists(pattern):
+            raise SupportError(
+                "support file does not exist",
+                where=f"class {class_name!r}: {pattern}",
+                remedy="paths are relative to the pipeline file",
+            )
+        return [pattern]
+    return sorted(glob.glob(pattern))
+
+
+def support_fingerprint(config: PipelineConfig) -> str:
+    """Hash of everything about the supports that affects pixels; reads bytes, decodes nothing."""
+    return stable_hash([[_request_fingerprint(request) for request in requests(c)] for c in config.support.classes])
+
+
+def _request_fingerprint(request: SupportRequest) -> list[object]:
+    return [
+        _content_hash(request.image),
+        _content_hash(request.mask),
+        request.values,
+        request.ignore,
+        request.slices,
+        request.segment,
+    ]
+
+
+def _content_hash(path: str) -> str:
+    if "://" in path:
+        return path
+    try:
+        if os.path.isdir(path):
+            digest = hashlib.sha256()
+            for folder, folders, names in os.walk(path):
+                folders.sort()
+                for name in sorted(names):
+                    full = os.path.join(folder, name)
+                    digest.update(f"{os.path.relpath(full, path)}:{stat_identity(full)}\n".encode())
+            return digest.hexdigest()
+        return stat_identity(path) if os.path.getsize(path) > _HASHED_WHOLE else file_hash(Path(path))
+    except OSError as error:
+        raise SupportError(
+            f"support file cannot be read: {error.strerror}", where=path, remedy="check the path and its permissions"
+        ) from error
+
+
+def load_examples(config: PipelineConfig, reader: Reader) -> list[list[SupportExample]]:
+    """Read, compute bands of, and scale every example, by class.
+
+    Raises:
+        SupportError: an example cannot be used; the message names it.
+    """
+    return [
+        [
+            _prepare(config, image)
+            for request in requests(class_config)
+            for image in _read(reader, request, class_config.name)
+        ]
+        for class_config in config.support.classes
+    ]
+
+
+def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[LabeledImage]:
+    try:
+        return reader.read_support(request)
+    except SupportError:
+        raise
+    except HdmError as error:
+        raise SupportError(error.what, where=f"class {class_name!r}: {error.where}", remedy=error.remedy) from error
+
+
+def _prepare(config: PipelineConfig, image: LabeledImage) -> SupportExample:
+    where = f"support {image.name}"
+    try:
+        plan = resolve(config.input.bands, image.bands)
+    except HdmError as error:
+        raise SupportError(error.what, where=f"{where}: {error.where}", remedy=error.remedy) from error
+    chosen = image.pixels[list(plan.indices)]
+    ranges = scene_ranges(config.input.scale, plan, chosen[:, image.valid], where)
+    pixels, valid = plan.apply(chosen, image.valid)
+    scaled = scale_pixels(np.where(valid, pixels, np.float32(0)), ranges)
+    scaled[:, ~valid] = 0.0
+    label = np.where(valid, image.label, np.uint8(IGNORE)).astype(np.uint8)
+    if not (label == 1).any():
+        raise SupportError(
+            "the support example shows no valid pixel of its class",
+            where=where,
+            remedy="choose a chip that holds the class, and check `value` and `ignore`",
+        )
+    return SupportExample(image.name, scaled, label)

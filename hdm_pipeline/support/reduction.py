@@ -1,0 +1,112 @@
+"""Chooses how much an image is reduced before the network sees it, by the labelled examples alone.
+
+The network was trained on windows of 100 to 250 pixels. Where objects are large (an organ on a 512-pixel slice) it does
+better on a reduced image, whose window holds the object with its surroundings; where they are fine (nuclei, speckle)
+reduction loses them. Which of the two it is, the examples tell: each candidate is measured by held-out examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hdm_pipeline.iou import iou
+from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.reduction import Size, enlarge, reduced_size, shrink_labels
+from hdm_pipeline.support.crops import resize
+from hdm_pipeline.support.folds import folds
+
+SIDES = (320, 512, 224, 160)
+"""Sides that the largest example may be reduced to; the first is taken unless another is clearly better."""
+
+ADAPTATION_SIDE = 160
+"""Side to which the largest example is reduced for adaptation."""
+
+SCALE_GAIN = 0.02
+"""Held-out IoU that another scale must gain."""
+
+_MOST_EXAMPLES = 6
+_FOLDS = 2
+
+
+def choose_reduction(
+    network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], *, most: float = math.inf
+) -> tuple[float, float]:
+    """The reduction (at least 1), and its held-out IoU (-1 if it cannot be told).
+
+    Each departure from the first of `SIDES` must gain 0.02 IoU.
+
+    Args:
+        network: the network that will segment.
+        images: K tensors [3, H, W] in 0..1.
+        masks: K tensors [H, W] uint8 of 1, 0 and 255.
+        most: the largest reduction that may be chosen.
+    """
+    candidates = list(dict.fromkeys(min(most, r) for r in reductions(max(max(mask.shape) for mask in masks))))
+    device = next(network.parameters()).device
+    examples = [(i.to(device), m.to(device)) for i, m in zip(images, masks, strict=True)][:_MOST_EXAMPLES]
+    best, best_iou = candidates[0], -1.0
+    if len(candidates) == 1:
+        return best, best_iou
+    for reduction in candidates:
+        found = held_out_iou(network, [image for image, _ in examples], [mask for _, mask in examples], reduction)
+        if found > best_iou + (SCALE_GAIN if best_iou >= 0 else 0.0):
+            best, best_iou = reduction, found
+    return best, best_iou
+
+
+def adaptation_reduction(side: int) -> float:
+    """The reduction at which to adapt examples of which the largest has `side` pixels.
+
+    Crops of an example teach context only if they hold some: they are cut from a small version of it.
+    """
+    return max(1.0, side / ADAPTATION_SIDE)
+
+
+def visible_reduction(masks: Sequence[Tensor], reduction: float) -> float:
+    """The reduction, or so much less of it that every example's target survives."""
+    shown = [mask for mask in masks if bool((mask == 1).any())]
+    while reduction > 1:
+        sizes = [reduced_size(*_size(mask), reduction) for mask in shown]
+        if all(bool((shrink_labels(m, size) == 1).any()) for m, size in zip(shown, sizes, strict=True)):
+            break
+        reduction = max(1.0, reduction / 1.5)
+    return reduction
+
+
+def reductions(side: int) -> list[float]:
+    """Candidates for examples of which the largest has `side` pixels, in the order of `SIDES`; no enlargement."""
+    return list(dict.fromkeys(max(1.0, side / wanted) for wanted in SIDES))
+
+
+@torch.no_grad()
+def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], reduction: float) -> float:
+    """Mean IoU of the examples at a reduction, each segmented by others (one example: by its other half).
+
+    Counted at full size, so that reductions can be compared; -1 if it cannot be told.
+    """
+    found = []
+    for fold in folds(masks, _FOLDS):
+        kept = [reduce_example(images[i], m, reduction) for i, m in zip(fold.kept, fold.kept_masks, strict=True)]
+        if not any(bool((mask == 1).any()) for _, mask in kept):
+            continue
+        bank = network.encode_support([network.normalize(image) for image, _ in kept], [mask for _, mask in kept])
+        for index, truth in zip(fold.tested, fold.truths, strict=True):
+            query, _ = reduce_example(images[index], masks[index], reduction)
+            scores = enlarge(network.predict(network.normalize(query)[None], [bank]), _size(truth))[0, 0]
+            found.append(iou((scores >= 0.5).cpu().numpy(), truth.cpu().numpy()))
+    known = [value for value in found if not np.isnan(value)]
+    return float(np.mean(known)) if known else -1.0
+
+
+def reduce_example(image: Tensor, mask: Tensor, reduction: float) -> tuple[Tensor, Tensor]:
+    """A smaller example (`crops.resize`)."""
+    return resize(image, mask, reduced_size(*_size(mask), reduction))
+
+
+def _size(mask: Tensor) -> Size:
+    return mask.shape[0], mask.shape[1]

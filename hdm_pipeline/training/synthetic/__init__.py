@@ -1,0 +1,1 @@
+"""Synthetic episodes: layouts, materials and sensors, made on the fly."""

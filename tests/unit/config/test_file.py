@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hdm_pipeline.config.file import PipelineFile, PipelineFileError, read_pipeline_file
+from hdm_pipeline.config.schema import WINDOWS, PipelineConfig
+
+GOOD = """\
+name: flood
+input:
+  uri: scenes
+  scale: {fixed: [-25, 0]}
+support:
+  adapt: off
+  classes:
+    - name: flood
+      examples:
+        - {image: chip.tif, mask: "${MASK:-mask.tif}", value: 1}
+output: {directory: out}
+"""
+
+
+def read(tmp_path: Path, text: str, *overrides: str, **environment: str) -> PipelineFile:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text)
+    return read_pipeline_file(file, overrides, environment)
+
+
+def problems(tmp_path: Path, text: str, *overrides: str) -> dict[str, int | None]:
+    with pytest.raises(PipelineFileError) as caught:
+        read(tmp_path, text, *overrides)
+    assert all(problem.what and problem.remedy for problem in caught.value.problems)
+    return {problem.key: problem.line for problem in caught.value.problems}
+
+
+def test_windows_of_ct_have_names(tmp_path: Path) -> None:
+    named = read(tmp_path, GOOD.replace("[-25, 0]", "abdomen")).absolute()
+    ranges = read(tmp_path, GOOD.replace("[-25, 0]", "[-160, 240]")).absolute()
+    assert named.input.scale == ranges.input.scale
+    assert list(problems(tmp_path, GOOD.replace("[-25, 0]", "belly")).values()) == [4]
+    fixed = PipelineConfig.model_json_schema()["$defs"]["Scale"]["properties"]["fixed"]
+    assert {"abdomen", "brain"} <= set(fixed["anyOf"][0]["enum"])
+    assert set(fixed["anyOf"][0]["enum"]) == set(WINDOWS)
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    file = read(tmp_path, GOOD)
+    assert file.config.support.adapt == "off"
+    assert file.config.support.classes[0].examples[0].value == [1]
+    assert file.absolute().output.directory == str(tmp_path / "out")
+    assert file.absolute().support.classes[0].examples[0].mask == str(tmp_path / "mask.tif")
+
+
+def test_variables_and_their_defaults(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD, MASK="other.tif").config.support.classes[0].examples[0].mask == "other.tif"
+    assert problems(tmp_path, GOOD.replace(":-mask.tif", "")) == {"support.classes.0.examples.0.mask": 10}
+
+
+def test_a_path_in_a_variable_is_relative_to_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    text = GOOD.replace("uri: scenes", "uri: ${DATA:-../data}/scenes")
+    assert read(tmp_path, text, DATA="data").absolute().input.uri == [str(tmp_path / "here" / "data" / "scenes")]
+    assert read(tmp_path, text).absolute().input.uri == [str(tmp_path.parent / "data" / "scenes")]
+
+
+def test_overrides_reach_everywhere(tmp_path: Path) -> None:
+    file = read(tmp_path, GOOD, "tiling.size=512", "support.classes.0.name=lake", "input.bands=[1, VV - VH]")
+    assert (file.config.tiling.size, file.config.support.classes[0].name) == (512, "lake")
+    assert file.config.input.bands == [1, "VV - VH"]
+    assert set(problems(tmp_path, GOOD, "tiling.size", "support.classes.7.name=x")) == {
+        "tiling.size",
+        "support.classes.7.name",
+    }
+
+
+def test_every_problem_has_its_line(tmp_path: Path) -> None:
+    text = GOOD.replace("name: flood\ninput", "nam: flood\ninput").replace("uri: scenes", "uri: scenes\n  bandz: 3")
+    assert problems(tmp_path, text.replace("out}", "out, threshold: 2}")) == {
+        "name": None,
+        "nam": 1,
+        "input.bandz": 4,
+        "output.threshold": 12,
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- a list",
+        "a: [1",
+        "a: 1\na: 2",
+        "!!python/object/apply:os.system ['true']",
+        "a: &a [1]\n" + "b: [" + "*a, " * 100 + "]",
+        "[" * 100,
+        "a: " + "x" * (1 << 20),
+        "a: \x00",
+    ],
+)
+def test_what_is_no_pipeline_is_refused(tmp_path: Path, text: str) -> None:
+    assert problems(tmp_path, text)
+
+
+def test_a_billion_laughs_are_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 7)}]" for n in range(1, 10)]
+    assert problems(tmp_path, "\n".join(lines))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_reader(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "any.yaml"
+    file.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    with pytest.raises(PipelineFileError):
+        read_pipeline_file(file, (), {})

@@ -1,0 +1,183 @@
+"""Every format an episode list may name, in odd forms, and clear errors for the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from rasterio.enums import ColorInterp
+
+from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.evaluation.images import EpisodeImage, ValueRange, automatic_range, read_image, read_mask
+
+
+def save_tiff(path: Path, array: np.ndarray, **profile: object) -> Path:
+    bands, height, width = array.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", count=bands, height=height, width=width, dtype=array.dtype, **profile
+    ) as file:
+        file.write(array)
+    return path
+
+
+def save_dicom(path: Path, stored: np.ndarray, **attributes: object) -> Path:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = CTImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.SOPClassUID = CTImageStorage
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 1
+    dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = stored.astype("<i2").tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (1, 12, 30), (2, 12, 30), (3, 12, 30), (12, 30, 1), (12, 30, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float16, np.float64, np.bool_])
+def test_numpy_channel_first_and_last(tmp_path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    np.save(tmp_path / "a.npy", np.ones(shape, dtype))
+    image = read_image(tmp_path / "a.npy")
+    channels = {1: 1, 2: 2, 3: 3}[min(shape) if len(shape) == 3 else 1]
+    assert image.pixels.shape == (channels, 12, 30)
+    assert image.pixels.dtype == np.float32
+    assert image.eight_bit == (dtype is np.uint8)
+
+
+def test_a_name_does_not_tell_the_format(tmp_path: Path) -> None:
+    save_dicom(tmp_path / "slice", np.full((4, 5), 24))
+    image = read_image(tmp_path / "slice")
+    assert (image.pixels == -1000).all()
+
+
+def test_dicom_is_read_in_hounsfield_units_without_its_padding(tmp_path: Path) -> None:
+    stored = np.array([[0, 1024, 2000], [-2000, 1084, -2000]])
+    image = read_image(save_dicom(tmp_path / "a.dcm", stored, PixelPaddingValue=-2000))
+    np.testing.assert_array_equal(image.pixels[0][image.valid], [-1024, 0, 976, 60])
+    np.testing.assert_array_equal(image.valid, stored != -2000)
+
+
+def test_geotiff_nodata_nan_scale_and_alpha(tmp_path: Path) -> None:
+    values = np.array([[[1, 2, -9], [4, 5, 6]]], np.float32)
+    values[0, 1, 1] = np.nan
+    image = read_image(save_tiff(tmp_path / "a.tif", values, nodata=-9))
+    np.testing.assert_array_equal(image.valid, [[True, True, False], [True, False, True]])
+    assert np.isfinite(image.pixels).all()
+
+    colors = np.full((4, 6, 7), 9, np.uint8)
+    colors[3, 0] = 0
+    path = save_tiff(tmp_path / "rgba.tif", colors)
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+        file.scales, file.offsets = [2.0] * 4, [1.0] * 4
+    image = read_image(path)
+    assert image.pixels.shape == (3, 6, 7)
+    assert (image.pixels[:, 1:] == 19).all()
+    assert not image.valid[0].any()
+    assert image.valid[1:].all()
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3), ("LA", 1), ("P", 3), ("I;16", 1)])
+def test_pictures_of_any_mode(tmp_path: Path, mode: str, channels: int) -> None:
+    color = Image.new("RGB", (9, 5), (10, 10, 10))
+    if mode == "I;16":
+        picture = Image.new(mode, (9, 5), 3000)
+    else:
+        picture = color.quantize() if mode == "P" else color.convert(mode)  # convert to P would dither
+    picture.save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    assert image.pixels.shape == (channels, 5, 9)
+    assert image.pixels.max() == (3000 if mode == "I;16" else 10)
+
+
+def test_jpeg(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 5), (200, 100, 50)).save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg").pixels.shape == (3, 5, 9)
+
+
+def test_bands_are_chosen_from_one(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(4)[:, None, None] * np.ones((4, 8, 8)))
+    assert read_image(tmp_path / "a.npy", (4, 2)).pixels[:, 0, 0].tolist() == [3, 1]
+    with pytest.raises(TrainingError, match="not channel 5"):
+        read_image(tmp_path / "a.npy", (5,))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "no format"), (b"\x89PNG\r\n\x1a\nrest", "cannot be decoded"), (b"II*\x00broken", "cannot be decoded")],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(TrainingError, match=message) as caught:
+        read_image(tmp_path / "a.png")
+    assert "a.png" in caught.value.where
+    assert caught.value.remedy
+
+
+def test_missing_and_complex_and_objects(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="does not exist"):
+        read_image(tmp_path / "none.png")
+    np.save(tmp_path / "c.npy", np.ones((4, 4), np.complex64))
+    with pytest.raises(TrainingError, match="complex"):
+        read_image(tmp_path / "c.npy")
+    np.save(tmp_path / "o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(TrainingError, match="cannot be decoded"):
+        read_image(tmp_path / "o.npy")
+
+
+def test_masks_of_every_format_agree(tmp_path: Path) -> None:
+    mask = np.array([[0, 1, 255], [1, 0, 0]], np.uint8)
+    np.save(tmp_path / "a.npy", mask.astype(np.float32))
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    palette = Image.fromarray(mask, "P")
+    palette.putpalette([7, 7, 7] * 256)
+    palette.save(tmp_path / "p.png")
+    Image.fromarray(np.stack([mask] * 3, axis=-1)).save(tmp_path / "rgb.png")
+    save_tiff(tmp_path / "a.tif", mask[None])
+    declared = np.where(mask == 255, -1, mask).astype(np.int16)
+    save_tiff(tmp_path / "nodata.tif", declared[None], nodata=-1)
+    for name in ("a.npy", "a.png", "p.png", "rgb.png", "a.tif", "nodata.tif"):
+        np.testing.assert_array_equal(read_mask(tmp_path / name), mask, err_msg=name)
+    Image.fromarray(mask == 1).save(tmp_path / "one_bit.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "one_bit.png"), mask == 1)
+
+
+def test_other_label_values_are_refused_by_name(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 2, 7]], np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(TrainingError, match="2, 7"):
+        read_mask(tmp_path / "a.png")
+
+
+def image_of(values: np.ndarray, *, eight_bit: bool = False) -> EpisodeImage:
+    return EpisodeImage(values.astype(np.float32), np.ones(values.shape[1:], bool), eight_bit)
+
+
+def test_eight_bit_examples_keep_their_natural_range() -> None:
+    assert automatic_range([image_of(np.full((3, 4, 4), 9), eight_bit=True)]) == ValueRange((0.0,), (255.0,))
+
+
+def test_the_automatic_range_is_by_channel_and_shrugs_at_outliers() -> None:
+    generator = np.random.default_rng(0)
+    values = np.stack([generator.uniform(0, 1, (100, 100)), generator.uniform(-30, -10, (100, 100))])
+    values[:, 0, 0] = 1e6
+    found = automatic_range([image_of(values)])
+    assert found.low == pytest.approx((0.005, -29.9), abs=0.05)
+    assert found.high == pytest.approx((0.995, -10.1), abs=0.05)
+    scaled = found.apply(image_of(values))
+    assert scaled.min() == 0.0
+    assert scaled.max() == 1.0
+
+
+def test_a_constant_example_does_not_divide_by_zero() -> None:
+    image = image_of(np.full((1, 6, 6), 7.0))
+    assert np.isfinite(automatic_range([image]).apply(image)).all()

@@ -1,0 +1,181 @@
+"""One run at a time."""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hdm_pipeline.errors import OutputError
+from hdm_pipeline.output.lock import RunLock
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from hdm_pipeline.run_lock import RunLock
+with RunLock(Path(sys.argv[1]), "the holder"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "out" / ".hdm"
+    folder.mkdir(parents=True)
+    return folder / "run.lock"
+
+
+@pytest.fixture
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", _HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_the_second_leaves_and_hears_who_holds_it(path: Path, holder: subprocess.Popen[str]) -> None:
+    start = time.monotonic()
+    with pytest.raises(OutputError) as caught, RunLock(path, "me"):
+        pass
+    assert time.monotonic() - start < 2
+    assert "the holder" in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_the_second_waits(path: Path) -> None:
+    order = []
+
+    def second() -> None:
+        with RunLock(path, "second", wait=True):
+            order.append("second")
+
+    with RunLock(path, "first"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.5)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert not path.exists()
+
+
+def test_a_killed_owner_leaves_no_lock_behind(path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.kill()
+    holder.wait()
+    assert path.exists()
+    with RunLock(path, "me") as lock:
+        assert not lock.lost
+
+
+def write_foreign(path: Path) -> None:
+    path.write_text(json.dumps({"owner": "far away", "host": "another-host", "pid": 1, "started": 5}))
+
+
+def test_a_process_number_that_was_given_away_again_does_not_hold_the_lock(path: Path) -> None:
+    content = {"owner": "before the reboot", "host": socket.gethostname(), "pid": os.getpid(), "started": 1}
+    path.write_text(json.dumps(content))
+    with RunLock(path, "me"):
+        assert json.loads(path.read_text())["owner"] == "me"
+
+
+def test_a_silent_owner_on_another_host_is_taken_over(path: Path) -> None:
+    write_foreign(path)
+    os.utime(path, (4e9, 4e9))  # its clock is decades ahead: only changes count
+    start = time.monotonic()
+    with RunLock(path, "me", heartbeat=0.1, stale_after=0.8):
+        assert 0.7 < time.monotonic() - start < 5
+
+
+def test_a_living_owner_on_another_host_keeps_it(path: Path) -> None:
+    write_foreign(path)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.2):
+            os.utime(path)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with pytest.raises(OutputError, match="another run"), RunLock(path, "me", heartbeat=0.1, stale_after=3):
+            pass
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_the_owner_notices_that_it_was_taken_over(path: Path) -> None:
+    with RunLock(path, "me", heartbeat=0.05) as lock:
+        write_foreign(path)
+        deadline = time.monotonic() + 5
+        while not lock.lost and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert lock.lost
+    assert json.loads(path.read_text())["owner"] == "far away", "a lost lock is not removed"
+
+
+def test_heartbeats_touch_the_file(path: Path) -> None:
+    with RunLock(path, "me", heartbeat=0.05):
+        first = path.stat().st_mtime_ns
+        time.sleep(0.5)
+        assert path.stat().st_mtime_ns > first
+
+
+def test_of_many_at_once_one_gets_it(path: Path) -> None:
+    write_foreign(path)
+    inside, most, taken = 0, 0, 0
+    guard = threading.Lock()
+
+    def contender(number: int) -> None:
+        nonlocal inside, most, taken
+        with RunLock(path, str(number), wait=True, heartbeat=0.05, stale_after=0.5):
+            with guard:
+                inside, taken = inside + 1, taken + 1
+                most = max(most, inside)
+            time.sleep(0.05)
+            with guard:
+                inside -= 1
+
+    threads = [threading.Thread(target=contender, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (taken, most) == (6, 1)
+
+
+def test_looking_and_taking_are_one_step(path: Path) -> None:
+    taken = threading.Event()
+
+    def take() -> None:
+        with RunLock(path, "me"):
+            taken.set()
+
+    thread = threading.Thread(target=take)
+    with open(path.with_name("run.lock.guard"), "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another process is just looking
+        thread.start()
+        assert not taken.wait(0.5)
+    thread.join(10)
+    assert taken.is_set()
+
+
+def test_a_lock_that_is_no_lock_is_taken_over_when_nothing_touches_it(path: Path) -> None:
+    path.write_text("garbage")
+    with RunLock(path, "me", heartbeat=0.1, stale_after=0.5):
+        pass
+
+
+def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError), RunLock(tmp_path / "nothing" / "run.lock", "me"):
+        pass

@@ -1,0 +1,52 @@
+"""Writers that lie are named."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdm_pipeline.errors import PluginError
+from hdm_pipeline.grid import Window
+from hdm_pipeline.plugin.guard import guard_writer
+from tests.unit.plugin.test_guard import HEADER, PRODUCT, Writer
+
+
+def writer_with(**methods: Callable[..., Any]) -> Any:
+    kind = type("Liar", (Writer,), {name: staticmethod(method) for name, method in methods.items()})
+    return guard_writer(kind(), "liar")
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(0, 0, 0, 41, 30),
+        Window(0, -1, 0, 5, 5),
+        Window(1, 0, 0, 5, 5),
+        Window(0, 0, 28, 5, 5),
+        Window(0, 5, 5, 0, 5),
+    ],
+)
+def test_a_writer_that_reads_outside_is_caught(window: Window, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"'liar'.*outside"):
+        writer_with(write=lambda product, path: product.mask.read(window)).write(PRODUCT, tmp_path / "x")
+    with pytest.raises(PluginError, match=r"'liar'.*outside"):
+        writer_with(write=lambda product, path: product.score.read(window)).write(PRODUCT, tmp_path / "x")
+
+
+def test_a_writer_that_leaves_nothing_a_folder_or_a_link_is_caught(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("somewhere else")
+    for name, act in {
+        "nothing": lambda product, path: None,
+        "empty": lambda product, path: path.touch(),
+        "folder": lambda product, path: path.mkdir(),
+        "link": lambda product, path: path.symlink_to(tmp_path / "target"),
+    }.items():
+        with pytest.raises(PluginError, match="no file"):
+            writer_with(write=act).write(PRODUCT, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["../x.tif", "a/b.tif", "", "/x", 7, "run.json"])
+def test_wrong_file_names_are_caught(name: Any) -> None:
+    with pytest.raises(PluginError, match="file name"):
+        writer_with(filename=lambda scene: name).filename(HEADER)

@@ -1,0 +1,176 @@
+"""Adaptation learns from the examples, is reproducible, and is undone where held-out examples say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hdm_pipeline.errors import SupportError
+from hdm_pipeline.model.checkpoints import load_network
+from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.support.adaptation import AdaptationSettings, adapt_network, best_steps
+from hdm_pipeline.support.cache import adapted_weights, cache_key
+from hdm_pipeline.support.crops import CropSampler, CropSettings
+from hdm_pipeline.support.folds import folds, halves
+from tests.small_pyramid import small_pyramid
+
+FAST = AdaptationSettings(candidates=(1, 2), batch=1, crops=CropSettings(size=32))
+
+
+@pytest.fixture(scope="module")
+def network() -> FewShotNetwork:
+    return small_pyramid(5)
+
+
+def example(seed: int, size: int = 48) -> tuple[Tensor, Tensor]:
+    """A textured square on a ground of the same mean."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.zeros(size, size, dtype=torch.uint8)
+    top, left = (int(torch.randint(size // 2, (), generator=generator)) for _ in range(2))
+    mask[top : top + size // 3, left : left + size // 3] = 1
+    noise = torch.rand(3, size, size, generator=generator)
+    image = 0.5 + (noise - 0.5) * torch.where(mask == 1, 0.8, 0.1)
+    return image, mask
+
+
+def examples(count: int) -> tuple[list[Tensor], list[Tensor]]:
+    pairs = [example(seed) for seed in range(count)]
+    return [image for image, _ in pairs], [mask for _, mask in pairs]
+
+
+def test_the_loss_falls_and_the_given_network_stays(network: FewShotNetwork) -> None:
+    losses: list[float] = []
+    before = network.fingerprint()
+    images, masks = examples(3)
+    settings = AdaptationSettings(steps=16, learning_rate=3e-3, batch=2, crops=CropSettings(size=32))
+    result = adapt_network(network, images, masks, settings=settings, on_step=lambda _, loss: losses.append(loss))
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+    assert network.fingerprint() == before
+    assert result.network.fingerprint() != before
+    assert result.report.steps == 16
+    assert not result.network.training
+
+
+def test_equal_input_gives_equal_weights_and_seeds_matter(network: FewShotNetwork) -> None:
+    images, masks = examples(2)
+    settings = AdaptationSettings(steps=3, batch=2, crops=CropSettings(size=32))
+    prints = [
+        adapt_network(network, images, masks, settings=settings, seed=seed).network.fingerprint() for seed in (0, 0, 1)
+    ]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_the_guard_measures_every_candidate_on_held_out_examples(network: FewShotNetwork, shots: int) -> None:
+    report = adapt_network(network, *examples(shots), settings=FAST).report
+    assert list(report.held_out_iou) == [0, 1, 2]
+    assert report.steps in (0, 2, 3)
+
+
+def test_without_a_clear_gain_the_network_stays_as_it_was(network: FewShotNetwork) -> None:
+    settings = AdaptationSettings(candidates=(1,), margin=2.0, batch=1, crops=CropSettings(size=32))
+    result = adapt_network(network, *examples(2), settings=settings)
+    assert result.report.steps == 0
+    assert result.network.fingerprint() == network.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("held_out", "chosen"),
+    [
+        ({0: 0.5, 20: 0.505, 40: 0.4}, 0),
+        ({0: 0.5, 20: 0.6, 40: 0.7}, 40),
+        ({0: 0.5, 20: 0.7, 40: 0.7}, 20),
+        ({0: float("nan"), 20: float("nan")}, 0),
+        ({0: 0.3, 20: float("nan"), 40: 0.4}, 40),
+    ],
+)
+def test_fewest_of_the_best_steps_and_none_without_a_clear_gain(held_out: dict[int, float], chosen: int) -> None:
+    assert best_steps(held_out, 0.01) == chosen
+
+
+def test_adapted_weights_must_beat_what_is_reached_without_them() -> None:
+    assert best_steps({0: 0.5, 20: 0.6}, 0.01, floor=0.59) == 20
+    assert best_steps({0: 0.5, 20: 0.6}, 0.01, floor=0.61) == 0
+
+
+def test_examples_without_target_are_refused(network: FewShotNetwork) -> None:
+    with pytest.raises(SupportError, match="no example shows the class"):
+        adapt_network(network, [torch.zeros(3, 8, 8)], [torch.zeros(8, 8, dtype=torch.uint8)])
+
+
+def test_each_example_is_measured_once_and_never_learned_from_meanwhile() -> None:
+    _, masks = examples(5)
+    divided = folds(masks, 2)
+    assert sorted(index for fold in divided for index in fold.tested) == [0, 1, 2, 3, 4]
+    for fold in divided:
+        assert set(fold.kept) & set(fold.tested) == set()
+        assert set(fold.kept) | set(fold.tested) == set(range(5))
+
+
+def test_one_example_is_cut_through_its_target() -> None:
+    _, (mask,) = examples(1)
+    first, second = halves(mask)
+    kept, truth = first.kept_masks[0], first.truths[0]
+    assert ((kept == 255) ^ (truth == 255)).all()  # each pixel is learned from or measured, never both
+    assert torch.equal(torch.where(kept == 255, truth, kept), mask)
+    shares = [(int((side == 1).sum())) for side in (kept, truth)]
+    assert min(shares) > 0.3 * sum(shares)
+    assert torch.equal(second.kept_masks[0], truth)
+
+
+def test_a_target_of_one_pixel_cannot_be_cut() -> None:
+    mask = torch.zeros(9, 9, dtype=torch.uint8)
+    mask[4, 4] = 1
+    assert halves(mask) == []
+
+
+def test_crops_pair_different_examples_and_keep_labels_on_their_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = [(torch.rand(40, 56, generator=generator) > 0.5).to(torch.uint8) for _ in range(3)]
+    images = [mask.float().expand(3, -1, -1) * 0.5 + 0.1 * number for number, mask in enumerate(masks)]
+    settings = CropSettings(size=32, zoom=1.0, gain=0.0, offset=0.0)
+    batch = CropSampler(images, masks, settings, seed=1).batch(24)
+    assert batch.query.shape == (24, 3, 32, 32)
+    assert batch.support.shape == (24, 1, 3, 32, 32)
+    for pixels, labels in [(batch.query, batch.query_mask), (batch.support[:, 0], batch.support_mask[:, 0])]:
+        for image, mask in zip(pixels, labels, strict=True):
+            # Labels follow crops, flips and turns exactly: what is left when they are taken off is constant.
+            ground = image[0] - 0.5 * (mask == 1)
+            assert torch.allclose(ground, ground[0, 0].expand_as(ground), atol=1e-5)
+    assert (batch.query.amin((1, 2, 3)) != batch.support.amin((1, 2, 3, 4))).all()
+
+
+def test_small_examples_are_padded_with_what_is_ignored() -> None:
+    image, mask = example(0, size=20)
+    batch = CropSampler([image], [mask], CropSettings(size=64, zoom=1.0)).batch(2)
+    assert (batch.query_mask[:, 32:, 32:] == 255).all() or (batch.query_mask == 255).float().mean() > 0.5
+    assert torch.isfinite(batch.query).all()
+
+
+def test_adapted_weights_are_kept_and_found_again(network: FewShotNetwork, tmp_path: Path) -> None:
+    images = [image.numpy() for image in examples(2)[0]]
+    masks = [mask.numpy() for mask in examples(2)[1]]
+    settings = AdaptationSettings(steps=2, batch=1, crops=CropSettings(size=32))
+    first = adapted_weights(tmp_path, network, images, masks, settings=settings)
+    again = adapted_weights(tmp_path, network, images, masks, settings=settings)
+    assert (first.cached, again.cached) == (False, True)
+    assert again.path == first.path
+    assert again.report == first.report
+    assert load_network(again.path).fingerprint() != network.fingerprint()
+
+
+def test_the_key_changes_with_everything_that_matters(network: FewShotNetwork) -> None:
+    images, masks = ([x.numpy() for x in xs] for xs in examples(2))
+    other_mask = [masks[0], 1 - masks[1]]
+    keys = {
+        cache_key(network, images, masks, FAST, 0),
+        cache_key(network, images, masks, FAST, 1),
+        cache_key(network, images, other_mask, FAST, 0),
+        cache_key(network, images[:1], masks[:1], FAST, 0),
+        cache_key(network, images, masks, AdaptationSettings(), 0),
+    }
+    assert len(keys) == 5
