@@ -97,7 +97,7 @@ def bench_read(folder: Path, slices: int, repeats: int) -> Row:
     def plugin() -> None:
         with reader.open(ref) as source:
             for z in range(slices):
-                source.read(Window(z, 0, 0, SIDE, SIDE), [0])
+                source.read(Window(z=z, y=0, x=0, height=SIDE, width=SIDE), [0])
 
     def bare() -> None:
         for path in paths:
@@ -172,7 +172,7 @@ def one_series(folder: Path, plane: str) -> None:
     with reader.open(ref) as source:
         header = source.header
         for z in range(0, header.shape[1], 1 if plane == "acquired" else 16):
-            source.read(Window(z, 0, 0, *header.shape[2:]), [0])
+            source.read(Window.whole(z, header.shape[2:]), [0])
     repeated = Repeated((1, *header.shape[1:]))
     product = Product(header, (LIVER,), repeated, repeated, header.shape[2:], PROVENANCE)
     SegmentationWriter().write(product, folder.parent / "memory.dcm")

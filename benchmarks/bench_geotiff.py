@@ -53,7 +53,7 @@ class ArraySource:
 def windows(height: int, width: int) -> Iterator[Window]:
     for y in range(0, height, BLOCK):
         for x in range(0, width, BLOCK):
-            yield Window(0, y, x, min(BLOCK, height - y), min(BLOCK, width - x))
+            yield Window(z=0, y=y, x=x, height=min(BLOCK, height - y), width=min(BLOCK, width - x))
 
 
 def make_scene(path: Path, side: int) -> None:
@@ -140,7 +140,7 @@ def writing(scene: Path, side: int, repeats: int) -> list[Row]:
     plain, cog, other = (scene.with_name(name) for name in ("plain.tif", "cog.tif", "other.tif"))
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255, "crs": "EPSG:32633"}
     with rasterio.open(plain, "w", height=side, width=side, transform=TRANSFORM, **profile) as target:
-        target.write(made.mask.read(Window(0, 0, 0, side, side)))
+        target.write(made.mask.read(Window(z=0, y=0, x=0, height=side, width=side)))
     writer = MaskWriter()
     rio, ours = alternate(repeats, lambda: write_rio_cogeo(plain, other), lambda: writer.write(made, cog))
     megapixels = side * side / 1e6

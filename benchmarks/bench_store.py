@@ -124,7 +124,7 @@ def rates(folder: Path, side: int, repeats: int) -> list[Row]:
     def read_mask() -> None:
         mask = scores.mask_source(0.5)
         for y in range(0, side, 512):
-            mask.read(Window(0, y, 0, min(512, side - y), side))
+            mask.read(Window(z=0, y=y, x=0, height=min(512, side - y), width=side))
 
     names = (
         "write pixels, 2 bands",
@@ -160,7 +160,7 @@ def tiny_scene(folder: Path, repeats: int) -> list[Row]:
         ScoreStore.open(score).write_block(parts, images.read_valid(block))
         ScoreStore.open(score).finish(block)
         scores = ScoreStore.open(score)
-        scores.mask_source(0.5).read(Window(0, 0, 0, 256, 256))
+        scores.mask_source(0.5).read(Window(z=0, y=0, x=0, height=256, width=256))
         scores.drop_partials()
         shutil.rmtree(stage)
         shutil.rmtree(score)

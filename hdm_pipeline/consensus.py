@@ -69,7 +69,7 @@ class ConsensusScores:
 
     def _slice(self, z: int) -> tuple[Bytes, npt.NDArray[np.bool_]]:
         _, _, height, width = self.shape
-        axial, valid = self._store.read_with_valid(Window(z, 0, 0, height, width))
+        axial, valid = self._store.read_with_valid(Window(z=z, y=0, x=0, height=height, width=width))
         total = axial.astype(np.uint16)
         # Lines are [slice, channel, pixel]; here rows are y and columns x.
         for turned in (self._coronal.take(z).transpose(1, 0, 2), self._sagittal.take(z).transpose(1, 2, 0)):
@@ -113,7 +113,7 @@ class _Lines:
         with output_errors(folder):
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with this object
         for start in range(0, len(slices), together):
-            windows = [Window(z, 0, 0, height, width) for z in slices[start : start + together]]
+            windows = [Window(z=z, y=0, x=0, height=height, width=width) for z in slices[start : start + together]]
             self._put(start, np.stack([_channels(store, window) for window in windows]))
 
     def _put(self, start: int, group: Bytes) -> None:

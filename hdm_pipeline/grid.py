@@ -27,9 +27,9 @@ AXIS_UNITY = 256
 """What the weights of all tiles over a pixel add up to along one axis; 65536 for a pixel."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class Window:
-    """A rectangle of one slice, in pixels of the scene.
+    """A rectangle of one slice, in pixels of the scene. Made with names, so that rows and columns cannot be swapped.
 
     Attributes:
         z: slice index; 0 for a raster.
@@ -44,6 +44,12 @@ class Window:
     x: int
     height: int
     width: int
+
+    @classmethod
+    def whole(cls, z: int, size: tuple[int, int]) -> Window:
+        """All of slice `z` of a scene whose slices have (rows, columns) `size`."""
+        height, width = size
+        return cls(z=z, y=0, x=0, height=height, width=width)
 
     @property
     def bottom(self) -> int:
@@ -66,7 +72,7 @@ class Window:
         bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
         if self.z != other.z or y >= bottom or x >= right:
             return None
-        return Window(self.z, y, x, bottom - y, right - x)
+        return Window(z=self.z, y=y, x=x, height=bottom - y, width=right - x)
 
     def rows_columns(self, origin: Window) -> tuple[slice, slice]:
         """Slices that cut this window out of an array whose first pixel is the first pixel of `origin`."""
@@ -74,7 +80,7 @@ class Window:
         return slice(y, y + self.height), slice(x, x + self.width)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class Block:
     """A box of whole tiles: the unit of work, of retry and of resume.
 
@@ -163,7 +169,7 @@ class TileGrid:
 
     def tile_window(self, z: int, i: int, j: int) -> Window:
         """Window of tile (z, i, j): always `tile` x `tile`; the last ones may stick out of the scene."""
-        return Window(z, i * self.stride, j * self.stride, self.tile, self.tile)
+        return Window(z=z, y=i * self.stride, x=j * self.stride, height=self.tile, width=self.tile)
 
     def weights(self, i: int, j: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
         """Blending weights of a tile along y and x, [tile] each, 0..256; the pixel's weight is their product.
@@ -207,13 +213,13 @@ class TileGrid:
         )
         return tuple(
             Block(
-                index,
-                z,
-                min(z + slices, self.size[0]),
-                i,
-                min(i + rows, self.rows),
-                j,
-                min(j + columns, self.columns),
+                index=index,
+                z0=z,
+                z1=min(z + slices, self.size[0]),
+                i0=i,
+                i1=min(i + rows, self.rows),
+                j0=j,
+                j1=min(j + columns, self.columns),
             )
             for index, (z, i, j) in enumerate(corners)
         )
@@ -230,13 +236,13 @@ class TileGrid:
         y, x = block.i0 * self.stride, block.j0 * self.stride
         bottom = self.size[1] if block.i1 == self.rows else block.i1 * self.stride
         right = self.size[2] if block.j1 == self.columns else block.j1 * self.stride
-        return Window(block.z0, y, x, bottom - y, right - x)
+        return Window(z=block.z0, y=y, x=x, height=bottom - y, width=right - x)
 
     def footprint(self, block: Block) -> Window:
         """The pixels of the scene that this block's tiles touch, as a window of its first slice."""
         cell = self.cell(block)
         down, right = self.spill(block)
-        return Window(cell.z, cell.y, cell.x, cell.height + down, cell.width + right)
+        return Window(z=cell.z, y=cell.y, x=cell.x, height=cell.height + down, width=cell.width + right)
 
     def lead(self, block: Block) -> tuple[int, int]:
         """Rows at the top and columns at the left of its cell that earlier blocks spill into: `overlap`, or 0."""

@@ -91,7 +91,7 @@ class PngWriter(Plugin):
         mask = np.empty((height, width), np.uint8)
         for y in range(0, height, rows):
             for x in range(0, width, columns):
-                window = Window(0, y, x, min(rows, height - y), min(columns, width - x))
+                window = Window(z=0, y=y, x=x, height=min(rows, height - y), width=min(columns, width - x))
                 mask[y : window.bottom, x : window.right] = product.mask.read(window)[0]
         try:
             Image.fromarray(mask).save(path, "PNG")

@@ -30,7 +30,7 @@ def measure(product: Product, row_areas: npt.NDArray[np.float64] | None) -> dict
     for z in range(depth):
         for y in range(0, height, rows):
             for x in range(0, width, columns):
-                window = Window(z, y, x, min(rows, height - y), min(columns, width - x))
+                window = Window(z=z, y=y, x=x, height=min(rows, height - y), width=min(columns, width - x))
                 mask = product.mask.read(window)[0]
                 valid += int(np.count_nonzero(mask != NODATA))
                 for index, value in enumerate(values):

@@ -87,7 +87,9 @@ def stage(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
     with reader_of(context, work.ref.reader).open(work.ref) as source:
         slices = []
         for z in range(block.z0, block.z1):
-            pixels, valid = source.read(Window(z, cell.y, cell.x, cell.height, cell.width), work.bands.indices)
+            pixels, valid = source.read(
+                Window(z=z, y=cell.y, x=cell.x, height=cell.height, width=cell.width), work.bands.indices
+            )
             pixels, valid = work.bands.apply(pixels, valid)
             slices.append(encode_pixels(pixels, valid, work.ranges))
     store.write_cell(block, slices)

@@ -67,7 +67,7 @@ def segment_image(
     padded = np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect")
     known = np.pad(valid, ((0, below), (0, right)), mode="reflect")
     for index in grid.tiles(block):
-        rows, columns = grid.tile_window(*index).rows_columns(Window(0, 0, 0, *known.shape))
+        rows, columns = grid.tile_window(*index).rows_columns(Window.whole(0, known.shape))
         if known[rows, columns].any():
             scores = segmenter.predict(padded[None, :, rows, columns], banks, valid=known[None, rows, columns])
             blend.add(index, scores[0])

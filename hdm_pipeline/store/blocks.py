@@ -116,7 +116,7 @@ class ShardedArray(_BlockArray):
         return self._array.read((slice(0, self.channels), slice(z, z + 1), rows, columns))[:, 0]
 
     def _cell(self, block: Block, channels: slice | None = None) -> Selection:
-        rows, columns = self.grid.cell(block).rows_columns(Window(0, 0, 0, 1, 1))
+        rows, columns = self.grid.cell(block).rows_columns(Window(z=0, y=0, x=0, height=1, width=1))
         return channels or slice(0, self.channels), slice(block.z0, block.z1), rows, columns
 
 

@@ -98,7 +98,11 @@ class ImageStore:
             StoreError: a cell it needs was never written, or is damaged.
         """
         inside = Window(
-            window.z, window.y, window.x, min(window.bottom, height) - window.y, min(window.right, width) - window.x
+            z=window.z,
+            y=window.y,
+            x=window.x,
+            height=min(window.bottom, height) - window.y,
+            width=min(window.right, width) - window.x,
         )
         pixels = self.read(inside)
         if inside != window:

@@ -119,9 +119,9 @@ def _windows(header: SceneHeader) -> list[Window]:
     chunk_y, chunk_x = min(header.chunk[0], height), min(header.chunk[1], width)
     y, x = max(0, chunk_y - 3), max(0, chunk_x - 3)
     return [
-        Window(z, *rectangle)
+        Window(z=z, y=top, x=left, height=rows, width=columns)
         for z in sorted({0, depth // 2, depth - 1})
-        for rectangle in (
+        for top, left, rows, columns in (
             (0, 0, min(tall, chunk_y), min(wide, chunk_x)),
             (0, 0, 1, 1),
             (height - 1, width - 1, 1, 1),
@@ -160,7 +160,9 @@ def _compare_part(
     bands = tuple(range(source.header.shape[0]))
     y, x = window.height // 3, window.width // 3
     height, width = max(1, window.height // 2), max(1, window.width // 2)
-    part, part_valid = source.read(Window(window.z, window.y + y, window.x + x, height, width), bands)
+    part, part_valid = source.read(
+        Window(z=window.z, y=window.y + y, x=window.x + x, height=height, width=width), bands
+    )
     rows, columns = slice(y, y + height), slice(x, x + width)
     same = _same(part_valid, valid[rows, columns], None) and _same(part, pixels[:, rows, columns], part_valid)
     findings.require(same, f"a part of {window} read alone differs")
@@ -195,7 +197,7 @@ def _check_statistics(findings: Findings, source: SceneSource) -> None:
     findings.require(source.sample(bands, 7).shape[1] <= 7, "a sample is larger than allowed")
     _, depth, height, width = source.header.shape
     if depth * height * width <= _PIXELS:
-        read = [source.read(Window(z, 0, 0, height, width), bands) for z in range(depth)]
+        read = [source.read(Window(z=z, y=0, x=0, height=height, width=width), bands) for z in range(depth)]
         pixels = np.concatenate([pixels[:, valid] for pixels, valid in read], axis=1)
         findings.require(bool(pixels.size) == bool(sample.size), "a sample is empty although pixels are valid, or not")
         if pixels.size and sample.size:
@@ -215,7 +217,7 @@ def _check_damaged(findings: Findings, reader: Reader, archive: str) -> None:
             step = max(1, _PIXELS // width)
             for z in range(depth):
                 for y in range(0, height, step):
-                    source.read(Window(z, y, 0, min(step, height - y), width), (0,))
+                    source.read(Window(z=z, y=y, x=0, height=min(step, height - y), width=width), (0,))
 
     try:
         refs = [found for found in reader.discover(archive) if isinstance(found, SceneRef)]

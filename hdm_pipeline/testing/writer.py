@@ -122,6 +122,8 @@ def _check_writing(
     if read_mask is not None:
         found = read_mask(folder / "run-1" / make().filename(product.scene))
         _, depth, height, width = product.mask.shape
-        expected = np.stack([product.mask.read(Window(z, 0, 0, height, width))[0] for z in range(depth)])
+        expected = np.stack(
+            [product.mask.read(Window(z=z, y=0, x=0, height=height, width=width))[0] for z in range(depth)]
+        )
         findings.require(found.shape == expected.shape, f"the mask reads back as {found.shape}, not {expected.shape}")
         findings.require(np.array_equal(found, expected), "the mask does not read back as it was")

@@ -62,7 +62,7 @@ class NiftiWriter:
             with path.open("wb") as file, gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as out:
                 out.write(_header((width, height, depth), geometry))
                 for z in range(depth):
-                    mask = product.mask.read(Window(z, 0, 0, height, width))[0]
+                    mask = product.mask.read(Window(z=z, y=0, x=0, height=height, width=width))[0]
                     out.write(np.where(mask == NODATA, 0, mask).astype(np.uint8).tobytes())
         except OSError as error:
             raise write_error(error, "the NIfTI volume", path, product.scene.ref.id) from None

@@ -29,10 +29,10 @@ class PlanesSource:
         """Pixels [len(bands), height, width] in the units of the series, 0 where invalid, and validity."""
         pixels = np.zeros((len(bands), window.height, window.width), dtype=np.float32)
         valid = np.zeros((window.height, window.width), dtype=np.bool_)
-        inside = window.intersect(Window(window.z, 0, 0, *self._stack.extent(window.z)))
+        inside = window.intersect(Window.whole(window.z, self._stack.extent(window.z)))
         if inside is not None:
             plane, index = self._stack.place(window.z)
-            part = Window(index, inside.y, inside.x, inside.height, inside.width)
+            part = Window(z=index, y=inside.y, x=inside.x, height=inside.height, width=inside.width)
             rows, columns = inside.rows_columns(window)
             pixels[:, rows, columns], valid[rows, columns] = self._planes[plane].read(part, bands)
         return pixels, valid

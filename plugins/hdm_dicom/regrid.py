@@ -52,7 +52,7 @@ def _plane(opened: OpenVolume, source: PixelSource, index: int) -> npt.NDArray[n
     """[bands, z, y, x] of the stack, one voxel thick along the axis that the view goes through, at a place on it."""
     x, y, z = opened.size
     at = z - 1 - index if opened.view.flips[2] else index
-    return opened.view.undo(source.read(Window(at, 0, 0, y, x))[:, np.newaxis])
+    return opened.view.undo(source.read(Window(z=at, y=0, x=0, height=y, width=x))[:, np.newaxis])
 
 
 def _across(opened: OpenVolume, source: PixelSource, folder: Path) -> Iterator[Bytes]:

@@ -64,7 +64,7 @@ class DicomSource:
         stride = max(1, int(np.ceil(np.sqrt(count * height * width / max(max_pixels, 1)))))
         found = []
         for z in np.linspace(0, depth - 1, count).round().astype(int):
-            pixels, valid = self.read(Window(int(z), 0, 0, height, width), bands)
+            pixels, valid = self.read(Window(z=int(z), y=0, x=0, height=height, width=width), bands)
             found.append(pixels[:, ::stride, ::stride][:, valid[::stride, ::stride]])
         return np.concatenate(found, axis=1)[:, :max_pixels]
 

@@ -197,7 +197,7 @@ def _labeled(ref: SceneRef, options: ReaderOptions, labels: _ViewLabels | _Image
     with DicomReader(options.as_dict()).open(ref) as source:
         header = source.header
         bands = range(header.shape[0])
-        pixels, valid = source.read(Window(z, 0, 0, *header.shape[2:]), bands)
+        pixels, valid = source.read(Window.whole(z, header.shape[2:]), bands)
     label = labels.view(z).copy()
     label[~valid] = IGNORE
     if not np.any(label == 1):

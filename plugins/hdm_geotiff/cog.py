@@ -87,7 +87,7 @@ def windows(scene: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
     down, across = (max(1, side // TILE) * TILE for side in block)
     for y in range(0, height, down):
         for x in range(0, width, across):
-            yield Window(0, y, x, min(down, height - y), min(across, width - x))
+            yield Window(z=0, y=y, x=x, height=min(down, height - y), width=min(across, width - x))
 
 
 def raster_window(window: Window) -> RasterWindow:

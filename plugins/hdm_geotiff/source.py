@@ -101,7 +101,7 @@ class GeoTiffSource:
         columns = _spread(across, max(1, round(across * thin)))
         rows = _spread(down, max(1, min(down, wanted // len(columns))))
         return [
-            Window(0, y, x, min(block_height, height - y), min(block_width, width - x))
+            Window(z=0, y=y, x=x, height=min(block_height, height - y), width=min(block_width, width - x))
             for y in (row * block_height for row in rows)
             for x in (column * block_width for column in columns)
         ]

@@ -47,7 +47,7 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
                 label, found = _label(mask, request)
             header = describe(image, SceneRef(request.image, request.image, "geotiff", ""), options)
             source = GeoTiffSource(image, header, None, allow_network=options.allow_network)
-            window = Window(0, 0, 0, image.height, image.width)
+            window = Window(z=0, y=0, x=0, height=image.height, width=image.width)
             pixels, valid = source.read(window, range(image.count))
     except SceneError as error:
         raise SupportError(error.what, where=error.where, remedy=error.remedy) from error

@@ -95,7 +95,7 @@ def _dicom(folder: Path) -> Target:
                 if isinstance(found, SceneRef):
                     header = reader.header(found)
                     with reader.open(found) as source:
-                        source.read(Window(0, 0, 0, *header.shape[2:]), [0])
+                        source.read(Window.whole(0, header.shape[2:]), [0])
 
     return target
 
@@ -125,7 +125,7 @@ def _tiff(folder: Path) -> Target:
         ref = SceneRef("any", str(file), "geotiff", "fuzz")
         with suppress(SceneError), reader.open(ref) as source:
             _, _, height, width = source.header.shape
-            source.read(Window(0, 0, 0, min(height, _WINDOW), min(width, _WINDOW)), [0])
+            source.read(Window(z=0, y=0, x=0, height=min(height, _WINDOW), width=min(width, _WINDOW)), [0])
             source.row_areas()
 
     return target

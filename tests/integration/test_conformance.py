@@ -223,7 +223,7 @@ def lying(read: Callable[[Any, Window, Any], Any]) -> type[GeoTiffReader]:
 
 def shifted(source: Any, window: Window, bands: Any) -> Any:
     if window.x > 0:
-        window = Window(window.z, window.y, window.x - 1, window.height, window.width)
+        window = Window(z=window.z, y=window.y, x=window.x - 1, height=window.height, width=window.width)
     return source.read(window, bands)
 
 
@@ -309,13 +309,13 @@ class _Littering(MaskWriter):
 class _Greedy(MaskWriter):
     def write(self, product: Any, path: Path) -> None:
         _, _, height, width = product.mask.shape
-        product.mask.read(Window(0, 0, 0, height, width))
+        product.mask.read(Window(z=0, y=0, x=0, height=height, width=width))
         super().write(product, path)
 
 
 class _Outside(MaskWriter):
     def write(self, product: Any, path: Path) -> None:
-        product.mask.read(Window(0, 0, 0, 10**6, 1))
+        product.mask.read(Window(z=0, y=0, x=0, height=10**6, width=1))
 
 
 class _Wrong(MaskWriter):

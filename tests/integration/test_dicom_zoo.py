@@ -25,7 +25,7 @@ def outcome(reader: DicomReader, ref: SceneRef) -> str:
         header = reader.header(ref)
         with reader.open(ref) as source:
             for z in range(header.shape[1]):
-                pixels, valid = source.read(Window(z, 0, 0, *header.shape[2:]), range(header.shape[0]))
+                pixels, valid = source.read(Window.whole(z, header.shape[2:]), range(header.shape[0]))
                 assert pixels.shape == (header.shape[0], *header.shape[2:])
                 assert np.isfinite(pixels[:, valid]).all()
     except SceneError as error:
@@ -118,7 +118,7 @@ def _volume(folder: Path) -> np.ndarray:
     (ref,) = [item for item in reader.discover(str(folder)) if isinstance(item, SceneRef)]
     with reader.open(ref) as source:
         _, z, y, x = source.header.shape
-        return np.stack([source.read(Window(i, 0, 0, y, x), [0])[0][0] for i in range(z)])
+        return np.stack([source.read(Window(z=i, y=0, x=0, height=y, width=x), [0])[0][0] for i in range(z)])
 
 
 def test_liver_of_the_abdomen_by_its_nifti_labels(test_data: Path) -> None:

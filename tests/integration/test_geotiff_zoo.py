@@ -39,7 +39,7 @@ def windows(header: SceneHeader) -> Iterator[Window]:
     _, _, height, width = header.shape
     for y in range(0, height, SIDE):
         for x in range(0, width, SIDE):
-            yield Window(0, y, x, min(SIDE, height - y), min(SIDE, width - x))
+            yield Window(z=0, y=y, x=x, height=min(SIDE, height - y), width=min(SIDE, width - x))
 
 
 def expected_validity(dataset: DatasetReader, window: RasterWindow) -> np.ndarray:
@@ -130,5 +130,5 @@ def test_the_gcp_mosaic_opens_where_vrts_are_allowed(test_data: Path) -> None:
     assert isinstance(ref, SceneRef)
     with reader.open(ref) as source:
         _, _, height, width = source.header.shape
-        _, valid = source.read(Window(0, 0, 0, height, width), (0, 1, 2))
+        _, valid = source.read(Window(z=0, y=0, x=0, height=height, width=width), (0, 1, 2))
         assert valid.any()

@@ -83,7 +83,7 @@ def test_pixels_come_as_from_a_local_file(bucket: Path) -> None:
     (remote,) = scenes(f"s3://{BUCKET}/scenes/one.tif")
     (local,) = scenes(str(bucket))
     reader = GeoTiffReader(NETWORK)
-    window = Window(0, 33, 77, 200, 300)
+    window = Window(z=0, y=33, x=77, height=200, width=300)
     with reader.open(remote) as there, reader.open(local) as here:
         for first, second in zip(there.read(window, (1, 0)), here.read(window, (1, 0)), strict=True):
             assert np.array_equal(first, second)

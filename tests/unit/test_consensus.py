@@ -51,7 +51,7 @@ def score_store(folder: Path, stack: PlaneStack, planes: list[Bytes], valid: lis
 
 def read_all(source: ConsensusScores | ConsensusMask) -> Bytes:
     _, depth, height, width = source.shape
-    return np.stack([source.read(Window(z, 0, 0, height, width)) for z in range(depth)], axis=1)
+    return np.stack([source.read(Window(z=z, y=0, x=0, height=height, width=width)) for z in range(depth)], axis=1)
 
 
 @given(VOLUMES, st.integers(1, 2))
@@ -69,7 +69,9 @@ def test_a_function_of_the_place_comes_back(volume: tuple[int, int, int], classe
         mask = read_all(ConsensusMask(scores, 0.5))[0]
         np.testing.assert_array_equal(mask, labels(values, valid, 0.5))
         _, height, width = volume
-        part = Window(volume[0] - 1, height // 2, width // 3, height - height // 2, width - width // 3)
+        part = Window(
+            z=volume[0] - 1, y=height // 2, x=width // 3, height=height - height // 2, width=width - width // 3
+        )
         np.testing.assert_array_equal(scores.read(part), values[:, part.z, part.y :, part.x :])
 
 

@@ -131,10 +131,10 @@ def test_blocks_are_square_in_a_large_slice_and_deep_in_a_volume() -> None:
 
 
 def test_windows_intersect() -> None:
-    a, b = Window(0, 0, 0, 10, 10), Window(0, 5, 8, 10, 10)
-    assert a.intersect(b) == Window(0, 5, 8, 5, 2)
-    assert a.intersect(Window(1, 0, 0, 10, 10)) is None
-    assert Window(0, 5, 8, 5, 2).rows_columns(b) == (slice(0, 5), slice(0, 2))
+    a, b = Window(z=0, y=0, x=0, height=10, width=10), Window(z=0, y=5, x=8, height=10, width=10)
+    assert a.intersect(b) == Window(z=0, y=5, x=8, height=5, width=2)
+    assert a.intersect(Window(z=1, y=0, x=0, height=10, width=10)) is None
+    assert Window(z=0, y=5, x=8, height=5, width=2).rows_columns(b) == (slice(0, 5), slice(0, 2))
 
 
 @pytest.mark.parametrize(
@@ -152,4 +152,7 @@ def test_no_tiles_per_block_is_a_configuration_error() -> None:
 
 
 def test_blocks_sort_and_hash() -> None:
-    assert len({Block(0, 0, 1, 0, 1, 0, 1), Block(0, 0, 1, 0, 1, 0, 1)}) == 1
+    assert (
+        len({Block(index=0, z0=0, z1=1, i0=0, i1=1, j0=0, j1=1), Block(index=0, z0=0, z1=1, i0=0, i1=1, j0=0, j1=1)})
+        == 1
+    )

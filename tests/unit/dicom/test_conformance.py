@@ -89,5 +89,5 @@ def test_nifti_writer(archive: Path, tmp_path: Path) -> None:
     folder.mkdir()
     check_writer(NiftiWriter, product, folder)
     NiftiWriter().write(product, tmp_path / "out.nii.gz")
-    mask = product.mask.read(Window(0, 0, 0, 60, 70))[0]
+    mask = product.mask.read(Window(z=0, y=0, x=0, height=60, width=70))[0]
     assert np.array_equal(read_nifti(tmp_path / "out.nii.gz")[0], np.where(mask == NODATA, 0, mask))

@@ -61,7 +61,7 @@ def test_damaged_images(tmp_path: Path, syntax: str) -> None:
                     header = reader.header(item)
                     with reader.open(item) as source:
                         for z in range(min(header.shape[1], 8)):
-                            source.read(Window(z, 0, 0, *header.shape[2:]), [0])
+                            source.read(Window.whole(z, header.shape[2:]), [0])
                 except SceneError as error:
                     assert error.what  # noqa: PT017 - whether it raises depends on the damage
         paths[case % 5].write_bytes(contents[case % 5])

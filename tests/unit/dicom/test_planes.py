@@ -34,7 +34,7 @@ def whole(folder: Path, plane: str, **options: object) -> tuple[SceneHeader, np.
     (ref,) = [item for item in reader.discover(str(folder)) if isinstance(item, SceneRef)]
     with reader.open(ref) as source:
         bands, depth, height, width = source.header.shape
-        read = [source.read(Window(z, 0, 0, height, width), range(bands)) for z in range(depth)]
+        read = [source.read(Window(z=z, y=0, x=0, height=height, width=width), range(bands)) for z in range(depth)]
         assert source.header == reader.header(ref)
         return source.header, np.stack([p for p, _ in read], axis=1), np.stack([v for _, v in read])
 

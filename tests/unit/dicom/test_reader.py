@@ -77,7 +77,7 @@ def test_windows_and_bands(tmp_path: Path) -> None:
     assert header.dtype == "uint16"
     assert header.warnings == ()
     with reader.open(ref) as source:
-        pixels, valid = source.read(Window(3, 4, 5, 6, 7), [0])
+        pixels, valid = source.read(Window(z=3, y=4, x=5, height=6, width=7), [0])
         assert np.array_equal(pixels[0], stack[3, 4:10, 5:12].astype(np.float32) - 1024)
         assert valid.all()
         assert source.row_areas() == pytest.approx(np.full(24, 0.5 * 0.75 * 1e-6))
@@ -92,7 +92,9 @@ def test_neighbors_are_bands_and_the_ends_repeat(tmp_path: Path) -> None:
     ref = only(reader, tmp_path)
     with reader.open(ref) as source:
         assert [band.name for band in source.header.bands] == ["below", "slice", "above"]
-        values = [source.read(Window(z, 0, 0, 1, 1), [0, 1, 2])[0][:, 0, 0].tolist() for z in range(5)]
+        values = [
+            source.read(Window(z=z, y=0, x=0, height=1, width=1), [0, 1, 2])[0][:, 0, 0].tolist() for z in range(5)
+        ]
     assert values[0] == [-24, -24, -23]
     assert values[2] == [-23, -22, -21]
     assert values[4] == [-21, -20, -20]
@@ -111,7 +113,7 @@ def test_planes_show_the_same_voxels(tmp_path: Path, plane: str) -> None:
     to_stored = np.linalg.inv(stored) @ affine
     with turned.open(ref) as source:
         for z in range(header.shape[1]):
-            pixels, _ = source.read(Window(z, 0, 0, *header.shape[2:]), [0])
+            pixels, _ = source.read(Window.whole(z, header.shape[2:]), [0])
             y, x = np.mgrid[: header.shape[2], : header.shape[3]]
             at = np.einsum("ij,jyx->iyx", to_stored, np.stack([x, y, np.full_like(x, z), np.ones_like(x)]))
             i, j, k = np.rint(at[:3]).astype(int)
@@ -207,9 +209,9 @@ def test_a_file_that_breaks_between_header_and_pixels(tmp_path: Path) -> None:
     reader = DicomReader()
     ref = only(reader, tmp_path)
     with reader.open(ref) as source:
-        source.read(Window(0, 0, 0, 1, 1), [0])
+        source.read(Window(z=0, y=0, x=0, height=1, width=1), [0])
         with pytest.raises(ReadError, match="cannot be decoded") as caught:
-            source.read(Window(1, 0, 0, 1, 1), [0])
+            source.read(Window(z=1, y=0, x=0, height=1, width=1), [0])
     assert ref.id in caught.value.where
     assert "slice 1" in caught.value.where
 
@@ -252,7 +254,7 @@ def test_nothing_of_the_patient_leaves_the_reader(
                 plain["ref"] = header.ref.shown
                 said.append(json.dumps(plain))
                 with reader.open(found) as source:
-                    source.read(Window(0, 0, 0, 4, 4), [0])
+                    source.read(Window(z=0, y=0, x=0, height=4, width=4), [0])
     out, err = capfd.readouterr()
     said += [out, err, *(str(warning.message) for warning in recwarn.list if warning not in written)]
     assert len(said) > 8

@@ -96,7 +96,7 @@ def test_resampled_values_are_those_of_the_place(tmp_path: Path, depths: list[fl
     seen = 0
     with reader.open(ref) as source:
         for z in range(header.shape[1]):
-            pixels, valid = source.read(Window(z, 0, 0, *header.shape[2:]), [0])
+            pixels, valid = source.read(Window.whole(z, header.shape[2:]), [0])
             y, x = np.nonzero(valid)
             points = affine @ np.stack([x, y, np.full_like(x, z), np.ones_like(x)])
             # Where a slice is moved by a part of a pixel its rim is extrapolated; inside, values are exact.

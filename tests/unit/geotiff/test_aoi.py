@@ -16,7 +16,7 @@ from hdm_pipeline.grid import Window
 from tests.unit.geotiff.conftest import WriteTif, find
 
 PIXELS = np.ones((40, 50), dtype=np.uint8)
-WHOLE = Window(0, 0, 0, 40, 50)
+WHOLE = Window(z=0, y=0, x=0, height=40, width=50)
 # Columns 10..20 and rows 5..15 of the test scene, in its own UTM coordinates; vertices between pixel centres.
 SQUARE = [[500_100, 5_799_950], [500_200, 5_799_950], [500_200, 5_799_850], [500_100, 5_799_850], [500_100, 5_799_950]]
 UTM_MEMBER = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
@@ -58,7 +58,7 @@ def test_windows_agree_with_the_whole(write_tif: WriteTif, tmp_path: Path) -> No
     assert 0 < whole.sum() < whole.size
     for y in range(0, 40, 8):
         for x in range(0, 50, 10):
-            part = inside(path, aoi, Window(0, y, x, 8, 10))
+            part = inside(path, aoi, Window(z=0, y=y, x=x, height=8, width=10))
             assert np.array_equal(part, whole[y : y + 8, x : x + 10])
 
 

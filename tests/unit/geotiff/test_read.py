@@ -28,7 +28,7 @@ def read(path: Path, bands: tuple[int, ...] = (0,)) -> tuple[np.ndarray, np.ndar
     reader = GeoTiffReader()
     with reader.open(find(path)) as source:
         _, _, height, width = source.header.shape
-        return source.read(Window(0, 0, 0, height, width), bands)
+        return source.read(Window(z=0, y=0, x=0, height=height, width=width), bands)
 
 
 def test_is_a_reader() -> None:
@@ -139,7 +139,7 @@ def test_windows_are_cut_from_the_whole(write_tif: WriteTif, data: st.DataObject
     tiling = data.draw(st.sampled_from([{}, {"tiled": True, "blockxsize": 16, "blockysize": 32}]))
     path = write_tif("a.tif", values, nodata=0, **tiling)
     y, x = data.draw(st.integers(0, 69)), data.draw(st.integers(0, 89))
-    window = Window(0, y, x, data.draw(st.integers(1, 70 - y)), data.draw(st.integers(1, 90 - x)))
+    window = Window(z=0, y=y, x=x, height=data.draw(st.integers(1, 70 - y)), width=data.draw(st.integers(1, 90 - x)))
     with GeoTiffReader().open(find(path)) as source:
         pixels, valid = source.read(window, (0, 1))
     cut = values[:, window.y : window.bottom, window.x : window.right]
@@ -147,7 +147,14 @@ def test_windows_are_cut_from_the_whole(write_tif: WriteTif, data: st.DataObject
     assert np.array_equal(pixels, np.where(valid, cut, 0))
 
 
-@pytest.mark.parametrize("window", [Window(0, 0, 0, 4, 4), Window(0, -1, 0, 1, 1), Window(1, 0, 0, 1, 1)])
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(z=0, y=0, x=0, height=4, width=4),
+        Window(z=0, y=-1, x=0, height=1, width=1),
+        Window(z=1, y=0, x=0, height=1, width=1),
+    ],
+)
 def test_windows_outside_are_refused(write_tif: WriteTif, window: Window) -> None:
     with GeoTiffReader().open(find(write_tif("a.tif", RAMP))) as source, pytest.raises(ReadError, match="outside"):
         source.read(window, (0,))
@@ -230,7 +237,7 @@ def test_a_vrt_is_opened_only_where_it_is_allowed(write_tif: WriteTif, tmp_path:
         GeoTiffReader().header(find(vrt))
     reader = GeoTiffReader({"allow_vrt": True})
     with reader.open(find(vrt)) as source:
-        assert source.read(Window(0, 0, 0, 3, 4), (0,))[0].tolist() == [RAMP.tolist()]
+        assert source.read(Window(z=0, y=0, x=0, height=3, width=4), (0,))[0].tolist() == [RAMP.tolist()]
 
 
 def test_a_sample_is_bounded_valid_deterministic_and_representative(write_tif: WriteTif) -> None:
@@ -278,7 +285,7 @@ def test_threads_have_datasets_of_their_own(write_tif: WriteTif) -> None:
         with reader.open(ref) as source:
             for number in order:
                 y, x = divmod(int(number), 8)
-                pixels, _ = source.read(Window(0, y * 64, x * 64, 64, 64), (0,))
+                pixels, _ = source.read(Window(z=0, y=y * 64, x=x * 64, height=64, width=64), (0,))
                 if not np.array_equal(pixels[0], values[y * 64 : y * 64 + 64, x * 64 : x * 64 + 64]):
                     wrong.append(f"{seed} {number}")
 

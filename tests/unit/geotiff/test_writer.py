@@ -88,7 +88,8 @@ def test_scores_keep_all_256_values_and_are_masked(tmp_path: Path) -> None:
         scores = written.read()
         assert set(np.unique(scores[:, valid])) == set(range(256))
         assert np.array_equal(
-            np.where(valid, made.score.read(Window(0, 0, 0, 700, 900)), 0), np.where(valid, scores, 0)
+            np.where(valid, made.score.read(Window(z=0, y=0, x=0, height=700, width=900)), 0),
+            np.where(valid, scores, 0),
         )
         for band in (1, 2):
             assert np.array_equal(written.read_masks(band) != 0, valid)

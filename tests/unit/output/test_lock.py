@@ -19,7 +19,7 @@ from hdm_pipeline.output.lock import RunLock
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from hdm_pipeline.run_lock import RunLock
+from hdm_pipeline.output.lock import RunLock
 with RunLock(Path(sys.argv[1]), "the holder"):
     print("held", flush=True)
     time.sleep(600)

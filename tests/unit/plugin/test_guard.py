@@ -31,7 +31,7 @@ REF = SceneRef("scene", "/archive/scene", "honest", "1")
 HEADER = SceneHeader(
     REF, (2, 1, 40, 30), "float32", (Band("VV"), Band("VH")), RasterGeometry((10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
 )
-WINDOW = Window(0, 0, 0, 8, 6)
+WINDOW = Window(z=0, y=0, x=0, height=8, width=6)
 
 
 class Source:
@@ -85,7 +85,7 @@ class Writer:
         return "mask.bin"
 
     def write(self, product: Product, path: Path) -> None:
-        path.write_bytes(product.mask.read(Window(0, 0, 0, 40, 30)).tobytes())
+        path.write_bytes(product.mask.read(Window(z=0, y=0, x=0, height=40, width=30)).tobytes())
 
 
 def labeled(**changes: Any) -> LabeledImage:

@@ -20,11 +20,11 @@ def writer_with(**methods: Callable[..., Any]) -> Any:
 @pytest.mark.parametrize(
     "window",
     [
-        Window(0, 0, 0, 41, 30),
-        Window(0, -1, 0, 5, 5),
-        Window(1, 0, 0, 5, 5),
-        Window(0, 0, 28, 5, 5),
-        Window(0, 5, 5, 0, 5),
+        Window(z=0, y=0, x=0, height=41, width=30),
+        Window(z=0, y=-1, x=0, height=5, width=5),
+        Window(z=1, y=0, x=0, height=5, width=5),
+        Window(z=0, y=0, x=28, height=5, width=5),
+        Window(z=0, y=5, x=5, height=0, width=5),
     ],
 )
 def test_a_writer_that_reads_outside_is_caught(window: Window, tmp_path: Path) -> None:

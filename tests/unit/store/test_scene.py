@@ -64,8 +64,8 @@ def test_tiles_come_back_padded_as_numpy_pads(grid: TileGrid, bands: int, per_bl
 def test_windows_may_stick_out_on_every_side(tmp_path: Path) -> None:
     store, pixels = staged(TileGrid((1, 30, 20), 16, 4), 2, tmp_path / "stage", 2)
     around = np.pad(pixels[:, 0], ((0, 0), (100, 100), (100, 100)), mode="reflect")
-    np.testing.assert_array_equal(store.read(Window(0, -100, -100, 230, 220)), around)
-    np.testing.assert_array_equal(store.read(Window(0, -10, 5, 12, 10)), around[:, 90:102, 105:115])
+    np.testing.assert_array_equal(store.read(Window(z=0, y=-100, x=-100, height=230, width=220)), around)
+    np.testing.assert_array_equal(store.read(Window(z=0, y=-10, x=5, height=12, width=10)), around[:, 90:102, 105:115])
 
 
 def test_valid_is_what_is_not_zero(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def fill_scores(grid: TileGrid, classes: int, path: Path, per_block: int) -> Sco
 @given(grids(), st.integers(1, 2), st.integers(2, 20))
 @relaxed
 def test_any_partition_leaves_the_same_scores(grid: TileGrid, classes: int, per_block: int) -> None:
-    whole_scene = Window(grid.size[0] - 1, 0, 0, *grid.size[1:])
+    whole_scene = Window.whole(grid.size[0] - 1, grid.size[1:])
     with folder() as path:
         results = []
         for name, count in (("one", grid.rows * grid.columns * 4), ("many", per_block)):
@@ -150,7 +150,7 @@ def test_a_scores_life(tmp_path: Path) -> None:
     grid = TileGrid((2, 70, 50), 16, 4)
     blocks = grid.blocks(4)
     store = fill_scores(grid, 2, tmp_path / "score", 4)
-    window = Window(1, 0, 0, 70, 50)
+    window = Window(z=1, y=0, x=0, height=70, width=50)
     with pytest.raises(StoreError, match="never written"):
         store.read(window)
     for block in blocks:
@@ -164,7 +164,7 @@ def test_a_scores_life(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "score").iterdir()] == ["scores"]
 
     store = ScoreStore.open(tmp_path / "score")
-    part = Window(1, 5, 3, 40, 30)
+    part = Window(z=1, y=5, x=3, height=40, width=30)
     scores, mask = store.score_source(), store.mask_source(0.5)
     assert (scores.shape, mask.shape) == ((2, 2, 70, 50), (1, 2, 70, 50))
     np.testing.assert_array_equal(scores.read(part), first[:, 5:45, 3:33])
@@ -177,12 +177,12 @@ def test_a_scores_life(tmp_path: Path) -> None:
 def test_creating_again_keeps_what_is_there(tmp_path: Path) -> None:
     grid = TileGrid((1, 30, 20), 16, 4)
     store, _ = staged(grid, 2, tmp_path / "stage", 2)
-    before = store.read(Window(0, 0, 0, 30, 20))
+    before = store.read(Window(z=0, y=0, x=0, height=30, width=20))
     again = ImageStore.create(tmp_path / "stage", 2, grid, grid.blocks(2))
-    np.testing.assert_array_equal(again.read(Window(0, 0, 0, 30, 20)), before)
+    np.testing.assert_array_equal(again.read(Window(z=0, y=0, x=0, height=30, width=20)), before)
     other = ImageStore.create(tmp_path / "stage", 1, grid, grid.blocks(2))
     with pytest.raises(StoreError, match="never written"):
-        other.read(Window(0, 0, 0, 30, 20))
+        other.read(Window(z=0, y=0, x=0, height=30, width=20))
 
 
 def test_what_was_never_written_does_not_read_as_zeros(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_what_was_never_written_does_not_read_as_zeros(tmp_path: Path) -> None:
     images.write_cell(blocks[0], [np.zeros((1, cell.height, cell.width), np.uint16)])
     assert (images.read(cell) == 0).all()
     with pytest.raises(StoreError, match="never written"):
-        images.read(Window(0, 0, 0, 64, 64))
+        images.read(Window(z=0, y=0, x=0, height=64, width=64))
     with pytest.raises(StoreError, match="never written"):
         scores.read(cell)
     with pytest.raises(StoreError, match="never written"):
