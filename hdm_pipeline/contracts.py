@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.grid import PlaneStack, Window
+from hdm_pipeline.grid import Window
 
 BACKGROUND = 0
 """Mask value of pixels that are valid and belong to no class."""
@@ -110,11 +110,10 @@ class SceneHeader:
         shape: (bands, z, y, x), all at least 1.
         dtype: numpy name of the stored type.
         bands: one entry per band.
-        geometry: where the scene lies; of a `stack` the volume that it shows.
+        geometry: where the scene lies.
         chunk: (height, width) of the file's own tiling, a hint for reading.
         warnings: facts the user should know (no CRS, assumed values, ...).
         attributes: what the reader wants to hand to a writer of its own kind; JSON-able, no patient data.
-        stack: the scene is a volume in three planes, and `shape` that of the stack; None for all other scenes.
     """
 
     ref: SceneRef
@@ -125,7 +124,6 @@ class SceneHeader:
     chunk: tuple[int, int] = (256, 256)
     warnings: tuple[str, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    stack: PlaneStack | None = None
 
 
 @dataclass(frozen=True)
@@ -212,10 +210,7 @@ class SceneSource(Protocol):
         ...
 
     def row_areas(self) -> npt.NDArray[np.float64] | None:
-        """Area in m² of one pixel in each row: [y]; None where the scene has no usable coordinates.
-
-        Of a `PlaneStack` the first rows are those of the volume.
-        """
+        """Area in m² of one pixel in each row: [y]; None where the scene has no usable coordinates."""
         ...
 
 

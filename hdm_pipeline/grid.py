@@ -1,4 +1,4 @@
-"""Pure geometry: windows, tiles, blocks, blending weights, stacks of planes. No I/O, no torch.
+"""Pure geometry: windows, tiles, blocks, blending weights. No I/O, no torch.
 
 The tile grid is anchored at the scene's origin: tile (z, i, j) starts at pixel (i * stride, j * stride) of slice z.
 Since twice the overlap never exceeds the tile, a pixel lies in at most two tiles along each axis. A block is a box of
@@ -65,14 +65,6 @@ class Window:
     def pixels(self) -> int:
         """Number of pixels."""
         return self.height * self.width
-
-    def intersect(self, other: Window) -> Window | None:
-        """The common rectangle, or None where the two do not meet."""
-        y, x = max(self.y, other.y), max(self.x, other.x)
-        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
-        if self.z != other.z or y >= bottom or x >= right:
-            return None
-        return Window(z=self.z, y=y, x=x, height=bottom - y, width=right - x)
 
     def rows_columns(self, origin: Window) -> tuple[slice, slice]:
         """Slices that cut this window out of an array whose first pixel is the first pixel of `origin`."""
@@ -286,53 +278,6 @@ class TileGrid:
         start, end = first * self.stride, (stop - 1) * self.stride + self.tile
         reflected = max(0, size - 1 - (end - size)) if end > size else start
         return min(start, reflected), min(end, size)
-
-
-@dataclass(frozen=True)
-class PlaneStack:
-    """A volume shown slice by slice in its three planes: a scene whose products are the mean of the three.
-
-    The slices of the scene are first those along the volume's z (axial), then along its y (coronal), then along its x
-    (sagittal). In the latter two rows run against z, as radiologists look at them:
-
-        axial slice k      row r, column c  is voxel  z = k,              y = r,  x = c
-        coronal slice k    row r, column c  is voxel  z = last z - r,     y = k,  x = c
-        sagittal slice k   row r, column c  is voxel  z = last z - r,     y = c,  x = k
-
-    All have one size; each lies in the upper left corner of its slice of the scene, and what is beside it is invalid.
-
-    Attributes:
-        volume: (z, y, x) extent in voxels.
-    """
-
-    volume: tuple[int, int, int]
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """(z, y, x) extent of the scene."""
-        z, y, x = self.volume
-        return z + y + x, max(y, z), max(x, y)
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Plane (0 axial, 1 coronal, 2 sagittal) of a slice of the scene, and its number within the plane."""
-        z, y, _ = self.volume
-        if index < z:
-            return 0, index
-        return (1, index - z) if index < z + y else (2, index - z - y)
-
-    def extent(self, index: int) -> tuple[int, int]:
-        """(height, width) of what a slice of the scene shows."""
-        z, y, x = self.volume
-        return ((y, x), (z, x), (z, y))[self.place(index)[0]]
-
-    def tile_count(self, grid: TileGrid) -> int:
-        """Tiles of the scene's grid that show anything of the volume."""
-        z, y, x = self.volume
-        planes = ((z, y, x), (y, z, x), (x, z, y))
-        return sum(
-            count * min(grid.rows, -(-height // grid.stride)) * min(grid.columns, -(-width // grid.stride))
-            for count, height, width in planes
-        )
 
 
 def _balanced(count: int, target: int) -> int:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_dicom.reader import DicomReader
-from hdm_pipeline.consensus import volume_header
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance, SceneHeader, SceneRef
 from hdm_pipeline.grid import Window
 
@@ -58,8 +57,6 @@ def make_product(
     reader = DicomReader(options)
     ref = next(found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
     header = reader.header(ref)
-    if header.stack is not None:
-        header = volume_header(header, header.stack)
     array = mask(header)
     score = np.concatenate([np.where(array == info.value, 200, 0) for info in classes]).astype(np.uint8)
     return Product(header, classes, ArraySource(array), ArraySource(score), header.shape[2:], PROVENANCE)

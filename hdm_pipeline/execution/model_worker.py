@@ -84,8 +84,8 @@ class ModelWorker:
         pixels: list[npt.NDArray[np.float32]] = []
         valid: list[npt.NDArray[np.bool_]] = []
         for tile in tiles:
-            staged = _staged(work, images, tile)
-            if staged is None or not staged[0].any():
+            staged = images.read(work.grid.tile_window(*tile))
+            if not staged[0].any():
                 continue
             values, good = decode_pixels(staged)
             chosen.append(tile)
@@ -96,15 +96,6 @@ class ModelWorker:
                 chosen, pixels, valid = [], [], []
         if chosen:
             yield chosen, np.stack(pixels), np.stack(valid)
-
-
-def _staged(work: SceneWork, images: ImageStore, tile: Tile) -> npt.NDArray[np.uint16] | None:
-    """Staged pixels of a tile; None where it shows nothing of its slice (of a stack of planes)."""
-    window = work.grid.tile_window(*tile)
-    if work.header.stack is None:
-        return images.read(window)
-    height, width = work.header.stack.extent(window.z)
-    return images.read_within(window, height, width) if window.y < height and window.x < width else None
 
 
 NetworkKey = tuple[str, float]

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.consensus import ConsensusMask, ConsensusScores, volume_header
-from hdm_pipeline.contracts import PixelSource, Product, Reader, SceneRef
+from hdm_pipeline.contracts import Product, Reader, SceneRef
 from hdm_pipeline.errors import BandError
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.messages import Published, RunContext, SceneWork, StepResult, Task
@@ -25,7 +24,6 @@ from hdm_pipeline.planning.keys import SceneKeys
 from hdm_pipeline.planning.plan import scene_grid
 from hdm_pipeline.plugin.registry import make_reader, make_writer
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
-from hdm_pipeline.store.zarr_files import Codec
 
 
 def run_step(context: RunContext, task: Task) -> Any:
@@ -62,8 +60,7 @@ def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
     ranges = scene_ranges(context.config.input.scale, plan, sample, where=f"scene {ref.id}")
     work = SceneWork(header, keys, scene_grid(context.config, header), plan, ranges)
     blocks = work.blocks(context)
-    codec: Codec = "none" if header.stack is None else "lz4"  # most of a coronal slice of few rows is padding
-    ImageStore.create(stage_folder(context, work), len(plan.bands), work.grid, blocks, codec)
+    ImageStore.create(stage_folder(context, work), len(plan.bands), work.grid, blocks)
     ScoreStore.create(score_folder(context, work), len(context.classes), work.grid, blocks)
     return work
 
@@ -114,7 +111,7 @@ def publish(context: RunContext, work: SceneWork) -> Published:
         folder.mkdir(parents=True, exist_ok=True)
     outputs = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
-        product = product_of(context, work, store, scratch)
+        product = product_of(context, work, store)
         for name, options in context.config.output.product_options().items():
             writer = make_writer(name, options)
             target = folder / checked_component(writer.filename(product.scene))
@@ -124,20 +121,12 @@ def publish(context: RunContext, work: SceneWork) -> Published:
             outputs.append(target.relative_to(context.workspace.root))
         with reader_of(context, work.ref.reader).open(work.ref) as source:
             areas = source.row_areas()
-        measures = measure(product, None if areas is None else areas[: product.mask.shape[2]])
+        measures = measure(product, areas)
     store.drop_partials()
     return Published(tuple(outputs), time.perf_counter() - start, measures)
 
 
-def product_of(context: RunContext, work: SceneWork, store: ScoreStore, scratch: Path) -> Product:
-    """What writers get of a scene: its scores as they are, or the consensus of its planes (`scratch` is used then)."""
-    scene, threshold = work.header, context.config.output.threshold
-    mask: PixelSource = store.mask_source(threshold)
-    score: PixelSource = store.score_source()
-    block = store.cell_shape
-    if scene.stack is not None:
-        score = scores = ConsensusScores(store, scene.stack, scratch)
-        mask = ConsensusMask(scores, threshold)
-        scene = volume_header(scene, scene.stack)
-        block = scene.chunk
-    return Product(scene, context.classes, mask, score, block, context.provenance)
+def product_of(context: RunContext, work: SceneWork, store: ScoreStore) -> Product:
+    """What writers get of a scene."""
+    mask = store.mask_source(context.config.output.threshold)
+    return Product(work.header, context.classes, mask, store.score_source(), store.cell_shape, context.provenance)

@@ -53,16 +53,13 @@ class ScenePlan:
 
 def plan_scene(config: PipelineConfig, header: SceneHeader, *, done: bool = False) -> ScenePlan:
     """Plan one scene from its header."""
-    grid, stack = scene_grid(config, header), header.stack
-    # What lies beside the slices of a stack is neither inferred nor, being compressed, of any size.
-    tiles = grid.tile_count if stack is None else stack.tile_count(grid)
-    pixels = math.prod(grid.size) if stack is None else 3 * math.prod(stack.volume)
+    grid = scene_grid(config, header)
     return ScenePlan(
         id=header.ref.id,
         shape=header.shape,
-        tiles=tiles,
+        tiles=grid.tile_count,
         blocks=len(grid.blocks(config.tiling.block)),
-        stage_bytes=len(config.input.bands) * pixels * _BYTES_STAGED,
+        stage_bytes=len(config.input.bands) * math.prod(grid.size) * _BYTES_STAGED,
         done=done,
         warnings=header.warnings,
     )

@@ -297,9 +297,6 @@ def check_header(guard: _Guard, header: Any, ref: SceneRef) -> None:
     numbers = geometry.transform if isinstance(geometry, RasterGeometry) else geometry.affine
     count = 6 if isinstance(geometry, RasterGeometry) else 16
     require(len(numbers) == count and bool(np.isfinite(numbers).all()), "the geometry is no affine map", where)
-    if header.stack is not None:
-        require(isinstance(geometry, VolumeGeometry), "a stack of planes is no volume", where)
-        require(header.stack.size == tuple(shape[1:]), "the shape is not that of its stack of planes", where)
     require(len(header.chunk) == 2 and min(header.chunk) > 0, f"the chunk is {header.chunk}", where)
     try:
         json.dumps(dict(header.attributes), allow_nan=False)

@@ -21,7 +21,6 @@ from hdm_pipeline.grid import Block, TileGrid, Window
 from hdm_pipeline.output.files import remove_tree
 from hdm_pipeline.stitch import BlockScores, labels, merge_cell
 from hdm_pipeline.store.blocks import ShardedArray, StripArray
-from hdm_pipeline.store.zarr_files import Codec
 
 
 class ImageStore:
@@ -32,17 +31,15 @@ class ImageStore:
         self.grid = array.grid
 
     @classmethod
-    def create(
-        cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block], codec: Codec = "none"
-    ) -> ImageStore:
+    def create(cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block]) -> ImageStore:
         """Make the store in a folder, or open it where it is there already with the same layout.
 
-        Pixels are not worth compressing; a scene of which much is invalid is.
+        Staged pixels are not worth compressing.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks, codec))
+        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks, "none"))
 
     @classmethod
     def open(cls, path: Path) -> ImageStore:
@@ -82,32 +79,6 @@ class ImageStore:
             pixels = pixels.take(rows - y.start, axis=1)
         if window.x < 0 or window.right > width:
             pixels = pixels.take(columns - x.start, axis=2)
-        return pixels
-
-    def read_within(self, window: Window, height: int, width: int) -> npt.NDArray[np.uint16]:
-        """As `read`, of a slice that ends before the scene does: what sticks out of it is reflected at its edges.
-
-        Nothing but the window is read, so the reflection repeats where less than half of the window lies inside.
-
-        Args:
-            window: its first pixel lies inside.
-            height: rows of the slice.
-            width: columns of the slice.
-
-        Raises:
-            StoreError: a cell it needs was never written, or is damaged.
-        """
-        inside = Window(
-            z=window.z,
-            y=window.y,
-            x=window.x,
-            height=min(window.bottom, height) - window.y,
-            width=min(window.right, width) - window.x,
-        )
-        pixels = self.read(inside)
-        if inside != window:
-            pixels = pixels.take(_reflected(0, window.height, inside.height), axis=1)
-            pixels = pixels.take(_reflected(0, window.width, inside.width), axis=2)
         return pixels
 
     def read_valid(self, block: Block) -> npt.NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Finding series in any tree of files: headers only, read in parallel; what is left out is said and counted.
 
 Paths of DICOM archives often carry names of patients, so nothing here repeats one: a file is named by a hash, which
-`python -m hdm_dicom.which FOLDER NAME` turns back into its path for whoever may read the folder.
+`python -m hdm_dicom.original_paths FOLDER NAME` turns back into its path for whoever may read the folder.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from hdm_dicom.headers import scan
-from hdm_dicom.options import ReaderOptions
-from hdm_dicom.records import Frame, Instance, Rejected
+from hdm_dicom.instances import Frame, Instance, Rejected
+from hdm_dicom.options import READER, ReaderOptions
 from hdm_dicom.series import Volume, volumes
 from hdm_dicom.uids import digest
 from hdm_pipeline.contracts import SceneRef, Skipped
@@ -150,15 +150,15 @@ def left_out(instance: Instance, located: bool, options: ReaderOptions) -> str:
     return ""
 
 
-def reference(volume: Volume, reader: str) -> SceneRef:
+def reference(volume: Volume) -> SceneRef:
     """The volume as the core knows it; `uri` carries the hashed id, never the folder's name."""
     instances = {frame.instance.path: frame.instance for frame in volume.frames}
     members = tuple(instances)
     content = sorted(f"{i.sop_instance}:{i.stamp}" for i in instances.values())
     return SceneRef(
         id=volume.id,
-        uri=f"dicom:{volume.id}",
-        reader=reader,
+        uri=f"{READER}:{volume.id}",
+        reader=READER,
         identity=digest(*content),
         members=members,
         private=True,

@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from hdm_dicom.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.deflated import check_inflated
-from hdm_dicom.records import Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.instances import Frame, Instance, PixelSpan, Rejected
 from hdm_dicom.uids import digest
 
 TAGS = (

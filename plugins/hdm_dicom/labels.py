@@ -19,7 +19,7 @@ from pydicom.pixels.utils import pixel_array
 
 from hdm_dicom.attributes import READ_ERRORS, datasets, numbers, text
 from hdm_dicom.headers import scan
-from hdm_dicom.records import Frame, Rejected
+from hdm_dicom.instances import Frame, Rejected
 from hdm_dicom.series import Array, Volume
 from hdm_pipeline.contracts import IGNORE, SupportRequest
 from hdm_pipeline.errors import SupportError

@@ -1,4 +1,4 @@
-"""What a pipeline file may say about reading DICOM."""
+"""What a pipeline file may say about reading DICOM: the reader's name and its options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any, Literal, get_args
 
 from hdm_pipeline.errors import ConfigError
 
-Plane = Literal["acquired", "axial", "coronal", "sagittal", "consensus"]
+READER = "dicom"
+"""The reader's name: `input.reader` of a pipeline file, and `SceneRef.reader`."""
+
+Plane = Literal["acquired", "axial", "coronal", "sagittal"]
 Policy = Literal["strict", "split", "resample"]
 
 _MAX_NEIGHBORS = 1

@@ -23,7 +23,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 
 from hdm_dicom.attributes import READ_ERRORS
 from hdm_dicom.headers import read_header, transfer_syntax
-from hdm_dicom.records import Frame, Instance
+from hdm_dicom.instances import Frame, Instance
 from hdm_dicom.stack import Image
 from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hdm_dicom.options import ReaderOptions
+from hdm_dicom.options import READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
 
 if TYPE_CHECKING:
-    from hdm_dicom.planes import PlanesSource
     from hdm_dicom.source import DicomSource
 
 
@@ -24,7 +23,7 @@ class DicomReader:
         ConfigError: an option is unknown or has a wrong value.
     """
 
-    name: ClassVar[str] = "dicom"
+    name: ClassVar[str] = READER
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options = ReaderOptions.parse(options)
@@ -35,7 +34,7 @@ class DicomReader:
 
         found, skipped = find(uri, self.options)
         yield from skipped
-        yield from (reference(volume, self.name) for volume in found)
+        yield from (reference(volume) for volume in found)
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """Shape, geometry and warnings of a volume; see `hdm_dicom.volume_io.open_volume` for the errors."""
@@ -44,12 +43,11 @@ class DicomReader:
         return read_header(ref, self.options)
 
     @contextmanager
-    def open(self, ref: SceneRef) -> Iterator[DicomSource | PlanesSource]:
+    def open(self, ref: SceneRef) -> Iterator[DicomSource]:
         """Open a volume for reading slices."""
-        from hdm_dicom.planes import PlanesSource
         from hdm_dicom.source import DicomSource
 
-        yield (PlanesSource if self.options.plane == "consensus" else DicomSource)(ref, self.options)
+        yield DicomSource(ref, self.options)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Labelled slices of a series; see `hdm_dicom.support.read_support`."""

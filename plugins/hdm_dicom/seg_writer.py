@@ -13,10 +13,10 @@ from pydicom.uid import UID
 from hdm_dicom.deidentify import deidentify
 from hdm_dicom.headers import quiet
 from hdm_dicom.options import ReaderOptions
-from hdm_dicom.regrid import stored_slices
 from hdm_dicom.seg_dataset import build
 from hdm_dicom.seg_pixels import spooled, stream
 from hdm_dicom.seg_style import SegmentationStyle
+from hdm_dicom.stored_slices import stored_slices
 from hdm_dicom.uids import derived_uid
 from hdm_dicom.volume_io import open_volume
 from hdm_pipeline.contracts import Product

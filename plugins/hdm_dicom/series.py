@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.instances import Frame
 from hdm_dicom.options import Policy
-from hdm_dicom.records import Frame
 from hdm_dicom.uids import digest
 
 Array = npt.NDArray[np.float64]

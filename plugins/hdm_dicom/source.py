@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from hdm_dicom.options import ReaderOptions
-from hdm_dicom.stack import View
 from hdm_dicom.uids import digest
 from hdm_dicom.volume_io import OpenVolume, SliceReader, open_volume
 from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, VolumeGeometry
 from hdm_pipeline.errors import UnsupportedSceneError
-from hdm_pipeline.grid import PlaneStack, Window
+from hdm_pipeline.grid import Window
 
 _SAMPLED_SLICES = 12
 _NEIGHBOR_NAMES = ("below", "slice", "above")
@@ -27,19 +25,13 @@ class DicomSource:
     Args:
         ref: of the volume.
         options: how it is read.
-        view: the plane; None for that of the options.
     """
 
-    def __init__(self, ref: SceneRef, options: ReaderOptions, view: View | None = None) -> None:
+    def __init__(self, ref: SceneRef, options: ReaderOptions) -> None:
         self._opened = open_volume(ref, options)
-        self._slices = SliceReader(ref, options, view)
+        self._slices = SliceReader(ref, options)
         self._neighbors = options.neighbors
-        self.header = scene_header(ref, self._opened, options)
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """(x, y, z) of the plane's slices."""
-        return self._slices.size
+        self.header = read_header(ref, options)
 
     def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Pixels [len(bands), height, width] in the units of the series, 0 where invalid, and validity."""
@@ -52,14 +44,14 @@ class DicomSource:
         z = window.z
         if self._neighbors:
             # At the ends of the volume the outermost slice stands in for its missing neighbour.
-            z = min(max(z + band - self._neighbors, 0), self._slices.size[2] - 1)
+            z = min(max(z + band - self._neighbors, 0), self._opened.size[2] - 1)
             band = 0
         image = self._slices.read(z)[band]
         return np.asarray(image[window.y : window.bottom, window.x : window.right])
 
     def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
         """Valid pixels of up to a dozen evenly spaced slices, evenly spaced in each: [len(bands), n]."""
-        width, height, depth = self._slices.size
+        width, height, depth = self._opened.size
         count = min(depth, _SAMPLED_SLICES)
         stride = max(1, int(np.ceil(np.sqrt(count * height * width / max(max_pixels, 1)))))
         found = []
@@ -78,24 +70,13 @@ class DicomSource:
 
 
 def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
-    """Shape, geometry and warnings of a volume; see `hdm_dicom.volume_io.open_volume` for the errors."""
-    return scene_header(ref, open_volume(ref, options), options)
+    """Shape, geometry and warnings of a volume.
 
-
-def scene_header(ref: SceneRef, opened: OpenVolume, options: ReaderOptions) -> SceneHeader:
-    """The header of an open volume; of a consensus that of the stack of its planes."""
-    header = _volume_header(ref, opened, options)
-    if options.plane != "consensus":
-        return header
-    stack = PlaneStack(header.shape[1:])
-    if min(stack.volume) == 1:
-        raise UnsupportedSceneError(
-            "a single slice has no other planes", where=ref.id, remedy="set input.options.plane to `acquired`"
-        )
-    return replace(header, shape=(header.shape[0], *stack.size), chunk=stack.size[1:], stack=stack)
-
-
-def _volume_header(ref: SceneRef, opened: OpenVolume, options: ReaderOptions) -> SceneHeader:
+    Raises:
+        ReadError: see `hdm_dicom.volume_io.open_volume`.
+        UnsupportedSceneError: see there; or neighbouring slices of a colour series are asked for.
+    """
+    opened = open_volume(ref, options)
     instance = opened.volume.first.instance
     if options.neighbors and opened.bands > 1:
         raise UnsupportedSceneError(

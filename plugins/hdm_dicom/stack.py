@@ -80,14 +80,9 @@ class View:
 
 
 def view_of(plane: Plane, affine: Array) -> View:
-    """The view that shows a stack in a plane: each axis of the image is the axis of the stack that is nearest to it.
-
-    That of a consensus is axial.
-    """
+    """The view that shows a stack in a plane: each axis of the image is the axis of the stack that is nearest to it."""
     if plane == "acquired":
         return View()
-    if plane == "consensus":
-        plane = "axial"
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0, keepdims=True)
     cosines = np.array(_DIRECTIONS[plane], dtype=np.float64) @ directions
     best, best_sum = (0, 1, 2), -1.0
@@ -97,13 +92,6 @@ def view_of(plane: Plane, affine: Array) -> View:
             best, best_sum = axes, total
     x, y, z = (bool(cosines[i, axis] < 0) for i, axis in enumerate(best))
     return View(best, (x, y, z))
-
-
-def planes_of(axial: View) -> tuple[View, View, View]:
-    """The axial, coronal and sagittal views that belong together, as `hdm_pipeline.grid.PlaneStack` lays them out."""
-    x, y, z = axial.axes
-    right, back, up = axial.flips
-    return axial, View((x, z, y), (right, not up, back)), View((y, z, x), (back, not up, right))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -15,9 +14,9 @@ from hdm_dicom.discovery import file_name, find, list_files, reference
 from hdm_dicom.headers import read_header
 from hdm_dicom.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
 from hdm_dicom.options import ReaderOptions
-from hdm_dicom.reader import DicomReader
+from hdm_dicom.rtstruct import StructureLabels
 from hdm_dicom.series import Volume
-from hdm_dicom.structures import StructureLabels
+from hdm_dicom.source import DicomSource
 from hdm_dicom.volume_io import OpenVolume, open_volume
 from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SupportRequest
 from hdm_pipeline.errors import ArchiveError, SceneError, SupportError
@@ -31,7 +30,7 @@ _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 def read_support(request: SupportRequest, options: ReaderOptions) -> list[LabeledImage]:
-    """Labelled slices of a series, in the plane of the options (axial for a consensus).
+    """Labelled slices of a series, in the plane of the options.
 
     Holds the labels of the series as uint8, and the pixels of the slices that it returns.
 
@@ -43,8 +42,6 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
     Raises:
         SupportError: unreadable, sizes differ, a slice without the class, or no slice with it.
     """
-    if options.plane == "consensus":
-        options = replace(options, plane="axial")
     try:
         ref, opened = _volume(request, options)
         labels = _labels(request, opened, options)
@@ -72,7 +69,7 @@ def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, 
             where="support image",
             remedy="give one file of the series as the image, or move the series to a folder of its own",
         )
-    ref = reference(found[0], DicomReader.name)
+    ref = reference(found[0])
     return ref, open_volume(ref, options)
 
 
@@ -194,10 +191,9 @@ def _chosen(request: SupportRequest, labels: _ViewLabels | _ImageLabels, opened:
 
 
 def _labeled(ref: SceneRef, options: ReaderOptions, labels: _ViewLabels | _ImageLabels, z: int) -> LabeledImage:
-    with DicomReader(options.as_dict()).open(ref) as source:
-        header = source.header
-        bands = range(header.shape[0])
-        pixels, valid = source.read(Window.whole(z, header.shape[2:]), bands)
+    source = DicomSource(ref, options)
+    header = source.header
+    pixels, valid = source.read(Window.whole(z, header.shape[2:]), range(header.shape[0]))
     label = labels.view(z).copy()
     label[~valid] = IGNORE
     if not np.any(label == 1):

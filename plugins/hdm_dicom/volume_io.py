@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from hdm_dicom.crossing import CrossingFile
 from hdm_dicom.discovery import reference, reload
+from hdm_dicom.instances import Frame
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.pixels import FrameReader, check_frame
-from hdm_dicom.records import Frame
 from hdm_dicom.series import Volume
 from hdm_dicom.stack import Image, Stack, View, stack_of, view_of
+from hdm_dicom.transposed_file import TransposedFile
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 
@@ -62,7 +62,7 @@ def open_volume(ref: SceneRef, options: ReaderOptions) -> OpenVolume:
         UnsupportedSceneError: too large, a mosaic, or irregular under the policy ``strict``.
     """
     volume = reload(ref, options)
-    if volume is None or reference(volume, ref.reader).identity != ref.identity:
+    if volume is None or reference(volume).identity != ref.identity:
         raise ReadError(
             "files of the series are gone or have changed since they were found",
             where=ref.id,
@@ -136,35 +136,29 @@ class SliceReader:
     Args:
         ref: of the volume.
         options: how it is read.
-        view: onto its stack; None for that of the options.
     """
 
-    def __init__(self, ref: SceneRef, options: ReaderOptions, view: View | None = None) -> None:
+    def __init__(self, ref: SceneRef, options: ReaderOptions) -> None:
         self._ref = ref
         self._options = options
         self._opened = open_volume(ref, options)
-        self.view = view or self._opened.view
         self._frames = FrameReader(ref.id, options.max_frame_pixels)
         self._stored = lru_cache(maxsize=2)(self._read_stored)
         self.read = lru_cache(maxsize=2 * options.neighbors + 1)(self._read)
 
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """(x, y, z) of the view."""
-        return self.view.size(self._opened.stack.size)
-
     def _read(self, z: int) -> Image:
         """Slice z of the view: [bands, y, x], NaN where invalid."""
-        index = self.size[2] - 1 - z if self.view.flips[2] else z
-        axis = self.view.axes[2]
+        view = self._opened.view
+        index = self._opened.size[2] - 1 - z if view.flips[2] else z
+        axis = view.axes[2]
         # One voxel thick along the axis that the view goes through.
-        if self.view.along_slices:
+        if view.along_slices:
             stack = self._opened.stack.read(index, self._stored)[:, np.newaxis]
         else:
             lines = _turned(self._ref, self._options, axis).take(index).transpose(1, 0, 2)
             stack = lines[..., np.newaxis] if axis == 0 else lines[:, :, np.newaxis]
-        plane: Image = self.view.apply(stack)[:, 0]  # type: ignore[assignment]
-        return plane if self.view.along_slices else np.ascontiguousarray(plane)
+        plane: Image = view.apply(stack)[:, 0]  # type: ignore[assignment]
+        return plane if view.along_slices else np.ascontiguousarray(plane)
 
     def _read_stored(self, index: int) -> Image:
         frame: Frame = self._opened.volume.frames[index]
@@ -172,7 +166,7 @@ class SliceReader:
 
 
 @lru_cache(maxsize=1)
-def _turned(ref: SceneRef, options: ReaderOptions, axis: int) -> CrossingFile:
+def _turned(ref: SceneRef, options: ReaderOptions, axis: int) -> TransposedFile:
     """The last scene's stack, turned on disk: the blocks of a scene come one after the other, each opening it anew."""
     opened = open_volume(ref, options)
     frames = FrameReader(ref.id, options.max_frame_pixels)
@@ -180,7 +174,7 @@ def _turned(ref: SceneRef, options: ReaderOptions, axis: int) -> CrossingFile:
     x, y, z = opened.stack.size
     planes, length = (x, y) if axis == 0 else (y, x)
     try:
-        turned = CrossingFile(z, planes, (opened.bands, length), np.float32)
+        turned = TransposedFile(z, planes, (opened.bands, length), np.float32)
         for index in range(z):
             image = opened.stack.read(index, stored)
             turned.put(image.transpose(2, 0, 1) if axis == 0 else image.transpose(1, 0, 2))

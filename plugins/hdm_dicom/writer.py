@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom import codes
-from hdm_dicom.failures import write_error
-from hdm_dicom.options import check_names, one_of
+from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.seg_style import SegmentationStyle
+from hdm_dicom.write_errors import write_error
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, WriteError
 
@@ -71,7 +71,7 @@ class SegmentationWriter:
         from hdm_dicom.seg_writer import write_segmentation
 
         where = product.scene.ref.id
-        if product.scene.ref.reader != "dicom" or not isinstance(product.scene.geometry, VolumeGeometry):
+        if product.scene.ref.reader != READER or not isinstance(product.scene.geometry, VolumeGeometry):
             raise WriteError(
                 "a DICOM segmentation needs a DICOM series", where=where, remedy="choose the product `mask` for rasters"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import nibabel
@@ -36,9 +35,7 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"plane": "sagittal"}, {"plane": "coronal", "neighbors": 1}, {"plane": "consensus"}]
-)
+@pytest.mark.parametrize("options", [{}, {"plane": "sagittal"}, {"plane": "coronal", "neighbors": 1}])
 def test_reader(archive: Path, tmp_path: Path, options: dict[str, object]) -> None:
     def empty(dataset: Dataset, index: int) -> None:
         del dataset.PixelData
@@ -46,8 +43,6 @@ def test_reader(archive: Path, tmp_path: Path, options: dict[str, object]) -> No
     write_series(tmp_path / "empty", change=empty)
     paths = write_series(tmp_path / "cut", pixels=noise)
     paths[2].write_bytes(paths[2].read_bytes()[:-1000])
-    if options.get("plane") == "consensus":  # a single slice has no other planes
-        shutil.rmtree(archive / "two")
     size = {"sagittal": (5, 60), "coronal": (5, 70)}.get(str(options.get("plane")), (60, 70))
     Image.fromarray(np.ones(size, np.uint8)).save(tmp_path / "mask.png")
     support = SupportRequest(str(archive / "one"), str(tmp_path / "mask.png"), slices=(2,))

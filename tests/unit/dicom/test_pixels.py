@@ -20,8 +20,8 @@ from pydicom.uid import (
 )
 
 from hdm_dicom.headers import scan
+from hdm_dicom.instances import Rejected
 from hdm_dicom.pixels import FrameReader, _codestream_size
-from hdm_dicom.records import Rejected
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 from tests.dicom_series import make_slice
 

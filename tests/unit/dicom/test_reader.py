@@ -262,7 +262,7 @@ def test_nothing_of_the_patient_leaves_the_reader(
 
 
 def test_hashed_names_lead_back_to_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from hdm_dicom.which import main
+    from hdm_dicom.original_paths import main
 
     paths = write_series(tmp_path / "series")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from hdm_dicom.headers import scan
-from hdm_dicom.records import Frame, Rejected
+from hdm_dicom.instances import Frame, Rejected
 from hdm_dicom.series import Volume, volumes
 from tests.dicom_series import AXIAL, set_pixels, write_series
 

@@ -110,7 +110,7 @@ def test_resampled_values_are_those_of_the_place(tmp_path: Path, depths: list[fl
 @pytest.mark.parametrize("policy", ["split", "resample"])
 @pytest.mark.parametrize("plane", ["acquired", "axial", "coronal", "sagittal"])
 def test_a_mask_returns_to_the_slices_it_was_read_from(tmp_path: Path, policy: str, plane: str) -> None:
-    from hdm_dicom.regrid import stored_slices
+    from hdm_dicom.stored_slices import stored_slices
 
     field_series(tmp_path, [0, 2, 4, 6], 0 if policy == "split" else 15)
     options = ReaderOptions.parse({"policy": policy, "plane": plane})

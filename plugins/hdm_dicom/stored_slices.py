@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hdm_dicom.crossing import CrossingFile
+from hdm_dicom.transposed_file import TransposedFile
 from hdm_dicom.volume_io import OpenVolume
 from hdm_pipeline.contracts import PixelSource
 from hdm_pipeline.errors import WriteError
@@ -59,7 +59,7 @@ def _across(opened: OpenVolume, source: PixelSource, folder: Path) -> Iterator[B
     axis = opened.view.axes[2]
     x, y, z = opened.stack.size
     planes, length = (x, y) if axis == 0 else (y, x)
-    turned = CrossingFile(planes, z, (source.shape[0], length), np.uint8, folder)
+    turned = TransposedFile(planes, z, (source.shape[0], length), np.uint8, folder)
     for index in range(planes):
         plane = _plane(opened, source, index)
         lines = plane[..., 0] if axis == 0 else plane[:, :, 0]

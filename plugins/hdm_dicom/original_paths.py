@@ -1,6 +1,6 @@
 """Turns the hashed names of logs and reports back into paths, for whoever may read the folder.
 
-    python -m hdm_dicom.which FOLDER NAME...
+    python -m hdm_dicom.original_paths FOLDER NAME...
 
 Names are scene ids (``CT-0123456789abcdef``) or files that were left out (``file-0123456789ab``).
 """
@@ -20,7 +20,9 @@ from hdm_pipeline.errors import HdmError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the paths behind each name; the exit code is 1 where one is unknown."""
-    parser = argparse.ArgumentParser(prog="python -m hdm_dicom.which", description="Paths behind hashed names.")
+    parser = argparse.ArgumentParser(
+        prog="python -m hdm_dicom.original_paths", description="Paths behind hashed names."
+    )
     parser.add_argument("folder", help="the input of the pipeline")
     parser.add_argument("names", nargs="+", help="scene ids, or file-... names")
     given = parser.parse_args(arguments)

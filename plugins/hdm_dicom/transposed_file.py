@@ -19,7 +19,7 @@ _BUFFERED = 16
 """Slices whose lines are written together: fewer, larger writes."""
 
 
-class CrossingFile:
+class TransposedFile:
     """Lines by (slice put in, plane taken out).
 
     Args:
