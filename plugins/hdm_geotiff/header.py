@@ -11,8 +11,8 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
-from hdm_geotiff.geodesy import TOLERANCE, row_areas
 from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 

@@ -13,8 +13,8 @@ from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.aoi import SceneArea
 from hdm_geotiff.environment import reading
-from hdm_geotiff.geodesy import row_areas
 from hdm_geotiff.header import georeference
+from hdm_geotiff.pixel_areas import row_areas
 from hdm_geotiff.validity import Mask, MaskSources
 from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import ReadError
@@ -58,7 +58,7 @@ class GeoTiffSource:
         return _thin(np.concatenate(parts, axis=1), max_pixels)
 
     def row_areas(self) -> npt.NDArray[np.float64] | None:
-        """Area in m² of one pixel in each row; see `SceneSource.row_areas` and `hdm_geotiff.geodesy`."""
+        """Area in m² of one pixel in each row; see `SceneSource.row_areas` and `hdm_geotiff.pixel_areas`."""
         with reading(self.header.ref.uri, "measure its pixels", allow_network=self._allow_network):
             crs, transform = georeference(self._dataset)
             areas = row_areas(crs, transform, self._dataset.height, self._dataset.width)

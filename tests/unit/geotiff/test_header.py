@@ -6,12 +6,13 @@ import json
 import math
 
 import numpy as np
+import pyproj
 import pytest
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from hdm_geotiff.geodesy import ellipsoid_of, row_areas
+from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader
 from tests.unit.geotiff.conftest import WriteTif, find
@@ -141,17 +142,54 @@ def test_web_mercator_adds_up_to_the_same_land_as_degrees() -> None:
     assert mercator.square_metres.sum() == pytest.approx(degrees.square_metres.sum(), rel=1e-4)
 
 
+MARS = CRS.from_wkt(
+    'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000",3396190,169.8944472236118]],'
+    'PRIMEM["Reference",0],UNIT["degree",0.0174532925199433]]'
+)
+
+
 def test_other_bodies_have_their_own_ellipsoid() -> None:
-    mars = CRS.from_wkt(
-        'GEOGCS["Mars 2000",DATUM["D_Mars_2000",SPHEROID["Mars_2000",3396190,169.8944472236118]],'
-        'PRIMEM["Reference",0],UNIT["degree",0.0174532925199433]]'
-    )
-    ellipsoid = ellipsoid_of(mars)
-    assert ellipsoid is not None
-    assert ellipsoid.a == 3396190
-    areas = row_areas(mars, Affine(1, 0, -180, 0, -1, 90), 180, 360)
+    a, flattening = 3396190, 1 / 169.8944472236118
+    e = math.sqrt(flattening * (2 - flattening))
+    surface = 2 * math.pi * a**2 * (1 + (1 - e**2) / e * math.atanh(e))
+    areas = row_areas(MARS, Affine(1, 0, -180, 0, -1, 90), 180, 360)
     assert areas is not None
-    assert areas.square_metres.sum() * 360 == pytest.approx(1.4437e14, rel=1e-3)
+    assert areas.square_metres.sum() * 360 == pytest.approx(surface, rel=1e-9)
+
+
+@pytest.mark.parametrize("crs", [WGS84, MARS, CRS.from_epsg(4807)], ids=["earth", "mars", "gradians of Paris"])
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("top", [80, 47, 0.0005, -33])
+def test_small_pixels_agree_with_geodesic_polygons(crs: CRS, rotated: bool, top: float) -> None:
+    """pyproj measures the same pixel another way: as a polygon of four geodesics."""
+    step, turn = 1e-3, math.radians(30 if rotated else 0)
+    cosine, sine = step * math.cos(turn), step * math.sin(turn)
+    transform = Affine(cosine, sine, 5, sine, -cosine, top)
+    areas = row_areas(crs, transform, 3, 1)
+    assert areas is not None
+    corners = np.array([transform @ corner for corner in ((0, 2), (1, 2), (1, 3), (0, 3))]) * crs.units_factor[1]
+    geod = pyproj.CRS.from_wkt(crs.to_wkt()).get_geod()
+    assert geod is not None
+    expected, _ = geod.polygon_area_perimeter(corners[:, 0], corners[:, 1], radians=True)
+    assert areas.square_metres[2] == pytest.approx(abs(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("epsg", [3413, 3031])
+def test_a_map_around_a_pole_is_measured_right_at_the_pole(epsg: int) -> None:
+    """The middle one of a column of pixels holds the pole itself; PROJ knows the map's scale around it."""
+    size, pixel = 801, 500.0
+    areas = row_areas(CRS.from_epsg(epsg), Affine(pixel, 0, -0.3 * pixel, 0, -pixel, 400.8 * pixel), size, 1)
+    assert areas is not None
+    factors = pyproj.Proj(pyproj.CRS.from_epsg(epsg)).get_factors(0, 89 if epsg == 3413 else -89)
+    assert areas.square_metres[size // 2] == pytest.approx(pixel**2 / factors.areal_scale, rel=TOLERANCE / 2)
+
+
+def test_a_rotated_grid_across_the_pole_has_finite_areas() -> None:
+    areas = row_areas(WGS84, Affine(0.8, 0.5, 10, 0.5, -0.8, 89), 30, 30)
+    assert areas is not None
+    assert np.isfinite(areas.square_metres).all()
+    assert areas.square_metres[0] == 0
+    assert areas.square_metres[-1] > 0
 
 
 def test_nothing_usable_gives_no_areas() -> None:
