@@ -25,6 +25,17 @@ from hdm_dicom.deflated import check_inflated
 from hdm_dicom.instances import Frame, Instance, PixelSpan, Rejected
 from hdm_dicom.uids import digest
 
+_KEYS = (
+    "EchoNumbers",
+    "EchoTime",
+    "TemporalPositionIdentifier",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "DiffusionBValue",
+    "AcquisitionNumber",
+)
+"""What tells volumes of one series apart, in the order in which it is tried."""
+
 TAGS = (
     "SpecificCharacterSet",
     "ImageType",
@@ -36,14 +47,8 @@ TAGS = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
-    "AcquisitionNumber",
     "InstanceNumber",
-    "EchoNumbers",
-    "EchoTime",
-    "TemporalPositionIdentifier",
-    "NominalPercentageOfCardiacPhase",
-    "TriggerTime",
-    "DiffusionBValue",
+    *_KEYS,
     "ImagePositionPatient",
     "ImageOrientationPatient",
     "PixelSpacing",
@@ -282,18 +287,6 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
     limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
     low, high = sorted((int(value[0]), int(limit[0])))
     return low, high
-
-
-_KEYS = (
-    "EchoNumbers",
-    "EchoTime",
-    "TemporalPositionIdentifier",
-    "NominalPercentageOfCardiacPhase",
-    "TriggerTime",
-    "DiffusionBValue",
-    "AcquisitionNumber",
-)
-"""What tells volumes of one series apart, in the order in which it is tried."""
 
 
 def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.options import READER, ReaderOptions
 from hdm_geotiff.remote import list_remote
 from hdm_geotiff.uris import is_remote, without_user
 from hdm_pipeline.contracts import SceneRef, Skipped
@@ -66,7 +66,7 @@ class Found:
     identity: str
 
 
-def discover(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Skipped]:
+def discover(uri: str, options: ReaderOptions) -> list[SceneRef | Skipped]:
     """Scenes sorted by id, then what was left out, sorted by URI.
 
     Raises:
@@ -79,7 +79,7 @@ def discover(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | S
         if isinstance(entry, Skipped):
             skipped.append(entry)
             continue
-        ref = SceneRef(scene_id(entry.relative, options.ids), entry.uri, reader, entry.identity)
+        ref = SceneRef(scene_id(entry.relative, options.ids), entry.uri, READER, entry.identity)
         # Compared without case: Windows and macOS would put "A" and "a" into one folder.
         other = scenes.setdefault(ref.id.casefold(), ref)
         if other is not ref:

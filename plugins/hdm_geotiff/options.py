@@ -1,4 +1,4 @@
-"""The reader's options, as the pipeline file gives them."""
+"""What a pipeline file may say about reading GeoTIFF: the reader's name and its options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from hdm_pipeline.errors import ConfigError
+
+READER = "geotiff"
+"""The reader's name: `input.reader` of a pipeline file, and `SceneRef.reader`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class ReaderOptions:
     max_block_bytes: int = 256 * 2**20
 
     @classmethod
-    def from_mapping(cls, options: Mapping[str, Any] | None) -> ReaderOptions:
+    def parse(cls, options: Mapping[str, Any] | None) -> ReaderOptions:
         """Check options.
 
         Raises:

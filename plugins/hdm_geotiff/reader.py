@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_geotiff import discovery
-from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.options import READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, SceneSource, Skipped, SupportRequest
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class GeoTiffReader:
     """Implements `hdm_pipeline.contracts.Reader` for GeoTIFF files; options as in `ReaderOptions`."""
 
-    name: ClassVar[str] = "geotiff"
+    name: ClassVar[str] = READER
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Check the options.
@@ -25,7 +25,7 @@ class GeoTiffReader:
         Raises:
             ConfigError: an option is unknown or wrong, or the area of interest cannot be used.
         """
-        self.options = ReaderOptions.from_mapping(options)
+        self.options = ReaderOptions.parse(options)
         self._aoi: AreaOfInterest | None = None
         if self.options.aoi is not None:
             from hdm_geotiff.aoi import load_area
@@ -34,7 +34,7 @@ class GeoTiffReader:
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find scenes; see `Reader.discover` and `hdm_geotiff.discovery`."""
-        yield from discovery.discover(uri, self.options, self.name)
+        yield from discovery.discover(uri, self.options)
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """Read a scene's header; see `Reader.header`."""

@@ -19,7 +19,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.environment import open_dataset, reading
 from hdm_geotiff.header import check_size, describe
-from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.options import READER, ReaderOptions
 from hdm_geotiff.source import GeoTiffSource
 from hdm_geotiff.uris import check_uri
 from hdm_geotiff.validity import MaskSources
@@ -45,7 +45,7 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
             with reading(request.mask, doing, allow_network=options.allow_network), open_dataset(request.mask) as mask:
                 _check_pair(image, mask, request, options)
                 label, found = _label(mask, request)
-            header = describe(image, SceneRef(request.image, request.image, "geotiff", ""), options)
+            header = describe(image, SceneRef(request.image, request.image, READER, ""), options)
             source = GeoTiffSource(image, header, None, allow_network=options.allow_network)
             window = Window(z=0, y=0, x=0, height=image.height, width=image.width)
             pixels, valid = source.read(window, range(image.count))
