@@ -134,13 +134,12 @@ def test_long_names_stay_apart() -> None:
     assert scene_id("x" * 300 + "a.tif", "name") != scene_id("x" * 300 + "b.tif", "name")
 
 
-def test_a_large_folder_is_listed_without_opening(tmp_path: Path) -> None:
-    for number in range(20_000):
-        (tmp_path / f"s{number:05}.tif").touch()
-    start = time.perf_counter()
+def test_a_folder_is_listed_without_opening(tmp_path: Path) -> None:
+    """The files are empty: to open one would fail."""
+    for number in range(2_000):
+        (tmp_path / f"s{number:04}.tif").touch()
     found = list(GeoTiffReader().discover(str(tmp_path)))
-    assert len(found) == 20_000
-    assert time.perf_counter() - start < 10
+    assert [ref.id for ref in found if isinstance(ref, SceneRef)] == [f"s{number:04}" for number in range(2_000)]
 
 
 @pytest.mark.parametrize(
