@@ -18,9 +18,9 @@ import numpy.typing as npt
 from hdm_pipeline.errors import StoreError
 from hdm_pipeline.grid import Block, TileGrid, Window
 from hdm_pipeline.stitch import BlockScores, strip_shapes
-from hdm_pipeline.store.zarr_files import ArrayLayout, Codec, Selection, ZarrArray
+from hdm_pipeline.store.zarr_array import ArrayLayout, Selection, ZarrArray
 
-_CHUNK = 640
+_CHUNK = 256
 """Longest side of a chunk, unless the stride of the tiles has no divisor below it."""
 
 _LEAST_CHUNK = 64
@@ -33,7 +33,7 @@ class _BlockArray:
     def __init__(self, array: ZarrArray) -> None:
         self._array = array
         try:
-            facts: Any = array.layout.attributes["scene"]
+            facts: Any = array.attributes["scene"]
             self.grid = TileGrid(tuple(facts["size"]), facts["tile"], facts["overlap"])
             self.block_shape: tuple[int, int, int] = tuple(facts["block"])
         except (KeyError, TypeError) as error:
@@ -50,9 +50,7 @@ class ShardedArray(_BlockArray):
     """A [channel, z, y, x] array of a scene whose files are the cells of its blocks."""
 
     @classmethod
-    def create(
-        cls, path: Path, channels: int, dtype: str, grid: TileGrid, blocks: Sequence[Block], codec: Codec = "lz4"
-    ) -> ShardedArray:
+    def create(cls, path: Path, channels: int, dtype: str, grid: TileGrid, blocks: Sequence[Block]) -> ShardedArray:
         """Make the array, or open it where it is there already with the same layout.
 
         Raises:
@@ -66,10 +64,8 @@ class ShardedArray(_BlockArray):
             dtype=dtype,
             file=(channels, depth, y_file, x_file),
             chunk=(channels, 1, y_chunk, x_chunk),
-            codec=codec,
-            attributes=_attributes(grid, blocks[0]),
         )
-        return cls(ZarrArray.create(path, layout))
+        return cls(ZarrArray.create(path, layout, _attributes(grid, blocks[0])))
 
     @classmethod
     def open(cls, path: Path) -> ShardedArray:
@@ -132,9 +128,8 @@ class StripArray(_BlockArray):
         """
         longest = max(sum(map(math.prod, strip_shapes(grid, block, classes))) for block in blocks)
         row = (1, longest)
-        # Sums have 24 bits: shuffled, every fourth byte is zero.
-        layout = ArrayLayout((len(blocks), longest), "uint32", row, row, "lz4-shuffle", _attributes(grid, blocks[0]))
-        return cls(ZarrArray.create(path, layout))
+        layout = ArrayLayout((len(blocks), longest), "uint32", row, row)
+        return cls(ZarrArray.create(path, layout, _attributes(grid, blocks[0])))
 
     @classmethod
     def open(cls, path: Path) -> StripArray:

@@ -1,11 +1,11 @@
 """What lies where in the work folders of one scene: staged pixels, scores and validity.
 
-    <stage folder>/            [band, z, y, x] uint16: 0 invalid, 1..65535 = 0..1; not compressed
+    <stage folder>/            [band, z, y, x] uint16: 0 invalid, 1..65535 = 0..1
     <score folder>/scores/     [class + 1, z, y, x] uint8: final scores, and last 1 where the pixels held data,
                                which is so still known when the staged image is deleted
                    partials/interior/, partials/strips/     what blocks know before they are merged
 
-All are zarr arrays whose files are the cells of the scene's blocks: see `zarr_files` for what that promises.
+All are zarr arrays whose files are the cells of the scene's blocks: see `zarr_array` for what that promises.
 """
 
 from __future__ import annotations
@@ -34,12 +34,10 @@ class ImageStore:
     def create(cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block]) -> ImageStore:
         """Make the store in a folder, or open it where it is there already with the same layout.
 
-        Staged pixels are not worth compressing.
-
         Raises:
             OutputError: the folder cannot be written.
         """
-        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks, "none"))
+        return cls(ShardedArray.create(path, bands, "uint16", grid, blocks))
 
     @classmethod
     def open(cls, path: Path) -> ImageStore:

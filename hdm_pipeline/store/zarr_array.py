@@ -1,0 +1,261 @@
+"""Zarr arrays on a shared disk: written in whole files, read anywhere. Nothing else imports zarr.
+
+zarr-python does the work, with the codecs of zarrs (Rust). Work files need four things more than these two give, and
+this module adds them (docs/decisions/zarr-python.md):
+
+- A file appears whole or not at all. zarrs writes a file in its place; here it writes into a folder of its own, and
+  the finished file is renamed into its place.
+- A missing file is an error. To zarr it is a part of the array that holds the fill value.
+- A file of nothing but the fill value is stored. zarrs leaves it out.
+- Damage is an error. zarrs skips the checksums of the codec "crc32c" when it reads a part of a file, so each chunk is
+  a zstd frame with zstd's own checksum: no chunk is decoded without it.
+
+Nothing is flushed to the disk (fsync). A killed process loses nothing; after a power cut files may be missing, cut
+short or hollow although the ledger has their receipt. That raises `StoreError`, and the scene's work is redone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import ZstdCodec
+from zarr.storage import LocalStore, MemoryStore, StorePath
+
+from hdm_pipeline.errors import StoreError
+from hdm_pipeline.output.files import output_errors, write_json
+
+Selection = tuple[slice, ...]
+
+_LEVEL = -50
+"""Zstd's fast levels are negative. Noisy pixels are then copied, not compressed; smooth scores still shrink."""
+
+_RUST = {
+    "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
+    "codec_pipeline.strict": True,  # what zarrs cannot do is an error, not a slower way
+    "codec_pipeline.validate_checksums": True,
+    "threading.max_workers": 1,  # more threads would take the cores from the model
+    "array.write_empty_chunks": False,  # leaves out the chunks of a file that lie outside the array
+}
+_PYTHON = {
+    "codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline",
+    "array.write_empty_chunks": True,
+}
+
+_configuring = threading.Lock()
+"""zarr's settings are the whole process's: one thread changes them at a time, and puts them back at once."""
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How Rust ends the text of an error of the operating system."""
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """How an array is cut.
+
+    Attributes:
+        shape: of the array.
+        dtype: numpy name, of unsigned integers.
+        file: shape of what one file holds; a multiple of `chunk`.
+        chunk: shape of what is compressed and read at once. A file of several chunks is a shard.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    file: tuple[int, ...]
+    chunk: tuple[int, ...]
+
+    def metadata(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """The content of ``zarr.json``, with these JSON-able attributes.
+
+        Raises:
+            ValueError: not a layout that zarr knows.
+        """
+        facts: dict[str, Any] = json.loads(_metadata_text(self))
+        facts["attributes"] = json.loads(json.dumps(attributes))
+        return facts
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> ArrayLayout:
+        """The layout that a ``zarr.json`` speaks of, if `metadata` made it.
+
+        Raises:
+            ValueError, TypeError, LookupError: it did not.
+        """
+        file = tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
+        outer = metadata["codecs"][0]
+        sharded = outer["name"] == "sharding_indexed"
+        chunk = tuple(outer["configuration"]["chunk_shape"]) if sharded else file
+        layout = cls(tuple(metadata["shape"]), metadata["data_type"], file, chunk)
+        if layout.metadata(metadata["attributes"]) != metadata:
+            raise ValueError("metadata that this release did not write")
+        return layout
+
+
+class ZarrArray:
+    """An array in a folder. Make one with `create` or `open`. Pickled, it is opened again where it arrives."""
+
+    def __init__(self, path: Path, layout: ArrayLayout, metadata: dict[str, Any]) -> None:
+        self.path = path
+        self.layout = layout
+        self.attributes: dict[str, Any] = metadata["attributes"]
+        self._metadata = metadata
+
+    @classmethod
+    def create(cls, path: Path, layout: ArrayLayout, attributes: Mapping[str, Any]) -> ZarrArray:
+        """Make an array, or open it where it is there already with this layout and these attributes.
+
+        Anything else there is removed.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        metadata, file = layout.metadata(attributes), path / "zarr.json"
+        with output_errors(path):
+            if not file.is_file() or _parsed(file) != metadata:
+                if path.exists():
+                    shutil.rmtree(path)
+                path.mkdir(parents=True)
+                write_json(file, metadata)
+        return cls(path, layout, metadata)
+
+    @classmethod
+    def open(cls, path: Path) -> ZarrArray:
+        """Open an array.
+
+        Raises:
+            StoreError: there is none, or its metadata are damaged or of another kind.
+        """
+        file = path / "zarr.json"
+        try:
+            metadata = json.loads(file.read_bytes())
+            return cls(path, ArrayLayout.of(metadata), metadata)
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+            raise _damaged("cannot be opened", file) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ZarrArray.open, (self.path,)
+
+    @cached_property
+    def _reader(self) -> zarr.Array[Any]:
+        return _open(self.path, self._metadata, _RUST, read_only=True)
+
+    def write(self, selection: Selection, values: npt.NDArray[Any]) -> None:
+        """Write whole files.
+
+        Args:
+            selection: a box; along each axis it starts at a file's first element and ends at a file's or the
+                array's last one.
+            values: of its shape.
+
+        Raises:
+            OutputError: disk full or not writable.
+        """
+        whole = zip(selection, self.layout.file, self.layout.shape, strict=True)
+        if not all(s.start % f == 0 and (s.stop % f == 0 or s.stop == n) for s, f, n in whole):
+            raise ValueError(f"{selection} does not consist of whole files of {self.path}")
+        shape = tuple(s.stop - s.start for s in selection)
+        if values.shape != shape:
+            raise ValueError(f"{values.shape} values for a selection of shape {shape} of {self.path}")
+        names = self._files(selection)
+        with output_errors(self.path), _folder_aside(self.path) as aside:
+            with _errors_of_rust():
+                _open(aside, self._metadata, _RUST).set_basic_selection(selection, values)
+                if not all(map(os.path.exists, (aside / name for name in names))):  # it is all fill value
+                    _open(aside, self._metadata, _PYTHON).set_basic_selection(selection, values)
+            for name in names:
+                os.replace(aside / name, self.path / name)
+
+    def read(self, selection: Selection) -> npt.NDArray[Any]:
+        """Read any box within the array.
+
+        Raises:
+            StoreError: a file it needs was never written, or is damaged.
+        """
+        files = [self.path / name for name in self._files(selection)]
+        try:
+            values = self._reader.get_basic_selection(selection)
+        except (OSError, ValueError, RuntimeError, LookupError) as error:  # zarrs has no type of its own
+            raise _damaged("is damaged", files[0] if len(files) == 1 else self.path) from error
+        # Afterwards, so that a file that was removed meanwhile is missed, too.
+        for file in files:
+            if not os.path.exists(file):
+                raise _damaged("was never written or is gone", file)
+        return cast("npt.NDArray[Any]", values)
+
+    def _files(self, selection: Selection) -> list[str]:
+        """Names of the files that hold a part of a selection."""
+        ranges = [range(s.start // f, -(-s.stop // f)) for s, f in zip(selection, self.layout.file, strict=True)]
+        return ["c." + ".".join(map(str, index)) for index in product(*ranges)]
+
+
+@lru_cache(maxsize=64)
+def _metadata_text(layout: ArrayLayout) -> str:
+    array = zarr.create_array(
+        MemoryStore(),
+        shape=layout.shape,
+        dtype=layout.dtype,
+        shards=None if layout.file == layout.chunk else layout.file,
+        chunks=layout.chunk,
+        compressors=ZstdCodec(level=_LEVEL, checksum=True),
+        # Hardly ever what a whole chunk holds, and never what scores and validity do: a chunk that were missing in
+        # spite of all would not pass for background.
+        fill_value=int(np.iinfo(layout.dtype).max),
+        chunk_key_encoding={"name": "default", "separator": "."},
+        zarr_format=3,
+    )
+    return json.dumps(array.metadata.to_dict())
+
+
+def _open(folder: Path, metadata: dict[str, Any], config: dict[str, Any], read_only: bool = False) -> zarr.Array[Any]:
+    """The array that `metadata` describes, in a folder that need not hold a ``zarr.json``."""
+    with _configuring, zarr.config.set(config):  # an array keeps the settings under which it is opened
+        return zarr.Array.from_dict(StorePath(LocalStore(folder, read_only=read_only)), metadata)
+
+
+def _parsed(file: Path) -> Any:
+    """The content of a JSON file, or None if it is not JSON."""
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError:
+        return None
+
+
+@contextmanager
+def _folder_aside(path: Path) -> Iterator[Path]:
+    """A new folder within `path`, which is removed with what is left in it."""
+    folder = tempfile.mkdtemp(prefix=".writing-", dir=path)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _errors_of_rust() -> Iterator[None]:
+    """Raise an error of the operating system as OSError with its number: zarrs gives its text only."""
+    try:
+        yield
+    except RuntimeError as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def _damaged(what: str, path: Path) -> StoreError:
+    return StoreError(f"a work file {what}", where=str(path), remedy="run again: what it held is then computed again")
