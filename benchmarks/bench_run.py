@@ -30,7 +30,7 @@ from hdm_pipeline.execution.malloc import keep_freed
 from hdm_pipeline.model.weights_file import weights_path
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.plugin.registry import make_reader
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import BlockInferred, Event
 from hdm_pipeline.support.bundle import load_segmenter
 from hdm_pipeline.support.examples import load_examples
 
@@ -59,11 +59,11 @@ def timed_run(path: Path) -> Timed:
 
     def on_event(event: Event) -> None:
         nonlocal first, tiles
-        if event.kind == "step_done" and event.step == "infer":
+        if isinstance(event, BlockInferred):
             if first is None:
                 first = time.perf_counter()
             else:
-                tiles += event.data["tiles"]
+                tiles += event.tiles
 
     Pipeline.from_yaml(path).run(on_event)
     return Timed(time.perf_counter() - (first or 0.0), tiles)

@@ -3,22 +3,45 @@
 `HdmError` carries three texts: `what` went wrong, `where` (the file, key, scene or tile concerned) and `remedy`
 (what the user can do). Messages never hold patient data or secrets: `where` names hashed identifiers for DICOM.
 
-The branch decides what the run does:
+Each class says what becomes of a run in which a step raises it (`scope`):
 
-* `ConfigError`: nothing is started, exit code 2.
-* `SceneError`: this scene is quarantined, the others go on, exit code 3.
-* everything else: the run ends, exit code 1.
+* ``scene``: this scene is quarantined, the others go on, and the run ends with exit code 3.
+* ``run``: the next scene would meet the same fault, so the run ends. What is finished is kept, and the next run goes
+  on from there. The exit code is 1, or 2 where the configuration is to be mended (`ConfigError`).
+
+| class | scope | why |
+|---|---|---|
+| `ConfigError` and all below it | run | the pipeline file, supports and weights are the same for every scene |
+| `PluginError` | scene | seen while a plug-in works on one scene; others may be what the plug-in expects |
+| `PluginLoadError` | run | the plug-in cannot be used at all |
+| `ModelInputError`, `BankMismatchError` | run | tiles have one size and one kind in a run, and one set of banks |
+| `OptimizationError`, `TrainingError` | run | about the network, not about a scene |
+| `SceneError` and all below it | scene | about this scene's file, pixels or products |
+| `StoreError` | scene | the scene's work is done once more first; quarantined if that fails, too |
+| `OutputError`, `LedgerError`, `ExecutionError` | run | disk, ledger and cluster serve all scenes |
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+Scope = Literal["scene", "run"]
+"""What an error ends: the work on one scene, or the run."""
 
 
 class HdmError(Exception):
-    """Base of every error that a user can act on."""
+    """Base of every error that a user can act on.
 
-    exit_code = 1
+    Attributes:
+        scope: whether a run quarantines the scene over which this is raised, or ends.
+        exit_code: of the command that this ends.
+        what: what is wrong.
+        where: the file, key, scene or tile concerned; may be empty.
+        remedy: what the user can do; may be empty.
+    """
+
+    scope: ClassVar[Scope] = "run"
+    exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(what)
@@ -66,7 +89,15 @@ class SupportError(ConfigError):
 
 
 class PluginError(HdmError):
-    """A plug-in is missing, or broke its contract."""
+    """A plug-in failed, or broke its contract, while it worked on a scene."""
+
+    scope: ClassVar[Scope] = "scene"
+
+
+class PluginLoadError(PluginError):
+    """A plug-in cannot be used for any scene: it cannot be imported or constructed, or is not of the kind it says."""
+
+    scope: ClassVar[Scope] = "run"
 
 
 class WeightsError(ConfigError):
@@ -74,7 +105,7 @@ class WeightsError(ConfigError):
 
 
 class ModelInputError(HdmError):
-    """Tiles or supports handed to the network have a shape, type or size it cannot take."""
+    """Tiles or supports have a shape, type or size that the network cannot take, or for which memory is too small."""
 
 
 class BankMismatchError(ModelInputError):
@@ -91,6 +122,8 @@ class TrainingError(HdmError):
 
 class SceneError(HdmError):
     """One scene cannot be processed: it is quarantined and the rest goes on."""
+
+    scope: ClassVar[Scope] = "scene"
 
 
 class ReadError(SceneError):

@@ -1,4 +1,4 @@
-"""Limits of one run, and how it is told to stop."""
+"""Limits of one run, and how it ended."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class RunOptions:
     Attributes:
         limit: most scenes to work on.
         time_budget: seconds after which no new work is started.
-        retry_quarantined: try scenes again that were put aside under the same key.
+        retry_quarantined: try scenes again that were quarantined under the same key.
         wait: wait for another run on the same output to end, instead of refusing.
-        rebuild_ledger: put a damaged ledger aside and start an empty one; all scenes are then done again.
+        rebuild_ledger: rename a damaged ledger and start an empty one; all scenes are then done again.
     """
 
     limit: int | None = None
@@ -34,7 +34,7 @@ class RunSummary:
     Attributes:
         done: scenes published by this run.
         done_before: scenes that were there already.
-        quarantined: error of each scene that is put aside, by scene id.
+        quarantined: error of each scene that is quarantined, by scene id.
         left: scenes not reached (interrupted, out of time, or over the limit).
         report: path of `run.json`.
     """

@@ -15,17 +15,14 @@ from typing import Any
 
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.errors import SceneError
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.planning.archive import discover
-from hdm_pipeline.planning.plan import Plan, ScenePlan, peak_memory, plan_scene
+from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.planning.forecast import HEADER_LIMIT, Forecast, forecast
+from hdm_pipeline.planning.plan import make_plan
 from hdm_pipeline.planning.validation import validate
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.reporting.events import Listener
-
-HEADER_LIMIT = 1000
-"""Headers that `plan` reads; of a larger archive it reads an even sample and estimates the rest."""
 
 
 class Pipeline:
@@ -60,37 +57,20 @@ class Pipeline:
         """
         return validate(self.file)
 
-    def plan(self, header_limit: int = HEADER_LIMIT) -> Plan:
-        """What a run would do. Writes nothing.
+    def plan(self, header_limit: int = HEADER_LIMIT) -> Forecast:
+        """What `run` would do now, and what it costs. Writes nothing.
+
+        Args:
+            header_limit: headers to read; of a larger archive an even sample is read and the rest is estimated.
 
         Raises:
             ConfigError: archive, supports or weights are not usable.
         """
-        from hdm_pipeline.output.ledger import Ledger
-        from hdm_pipeline.planning.pending import Pending, fingerprints
-
         reader = make_reader(self.config.input.reader, self.config.input.reader_options())
-        archive = discover(self.config, reader)
         with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            pending = Pending.of(self.config, self.workspace, archive, fingerprints(self.config), ledger)
+            plan = make_plan(self.config, self.workspace, reader, ledger)
             rate = ledger.seconds_per_tile()
-        step = max(1, -(-len(pending.scenes) // header_limit))
-        plans: list[ScenePlan] = []
-        refused = [(scene, str(error.get("what", ""))) for scene, error in pending.quarantined.items()]
-        for scene in pending.scenes[::step]:
-            try:
-                plans.append(plan_scene(self.config, reader.header(scene.ref)))
-            except SceneError as error:
-                refused.append((scene.ref.id, error.what))
-        return Plan(
-            scenes=tuple(plans),
-            scenes_total=len(archive.scenes),
-            scenes_done=len(pending.done),
-            refused=tuple(refused),
-            skipped=tuple((s.uri, s.reason) for s in archive.skipped),
-            peak_memory=peak_memory(self.config),
-            seconds_per_tile=rate,
-        )
+        return forecast(self.config, plan, reader, rate, header_limit)
 
     def check_support(self) -> dict[str, list[dict[str, Any]]]:
         """How well each support example is found by the others, by class; loads the network, adapts nothing.
@@ -106,7 +86,7 @@ class Pipeline:
         """Do everything that is not done yet.
 
         Args:
-            on_event: called with every event, in this thread.
+            on_event: called with every event of `hdm_pipeline.reporting.events`, in this thread.
             options: limits of this run.
 
         Raises:

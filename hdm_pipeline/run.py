@@ -1,4 +1,4 @@
-"""One run: lock, ledger, what is to be done, supports, executor, driver, report."""
+"""One run: lock, ledger, plan, supports, executor, driver, report."""
 
 from __future__ import annotations
 
@@ -24,12 +24,21 @@ from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
-from hdm_pipeline.planning.archive import Archive, discover
-from hdm_pipeline.planning.keys import pixel_hash
-from hdm_pipeline.planning.pending import Pending, PendingScene, fingerprints
+from hdm_pipeline.planning.keys import PendingScene, pixel_hash
+from hdm_pipeline.planning.plan import Plan, make_plan
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import make_reader
-from hdm_pipeline.reporting.events import Event, Listener
+from hdm_pipeline.reporting.events import (
+    Event,
+    Listener,
+    Preparing,
+    RunEnded,
+    RunStarted,
+    SceneDone,
+    SceneQuarantined,
+    Stopping,
+    SupportChecked,
+)
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.run_json import RunReport
@@ -40,37 +49,36 @@ from hdm_pipeline.support.prepare import Preparation, prepare
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
     """Do everything that is not done yet; see `Pipeline.run`."""
     deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
-    hashes = fingerprints(config)
     reader = make_reader(config.input.reader, config.input.reader_options())
-    archive = discover(config, reader)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
-        pending = Pending.of(config, workspace, archive, hashes, ledger, retry_quarantined=options.retry_quarantined)
-        ledger.mark_vanished(pending.vanished)
-        report = _report(config, workspace, archive, pending)
-        outcomes = _Outcomes(quarantined=dict(pending.quarantined))
+        # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
+        plan = make_plan(config, workspace, reader, ledger, retry_quarantined=options.retry_quarantined)
+        ledger.mark_vanished(plan.vanished)
+        report = _report(config, workspace, plan)
+        outcomes = _Outcomes(quarantined=dict(plan.quarantined))
         log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
         metrics = MetricsFile(workspace.metrics, config.name)
         tell = fan_out([outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])])
-        scenes = pending.scenes[: options.limit]
-        tell(Event("run_started", data={"scenes": len(scenes), "done_before": len(pending.done)}))
+        scenes = plan.scenes[: options.limit]
+        tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
         try:
             if scenes:
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
                 _work(config, workspace, reader, ledger, scenes, report, tell, should_stop)
-            left = len(pending.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(pending.quarantined))
+            left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
             report.status = "stopped" if left else "done"
         except BaseException as error:
             report.status = "failed"
-            report.note(error=_shown(error, private=any(ref.private for ref in archive.scenes)))
+            report.note(error=_shown(error, private=any(ref.private for ref in plan.archive.scenes)))
             raise
         finally:
             report.write()
-            tell(Event("run_ended", data={"status": report.status}))
-    return RunSummary(tuple(outcomes.done), len(pending.done), outcomes.quarantined, left, workspace.report)
+            tell(RunEnded(status=report.status))
+    return RunSummary(tuple(outcomes.done), len(plan.done), outcomes.quarantined, left, workspace.report)
 
 
 def _work(
@@ -84,10 +92,10 @@ def _work(
     should_stop: Callable[[], bool],
 ) -> None:
     """Prepare the supports and drive the scenes."""
-    tell(Event("preparing", data={"adapt": config.support.adapt != "off"}))
+    tell(Preparing(adapt=config.support.adapt != "off"))
     prepared = prepare(config, reader, workspace)
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
-    tell(Event("support_checked", data={"support": prepared.report}))
+    tell(SupportChecked(support=prepared.report))
     context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared))
     executor = _executor(context, prepared.bundle)
     try:
@@ -98,7 +106,7 @@ def _work(
 
 
 def _shown(error: BaseException, *, private: bool) -> dict[str, str]:
-    """What is kept of an error that ended a run; beside a private archive neither paths nor texts of plug-ins."""
+    """What is kept of an error that ended a run; of a private archive neither paths nor texts of plug-ins."""
     if not isinstance(error, HdmError):
         return {"type": type(error).__name__}
     found = error.as_dict()
@@ -113,17 +121,18 @@ class _Outcomes:
     quarantined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def event(self, event: Event) -> None:
-        if event.kind == "scene_done":
-            self.done.append(event.scene)
-        elif event.kind == "scene_quarantined":
-            self.quarantined[event.scene] = event.data["error"]
+        match event:
+            case SceneDone():
+                self.done.append(event.scene)
+            case SceneQuarantined():
+                self.quarantined[event.scene] = event.error.as_dict()
 
 
-def _report(config: PipelineConfig, workspace: Workspace, archive: Archive, pending: Pending) -> RunReport:
-    inputs = {ref.id: ref.shown for ref in archive.scenes}
-    report = RunReport(workspace.report, config.name, inputs, pending.done, pending.quarantined)
+def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunReport:
+    inputs = {ref.id: ref.shown for ref in plan.archive.scenes}
+    report = RunReport(workspace.report, config.name, inputs, plan.done, plan.quarantined)
     report.note(
-        skipped=[{"input": s.uri, "reason": s.reason} for s in archive.skipped], vanished=list(pending.vanished)
+        skipped=[{"input": s.uri, "reason": s.reason} for s in plan.archive.skipped], vanished=list(plan.vanished)
     )
     return report
 
@@ -174,7 +183,7 @@ def stopper(deadline: float | None, interrupted: Callable[[], bool]) -> Callable
 def interrupts(tell: Listener) -> Iterator[Callable[[], bool]]:
     """Within: the first SIGINT or SIGTERM asks to stop between blocks, the second raises KeyboardInterrupt.
 
-    Yields whether it was asked. Signals can be caught in the main thread alone; elsewhere this does nothing.
+    Yields whether it was asked. Signals can only be caught in the main thread; in another one this does nothing.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -185,7 +194,7 @@ def interrupts(tell: Listener) -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        tell(Event("stopping"))
+        tell(Stopping())
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -44,15 +44,15 @@ def run(
     output: Annotated[Path | None, typer.Option(help="Output directory instead of the file's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Work on at most N scenes.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Start no new work after this long: 90s, 30m, 6h.")] = None,
-    retry_quarantined: Annotated[bool, typer.Option(help="Try scenes again that were put aside.")] = False,
+    retry_quarantined: Annotated[bool, typer.Option(help="Try quarantined scenes again.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for another run on this output to end.")] = False,
-    rebuild_ledger: Annotated[bool, typer.Option(help="Put a damaged ledger aside and do all scenes again.")] = False,
+    rebuild_ledger: Annotated[bool, typer.Option(help="Rename a damaged ledger and do all scenes again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a pipeline: everything that is not done yet.
 
     Running again is free: finished scenes are left alone, changed ones are redone, and a run that was killed goes on
-    where it stopped. Press Ctrl-C once to finish the blocks in flight and leave, twice to leave at once.
+    where it stopped. Press Ctrl-C once to stop after the blocks that are being worked on, twice to stop at once.
     """
     from hdm_pipeline.options import RunOptions
 
@@ -76,12 +76,13 @@ def _run_text(pipeline: Any, options: Any) -> Any:
     from rich.console import Console
 
     from hdm_pipeline.cli.progress import ProgressBar
+    from hdm_pipeline.reporting.plan_text import counted
 
     with ProgressBar(Console(stderr=True)) as bar:
         summary = pipeline.run(on_event=bar.event, options=options)
     typer.echo(
-        f"{len(summary.done)} scenes done, {summary.done_before} were done before, "
-        f"{len(summary.quarantined)} quarantined, {summary.left} left"
+        f"{counted(len(summary.done), 'scene')} done in this run, {summary.done_before} done by earlier runs, "
+        f"{len(summary.quarantined)} quarantined, {summary.left} still to do"
     )
     for scene, error in sorted(summary.quarantined.items()):
         typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
@@ -103,16 +104,7 @@ def plan(
     planned = loaded.plan()
     quality = loaded.check_support() if check_support else None
     if as_json:
-        from dataclasses import asdict
-
-        facts = asdict(planned) | {
-            "tiles": planned.tiles,
-            "blocks": planned.blocks,
-            "stage_bytes": planned.stage_bytes,
-            "seconds": planned.seconds,
-            "support": quality,
-        }
-        typer.echo(json.dumps(facts, indent=1))
+        typer.echo(json.dumps(planned.as_dict() | {"support": quality}, indent=1))
         return
     from hdm_pipeline.reporting.plan_text import plan_text
 
@@ -198,7 +190,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 app.command()(train)
-app.add_typer(evaluate_app)  # `evaluate` and `adapt`, without a group of their own
+app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")
 
 

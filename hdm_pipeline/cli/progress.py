@@ -10,7 +10,19 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import (
+    BlockInferred,
+    Event,
+    Preparing,
+    RunStarted,
+    SceneDone,
+    SceneQuarantined,
+    SceneStarted,
+    Stopping,
+    SupportChecked,
+    WorkerDied,
+)
+from hdm_pipeline.reporting.plan_text import counted
 
 
 class ProgressBar:
@@ -41,54 +53,60 @@ class ProgressBar:
     ) -> None:
         self._bar.stop()
 
-    def _tell_supports(self, support: Mapping[str, Any]) -> None:
-        """What checking and adapting gave, a line a class; examples that contradict the others are named."""
-        for name, facts in support.items():
-            steps = facts["adaptation"]["steps"]
-            self._bar.console.print(
-                f"{name}: {facts['shots']} examples, {steps} steps of adaptation kept{_told(facts['mode'])}",
-                highlight=False,
-            )
-            for example in facts["examples"]:
-                if example["contradicts"]:
-                    self._bar.console.print(f"[yellow]support[/] {example['name']}: {example['note']}", highlight=False)
+    def _print(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False)
 
     def event(self, event: Event) -> None:
         """Take note of an event."""
-        data = event.data
-        if event.kind == "run_started":
-            self._bar.update(self._scenes, total=data["scenes"])
-        elif event.kind == "preparing":
-            adapting = ", adapting the weights to them (minutes, once for these supports)" if data["adapt"] else ""
-            self._bar.console.print(f"checking and encoding the supports{adapting}", highlight=False)
-        elif event.kind == "support_checked":
-            self._tell_supports(data["support"])
-        elif event.kind == "scene_started":
-            self._total_blocks += data["blocks"]
-            self._bar.update(self._blocks, total=self._total_blocks)
-            self._bar.advance(self._blocks, data["blocks_done"])
-        elif event.kind == "step_done" and event.step == "infer":
-            self._tiles += data["tiles"]
-            rate = self._tiles / max(time.monotonic() - self._start, 1e-3)
-            self._bar.update(self._blocks, advance=1, note=f"{rate:.1f} tiles/s")
-        elif event.kind == "scene_done":
-            self._bar.advance(self._scenes)
-        elif event.kind == "scene_quarantined":
-            self._bar.advance(self._scenes)
-            error = data["error"]
-            self._bar.console.print(f"[yellow]quarantined[/] {event.scene}: {error['what']}", highlight=False)
-            if error["remedy"]:
-                self._bar.console.print(f"  remedy: {error['remedy']}", highlight=False)
-        elif event.kind == "worker_died":
-            self._bar.console.print(
-                f"[yellow]worker died[/] over {event.step} of {event.scene}: {data['reason']}", highlight=False
+        match event:
+            case RunStarted():
+                self._bar.update(self._scenes, total=event.scenes)
+            case Preparing():
+                self._print("reading and checking the labelled examples")
+                if event.adapt:
+                    self._print("adapting the network to them (this can take minutes; later runs use the result again)")
+            case SupportChecked():
+                for name, facts in event.support.items():
+                    self._tell_support(name, facts)
+            case SceneStarted():
+                self._total_blocks += event.blocks
+                self._bar.update(self._blocks, total=self._total_blocks)
+                self._bar.advance(self._blocks, event.blocks_done)
+            case BlockInferred():
+                self._tiles += event.tiles
+                rate = self._tiles / max(time.monotonic() - self._start, 1e-3)
+                self._bar.update(self._blocks, advance=1, note=f"{rate:.1f} tiles/s")
+            case SceneDone():
+                self._bar.advance(self._scenes)
+            case SceneQuarantined(error=error):
+                self._bar.advance(self._scenes)
+                self._print(f"[yellow]quarantined[/] {event.scene}: {error.what}")
+                if error.remedy:
+                    self._print(f"  remedy: {error.remedy}")
+            case WorkerDied():
+                self._print(f"[yellow]a worker died[/] at step {event.step} of {event.scene}: {event.reason}")
+            case Stopping():
+                self._print("stopping after the blocks that are being worked on; press Ctrl-C again to stop at once")
+
+    def _tell_support(self, name: str, facts: Mapping[str, Any]) -> None:
+        """What was found for a class; examples that contradict the others are named."""
+        self._print(f"class {name}: {counted(facts['shots'], 'example')}; {_adapted(facts['adaptation'])}")
+        mode = facts["mode"]
+        if mode["precision"] != "fp32":
+            self._print(
+                f"class {name}: {mode['precision']} is {mode['speedup']:.1f} times as fast as fp32, and "
+                f"{mode['agreement']:.2%} of the examples' pixels get the same result"
             )
-        elif event.kind == "stopping":
-            self._bar.console.print("stopping: blocks in flight are finished; interrupt again to leave at once")
+        for example in facts["examples"]:
+            if example["contradicts"]:
+                self._print(f"[yellow]check example[/] {example['name']}: {example['note']}")
 
 
-def _told(mode: Mapping[str, Any]) -> str:
-    """A faster mode of inference, and what it costs."""
-    if mode["precision"] == "fp32":
-        return ""
-    return f", {mode['precision']}: {mode['speedup']:.1f}x as fast, {mode['agreement']:.2%} of the pixels as in fp32"
+def _adapted(adaptation: Mapping[str, Any]) -> str:
+    """What became of the network's weights."""
+    if "held_out_iou" not in adaptation:
+        return "the network is used as it is"
+    if adaptation["steps"] == 0:
+        return "the network is used as it is, because adapting it to them would not make it better"
+    steps = counted(adaptation["steps"], "training step")
+    return f"the network was adapted to them in {steps}" + (" by an earlier run" if adaptation["cached"] else "")

@@ -14,32 +14,46 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.errors import (
-    BankMismatchError,
-    ExecutionError,
-    HdmError,
-    LedgerError,
-    OutputError,
-    SceneError,
-    StoreError,
-    TileError,
-    WeightsError,
-)
+from hdm_pipeline.errors import HdmError, SceneError, StoreError, TileError
 from hdm_pipeline.execution.executor import Executor
-from hdm_pipeline.execution.messages import Outcome, Published, RunContext, SceneWork, StepResult, Task
+from hdm_pipeline.execution.messages import (
+    Died,
+    Failed,
+    Finished,
+    InferResult,
+    InferTask,
+    Lost,
+    Outcome,
+    Published,
+    PublishTask,
+    RunContext,
+    SceneWork,
+    StageTask,
+    StepResult,
+    StitchTask,
+    SurveyTask,
+    Task,
+    TileIndex,
+)
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
 from hdm_pipeline.output.files import remove_tree
 from hdm_pipeline.output.ledger import Ledger, Receipt, SceneRecord
-from hdm_pipeline.planning.keys import SceneKeys
-from hdm_pipeline.planning.pending import PendingScene
-from hdm_pipeline.reporting.events import Event, Listener
-
-FATAL = (OutputError, LedgerError, WeightsError, BankMismatchError, ExecutionError)
-"""Errors that concern the whole run; any other is its scene's alone."""
+from hdm_pipeline.planning.keys import PendingScene, SceneKeys
+from hdm_pipeline.reporting.events import (
+    BlockInferred,
+    Listener,
+    SceneDone,
+    SceneQuarantined,
+    SceneStarted,
+    StepDone,
+    WorkerDied,
+)
 
 MAX_DEATHS = 2
 """Workers that may die over one step before its scene is suspected."""
+
+BlockTask = StageTask | InferTask | StitchTask
 
 log = logging.getLogger(__name__)
 
@@ -82,23 +96,24 @@ class Driver:
         """Work until every scene is published or quarantined, or `should_stop` says so.
 
         Raises:
-            HdmError: one of `FATAL`; what was finished before is in the ledger.
+            HdmError: one whose `scope` is the run; what was finished before is in the ledger.
         """
         with self._sweeper:
             self._loop(scenes)
 
     def _loop(self, scenes: Iterator[PendingScene]) -> None:
         while True:
-            stopping = self._should_stop()
-            if not stopping:
+            if not self._should_stop():
                 self._give_out(scenes)
-            if self._in_flight.total() == 0:
+            if not self._in_flight:
                 return
             outcome = self._executor.next()
             scene = outcome.task.scene
             self._in_flight[scene] -= 1
+            if not self._in_flight[scene]:
+                del self._in_flight[scene]
             self._settle(outcome)
-            if scene in self._again and not self._in_flight[scene]:
+            if scene in self._again and scene not in self._in_flight:
                 self._start_over(self._again.pop(scene))
 
     # ------------------------------------------------------------------ what may run
@@ -109,19 +124,19 @@ class Driver:
         for state in list(self._active.values()):
             if state.complete and not state.publishing and self._executor.cpu_free > 0:
                 state.publishing = True
-                self._submit(Task("publish", state.work.ref.id, -1, state.work))
-        for step in ("stitch", "infer"):
+                self._submit(PublishTask(work=state.work))
+        for kind in (StitchTask, InferTask):
             for state in self._active.values():
-                self._give_blocks(state, step)
+                self._give_blocks(state, kind)
         self._stage_ahead()
         while self._wants_scene() and (scene := next(scenes, None)) is not None:
             self._surveying[scene.ref.id] = scene
-            self._submit(Task("survey", scene.ref.id, -1, (scene.ref, scene.keys)))
+            self._submit(SurveyTask(pending=scene))
 
-    def _give_blocks(self, state: SceneState, step: Any) -> None:
-        while self._room_for(step) and (block := state.ready(step)) is not None:
-            state.give(step, block)
-            self._submit(Task(step, state.work.ref.id, block, state.work))
+    def _give_blocks(self, state: SceneState, kind: type[InferTask] | type[StitchTask]) -> None:
+        while self._room_for(kind.step) and (block := state.ready(kind.step)) is not None:
+            state.give(kind.step, block)
+            self._submit(kind(work=state.work, block=block))
 
     def _stage_ahead(self) -> None:
         """Stage in scene order, but no further ahead of the model than it can soon use."""
@@ -131,7 +146,7 @@ class Driver:
                 if block is None:
                     break
                 state.give("stage", block)
-                self._submit(Task("stage", state.work.ref.id, block, state.work))
+                self._submit(StageTask(work=state.work, block=block))
 
     @property
     def _most_ahead(self) -> int:
@@ -156,31 +171,38 @@ class Driver:
     # ------------------------------------------------------------------ what has ended
 
     def _settle(self, outcome: Outcome) -> None:
-        task = outcome.task
-        if task.scene not in self._active and task.scene not in self._surveying:
-            return  # its scene was quarantined meanwhile
-        if outcome.lost:
-            self._retries.appendleft(task)
-        elif outcome.died:
-            self._after_death(outcome)
-        elif outcome.error is not None:
-            if isinstance(outcome.error, FATAL):
-                raise outcome.error
-            if isinstance(outcome.error, StoreError) and task.scene not in self._redone:
-                self._redo(task.scene, outcome.error)
-            else:
-                self._quarantine(task.scene, outcome.error)
-        elif task.probe is not None:
-            self._probe_survived(task)
-        elif task.step == "survey":
-            self._surveyed(outcome.value)
-        elif task.step == "publish":
-            self._published(task.scene, outcome.value)
-        else:
-            self._block_done(task, outcome.value)
+        scene = outcome.task.scene
+        if scene not in self._active and scene not in self._surveying:
+            return  # it was quarantined, or is to start over, since this task was given out
+        match outcome:
+            case Finished():
+                self._finished(outcome)
+            case Failed(error=StoreError() as error) if scene not in self._redone:
+                self._redo(scene, error)
+            case Failed(error=error) if error.scope == "run":
+                raise error
+            case Failed(error=error):
+                self._quarantine(scene, error)
+            case Lost(task=task):
+                self._retries.appendleft(task)
+            case Died(task=task, reason=reason):
+                self._after_death(replace(task, attempt=task.attempt + 1), reason)
 
-    def _surveyed(self, work: SceneWork) -> None:
-        scene = self._surveying.pop(work.ref.id)
+    def _finished(self, outcome: Finished) -> None:
+        match outcome.task, outcome.result:
+            case SurveyTask(pending=scene), SceneWork() as work:
+                self._surveyed(scene, work)
+            case InferTask(probe=(_, _, _)) as task, _:
+                self._probe_survived(task)
+            case (StageTask() | InferTask() | StitchTask()) as task, StepResult() as result:
+                self._block_done(task, result)
+            case PublishTask() as task, Published() as published:
+                self._published(task.scene, published)
+            case task, result:
+                raise TypeError(f"{type(task).__name__} returned a {type(result).__name__}")
+
+    def _surveyed(self, scene: PendingScene, work: SceneWork) -> None:
+        del self._surveying[scene.ref.id]
         state = SceneState.of(work, work.grid, self._context.config.tiling.block)
         staged, inferred = (
             self._ledger.receipts(scene.keys.stage, "stage"),
@@ -189,78 +211,75 @@ class Driver:
         stitched = self._ledger.receipts(scene.keys.score, "stitch")
         state.restore(staged, inferred, stitched)
         state.tiles = sum(int(receipt.detail.get("tiles", 0)) for receipt in inferred.values())
-        self._active[work.ref.id] = state
+        self._active[scene.ref.id] = state
         self._drop_superseded(scene)
-        self._ledger.upsert_scene(_record(work.ref.id, scene.keys, "running"))
+        self._ledger.upsert_scene(_record(scene.ref.id, scene.keys, "running"))
         self._tell(
-            Event(
-                "scene_started",
-                work.ref.id,
-                data={
-                    "shape": list(work.header.shape),
-                    "tiles": work.grid.tile_count,
-                    "blocks": state.blocks,
-                    "blocks_done": len(inferred),
-                    "warnings": list(work.header.warnings),
-                },
+            SceneStarted(
+                scene=scene.ref.id,
+                shape=work.header.shape,
+                tiles=work.grid.tile_count,
+                blocks=state.blocks,
+                blocks_done=len(inferred),
+                warnings=work.header.warnings,
             )
         )
 
-    def _block_done(self, task: Task, result: StepResult) -> None:
-        state = self._active[task.scene]
-        keys = state.work.keys
+    def _block_done(self, task: BlockTask, result: StepResult) -> None:
+        state, keys = self._active[task.scene], task.work.keys
         key = keys.stage if task.step == "stage" else keys.score
-        self._ledger.record([Receipt(key, task.step, task.block, result.seconds, dict(result.detail))])
+        figures = {"tiles": result.tiles, "skipped": result.skipped} if isinstance(result, InferResult) else {}
+        self._ledger.record([Receipt(key, task.step, task.block, result.seconds, figures)])
         state.finish(task.step, task.block, result.seconds)
-        state.tiles += int(result.detail.get("tiles", 0))
-        self._tell(Event("step_done", task.scene, task.step, task.block, {"seconds": result.seconds, **result.detail}))
+        if isinstance(result, InferResult):
+            state.tiles += result.tiles
+            self._tell(BlockInferred(scene=task.scene, block=task.block, seconds=result.seconds, **figures))
+        else:
+            self._tell(StepDone(scene=task.scene, step=task.step, block=task.block, seconds=result.seconds))
 
     def _published(self, scene: str, published: Published) -> None:
         state = self._active.pop(scene)
         work = state.work
-        outputs = tuple(path.as_posix() for path in published.outputs)
-        info = {
-            "outputs": list(outputs),
-            "tiles": state.tiles,
-            "blocks": state.blocks,
-            "seconds": {**state.seconds, "publish": published.seconds},
-            "warnings": list(work.header.warnings),
-            **published.measures,
-        }
+        event = SceneDone(
+            scene=scene,
+            outputs=tuple(path.as_posix() for path in published.outputs),
+            tiles=state.tiles,
+            blocks=state.blocks,
+            seconds={**state.seconds, "publish": published.seconds},
+            warnings=work.header.warnings,
+            measures=published.measures,
+        )
         keep = self._context.config.output.keep
         dropped = [] if keep == "all" else [(work.keys.stage, stage_folder(self._context, work))]
         dropped += [(work.keys.score, score_folder(self._context, work))] if keep == "nothing" else []
-        record = _record(scene, work.keys, "done", outputs=outputs, info=info)
+        record = _record(scene, work.keys, "done", outputs=event.outputs, info=event.facts())
         self._ledger.upsert_scene(record, forget=[key for key, _ in dropped])
-        self._tell(Event("scene_done", scene, data=info))
+        self._tell(event)
         for _, folder in dropped:
             self._sweeper.submit(_sweep, folder)
 
     def _quarantine(self, scene: str, error: HdmError) -> None:
-        """Put a scene aside with its reason; what it had in flight is ignored when it ends."""
-        state = self._active.pop(scene, None)
-        pending = self._surveying.pop(scene, None)
-        keys = state.work.keys if state is not None else pending.keys if pending is not None else None
-        if keys is not None:
-            self._ledger.upsert_scene(_record(scene, keys, "quarantined", error=error.as_dict()))
-        self._retries = deque(task for task in self._retries if task.scene != scene)
-        self._tell(
-            Event(
-                "scene_quarantined",
-                scene,
-                data={"error": error.as_dict(), "seconds": dict(state.seconds) if state else {}},
-            )
-        )
+        """End a scene with its reason; what it has in flight is ignored when it ends."""
+        pending, state = self._give_up(scene)
+        self._ledger.upsert_scene(_record(scene, pending.keys, "quarantined", error=error.as_dict()))
+        self._tell(SceneQuarantined(scene=scene, error=error, seconds=dict(state.seconds) if state else {}))
 
     # ------------------------------------------------------------------ work that is lost
+
+    def _give_up(self, scene: str) -> tuple[PendingScene, SceneState | None]:
+        """Forget what was to be done for a scene; gives back the scene, and its state if it was surveyed."""
+        self._retries = deque(task for task in self._retries if task.scene != scene)
+        self._probes = {key: left for key, left in self._probes.items() if key[0] != scene}
+        state = self._active.pop(scene, None)
+        if state is None:
+            return self._surveying.pop(scene), None
+        return PendingScene(state.work.ref, state.work.keys), state
 
     def _redo(self, scene: str, error: StoreError) -> None:
         """Receipts and files disagree (a power cut, a cleaned disk): forget the scene's work and do it once more."""
         log.warning("work of a scene is damaged, doing it again: %s", error.what, extra={"scene": scene})
         self._redone.add(scene)
-        state = self._active.pop(scene, None)
-        self._again[scene] = PendingScene(state.work.ref, state.work.keys) if state else self._surveying.pop(scene)
-        self._retries = deque(task for task in self._retries if task.scene != scene)
+        self._again[scene], _ = self._give_up(scene)
 
     def _drop_superseded(self, scene: PendingScene) -> None:
         """Remove what an earlier configuration or an older file of this scene left under other keys."""
@@ -276,56 +295,57 @@ class Driver:
             remove_tree(workspace.score_folder(scene.ref.id, before.score_key))
 
     def _start_over(self, scene: PendingScene) -> None:
-        """Survey a scene anew, once nothing of its old work is in flight."""
+        """Drop a scene's work, now that nothing of it is in flight, and survey the scene anew."""
         for key in (scene.keys.stage, scene.keys.score):
             self._ledger.forget(key)
         remove_tree(self._context.workspace.stage_folder(scene.ref.id, scene.keys.stage))
         remove_tree(self._context.workspace.score_folder(scene.ref.id, scene.keys.score))
         self._surveying[scene.ref.id] = scene
-        self._submit(Task("survey", scene.ref.id, -1, (scene.ref, scene.keys)))
+        self._retries.append(SurveyTask(pending=scene))
 
     # ------------------------------------------------------------------ workers that die
 
-    def _after_death(self, outcome: Outcome) -> None:
-        """Try again once; then find the tile that kills, or put the scene aside."""
-        task = replace(outcome.task, attempt=outcome.task.attempt + 1)
-        self._tell(Event("worker_died", task.scene, task.step, task.block, {"reason": outcome.reason}))
-        if task.probe is not None:
-            self._quarantine(task.scene, self._killer(task, outcome.reason))
-        elif task.attempt < MAX_DEATHS:
-            self._retries.append(task)
-        elif task.step == "infer" and task.attempt == MAX_DEATHS:
-            work: SceneWork = task.payload
-            tiles = list(work.grid.tiles(work.blocks(self._context)[task.block]))
-            self._probes[task.scene, task.block] = len(tiles)
-            self._retries.extend(replace(task, probe=tile) for tile in tiles)
-        else:
-            self._quarantine(
-                task.scene,
-                SceneError(
-                    f"step {task.step} killed {task.attempt} workers; last: {outcome.reason}",
-                    where=f"scene {task.scene}" + (f", block {task.block}" if task.block >= 0 else ""),
-                    remedy="the file may be damaged or need more memory than there is; check it alone",
-                ),
-            )
+    def _after_death(self, task: Task, reason: str) -> None:
+        """Try again once; then find the tile that kills, or quarantine the scene."""
+        self._tell(WorkerDied(scene=task.scene, step=task.step, block=task.block, reason=reason))
+        match task:
+            case InferTask(probe=(_, _, _) as tile):
+                self._quarantine(task.scene, _killer(task, tile, reason))
+            case _ if task.attempt < MAX_DEATHS:
+                self._retries.append(task)
+            case InferTask(attempt=attempt) if attempt == MAX_DEATHS:
+                tiles = list(task.work.grid.tiles(task.work.blocks(self._context)[task.block]))
+                self._probes[task.scene, task.block] = len(tiles)
+                self._retries.extend(replace(task, probe=tile) for tile in tiles)
+            case _:
+                self._quarantine(task.scene, _deadly(task, reason))
 
-    def _probe_survived(self, task: Task) -> None:
-        """When every tile of a suspect block is harmless alone, the block gets one last chance."""
+    def _probe_survived(self, task: InferTask) -> None:
+        """When no tile of a suspect block kills a worker, the block gets one last chance."""
         key = task.scene, task.block
         self._probes[key] -= 1
         if self._probes[key] == 0:
             del self._probes[key]
             self._retries.append(replace(task, probe=None))
 
-    def _killer(self, task: Task, reason: str) -> TileError:
-        work: SceneWork = task.payload
-        window = work.grid.tile_window(*(task.probe or (0, 0, 0)))
-        return TileError(
-            f"a tile kills every worker that sees it; last: {reason}",
-            where=f"scene {task.scene}, tile {task.probe}: slice {window.z}, rows {window.y}..{window.bottom}, "
-            f"columns {window.x}..{window.right}",
-            remedy="look at these pixels; leave the scene out, or lower tiling.size if memory ran out",
-        )
+
+def _killer(task: InferTask, tile: TileIndex, reason: str) -> TileError:
+    window = task.work.grid.tile_window(*tile)
+    return TileError(
+        f"a tile kills every worker that sees it; last: {reason}",
+        where=f"scene {task.scene}, tile {tile}: slice {window.z}, rows {window.y}..{window.bottom}, "
+        f"columns {window.x}..{window.right}",
+        remedy="look at these pixels; leave the scene out, or lower tiling.size if memory ran out",
+    )
+
+
+def _deadly(task: Task, reason: str) -> SceneError:
+    return SceneError(
+        f"step {task.step} killed {task.attempt} workers; last: {reason}",
+        where=f"scene {task.scene}" + (f", block {task.block}" if task.block >= 0 else ""),
+        remedy="the file may be damaged, or need more memory than there is: open it with another program, or leave it "
+        "out with input.exclude",
+    )
 
 
 def _sweep(folder: Path) -> None:

@@ -53,10 +53,12 @@ def as_hdm_error(error: Exception, task: Task) -> HdmError:
     where = f"scene {task.scene}, step {task.step}" + (f", block {task.block}" if task.block >= 0 else "")
     if isinstance(error, MemoryError):
         return ExecutionError(
-            "a worker ran out of memory", where=where, remedy="lower tiling.block, execution.batch_size or actors"
+            "a worker ran out of memory",
+            where=where,
+            remedy="lower tiling.block, execution.batch_size or execution.actors",
         )
     return SceneError(
         f"{type(error).__name__}: {error}",
         where=where,
-        remedy="the log under .hdm/logs has the traceback; run again with --retry-quarantined once it is mended",
+        remedy="the log under .hdm/logs has the traceback; when the cause is gone, run with --retry-quarantined",
     )

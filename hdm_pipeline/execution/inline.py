@@ -1,21 +1,24 @@
-"""Everything in this process: the model in the calling thread, the other steps in one thread beside it."""
+"""Everything in this process: the model in the calling thread, the other steps in a second one."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hdm_pipeline.execution.executor import as_hdm_error
 from hdm_pipeline.execution.malloc import give_back
-from hdm_pipeline.execution.messages import Outcome, RunContext, Task
+from hdm_pipeline.execution.messages import Failed, Finished, InferTask, Outcome, Result, RunContext, Task
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.support.bundle import ModelBundle
 
+if TYPE_CHECKING:
+    from hdm_pipeline.execution.model_worker import ModelWorker
+
 _CPU_TASKS = 2
-"""Staging, stitching and writing queued beside the model; one runs, one waits."""
+"""Staging, stitching and writing queued while the model computes; one runs, one waits."""
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +32,10 @@ class InlineExecutor:
     def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
         self._context = context
         self._bundle = bundle
-        self._worker: Any = None
+        self._worker: ModelWorker | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hdm-step")
-        self._futures: dict[Future[Any], Task] = {}
-        self._model_tasks: deque[Task] = deque()
+        self._futures: dict[Future[Result], Task] = {}
+        self._model_tasks: deque[InferTask] = deque()
 
     @property
     def model_free(self) -> int:
@@ -46,7 +49,7 @@ class InlineExecutor:
 
     def submit(self, task: Task) -> None:
         """Queue a task."""
-        if task.step == "infer":
+        if isinstance(task, InferTask):
             self._model_tasks.append(task)
         else:
             self._futures[self._pool.submit(run_step, self._context, task)] = task
@@ -55,20 +58,14 @@ class InlineExecutor:
         """Report a finished step; with none finished, compute the next block, or wait for the step thread."""
         done = next((future for future in self._futures if future.done()), None)
         if done is None and self._model_tasks:
-            task = self._model_tasks.popleft()
-            try:
-                value = self._model().infer(task)
-                give_back()
-                return Outcome(task, value=value)
-            except Exception as error:  # noqa: BLE001 (a step's failure is the scene's, whatever it is)
-                return self._failed(task, error)
+            return self._infer(self._model_tasks.popleft())
         if done is None:
             done = next(iter(wait(self._futures, return_when=FIRST_COMPLETED).done))
         task = self._futures.pop(done)
         try:
-            return Outcome(task, value=done.result())
-        except Exception as error:  # noqa: BLE001 (as above)
-            return self._failed(task, error)
+            return Finished(task, done.result())
+        except Exception as error:  # noqa: BLE001 (whatever a step raises is reported; the driver decides)
+            return _failed(task, error)
 
     def observe(self, event: Event) -> None:
         """Nothing to count: there is no cluster."""
@@ -77,7 +74,15 @@ class InlineExecutor:
         """Wait for the step that runs; drop the ones that wait."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _model(self) -> Any:
+    def _infer(self, task: InferTask) -> Outcome:
+        try:
+            result = self._model().infer(task)
+            give_back()
+            return Finished(task, result)
+        except Exception as error:  # noqa: BLE001 (as above)
+            return _failed(task, error)
+
+    def _model(self) -> ModelWorker:
         if self._worker is None:
             # Only a run that has work to do pays for loading torch.
             from hdm_pipeline.execution.model_worker import ModelWorker
@@ -85,7 +90,7 @@ class InlineExecutor:
             self._worker = ModelWorker(self._context, self._bundle)
         return self._worker
 
-    @staticmethod
-    def _failed(task: Task, error: Exception) -> Outcome:
-        log.info("step failed", exc_info=error, extra={"scene": task.scene, "block": task.block, "step": task.step})
-        return Outcome(task, error=as_hdm_error(error, task))
+
+def _failed(task: Task, error: Exception) -> Failed:
+    log.info("step failed", exc_info=error, extra={"scene": task.scene, "block": task.block, "step": task.step})
+    return Failed(task, as_hdm_error(error, task))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from hdm_pipeline.config.schema import PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, Provenance, SceneHeader, SceneRef
@@ -14,9 +14,12 @@ from hdm_pipeline.errors import HdmError
 from hdm_pipeline.grid import Block, TileGrid
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pixels.bands import BandPlan
-from hdm_pipeline.planning.keys import SceneKeys
+from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 
 Step = Literal["survey", "stage", "infer", "stitch", "publish"]
+
+TileIndex = tuple[int, int, int]
+"""(z, i, j) of a tile in its grid."""
 
 
 @dataclass(frozen=True)
@@ -70,59 +73,122 @@ def blocks_of(grid: TileGrid, tiles_per_block: int) -> tuple[Block, ...]:
     return grid.blocks(tiles_per_block)
 
 
-@dataclass(frozen=True)
-class Task:
+@dataclass(frozen=True, kw_only=True)
+class _Task:
     """One step to run.
 
     Attributes:
         step: which.
-        scene: id of the scene.
-        block: index of the block; -1 for steps of a whole scene.
-        payload: SceneRef and keys for a survey, `SceneWork` for the others.
         attempt: how often a worker died over it before.
-        probe: tile index (z, i, j) to infer alone and throw away, to find the tile that kills workers.
     """
 
-    step: Step
-    scene: str
-    block: int
-    payload: Any
+    step: ClassVar[Step]
     attempt: int = 0
-    probe: tuple[int, int, int] | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task.
+@dataclass(frozen=True, kw_only=True)
+class SurveyTask(_Task):
+    """Look at a scene's header and lay out its stores.
 
     Attributes:
-        task: the task.
-        value: what the step returned.
-        error: why it failed, where it raised.
-        died: the worker died or hung while running it.
-        lost: the worker died while the task was waiting there; it was never started.
-        reason: what is known of a death.
+        pending: the scene and its keys.
     """
 
-    task: Task
-    value: Any = None
-    error: HdmError | None = None
-    died: bool = False
-    lost: bool = False
-    reason: str = ""
+    step: ClassVar[Step] = "survey"
+    block: ClassVar[int] = -1
+    pending: PendingScene
+
+    @property
+    def scene(self) -> str:
+        """Id of the scene."""
+        return self.pending.ref.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SurveyedTask(_Task):
+    """A step of a scene that was surveyed.
+
+    Attributes:
+        work: the scene as its survey found it.
+    """
+
+    work: SceneWork
+
+    @property
+    def scene(self) -> str:
+        """Id of the scene."""
+        return self.work.ref.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BlockTask(_SurveyedTask):
+    """A step of one block."""
+
+    block: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTask(_BlockTask):
+    """Read a block's cell from the scene, scale it and store it."""
+
+    step: ClassVar[Step] = "stage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferTask(_BlockTask):
+    """Score a block's tiles.
+
+    Attributes:
+        probe: tile index (z, i, j) to infer with no other and throw away, to find the tile that kills workers.
+    """
+
+    step: ClassVar[Step] = "infer"
+    probe: TileIndex | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StitchTask(_BlockTask):
+    """Add up what all blocks know of a cell."""
+
+    step: ClassVar[Step] = "stitch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishTask(_SurveyedTask):
+    """Write a scene's products."""
+
+    step: ClassVar[Step] = "publish"
+    block: ClassVar[int] = -1
+
+
+StepTask = SurveyTask | StageTask | StitchTask | PublishTask
+"""Tasks that need no model."""
+
+Task = StepTask | InferTask
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a block's step returns.
+    """What staging or stitching a block returns.
 
     Attributes:
         seconds: wall time of the step.
-        detail: JSON-able figures (tiles inferred, tiles skipped, ...).
     """
 
     seconds: float
-    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InferResult(StepResult):
+    """What inferring a block returns.
+
+    Attributes:
+        tiles: tiles inferred.
+        skipped: tiles without a valid pixel.
+    """
+
+    tiles: int
+    skipped: int
 
 
 @dataclass(frozen=True)
@@ -138,3 +204,42 @@ class Published:
     outputs: tuple[Path, ...]
     seconds: float
     measures: Mapping[str, Any]
+
+
+Result = SceneWork | StepResult | Published
+"""What a step returns: `SceneWork` of a survey, `Published` of publishing, `StepResult` of a block's step."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task ended well."""
+
+    task: Task
+    result: Result
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A task raised."""
+
+    task: Task
+    error: HdmError
+
+
+@dataclass(frozen=True)
+class Died:
+    """A worker died or hung while running a task; `reason` is what is known of it."""
+
+    task: Task
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker died while a task was waiting there; it was never started."""
+
+    task: Task
+
+
+Outcome = Finished | Failed | Died | Lost
+"""What became of a task."""

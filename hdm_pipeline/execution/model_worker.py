@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hdm_pipeline.errors import BankMismatchError
+from hdm_pipeline.errors import BankMismatchError, ExecutionError
 from hdm_pipeline.execution.malloc import keep_freed
-from hdm_pipeline.execution.messages import RunContext, SceneWork, StepResult, Task
+from hdm_pipeline.execution.messages import InferResult, InferTask, RunContext, SceneWork, TileIndex
 from hdm_pipeline.execution.steps import score_folder, stage_folder
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
@@ -21,8 +21,7 @@ from hdm_pipeline.stitch import BlockAccumulator
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
 from hdm_pipeline.support.bundle import ModelBundle, load_segmenter
 
-Tile = tuple[int, int, int]
-Batch = tuple[list[Tile], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
+Batch = tuple[list[TileIndex], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 
 class ModelWorker:
@@ -40,14 +39,14 @@ class ModelWorker:
         ]
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="hdm-read-ahead")
 
-    def infer(self, task: Task) -> StepResult:
+    def infer(self, task: InferTask) -> InferResult:
         """Score a block's tiles and store what the block knows of its scores.
 
         Batches are cut inside the block, always alike, so that no tile's floats depend on its company. A tile
         without a valid pixel is not inferred: its scores are zero. A probe infers one tile and stores nothing.
         """
         start = time.perf_counter()
-        work: SceneWork = task.payload
+        work = task.work
         block = work.blocks(self._context)[task.block]
         images = ImageStore.open(stage_folder(self._context, work))
         tiles = [task.probe] if task.probe is not None else list(work.grid.tiles(block))
@@ -61,17 +60,24 @@ class ModelWorker:
         if task.probe is None:
             store = ScoreStore.open(score_folder(self._context, work))
             store.write_block(accumulator.finish(), images.read_valid(block))
-        return StepResult(time.perf_counter() - start, {"tiles": inferred, "skipped": len(tiles) - inferred})
+        return InferResult(time.perf_counter() - start, inferred, skipped=len(tiles) - inferred)
 
     def _predict(self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
         """[tiles, classes, y, x] scores; classes that share weights and reduction share the backbone's pass."""
         count, _, height, width = pixels.shape
         scores = np.empty((count, len(self._bundle.banks), height, width), dtype=np.uint8)
-        for segmenter, indices, banks in self._groups:
-            scores[:, indices] = segmenter.predict(pixels, banks, valid=valid)
+        try:
+            for segmenter, indices, banks in self._groups:
+                scores[:, indices] = segmenter.predict(pixels, banks, valid=valid)
+        except torch.OutOfMemoryError as error:  # all tiles of a run are of one size: the next scene would fail, too
+            raise ExecutionError(
+                "the GPU ran out of memory",
+                where=f"{count} tiles of {height} x {width} pixels at once",
+                remedy="lower execution.batch_size or tiling.size, or end other programs on this GPU; then run again",
+            ) from error
         return scores
 
-    def _read_ahead(self, work: SceneWork, images: ImageStore, tiles: Sequence[Tile]) -> Iterator[Batch]:
+    def _read_ahead(self, work: SceneWork, images: ImageStore, tiles: Sequence[TileIndex]) -> Iterator[Batch]:
         """Batches of tiles that hold valid pixels; the next one is read while the caller computes."""
         batches = self._batches(work, images, tiles)
         pending = self._ahead.submit(next, batches, None)
@@ -79,8 +85,8 @@ class ModelWorker:
             pending = self._ahead.submit(next, batches, None)
             yield batch
 
-    def _batches(self, work: SceneWork, images: ImageStore, tiles: Sequence[Tile]) -> Iterator[Batch]:
-        chosen: list[Tile] = []
+    def _batches(self, work: SceneWork, images: ImageStore, tiles: Sequence[TileIndex]) -> Iterator[Batch]:
+        chosen: list[TileIndex] = []
         pixels: list[npt.NDArray[np.float32]] = []
         valid: list[npt.NDArray[np.bool_]] = []
         for tile in tiles:

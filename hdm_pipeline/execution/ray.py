@@ -1,5 +1,4 @@
-"""The same steps on a Ray cluster: actors that hold the model, and actors without one for the rest. Nothing else
-imports ray.
+"""The same steps on a Ray cluster: actors that hold the model, and actors without one for the rest.
 
 Pixels never cross the object store: workers read and write zarr in the shared output directory. The model bundle is
 put once and held by the driver for the whole run. Actors are never restarted by Ray (an actor killed by a poison tile
@@ -15,21 +14,31 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 import ray.exceptions
-from ray._private import ray_constants
 from ray.util.metrics import Counter
 
-from hdm_pipeline.config.schema import Execution
-from hdm_pipeline.errors import ExecutionError
+from hdm_pipeline.errors import ExecutionError, HdmError
+from hdm_pipeline.execution.cluster import cluster
 from hdm_pipeline.execution.executor import as_hdm_error
 from hdm_pipeline.execution.malloc import give_back
-from hdm_pipeline.execution.messages import Outcome, RunContext, Task
+from hdm_pipeline.execution.messages import (
+    Died,
+    Failed,
+    Finished,
+    InferResult,
+    InferTask,
+    Lost,
+    Outcome,
+    Result,
+    RunContext,
+    StepTask,
+    Task,
+)
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
@@ -45,9 +54,6 @@ _DEATHS = (
     ray.exceptions.TaskCancelledError,
     ray.exceptions.LocalRayletDiedError,
 )
-_OBJECT_STORE = 256 << 20
-"""Only the model bundle and receipts pass through the object store of a Ray that we start ourselves."""
-
 _MAX_RESTARTS_IN_A_ROW = 8
 
 _STEP_NICENESS = 10
@@ -58,15 +64,16 @@ class _ModelActor:
     """A model actor's class body; `ray.remote` is applied when a cluster is there."""
 
     def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
+        self._context, self._bundle = context, bundle
+
+    def ready(self) -> None:
+        """Load the model. Not in the constructor: of what that raises, Ray keeps no more than the text."""
         # Here, so that the actors without a model do not load torch.
         from hdm_pipeline.execution.model_worker import ModelWorker
 
-        self._worker = ModelWorker(context, bundle)
+        self._worker = ModelWorker(self._context, self._bundle)
 
-    def ready(self) -> None:
-        """Answered once the model is loaded."""
-
-    def run(self, task: Task) -> Any:
+    def run(self, task: InferTask) -> InferResult:
         result = self._worker.infer(task)
         give_back()
         return result
@@ -82,7 +89,7 @@ class _StepActor:
     def ready(self) -> None:
         """Answered once the process is up."""
 
-    def run(self, task: Task) -> Any:
+    def run(self, task: StepTask) -> Result:
         result = run_step(self._context, task)
         give_back()
         return result
@@ -96,8 +103,8 @@ class _Slot:
         handle: of the actor.
         holds_model: whether it infers.
         up: reference that its start resolves.
-        started: it is known to be up. A model actor waits for a free place in the cluster, after the loss of a node
-            perhaps for ever; blocks are given to those that are up.
+        started: it came up, as `look` found. A model actor waits for a free place in the cluster, after the loss of a
+            node perhaps for ever; blocks are only given to those that are up.
         tasks: reference and task.
         since: monotonic seconds at which its oldest task became the oldest.
     """
@@ -115,15 +122,15 @@ class _Slot:
             self.since = time.monotonic()
         self.tasks.append((self.handle.run.remote(task), task))
 
-    def was_up(self) -> bool:
-        """Whether the actor ever started; one that was placed on a dying node may not."""
-        if not ray.wait([self.up], timeout=0)[0]:
-            return False
-        try:
+    def look(self) -> None:
+        """Notice that the actor has come up.
+
+        Raises:
+            RayError: it never will.
+        """
+        if not self.started and ray.wait([self.up], timeout=0)[0]:
             ray.get(self.up)
-        except ray.exceptions.RayError:
-            return False
-        return True
+            self.started = True
 
     def take(self, reference: Any) -> Task:
         """Remove the task behind a reference."""
@@ -140,28 +147,24 @@ class RayExecutor:
 
     def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
         self._config = context.config.execution
-        self._owns_cluster = not ray.is_initialized()
-        if self._owns_cluster:
-            _connect(self._config)
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        cpus, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
-        self._gpus = _gpus_per_actor(self._config, gpus)
-        self.model_slots = _actor_count(self._config, cpus, gpus, self._gpus)
-        self._threads = (
-            self._config.threads if isinstance(self._config.threads, int) else max(1, cpus // self.model_slots)
-        )
-        self._cpu_slots = max(2, cpus)
+        self._stack = ExitStack()
+        self._shares = self._stack.enter_context(cluster(self._config))
         self._context = ray.put(context)
-        self._bundle = ray.put(_with_threads(bundle, self._threads))
+        self._bundle = ray.put(replace(bundle, threads=self._shares.threads))
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
-        self._waiting: deque[Task] = deque()
+        self._waiting: deque[InferTask] = deque()
         self._counters = {
             name: Counter(f"hdm_{name}", description=text, tag_keys=(LABELS[name],) if name in LABELS else ())
             for name, text in HELP.items()
         }
-        self._models = [self._start_model() for _ in range(self.model_slots)]
         self._steps: list[_Slot] = []
+        self._models = [self._start_model() for _ in range(self.model_slots)]
+
+    @property
+    def model_slots(self) -> int:
+        """Actors that hold the model."""
+        return self._shares.actors
 
     @property
     def model_free(self) -> int:
@@ -172,11 +175,11 @@ class RayExecutor:
     @property
     def cpu_free(self) -> int:
         """Free places for staging, stitching and writing."""
-        return self._cpu_slots - sum(len(slot.tasks) for slot in self._steps)
+        return self._shares.steps - sum(len(slot.tasks) for slot in self._steps)
 
     def submit(self, task: Task) -> None:
         """Hand a block to the model actor with the shortest queue, any other step to an idle actor."""
-        if task.step == "infer":
+        if isinstance(task, InferTask):
             self._waiting.append(task)
             self._give_blocks()
             return
@@ -195,7 +198,7 @@ class RayExecutor:
             ready, _ = ray.wait(list(holders), num_returns=1, timeout=1.0, fetch_local=True)
             for reference in ready:
                 if reference == holders[reference].up:
-                    self._started(holders[reference])
+                    self._start_ended(holders[reference])
                 else:
                     self._settle(reference, holders[reference])
             self._give_blocks()
@@ -213,12 +216,14 @@ class RayExecutor:
         for slot in (*self._models, *self._steps):
             ray.kill(slot.handle)
         self._models, self._steps = [], []
-        if self._owns_cluster:
-            ray.shutdown()
+        self._stack.close()
 
     def _start_model(self) -> _Slot:
         actor = ray.remote(_ModelActor).options(
-            num_cpus=0 if self._gpus else self._threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
+            num_cpus=0 if self._shares.gpus else self._shares.threads,
+            num_gpus=self._shares.gpus,
+            max_restarts=0,
+            max_task_retries=0,
         )
         return _slot(actor.remote(self._context, self._bundle), holds_model=True)
 
@@ -228,13 +233,18 @@ class RayExecutor:
         )
         return _slot(actor.remote(self._context), holds_model=False)
 
-    def _started(self, slot: _Slot) -> None:
+    def _start_ended(self, slot: _Slot) -> None:
+        """An actor has come up, or will not. Our own errors end the run: a fresh actor would raise them again."""
         try:
-            ray.get(slot.up)
+            slot.look()
+        except ray.exceptions.RayTaskError as error:
+            cause = _plain(error)
+            if isinstance(cause, HdmError):
+                raise cause from error
+            ray.kill(slot.handle)  # it lives on without a model
+            self._died(slot, _first_line(cause))
         except ray.exceptions.RayError as error:
-            self._died(slot, f"{type(error).__name__}: {str(error).splitlines()[0]}")
-        else:
-            slot.started = True
+            self._died(slot, _first_line(error))
 
     def _give_blocks(self) -> None:
         """Hand waiting blocks to the actors that are up, the shortest queue first."""
@@ -246,25 +256,26 @@ class RayExecutor:
 
     def _settle(self, reference: Any, slot: _Slot) -> None:
         try:
-            value = ray.get(reference)
+            result: Result = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             task = slot.take(reference)
             log.info("step failed\n%s", error, extra={"scene": task.scene, "block": task.block, "step": task.step})
-            self._ended.append(Outcome(task, error=as_hdm_error(_plain(error), task)))
+            self._ended.append(Failed(task, as_hdm_error(_plain(error), task)))
         except _DEATHS as error:
-            self._died(slot, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            self._died(slot, _first_line(error))
             return
         else:
-            self._ended.append(Outcome(slot.take(reference), value=value))
+            self._ended.append(Finished(slot.take(reference), result))
         if slot.holds_model:
             self._fruitless = 0
 
     def _died(self, slot: _Slot, reason: str) -> None:
         """Report a death: the oldest task of an actor that was up is the suspect, the others were never started."""
-        suspect = slot.was_up()
-        for position, (_, queued) in enumerate(slot.tasks):
-            died = suspect and position == 0
-            self._ended.append(Outcome(queued, died=died, lost=not died, reason=reason))
+        with suppress(ray.exceptions.RayError):
+            slot.look()  # a step's actor gets its first task before it is known to be up
+        suspect = slot.started
+        for position, (_, task) in enumerate(slot.tasks):
+            self._ended.append(Died(task, reason) if suspect and position == 0 else Lost(task))
         if slot.holds_model or not suspect:
             self._fruitless += 1
         if self._fruitless > _MAX_RESTARTS_IN_A_ROW:
@@ -299,62 +310,9 @@ def _slot(handle: Any, *, holds_model: bool) -> _Slot:
     return _Slot(handle, holds_model, up=handle.ready.remote(), since=time.monotonic())
 
 
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Within: a Ray that is started binds all its ports to loopback, as it does by itself on macOS and Windows.
-
-    Ray has no option for it: `ray.init` replaces 127.0.0.1 by an address that others reach. This switch is read from
-    the environment when ray is imported, which may be before us; a test looks at the sockets.
-    """
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-def _connect(config: Execution) -> None:
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if config.address is not None:
-        options["address"] = config.address
-    else:
-        # A plain ray.init() would attach to any cluster on the host.
-        options |= {"address": "local", "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
-    try:
-        with _on_loopback() if config.address is None else nullcontext():
-            ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ExecutionError(
-            f"cannot reach or start Ray: {error}",
-            where=config.address or "local",
-            remedy="check execution.address and the cluster, or use --executor inline",
-        ) from error
-
-
-def _gpus_per_actor(config: Execution, gpus: float) -> float:
-    if config.gpus_per_actor == "auto":
-        return 1.0 if gpus >= 1 else 0.0
-    if config.gpus_per_actor > gpus:
-        raise ExecutionError(
-            f"an actor asks for {config.gpus_per_actor:g} GPUs, the cluster has {gpus:g}",
-            where="execution.gpus_per_actor",
-            remedy="lower it, or join a cluster with GPUs",
-        )
-    return float(config.gpus_per_actor)
-
-
-def _actor_count(config: Execution, cpus: int, gpus: float, gpus_per_actor: float) -> int:
-    if config.actors != "auto":
-        return config.actors
-    if gpus_per_actor:
-        return max(1, int(gpus / gpus_per_actor))
-    # One actor with several threads would wait for its slowest thread; one per two cores leaves room for staging.
-    return max(1, cpus // 2)
-
-
-def _with_threads(bundle: ModelBundle, threads: int) -> ModelBundle:
-    return replace(bundle, threads=threads)
+def _first_line(error: Exception) -> str:
+    """Type and first line of an error's text; Ray's texts have many."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _plain(error: ray.exceptions.RayTaskError) -> Exception:

@@ -9,35 +9,44 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from hdm_pipeline.contracts import Product, Reader, SceneRef
 from hdm_pipeline.errors import BandError
 from hdm_pipeline.execution.measures import measure
-from hdm_pipeline.execution.messages import Published, RunContext, SceneWork, StepResult, Task
+from hdm_pipeline.execution.messages import (
+    Published,
+    PublishTask,
+    Result,
+    RunContext,
+    SceneWork,
+    StageTask,
+    StepResult,
+    StepTask,
+    StitchTask,
+    SurveyTask,
+)
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.output.layout import checked_component
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
+from hdm_pipeline.planning.forecast import scene_grid
 from hdm_pipeline.planning.keys import SceneKeys
-from hdm_pipeline.planning.plan import scene_grid
 from hdm_pipeline.plugin.registry import make_reader, make_writer
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
 
 
-def run_step(context: RunContext, task: Task) -> Any:
+def run_step(context: RunContext, task: StepTask) -> Result:
     """Run any step but inference."""
-    match task.step:
-        case "survey":
-            return survey(context, *task.payload)
-        case "stage":
-            return stage(context, task.payload, task.block)
-        case "stitch":
-            return stitch(context, task.payload, task.block)
-        case "publish":
-            return publish(context, task.payload)
-    raise ValueError(f"{task.step} is not a step of this function")
+    match task:
+        case SurveyTask():
+            return survey(context, task.pending.ref, task.pending.keys)
+        case StageTask():
+            return stage(context, task.work, task.block)
+        case StitchTask():
+            return stitch(context, task.work, task.block)
+        case PublishTask():
+            return publish(context, task.work)
 
 
 def reader_of(context: RunContext, name: str) -> Reader:

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hdm_pipeline.errors import PluginError, WeightsError
+from hdm_pipeline.errors import PluginLoadError, WeightsError
 from hdm_pipeline.model.network import FewShotNetwork
 
 BUILTIN = "builtin:"
@@ -192,7 +192,7 @@ def network_class(architecture: str) -> type[FewShotNetwork]:
 
     Raises:
         WeightsError: no installed package provides that architecture.
-        PluginError: the entry point names something else than a `FewShotNetwork`.
+        PluginLoadError: the entry point names something else than a `FewShotNetwork`.
     """
     found = entry_points(group="hdm_pipeline.models")
     if architecture not in found.names:
@@ -203,7 +203,7 @@ def network_class(architecture: str) -> type[FewShotNetwork]:
         )
     cls = found[architecture].load()
     if not (isinstance(cls, type) and issubclass(cls, FewShotNetwork)):
-        raise PluginError(
+        raise PluginLoadError(
             f"model {architecture!r} is not a FewShotNetwork",
             where=f"entry point {found[architecture].value}",
             remedy="derive the class from hdm_pipeline.model.network.FewShotNetwork",

@@ -21,11 +21,8 @@ from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
 from hdm_pipeline.errors import HdmError, LedgerError, OutputError
-from hdm_pipeline.output.lock import RunLock
 
-__all__ = ["Ledger", "Receipt", "RunLock", "SceneRecord", "Status"]
-
-Status = Literal["pending", "running", "done", "failed", "quarantined", "vanished"]
+Status = Literal["running", "done", "quarantined", "vanished"]
 
 _VERSION = 1
 """Of the schema (PRAGMA user_version)."""
@@ -77,7 +74,7 @@ class SceneRecord:
         stage_key: the same for its staged pixels.
         status: what became of it.
         outputs: published files, relative to the output directory.
-        error: `HdmError.as_dict` of what put it aside; None otherwise.
+        error: `HdmError.as_dict` of what quarantined it; None otherwise.
         info: JSON-able facts, as `run.json` shows them.
         updated: sequence number of the last change, set by the ledger; larger is later.
     """
@@ -86,7 +83,7 @@ class SceneRecord:
     product_key: str
     score_key: str = ""
     stage_key: str = ""
-    status: Status = "pending"
+    status: Status = "running"
     outputs: tuple[str, ...] = ()
     error: Mapping[str, Any] | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -364,6 +361,10 @@ def _sql_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translated(error, path) from error
+    except UnicodeDecodeError as error:  # what a check says of a damaged file may quote its damage
+        raise LedgerError(
+            "the ledger is damaged: its text is not readable", where=str(path), remedy=_REBUILD
+        ) from error
 
 
 def _translated(error: sqlite3.Error, path: Path) -> HdmError:

@@ -44,6 +44,19 @@ class SceneKeys:
     product: str
 
 
+@dataclass(frozen=True)
+class PendingScene:
+    """A scene that is to be worked on.
+
+    Attributes:
+        ref: the scene.
+        keys: what its work is filed under.
+    """
+
+    ref: SceneRef
+    keys: SceneKeys
+
+
 _MODEL_FIELDS = {"precision", "runtime", "base_learner", "reduction"}
 """What of `model` changes scores, besides the weights."""
 

@@ -36,7 +36,7 @@ from hdm_pipeline.contracts import (
     VolumeGeometry,
     Writer,
 )
-from hdm_pipeline.errors import HdmError, OutputError, PluginError
+from hdm_pipeline.errors import HdmError, OutputError, PluginError, PluginLoadError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import checked_component
 
@@ -45,15 +45,21 @@ _END = object()
 
 
 class _Guard:
-    """What all guards share: the plug-in's name, and how its errors are told."""
+    """What all guards share: the plug-in's name, and how its errors are told.
 
-    def __init__(self, plugin: str) -> None:
+    Args:
+        plugin: entry point name.
+        error: what to raise: `PluginLoadError` where no scene could be worked on.
+    """
+
+    def __init__(self, plugin: str, error: type[PluginError] = PluginError) -> None:
         self.plugin = plugin
+        self._error = error
 
     def require(self, holds: bool, what: str, where: str) -> None:
         """Raise `PluginError` unless the plug-in kept to its contract."""
         if not holds:
-            raise PluginError(f"plug-in {self.plugin!r} broke its contract: {what}", where=where, remedy=_REMEDY)
+            raise self._error(f"plug-in {self.plugin!r} broke its contract: {what}", where=where, remedy=_REMEDY)
 
     @contextmanager
     def calling(self, method: str, where: str, *, private: bool = False) -> Iterator[None]:
@@ -65,7 +71,7 @@ class _Guard:
         except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
             frames = traceback.extract_tb(error.__traceback__)
             place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-            failure = PluginError(
+            failure = self._error(
                 f"plug-in {self.plugin!r} failed in {method}: {type(error).__name__} at {place}",
                 where=where,
                 remedy=_REMEDY,
@@ -257,9 +263,11 @@ def guard_reader(reader: Any, plugin: str) -> Reader:
     """Wrap a reader.
 
     Raises:
-        PluginError: it is no reader at all.
+        PluginLoadError: it is no reader at all.
     """
-    _Guard(plugin).require(isinstance(reader, Reader), "it lacks methods of a Reader", type(reader).__qualname__)
+    _Guard(plugin, PluginLoadError).require(
+        isinstance(reader, Reader), "it lacks methods of a Reader", type(reader).__qualname__
+    )
     return cast(Reader, GuardedReader(reader, plugin))
 
 
@@ -267,9 +275,11 @@ def guard_writer(writer: Any, plugin: str) -> Writer:
     """Wrap a writer.
 
     Raises:
-        PluginError: it is no writer at all.
+        PluginLoadError: it is no writer at all.
     """
-    _Guard(plugin).require(isinstance(writer, Writer), "it lacks methods of a Writer", type(writer).__qualname__)
+    _Guard(plugin, PluginLoadError).require(
+        isinstance(writer, Writer), "it lacks methods of a Writer", type(writer).__qualname__
+    )
     return cast(Writer, GuardedWriter(writer, plugin))
 
 
@@ -277,9 +287,11 @@ def construct(kind: Any, plugin: str, options: Mapping[str, Any]) -> Any:
     """Call a plug-in's class with its options (a copy).
 
     Raises:
-        HdmError: as the plug-in raises it; `PluginError` for anything else.
+        HdmError: as the plug-in raises it; `PluginLoadError` for anything else.
     """
-    with _Guard(plugin).calling("its constructor", f"options {', '.join(map(str, options)) or '(none)'}"):
+    with _Guard(plugin, PluginLoadError).calling(
+        "its constructor", f"options {', '.join(map(str, options)) or '(none)'}"
+    ):
         return kind(dict(options))
 
 

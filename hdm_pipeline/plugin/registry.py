@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from hdm_pipeline.contracts import Reader, Writer
-from hdm_pipeline.errors import ConfigError, PluginError
+from hdm_pipeline.errors import ConfigError, PluginLoadError
 from hdm_pipeline.plugin.guard import construct, guard_reader, guard_writer
 
 READERS = "hdm_pipeline.readers"
@@ -21,13 +21,13 @@ def available(group: str) -> dict[str, EntryPoint]:
     """Entry points of a group by name, without importing any.
 
     Raises:
-        PluginError: two distributions claim one name.
+        PluginLoadError: two distributions claim one name.
     """
     found: dict[str, EntryPoint] = {}
     for point in sorted(entry_points(group=group), key=lambda p: (p.name, p.value)):
         known = found.setdefault(point.name, point)
         if known.value != point.value:
-            raise PluginError(
+            raise PluginLoadError(
                 f"two plug-ins are called {point.name!r}: {known.value} and {point.value}",
                 where=f"entry points {group}",
                 remedy="uninstall one of the two distributions",
@@ -40,7 +40,7 @@ def load(group: str, name: str) -> Any:
 
     Raises:
         ConfigError: no plug-in of that name is installed.
-        PluginError: it cannot be imported.
+        PluginLoadError: it cannot be imported.
     """
     point = available(group).get(name)
     if point is None:
@@ -52,7 +52,7 @@ def load(group: str, name: str) -> Any:
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
-        raise PluginError(
+        raise PluginLoadError(
             f"plug-in {name!r} cannot be imported: {error}",
             where=point.value,
             remedy="reinstall its distribution with its requirements",

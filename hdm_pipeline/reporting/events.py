@@ -1,42 +1,220 @@
-"""What a run tells while it goes on: to the progress bar, the log, `run.json` and the metrics."""
+"""What a run tells while it goes on: to the progress bar, the log, `run.json`, the metrics and `on_event` of a caller.
+
+One small type for each thing that may happen. A listener that cares for some of them matches their types::
+
+    def on_event(event: Event) -> None:
+        match event:
+            case SceneDone():
+                print(event.scene, event.outputs)
+            case SceneQuarantined():
+                print(event.scene, event.error)
+
+No event holds patient data or secrets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
-Kind = Literal[
-    "run_started",
-    "preparing",
-    "support_checked",
-    "scene_started",
-    "step_done",
-    "scene_done",
-    "scene_quarantined",
-    "worker_died",
-    "stopping",
-    "run_ended",
-]
+from hdm_pipeline.errors import HdmError
+
+_PLACE = {"scene", "step", "block"}
+"""Fields that say what an event is about."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """One thing that happened.
 
     Attributes:
-        kind: what.
+        kind: name of the event in logs: one for each type, save that `StepDone` and `BlockInferred` share one.
         scene: id of the scene; empty for events of the run.
-        step: the step concerned, or empty.
-        block: index of the block, or -1.
-        data: JSON-able facts; no patient data, no secrets.
     """
 
-    kind: Kind
-    scene: str = ""
-    step: str = ""
-    block: int = -1
-    data: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClassVar[str]
+    scene: str
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able: what the event says beyond scene, step and block."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _PLACE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEvent(Event):
+    """Something about the run as a whole."""
+
+    scene: str = field(default="", init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(RunEvent):
+    """It is known what there is to do.
+
+    Attributes:
+        scenes: scenes that this run works on.
+        done_before: scenes whose products were there already.
+    """
+
+    kind: ClassVar[str] = "run_started"
+    scenes: int
+    done_before: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparing(RunEvent):
+    """The labelled examples are about to be read.
+
+    Attributes:
+        adapt: whether the network may be adapted to them, which takes minutes.
+    """
+
+    kind: ClassVar[str] = "preparing"
+    adapt: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupportChecked(RunEvent):
+    """The labelled examples were read, checked and encoded.
+
+    Attributes:
+        support: by class, what `Preparation.report` says.
+    """
+
+    kind: ClassVar[str] = "support_checked"
+    support: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneStarted(Event):
+    """A scene was surveyed.
+
+    Attributes:
+        shape: (band, z, y, x) in pixels.
+        tiles: tiles of the scene.
+        blocks: blocks of the scene.
+        blocks_done: blocks that earlier runs inferred.
+        warnings: what the reader noticed.
+    """
+
+    kind: ClassVar[str] = "scene_started"
+    shape: tuple[int, int, int, int]
+    tiles: int
+    blocks: int
+    blocks_done: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone(Event):
+    """A step of a block is done and noted in the ledger.
+
+    Attributes:
+        step: stage, infer or stitch.
+        block: index of the block.
+        seconds: wall time of the step.
+    """
+
+    kind: ClassVar[str] = "step_done"
+    step: str
+    block: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockInferred(StepDone):
+    """The network has seen a block.
+
+    Attributes:
+        tiles: tiles inferred.
+        skipped: tiles without a valid pixel.
+    """
+
+    step: str = field(default="infer", init=False)
+    tiles: int
+    skipped: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneDone(Event):
+    """A scene is published.
+
+    Attributes:
+        outputs: published files, relative to the output directory.
+        tiles: tiles inferred, over all runs.
+        blocks: blocks of the scene.
+        seconds: wall time by step, over the workers of this run.
+        warnings: what the reader noticed.
+        measures: areas per class and share of valid pixels.
+    """
+
+    kind: ClassVar[str] = "scene_done"
+    outputs: tuple[str, ...]
+    tiles: int
+    blocks: int
+    seconds: Mapping[str, float]
+    warnings: tuple[str, ...]
+    measures: Mapping[str, Any]
+
+    def facts(self) -> dict[str, Any]:
+        """See `Event.facts`; measures stand next to the others."""
+        found = super().facts()
+        measures = found.pop("measures")
+        return found | dict(measures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneQuarantined(Event):
+    """A scene cannot be processed; the others go on.
+
+    Attributes:
+        error: why.
+        seconds: wall time by step that was spent on it.
+    """
+
+    kind: ClassVar[str] = "scene_quarantined"
+    error: HdmError
+    seconds: Mapping[str, float]
+
+    def facts(self) -> dict[str, Any]:
+        """See `Event.facts`."""
+        return super().facts() | {"error": self.error.as_dict()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerDied(Event):
+    """A worker died or hung, and was replaced.
+
+    Attributes:
+        step: what it was doing.
+        block: index of the block, or -1 for a step of a whole scene.
+        reason: what is known.
+    """
+
+    kind: ClassVar[str] = "worker_died"
+    step: str
+    block: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping(RunEvent):
+    """The run was asked to stop; what is being worked on is finished."""
+
+    kind: ClassVar[str] = "stopping"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnded(RunEvent):
+    """The run is over, and `run.json` is written.
+
+    Attributes:
+        status: done, stopped or failed.
+    """
+
+    kind: ClassVar[str] = "run_ended"
+    status: str
 
 
 Listener = Callable[[Event], None]

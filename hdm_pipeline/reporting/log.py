@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hdm_pipeline.output.files import output_errors
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import Event, StepDone, WorkerDied
 
 _EXTRAS = ("scene", "block", "step")
 
@@ -39,11 +39,11 @@ class JsonLines:
         record: dict[str, object] = {"event": event.kind}
         if event.scene:
             record["scene"] = event.scene
-        if event.step:
+        if isinstance(event, StepDone | WorkerDied):
             record["step"] = event.step
-        if event.block >= 0:
-            record["block"] = event.block
-        self.write(record | dict(event.data))
+            if event.block >= 0:
+                record["block"] = event.block
+        self.write(record | event.facts())
 
     def write(self, record: dict[str, object]) -> None:
         """Append one line."""

@@ -1,43 +1,49 @@
-"""A plan as a person reads it."""
+"""A plan, and numbers, as a person reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hdm_pipeline.planning.plan import Plan
+from hdm_pipeline.planning.forecast import Forecast
 
 _SHOWN = 20
 
 
-def plan_text(plan: Plan, quality: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> str:
-    """The plan as lines of text; `quality` is what checking the supports gave, by class."""
-    about = "about " if plan.sampled else ""
-    time = "unknown before the first run here" if plan.seconds is None else f"about {duration(plan.seconds)}"
+def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> str:
+    """The plan and its cost as lines of text; `quality` is what checking the supports gave, by class."""
+    about = "about " if found.sampled else ""
+    time = "unknown before the first run here" if found.seconds is None else f"about {duration(found.seconds)}"
     lines = [
-        f"scenes    {plan.scenes_total} in the archive, {plan.scenes_done} done, {len(plan.refused)} cannot be read",
-        f"tiles     {about}{plan.tiles}",
-        f"blocks    {about}{plan.blocks}",
-        f"to stage  {about}{human_bytes(plan.stage_bytes)}",
-        f"memory    at most {human_bytes(plan.peak_memory)} a process",
+        f"scenes    {found.scenes_total} in the archive, {found.scenes_done} done, "
+        f"{len(found.refused)} quarantined or not readable",
+        f"tiles     {about}{found.tiles}",
+        f"blocks    {about}{found.blocks}",
+        f"to stage  {about}{human_bytes(found.stage_bytes)}",
+        f"memory    at most {human_bytes(found.peak_memory)} a process",
         f"time      {time}",
     ]
-    if plan.sampled:
-        lines.append(f"(estimated from {len(plan.scenes)} headers)")
-    lines += [f"  {s.id}: {' x '.join(map(str, s.shape))}, {s.tiles} tiles" for s in plan.scenes[:_SHOWN]]
-    if len(plan.scenes) > _SHOWN:
-        lines.append(f"  ... and {len(plan.scenes) - _SHOWN} more")
-    lines += [f"  {s.id}: {warning}" for s in plan.scenes[:_SHOWN] for warning in s.warnings]
-    lines += [f"cannot be read: {scene}: {reason}" for scene, reason in plan.refused[:_SHOWN]]
-    if plan.skipped:
-        lines.append(f"left out: {len(plan.skipped)} files, e.g. {plan.skipped[0][0]}: {plan.skipped[0][1]}")
+    if found.sampled:
+        lines.append(f"(estimated from {counted(len(found.scenes), 'header')})")
+    lines += [f"  {s.id}: {' x '.join(map(str, s.shape))}, {counted(s.tiles, 'tile')}" for s in found.scenes[:_SHOWN]]
+    if len(found.scenes) > _SHOWN:
+        lines.append(f"  ... and {len(found.scenes) - _SHOWN} more")
+    lines += [f"  {s.id}: {warning}" for s in found.scenes[:_SHOWN] for warning in s.warnings]
+    lines += [f"quarantined or not readable: {scene}: {reason}" for scene, reason in found.refused[:_SHOWN]]
+    if found.skipped:
+        uri, reason = found.skipped[0]
+        lines.append(f"left out: {counted(len(found.skipped), 'file')}, such as {uri}: {reason}")
     for name, examples in (quality or {}).items():
         lines.append(f"support of {name}")
         for example in examples:
             iou = example["leave_one_out_iou"]
             lines.append(f"  {example['name']}: IoU {'-' if iou is None else f'{iou:.2f}'}  {example['note']}".rstrip())
-    lines += [f"warning: {warning}" for warning in plan.warnings]
     return "\n".join(lines)
+
+
+def counted(number: int, thing: str) -> str:
+    """1, "scene" -> 1 scene; 2, "scene" -> 2 scenes."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def human_bytes(count: float) -> str:

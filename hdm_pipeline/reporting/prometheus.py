@@ -11,7 +11,16 @@ from collections import defaultdict
 from pathlib import Path
 
 from hdm_pipeline.output.files import output_errors
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import (
+    BlockInferred,
+    Event,
+    RunEnded,
+    SceneDone,
+    SceneQuarantined,
+    SceneStarted,
+    StepDone,
+    WorkerDied,
+)
 
 _INTERVAL = 10.0
 """Seconds between two writes of the textfile."""
@@ -32,19 +41,18 @@ LABELS = {"blocks": "step", "stage_seconds": "step", "scenes": "status"}
 
 def increments(event: Event) -> dict[Sample, float]:
     """What an event adds to the counters."""
-    if event.kind == "step_done":
-        added: dict[Sample, float] = {
-            ("blocks", event.step): 1,
-            ("stage_seconds", event.step): float(event.data["seconds"]),
-        }
-        if event.step == "infer":
-            added["tiles", ""] = float(event.data["tiles"])
-        return added
-    if event.kind in ("scene_done", "scene_quarantined"):
-        return {("scenes", event.kind.removeprefix("scene_")): 1}
-    if event.kind == "worker_died":
-        return {("worker_deaths", ""): 1}
-    return {}
+    match event:
+        case StepDone():
+            added: dict[Sample, float] = {("blocks", event.step): 1, ("stage_seconds", event.step): event.seconds}
+            if isinstance(event, BlockInferred):
+                added["tiles", ""] = event.tiles
+            return added
+        case SceneDone() | SceneQuarantined():
+            return {("scenes", event.kind.removeprefix("scene_")): 1}
+        case WorkerDied():
+            return {("worker_deaths", ""): 1}
+        case _:
+            return {}
 
 
 class MetricsFile:
@@ -61,9 +69,9 @@ class MetricsFile:
         """Take an event in."""
         for sample, value in increments(event).items():
             self._counts[sample] += value
-        if event.kind == "scene_started":
-            self._blocks += event.data["blocks"] - event.data["blocks_done"]
-        if event.kind == "run_ended" or time.monotonic() >= self._next:
+        if isinstance(event, SceneStarted):
+            self._blocks += event.blocks - event.blocks_done
+        if isinstance(event, RunEnded) or time.monotonic() >= self._next:
             self._write()
             self._next = time.monotonic() + _INTERVAL
 

@@ -12,7 +12,14 @@ from typing import Any
 
 from hdm_pipeline import __version__
 from hdm_pipeline.output.files import write_json
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import (
+    BlockInferred,
+    Event,
+    SceneDone,
+    SceneQuarantined,
+    SceneStarted,
+    WorkerDied,
+)
 
 _LIBRARIES = ("torch", "ray", "zarr", "numpy", "rasterio", "pydicom", "highdicom")
 _LEAST_INTERVAL = 2.0
@@ -27,7 +34,7 @@ class RunReport:
         name: of the pipeline.
         inputs: how each scene's input may be shown, by scene id.
         done: facts of scenes that earlier runs finished, by scene id.
-        aside: errors of scenes that earlier runs put aside, by scene id.
+        quarantined: errors of scenes that earlier runs quarantined, by scene id.
     """
 
     def __init__(
@@ -36,7 +43,7 @@ class RunReport:
         name: str,
         inputs: Mapping[str, str],
         done: Mapping[str, Mapping[str, Any]],
-        aside: Mapping[str, Mapping[str, Any]],
+        quarantined: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self._path = path
         self._inputs = inputs
@@ -44,14 +51,13 @@ class RunReport:
         self._scenes: dict[str, dict[str, Any]] = {}
         for scene, facts in done.items():
             self._scenes[scene] = self._entry(scene, "done", facts, this_run=False)
-        for scene, error in aside.items():
+        for scene, error in quarantined.items():
             self._scenes[scene] = self._entry(scene, "quarantined", {"error": error}, this_run=False)
         self._head: dict[str, Any] = {}
         self._started = time.time()
         self._clock = time.monotonic()
         self._tiles = 0
         self._blocks_done = 0
-        self._blocks_known = 0
         self._deaths = 0
         self._next_write = 0.0
         self.status = "running"
@@ -62,19 +68,18 @@ class RunReport:
 
     def event(self, event: Event) -> None:
         """Take an event in; writes the file now and then."""
-        data = dict(event.data)
-        if event.kind == "scene_started":
-            self._blocks_known += data["blocks"] - data["blocks_done"]
-            self._scenes[event.scene] = self._entry(event.scene, "running", data)
-        elif event.kind == "step_done" and event.step == "infer":
-            self._tiles += data["tiles"]
-            self._blocks_done += 1
-        elif event.kind == "scene_done":
-            self._scenes[event.scene] = self._entry(event.scene, "done", data)
-        elif event.kind == "scene_quarantined":
-            self._scenes[event.scene] = self._entry(event.scene, "quarantined", data)
-        elif event.kind == "worker_died":
-            self._deaths += 1
+        match event:
+            case SceneStarted():
+                self._scenes[event.scene] = self._entry(event.scene, "running", event.facts())
+            case BlockInferred():
+                self._tiles += event.tiles
+                self._blocks_done += 1
+            case SceneDone():
+                self._scenes[event.scene] = self._entry(event.scene, "done", event.facts())
+            case SceneQuarantined():
+                self._scenes[event.scene] = self._entry(event.scene, "quarantined", event.facts())
+            case WorkerDied():
+                self._deaths += 1
         if time.monotonic() >= self._next_write:
             self.write()
 

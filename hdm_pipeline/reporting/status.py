@@ -11,7 +11,7 @@ from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder
-from hdm_pipeline.reporting.plan_text import duration
+from hdm_pipeline.reporting.plan_text import counted, duration
 
 _SHOWN = 20
 
@@ -56,10 +56,10 @@ def status_text(found: dict[str, Any]) -> str:
             lines.append(f"          {last['error']['type']}: {last['error'].get('what', 'see what the run printed')}")
             lines.append(f"          remedy: {last['error'].get('remedy', '')}")
         lines.append(
-            f"          {totals['done']} of {totals['scenes']} scenes done, {totals['running']} running, "
+            f"          {totals['done']} of {counted(totals['scenes'], 'scene')} done, {totals['running']} running, "
             f"{totals['quarantined']} quarantined, {totals['waiting']} waiting"
         )
-        lines.append(f"          {totals['tiles']} tiles, {totals['tiles_per_second']} tiles/s")
+        lines.append(f"          {counted(totals['tiles'], 'tile')}, {totals['tiles_per_second']} tiles/s")
         if totals["seconds_left"] is not None and state.startswith("running"):
             lines.append(f"          about {duration(totals['seconds_left'])} left")
     for scene, error in list(found["quarantined"].items())[:_SHOWN]:
@@ -68,7 +68,7 @@ def status_text(found: dict[str, Any]) -> str:
     if len(found["quarantined"]) > _SHOWN:
         lines.append(f"  ... and {len(found['quarantined']) - _SHOWN} more; all are in run.json")
     if found["vanished"]:
-        lines.append(f"vanished from the archive: {', '.join(found['vanished'][:_SHOWN])}")
+        lines.append(f"no longer in the archive: {', '.join(found['vanished'][:_SHOWN])}")
     return "\n".join(lines)
 
 

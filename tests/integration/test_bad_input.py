@@ -27,7 +27,7 @@ def fails(bench: Workbench, kind: type[HdmError], **sections: dict[str, Any]) ->
 
 
 def quarantined(bench: Workbench, name: str, **sections: dict[str, Any]) -> dict[str, Any]:
-    """Run a pipeline in which one scene must be put aside."""
+    """Run a pipeline in which one scene must be quarantined."""
     summary = Pipeline.from_yaml(bench.pipeline(**sections)).run()
     assert set(summary.quarantined) == {name}
     error = dict(summary.quarantined[name])

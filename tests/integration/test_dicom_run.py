@@ -179,7 +179,7 @@ def test_a_support_error_tells_the_user_alone(pipeline: Path, fault: str) -> Non
     assert leaks_of(out) == []
 
 
-def test_bad_series_are_put_aside_each_with_its_reason_and_the_others_go_on(pipeline: Path) -> None:
+def test_bad_series_are_quarantined_each_with_its_reason_and_the_others_go_on(pipeline: Path) -> None:
     from hdm_pipeline.pipeline import Pipeline
 
     archive = pipeline.parent / "MARKERNAME"

@@ -32,7 +32,7 @@ def test_ray_gives_the_bytes_of_inline(bench: Workbench, cluster: None, actors: 
     assert published(bench.root / "ray") == published(bench.root / "inline")
 
 
-def test_a_tile_that_kills_is_named_and_its_scene_put_aside(bench: Workbench, cluster: None) -> None:
+def test_a_tile_that_kills_is_named_and_its_scene_quarantined(bench: Workbench, cluster: None) -> None:
     """The network kills its process over one pixel value, which one tile of one scene holds."""
     import rasterio
     from hdm_testkit.network import MeanColor

@@ -123,7 +123,7 @@ def test_a_changed_scene_alone_is_redone(bench: Workbench) -> None:
     assert after["large/mask.tif"] == before["large/mask.tif"]
 
 
-def test_a_damaged_scene_is_put_aside_and_the_rest_goes_on(bench: Workbench) -> None:
+def test_a_damaged_scene_is_quarantined_and_the_rest_goes_on(bench: Workbench) -> None:
     broken = bench.scenes / "broken.tif"
     broken.write_bytes((bench.scenes / "large.tif").read_bytes()[:4000])
     summary = Pipeline.from_yaml(bench.pipeline()).run()

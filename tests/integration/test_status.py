@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import BlockInferred, Event, SceneDone, SceneStarted
 from hdm_pipeline.reporting.status import output_status, status_text
 from tests.integration.conftest import Workbench
 from tests.integration.faults.test_killed_driver import kill_at
@@ -17,7 +17,7 @@ def test_a_run_tells_what_is_going_on(bench: Workbench) -> None:
     seen: list[tuple[dict[str, object], str]] = []
 
     def on_event(event: Event) -> None:
-        if event.kind == "step_done" and event.step == "infer":
+        if isinstance(event, BlockInferred):
             found = output_status(bench.root / "out")
             seen.append((found, status_text(found)))
 
@@ -37,10 +37,13 @@ def test_the_report_has_totals_throughput_and_time_left_while_running(bench: Wor
     from hdm_pipeline.reporting.run_json import RunReport
 
     report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b", "c": "c"}, {}, {})
-    report.event(Event("scene_started", "a", data={"blocks": 2, "blocks_done": 0}))
-    report.event(Event("step_done", "a", "infer", 0, {"tiles": 4, "seconds": 0.1}))
-    report.event(Event("scene_done", "a", data={"seconds": {"infer": 0.1}}))
-    report.event(Event("scene_started", "b", data={"blocks": 2, "blocks_done": 0}))
+    for scene in ("a", "b"):
+        report.event(
+            SceneStarted(scene=scene, shape=(1, 1, 9, 9), tiles=8, blocks=2, blocks_done=0, warnings=()),
+        )
+    report.event(BlockInferred(scene="a", block=0, tiles=4, skipped=0, seconds=0.1))
+    seconds = {"infer": 0.1}
+    report.event(SceneDone(scene="a", outputs=(), tiles=4, blocks=2, seconds=seconds, warnings=(), measures={}))
     report.write()
     totals = json.loads((bench.root / "run.json").read_text())["totals"]
     assert (totals["done"], totals["running"], totals["waiting"], totals["tiles"]) == (1, 1, 1, 4)

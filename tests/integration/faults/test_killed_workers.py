@@ -11,7 +11,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import BlockInferred, Event, StepDone, WorkerDied
 from tests.integration.conftest import Workbench, published
 from tests.integration.test_run import steps_of
 
@@ -36,14 +36,14 @@ def actor_pids(name: str) -> list[int]:
 def test_a_killed_actor_is_replaced(bench: Workbench, name: str, step: str) -> None:
     Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
     file = bench.pipeline("killed", execution={"executor": "ray", "actors": 1, "threads": 1})
-    deaths: list[Event] = []
+    deaths: list[WorkerDied] = []
     done = 0
 
     def on_event(event: Event) -> None:
         nonlocal done
-        if event.kind == "worker_died":
+        if isinstance(event, WorkerDied):
             deaths.append(event)
-        if event.kind == "step_done" and event.step == step:
+        if isinstance(event, StepDone) and event.step == step:
             done += 1
             if done == 2:
                 for pid in actor_pids(name):
@@ -70,7 +70,7 @@ def test_a_lost_node_is_survived(bench: Workbench) -> None:
 
     def on_event(event: Event) -> None:
         nonlocal done
-        if event.kind == "step_done" and event.step == "infer":
+        if isinstance(event, BlockInferred):
             done += 1
             if done == 2:
                 cluster.remove_node(workers[0], allow_graceful=False)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.reporting.events import Event, StepDone
 
 
 def main(pipeline: str, moment: str, count: int, number: signal.Signals = signal.SIGKILL) -> None:
@@ -43,7 +43,8 @@ def main(pipeline: str, moment: str, count: int, number: signal.Signals = signal
         return wrapped
 
     def on_event(event: Event) -> None:
-        if moment.partition(":")[2] in (event.step, event.kind) and moment.startswith("event:"):
+        step = event.step if isinstance(event, StepDone) else ""
+        if moment in (f"event:{step}", f"event:{event.kind}"):
             tick()
 
     if moment == "ledger":

@@ -1,0 +1,191 @@
+"""What a plan costs: tiles, blocks, bytes, memory and time, from the headers of its scenes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.contracts import Reader, SceneHeader
+from hdm_pipeline.errors import HdmError
+from hdm_pipeline.grid import TileGrid
+from hdm_pipeline.planning.plan import Plan
+
+HEADER_LIMIT = 1000
+"""Headers that are read; of a larger archive an even sample is, and the rest is estimated."""
+
+_BYTES_STAGED = 2
+"""Staged pixels are uint16."""
+
+_PROCESS_BASE = 700 << 20
+"""Resident bytes of a worker with torch and GDAL loaded, before the first block."""
+
+_NETWORK_BYTES_PER_PIXEL = 1800
+"""Bound on the activations of the small pyramid a pixel of a batch; measured at 512 x 512: 206 MB, 790 a pixel."""
+
+
+def scene_grid(config: PipelineConfig, header: SceneHeader) -> TileGrid:
+    """The tile grid of a scene, anchored at its origin."""
+    return TileGrid(header.shape[1:], config.tiling.size, config.tiling.overlap)
+
+
+@dataclass(frozen=True)
+class SceneCost:
+    """What one scene takes.
+
+    Attributes:
+        id: the scene.
+        shape: (band, z, y, x).
+        tiles: tiles to infer.
+        blocks: blocks they are grouped in.
+        stage_bytes: bytes of staged pixels.
+        warnings: what the reader noticed.
+    """
+
+    id: str
+    shape: tuple[int, int, int, int]
+    tiles: int
+    blocks: int
+    stage_bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+def scene_cost(config: PipelineConfig, header: SceneHeader) -> SceneCost:
+    """What a scene takes, from its header."""
+    grid = scene_grid(config, header)
+    return SceneCost(
+        id=header.ref.id,
+        shape=header.shape,
+        tiles=grid.tile_count,
+        blocks=len(grid.blocks(config.tiling.block)),
+        stage_bytes=len(config.input.bands) * math.prod(grid.size) * _BYTES_STAGED,
+        warnings=header.warnings,
+    )
+
+
+def peak_memory(config: PipelineConfig) -> int:
+    """Bound on the resident bytes of any one process of the run; does not depend on the scenes' size.
+
+    A worker holds a block's staged pixels, its integer sums for each class, and the activations of one batch.
+    """
+    tiling, classes, bands = config.tiling, len(config.support.classes), len(config.input.bands)
+    tile_pixels = tiling.size**2
+    block_pixels = max(tiling.block, 1) * tile_pixels
+    block = block_pixels * (bands * (_BYTES_STAGED + 2 * 4) + classes * (4 + 4 + 1 + 1))
+    batch = config.execution.batch_size * tile_pixels * _NETWORK_BYTES_PER_PIXEL
+    return _PROCESS_BASE + block + batch
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A plan and what it costs.
+
+    Attributes:
+        plan: what would be done.
+        scenes: one entry for each scene to be done whose header was read.
+        refused: scenes that cannot be processed, with the reason: quarantined before, or their header is not readable.
+        peak_memory: bytes, bound for any one process.
+        seconds_per_tile: measured by earlier runs in this output directory; None before the first.
+    """
+
+    plan: Plan
+    scenes: tuple[SceneCost, ...]
+    refused: tuple[tuple[str, str], ...]
+    peak_memory: int
+    seconds_per_tile: float | None
+
+    @property
+    def scenes_total(self) -> int:
+        """Scenes in the archive."""
+        return len(self.plan.archive.scenes)
+
+    @property
+    def scenes_done(self) -> int:
+        """Scenes whose products are there already."""
+        return len(self.plan.done)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Things in the archive that are no scenes, with the reason."""
+        return tuple((skipped.uri, skipped.reason) for skipped in self.plan.archive.skipped)
+
+    @property
+    def _unread(self) -> int:
+        """Scenes to be done of which no header was read."""
+        return self.scenes_total - self.scenes_done - len(self.refused) - len(self.scenes)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the totals are estimated from a sample of headers."""
+        return self._unread > 0
+
+    def _estimate(self, values: Iterable[int]) -> int:
+        total = sum(values)
+        return total + round(total / len(self.scenes) * self._unread) if self.scenes else total
+
+    @property
+    def tiles(self) -> int:
+        """Tiles to infer, without what is done."""
+        return self._estimate(s.tiles for s in self.scenes)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks to work on, without what is done."""
+        return self._estimate(s.blocks for s in self.scenes)
+
+    @property
+    def stage_bytes(self) -> int:
+        """Bytes to stage, without what is done."""
+        return self._estimate(s.stage_bytes for s in self.scenes)
+
+    @property
+    def seconds(self) -> float | None:
+        """Estimated seconds of inference; None before anything was measured here."""
+        return None if self.seconds_per_tile is None else self.seconds_per_tile * self.tiles
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, as `plan --json` prints it."""
+        return {
+            "scenes": [asdict(scene) for scene in self.scenes],
+            "scenes_total": self.scenes_total,
+            "scenes_done": self.scenes_done,
+            "refused": self.refused,
+            "skipped": self.skipped,
+            "peak_memory": self.peak_memory,
+            "seconds_per_tile": self.seconds_per_tile,
+            "tiles": self.tiles,
+            "blocks": self.blocks,
+            "stage_bytes": self.stage_bytes,
+            "seconds": self.seconds,
+        }
+
+
+def forecast(
+    config: PipelineConfig,
+    plan: Plan,
+    reader: Reader,
+    seconds_per_tile: float | None,
+    header_limit: int = HEADER_LIMIT,
+) -> Forecast:
+    """Read headers of the scenes to be done and add up what they take.
+
+    Args:
+        config: the pipeline.
+        plan: what is to be done.
+        reader: of the archive.
+        seconds_per_tile: measured by earlier runs, or None.
+        header_limit: headers to read at most.
+    """
+    step = max(1, -(-len(plan.scenes) // header_limit))
+    costs: list[SceneCost] = []
+    refused = [(scene, str(error.get("what", ""))) for scene, error in plan.quarantined.items()]
+    for scene in plan.scenes[::step]:
+        try:
+            costs.append(scene_cost(config, reader.header(scene.ref)))
+        except HdmError as error:
+            if error.scope == "run":
+                raise
+            refused.append((scene.ref.id, error.what))
+    return Forecast(plan, tuple(costs), tuple(refused), peak_memory(config), seconds_per_tile)
