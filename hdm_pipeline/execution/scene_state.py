@@ -15,6 +15,17 @@ class SceneState:
 
     A block may be inferred when every cell that its tiles read is staged, and stitched when every block that spills
     into its cell is inferred; the scene is published when all its blocks are stitched.
+
+    Attributes:
+        work: the scene.
+        needs: cells that must be staged before a block is inferred, by block.
+        spills: blocks that must be inferred before a cell is stitched, by block.
+        seconds: wall time by step, as far as it is done.
+        tiles: tiles inferred.
+        done: blocks of each step that are done.
+        given: blocks of each step that were given to a worker, or need not be.
+        publishing: publishing was given to a worker.
+        backlog: blocks of which every cell is staged, or being staged, and that were not yet given to the model.
     """
 
     work: SceneWork
@@ -25,6 +36,7 @@ class SceneState:
     done: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     given: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     publishing: bool = False
+    backlog: int = 0
     _prepared: int = 0
 
     @classmethod
@@ -48,18 +60,13 @@ class SceneState:
         """Number of blocks."""
         return len(self.needs)
 
-    @property
-    def backlog(self) -> int:
-        """Blocks for which everything is staged, or being staged, and that were not yet given to the model."""
-        return max(0, self._prepared - len(self.given["infer"]))
-
     def ready(self, step: str) -> int | None:
         """The first block for which `step` may run now and was not given out yet."""
+        if step == "stage":
+            return self._next_cell()
         given = self.given[step]
         if len(given) == self.blocks:
             return None
-        if step == "stage":
-            return self._next_cell()
         required, source = (self.needs, "stage") if step == "infer" else (self.spills, "infer")
         have = self.done[source]
         return next((b for b in required if b not in given and required[b] <= have), None)
@@ -73,12 +80,15 @@ class SceneState:
             missing = self.needs[self._prepared] - self.given["stage"]
             if missing:
                 return min(missing)
+            self.backlog += self._prepared not in self.given["infer"]
             self._prepared += 1
         return None
 
     def give(self, step: str, block: int) -> None:
         """Note that a step was given to a worker."""
         self.given[step].add(block)
+        if step == "infer" and block < self._prepared:
+            self.backlog -= 1
 
     def finish(self, step: str, block: int, seconds: float) -> None:
         """Note that a step is done."""

@@ -1,0 +1,467 @@
+"""What the driver decides, shown with an executor that answers from a script: no Ray, no network, no pixels."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hdm_pipeline.errors import HdmError, ReadError, StoreError
+from hdm_pipeline.execution.messages import (
+    Died,
+    Failed,
+    InferTask,
+    Lost,
+    PublishTask,
+    StageTask,
+    StitchTask,
+    SurveyTask,
+    Task,
+)
+from hdm_pipeline.output.ledger import Receipt, SceneRecord
+from hdm_pipeline.reporting.events import (
+    BlockInferred,
+    SceneDone,
+    SceneQuarantined,
+    SceneStarted,
+    StepDone,
+    WorkerDied,
+)
+from tests.fake_executor import Bench, FakeExecutor, Script, pending
+
+TILE, STRIDE = 64, 48
+
+THREE = (TILE, TILE + 2 * STRIDE)
+"""Rows and columns of a scene of three tiles in a row."""
+
+SQUARE = (TILE + STRIDE, TILE + STRIDE)
+"""Of two rows of two tiles."""
+
+
+def steps(tasks: list[Task], scene: str | None = None) -> list[tuple[str, int]]:
+    return [(task.step, task.block) for task in tasks if scene in (None, task.scene)]
+
+
+def times(wanted: Callable[[Task], bool], answers: list[Callable[[Task], object]]) -> Script:
+    """A script that answers the first wanted tasks one by one, and lets all others succeed."""
+    left = iter(answers)
+
+    def script(task: Task) -> object:
+        answer = next(left, None) if wanted(task) else None
+        return None if answer is None else answer(task)
+
+    return script  # type: ignore[return-value]
+
+
+def dies(task: Task) -> Died:
+    return Died(task, "killed by a test")
+
+
+def is_step(step: str, scene: str, block: int = -1) -> Callable[[Task], bool]:
+    return lambda task: (task.step, task.scene, task.block) == (step, scene, block)
+
+
+# ---------------------------------------------------------------------- the order of things
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("block", [1, 4])
+def test_no_step_runs_before_what_it_needs_and_none_runs_twice(tmp_path: Path, seed: int, block: int) -> None:
+    rng = random.Random(seed)
+    bench = Bench(tmp_path, {"wide": (150, 700), "tall": (500, 90), "tile": (30, 40)}, block=block)
+    ended: set[tuple[str, str, int]] = set()
+    executor = FakeExecutor(bench.config, bench.sizes)
+
+    def check(task: Task) -> None:
+        ended.add((task.scene, task.step, task.block))
+
+    def choose(waiting: list[Task]) -> int:
+        for task in waiting:
+            missing = {(task.scene, step, index) for step, index in needed(task, block)} - ended
+            assert not missing, f"{task.step} of block {task.block} was given out before {missing}"
+        chosen = rng.randrange(len(waiting))
+        check(waiting[chosen])
+        return chosen
+
+    executor = bench.run(choose=choose, cpus=4, model_slots=2)
+    assert set(bench.statuses().values()) == {"done"}
+    counts = Counter((task.scene, task.step, task.block) for task in executor.given)
+    assert set(counts.values()) == {1}
+    for event in bench.told(SceneStarted):
+        assert isinstance(event, SceneStarted)
+        for step in ("stage", "infer", "stitch"):
+            assert sum(s == step for s, _ in steps(executor.given, event.scene)) == event.blocks
+
+
+def needed(task: Task, tiles_per_block: int) -> Iterator[tuple[str, int]]:
+    """(step, block) of what must have ended before a task, by the definition of the grid."""
+    if isinstance(task, SurveyTask):
+        return
+    yield "survey", -1
+    grid, blocks = task.work.grid, task.work.grid.blocks(tiles_per_block)
+    if isinstance(task, InferTask):
+        yield from (("stage", other.index) for other in grid.reads(blocks[task.block], blocks))
+    elif isinstance(task, StitchTask):
+        yield "infer", task.block
+        yield from (("infer", other.index) for other in grid.neighbors(blocks[task.block], blocks))
+    elif isinstance(task, PublishTask):
+        yield from (("stitch", block.index) for block in blocks)
+
+
+def test_a_scene_is_surveyed_while_the_model_works_on_the_one_before(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE, "b": THREE})
+    given = steps(bench.run().given)
+    survey_b = [i for i, entry in enumerate(given) if entry[0] == "survey"][1]
+    assert survey_b < given.index(("publish", -1))
+
+
+def last_the_model(waiting: list[Task]) -> int:
+    """The model is slower than anything else."""
+    return next((i for i, task in enumerate(waiting) if not isinstance(task, InferTask)), 0)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_staging_does_not_run_far_ahead_of_the_model(tmp_path: Path, slots: int) -> None:
+    bench = Bench(tmp_path, {"long": (TILE, TILE + 200 * STRIDE)})
+    most = 0
+
+    def choose(waiting: list[Task]) -> int:
+        nonlocal most
+        given = Counter(task.step for task in bench.executor.given)
+        most = max(most, given["stage"] - given["infer"])
+        return last_the_model(waiting)
+
+    bench.run(choose=choose, model_slots=slots)
+    assert bench.statuses() == {"long": "done"}
+    # A block needs the cell to its right, too, and one more is given out before the limit is seen.
+    assert 2 * slots <= most <= 4 * slots + 8 + 2
+
+
+def test_few_scenes_are_surveyed_ahead_of_the_model(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {f"{number:03}": (TILE, TILE) for number in range(100)})
+    most = 0
+
+    def choose(waiting: list[Task]) -> int:
+        nonlocal most
+        given = Counter(task.step for task in bench.executor.given)
+        most = max(most, given["survey"] - given["infer"])
+        return last_the_model(waiting)
+
+    bench.run(choose=choose)
+    assert set(bench.statuses().values()) == {"done"}
+    assert 2 <= most <= 4 + 8
+
+
+# ---------------------------------------------------------------------- what is kept, and going on from it
+
+
+def test_what_earlier_runs_did_is_not_done_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    keys = pending("a").keys
+    bench.ledger.record(
+        [
+            *(Receipt(keys.stage, "stage", block, 0.1) for block in (0, 1)),
+            Receipt(keys.score, "infer", 0, 0.1, {"tiles": 1, "skipped": 0}),
+        ]
+    )
+    given = steps(bench.run().given)
+    assert Counter(given) == Counter(
+        [("survey", -1), ("stage", 2), ("infer", 1), ("infer", 2), *(("stitch", b) for b in range(3)), ("publish", -1)]
+    )
+    (started,) = bench.told(SceneStarted)
+    assert isinstance(started, SceneStarted)
+    assert (started.blocks, started.blocks_done) == (3, 1)
+    (done,) = bench.told(SceneDone)
+    assert isinstance(done, SceneDone)
+    assert done.tiles == 3, "tiles of earlier runs count"
+
+
+def test_a_scene_that_is_inferred_needs_no_staging(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    bench.ledger.record([Receipt(pending("a").keys.score, "infer", block, 0.1, {"tiles": 1}) for block in range(3)])
+    given = Counter(step for step, _ in steps(bench.run().given))
+    assert given == {"survey": 1, "stitch": 3, "publish": 1}
+
+
+def test_a_receipt_is_in_the_ledger_before_the_event_is_told(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    seen = []
+
+    class Listening(list[object]):
+        def append(self, event: object) -> None:
+            if isinstance(event, StepDone):
+                key = pending("a").keys.stage if event.step == "stage" else pending("a").keys.score
+                seen.append(event.block in bench.ledger.receipts(key, event.step))
+            if isinstance(event, SceneDone):
+                seen.append(bench.statuses() == {"a": "done"})
+
+    from hdm_pipeline.execution.driver import Driver
+
+    executor = FakeExecutor(bench.config, bench.sizes)
+    Driver(bench.context, executor, bench.ledger, Listening().append).run(bench.scenes())
+    assert len(seen) == 3 * 3 + 1
+    assert all(seen)
+
+
+def test_what_is_told_is_what_the_ledger_says(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    bench.run()
+    (done,) = bench.told(SceneDone)
+    record = bench.ledger.scene("a")
+    assert record is not None
+    assert record.outputs == ("a/mask.tif",)
+    assert record.info == {
+        "outputs": ["a/mask.tif"],
+        "tiles": 3,
+        "blocks": 3,
+        "seconds": {"stage": 3.0, "infer": 3.0, "stitch": 3.0, "publish": 1.0},
+        "warnings": ["no CRS"],
+        "valid": 1.0,
+    }
+    assert {**done.facts(), "outputs": ["a/mask.tif"], "warnings": ["no CRS"]} == record.info
+    inferred = [event.facts() for event in bench.told(BlockInferred)]
+    assert inferred == 3 * [{"seconds": 1.0, "tiles": 1, "skipped": 0}]
+
+
+@pytest.mark.parametrize(
+    ("keep", "staged", "scored"), [("all", True, True), ("scores", False, True), ("nothing", False, False)]
+)
+def test_what_a_finished_scene_no_longer_needs_is_dropped(
+    tmp_path: Path, keep: str, staged: bool, scored: bool
+) -> None:
+    bench = Bench(tmp_path, {"a": THREE}, keep=keep)
+    keys = pending("a").keys
+    folders = bench.workspace.stage_folder("a", keys.stage), bench.workspace.score_folder("a", keys.score)
+    for folder in folders:
+        folder.mkdir(parents=True)
+    bench.run()
+    assert tuple(folder.exists() for folder in folders) == (staged, scored)
+    receipts = bench.ledger.receipts(keys.stage, "stage"), bench.ledger.receipts(keys.score, "infer")
+    assert tuple(map(bool, receipts)) == (staged, scored)
+
+
+def test_work_under_other_keys_is_dropped_and_work_under_the_same_keys_is_kept(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"changed": THREE, "same": THREE}, keep="all")
+    new, old, same = pending("changed").keys, pending("changed", "0").keys, pending("same").keys
+    for name, keys in (("changed", old), ("same", same)):
+        bench.ledger.upsert_scene(SceneRecord(name, "p", keys.score, keys.stage))
+        bench.ledger.record([Receipt(keys.stage, "stage", 0, 0.1), Receipt(keys.score, "infer", 0, 0.1, {"tiles": 1})])
+        bench.workspace.stage_folder(name, keys.stage).mkdir(parents=True)
+        bench.workspace.score_folder(name, keys.score).mkdir(parents=True)
+    executor = bench.run()
+    assert not bench.workspace.stage_folder("changed", old.stage).exists()
+    assert not bench.workspace.score_folder("changed", old.score).exists()
+    assert bench.ledger.receipts(old.stage, "stage") == bench.ledger.receipts(old.score, "infer") == {}
+    assert len(bench.ledger.receipts(new.score, "infer")) == 3
+    assert bench.workspace.stage_folder("same", same.stage).exists()
+    assert bench.workspace.score_folder("same", same.score).exists()
+    assert ("infer", 0) in steps(executor.given, "changed")
+    assert ("infer", 0) not in steps(executor.given, "same")
+
+
+def test_a_stop_lets_what_is_in_flight_end_and_gives_out_nothing_new(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE, "b": THREE})
+    stopped_with: list[Task] = []
+
+    def should_stop() -> bool:
+        stop = any(isinstance(task, InferTask) for task in bench.executor.ended)
+        if stop and not stopped_with:
+            stopped_with.extend(bench.executor.given)
+        return stop
+
+    first = bench.run(should_stop=should_stop)
+    assert first.given == stopped_with
+    assert first.waiting == []
+    assert bench.statuses()["a"] == "running"
+    told = [(e.scene, e.step, e.block) for e in bench.told(StepDone) if isinstance(e, StepDone)]
+    second = bench.run()
+    assert bench.statuses() == {"a": "done", "b": "done"}
+    again = {(task.scene, task.step, task.block) for task in second.given} & set(told)
+    assert again == set(), "what ended after the stop counts as done"
+
+
+# ---------------------------------------------------------------------- workers that die
+
+
+def test_a_step_is_tried_once_more_after_a_death(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    executor = bench.run(times(is_step("infer", "a", 1), [dies]))
+    attempts = [task.attempt for task in executor.given if (task.step, task.block) == ("infer", 1)]
+    assert attempts == [0, 1]
+    (death,) = bench.told(WorkerDied)
+    assert isinstance(death, WorkerDied)
+    assert (death.scene, death.step, death.block, death.reason) == ("a", "infer", 1, "killed by a test")
+    assert bench.statuses() == {"a": "done"}
+
+
+@pytest.mark.parametrize(("step", "block"), [("survey", -1), ("stage", 1), ("stitch", 0), ("publish", -1)])
+def test_a_step_that_kills_twice_quarantines_its_scene_only(tmp_path: Path, step: str, block: int) -> None:
+    bench = Bench(tmp_path, {"a": THREE, "b": THREE, "c": THREE})
+    executor = bench.run(times(is_step(step, "b", block), [dies, dies, dies]))
+    assert bench.statuses() == {"a": "done", "b": "quarantined", "c": "done"}
+    assert steps(executor.given, "b").count((step, block)) == 2
+    (event,) = bench.told(SceneQuarantined)
+    assert isinstance(event, SceneQuarantined)
+    assert f"step {step} killed 2 workers" in event.error.what
+    assert "killed by a test" in event.error.what
+    assert event.error.remedy
+    assert ("block" in event.error.where) == (block >= 0)
+
+
+def test_a_block_that_kills_twice_is_taken_apart_and_the_killing_tile_is_named(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": SQUARE, "b": SQUARE}, block=4)
+
+    def script(task: Task) -> Died | None:
+        poisoned = isinstance(task, InferTask) and task.scene == "a" and task.probe in (None, (0, 1, 0))
+        return dies(task) if poisoned else None
+
+    executor = bench.run(script)
+    probes = [task.probe for task in executor.given if isinstance(task, InferTask) and task.scene == "a"]
+    assert probes[:2] == [None, None]
+    assert set(probes[2:]) <= {(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)}
+    assert (0, 1, 0) in probes
+    assert bench.statuses() == {"a": "quarantined", "b": "done"}
+    record = bench.ledger.scene("a")
+    assert record is not None
+    assert record.error is not None
+    assert record.error["type"] == "TileError"
+    assert "rows 48..112, columns 0..64" in record.error["where"]
+    assert bench.ledger.receipts(pending("a").keys.score, "infer") == {}, "a probe is thrown away"
+
+
+def test_a_block_whose_tiles_are_harmless_gets_one_last_chance(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": SQUARE}, block=4)
+    whole = lambda task: isinstance(task, InferTask) and task.probe is None  # noqa: E731
+    executor = bench.run(times(whole, [dies, dies]))
+    assert bench.statuses() == {"a": "done"}
+    probes = [task.probe for task in executor.given if isinstance(task, InferTask)]
+    assert probes == [None, None, (0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1), None]
+
+
+def test_a_block_that_kills_after_its_probes_quarantines_its_scene(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": SQUARE, "b": SQUARE}, block=4)
+    whole = lambda task: isinstance(task, InferTask) and task.probe is None and task.scene == "a"  # noqa: E731
+    executor = bench.run(times(whole, [dies, dies, dies, dies]))
+    assert bench.statuses() == {"a": "quarantined", "b": "done"}
+    assert len([task for task in executor.given if whole(task)]) == 3
+    (event,) = bench.told(SceneQuarantined)
+    assert isinstance(event, SceneQuarantined)
+    assert "step infer killed 3 workers" in event.error.what
+
+
+def test_a_task_that_was_never_started_is_given_again_and_is_no_suspect(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    executor = bench.run(times(is_step("infer", "a", 1), [Lost] * 5))
+    attempts = [task.attempt for task in executor.given if (task.step, task.block) == ("infer", 1)]
+    assert attempts == [0] * 6
+    assert bench.told(WorkerDied) == []
+    assert bench.statuses() == {"a": "done"}
+
+
+# ---------------------------------------------------------------------- scenes that fail
+
+
+def fails(error: HdmError) -> Callable[[Task], Failed]:
+    return lambda task: Failed(task, error)
+
+
+def test_what_a_quarantined_scene_has_in_flight_is_ignored(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE, "b": THREE})
+    error = ReadError("truncated", where="a", remedy="copy it again")
+    executor = bench.run(times(is_step("stage", "a", 0), [fails(error)]))
+    beside = [task for task in executor.ended if task.scene == "a" and task.step == "stage"]
+    assert len(beside) > 1, "nothing else was in flight; the test shows nothing"
+    assert bench.ledger.receipts(pending("a").keys.stage, "stage") == {}
+    assert [event.scene for event in bench.told(StepDone) if event.scene == "a"] == []
+    assert bench.statuses() == {"a": "quarantined", "b": "done"}
+    (event,) = bench.told(SceneQuarantined)
+    assert isinstance(event, SceneQuarantined)
+    assert event.error is error
+    record = bench.ledger.scene("a")
+    assert record is not None
+    assert record.error == error.as_dict()
+
+
+def test_two_failures_of_one_scene_quarantine_it_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+
+    def script(task: Task) -> Failed | None:
+        return fails(ReadError(f"block {task.block}"))(task) if isinstance(task, StageTask) else None
+
+    bench.run(script)
+    (event,) = bench.told(SceneQuarantined)
+    assert isinstance(event, SceneQuarantined)
+    assert event.error.what == "block 0"
+
+
+def test_a_death_of_a_quarantined_scene_is_not_tried_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    scripts = {0: fails(ReadError("broken")), 1: dies}
+    executor = bench.run(lambda task: scripts[task.block](task) if task.step == "stage" and task.block < 2 else None)
+    assert bench.statuses() == {"a": "quarantined"}
+    assert [task.attempt for task in executor.given if task.step == "stage" and task.block == 1] == [0]
+    assert bench.told(WorkerDied) == []
+
+
+def test_damaged_work_is_done_again_from_the_survey_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE, "b": THREE}, keep="all")
+    keys = pending("a").keys
+    folders = bench.workspace.stage_folder("a", keys.stage), bench.workspace.score_folder("a", keys.score)
+    bench.ledger.record([Receipt(keys.score, "infer", block, 0.1, {"tiles": 1}) for block in range(3)])
+    for folder in folders:
+        folder.mkdir(parents=True)
+    found_at_survey = []
+
+    def script(task: Task) -> Failed | None:
+        if is_step("survey", "a")(task):
+            found_at_survey.append(tuple(folder.exists() for folder in folders))
+        return damaged(task)  # type: ignore[return-value]
+
+    damaged = times(is_step("stitch", "a", 0), [fails(StoreError("a shard is missing"))])
+    executor = bench.run(script)
+    assert bench.statuses() == {"a": "done", "b": "done"}
+    given = steps(executor.given, "a")
+    assert given.count(("survey", -1)) == 2
+    second = given[len(given) - 1 - given[::-1].index(("survey", -1)) :]
+    assert Counter(step for step, _ in second) == {"survey": 1, "stage": 3, "infer": 3, "stitch": 3, "publish": 1}
+    assert found_at_survey == [(True, True), (False, False)], "its files are gone before it is surveyed again"
+    assert bench.told(SceneQuarantined) == []
+
+
+def test_damaged_work_is_dropped_only_when_nothing_of_it_is_in_flight(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    executor = bench.run(times(is_step("stage", "a", 0), [fails(StoreError("gone"))]))
+    ended = steps(executor.ended)
+    first = ended.index(("stage", 0))
+    again = ended.index(("survey", -1), first)
+    assert again > first + 1, "nothing else was in flight; the test shows nothing"
+    given = steps(executor.given)
+    assert given.index(("survey", -1), 1) >= again, "the survey waits for what is in flight"
+    assert bench.statuses() == {"a": "done"}
+
+
+def test_work_that_is_damaged_twice_quarantines_its_scene(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE, "b": THREE})
+    error = StoreError("a shard is missing", where="shard 0", remedy="check the disk")
+    executor = bench.run(times(is_step("stitch", "a", 0), [fails(error)] * 3))
+    assert bench.statuses() == {"a": "quarantined", "b": "done"}
+    assert steps(executor.given, "a").count(("stitch", 0)) == 2
+
+
+def test_a_stop_starts_no_scene_over(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    stop = False
+
+    def script(task: Task) -> Failed | None:
+        nonlocal stop
+        stop = task.step == "infer"
+        return fails(StoreError("gone"))(task) if stop else None
+
+    executor = bench.run(script, should_stop=lambda: stop)
+    assert steps(executor.given).count(("survey", -1)) == 1
+    assert bench.statuses() == {"a": "running"}
+    bench.run()
+    assert bench.statuses() == {"a": "done"}
