@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import rasterio
 
 from hdm_pipeline.cli.main import main
 from hdm_pipeline.config.file import PipelineFileError
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, HdmError, SupportError, WeightsError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, HdmError, ModelInputError, SupportError, WeightsError
 from hdm_pipeline.pipeline import Pipeline
 from tests.integration.conftest import Workbench, write_mask, write_scene
 
@@ -97,6 +98,24 @@ def test_weights_that_are_not_there_or_not_the_pinned_ones(bench: Workbench) -> 
     damaged = bench.root / "damaged.safetensors"
     damaged.write_bytes(bench.weights.read_bytes()[:50])
     fails(bench, WeightsError, model={"weights": str(damaged)})
+
+
+def test_too_little_memory_ends_the_run_with_its_remedy(bench: Workbench) -> None:
+    """No scene is to blame: quarantining them all would hide what is to be changed."""
+    from hdm_testkit.network import MeanColor
+
+    from hdm_pipeline.model.checkpoints import save_weights
+
+    weights = bench.root / "hungry.safetensors"
+    save_weights(MeanColor(hungry=64), weights)
+    error = fails(bench, ModelInputError, model={"weights": str(weights)}, tiling={"size": 64, "overlap": 16})
+    assert "smaller tiles" in error.remedy
+    report = json.loads((bench.root / "out/run.json").read_text())
+    assert report["status"] == "failed"
+    assert report["error"] == error.as_dict()
+    assert report["totals"]["quarantined"] == 0
+    mended = Pipeline.from_yaml(bench.pipeline(model={"weights": str(weights)}, tiling={"size": 96})).run()
+    assert (len(mended.done), mended.exit_code) == (3, 0)
 
 
 def test_unknown_keys_and_wrong_types_are_named_with_their_lines(bench: Workbench) -> None:

@@ -19,21 +19,27 @@ class MeanColor(FewShotNetwork):
     Args:
         poison: a value of the first channel (0..1, within 1e-3); a tile that holds it kills the process, as a bug in a
             native library would. None for no poison.
+        hungry: side in pixels of a tile for which it says that no machine has enough memory. None for none.
     """
 
     architecture: ClassVar[str] = "mean-color"
     mean = (0.0, 0.0, 0.0)
     std = (1.0, 1.0, 1.0)
 
-    def __init__(self, poison: float | None = None) -> None:
+    def __init__(self, poison: float | None = None, hungry: int | None = None) -> None:
         super().__init__()
         self.poison = poison
+        self.hungry = hungry
         self.sharpness = nn.Parameter(torch.tensor(8.0))
 
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"poison": self.poison}
+        return {"poison": self.poison, "hungry": self.hungry}
+
+    def peak_bytes(self, height: int, width: int) -> int:
+        """See `FewShotNetwork.peak_bytes`."""
+        return 2**60 if self.hungry == height else super().peak_bytes(height, width)
 
     def encode_support(
         self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"

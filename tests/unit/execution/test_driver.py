@@ -315,20 +315,19 @@ def test_a_block_that_kills_twice_is_taken_apart_and_the_killing_tile_is_named(t
     bench = Bench(tmp_path, {"a": SQUARE, "b": SQUARE}, block=4)
 
     def script(task: Task) -> Died | None:
-        poisoned = isinstance(task, InferTask) and task.scene == "a" and task.probe in (None, (0, 1, 0))
+        poisoned = isinstance(task, InferTask) and task.scene == "a" and task.probe in (None, (0, 0, 1))
         return dies(task) if poisoned else None
 
     executor = bench.run(script)
     probes = [task.probe for task in executor.given if isinstance(task, InferTask) and task.scene == "a"]
     assert probes[:2] == [None, None]
-    assert set(probes[2:]) <= {(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)}
-    assert (0, 1, 0) in probes
+    assert probes[2:] in ([(0, 0, 0), (0, 0, 1)], [(0, 0, 0), (0, 0, 1), (0, 1, 0)]), "no probe is given in vain"
     assert bench.statuses() == {"a": "quarantined", "b": "done"}
     record = bench.ledger.scene("a")
     assert record is not None
     assert record.error is not None
     assert record.error["type"] == "TileError"
-    assert "rows 48..112, columns 0..64" in record.error["where"]
+    assert "rows 0..64, columns 48..112" in record.error["where"]
     assert bench.ledger.receipts(pending("a").keys.score, "infer") == {}, "a probe is thrown away"
 
 
