@@ -51,7 +51,7 @@ def run(
 ) -> None:
     """Run a pipeline: everything that is not done yet.
 
-    Running again is free: finished scenes are left alone, changed ones are redone, and a run that was killed goes on
+    Running again is free: finished scenes are not done again, changed ones are, and a run that was killed goes on
     where it stopped. Press Ctrl-C once to stop after the blocks that are being worked on, twice to stop at once.
     """
     from hdm_pipeline.options import RunOptions

@@ -64,7 +64,7 @@ class Driver:
     Args:
         context: of the run.
         executor: where steps run; closed by the caller.
-        ledger: what is done; written by this class alone.
+        ledger: what is done; nothing else writes to it.
         listener: told of everything that happens.
         should_stop: asked before new work is given out; True lets the steps in flight end and leaves.
     """

@@ -112,7 +112,7 @@ def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult
 
 
 def publish(context: RunContext, work: SceneWork) -> Published:
-    """Write a scene's products beside their final place and rename them into it."""
+    """Write a scene's products to a scratch folder and rename them into place."""
     start = time.perf_counter()
     store = ScoreStore.open(score_folder(context, work))
     folder = context.workspace.product_folder(work.ref.id)

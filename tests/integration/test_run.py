@@ -10,6 +10,7 @@ import pytest
 import rasterio
 
 from hdm_pipeline.config.file import PipelineFileError
+from hdm_pipeline.contracts import SceneHeader, SceneRef
 from hdm_pipeline.errors import OptimizationError
 from hdm_pipeline.options import RunOptions
 from hdm_pipeline.pipeline import Pipeline
@@ -169,6 +170,46 @@ def test_plan_says_what_run_does(bench: Workbench) -> None:
     assert report["totals"]["blocks"] == plan.blocks
     assert report["totals"]["tiles"] < plan.tiles == sum(s.tiles for s in plan.scenes)
     assert Pipeline.from_yaml(file).plan().tiles == 0
+
+
+def test_run_executes_what_plan_prints(bench: Workbench) -> None:
+    """With scenes that are done, changed, quarantined, new and gone."""
+    (bench.scenes / "broken.tif").write_bytes(b"II*\0 no more")
+    write_scene(bench.scenes / "gone.tif", 60, 60, 6)
+    pipeline = Pipeline.from_yaml(bench.pipeline())
+    assert {scene for scene, _ in pipeline.plan().refused} == {"broken"}
+    pipeline.run()
+    write_scene(bench.scenes / "middle.tif", 200, 130, 9)
+    write_scene(bench.scenes / "new.tif", 60, 60, 5)
+    (bench.scenes / "gone.tif").unlink()
+    printed = pipeline.plan()
+    assert [scene.id for scene in printed.scenes] == ["middle", "new"]
+    assert {scene for scene, _ in printed.refused} == {"broken"}
+    assert (printed.scenes_total, printed.scenes_done) == (5, 2)
+    assert printed.plan.vanished == ("gone",)
+    summary = pipeline.run()
+    assert sorted(summary.done) == [scene.ref.id for scene in printed.plan.scenes] == ["middle", "new"]
+    assert summary.done_before == printed.scenes_done
+    assert set(summary.quarantined) == set(printed.plan.quarantined)
+    report = json.loads(summary.report.read_text())
+    assert report["vanished"] == ["gone"]
+    tiles = {scene: entry["tiles"] for scene, entry in report["scenes"].items() if scene in summary.done}
+    assert tiles == {scene.id: scene.tiles for scene in printed.scenes}
+
+
+def test_run_reads_each_header_once(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hdm_geotiff.reader import GeoTiffReader
+
+    read: list[str] = []
+    header = GeoTiffReader.header
+
+    def counted(self: GeoTiffReader, ref: SceneRef) -> SceneHeader:
+        read.append(ref.id)
+        return header(self, ref)
+
+    monkeypatch.setattr(GeoTiffReader, "header", counted)
+    Pipeline.from_yaml(bench.pipeline()).run()
+    assert sorted(read) == ["large", "middle", "small"]
 
 
 def test_validation_names_every_mistake_with_its_line(bench: Workbench) -> None:
