@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from hdm_pipeline.errors import HdmError
+from hdm_pipeline.errors import HdmError, WeightsError
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.events import Event, SupportChecked
 from tests.integration.conftest import Workbench, published, write_scene
 from tests.integration.test_run import steps_of
 
@@ -90,6 +91,25 @@ def test_a_reader_that_hangs_is_stopped(bench: Workbench, cluster: None) -> None
     assert set(summary.quarantined) == {"hang"}
     assert "hung" in summary.quarantined["hang"]["what"]
     assert len(summary.done) == 3
+
+
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(
+    bench: Workbench, cluster: None, executor: str
+) -> None:
+    """A fresh worker would fail in the same way, and `actors died` would hide why."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, SupportChecked):
+            bench.weights.unlink()
+
+    file = bench.pipeline(execution={"executor": executor, "batch_size": 2})
+    with pytest.raises(WeightsError, match="not exist") as caught:
+        Pipeline.from_yaml(file).run(on_event)
+    assert caught.value.where == str(bench.weights)
+    report = json.loads((bench.root / "out/run.json").read_text())
+    assert (report["status"], report["error"]["type"]) == ("failed", "WeightsError")
+    assert report["totals"]["quarantined"] == 0
 
 
 def test_too_many_gpus_are_refused(bench: Workbench, cluster: None) -> None:
