@@ -68,11 +68,13 @@ class Pipeline:
         """
         from hdm_pipeline.output.ledger import Ledger
         from hdm_pipeline.planning.pending import Pending, fingerprints
+        from hdm_pipeline.support.examples import support_files
 
         reader = make_reader(self.config.input.reader, self.config.input.reader_options())
         archive = discover(self.config, reader)
         with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            pending = Pending.of(self.config, self.workspace, archive, fingerprints(self.config), ledger)
+            hashes = fingerprints(self.config, support_files(self.config))
+            pending = Pending.of(self.config, self.workspace, archive, hashes, ledger)
             rate = ledger.seconds_per_tile()
         step = max(1, -(-len(pending.scenes) // header_limit))
         plans: list[ScenePlan] = []
@@ -98,9 +100,9 @@ class Pipeline:
         Raises:
             SupportError: an example cannot be used.
         """
-        from hdm_pipeline.support.prepare import check_supports
+        from hdm_pipeline.support.prepare import check_examples
 
-        return check_supports(self.config, make_reader(self.config.input.reader, self.config.input.reader_options()))
+        return check_examples(self.config, make_reader(self.config.input.reader, self.config.input.reader_options()))
 
     def run(self, on_event: Listener | None = None, options: RunOptions | None = None) -> RunSummary:
         """Do everything that is not done yet.

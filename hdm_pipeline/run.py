@@ -34,13 +34,15 @@ from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
+from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
 
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
     """Do everything that is not done yet; see `Pipeline.run`."""
     deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
-    hashes = fingerprints(config)
+    supports = support_files(config)
+    hashes = fingerprints(config, supports)
     reader = make_reader(config.input.reader, config.input.reader_options())
     archive = discover(config, reader)
     workspace.create()
@@ -60,7 +62,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             if scenes:
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
-                _work(config, workspace, reader, ledger, scenes, report, tell, should_stop)
+                _work(config, supports, workspace, reader, ledger, scenes, report, tell, should_stop)
             left = len(pending.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(pending.quarantined))
             report.status = "stopped" if left else "done"
         except BaseException as error:
@@ -75,6 +77,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
 
 def _work(
     config: PipelineConfig,
+    supports: SupportFiles,
     workspace: Workspace,
     reader: Reader,
     ledger: Ledger,
@@ -85,7 +88,7 @@ def _work(
 ) -> None:
     """Prepare the supports and drive the scenes."""
     tell(Event("preparing", data={"adapt": config.support.adapt != "off"}))
-    prepared = prepare(config, reader, workspace)
+    prepared = prepare(config, supports, reader, workspace)
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(Event("support_checked", data={"support": prepared.report}))
     context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared))

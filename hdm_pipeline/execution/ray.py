@@ -153,6 +153,7 @@ class RayExecutor:
         self._cpu_slots = max(2, cpus)
         self._context = ray.put(context)
         self._bundle = ray.put(_with_threads(bundle, self._threads))
+        bundle.loaded.clear()  # the actors load their own; this process computes nothing any more
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
         self._waiting: deque[Task] = deque()

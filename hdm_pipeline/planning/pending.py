@@ -15,7 +15,7 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning.archive import Archive
 from hdm_pipeline.planning.keys import Fingerprints, SceneKeyring, SceneKeys
-from hdm_pipeline.support.examples import support_fingerprint
+from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
     return all((workspace.root / output).is_file() for output in record.outputs)
 
 
-def fingerprints(config: PipelineConfig) -> Fingerprints:
-    """Hashes of the files that the configuration points at.
+def fingerprints(config: PipelineConfig, supports: SupportFiles) -> Fingerprints:
+    """Hashes of the files that the configuration points at; its examples are `supports` (`support_files`).
 
     Raises:
         WeightsError: the weights are missing, or not the pinned ones.
-        SupportError: a support file is missing.
+        SupportError: a support file cannot be read.
     """
     aoi = config.input.aoi
     return Fingerprints(
         weights=weights_fingerprint(config),
-        supports=support_fingerprint(config),
+        supports=support_fingerprint(supports),
         aoi="" if aoi is None else file_hash(Path(aoi)),
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.bank import SupportBank
-from hdm_pipeline.model.checks import check_supports
+from hdm_pipeline.model.checks import require_supports
 from hdm_pipeline.model.hdmnet.attention import token_mask
 from hdm_pipeline.model.hdmnet.backbone import (
     BACKBONES,
@@ -173,17 +173,16 @@ class HDMNet(FewShotNetwork):
             SupportError: no example, unequal numbers or sizes, a side below `minimum_side`, no pixel labelled 1, or a
                 number of shots that the weights do not take.
         """
-        check_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
+        require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
         self._check_shots(len(images), class_name)
         states = []
         for image, mask in zip(images, masks, strict=True):
             foreground = (mask == 1).to(image.dtype)
             states.append(self.encode(self.extract((image * foreground)[None]), foreground))
-        arrays = SupportState.join(states).to_arrays()
+        state = SupportState.join(states)
         if self.support_tokens is not None:  # on the CPU: sums on a GPU come in any order
-            state = SupportState.from_arrays(arrays, device=torch.device("cpu"), where=class_name)
-            arrays = condense(state, self.support_tokens).to_arrays()
-        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
+            state = condense(state.to(torch.device("cpu")), self.support_tokens)
+        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), state.to_arrays())
 
     def encode(self, features: Features, foreground: Tensor) -> SupportState:
         """The support side of one shot.
