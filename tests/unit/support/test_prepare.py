@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from safetensors import safe_open
 
 from hdm_pipeline.config.schema import PipelineConfig
@@ -38,6 +39,7 @@ def write_example(folder: Path, seed: int) -> None:
     pixels = (np.where(mask == 1, 0.7, 0.3) + rng.normal(0, 0.08, mask.shape)).astype(np.float32)
     for name, array in (("chip", pixels), ("mask", mask)):
         profile = {"driver": "GTiff", "count": 1, "height": SIDE, "width": SIDE, "dtype": array.dtype.name}
+        profile["transform"] = Affine.scale(10, -10)
         with rasterio.open(folder / f"{name}_{seed}.tif", "w", **profile) as file:
             file.write(array, 1)
 
@@ -109,7 +111,7 @@ def test_the_weights_file_is_parsed_once(tmp_path: Path, opened: Opened, classes
 def test_adapting_parses_nothing_more_and_again_only_what_is_kept(tmp_path: Path, opened: Opened) -> None:
     weights = tmp_path / "w.safetensors"
     save_weights(small_pyramid(2), weights)
-    config = pipeline(tmp_path, weights, adapt={"steps": 2})
+    config = pipeline(tmp_path, weights, shots=1, adapt={"steps": 2})
     first = prepared(config)
     worker(config, first, elsewhere=False)
     assert opened == [weights]
