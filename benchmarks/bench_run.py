@@ -32,7 +32,7 @@ from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.reporting.events import BlockInferred, Event
 from hdm_pipeline.support.bundle import load_segmenter
-from hdm_pipeline.support.examples import load_examples
+from hdm_pipeline.support.examples import load_examples, support_files
 
 _BARE_TILES = 48
 _TURNS = 3
@@ -76,7 +76,7 @@ def bare_loop(path: Path, threads: int) -> float:
     torch.set_num_threads(threads)
     keep_freed()
     segmenter = load_segmenter(str(weights_path(config.model.weights)), config.model)
-    (examples,) = load_examples(config, make_reader("geotiff", {}))
+    (examples,) = load_examples(config, support_files(config), make_reader("geotiff", {}))
     bank = segmenter.encode_support([e.pixels for e in examples], [e.label for e in examples])
     size = config.tiling.size
     tile = np.ascontiguousarray(np.tile(examples[0].pixels, (1, 2, 2))[:, :size, :size])

@@ -78,9 +78,9 @@ class Pipeline:
         Raises:
             SupportError: an example cannot be used.
         """
-        from hdm_pipeline.support.prepare import check_supports
+        from hdm_pipeline.support.prepare import check_examples
 
-        return check_supports(self.config, make_reader(self.config.input.reader, self.config.input.reader_options()))
+        return check_examples(self.config, make_reader(self.config.input.reader, self.config.input.reader_options()))
 
     def run(self, on_event: Listener | None = None, options: RunOptions | None = None) -> RunSummary:
         """Do everything that is not done yet.

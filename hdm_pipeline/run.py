@@ -43,6 +43,7 @@ from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
+from hdm_pipeline.support.examples import SupportFiles
 from hdm_pipeline.support.prepare import Preparation, prepare
 
 
@@ -68,7 +69,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             if scenes:
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
-                _work(config, workspace, reader, ledger, scenes, report, tell, should_stop)
+                _work(config, workspace, reader, ledger, plan.supports, scenes, report, tell, should_stop)
             left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
             report.status = "stopped" if left else "done"
         except BaseException as error:
@@ -86,6 +87,7 @@ def _work(
     workspace: Workspace,
     reader: Reader,
     ledger: Ledger,
+    supports: SupportFiles,
     scenes: Sequence[PendingScene],
     report: RunReport,
     tell: Listener,
@@ -93,7 +95,7 @@ def _work(
 ) -> None:
     """Prepare the supports and drive the scenes."""
     tell(Preparing(adapt=config.support.adapt != "off"))
-    prepared = prepare(config, reader, workspace)
+    prepared = prepare(config, supports, reader, workspace)
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(SupportChecked(support=prepared.report))
     context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared))

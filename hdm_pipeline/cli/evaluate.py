@@ -119,6 +119,7 @@ def adapt(
     """
     from hdm_pipeline.evaluation.episode_list import load_support
     from hdm_pipeline.model.checkpoints import load_network, save_weights
+    from hdm_pipeline.model.support_tensors import support_tensors
     from hdm_pipeline.support.adaptation import AdaptationReport
     from hdm_pipeline.support.fit import fit_to_examples
 
@@ -129,8 +130,7 @@ def adapt(
     network = load_network(weights)
     fit = fit_to_examples(
         network,
-        examples.images,
-        examples.masks,
+        support_tensors(examples.images, examples.masks, "adapt"),
         adapt="auto" if steps is None else steps,
         seed=seed,
         on_step=_step_line(),

@@ -30,7 +30,8 @@ def convert(
 ) -> None:
     """Convert a released checkpoint to one safetensors file that names its own architecture and settings."""
     from hdm_pipeline.errors import WeightsError
-    from hdm_pipeline.model.checkpoints import file_sha256, load_network, reconfigure, save_weights
+    from hdm_pipeline.hashing import file_hash
+    from hdm_pipeline.model.checkpoints import load_network, reconfigure, save_weights
 
     if target.suffix != ".safetensors":
         raise WeightsError(
@@ -39,11 +40,11 @@ def convert(
     network = reconfigure(
         load_network(source, pin=pin), base_learner=base_learner, ensemble=ensemble, support_tokens=support_tokens
     )
-    info = {"licence": licence, "source": f"{source.name} sha256:{file_sha256(source)}"}
+    info = {"licence": licence, "source": f"{source.name} sha256:{file_hash(source)}"}
     fingerprint = save_weights(network, target, info=info)
     typer.echo(f"wrote {target}: {network.architecture} {network.config}")
     typer.echo(f"fingerprint {fingerprint}")
-    typer.echo(f"sha256      {file_sha256(target)}")
+    typer.echo(f"sha256      {file_hash(target)}")
 
 
 @app.command()
@@ -67,9 +68,11 @@ def describe(source: str) -> dict[str, Any]:
     Raises:
         WeightsError: the file is missing, damaged, or does not fit its architecture.
     """
-    from hdm_pipeline.model.checkpoints import file_sha256, load_network, read_header, resolve_source
+    from hdm_pipeline.hashing import file_hash
+    from hdm_pipeline.model.checkpoints import load_network, read_header
+    from hdm_pipeline.model.weights_file import weights_path
 
-    path = resolve_source(source)
+    path = weights_path(source)
     network = load_network(source)
     official = path.suffix in (".pth", ".pt")
     info = {"licence": OFFICIAL_NOTE} if official else read_header(path).info
@@ -84,7 +87,7 @@ def describe(source: str) -> dict[str, Any]:
         "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         "bytes": path.stat().st_size,
         "fingerprint": network.fingerprint(),
-        "sha256": file_sha256(path),
+        "sha256": file_hash(path),
         "licence": info.pop("licence", "not stated"),
         **info,
     }

@@ -21,7 +21,8 @@ from hdm_pipeline.evaluation.episode_list import ListedEpisode, Query, SupportSe
 from hdm_pipeline.iou import Counts, Summary, count, summarize
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.model.whole_image import OVERLAP, TILE, bounded_examples, segment_image
+from hdm_pipeline.model.support_tensors import bounded, support_tensors
+from hdm_pipeline.model.whole_image import OVERLAP, TILE, segment_image
 from hdm_pipeline.support.adaptation import AdaptationReport
 from hdm_pipeline.support.fit import Adapt, fit_to_examples
 
@@ -251,10 +252,10 @@ class PreparedTask:
 
 def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: EvaluationSettings) -> PreparedTask:
     """Fit to the examples, encode them and train the baseline."""
+    examples = support_tensors(support.images, support.masks, "episode")
     fit = fit_to_examples(
         segmenter.network,
-        support.images,
-        support.masks,
+        examples,
         adapt=settings.adapt,
         reduction=settings.reduction,
         cache=settings.cache,
@@ -265,7 +266,7 @@ def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: Eva
     if settings.baseline is not None:
         baseline = BASELINES[settings.baseline]()
         baseline.fit(support.images, support.masks)
-    bank = fitted.encode_support(*bounded_examples(support.images, support.masks))
+    bank = fitted.encode(bounded(examples))
     return PreparedTask(support, fitted, bank, baseline, fit.report)
 
 

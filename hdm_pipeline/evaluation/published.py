@@ -20,7 +20,6 @@ from torch import Tensor
 from hdm_pipeline.errors import TrainingError
 from hdm_pipeline.evaluation.fewshot_sets import Benchmark, FoldItem, FoldList, load_picture
 from hdm_pipeline.iou import Counts, count
-from hdm_pipeline.model.hdmnet.network import HDMNet
 from hdm_pipeline.model.network import FewShotNetwork
 
 SEEDS = (510, 365, 382, 322, 988, 98, 742, 17, 595, 106)
@@ -164,13 +163,7 @@ def _foreground(
     network: FewShotNetwork, query: Tensor, supports: Sequence[Tensor], masks: Sequence[Tensor], size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
     """Foreground at original size: the outputs are enlarged, then compared."""
-    if isinstance(network, HDMNet):
-        raw = network(query[None], torch.stack(list(supports))[None], torch.stack(list(masks))[None])
-        outputs = raw.meta_out if raw.final_out is None else raw.final_out
-    else:
-        bank = network.encode_support(supports, masks)
-        score = network.predict(query[None], [bank])
-        outputs = torch.cat((1 - score, score), dim=1)
+    outputs = network.published_answer(query, supports, masks)
     enlarged = F.interpolate(outputs.float(), size, mode="bilinear", align_corners=True)
     return np.asarray((enlarged[0, 1] > enlarged[0, 0]).cpu().numpy())
 

@@ -19,7 +19,7 @@ from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.pixels.scaling import decode_pixels
 from hdm_pipeline.stitch import BlockAccumulator
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
-from hdm_pipeline.support.bundle import ModelBundle, load_segmenter
+from hdm_pipeline.support.bundle import ModelBundle, NetworkKey
 
 Batch = tuple[list[TileIndex], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
@@ -104,10 +104,6 @@ class ModelWorker:
             yield chosen, np.stack(pixels), np.stack(valid)
 
 
-NetworkKey = tuple[str, float]
-"""Weights and reduction."""
-
-
 def _by_network(bundle: ModelBundle) -> dict[NetworkKey, list[tuple[int, SupportBank]]]:
     groups: dict[NetworkKey, list[tuple[int, SupportBank]]] = {}
     for index, key in enumerate(zip(bundle.weights, bundle.reductions, strict=True)):
@@ -116,11 +112,10 @@ def _by_network(bundle: ModelBundle) -> dict[NetworkKey, list[tuple[int, Support
 
 
 def _load(key: NetworkKey, bank: SupportBank, bundle: ModelBundle) -> FewShotSegmenter:
-    weights, reduction = key
-    segmenter = load_segmenter(weights, bundle.model, reduction)
+    segmenter = bundle.segmenter(key)
     segmenter.gpu_batch = bundle.batch_size
     if segmenter.weights_hash != bank.weights_hash:
         raise BankMismatchError(
-            "the weights file changed since the supports were encoded", where=weights, remedy="start the run again"
+            "the weights file changed since the supports were encoded", where=key[0], remedy="start the run again"
         )
     return segmenter

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.errors import BankMismatchError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _META_KEY = "hdm_support_bank"
 
@@ -71,6 +76,28 @@ class SupportBank:
                 where=f"class {self.class_name!r}",
                 remedy="encode the supports again after changing or adapting weights",
             )
+
+    def tensor(self, name: str, device: torch.device) -> Tensor:
+        """An array as a tensor on a device, never to be written to; on the CPU it shares the array's memory.
+
+        Banks come read-only out of Ray's object store, and torch knows no read-only tensors: it warns, and does not
+        copy. Neither is a copy made here: every process of a machine then holds one bank.
+
+        Raises:
+            BankMismatchError: the bank lacks the array.
+        """
+        import torch
+
+        array = self.arrays.get(name)
+        if array is None:
+            raise BankMismatchError(
+                f"support bank lacks the array {name!r}",
+                where=f"class {self.class_name!r}",
+                remedy="encode the supports again",
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(array).to(device)
 
     def save(self, path: Path) -> None:
         """Write the bank as one safetensors file."""

@@ -7,27 +7,27 @@ code: safetensors holds plain tensors, and `.pth` is read with ``weights_only=Tr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hdm_pipeline.errors import PluginLoadError, WeightsError
+from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.weights_file import weights_path
+from hdm_pipeline.plugin.registry import MODELS, available, load
 
-BUILTIN = "builtin:"
 FORMAT = "hdm-network/1"
 _RESERVED = ("hdm_format", "architecture", "config", "fingerprint")
 _NAMES_SHOWN = 5
@@ -111,13 +111,13 @@ def load_network(source: str | Path, *, pin: str | None = None) -> FewShotNetwor
         WeightsError: the file is missing, damaged, of unknown architecture, does not fit its architecture (the
             message names missing and unexpected keys), or is not the pinned one.
     """
-    path = resolve_source(source)
+    path = weights_path(source)
     pin = None if pin is None else _checked_pin(pin, str(source))
-    pinned_file = pin is not None and file_sha256(path) == pin
+    digest = "" if pin is None else file_hash(path)
     network = _load_official(path) if path.suffix in (".pth", ".pt") else _load_safetensors(path)
-    if pin is not None and not pinned_file and network.fingerprint() != pin:
+    if pin is not None and digest != pin and network.fingerprint() != pin:
         raise WeightsError(
-            f"weights are not the pinned ones: neither the file's SHA-256 ({file_sha256(path)}) nor the "
+            f"weights are not the pinned ones: neither the file's SHA-256 ({digest}) nor the "
             f"fingerprint ({network.fingerprint()}) is {pin}",
             where=str(source),
             remedy="fetch the pinned file again, or change the pin if the new weights are meant",
@@ -131,60 +131,9 @@ def read_header(path: Path) -> WeightsHeader:
     Raises:
         WeightsError: the file is missing, damaged or holds no network.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"weights cannot be read: {error}", where=str(path), remedy="check the path, or fetch the file again"
-        ) from error
-    if metadata.get("hdm_format") != FORMAT:
-        raise WeightsError(
-            f"file holds no network of the format {FORMAT!r}",
-            where=str(path),
-            remedy="use a file written by `hdm-pipeline weights convert` or by training",
-        )
-    try:
-        config = json.loads(metadata["config"])
-        header = WeightsHeader(
-            architecture=metadata["architecture"],
-            config=config,
-            fingerprint=metadata["fingerprint"],
-            info={key: value for key, value in metadata.items() if key not in _RESERVED},
-        )
-    except (KeyError, json.JSONDecodeError) as error:
-        raise WeightsError(
-            f"metadata of the weights are damaged: {error!r}", where=str(path), remedy="fetch the file again"
-        ) from error
-    return header
-
-
-def resolve_source(source: str | Path) -> Path:
-    """The file that a `load_network` source names.
-
-    Raises:
-        WeightsError: there is no such file; for ``builtin:`` the message lists the names that exist.
-    """
-    text = str(source)
-    if not text.startswith(BUILTIN):
-        path = Path(source)
-        if not path.is_file():
-            raise WeightsError("weights file does not exist", where=text, remedy="check the path")
-        return path
-    name = text.removeprefix(BUILTIN)
-    folder = Path(str(resources.files("hdm_pipeline") / "weights"))
-    path = folder / f"{name}.safetensors"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not path.is_file():
-        known = sorted(file.stem for file in folder.glob("*.safetensors")) if folder.is_dir() else []
-        listing = ", ".join(f"{BUILTIN}{each}" for each in known) or "none are shipped"
-        raise WeightsError(f"no built-in weights {name!r}", where=text, remedy=f"use one of: {listing}")
-    return path
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with _opened(path) as file:
+        metadata: dict[str, str] = dict(file.metadata() or {})
+    return _header(metadata, path)
 
 
 def network_class(architecture: str) -> type[FewShotNetwork]:
@@ -192,20 +141,20 @@ def network_class(architecture: str) -> type[FewShotNetwork]:
 
     Raises:
         WeightsError: no installed package provides that architecture.
-        PluginLoadError: the entry point names something else than a `FewShotNetwork`.
+        PluginLoadError: the entry point cannot be imported, or names something else than a `FewShotNetwork`.
     """
-    found = entry_points(group="hdm_pipeline.models")
-    if architecture not in found.names:
+    known = available(MODELS)
+    if architecture not in known:
         raise WeightsError(
             f"unknown architecture {architecture!r}",
-            where="entry points hdm_pipeline.models",
-            remedy=f"install the package that provides it; known: {', '.join(sorted(found.names)) or 'none'}",
+            where=f"entry points {MODELS}",
+            remedy=f"install the package that provides it; known: {', '.join(known) or 'none'}",
         )
-    cls = found[architecture].load()
+    cls = load(MODELS, architecture)
     if not (isinstance(cls, type) and issubclass(cls, FewShotNetwork)):
         raise PluginLoadError(
             f"model {architecture!r} is not a FewShotNetwork",
-            where=f"entry point {found[architecture].value}",
+            where=f"entry point {known[architecture].value}",
             remedy="derive the class from hdm_pipeline.model.network.FewShotNetwork",
         )
     return cls
@@ -277,16 +226,44 @@ def load_strictly(network: FewShotNetwork, state: Mapping[str, Tensor], *, where
 
 
 def _load_safetensors(path: Path) -> FewShotNetwork:
-    header = read_header(path)
+    with _opened(path) as file:
+        header = _header(dict(file.metadata() or {}), path)
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     network = build_network(header.architecture, header.config, where=str(path))
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"weights cannot be read: {error}", where=str(path), remedy="fetch the file again"
-        ) from error
     load_strictly(network, state, where=str(path))
     return network
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; every weights file is opened and parsed here."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"weights cannot be read: {error}", where=str(path), remedy="check the path, or fetch the file again"
+        ) from error
+
+
+def _header(metadata: dict[str, str], path: Path) -> WeightsHeader:
+    if metadata.get("hdm_format") != FORMAT:
+        raise WeightsError(
+            f"file holds no network of the format {FORMAT!r}",
+            where=str(path),
+            remedy="use a file written by `hdm-pipeline weights convert` or by training",
+        )
+    try:
+        return WeightsHeader(
+            architecture=metadata["architecture"],
+            config=json.loads(metadata["config"]),
+            fingerprint=metadata["fingerprint"],
+            info={key: value for key, value in metadata.items() if key not in _RESERVED},
+        )
+    except (KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(
+            f"metadata of the weights are damaged: {error!r}", where=str(path), remedy="fetch the file again"
+        ) from error
 
 
 def _load_official(path: Path) -> FewShotNetwork:

@@ -9,18 +9,23 @@ from torch import Tensor
 from hdm_pipeline.errors import SupportError
 
 
-def check_supports(images: Sequence[Tensor], masks: Sequence[Tensor], *, minimum_side: int, where: str) -> None:
+def require_pairs(images: int, masks: int, where: str) -> None:
+    """Raise `SupportError` unless there are as many masks as images, and at least one."""
+    if not images or images != masks:
+        raise SupportError(
+            f"{images} support images and {masks} masks",
+            where=where,
+            remedy="give at least one image, and one mask for each",
+        )
+
+
+def require_supports(images: Sequence[Tensor], masks: Sequence[Tensor], *, minimum_side: int, where: str) -> None:
     """Refuse supports that cannot be encoded.
 
     Raises:
         SupportError: says which example and why.
     """
-    if not images or len(images) != len(masks):
-        raise SupportError(
-            f"{len(images)} support images and {len(masks)} masks",
-            where=where,
-            remedy="give at least one image, and one mask for each",
-        )
+    require_pairs(len(images), len(masks), where)
     for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
         if image.ndim != 3 or image.shape[0] != 3 or image.shape[1:] != mask.shape:
             raise SupportError(

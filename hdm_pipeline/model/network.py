@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -9,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from hdm_pipeline.errors import ModelInputError
+from hdm_pipeline.errors import ModelInputError, OptimizationError
 from hdm_pipeline.model.bank import SupportBank
 
 
@@ -49,6 +52,8 @@ class FewShotNetwork(nn.Module, ABC):
     """
 
     architecture: ClassVar[str]
+    autocasts: ClassVar[bool] = True
+    """Whether bf16 runs all of `score` under autocast; False where `fast_copy` itself lowers what bears it."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
@@ -119,6 +124,49 @@ class FewShotNetwork(nn.Module, ABC):
     @abstractmethod
     def losses(self, batch: EpisodeBatch) -> Losses:
         """Training losses of a batch of episodes."""
+
+    @torch.no_grad()
+    def published_answer(self, query: Tensor, supports: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """[1, 2, H, W]: background and foreground of a query, as the published test enlarges and compares them.
+
+        Args:
+            query: [3, H, W], normalised.
+            supports: K tensors [3, H, W], normalised.
+            masks: K tensors [H, W] uint8 of 1, 0 and 255.
+
+        Raises:
+            SupportError: as `encode_support`.
+            ModelInputError: as `predict`.
+        """
+        score = self.predict(query[None], [self.encode_support(supports, masks)])
+        return torch.cat((1 - score, score), dim=1)
+
+    def has_mode(self, precision: str, runtime: str) -> bool:
+        """Whether `fast_copy` knows a mode of inference (docs/decisions/fast-inference.md).
+
+        Every network has fp32 and bf16 in PyTorch; there is more where a network has a backbone to replace.
+        """
+        return runtime == "torch" and precision in ("fp32", "bf16")
+
+    def fast_copy(self, precision: str, runtime: str, ranges: npt.NDArray[np.float32] | None = None) -> FewShotNetwork:
+        """A copy for inference only, as fast as a mode allows; this network is left as it is.
+
+        Args:
+            precision, runtime: a mode that `has_mode` knows.
+            ranges: of `int8_ranges`, for int8.
+
+        Raises:
+            OptimizationError: int8 lacks its ranges.
+        """
+        return copy.deepcopy(self).eval().requires_grad_(False)
+
+    def int8_ranges(self, tiles: Sequence[Tensor]) -> npt.NDArray[np.float32]:
+        """[n, 2] activation ranges that int8 needs, over normalised tiles [1, 3, H, W].
+
+        Raises:
+            OptimizationError: the network has no int8 mode.
+        """
+        raise OptimizationError("no int8 mode", where=self.architecture, remedy="use bf16")
 
     def peak_bytes(self, height: int, width: int) -> int:
         """Upper estimate of the memory that `predict` takes for one tile, weights not counted."""

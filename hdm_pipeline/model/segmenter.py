@@ -23,15 +23,14 @@ from hdm_pipeline.model.fast.modes import Mode, choose_mode
 from hdm_pipeline.model.fast.optimize import FastNetwork, OptimizationReport, accelerate
 from hdm_pipeline.model.free_memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.reduction import Size, enlarge, reduced_size, shrink_labels, shrink_valid
+from hdm_pipeline.model.reduction import enlarge, reduced_size, shrink_labels, shrink_valid
+from hdm_pipeline.model.support_tensors import SupportTensors, support_tensors, three_channels
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "int8", "auto"]
 Runtime = Literal["torch", "openvino"]
 
 _GPU_BATCH = 8
-_LABELS = (0, 1, 255)
-_IGNORE = 255
 
 
 class FewShotSegmenter:
@@ -115,6 +114,12 @@ class FewShotSegmenter:
         """Make a network in memory ready to segment; it is moved to the device and set to eval mode."""
         return cls(network, device=_device(device), precision=precision, runtime=runtime, reduction=reduction)
 
+    def refitted(self, network: FewShotNetwork, reduction: float) -> FewShotSegmenter:
+        """What `fit_to_examples` chose, on the same device and in the same precision and runtime."""
+        return FewShotSegmenter(
+            network, device=self.device, precision=self.precision, runtime=self.runtime, reduction=reduction
+        )
+
     @property
     def _gpu(self) -> bool:
         return self.device.type == "cuda"
@@ -124,7 +129,6 @@ class FewShotSegmenter:
         """Fingerprint of the weights; banks made by others are refused."""
         return self.network.fingerprint()
 
-    @torch.no_grad()
     def encode_support(
         self,
         images: Sequence[npt.NDArray[np.float32]],
@@ -139,25 +143,28 @@ class FewShotSegmenter:
             masks: K arrays [H, W] uint8: 1 target, 0 background, 255 ignored.
             class_name: kept in the bank.
 
-        With a precision other than fp32 the supports also calibrate: the mode is measured on them against fp32, and
-        the bank carries what `predict` needs to run in the same mode in every process.
-
         Raises:
             SupportError: an example cannot be used; says which and why.
             OptimizationError: the precision disagrees with fp32 on the supports, or does not exist for this network.
         """
-        where = f"class {class_name!r}"
-        if not images or len(images) != len(masks):
-            raise SupportError(
-                f"{len(images)} support images and {len(masks)} masks",
-                where=where,
-                remedy="give at least one image, and one mask for each",
-            )
-        tensors, labels = [], []
-        for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1):
-            tensor, label = self._support(image, mask, f"{where}, support {number}")
-            tensors.append(tensor)
-            labels.append(label)
+        return self.encode(support_tensors(images, masks, f"class {class_name!r}"), class_name=class_name)
+
+    @torch.no_grad()
+    def encode(self, examples: Sequence[SupportTensors], *, class_name: str = "target") -> SupportBank:
+        """`encode_support` of examples that are tensors already.
+
+        With a precision other than fp32 the supports also calibrate: the mode is measured on them against fp32, and
+        the bank carries what `predict` needs to run in the same mode in every process.
+
+        Raises:
+            SupportError: an example shows no target at this reduction, or the network refuses it.
+            OptimizationError: as `encode_support`.
+        """
+        prepared = [
+            self._support(example, f"class {class_name!r}, support {number}")
+            for number, example in enumerate(examples, 1)
+        ]
+        tensors, labels = [pixels for pixels, _ in prepared], [mask for _, mask in prepared]
         bank = self.network.encode_support(tensors, labels, class_name=class_name)
         if self.precision == "fp32":
             return bank
@@ -190,7 +197,8 @@ class FewShotSegmenter:
             means a probability above 0.5.
 
         Raises:
-            ModelInputError: shape or type is wrong, or a tile would not fit into memory; nothing was computed then.
+            ModelInputError: shape or type is wrong, a tile would not fit into memory, or values are so large that
+                float32 overflows.
             BankMismatchError: a bank belongs to other weights.
         """
         self._check(tiles, banks, valid)
@@ -219,18 +227,27 @@ class FewShotSegmenter:
         if count < step:  # kernels are chosen by batch size: keep it, so that a tile's floats do not depend on it
             tiles = np.concatenate([tiles, np.repeat(tiles[-1:], step - count, 0)])
             kept = np.concatenate([kept, np.repeat(kept[-1:], step - count, 0)])
-        pixels, mask = self._to_device(three_channels(tiles)), self._to_device(kept)
+        pixels = self._to_device(torch.from_numpy(np.ascontiguousarray(three_channels(tiles))))
+        mask = self._to_device(torch.from_numpy(np.ascontiguousarray(kept)))
         size = tiles.shape[2], tiles.shape[3]
         small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
         normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
-        probability = enlarge(network.predict(normalized, banks)[:count], size)
-        score = (probability.float() * 255 - 0.5).ceil_().clamp_(0, 255)
-        score = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8)
-        array: npt.NDArray[np.uint8] = score.cpu().numpy()
+        answer = network.predict(normalized, banks)[:count]
+        # Values near the end of float32 overflow in `normalize` or in the network. Sums tell, and are asked for after
+        # the network's work, so that a GPU does not wait for the answer.
+        sums = torch.stack([normalized.sum(dtype=torch.float64), answer.sum(dtype=torch.float64)])
+        score = (enlarge(answer, size).float() * 255 - 0.5).ceil_().clamp_(0, 255)
+        array: npt.NDArray[np.uint8] = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8).cpu().numpy()
+        if not bool(sums.isfinite().all()):
+            raise ModelInputError(
+                "pixel values are too large: the network computes with float32 and overflows",
+                where=f"tiles of {size[0]}x{size[1]} pixels",
+                remedy="scale pixels to 0..1; mark pixels without a measurement as invalid",
+            )
         return array
 
-    def _to_device(self, array: npt.NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.contiguous()
         if self._gpu:
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor
@@ -243,42 +260,20 @@ class FewShotSegmenter:
             self._fast = (key, accelerate(self.network, mode.precision, self.runtime, ranges=mode.ranges))
         return self._fast[1], [Mode.detach(bank) for bank in banks]
 
-    def _support(self, image: npt.NDArray[Any], mask: npt.NDArray[Any], where: str) -> tuple[Tensor, Tensor]:
-        if image.ndim != 3 or image.shape[1:] != mask.shape:
-            raise SupportError(
-                f"image {image.shape} and mask {mask.shape} do not fit",
-                where=where,
-                remedy="give an image [C, H, W] and a mask [H, W] of the same size",
-            )
-        strange = sorted(set(np.unique(mask).tolist()) - set(_LABELS))
-        if strange:
-            raise SupportError(
-                f"mask holds labels {strange[:5]}", where=where, remedy="use 1 target, 0 background, 255 ignored"
-            )
-        try:
-            three = three_channels(image[None])
-        except ModelInputError as error:
-            raise SupportError(error.what, where=where, remedy=error.remedy) from error
-        kept = np.isfinite(image).all(0)
-        labels = np.where(kept, mask, _IGNORE).astype(np.uint8)
-        if not (labels == 1).any() and (mask == 1).any():
-            raise SupportError(
-                "every pixel labelled 1 is invalid", where=where, remedy="label valid pixels of the example"
-            )
-        size = reduced_size(mask.shape[0], mask.shape[1], self.reduction)
-        small, seen = shrink_valid(self._to_device(three), self._to_device(kept[None]), size)
-        pixels = self.network.normalize(small[0]).masked_fill_(~seen[0], 0.0)
-        return pixels, self._reduced_labels(labels, size, where)
-
-    def _reduced_labels(self, labels: npt.NDArray[np.uint8], size: Size, where: str) -> Tensor:
-        reduced = shrink_labels(self._to_device(labels), size)
-        if (labels == 1).any() and not bool((reduced == 1).any()):
+    def _support(self, example: SupportTensors, where: str) -> tuple[Tensor, Tensor]:
+        """Normalized pixels [3, h, w] and labels [h, w] of an example, reduced and on the device."""
+        height, width = example.labels.shape
+        size = reduced_size(height, width, self.reduction)
+        pixels, valid = self._to_device(example.pixels[None]), self._to_device(example.valid[None])
+        small, seen = shrink_valid(pixels, valid, size)
+        labels = shrink_labels(self._to_device(example.labels), size)
+        if bool((example.labels == 1).any()) and not bool((labels == 1).any()):
             raise SupportError(
                 f"no target of this example is left at a reduction of {self.reduction:g}",
                 where=where,
                 remedy="reduce less, or give examples with larger targets",
             )
-        return reduced
+        return self.network.normalize(small[0]).masked_fill_(~seen[0], 0.0), labels
 
     def _check(
         self, tiles: npt.NDArray[Any], banks: Sequence[SupportBank], valid: npt.NDArray[np.bool_] | None
@@ -303,26 +298,6 @@ class FewShotSegmenter:
         needed = self.network.peak_bytes(height, width) * together
         what = "a tile" if together == 1 else f"a batch of {together} tiles"
         require_memory(needed, self.device, what=f"{what} of {height}x{width} pixels")
-
-
-def three_channels(tiles: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """[B, C, H, W] to three channels: 1 is repeated, 2 becomes (a, b, mean of both), 3 stays.
-
-    Raises:
-        ModelInputError: any other number of channels.
-    """
-    channels = tiles.shape[1]
-    if channels == 1:
-        tiles = np.repeat(tiles, 3, 1)
-    elif channels == 2:
-        tiles = np.concatenate([tiles, tiles.mean(1, keepdims=True)], 1)
-    elif channels != 3:
-        raise ModelInputError(
-            f"images have {channels} channels",
-            where=f"shape {tiles.shape}",
-            remedy="choose 1, 2 or 3 bands, for example with `bands` in the pipeline file",
-        )
-    return tiles.astype(np.float32, copy=False)
 
 
 def _device(name: Device) -> torch.device:

@@ -1,26 +1,37 @@
-"""The weights file that a pipeline names: where it lies, and its hash. Loads no network."""
+"""The weights file that a name stands for: where it lies, and its hash. Loads no network."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import WeightsError
 from hdm_pipeline.hashing import file_hash
 
-_WEIGHTS = Path(__file__).parent.parent / "weights"
+BUILTIN = "builtin:"
+_SHIPPED = Path(__file__).parent.parent / "weights"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def weights_path(name: str) -> Path:
-    """The file behind `model.weights`.
+def weights_path(source: str | Path) -> Path:
+    """The file behind ``builtin:NAME`` (weights shipped with the package) or a path.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is no such file; for ``builtin:`` the remedy lists the names that exist.
     """
-    path = _WEIGHTS / f"{name.removeprefix('builtin:')}.safetensors" if name.startswith("builtin:") else Path(name)
-    if not path.is_file():
-        builtin = ", ".join(f"builtin:{p.stem}" for p in sorted(_WEIGHTS.glob("*.safetensors"))) or "none"
-        raise WeightsError("weights not found", where=name, remedy=f"give a file, or one that is shipped: {builtin}")
+    text = str(source)
+    if not text.startswith(BUILTIN):
+        path = Path(source)
+        if not path.is_file():
+            raise WeightsError(
+                "weights file does not exist", where=text, remedy=f"check the path, or use one of: {_shipped()}"
+            )
+        return path
+    name = text.removeprefix(BUILTIN)
+    path = _SHIPPED / f"{name}.safetensors"
+    if not _NAME.fullmatch(name) or not path.is_file():
+        raise WeightsError(f"no built-in weights {name!r}", where=text, remedy=f"use one of: {_shipped()}")
     return path
 
 
@@ -38,3 +49,8 @@ def weights_fingerprint(config: PipelineConfig) -> str:
             remedy="use the pinned file, or pin the new hash after checking where the file comes from",
         )
     return digest
+
+
+def _shipped() -> str:
+    names = sorted(file.stem for file in _SHIPPED.glob("*.safetensors"))
+    return ", ".join(f"{BUILTIN}{name}" for name in names) or "none are shipped"

@@ -72,28 +72,3 @@ def segment_image(
             scores = segmenter.predict(padded[None, :, rows, columns], banks, valid=known[None, rows, columns])
             blend.add(index, scores[0])
     return blend.finish().interior[:, 0]
-
-
-def bounded_examples(
-    images: Sequence[Image], masks: Sequence[Mask], *, side: int = 2 * TILE, most: int = 4
-) -> tuple[list[Image], list[Mask]]:
-    """Examples no larger than `side`: a larger one becomes up to `most` cuts, those with most target first."""
-    kept: list[tuple[Image, Mask]] = []
-    for image, mask in zip(images, masks, strict=True):
-        if max(mask.shape) <= side:
-            kept.append((image, mask))
-            continue
-        cuts = [
-            (image[:, y : y + side, x : x + side], mask[y : y + side, x : x + side])
-            for y in _starts(mask.shape[0], side)
-            for x in _starts(mask.shape[1], side)
-        ]
-        cuts.sort(key=lambda cut: -np.count_nonzero(cut[1] == 1))
-        kept += [cut for cut in cuts[:most] if (cut[1] != 255).any()]
-    return [image for image, _ in kept], [mask for _, mask in kept]
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Where cuts of `side` begin so that they cover `length`, spread evenly."""
-    count = -(-length // side)
-    return [round(start) for start in np.linspace(0, max(0, length - side), count)]

@@ -19,7 +19,7 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring
-from hdm_pipeline.support.examples import support_fingerprint
+from hdm_pipeline.support.examples import SupportFiles, support_files, support_fingerprint
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Plan:
 
     Attributes:
         archive: what was found.
+        supports: the files of the examples, by class.
         scenes: to be worked on, in order.
         done: facts of those whose products are there for the very same key, by scene id.
         quarantined: errors of those that were quarantined under the same key, by scene id.
@@ -35,6 +36,7 @@ class Plan:
     """
 
     archive: Archive
+    supports: SupportFiles
     scenes: tuple[PendingScene, ...]
     done: Mapping[str, Mapping[str, Any]]
     quarantined: Mapping[str, Mapping[str, Any]]
@@ -63,7 +65,8 @@ def make_plan(
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    keyring = SceneKeyring(config, fingerprints(config))
+    supports = support_files(config)
+    keyring = SceneKeyring(config, _fingerprints(config, supports))
     archive = discover(config, reader)
     known = {record.id: record for record in ledger.scenes()}
     scenes: list[PendingScene] = []
@@ -80,23 +83,23 @@ def make_plan(
             quarantined[ref.id] = record.error or {}
         else:
             scenes.append(PendingScene(ref, keys))
-    return Plan(archive, tuple(scenes), done, quarantined, tuple(known))
+    return Plan(archive, supports, tuple(scenes), done, quarantined, tuple(known))
 
 
 def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
     return all((workspace.root / output).is_file() for output in record.outputs)
 
 
-def fingerprints(config: PipelineConfig) -> Fingerprints:
-    """Hashes of the files that the configuration points at.
+def _fingerprints(config: PipelineConfig, supports: SupportFiles) -> Fingerprints:
+    """Hashes of the files that the configuration points at; its examples are `supports`.
 
     Raises:
         WeightsError: the weights are missing, or not the pinned ones.
-        SupportError: a support file is missing.
+        SupportError: a support file cannot be read.
     """
     aoi = config.input.aoi
     return Fingerprints(
         weights=weights_fingerprint(config),
-        supports=support_fingerprint(config),
+        supports=support_fingerprint(supports),
         aoi="" if aoi is None else file_hash(Path(aoi)),
     )

@@ -1,9 +1,9 @@
-"""What a model actor loads: support banks and the names of the weights that made them."""
+"""What a model actor gets: support banks, the names of the weights that made them, and how to load these."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from hdm_pipeline.config.schema import ModelConfig
 from hdm_pipeline.model.bank import SupportBank
@@ -11,18 +11,22 @@ from hdm_pipeline.model.bank import SupportBank
 if TYPE_CHECKING:
     from hdm_pipeline.model.segmenter import FewShotSegmenter
 
+NetworkKey = tuple[str, float]
+"""Path of the weights, and reduction."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class ModelBundle:
-    """What a model actor loads: broadcast once.
+    """What a model actor gets: broadcast once.
 
     Attributes:
-        weights: path (or builtin name) of the weights for each class.
+        weights: path of the weights for each class.
         banks: the support bank of each class, in the order of the mask values.
         reductions: for each class, how much smaller the network sees the pixels.
         model: precision, runtime and the like.
         batch_size: tiles a batch.
         threads: CPU threads of the actor; None leaves torch's default.
+        loaded: networks that this process holds already; they are not sent to other processes.
     """
 
     weights: tuple[str, ...]
@@ -31,10 +35,26 @@ class ModelBundle:
     model: ModelConfig
     batch_size: int
     threads: int | None = None
+    loaded: dict[NetworkKey, FewShotSegmenter] = field(default_factory=dict, repr=False)
+
+    def segmenter(self, key: NetworkKey) -> FewShotSegmenter:
+        """A network of the bundle: the one that was fitted in this process, or loaded from its file the first time."""
+        if key not in self.loaded:
+            weights, reduction = key
+            self.loaded[key] = load_segmenter(weights, self.model, reduction)
+        return self.loaded[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields for another process: it loads its own networks."""
+        return {**self.__dict__, "loaded": {}}
 
 
 def load_segmenter(weights: str, model: ModelConfig, reduction: float = 1.0) -> FewShotSegmenter:
-    """Weights made ready as the pipeline file asks, at a reduction."""
+    """Weights made ready as the pipeline file asks, at a reduction.
+
+    Raises:
+        WeightsError: the weights cannot be used, or know no base learner where the file asks for one.
+    """
     from hdm_pipeline.model.segmenter import FewShotSegmenter
 
     return FewShotSegmenter.load(

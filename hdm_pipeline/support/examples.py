@@ -80,9 +80,26 @@ def _matches(pattern: str, class_name: str) -> list[str]:
     return sorted(glob.glob(pattern))
 
 
-def support_fingerprint(config: PipelineConfig) -> str:
-    """Hash of everything about the supports that affects pixels; reads bytes, decodes nothing."""
-    return stable_hash([[_request_fingerprint(request) for request in requests(c)] for c in config.support.classes])
+SupportFiles = tuple[tuple[SupportRequest, ...], ...]
+"""The examples of every class, in the order of the pipeline file."""
+
+
+def support_files(config: PipelineConfig) -> SupportFiles:
+    """The examples of every class, looked for once a run: what is hashed is what is read.
+
+    Raises:
+        SupportError: as `requests`.
+    """
+    return tuple(tuple(requests(class_config)) for class_config in config.support.classes)
+
+
+def support_fingerprint(files: SupportFiles) -> str:
+    """Hash of everything about the supports that affects pixels; reads bytes, decodes nothing.
+
+    Raises:
+        SupportError: a file cannot be read.
+    """
+    return stable_hash([[_request_fingerprint(request) for request in of_class] for of_class in files])
 
 
 def _request_fingerprint(request: SupportRequest) -> list[object]:
@@ -115,19 +132,15 @@ def _content_hash(path: str) -> str:
         ) from error
 
 
-def load_examples(config: PipelineConfig, reader: Reader) -> list[list[SupportExample]]:
+def load_examples(config: PipelineConfig, files: SupportFiles, reader: Reader) -> list[list[SupportExample]]:
     """Read, compute bands of, and scale every example, by class.
 
     Raises:
         SupportError: an example cannot be used; the message names it.
     """
     return [
-        [
-            _prepare(config, image)
-            for request in requests(class_config)
-            for image in _read(reader, request, class_config.name)
-        ]
-        for class_config in config.support.classes
+        [_scaled(config, image) for request in of_class for image in _read(reader, request, class_config.name)]
+        for class_config, of_class in zip(config.support.classes, files, strict=True)
     ]
 
 
@@ -140,7 +153,7 @@ def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[
         raise SupportError(error.what, where=f"class {class_name!r}: {error.where}", remedy=error.remedy) from error
 
 
-def _prepare(config: PipelineConfig, image: LabeledImage) -> SupportExample:
+def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
     where = f"support {image.name}"
     try:
         plan = resolve(config.input.bands, image.bands)

@@ -53,7 +53,7 @@ def halves(mask: Tensor) -> list[Fold]:
         return []
     axis = int((places.amax(0) - places.amin(0)).argmax())
     middle = int(places[:, axis].median())
-    position = torch.arange(mask.shape[axis]).view((-1, 1) if axis == 0 else (1, -1))
+    position = torch.arange(mask.shape[axis], device=mask.device).view((-1, 1) if axis == 0 else (1, -1))
     first = (position <= middle).expand_as(mask)
     ignored = torch.full_like(mask, 255)
     sides = (torch.where(first, mask, ignored), torch.where(first, ignored, mask))

@@ -1,4 +1,9 @@
-"""From support examples to what the model actors load: check, adapt, encode. Runs once, before the first scene."""
+"""From support examples to what the model actors get: fit, encode, judge. Runs once, before the first scene.
+
+The weights file is parsed once, here. The network that is fitted to the examples is the one that encodes them, and in
+this process also the one that segments; another process (a Ray actor) loads the same weights and checks their
+fingerprint against the bank's.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +18,14 @@ from hdm_pipeline.contracts import Reader
 from hdm_pipeline.hashing import stable_hash
 from hdm_pipeline.model.weights_file import weights_path
 from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.support.bundle import ModelBundle, load_segmenter
-from hdm_pipeline.support.examples import SupportExample, load_examples
+from hdm_pipeline.support.bundle import ModelBundle, NetworkKey, load_segmenter
+from hdm_pipeline.support.examples import SupportExample, SupportFiles, load_examples, support_files
 
 if TYPE_CHECKING:
+    from hdm_pipeline.model.bank import SupportBank
     from hdm_pipeline.model.network import FewShotNetwork
     from hdm_pipeline.model.segmenter import FewShotSegmenter
+    from hdm_pipeline.model.support_tensors import SupportTensors
     from hdm_pipeline.support.fit import Fit
 
 
@@ -40,90 +47,119 @@ class Preparation:
     report: dict[str, Any]
 
 
-def prepare(config: PipelineConfig, reader: Reader, workspace: Workspace) -> Preparation:
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """One class: its segmenter with the path of the weights, its bank, its part of the report."""
+
+    key: NetworkKey
+    segmenter: FewShotSegmenter
+    bank: SupportBank
+    report: dict[str, Any]
+
+
+def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspace: Workspace) -> Preparation:
     """Read the supports, fit the network to them as far as asked for, and encode them.
+
+    Args:
+        config: the pipeline.
+        files: its examples (`support_files`).
+        reader: reads them.
+        workspace: where adapted weights are kept.
 
     Raises:
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
-    from hdm_pipeline.model.checkpoints import load_network
-
-    classes = load_examples(config, reader)
-    base = str(weights_path(config.model.weights))
-    network = load_network(base)
-    weights, reductions, banks, report = [], [], [], {}
-    for class_config, examples in zip(config.support.classes, classes, strict=True):
-        start = time.perf_counter()
-        fit = _fit(config, network, examples, config.support.adapt, workspace.models)
-        chosen = base if fit.weights is None else str(fit.weights)
-        segmenter = load_segmenter(chosen, config.model, fit.reduction)
-        # Adapted weights have seen the examples and would flatter them.
-        unadapted = segmenter if chosen == base else load_segmenter(base, config.model, fit.reduction)
-        images, masks = [e.pixels for e in examples], [e.label for e in examples]
-        banks.append(segmenter.encode_support(images, masks, class_name=class_config.name))
-        weights.append(chosen)
-        reductions.append(fit.reduction)
-        report[class_config.name] = {
-            "shots": len(examples),
-            "reduction": round(fit.reduction, 3),
-            "mode": _mode(segmenter),
-            "examples": _quality(unadapted, examples),
-            "adaptation": {"steps": 0, "reason": "off"}
-            if fit.report is None
-            else fit.report.as_dict() | {"cached": fit.cached},
-            "seconds": round(time.perf_counter() - start, 3),
-        }
+    classes = load_examples(config, files, reader)
+    path = str(weights_path(config.model.weights))
+    base = load_segmenter(path, config.model)
+    found = [
+        _prepare_class(config, c.name, examples, base, path, workspace.models)
+        for c, examples in zip(config.support.classes, classes, strict=True)
+    ]
     bundle = ModelBundle(
-        weights=tuple(weights),
-        banks=tuple(banks),
-        reductions=tuple(reductions),
+        weights=tuple(each.key[0] for each in found),
+        banks=tuple(each.bank for each in found),
+        reductions=tuple(each.key[1] for each in found),
         batch_size=config.execution.batch_size,
         threads=config.execution.threads if isinstance(config.execution.threads, int) else None,
         model=config.model,
+        loaded={each.key: each.segmenter for each in found},
     )
     return Preparation(
         bundle=bundle,
-        support_hash=stable_hash([bank.hash for bank in banks]),
-        weights_hash=stable_hash([bank.weights_hash for bank in banks]),
-        report=report,
+        support_hash=stable_hash([bank.hash for bank in bundle.banks]),
+        weights_hash=stable_hash([bank.weights_hash for bank in bundle.banks]),
+        report={c.name: each.report for c, each in zip(config.support.classes, found, strict=True)},
     )
 
 
-def check_supports(config: PipelineConfig, reader: Reader) -> dict[str, list[dict[str, Any]]]:
+def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dict[str, Any]]]:
     """Leave-one-out quality of each support example by class, with the weights as they are.
 
     Raises:
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
-    from hdm_pipeline.model.checkpoints import load_network
-
-    base = str(weights_path(config.model.weights))
-    network = load_network(base)
+    base = load_segmenter(config.model.weights, config.model)
     found = {}
-    for class_config, examples in zip(config.support.classes, load_examples(config, reader), strict=True):
-        reduction = _fit(config, network, examples, "off", None).reduction
-        found[class_config.name] = _quality(load_segmenter(base, config.model, reduction), examples)
+    classes = load_examples(config, support_files(config), reader)
+    for class_config, examples in zip(config.support.classes, classes, strict=True):
+        tensors = _tensors(examples, class_config.name)
+        reduction = _fit(config, base.network, tensors, "off", None).reduction
+        found[class_config.name] = _quality(base.refitted(base.network, reduction), tensors, examples)
     return found
+
+
+def _prepare_class(
+    config: PipelineConfig,
+    name: str,
+    examples: Sequence[SupportExample],
+    base: FewShotSegmenter,
+    path: str,
+    models: Path,
+) -> _Prepared:
+    start = time.perf_counter()
+    tensors = _tensors(examples, name)
+    fit = _fit(config, base.network, tensors, config.support.adapt, models)
+    unadapted = base.refitted(base.network, fit.reduction)
+    segmenter = unadapted if fit.weights is None else base.refitted(fit.network, fit.reduction)
+    bank = segmenter.encode(tensors, class_name=name)
+    mode = _mode(segmenter)
+    report = {
+        "shots": len(examples),
+        "reduction": round(fit.reduction, 3),
+        "mode": mode,
+        # Adapted weights have seen the examples and would flatter them.
+        "examples": _quality(unadapted, tensors, examples),
+        "adaptation": {"steps": 0, "reason": "off"}
+        if fit.report is None
+        else fit.report.as_dict() | {"cached": fit.cached},
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return _Prepared((str(fit.weights or path), fit.reduction), segmenter, bank, report)
+
+
+def _tensors(examples: Sequence[SupportExample], class_name: str) -> list[SupportTensors]:
+    from hdm_pipeline.model.support_tensors import SupportTensors
+
+    return [SupportTensors.of(e.pixels, e.label, f"class {class_name!r}, support {e.name}") for e in examples]
 
 
 def _fit(
     config: PipelineConfig,
     network: FewShotNetwork,
-    examples: Sequence[SupportExample],
+    examples: Sequence[SupportTensors],
     adapt: Literal["auto", "off"] | AdaptSteps,
     cache: Path | None,
 ) -> Fit:
     """The weights and the reduction for a class."""
     from hdm_pipeline.support.fit import fit_to_examples
 
-    steps = adapt.steps or "off" if isinstance(adapt, AdaptSteps) else adapt
     return fit_to_examples(
         network,
-        [e.pixels for e in examples],
-        [e.label for e in examples],
-        adapt=steps,
+        examples,
+        adapt=adapt.steps or "off" if isinstance(adapt, AdaptSteps) else adapt,
         reduction=None if config.model.reduction == "auto" else config.model.reduction,
         tile=config.tiling.size,
         cache=cache,
@@ -137,9 +173,10 @@ def _mode(segmenter: FewShotSegmenter) -> dict[str, Any]:
     return {name: round(v, 4) if isinstance(v, float) else v for name, v in segmenter.reports[-1].as_dict().items()}
 
 
-def _quality(segmenter: FewShotSegmenter, examples: Sequence[SupportExample]) -> list[dict[str, Any]]:
+def _quality(
+    segmenter: FewShotSegmenter, tensors: Sequence[SupportTensors], examples: Sequence[SupportExample]
+) -> list[dict[str, Any]]:
     """Leave-one-out quality of examples."""
-    from hdm_pipeline.support.quality import check_support
+    from hdm_pipeline.support.quality import leave_one_out
 
-    images, masks = [e.pixels for e in examples], [e.label for e in examples]
-    return [quality.as_dict() for quality in check_support(segmenter, images, masks, [e.name for e in examples])]
+    return [quality.as_dict() for quality in leave_one_out(segmenter, tensors, [e.name for e in examples])]

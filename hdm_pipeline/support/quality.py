@@ -1,23 +1,24 @@
 """How well the labelled examples of a class agree: each is segmented by the others, before any run.
 
 An example that the others cannot explain is either labelled otherwise than they are, or shows what they do not: both
-are worth a look before a night's work. One example alone is cut in two: each side is segmented by the other's labels.
+are worth a look before a night's work. A single example is cut in two: each side is segmented by the other's labels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.iou import Counts, count
 from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.model.whole_image import Image, Mask, bounded_examples, segment_image
-from hdm_pipeline.support.cache import as_tensors
+from hdm_pipeline.model.support_tensors import SupportTensors, bounded
+from hdm_pipeline.model.whole_image import Mask, segment_image
 from hdm_pipeline.support.folds import halves
 
 _POOR = 0.5
@@ -57,58 +58,57 @@ class SupportQuality:
         }
 
 
-def check_support(
-    segmenter: FewShotSegmenter, images: Sequence[Image], masks: Sequence[Mask], names: Sequence[str]
+def leave_one_out(
+    segmenter: FewShotSegmenter, examples: Sequence[SupportTensors], names: Sequence[str]
 ) -> list[SupportQuality]:
-    """Leave-one-out quality of every example.
+    """How well each example is segmented by the others.
 
     Args:
-        segmenter: the network that the run will use.
-        images: K arrays [C, y, x] float32 in 0..1.
-        masks: K arrays [y, x] uint8: 1 target, 0 background, 255 ignored.
+        segmenter: with the weights and the reduction to judge by.
+        examples: K examples of one class.
         names: K names for messages.
 
     Raises:
-        SupportError: no example shows the target, or the numbers of images, masks and names differ.
+        SupportError: no example shows the target.
     """
-    if not len(images) == len(masks) == len(names):
-        raise SupportError(f"{len(images)} images, {len(masks)} masks, {len(names)} names", remedy="give K of each")
-    if not any((mask == 1).any() for mask in masks):
+    if not any(_shows_target(example) for example in examples):
         raise SupportError("no example shows the target", where=", ".join(names), remedy="label it as 1")
-    counted = [_by_halves(segmenter, images[0], masks[0])] if len(images) == 1 else _by_others(segmenter, images, masks)
+    only = len(examples) == 1
+    counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples)
     typical = _typical(counted)
     return [
-        _judge(name, counts, mask, typical, alone=len(images) == 1)
-        for name, counts, mask in zip(names, counted, masks, strict=True)
+        _judge(name, counts, example.labels.numpy(), typical, only=only)
+        for name, counts, example in zip(names, counted, examples, strict=True)
     ]
 
 
-def _by_others(segmenter: FewShotSegmenter, images: Sequence[Image], masks: Sequence[Mask]) -> list[Counts | None]:
+def _by_others(segmenter: FewShotSegmenter, examples: Sequence[SupportTensors]) -> list[Counts | None]:
     counted: list[Counts | None] = []
-    for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
-        others = [i for i in range(len(images)) if i != index]
-        if not any((masks[i] == 1).any() for i in others):
-            counted.append(None)
-            continue
-        counted.append(_segmented(segmenter, [images[i] for i in others], [masks[i] for i in others], image, mask))
+    for index, example in enumerate(examples):
+        others = [other for i, other in enumerate(examples) if i != index]
+        known = any(_shows_target(other) for other in others)
+        counted.append(_segmented(segmenter, others, example, example.labels) if known else None)
     return counted
 
 
-def _by_halves(segmenter: FewShotSegmenter, image: Image, mask: Mask) -> Counts | None:
-    _, (label,) = as_tensors([image], [mask])
+def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> Counts | None:
     total = None
-    for fold in halves(label):
-        kept, truth = fold.kept_masks[0].numpy(), fold.truths[0].numpy()
-        total = (total or Counts()) + _segmented(segmenter, [image], [kept], image, truth)
+    for fold in halves(example.labels):
+        half = replace(example, labels=fold.kept_masks[0])
+        total = (total or Counts()) + _segmented(segmenter, [half], example, fold.truths[0])
     return total
 
 
 def _segmented(
-    segmenter: FewShotSegmenter, images: Sequence[Image], masks: Sequence[Mask], query: Image, truth: Mask
+    segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors, truth: Tensor
 ) -> Counts:
-    bank = segmenter.encode_support(*bounded_examples(images, masks))
-    scores = segment_image(segmenter, query, np.asarray(np.isfinite(query).all(axis=0)), [bank])
-    return count(scores[0] >= 128, truth)
+    bank = segmenter.encode(bounded(others))
+    scores = segment_image(segmenter, query.pixels.numpy(), query.valid.numpy(), [bank])
+    return count(scores[0] >= 128, truth.numpy())
+
+
+def _shows_target(example: SupportTensors) -> bool:
+    return bool((example.labels == 1).any())
 
 
 def _typical(counted: Sequence[Counts | None]) -> float:
@@ -116,7 +116,7 @@ def _typical(counted: Sequence[Counts | None]) -> float:
     return float(np.median(ious)) if ious else float("nan")
 
 
-def _judge(name: str, counts: Counts | None, mask: Mask, typical: float, *, alone: bool) -> SupportQuality:
+def _judge(name: str, counts: Counts | None, mask: Mask, typical: float, *, only: bool) -> SupportQuality:
     labeled = int(np.count_nonzero(mask != 255))
     share = float(np.count_nonzero(mask == 1)) / labeled if labeled else 0.0
     if counts is None:
@@ -125,11 +125,12 @@ def _judge(name: str, counts: Counts | None, mask: Mask, typical: float, *, alon
     iou = None if math.isnan(counts.iou) else counts.iou
     false_share = 0.0 if math.isnan(counts.false_share) else counts.false_share
     note = ""
-    if iou is not None and iou < _LOST and share > 0.5 and not alone:
+    if iou is not None and iou < _LOST and share > 0.5 and not only:
         note = "the others call its target background: are target and background swapped?"
-    elif iou is not None and not alone and iou < _POOR * typical:
+    elif iou is not None and not only and iou < _POOR * typical:
         note = f"contradicts the others: IoU {iou:.2f} where {typical:.2f} is typical; check its labels"
     contradicts = bool(note)
     if not note and iou is not None and iou < _LOST:
-        note = f"is hardly explained by its {'other half' if alone else 'fellows'} (IoU {iou:.2f}): check the labels"
+        others = "labels of its other half" if only else "other examples"
+        note = f"is hardly found by the {others} (IoU {iou:.2f}): check its labels"
     return SupportQuality(name, iou, false_share, share, contradicts, note)

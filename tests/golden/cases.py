@@ -11,7 +11,6 @@ from hdm_pipeline.model.hdmnet.distillation import distillation_terms
 from hdm_pipeline.model.hdmnet.network import HDMNet
 from hdm_pipeline.model.hdmnet.states import RawOutputs
 from hdm_pipeline.model.network import EpisodeBatch
-from hdm_pipeline.model.protocol import optimizer_groups
 from tests.golden.folder import BASE_CLASSES, Check, GoldenFolder, build, largest_error
 
 OUTPUT, WEIGHT, PRIOR = 1e-4, 2e-5, 5e-6
@@ -20,7 +19,7 @@ _CROP = (slice(None), slice(None), slice(20, 28), slice(30, 38))
 
 
 def check_keys(folder: GoldenFolder) -> Iterator[Check]:
-    """State dict keys with their shapes and order, and the optimizer's groups, of every configuration."""
+    """State dict keys with their shapes and order, of every configuration."""
     for name, entry in folder.keys.items():
         with torch.device("meta"):
             network = build(entry["kwargs"])
@@ -28,10 +27,6 @@ def check_keys(folder: GoldenFolder) -> Iterator[Check]:
         golden = [(key, shape) for key, shape in entry["state_dict"].items()]
         wrong = sum(a != b for a, b in zip(ours, golden, strict=False)) + abs(len(ours) - len(golden))
         yield Check(name, "state dict keys", wrong, 0)
-        if "optimizer_groups" in entry:
-            names = {id(parameter): key for key, parameter in network.named_parameters()}
-            groups = [[names[id(p)] for p in group["params"]] for group in optimizer_groups(network, 1e-4)]
-            yield Check(name, "optimizer groups", float(groups != entry["optimizer_groups"]), 0)
 
 
 def check_case(folder: GoldenFolder, case: str, network: HDMNet) -> Iterator[Check]:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.model.fast.convolutions import bias_of
+from hdm_pipeline.model.fast.extractors import fold_batch_norms
+from hdm_pipeline.model.hdmnet.decoder import MixTransformer
 
 
 class CollapsedConv(nn.Module):
@@ -43,3 +45,10 @@ def collapse_linear(layers: nn.Sequential) -> nn.Sequential:
     first, middle, last = convolutions
     follows = [layer for layer in list(layers)[list(layers).index(last) + 1 :] if not isinstance(layer, nn.Identity)]
     return nn.Sequential(CollapsedConv(first, middle, last), *follows)
+
+
+def collapse_decoder(transformer: MixTransformer) -> None:
+    """Fold the decoder's batch norms and collapse what is linear, in place; exact up to rounding."""
+    fold_batch_norms(transformer)
+    transformer.parse_layers = nn.ModuleList(collapse_linear(layer) for layer in transformer.parse_sequences())
+    transformer.cls = collapse_linear(transformer.cls)

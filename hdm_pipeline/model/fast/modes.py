@@ -122,7 +122,7 @@ def choose_mode(
 def _candidates(network: FewShotNetwork, precision: str, runtime: str) -> list[str]:
     if precision != "auto":
         return [precision]
-    found = ["int8"] if runtime == "openvino" and network.architecture == "hdmnet" else []
+    found = ["int8"] if network.has_mode("int8", runtime) else []
     return [*found, "bf16"] if _computes_bf16(next(network.parameters()).device) else found
 
 

@@ -13,7 +13,6 @@ and has no int8.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,21 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hdm_pipeline.errors import OptimizationError
 from hdm_pipeline.model.bank import SupportBank
-from hdm_pipeline.model.fast.collapse import collapse_linear
-from hdm_pipeline.model.fast.extractors import (
-    OpenVinoExtractor,
-    TorchExtractor,
-    calibrated_ranges,
-    fold_batch_norms,
-    require_openvino,
-)
+from hdm_pipeline.model.fast.extractors import require_openvino
 from hdm_pipeline.model.fast.graphs import GraphedScore
-from hdm_pipeline.model.hdmnet.decoder import MixTransformer
-from hdm_pipeline.model.hdmnet.network import HDMNet
 from hdm_pipeline.model.network import FewShotNetwork
 
 MODES = ("fp32", "bf16", "int8")
@@ -94,7 +84,7 @@ class OptimizationReport:
 
 
 class FastNetwork:
-    """A network in a faster mode: `predict` alone. Banks of the source network are taken.
+    """A network in a faster mode: it can `predict`, and takes the banks of its source network.
 
     Build it with `accelerate`. On a GPU batches of one shape are replayed as a CUDA graph.
     """
@@ -114,7 +104,7 @@ class FastNetwork:
 def accelerate(
     network: FewShotNetwork, precision: str, runtime: str = "torch", *, ranges: npt.NDArray[np.float32] | None = None
 ) -> FastNetwork:
-    """A faster copy of a network; the network itself is left alone. Nothing is checked: see `optimize`.
+    """A faster copy of a network; the network itself stays as it is. Nothing is checked: see `optimize`.
 
     Args:
         network: in eval mode, on the device that it shall run on.
@@ -128,20 +118,9 @@ def accelerate(
     _check_mode(network, precision, runtime)
     source = network.fingerprint()
     # A copy even where nothing is folded: its weights stay, so that asking for their fingerprint costs nothing.
-    fast = copy.deepcopy(network).eval().requires_grad_(False)
+    fast = network.fast_copy(precision, runtime, ranges)
     fast.adopt_fingerprint(source)
-    if isinstance(network, HDMNet) and isinstance(fast, HDMNet):
-        own = network.feature_extractor()
-        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        if runtime == "openvino":
-            fast.use_extractor(OpenVinoExtractor(own, precision, ranges))
-        else:
-            fast.use_extractor(TorchExtractor(own, dtype))
-        fast.drop_layers()
-        _simplify(fast.mix_transformer)
-        fast.prior_dtype = dtype
-        return FastNetwork(fast, autocast=False)
-    return FastNetwork(fast, autocast=precision != "fp32")
+    return FastNetwork(fast, autocast=network.autocasts and precision != "fp32")
 
 
 def calibrate_ranges(network: FewShotNetwork, tiles: Sequence[Tensor]) -> npt.NDArray[np.float32]:
@@ -151,9 +130,7 @@ def calibrate_ranges(network: FewShotNetwork, tiles: Sequence[Tensor]) -> npt.ND
         OptimizationError: the network has no int8 mode.
     """
     _check_mode(network, "int8", "openvino")
-    if not isinstance(network, HDMNet):
-        raise OptimizationError("no int8 mode", where=network.architecture, remedy="use bf16")
-    return calibrated_ranges(network.feature_extractor(), tiles)
+    return network.int8_ranges(tiles)
 
 
 def optimize(
@@ -236,24 +213,17 @@ def _score(network: FewShotNetwork, autocast: bool, tiles: Tensor, banks: Sequen
         return network.score(tiles, banks).float()
 
 
-def _simplify(transformer: MixTransformer) -> None:
-    """Fold batch norms and collapse what is linear, in place; exact up to rounding."""
-    fold_batch_norms(transformer)
-    transformer.parse_layers = nn.ModuleList(collapse_linear(layer) for layer in transformer.parse_sequences())
-    transformer.cls = collapse_linear(transformer.cls)
-
-
 def _check_mode(network: FewShotNetwork, precision: str, runtime: str) -> None:
     problem = remedy = ""
     on_cpu = next(network.parameters()).device.type == "cpu"
     if precision not in MODES or runtime not in ("torch", "openvino"):
         problem, remedy = "is unknown", f"use one of {', '.join(MODES)} with torch or openvino"
-    elif not isinstance(network, HDMNet) and (precision == "int8" or runtime == "openvino"):
+    elif not network.has_mode(precision, "openvino" if precision == "int8" else runtime):
         problem, remedy = f"does not exist for {network.architecture!r}", "use fp32 or bf16 with runtime torch"
     elif precision == "int8" and runtime == "torch":
         problem, remedy = "would not be faster", "use runtime openvino for int8, or bf16"
     elif runtime == "openvino" and not on_cpu:
-        problem, remedy = "runs on the CPU alone", "use device cpu, or runtime torch"
+        problem, remedy = "runs on the CPU only", "use device cpu, or runtime torch"
     if problem:
         raise OptimizationError(f"{precision} with runtime {runtime} {problem}", where="model", remedy=remedy)
     if runtime == "openvino":

@@ -10,16 +10,21 @@ Ours, not the paper's: any tile side, square or not; supports of other sizes tha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.bank import SupportBank
-from hdm_pipeline.model.checks import check_supports
+from hdm_pipeline.model.checks import require_supports
+from hdm_pipeline.model.fast.collapse import collapse_decoder
+from hdm_pipeline.model.fast.extractors import OpenVinoExtractor, TorchExtractor, calibrated_ranges
 from hdm_pipeline.model.hdmnet.attention import token_mask
 from hdm_pipeline.model.hdmnet.backbone import (
     BACKBONES,
@@ -73,6 +78,7 @@ class HDMNet(FewShotNetwork):
     """
 
     architecture: ClassVar[str] = "hdmnet"
+    autocasts: ClassVar[bool] = False  # the matching stays in float32
 
     def __init__(
         self,
@@ -159,6 +165,29 @@ class HDMNet(FewShotNetwork):
         with torch.no_grad():
             return Features(*extractor(images))
 
+    # ------------------------------------------------------------------ faster modes
+    def has_mode(self, precision: str, runtime: str) -> bool:
+        """See `FewShotNetwork.has_mode`; OpenVINO computes the backbone in fp32, bf16 and int8."""
+        return runtime == "openvino" or super().has_mode(precision, runtime)
+
+    def fast_copy(self, precision: str, runtime: str, ranges: npt.NDArray[np.float32] | None = None) -> HDMNet:
+        """See `FewShotNetwork.fast_copy`: another backbone, batch norms folded, linear layers collapsed."""
+        fast = copy.deepcopy(self).eval().requires_grad_(False)
+        own = self.feature_extractor()
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        if runtime == "openvino":
+            fast.use_extractor(OpenVinoExtractor(own, precision, ranges))
+        else:
+            fast.use_extractor(TorchExtractor(own, dtype))
+        fast.drop_layers()
+        collapse_decoder(fast.mix_transformer)
+        fast.prior_dtype = dtype
+        return fast
+
+    def int8_ranges(self, tiles: Sequence[Tensor]) -> npt.NDArray[np.float32]:
+        """See `FewShotNetwork.int8_ranges`; of the backbone's convolutions."""
+        return calibrated_ranges(self.feature_extractor(), tiles)
+
     # ------------------------------------------------------------------ support side
     @torch.no_grad()
     def encode_support(
@@ -173,17 +202,16 @@ class HDMNet(FewShotNetwork):
             SupportError: no example, unequal numbers or sizes, a side below `minimum_side`, no pixel labelled 1, or a
                 number of shots that the weights do not take.
         """
-        check_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
+        require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
         self._check_shots(len(images), class_name)
         states = []
         for image, mask in zip(images, masks, strict=True):
             foreground = (mask == 1).to(image.dtype)
             states.append(self.encode(self.extract((image * foreground)[None]), foreground))
-        arrays = SupportState.join(states).to_arrays()
+        state = SupportState.join(states)
         if self.support_tokens is not None:  # on the CPU: sums on a GPU come in any order
-            state = SupportState.from_arrays(arrays, device=torch.device("cpu"), where=class_name)
-            arrays = condense(state, self.support_tokens).to_arrays()
-        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
+            state = condense(state.to(torch.device("cpu")), self.support_tokens)
+        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), state.to_arrays())
 
     def encode(self, features: Features, foreground: Tensor) -> SupportState:
         """The support side of one shot.
@@ -307,6 +335,13 @@ class HDMNet(FewShotNetwork):
             own = None if own_class is None else own_class[episode]
             responses.append(self.respond(found.item(episode), state, own_class=own))
         return RawOutputs.gather(responses, found, merged)
+
+    @torch.no_grad()
+    def published_answer(self, query: Tensor, supports: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """See `FewShotNetwork.published_answer`: the official forward; supports and query are of one size."""
+        raw = self(query[None], torch.stack(list(supports))[None], torch.stack(list(masks))[None])
+        outputs: Tensor = raw.meta_out if raw.final_out is None else raw.final_out
+        return outputs
 
     def losses(self, batch: EpisodeBatch) -> Losses:
         """Training losses without labels of base classes: main + meta + distillation / 3; see `official_losses`."""

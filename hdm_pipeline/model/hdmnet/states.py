@@ -6,7 +6,6 @@ bank is a `SupportState` as numpy arrays.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hdm_pipeline.errors import BankMismatchError
 from hdm_pipeline.model.bank import BankCache, SupportBank
 from hdm_pipeline.model.hdmnet.backbone import Features
 from hdm_pipeline.model.hdmnet.base_learner import to_size
@@ -89,47 +87,50 @@ class SupportState:
             arrays[f"level{index}.counts"] = torch.tensor(level.counts)
         return {name: np.ascontiguousarray(tensor.detach().cpu().numpy()) for name, tensor in arrays.items()}
 
+    def to(self, device: torch.device) -> SupportState:
+        """The same state on a device."""
+        return SupportState(
+            self.prototypes.to(device),
+            tuple(PriorTokens(prior.tokens.to(device), prior.counts, prior.clamped) for prior in self.priors),
+            tuple(
+                SupportTokens(level.keys.to(device), level.values.to(device), level.weights.to(device), level.counts)
+                for level in self.levels
+            ),
+            self.grams.to(device),
+        )
+
     @classmethod
     def from_bank(cls, bank: SupportBank, device: torch.device) -> SupportState:
-        """The state of a bank; moved to a GPU once for as long as the bank lives.
+        """The inverse of `to_arrays`; moved to a GPU once for as long as the bank lives.
 
         Raises:
             BankMismatchError: an array is missing.
         """
-        where = f"class {bank.class_name!r}"
-        return _STATES.get(bank, device, lambda: cls.from_arrays(dict(bank.arrays), device=device, where=where))
+        return _STATES.get(bank, device, lambda: cls._read(bank, device))
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays, *, device: torch.device, where: str) -> SupportState:
-        """The inverse of `to_arrays`, without copying on the CPU.
+    def _read(cls, bank: SupportBank, device: torch.device) -> SupportState:
+        def listed(name: str) -> tuple[Any, ...]:
+            return tuple(bank.tensor(name, torch.device("cpu")).tolist())
 
-        Raises:
-            BankMismatchError: an array is missing.
-        """
-        try:
-            priors = tuple(
-                PriorTokens(
-                    _tensor(arrays[f"prior{index}.tokens"], device),
-                    tuple(arrays[f"prior{index}.counts"].tolist()),
-                    tuple(arrays[f"prior{index}.clamped"].tolist()),
-                )
-                for index in range(2)
+        priors = tuple(
+            PriorTokens(
+                bank.tensor(f"prior{index}.tokens", device),
+                listed(f"prior{index}.counts"),
+                listed(f"prior{index}.clamped"),
             )
-            levels = tuple(
-                SupportTokens(
-                    _tensor(arrays[f"level{index}.keys"], device),
-                    _tensor(arrays[f"level{index}.values"], device),
-                    _tensor(arrays[f"level{index}.weights"], device),
-                    tuple(arrays[f"level{index}.counts"].tolist()),
-                )
-                for index in range(3)
+            for index in range(2)
+        )
+        levels = tuple(
+            SupportTokens(
+                bank.tensor(f"level{index}.keys", device),
+                bank.tensor(f"level{index}.values", device),
+                bank.tensor(f"level{index}.weights", device),
+                listed(f"level{index}.counts"),
             )
-            prototypes, grams = _tensor(arrays["prototypes"], device), _tensor(arrays["grams"], device)
-        except KeyError as error:
-            raise BankMismatchError(
-                f"support bank lacks the array {error}", where=where, remedy="encode the supports again"
-            ) from error
-        return cls(prototypes, priors, levels, grams)
+            for index in range(3)
+        )
+        return cls(bank.tensor("prototypes", device), priors, levels, bank.tensor("grams", device))
 
 
 @dataclass(frozen=True)
@@ -244,10 +245,3 @@ def _split_prior(prior: PriorTokens) -> list[PriorTokens]:
 def _split_level(level: SupportTokens) -> list[SupportTokens]:
     parts = [torch.split(tensor, list(level.counts)) for tensor in (level.keys, level.values, level.weights)]
     return [SupportTokens(keys, values, weights, (len(keys),)) for keys, values, weights in zip(*parts, strict=True)]
-
-
-def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    with warnings.catch_warnings():
-        # Banks come read-only out of the object store; nothing here writes to them.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array).to(device)

@@ -136,12 +136,8 @@ def read_level(bank: SupportBank, level: int, batch: int, device: torch.device) 
 
 
 def _tensors(bank: SupportBank, prefix: str, device: torch.device) -> dict[str, Tensor]:
-    # Copies, because arrays out of Ray's object store are read-only and torch knows no read-only tensors.
-    return {
-        name.removeprefix(prefix): torch.from_numpy(np.array(array, dtype=np.float32)).to(device)
-        for name, array in bank.arrays.items()
-        if name.startswith(prefix)
-    }
+    names = [name for name in bank.arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): bank.tensor(name, device) for name in names}
 
 
 def unit(features: Tensor) -> Tensor:

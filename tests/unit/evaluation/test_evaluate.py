@@ -19,7 +19,8 @@ from hdm_pipeline.evaluation.published import draw_episodes, run_protocol
 from hdm_pipeline.evaluation.sheet import CELL, draw_sheet
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.support.quality import check_support
+from hdm_pipeline.model.support_tensors import support_tensors
+from hdm_pipeline.support.quality import leave_one_out
 from hdm_pipeline.support.reduction import adaptation_reduction, choose_reduction, reductions, visible_reduction
 from tests.small_pyramid import small_pyramid
 
@@ -116,10 +117,10 @@ def test_an_example_with_swapped_labels_is_named(segmenter: FewShotSegmenter) ->
     scenes = [scene(seed) for seed in range(5)]
     images = [image[None].astype(np.float32) / 255 for image, _ in scenes]
     masks = [mask for _, mask in scenes]
-    good = check_support(segmenter, images, masks, list("abcde"))
+    good = leave_one_out(segmenter, support_tensors(images, masks, "test"), list("abcde"))
     assert [quality.name for quality in good] == list("abcde")
     masks[2] = 1 - masks[2]
-    quality = check_support(segmenter, images, masks, list("abcde"))
+    quality = leave_one_out(segmenter, support_tensors(images, masks, "test"), list("abcde"))
     ious = [q.iou or 0.0 for q in quality]
     assert ious[2] < min(ious[:2] + ious[3:])
     assert json.dumps([q.as_dict() for q in quality])
@@ -127,11 +128,12 @@ def test_an_example_with_swapped_labels_is_named(segmenter: FewShotSegmenter) ->
 
 def test_one_example_is_checked_by_its_halves_and_none_is_an_error(segmenter: FewShotSegmenter) -> None:
     image, mask = scene(0)
-    (quality,) = check_support(segmenter, [image[None].astype(np.float32) / 255], [mask], ["only"])
+    images = [image[None].astype(np.float32) / 255]
+    (quality,) = leave_one_out(segmenter, support_tensors(images, [mask], "test"), ["only"])
     assert quality.iou is not None
     assert not quality.contradicts
     with pytest.raises(SupportError, match="no example shows the target"):
-        check_support(segmenter, [image[None].astype(np.float32) / 255], [mask * 0], ["only"])
+        leave_one_out(segmenter, support_tensors(images, [mask * 0], "test"), ["only"])
 
 
 def test_reductions_are_those_of_the_largest_example_never_below_one() -> None:

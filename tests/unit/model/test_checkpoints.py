@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from hdm_pipeline.cli.weights import app
 from hdm_pipeline.errors import WeightsError
-from hdm_pipeline.model.checkpoints import file_sha256, load_network, read_header, reconfigure, save_weights
+from hdm_pipeline.hashing import file_hash
+from hdm_pipeline.model.checkpoints import load_network, read_header, reconfigure, save_weights
 from hdm_pipeline.model.hdmnet.network import HDMNet
 from tests.unit.model.conftest import make_network
 
@@ -45,7 +46,7 @@ def test_a_file_rebuilds_its_network(vgg: HDMNet, tmp_path: Path) -> None:
 def test_pin_is_the_file_or_the_fingerprint(vgg: HDMNet, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     fingerprint = save_weights(vgg, path)
-    for pin in (fingerprint, file_sha256(path), "sha256:" + file_sha256(path).upper()):
+    for pin in (fingerprint, file_hash(path), "sha256:" + file_hash(path).upper()):
         load_network(path, pin=pin)
     with pytest.raises(WeightsError, match="not the pinned"):
         load_network(path, pin="1" * 64)
@@ -104,7 +105,7 @@ def test_command_line_converts_and_inspects(released: Path, tmp_path: Path, vgg:
     assert done.exit_code == 0, done.output
     text = CliRunner().invoke(app, ["inspect", str(target)]).output
     network = load_network(target)
-    for part in ("hdmnet", "licence", network.fingerprint(), file_sha256(target), "'base_learner': False"):
+    for part in ("hdmnet", "licence", network.fingerprint(), file_hash(target), "'base_learner': False"):
         assert part in text
     assert str(sum(p.numel() for p in vgg.parameters())) in text
     refused = CliRunner().invoke(app, ["convert", str(released), str(tmp_path / "w.pth")])

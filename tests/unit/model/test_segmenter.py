@@ -10,7 +10,7 @@ from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import save_weights
 from hdm_pipeline.model.hdmnet.network import HDMNet
-from hdm_pipeline.model.segmenter import FewShotSegmenter, three_channels
+from hdm_pipeline.model.segmenter import FewShotSegmenter
 from tests.unit.model.conftest import blob, picture
 
 SIDE = 65
@@ -61,15 +61,6 @@ def test_invalid_pixels_score_zero_and_spread_nothing(segmenter: FewShotSegmente
     assert not segmenter.predict(np.full_like(broken, np.nan), [bank]).any()
 
 
-def test_channels() -> None:
-    one, two = tiles(1, channels=1), tiles(1, channels=2)
-    assert np.array_equal(three_channels(one)[:, 2], one[:, 0])
-    assert np.allclose(three_channels(two)[:, 2], two.mean(1))
-    for wrong in (0, 4, 7):
-        with pytest.raises(ModelInputError, match=f"{wrong} channels"):
-            three_channels(np.zeros((1, wrong, 8, 8), np.float32))
-
-
 def test_bad_tiles_are_refused(segmenter: FewShotSegmenter, bank: SupportBank) -> None:
     with pytest.raises(ModelInputError, match="uint8"):
         segmenter.predict(np.zeros((1, 3, SIDE, SIDE), np.uint8), [bank])
@@ -82,6 +73,16 @@ def test_bad_tiles_are_refused(segmenter: FewShotSegmenter, bank: SupportBank) -
     huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1, 3, 100_000, 100_000), (0, 0, 0, 0))
     with pytest.raises(ModelInputError, match="would take about"):
         segmenter.predict(huge, [bank])
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e30])
+def test_values_that_overflow_float32_are_refused(segmenter: FewShotSegmenter, bank: SupportBank, value: float) -> None:
+    huge = tiles(2)
+    huge[0, 1, 20:40, 20:40] = value
+    with pytest.raises(ModelInputError, match="too large"):
+        segmenter.predict(huge, [bank])
+    marked = np.abs(huge[:, 1]) < 1e20
+    assert segmenter.predict(huge, [bank], valid=marked).any()  # where they are marked as invalid, they do no harm
 
 
 def test_bad_supports_are_refused(segmenter: FewShotSegmenter) -> None:

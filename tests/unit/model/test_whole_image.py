@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdm_pipeline.model.bank import SupportBank
-from hdm_pipeline.model.whole_image import bounded_examples, segment_image
+from hdm_pipeline.model.whole_image import segment_image
 
 BANK = SupportBank("pointwise", "0", "target", 1, {})
 
@@ -55,20 +54,3 @@ def test_tiles_without_data_are_not_computed() -> None:
     network = Pointwise()
     segment_image(network, np.ones((1, 64, 200), np.float32), valid, [BANK], tile=64, overlap=0)
     assert len(network.sizes) == 1
-
-
-def test_large_examples_are_cut_and_small_ones_kept() -> None:
-    large, small = np.zeros((1, 100, 250), np.float32), np.zeros((1, 30, 30), np.float32)
-    mask = np.zeros((100, 250), np.uint8)
-    mask[:, 240:] = 1
-    images, masks = bounded_examples([small, large], [np.ones((30, 30), np.uint8), mask], side=100, most=2)
-    assert [m.shape for m in masks] == [(30, 30), (100, 100), (100, 100)]
-    assert [i.shape[1:] for i in images] == [m.shape for m in masks]
-    assert (masks[1] == 1).sum() == 1000  # the cut with the target comes first
-
-
-@pytest.mark.parametrize("length", [101, 199, 200, 201, 350])
-def test_cuts_cover_a_large_example(length: int) -> None:
-    mask = np.arange(length, dtype=np.int64)[None].repeat(50, axis=0)
-    _, cuts = bounded_examples([np.zeros((1, 50, length), np.float32)], [mask], side=100, most=99)  # type: ignore[list-item]
-    assert set(np.concatenate([cut.ravel() for cut in cuts])) == set(range(length))

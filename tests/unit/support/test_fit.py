@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.support_tensors import SupportTensors, support_tensors
 from hdm_pipeline.support.fit import SMALLEST_TILE, fit_to_examples
 from tests.small_pyramid import small_pyramid
 
-Examples = tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.uint8]]]
+Examples = list[SupportTensors]
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,11 @@ def examples() -> Examples:
         mask[top : top + 160, left : left + 160] = 1
         images.append((np.where(mask == 1, 0.7, 0.2) + rng.normal(0, 0.05, mask.shape))[None].astype(np.float32))
         masks.append(mask)
-    return images, masks
+    return support_tensors(images, masks, "test")
 
 
 def test_without_adaptation_the_network_stays_what_it_is(network: FewShotNetwork, examples: Examples) -> None:
-    fit = fit_to_examples(network, *examples, adapt="off")
+    fit = fit_to_examples(network, examples, adapt="off")
     assert fit.network is network
     assert fit.weights is None
     assert fit.report is None
@@ -44,14 +45,14 @@ def test_without_adaptation_the_network_stays_what_it_is(network: FewShotNetwork
 
 
 def test_a_reduced_tile_keeps_what_was_trained(network: FewShotNetwork, examples: Examples) -> None:
-    assert fit_to_examples(network, *examples, adapt="off", tile=SMALLEST_TILE).reduction == 1.0
-    assert fit_to_examples(network, *examples, adapt=1, tile=2 * SMALLEST_TILE).reduction <= 2.0
+    assert fit_to_examples(network, examples, adapt="off", tile=SMALLEST_TILE).reduction == 1.0
+    assert fit_to_examples(network, examples, adapt=1, tile=2 * SMALLEST_TILE).reduction <= 2.0
 
 
 def test_a_given_reduction_is_kept_and_adapted_weights_are_found_again(
     network: FewShotNetwork, examples: Examples, tmp_path: Path
 ) -> None:
-    first, second = (fit_to_examples(network, *examples, adapt=2, reduction=4.0, cache=tmp_path) for _ in range(2))
+    first, second = (fit_to_examples(network, examples, adapt=2, reduction=4.0, cache=tmp_path) for _ in range(2))
     assert first.reduction == second.reduction == 4.0
     assert (first.cached, second.cached) == (False, True)
     assert first.weights == second.weights
@@ -60,7 +61,7 @@ def test_a_given_reduction_is_kept_and_adapted_weights_are_found_again(
 
 
 def test_the_guard_may_keep_nothing(network: FewShotNetwork, examples: Examples) -> None:
-    fit = fit_to_examples(network, *examples, adapt="auto", reduction=4.0)
+    fit = fit_to_examples(network, examples, adapt="auto", reduction=4.0)
     assert fit.report is not None
     if fit.report.steps == 0:
         assert fit.network is network
@@ -69,6 +70,6 @@ def test_the_guard_may_keep_nothing(network: FewShotNetwork, examples: Examples)
 
 
 def test_examples_without_target_are_refused(network: FewShotNetwork, examples: Examples) -> None:
-    images, masks = examples
+    empty = [replace(example, labels=example.labels * 0) for example in examples]
     with pytest.raises(SupportError, match="no example shows the class"):
-        fit_to_examples(network, images, [mask * 0 for mask in masks], adapt=1, reduction=1.0)
+        fit_to_examples(network, empty, adapt=1, reduction=1.0)

@@ -54,5 +54,5 @@ def test_checks_are_sensitive(golden_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_keys_of_every_configuration(golden_path: Path) -> None:
     checks = list(check_keys(GoldenFolder(golden_path)))
-    assert len(checks) == 12
+    assert len(checks) == 6
     assert _failures(checks) == []

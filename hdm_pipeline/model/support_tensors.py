@@ -1,0 +1,141 @@
+"""Labelled examples as tensors: made of arrays once, here, and taken by fitting, encoding and checking alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hdm_pipeline.errors import ModelInputError, SupportError
+from hdm_pipeline.model.checks import require_pairs
+
+IGNORE = 255
+_LABELS = (0, 1, IGNORE)
+_SIDE = 1024
+_MOST_CUTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class SupportTensors:
+    """One labelled example as every network of the family takes it; on the CPU.
+
+    Attributes:
+        pixels: [3, H, W] float32 in 0..1; 0 where not valid.
+        valid: [H, W] bool.
+        labels: [H, W] uint8: 1 target, 0 background, 255 ignored or not valid.
+    """
+
+    pixels: Tensor
+    valid: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, image: npt.NDArray[Any], mask: npt.NDArray[Any], where: str) -> SupportTensors:
+        """The tensors of an image and its mask; the arrays are copied.
+
+        Args:
+            image: [C, H, W] in 0..1, C of 1 to 3 as `three_channels` takes it; a pixel that is NaN or infinite in any
+                channel is not valid.
+            mask: [H, W] of 1, 0 and 255.
+            where: names the example in errors.
+
+        Raises:
+            SupportError: shapes do not fit, labels are unknown, or every target pixel is not valid.
+        """
+        if image.ndim != 3 or image.shape[1:] != mask.shape:
+            raise SupportError(
+                f"image {image.shape} and mask {mask.shape} do not fit",
+                where=where,
+                remedy="give an image [C, H, W] and a mask [H, W] of the same size",
+            )
+        strange = sorted(set(np.unique(mask).tolist()) - set(_LABELS))
+        if strange:
+            raise SupportError(
+                f"mask holds labels {strange[:5]}", where=where, remedy="use 1 target, 0 background, 255 ignored"
+            )
+        valid = np.isfinite(image).all(axis=0)
+        try:
+            pixels = three_channels(np.where(valid, image, 0.0)[None])[0]
+        except ModelInputError as error:
+            raise SupportError(error.what, where=where, remedy=error.remedy) from error
+        labels = np.where(valid, mask, IGNORE).astype(np.uint8)
+        if not (labels == 1).any() and (mask == 1).any():
+            raise SupportError(
+                "every pixel labelled 1 is invalid", where=where, remedy="label valid pixels of the example"
+            )
+        return cls(torch.tensor(pixels), torch.tensor(valid), torch.tensor(labels))
+
+    def cut(self, rows: slice, columns: slice) -> SupportTensors:
+        """A part of the example, without copying."""
+        return SupportTensors(self.pixels[:, rows, columns], self.valid[rows, columns], self.labels[rows, columns])
+
+
+def support_tensors(
+    images: Sequence[npt.NDArray[Any]], masks: Sequence[npt.NDArray[Any]], where: str
+) -> list[SupportTensors]:
+    """K examples of one class, see `SupportTensors.of`.
+
+    Raises:
+        SupportError: there is none, the numbers differ, or an example cannot be used; says which and why.
+    """
+    require_pairs(len(images), len(masks), where)
+    return [
+        SupportTensors.of(image, mask, f"{where}, support {number}")
+        for number, (image, mask) in enumerate(zip(images, masks, strict=True), 1)
+    ]
+
+
+def bounded(examples: Sequence[SupportTensors], *, side: int = _SIDE, most: int = _MOST_CUTS) -> list[SupportTensors]:
+    """Examples no larger than `side` pixels: a larger one becomes up to `most` cuts (`windows`)."""
+    return [example.cut(*window) for example in examples for window in windows(example.labels, side, most)]
+
+
+def windows(labels: Tensor, side: int, most: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of the parts that an example is cut into.
+
+    Args:
+        labels: [H, W] of 1, 0 and 255.
+        side: the largest side of a part; an example up to this size stays whole.
+        most: so many parts are kept, those with the most target; parts without a label are not.
+    """
+    height, width = labels.shape
+    if max(height, width) <= side:
+        return [(slice(0, height), slice(0, width))]
+    parts = [
+        (slice(y, min(y + side, height)), slice(x, min(x + side, width)))
+        for y in _starts(height, side)
+        for x in _starts(width, side)
+    ]
+    parts.sort(key=lambda part: -int((labels[part] == 1).sum()))
+    return [part for part in parts[:most] if bool((labels[part] != IGNORE).any())]
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where parts of `side` begin so that they cover `length`, spread evenly."""
+    count = -(-length // side)
+    return [round(start) for start in np.linspace(0, max(0, length - side), count)]
+
+
+def three_channels(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """[B, C, H, W] to three channels: 1 is repeated, 2 becomes (a, b, mean of both), 3 stays.
+
+    Raises:
+        ModelInputError: any other number of channels.
+    """
+    channels = images.shape[1]
+    if channels == 1:
+        images = np.repeat(images, 3, 1)
+    elif channels == 2:
+        images = np.concatenate([images, images.mean(1, keepdims=True)], 1)
+    elif channels != 3:
+        raise ModelInputError(
+            f"images have {channels} channels",
+            where=f"shape {images.shape}",
+            remedy="choose 1, 2 or 3 bands, for example with `bands` in the pipeline file",
+        )
+    return images.astype(np.float32, copy=False)

@@ -1,0 +1,164 @@
+"""Preparing the supports: the weights file is parsed once, and what was fitted is what runs."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from safetensors import safe_open
+
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.contracts import Provenance
+from hdm_pipeline.execution.messages import RunContext
+from hdm_pipeline.execution.model_worker import ModelWorker
+from hdm_pipeline.model import checkpoints
+from hdm_pipeline.model.checkpoints import save_weights
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.planning.validation import class_infos
+from hdm_pipeline.plugin.registry import make_reader
+from hdm_pipeline.support.examples import support_files
+from hdm_pipeline.support.prepare import Preparation, check_examples, prepare
+from tests.small_pyramid import small_pyramid
+from tests.unit.model.conftest import make_network
+
+SIDE = 96
+Opened = list[Path]
+
+
+def write_example(folder: Path, seed: int) -> None:
+    """A chip with a bright square, and its mask."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    top, left = rng.integers(0, SIDE // 2, 2)
+    mask[top : top + SIDE // 3, left : left + SIDE // 3] = 1
+    pixels = (np.where(mask == 1, 0.7, 0.3) + rng.normal(0, 0.08, mask.shape)).astype(np.float32)
+    for name, array in (("chip", pixels), ("mask", mask)):
+        profile = {"driver": "GTiff", "count": 1, "height": SIDE, "width": SIDE, "dtype": array.dtype.name}
+        profile["transform"] = Affine.scale(10, -10)
+        with rasterio.open(folder / f"{name}_{seed}.tif", "w", **profile) as file:
+            file.write(array, 1)
+
+
+def pipeline(folder: Path, weights: Path, *, shots: int = 2, classes: int = 1, **settings: Any) -> PipelineConfig:
+    for seed in range(shots):
+        write_example(folder, seed)
+    pairs = [{"image": str(folder / f"chip_{i}.tif"), "mask": str(folder / f"mask_{i}.tif")} for i in range(shots)]
+    return PipelineConfig.model_validate(
+        {
+            "name": "test",
+            "input": {"uri": str(folder), "bands": [1], "scale": {"fixed": [0, 1]}},
+            "support": {
+                "adapt": settings.pop("adapt", "off"),
+                "classes": [{"name": f"class {number}", "examples": pairs} for number in range(classes)],
+            },
+            "model": {"weights": str(weights), **settings},
+            "tiling": {"size": 512},
+            "execution": {"executor": "inline"},
+            "output": {"directory": str(folder / "out")},
+        }
+    )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    """The weights files that were parsed, in order; they are really read."""
+    files: Opened = []
+
+    def counted(path: Path, **settings: str) -> Any:
+        files.append(path)
+        return safe_open(path, **settings)
+
+    monkeypatch.setattr(checkpoints, "safe_open", counted)
+    return files
+
+
+def prepared(config: PipelineConfig) -> Preparation:
+    workspace = Workspace(Path(config.output.directory))
+    workspace.create()
+    return prepare(config, support_files(config), make_reader("geotiff", {}), workspace)
+
+
+def worker(config: PipelineConfig, found: Preparation, *, elsewhere: bool) -> ModelWorker:
+    """What computes the scores: here, or as in another process, where a bundle arrives as bytes."""
+    bundle = pickle.loads(pickle.dumps(found.bundle)) if elsewhere else found.bundle
+    workspace = Workspace(Path(config.output.directory))
+    made_by = Provenance("0", "pipeline", found.weights_hash, found.support_hash, 0.5, "test")
+    return ModelWorker(RunContext(config, workspace, class_infos(config), made_by), bundle)
+
+
+def tiles() -> tuple[np.ndarray, np.ndarray]:
+    pixels = np.random.default_rng(9).random((2, 1, SIDE, SIDE), np.float32)
+    return pixels, np.ones((2, SIDE, SIDE), np.bool_)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_the_weights_file_is_parsed_once(tmp_path: Path, opened: Opened, classes: int) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    config = pipeline(tmp_path, weights, classes=classes)
+    found = prepared(config)
+    worker(config, found, elsewhere=False)
+    assert opened == [weights]
+    check_examples(config, make_reader("geotiff", {}))
+    assert opened == [weights] * 2
+
+
+def test_adapting_parses_nothing_more_and_again_only_what_is_kept(tmp_path: Path, opened: Opened) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    config = pipeline(tmp_path, weights, shots=1, adapt={"steps": 2})
+    first = prepared(config)
+    worker(config, first, elsewhere=False)
+    assert opened == [weights]
+    again = prepared(config)
+    kept = Path(again.bundle.weights[0])
+    assert opened == [weights, weights, kept, kept]  # its header, then its tensors
+    assert kept != weights
+    assert first.weights_hash == again.weights_hash
+    assert [first.report["class 0"]["adaptation"]["cached"], again.report["class 0"]["adaptation"]["cached"]] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("adapt", ["off", {"steps": 2}])
+def test_what_was_fitted_is_what_runs_in_every_process(tmp_path: Path, adapt: object) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    config = pipeline(tmp_path, weights, adapt=adapt)
+    found = prepared(config)
+    bundle = found.bundle
+    fitted = bundle.loaded[bundle.weights[0], bundle.reductions[0]]
+    pixels, valid = tiles()
+    scores = fitted.predict(pixels, bundle.banks, valid=valid)
+    assert scores.std() > 1
+    assert worker(config, found, elsewhere=False)._groups[0][0] is fitted
+    there = worker(config, found, elsewhere=True)
+    assert there._groups[0][0] is not fitted
+    np.testing.assert_array_equal(there._predict(pixels, valid), scores)
+
+
+def test_the_network_that_is_fitted_has_the_settings_of_the_run(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(make_network(), weights)
+    config = pipeline(tmp_path, weights, shots=1, base_learner=False, reduction=1)
+    found = prepared(config)
+    (fitted,) = found.bundle.loaded.values()
+    assert fitted.network.config["base_learner"] is False
+    pixels, valid = tiles()
+    scores = fitted.predict(pixels[:1], found.bundle.banks, valid=valid[:1])
+    np.testing.assert_array_equal(worker(config, found, elsewhere=True)._predict(pixels[:1], valid[:1]), scores)
+
+
+def test_the_report_names_each_example(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    report = prepared(pipeline(tmp_path, weights, shots=1, reduction=1)).report["class 0"]
+    assert list(report) == ["shots", "reduction", "mode", "examples", "adaptation", "seconds"]
+    assert [example["name"] for example in report["examples"]] == ["chip_0.tif"]
+    assert report["adaptation"] == {"steps": 0, "reason": "off"}
