@@ -248,7 +248,7 @@ def test_an_episode_is_scored_in_training_as_in_use() -> None:
     loss = network.losses(EpisodeBatch(query.query, query.query_mask, image[None, None], mask[None, None]))
     scores = network.predict(query.query, [network.encode_support([image], [mask])])
     used = segmentation_loss(torch.logit(scores), *cell_shares(query.query_mask, 1))
-    torch.testing.assert_close(loss.parts["segmentation"], network.loss_weights[0] * used, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(loss.parts["segmentation"], network.loss_weights[0] * used, atol=0, rtol=1e-5)
 
 
 def test_it_learns_one_episode() -> None:
