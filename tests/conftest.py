@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread a worker and its children, before torch is imported: workers that share cores wait for each other's.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REQUIRE_DATA = "HDM_REQUIRE_DATA"
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -33,6 +37,14 @@ def test_data() -> Path:
 def golden_path() -> Path:
     """The folder of golden vectors of the published network."""
     return _folder("golden vectors", "HDM_GOLDEN", _SHARED / "hdmnet" / "golden")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the tests, one has all that need Ray: clusters side by side would take each other's cores."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.get_closest_marker("ray"):
+                item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
