@@ -3,13 +3,10 @@
 A moment is where: `event:STEP` after that step's receipt is in the ledger, `ledger` between a receipt and the ledger,
 `rename` before a file is renamed into place, `renamed` just after, `mask` while a product is being written.
 The count is the how-manieth time.
-
-The processes are forked from one that has loaded the libraries, which takes longer than the run.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -18,9 +15,8 @@ from typing import Any
 
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event
+from tests.forked import start
 
-_LIBRARIES = ["torch", "rasterio", "hdm_geotiff.reader", "hdm_geotiff.writer", "hdm_pipeline.run"]
-_LIBRARIES += ["hdm_pipeline.execution.inline", "hdm_pipeline.model.segmenter", "hdm_pipeline.support.prepare"]
 _PATIENCE = 240.0
 
 
@@ -68,10 +64,7 @@ def main(pipeline: str, moment: str, count: int, number: signal.Signals) -> None
 
 def run_with_signal(pipeline: Path, moment: str, count: int, number: signal.Signals = signal.SIGKILL) -> int | None:
     """The exit code of the run, as `multiprocessing` tells it: minus the signal that ended it."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_LIBRARIES)
-    process = context.Process(target=main, args=(str(pipeline), moment, count, number))
-    process.start()
+    process = start(main, str(pipeline), moment, count, number)
     process.join(_PATIENCE)
     if process.exitcode is None:
         process.kill()

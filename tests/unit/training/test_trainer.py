@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from hdm_pipeline.errors import ConfigError, TrainingError
 from hdm_pipeline.model.checkpoints import load_network
@@ -28,6 +24,7 @@ from hdm_pipeline.training.trainer import (
     run_single,
 )
 from hdm_pipeline.training.training_log import LOG
+from tests.forked import start
 from tests.small_pyramid import SMALLEST
 
 NETWORK = {**SMALLEST, "training_queries": 2}
@@ -80,26 +77,21 @@ def test_a_resumed_run_has_the_same_curve_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_goes_on_with_the_same_curve(tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        text = yaml.safe_dump(settings(tmp_path / name, steps=16, precision="bf16", validation={"every": 0}))
-        (tmp_path / f"{name}.yaml").write_text(text)
-
-    def start(name: str) -> subprocess.Popen[bytes]:
-        code = (
-            "import sys; from pathlib import Path; from hdm_pipeline.training.config import TrainConfig;"
-            "from hdm_pipeline.training.trainer import run_single; run_single(TrainConfig.load(Path(sys.argv[1])))"
-        )
-        return subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"{name}.yaml")])
-
-    assert start("whole").wait() == 0
-    process = start("killed")
+    whole, killed = (
+        config(tmp_path / name, steps=16, precision="bf16", validation={"every": 0}) for name in ("whole", "killed")
+    )
+    run_single(whole)
+    process = start(run_single, killed)
     deadline = time.monotonic() + 60
     while not (tmp_path / "killed" / CHECKPOINT).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert len(curve(tmp_path / "killed")) < len(curve(tmp_path / "whole"))
-    assert start("killed").wait() == 0
+    process = start(run_single, killed)
+    process.join()
+    assert process.exitcode == 0
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
 
 
