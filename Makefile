@@ -25,8 +25,8 @@ samples: | $(READY)
 run: $(READY) samples ## flood extent of the sample archive
 	$(BIN)/python -m hdm_pipeline run pipelines/flood_extent.yaml
 
-test: $(DEV_READY) ## the tests, without third-party judges
-	$(BIN)/python -m pytest tests/unit tests/integration
+test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
+	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses $(or $(WORKERS),2) --dist loadgroup
 
 lint: $(DEV_READY) ## ruff
 	$(BIN)/ruff check .

@@ -29,10 +29,11 @@ from typing import Any
 from benchmarks._scenes import write_pipeline, write_scene, write_support
 from benchmarks._table import Row, arguments, at_most, show
 from hdm_pipeline.model.checkpoints import save_weights
-from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.pipeline import Pipeline
 
 KIT = Path(__file__).resolve().parents[1] / "tests" / "kit"
+_RECORDS = 20_000
 _LINKS = 10_000
 """Names of one file: file systems allow some ten thousand (ext4: 65,000)."""
 
@@ -114,6 +115,21 @@ def measured_run(pipeline: Path, scenes: int, clock: LedgerClock) -> Measured:
     return Measured(json.loads(summary.report.read_text()), share * 100)
 
 
+def ledger_seconds(path: Path, scenes: int) -> float:
+    """CPU seconds to note an archive's scenes in a new ledger and to read all of them back."""
+    info = {"tiles": 12, "blocks": 1, "seconds": {"stage": 0.1, "infer": 3.5}, "area_m2": {"flood": 123.4}}
+    records = [
+        SceneRecord(f"scene-{n:06}", "p" * 64, "s" * 64, "t" * 64, "done", (f"{n}/mask.tif",), None, info)
+        for n in range(scenes)
+    ]
+    start = time.process_time()
+    with Ledger.open(path) as ledger:
+        ledger.upsert_scenes(records)
+        if len(ledger.scenes()) != scenes:
+            raise SystemExit(f"the ledger does not hold {scenes} scenes")
+    return time.process_time() - start
+
+
 def run_rows(tiny: Path, scenes: int, real: Path) -> list[Row]:
     """Overhead a scene, and the ledger's share of a run."""
     clock = LedgerClock()
@@ -148,6 +164,7 @@ def main() -> int:
         rows = [
             at_most(f"planning {options.files} files", seconds, "s", 30),
             at_most("peak memory of planning", peak, "MiB", 500),
+            at_most(f"noting and reading {_RECORDS} scenes", ledger_seconds(folder / "l.sqlite", _RECORDS), "s", 3),
         ]
         shutil.rmtree(folder / "scenes")
         write_archive(folder / "scenes", options.scenes, 64)

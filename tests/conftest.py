@@ -1,22 +1,60 @@
-"""Fixtures that every test shares."""
+"""What every test shares: where the data lie, and what is said of the tests that were skipped."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-_DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread a worker and its children, before torch is imported: workers that share cores wait for each other's.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+REQUIRE_DATA = "HDM_REQUIRE_DATA"
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _folder(what: str, variable: str, default: Path) -> Path:
+    """A folder that is not part of the repository; without it a test is skipped, or fails where it is required."""
+    folder = Path(os.environ.get(variable, default))
+    if folder.is_dir():
+        return folder
+    message = f"{what} not found at {folder}; set {variable}"
+    if os.environ.get(REQUIRE_DATA) == "1":
+        pytest.fail(f"{message} ({REQUIRE_DATA}=1)")
+    pytest.skip(message)
 
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """The folder of real test data; skips without it, fails in CI where it must be there."""
-    folder = Path(os.environ.get("HDM_TEST_DATA", _DEFAULT_DATA))
-    if folder.is_dir():
-        return folder
-    message = f"real test data not found at {folder}; set HDM_TEST_DATA"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+    """The folder of real test data."""
+    return _folder("real test data", "HDM_TEST_DATA", _SHARED / "data")
+
+
+@pytest.fixture(scope="session")
+def golden_path() -> Path:
+    """The folder of golden vectors of the published network."""
+    return _folder("golden vectors", "HDM_GOLDEN", _SHARED / "hdmnet" / "golden")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the tests, one has all that need Ray: clusters side by side would take each other's cores."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.get_closest_marker("ray"):
+                item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped and why: one line a reason."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        terminalreporter.section("skipped tests")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count} skipped: {reason}")

@@ -1,10 +1,20 @@
-"""A pyramid network of a few thousand random weights."""
+"""Pyramid networks of a few thousand weights."""
 
 from __future__ import annotations
 
 import torch
 
 from hdm_pipeline.model.pyramid.network import HDMNetPyramid
+
+SMALLEST = {
+    "widths": [8, 8, 8, 8, 8],
+    "depths": [1, 0, 0, 0, 0],
+    "heads": 1,
+    "evidence_widths": [8, 8, 8, 8],
+    "state_widths": [8, 8, 8, 8],
+    "guides": [2, 2, 2, 2],
+}
+"""Options of the smallest network that can be trained, as a training file gives them."""
 
 
 def small_pyramid(seed: int) -> HDMNetPyramid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import pytest
 import rasterio
 import yaml
 from affine import Affine
+
+from hdm_pipeline.options import RunSummary
+from hdm_pipeline.pipeline import Pipeline
 
 KIT = Path(__file__).resolve().parents[1] / "kit"
 
@@ -108,21 +112,26 @@ class Workbench:
         return path
 
 
-@pytest.fixture
-def bench(tmp_path: Path, kit: Path) -> Workbench:
+def make_bench(root: Path) -> Workbench:
     """Three scenes of different sizes, one with a collar of nodata, one smaller than a tile."""
     from hdm_testkit.network import MeanColor
 
     from hdm_pipeline.model.checkpoints import save_weights
 
-    write_scene(tmp_path / "scenes" / "large.tif", 333, 412, 1, nodata_rows=70)
-    write_scene(tmp_path / "scenes" / "middle.tif", 200, 130, 2)
-    write_scene(tmp_path / "scenes" / "small.tif", 40, 50, 3)
-    write_scene(tmp_path / "support" / "chip.tif", 128, 128, 4)
-    write_mask(tmp_path / "support" / "chip_mask.tif", 128, 128, 4)
-    weights = tmp_path / "mean-color.safetensors"
+    write_scene(root / "scenes" / "large.tif", 333, 412, 1, nodata_rows=70)
+    write_scene(root / "scenes" / "middle.tif", 200, 130, 2)
+    write_scene(root / "scenes" / "small.tif", 40, 50, 3)
+    write_scene(root / "support" / "chip.tif", 128, 128, 4)
+    write_mask(root / "support" / "chip_mask.tif", 128, 128, 4)
+    weights = root / "mean-color.safetensors"
     save_weights(MeanColor(), weights)
-    return Workbench(tmp_path, weights)
+    return Workbench(root, weights)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, kit: Path) -> Workbench:
+    """See `make_bench`."""
+    return make_bench(tmp_path)
 
 
 def published(folder: Path) -> dict[str, bytes]:
@@ -132,3 +141,76 @@ def published(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*.tif"))
         if ".hdm" not in path.parts
     }
+
+
+def steps_of(output: Path) -> dict[str, int]:
+    """How often each step was done, over all runs, by the logs."""
+    counts: dict[str, int] = {}
+    for log in (output / ".hdm" / "logs").glob("*.jsonl"):
+        for line in log.read_text().splitlines():
+            record = json.loads(line)
+            if record.get("event") == "step_done":
+                counts[record["step"]] = counts.get(record["step"], 0) + 1
+    return counts
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """An inline run over the archive of `bench` that nothing disturbed; made once and only read.
+
+    Attributes:
+        bench: its archive and pipeline file.
+        summary: what it said.
+        files: what it published.
+        steps: how often it did each step.
+    """
+
+    bench: Workbench
+    summary: RunSummary
+    files: dict[str, bytes]
+    steps: dict[str, int]
+
+    @property
+    def out(self) -> Path:
+        """Its output directory."""
+        return self.bench.root / "out"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, kit: Path) -> Undisturbed:
+    """What other runs over the same archive are compared with."""
+    bench = make_bench(tmp_path_factory.mktemp("undisturbed"))
+    summary = Pipeline.from_yaml(bench.pipeline()).run()
+    out = bench.root / "out"
+    return Undisturbed(bench, summary, published(out), steps_of(out))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with a Ray cluster of their own come last, so that the shared one is started once."""
+    items.sort(key=lambda item: "no_cluster" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def _end_of_ray() -> Iterator[None]:
+    import ray
+
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def cluster(_end_of_ray: None, kit: Path) -> None:
+    """A local Ray cluster, started once for all tests; runs join it instead of starting their own."""
+    import ray
+
+    if not ray.is_initialized():
+        memory = 100 << 20
+        ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=memory, log_to_driver=False)
+
+
+@pytest.fixture
+def no_cluster(_end_of_ray: None, kit: Path) -> None:
+    """For a test that starts a cluster of its own: the shared one is gone."""
+    import ray
+
+    ray.shutdown()

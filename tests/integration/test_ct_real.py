@@ -18,6 +18,7 @@ SUPPORT, LIVER = (5, 12), 5
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_liver_of_the_other_slices(test_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = test_data / "dicom" / "ct-abdomen"
     overrides = ["execution.executor=inline", f"output.directory={tmp_path}"]

@@ -60,37 +60,14 @@ def pipeline(bench: Workbench) -> Path:
         mask = (disc(z) > 1000).astype(np.uint8)
         Image.fromarray(mask).save(bench.root / "support" / f"mask_{z}.png")
     (bench.root / "key").write_text("a secret of many more than sixteen bytes")
-    content = {
-        "name": "discs",
-        "input": {
-            "uri": "MARKERNAME",
-            "reader": "dicom",
-            "bands": [1, 1, 1],
-            "scale": {"fixed": [-160, 240]},
-        },
-        "support": {
-            "adapt": "off",
-            "classes": [
-                {
-                    "name": "disc",
-                    "codes": {"category": ORGAN, "type": "SCT:10200004:Liver"},
-                    "examples": [
-                        {"image": "support/series", "mask": f"support/mask_{z}.png", "slices": [z]} for z in (1, 3)
-                    ],
-                }
-            ],
-        },
-        "model": {"weights": str(bench.weights)},
-        "tiling": {"size": 64, "overlap": 16, "block": 4},
-        "execution": {"executor": "inline", "batch_size": 2},
-        "output": {
-            "directory": "out",
-            "products": [{"segmentation": {"deidentify": {"key_file": str(bench.root / "key")}}}, "nifti"],
-        },
-    }
-    path = bench.root / "discs.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    liver = {"category": ORGAN, "type": "SCT:10200004:Liver"}
+    examples = [{"image": "support/series", "mask": f"support/mask_{z}.png", "slices": [z]} for z in (1, 3)]
+    key = {"key_file": str(bench.root / "key")}
+    return bench.pipeline(
+        input={"uri": "MARKERNAME", "reader": "dicom", "bands": [1, 1, 1], "scale": {"fixed": [-160, 240]}},
+        support={"classes": [{"name": "disc", "codes": liver, "examples": examples}]},
+        output={"products": [{"segmentation": {"deidentify": key}}, "nifti"]},
+    )
 
 
 def leaks_of(out: Path) -> list[str]:
@@ -102,7 +79,7 @@ def leaks_of(out: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
 def test_no_patient_data_outside_the_imaging_files(pipeline: Path, executor: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "hdm_pipeline", "run", str(pipeline), "--executor", executor],

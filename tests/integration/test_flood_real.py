@@ -23,6 +23,7 @@ def water_iou(mask_path: Path, label_path: Path) -> float:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_one_american_chip_finds_floods_in_nigeria_and_india(
     test_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

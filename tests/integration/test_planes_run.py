@@ -9,7 +9,6 @@ from typing import Any
 import highdicom as hd
 import numpy as np
 import pytest
-import yaml
 
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.pipeline import Pipeline
@@ -32,36 +31,18 @@ def cloud(index: int) -> np.ndarray:
 
 def pipeline(bench: Workbench, name: str, plane: str, kind: str = "FRACTIONAL", **execution: Any) -> Path:
     """A pipeline file over the oblique series; its product files lie in the folder `name`."""
-    content = {
-        "name": "ball",
-        "input": {
-            "uri": "archive",
-            "reader": "dicom",
-            "bands": [1, 1, 1],
-            "scale": {"fixed": [-100, 200]},
-            "options": {"plane": plane},
-        },
-        "support": {
-            "adapt": "off",
-            "classes": [
-                {
-                    "name": "ball",
-                    "codes": {"category": ORGAN, "type": "SCT:10200004:Liver"},
-                    "examples": [{"image": "archive", "mask": "mask.nii.gz"}],
-                }
-            ],
-        },
-        "model": {"weights": str(bench.weights), "reduction": 1},
-        "tiling": {"size": 32, "overlap": 8, "block": 4},
-        "execution": {"executor": "inline", "batch_size": 2, **execution},
-        "output": {
-            "directory": name,
-            "products": [{"segmentation": {"type": kind, "omit_empty_frames": False}}, "nifti"],
-        },
-    }
-    path = bench.root / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    scaled = {"bands": [1, 1, 1], "scale": {"fixed": [-100, 200]}, "options": {"plane": plane}}
+    liver = {"category": ORGAN, "type": "SCT:10200004:Liver"}
+    examples = [{"image": "archive", "mask": "mask.nii.gz"}]
+    return bench.pipeline(
+        name,
+        input={"uri": "archive", "reader": "dicom", **scaled},
+        support={"classes": [{"name": "ball", "codes": liver, "examples": examples}]},
+        model={"reduction": 1},
+        tiling={"size": 32, "overlap": 8},
+        execution=execution,
+        output={"products": [{"segmentation": {"type": kind, "omit_empty_frames": False}}, "nifti"]},
+    )
 
 
 @pytest.fixture

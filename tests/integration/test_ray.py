@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-import ray
 
 from hdm_pipeline.errors import HdmError, WeightsError
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, SupportChecked
-from tests.integration.conftest import Workbench, published, write_scene
-from tests.integration.test_run import steps_of
+from tests.integration.conftest import Undisturbed, Workbench, published, steps_of, write_scene
 
 pytestmark = pytest.mark.ray
 
 
-@pytest.fixture(scope="module")
-def cluster(kit: object) -> Iterator[None]:
-    """One local cluster for the module; runs use it instead of starting their own."""
-    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.parametrize("actors", [1, 2])
-def test_ray_gives_the_bytes_of_inline(bench: Workbench, cluster: None, actors: int) -> None:
-    Pipeline.from_yaml(bench.pipeline("inline")).run()
-    on_ray = bench.pipeline("ray", execution={"executor": "ray", "actors": actors, "threads": 1})
-    assert len(Pipeline.from_yaml(on_ray).run().done) == 3
-    assert published(bench.root / "ray") == published(bench.root / "inline")
+def test_ray_gives_the_bytes_of_inline_and_does_no_block_twice(
+    bench: Workbench, undisturbed: Undisturbed, cluster: None, actors: int
+) -> None:
+    file = bench.pipeline("ray", execution={"executor": "ray", "actors": actors, "threads": 1})
+    plan = Pipeline.from_yaml(file).plan()
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    assert published(bench.root / "ray") == undisturbed.files
+    assert steps_of(bench.root / "ray") == dict.fromkeys(("stage", "infer", "stitch"), plan.blocks)
 
 
-def test_a_tile_that_kills_is_named_and_its_scene_quarantined(bench: Workbench, cluster: None) -> None:
+def test_a_tile_that_kills_is_named_and_its_scene_quarantined(
+    bench: Workbench, undisturbed: Undisturbed, cluster: None
+) -> None:
     """The network kills its process over one pixel value, which one tile of one scene holds."""
     import rasterio
     from hdm_testkit.network import MeanColor
 
     from hdm_pipeline.model.checkpoints import save_weights
 
-    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
     poisoned = write_scene(bench.scenes / "poisoned.tif", 150, 150, 6)
     with rasterio.open(poisoned, "r+") as file:
         pixels = file.read()
@@ -56,41 +50,34 @@ def test_a_tile_that_kills_is_named_and_its_scene_quarantined(bench: Workbench, 
     assert error["type"] == "TileError"
     assert "rows 96..160" in error["where"]
     assert "columns 0..64" in error["where"]
-    masks = {k: v for k, v in published(bench.root / "undisturbed").items() if k.endswith("score.tif")}
+    masks = {k: v for k, v in undisturbed.files.items() if k.endswith("score.tif")}
     again = {k: v for k, v in published(bench.root / "poison").items() if k.endswith("score.tif")}
     # Other weights, other tags in the file; the pixels are the same.
     assert set(masks) == set(again)
-    assert _pixels(bench, "undisturbed") == _pixels(bench, "poison")
+    assert _pixels(undisturbed.out) == _pixels(bench.root / "poison")
 
 
-def _pixels(bench: Workbench, folder: str) -> dict[str, bytes]:
+def _pixels(folder: Path) -> dict[str, bytes]:
     import rasterio
 
     found = {}
     for name in ("large", "middle", "small"):
-        with rasterio.open(bench.root / folder / name / "mask.tif") as file:
+        with rasterio.open(folder / name / "mask.tif") as file:
             found[name] = file.read(1).tobytes()
     return found
 
 
-@pytest.mark.parametrize(("name", "word"), [("segfault", "stage"), ("raise", "KeyError")])
-def test_a_reader_that_fails_costs_its_scene_alone(bench: Workbench, cluster: None, name: str, word: str) -> None:
-    write_scene(bench.scenes / f"{name}.tif", 60, 60, 7)
-    file = bench.pipeline(input={"reader": "faulty"}, execution={"executor": "ray", "actors": 1, "threads": 1})
-    summary = Pipeline.from_yaml(file).run()
-    assert set(summary.quarantined) == {name}
-    assert len(summary.done) == 3
-    assert word in json.dumps(summary.quarantined[name])
-
-
-def test_a_reader_that_hangs_is_stopped(bench: Workbench, cluster: None) -> None:
-    write_scene(bench.scenes / "hang.tif", 60, 60, 7)
+@pytest.mark.slow
+def test_a_reader_that_crashes_raises_or_hangs_costs_only_its_own_scene(bench: Workbench, cluster: None) -> None:
+    for name in ("segfault", "raise", "hang"):
+        write_scene(bench.scenes / f"{name}.tif", 60, 60, 7)
     execution = {"executor": "ray", "actors": 1, "threads": 1, "step_timeout": 20.0}
-    file = bench.pipeline(input={"reader": "faulty"}, execution=execution)
-    summary = Pipeline.from_yaml(file).run()
-    assert set(summary.quarantined) == {"hang"}
-    assert "hung" in summary.quarantined["hang"]["what"]
+    summary = Pipeline.from_yaml(bench.pipeline(input={"reader": "faulty"}, execution=execution)).run()
+    assert set(summary.quarantined) == {"segfault", "raise", "hang"}
     assert len(summary.done) == 3
+    assert "stage" in json.dumps(summary.quarantined["segfault"])
+    assert "KeyError" in json.dumps(summary.quarantined["raise"])
+    assert "hung" in summary.quarantined["hang"]["what"]
 
 
 @pytest.mark.parametrize("executor", ["inline", "ray"])
@@ -117,10 +104,3 @@ def test_too_many_gpus_are_refused(bench: Workbench, cluster: None) -> None:
     with pytest.raises(HdmError, match="GPUs") as caught:
         Pipeline.from_yaml(file).run()
     assert caught.value.remedy
-
-
-def test_no_block_is_done_twice(bench: Workbench, cluster: None) -> None:
-    file = bench.pipeline(execution={"executor": "ray", "actors": 2, "threads": 1})
-    plan = Pipeline.from_yaml(file).plan()
-    Pipeline.from_yaml(file).run()
-    assert steps_of(bench.root / "out") == dict.fromkeys(("stage", "infer", "stitch"), plan.blocks)

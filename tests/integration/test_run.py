@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,25 +14,14 @@ from hdm_pipeline.errors import OptimizationError
 from hdm_pipeline.options import RunOptions
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
-from tests.integration.conftest import Workbench, published, write_scene
+from tests.integration.conftest import Undisturbed, Workbench, published, steps_of, write_scene
 
 
-def steps_of(output: Path) -> dict[str, int]:
-    """How often each step was done, over all runs, by the logs."""
-    counts: dict[str, int] = {}
-    for log in (output / ".hdm" / "logs").glob("*.jsonl"):
-        for line in log.read_text().splitlines():
-            record = json.loads(line)
-            if record.get("event") == "step_done":
-                counts[record["step"]] = counts.get(record["step"], 0) + 1
-    return counts
-
-
-def test_every_scene_gets_its_mask(bench: Workbench) -> None:
-    summary = Pipeline.from_yaml(bench.pipeline()).run()
+def test_every_scene_gets_its_mask(undisturbed: Undisturbed) -> None:
+    bench, summary = undisturbed.bench, undisturbed.summary
     assert sorted(summary.done) == ["large", "middle", "small"]
     assert summary.exit_code == 0
-    with rasterio.open(bench.scenes / "large.tif") as scene, rasterio.open(bench.root / "out/large/mask.tif") as mask:
+    with rasterio.open(bench.scenes / "large.tif") as scene, rasterio.open(undisturbed.out / "large/mask.tif") as mask:
         assert (mask.width, mask.height, mask.crs, mask.transform) == (412, 333, scene.crs, scene.transform)
         assert mask.nodata == 255
         pixels, holes = mask.read(1), ~np.isfinite(scene.read(1))
@@ -45,13 +33,12 @@ def test_every_scene_gets_its_mask(bench: Workbench) -> None:
     assert agreement > 0.98
 
 
-def test_the_report_tells_areas_and_seconds(bench: Workbench) -> None:
-    Pipeline.from_yaml(bench.pipeline()).run()
-    report = json.loads((bench.root / "out/run.json").read_text())
+def test_the_report_tells_areas_and_seconds(undisturbed: Undisturbed) -> None:
+    report = json.loads((undisturbed.out / "run.json").read_text())
     assert report["status"] == "done"
     assert report["totals"]["done"] == 3
     scene = report["scenes"]["middle"]
-    with rasterio.open(bench.root / "out/middle/mask.tif") as mask:
+    with rasterio.open(undisturbed.out / "middle/mask.tif") as mask:
         water = int((mask.read(1) == 1).sum())
     assert scene["pixels"]["water"] == water
     assert scene["area_m2"]["water"] == pytest.approx(water * 100.0)
@@ -59,15 +46,15 @@ def test_the_report_tells_areas_and_seconds(bench: Workbench) -> None:
     assert scene["valid"] == 1.0
 
 
-def test_a_faster_precision_says_what_it_was_measured_to_do(bench: Workbench) -> None:
-    exact = Pipeline.from_yaml(bench.pipeline()).run()
-    assert json.loads(exact.report.read_text())["support"]["water"]["mode"]["precision"] == "fp32"
+def test_a_faster_precision_says_what_it_was_measured_to_do(bench: Workbench, undisturbed: Undisturbed) -> None:
+    assert json.loads(undisturbed.summary.report.read_text())["support"]["water"]["mode"]["precision"] == "fp32"
     fast = bench.pipeline("fast", model={"weights": str(bench.weights), "precision": "bf16"})
     report = json.loads(Pipeline.from_yaml(fast).run().report.read_text())
     assert report["support"]["water"]["mode"].keys() >= {"agreement", "iou", "speedup"}
     assert report["support"]["water"]["mode"]["precision"] == "bf16"
     for scene in ("large", "middle"):
-        masks = [rasterio.open(bench.root / folder / scene / "mask.tif").read(1) for folder in ("out", "fast")]
+        folders = (undisturbed.out, bench.root / "fast")
+        masks = [rasterio.open(folder / scene / "mask.tif").read(1) for folder in folders]
         assert float((masks[0] == masks[1]).mean()) > 0.99
 
 
@@ -147,17 +134,15 @@ def test_a_scene_without_data_gets_a_mask_of_nodata(bench: Workbench) -> None:
     assert json.loads((bench.root / "out/run.json").read_text())["scenes"]["empty"]["tiles"] == 0
 
 
-def test_a_stopped_run_goes_on_where_it_was(bench: Workbench) -> None:
-    undisturbed = bench.pipeline("undisturbed")
-    Pipeline.from_yaml(undisturbed).run()
+def test_a_stopped_run_goes_on_where_it_was(bench: Workbench, undisturbed: Undisturbed) -> None:
     file = bench.pipeline("stopped")
     first = Pipeline.from_yaml(file).run(options=RunOptions(limit=1))
     assert first.left == 2
     second = Pipeline.from_yaml(file).run(options=RunOptions(time_budget=0.0))
     assert second.done == ()
     Pipeline.from_yaml(file).run()
-    assert published(bench.root / "stopped") == published(bench.root / "undisturbed")
-    assert steps_of(bench.root / "stopped") == steps_of(bench.root / "undisturbed")
+    assert published(bench.root / "stopped") == undisturbed.files
+    assert steps_of(bench.root / "stopped") == undisturbed.steps
 
 
 def test_plan_says_what_run_does(bench: Workbench) -> None:

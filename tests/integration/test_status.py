@@ -8,7 +8,7 @@ from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import BlockInferred, Event, SceneDone, SceneStarted
 from hdm_pipeline.reporting.status import output_status, status_text
 from tests.integration.conftest import Workbench
-from tests.integration.faults.test_killed_driver import kill_at
+from tests.integration.faults.victim import kill_at
 
 
 def test_a_run_tells_what_is_going_on(bench: Workbench) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,20 +16,18 @@ from hdm_pipeline.errors import LedgerError, OutputError
 from hdm_pipeline.options import RunOptions
 from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
-from tests.integration.conftest import Workbench, published
-from tests.integration.faults.test_killed_driver import VICTIM, kill_at
-from tests.integration.test_run import steps_of
+from tests.integration.conftest import Undisturbed, Workbench, published, steps_of
+from tests.integration.faults.victim import kill_at, run_with_signal
 
 
-def test_a_full_disk_is_said_and_survived(bench: Workbench, small_disk: Path) -> None:
-    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+def test_a_full_disk_is_said_and_survived(bench: Workbench, undisturbed: Undisturbed, small_disk: Path) -> None:
     file = bench.pipeline("full", output={"directory": str(small_disk / "out")})
     with pytest.raises(OutputError, match="full") as caught:
         Pipeline.from_yaml(file).run()
     assert "free space" in caught.value.remedy
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     Pipeline.from_yaml(file).run()
-    assert published(small_disk / "out") == published(bench.root / "undisturbed")
+    assert published(small_disk / "out") == undisturbed.files
 
 
 def test_an_output_that_cannot_be_written_is_said(bench: Workbench) -> None:
@@ -61,16 +59,15 @@ def test_a_damaged_ledger_is_refused_and_can_be_rebuilt(bench: Workbench, damage
     assert steps_of(bench.root / "out")["infer"] == 2 * steps["infer"]
 
 
-def test_lost_scores_are_made_again(bench: Workbench) -> None:
+def test_lost_scores_are_made_again(bench: Workbench, undisturbed: Undisturbed) -> None:
     """Files and receipts disagree: the receipts say all blocks are inferred, the files are gone."""
-    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
     file = bench.pipeline("lost")
     kill_at(file, "event:stitch", 3)
     for folder in (bench.root / "lost" / ".hdm" / "scenes").glob("*/score-*"):
         shutil.rmtree(folder)
     summary = Pipeline.from_yaml(file).run()
     assert summary.exit_code == 0
-    assert published(bench.root / "lost") == published(bench.root / "undisturbed")
+    assert published(bench.root / "lost") == undisturbed.files
 
 
 def test_a_second_run_on_one_output_is_refused(bench: Workbench) -> None:
@@ -82,22 +79,14 @@ def test_a_second_run_on_one_output_is_refused(bench: Workbench) -> None:
     assert len(pipeline.run().done) == 3
 
 
-def test_an_interrupt_finishes_what_is_in_flight(bench: Workbench) -> None:
-    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+def test_an_interrupt_finishes_what_is_in_flight(bench: Workbench, undisturbed: Undisturbed) -> None:
     file = bench.pipeline("interrupted")
-    ended = subprocess.run(
-        [sys.executable, str(VICTIM), str(file), "event:infer", "2", "SIGINT"],
-        check=False,
-        timeout=240,
-        capture_output=True,
-        cwd=VICTIM.parents[3],
-    )
-    assert ended.returncode == 0, ended.stderr.decode()[-2000:]
+    assert run_with_signal(file, "event:infer", 2, signal.SIGINT) == 0
     report = json.loads((bench.root / "interrupted" / "run.json").read_text())
     assert report["status"] == "stopped"
     Pipeline.from_yaml(file).run()
-    assert published(bench.root / "interrupted") == published(bench.root / "undisturbed")
-    assert steps_of(bench.root / "interrupted") == steps_of(bench.root / "undisturbed")
+    assert published(bench.root / "interrupted") == undisturbed.files
+    assert steps_of(bench.root / "interrupted") == undisturbed.steps
 
 
 def test_a_clock_that_goes_back_changes_nothing(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

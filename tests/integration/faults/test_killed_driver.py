@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from hdm_pipeline.pipeline import Pipeline
-from tests.integration.conftest import Workbench, published
-from tests.integration.test_run import steps_of
-
-VICTIM = Path(__file__).with_name("victim.py")
-
-
-def kill_at(pipeline: Path, moment: str, count: int) -> None:
-    """Run the pipeline in a process that dies at that moment."""
-    ended = subprocess.run(
-        [sys.executable, str(VICTIM), str(pipeline), moment, str(count)],
-        capture_output=True,
-        timeout=240,
-        check=False,
-        cwd=VICTIM.parents[3],
-    )
-    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
-
+from tests.integration.conftest import Undisturbed, Workbench, published, steps_of
+from tests.integration.faults.victim import kill_at
 
 MOMENTS = [
     ("event:stage", 3),
@@ -42,25 +22,23 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("moment", "count"), MOMENTS)
-def test_a_killed_run_leaves_the_bytes_of_an_undisturbed_one(bench: Workbench, moment: str, count: int) -> None:
-    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+def test_a_killed_run_leaves_the_bytes_of_an_undisturbed_one(
+    bench: Workbench, undisturbed: Undisturbed, moment: str, count: int
+) -> None:
     file = bench.pipeline("killed")
     kill_at(file, moment, count)
-    plan = Pipeline.from_yaml(bench.pipeline("undisturbed")).plan()
-    assert plan.tiles == 0
     assert Pipeline.from_yaml(file).run().exit_code == 0
-    assert published(bench.root / "killed") == published(bench.root / "undisturbed")
+    assert published(bench.root / "killed") == undisturbed.files
     # A step whose receipt never reached the ledger is the only one that may be done again, and it left no log line.
-    undisturbed, after = steps_of(bench.root / "undisturbed"), steps_of(bench.root / "killed")
-    assert all(after.get(step, 0) <= count for step, count in undisturbed.items())
+    after = steps_of(bench.root / "killed")
+    assert all(after.get(step, 0) <= count for step, count in undisturbed.steps.items())
     leftovers = [p for p in (bench.root / "killed").rglob(".*.tif") if p.is_file()]
     assert leftovers == [], "half-written products must not stay"
 
 
-def test_killed_again_and_again(bench: Workbench) -> None:
-    Pipeline.from_yaml(bench.pipeline("undisturbed")).run()
+def test_killed_again_and_again(bench: Workbench, undisturbed: Undisturbed) -> None:
     file = bench.pipeline("killed")
     for _ in range(3):
         kill_at(file, "event:infer", 3)
     Pipeline.from_yaml(file).run()
-    assert published(bench.root / "killed") == published(bench.root / "undisturbed")
+    assert published(bench.root / "killed") == undisturbed.files

@@ -23,10 +23,9 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.pipeline import Pipeline
-from tests.integration.conftest import Workbench, published, write_scene
-from tests.integration.test_run import steps_of
+from tests.integration.conftest import Workbench, published, steps_of, write_scene
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 HEALTH = {
     "RAY_health_check_initial_delay_ms": "0",

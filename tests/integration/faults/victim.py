@@ -1,23 +1,26 @@
-"""A run that sends its own process a signal at a chosen moment: `python victim.py PIPELINE MOMENT COUNT [SIGNAL]`.
+"""A run in a process of its own that sends itself a signal at a chosen moment.
 
-MOMENT is where: `event:STEP` after that step's receipt is in the ledger, `ledger` between a receipt and the ledger,
+A moment is where: `event:STEP` after that step's receipt is in the ledger, `ledger` between a receipt and the ledger,
 `rename` before a file is renamed into place, `renamed` just after, `mask` while a product is being written.
-COUNT is the how-manieth time; SIGNAL is SIGKILL unless given.
+The count is the how-manieth time.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, StepDone
+from tests.forked import start
+
+_PATIENCE = 240.0
 
 
-def main(pipeline: str, moment: str, count: int, number: signal.Signals = signal.SIGKILL) -> None:
+def main(pipeline: str, moment: str, count: int, number: signal.Signals) -> None:
     """Run, and die on the way."""
     left = count
 
@@ -60,5 +63,15 @@ def main(pipeline: str, moment: str, count: int, number: signal.Signals = signal
     Pipeline.from_yaml(pipeline).run(on_event=on_event)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *(signal.Signals[name] for name in sys.argv[4:]))
+def run_with_signal(pipeline: Path, moment: str, count: int, number: signal.Signals = signal.SIGKILL) -> int | None:
+    """The exit code of the run, as `multiprocessing` tells it: minus the signal that ended it."""
+    process = start(main, str(pipeline), moment, count, number)
+    process.join(_PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+    return process.exitcode
+
+
+def kill_at(pipeline: Path, moment: str, count: int) -> None:
+    """Run the pipeline in a process that dies at that moment."""
+    assert run_with_signal(pipeline, moment, count) == -signal.SIGKILL

@@ -12,15 +12,7 @@ from typer.testing import CliRunner
 from hdm_pipeline.cli.train import WEIGHTS, train
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.model.checkpoints import load_network
-
-NETWORK = {
-    "widths": [8, 8, 8, 8, 8],
-    "depths": [1, 0, 0, 0, 0],
-    "heads": 1,
-    "evidence_widths": [8, 8, 8, 8],
-    "state_widths": [8, 8, 8, 8],
-    "guides": [2, 2, 2, 2],
-}
+from tests.small_pyramid import SMALLEST
 
 
 @pytest.fixture
@@ -34,7 +26,7 @@ def write(folder: Path, **changes: object) -> Path:
     settings = {
         "output": "out",
         "steps": 3,
-        "network": {"options": NETWORK},
+        "network": {"options": SMALLEST},
         "data": {"workers": 0, "batches": [{"size": 32, "images": 4}]},
         "validation": {"every": 0},
         "threads": 1,
@@ -49,7 +41,7 @@ def test_it_trains_and_exports(app: typer.Typer, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(write(tmp_path)), "--steps", "2"])
     assert result.exit_code == 0, result.output
     network = load_network(tmp_path / "out" / WEIGHTS)
-    assert network.config["widths"] == NETWORK["widths"]
+    assert network.config["widths"] == SMALLEST["widths"]
     assert len((tmp_path / "out" / "log.csv").read_text().splitlines()) == 3
 
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
-from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef
+from hdm_pipeline.execution.messages import SceneWork
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.grid import TileGrid
+from hdm_pipeline.pixels.bands import resolve
+from hdm_pipeline.planning.keys import SceneKeys
 
 AHEAD = 4
 
 
 def state_of(height: int, width: int, block: int = 4) -> SceneState:
-    work: Any = SimpleNamespace()
-    return SceneState.of(work, TileGrid((1, height, width), 64, 16), block)
+    ref = SceneRef("scene", "/archive/scene.tif", "geotiff", "1")
+    geometry = RasterGeometry((10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
+    header = SceneHeader(ref, (1, 1, height, width), "uint8", (Band("grey"),), geometry)
+    grid = TileGrid((1, height, width), 64, 16)
+    work = SceneWork(header, SceneKeys("stage", "score", "product"), grid, resolve([1], header.bands), ((0.0, 255.0),))
+    return SceneState.of(work, grid, block)
 
 
 def work_off(state: SceneState, seed: int) -> int:

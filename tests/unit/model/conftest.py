@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from hdm_pipeline.model.hdmnet.network import HDMNet
-
-_GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "hdmnet" / "golden"
-
-
-@pytest.fixture(scope="session")
-def golden_path() -> Path:
-    """The folder of golden vectors; skips without it, fails in CI where it must be there."""
-    folder = Path(os.environ.get("HDM_GOLDEN", _GOLDEN))
-    if folder.is_dir():
-        return folder
-    message = f"golden vectors not found at {folder}; set HDM_GOLDEN"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 def make_network(**settings: object) -> HDMNet:

@@ -251,14 +251,3 @@ def test_kill_9_loses_nothing_that_was_noted(path: Path) -> None:
             found = ledger.receipts("k", "infer")
         assert set(range(last + 1)) <= set(found)
         assert len(found) % 2 == 0, "both receipts of a call, or none"
-
-
-def test_twenty_thousand_scenes_take_seconds(path: Path) -> None:
-    info = {"tiles": 12, "blocks": 1, "seconds": {"stage": 0.1, "infer": 3.5}, "area_m2": {"flood": 123.4}}
-    records = [SceneRecord(f"scene-{n:06}", "p" * 64, "s" * 64, "t" * 64, "done", (f"{n}/mask.tif",), None, info)
-               for n in range(20_000)]  # fmt: skip
-    start = time.process_time()
-    with Ledger.open(path) as ledger:
-        ledger.upsert_scenes(records)
-        assert len(ledger.scenes()) == 20_000
-    assert time.process_time() - start < 3

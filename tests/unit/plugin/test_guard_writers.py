@@ -1,6 +1,5 @@
 """Writers that lie are named."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,7 @@ import pytest
 
 from hdm_pipeline.errors import PluginError
 from hdm_pipeline.grid import Window
-from hdm_pipeline.plugin.guard import guard_writer
-from tests.unit.plugin.test_guard import HEADER, PRODUCT, Writer
-
-
-def writer_with(**methods: Callable[..., Any]) -> Any:
-    kind = type("Liar", (Writer,), {name: staticmethod(method) for name, method in methods.items()})
-    return guard_writer(kind(), "liar")
+from tests.unit.plugin.honest import HEADER, PRODUCT, writer_with
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_a_given_reduction_is_kept_and_adapted_weights_are_found_again(
 
 
 def test_the_guard_may_keep_nothing(network: FewShotNetwork, examples: Examples) -> None:
-    fit = fit_to_examples(network, examples, adapt="auto", reduction=4.0)
+    fit = fit_to_examples(network, examples, adapt="auto", reduction=7.5)
     assert fit.report is not None
     if fit.report.steps == 0:
         assert fit.network is network

@@ -19,6 +19,7 @@ def _failures(checks: list[Check]) -> list[Check]:
     return [check for check in checks if not check.passed]
 
 
+@pytest.mark.slow
 def test_every_golden_value_is_met(golden_path: Path) -> None:
     folder = GoldenFolder(golden_path)
     checks = list(run(folder))
