@@ -1,4 +1,4 @@
-"""How the authors train and score the published network (SPEC.md sections 7 and 8)."""
+"""How the authors train and score the published network (docs/hdmnet.md, sections 7 and 8)."""
 
 from __future__ import annotations
 
