@@ -1,11 +1,11 @@
-"""What was done: one SQLite file, written by the driver alone. Nothing else knows SQL.
+"""What was done: one SQLite file, written only by the driver. Nothing else knows SQL.
 
 Scenes and what became of them are kept by scene id, receipts of blocks by (key of the scene's work, step, block). Every
 call is one transaction. The journal is a write-ahead log with synchronous=NORMAL: a killed process loses nothing; a
 power cut may lose the last transactions, whose work is then done again, but never leaves half of one.
 
 Order is told by a sequence number, never by the clock, which may go backwards. A ledger that is damaged is refused;
-`Ledger.open(..., rebuild=True)` puts it aside and starts an empty one: no product is lost or trusted unseen, but all
+`Ledger.open(..., rebuild=True)` renames it and starts an empty one: no product is lost or trusted unseen, but all
 scenes are done again.
 """
 
@@ -63,7 +63,7 @@ _SCENE_COLUMNS = "id, product_key, score_key, stage_key, status, outputs, error,
 
 _UPSERT = f"INSERT OR REPLACE INTO scenes ({_SCENE_COLUMNS}) VALUES ({', '.join('?' * 9)})"
 
-_REBUILD = "run again with --rebuild-ledger: the file is put aside and all scenes are done again; products stay"
+_REBUILD = "run again with --rebuild-ledger: the file is renamed and all scenes are done again; products stay"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SceneRecord:
         stage_key: the same for its staged pixels.
         status: what became of it.
         outputs: published files, relative to the output directory.
-        error: `HdmError.as_dict` of what put it aside; None otherwise.
+        error: `HdmError.as_dict` of why it is quarantined; None otherwise.
         info: JSON-able facts, as `run.json` shows them.
         updated: sequence number of the last change, set by the ledger; larger is later.
     """
@@ -133,7 +133,7 @@ class Ledger:
 
         Args:
             path: of the file, in an existing folder.
-            rebuild: put a damaged ledger aside (``ledger.sqlite.damaged-N`` beside it) and start an empty one.
+            rebuild: rename a damaged ledger to ``ledger.sqlite.damaged-N`` and start an empty one.
 
         Raises:
             LedgerError: it is damaged, no ledger, of a newer version, or in use.
@@ -156,7 +156,7 @@ class Ledger:
         """
         if not path.exists() or path.stat().st_size == 0:
             return None
-        # Without a log beside it nobody is writing, and reading needs to leave nothing behind.
+        # Without a log next to it nobody is writing, and reading needs to leave nothing behind.
         mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
         with _sql_errors(path):
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)

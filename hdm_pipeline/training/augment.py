@@ -20,7 +20,7 @@ class Geometry:
 
     Attributes:
         side: typical side in pixels of what is cut out of an image.
-        turn: largest rotation in degrees, besides quarter turns.
+        turn: largest rotation in degrees, in addition to quarter turns.
         quarters: quarter turns and flips are allowed.
     """
 
