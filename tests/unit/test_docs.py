@@ -7,9 +7,13 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import typer
+from pydantic import BaseModel
+
+from hdm_pipeline.config.schema import PipelineConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -157,6 +161,25 @@ def test_every_command_and_option_exists(page: Path) -> None:
         if (not name and not words[0].startswith("-")) or not options <= known[name]:
             wrong.append(line)
     assert wrong == []
+
+
+def keys(model: type[BaseModel]) -> set[str]:
+    """Every key of a configuration model and of the models inside it."""
+    found, waiting = set[str](), list[Any]([model])
+    while waiting:
+        kind = waiting.pop()
+        waiting += get_args(kind)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            fields = kind.model_fields
+            found |= {field.alias or name for name, field in fields.items()}
+            waiting += [field.annotation for field in fields.values()]
+    return found
+
+
+def test_every_key_of_the_pipeline_file_is_explained() -> None:
+    page = ROOT / "docs" / "configuration.md"
+    headings = re.findall(r"^## (\w+)", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert keys(PipelineConfig) - set(re.findall(r"\w+", " ".join([*quoted(page), *headings]))) == set()
 
 
 def uncited(source: Path) -> list[str]:
