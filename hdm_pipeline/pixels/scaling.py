@@ -1,4 +1,7 @@
-"""Pixel values to 0..1: by a fixed range or by the scene's percentiles, never by the tile (DESIGN invariant 5)."""
+"""Pixel values to 0..1: by a fixed range or by the scene's percentiles, never by the tile.
+
+See docs/architecture.md, "What it promises".
+"""
 
 from __future__ import annotations
 

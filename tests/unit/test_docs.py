@@ -25,6 +25,9 @@ SOURCES = [
 PLACES = (ROOT, ROOT / "hdm_pipeline", ROOT / "plugins", ROOT / "tests")
 """Folders that a path in a document may start from."""
 
+CITED = re.compile(r"(?<![\w/])((?:docs/[\w/-]+|[A-Z]{4,})\.md)(?:, sections? (\d+(?:(?:, | and )\d+)*))?")
+"""A document in a source, and the numbers of the sections named with it."""
+
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -186,7 +189,7 @@ def uncited(source: Path) -> list[str]:
     """The documents, and the numbered sections of them, that a source cites and that are not there."""
     text = re.sub(r"\s+(#:? )?", " ", source.read_text(encoding="utf-8"))
     absent = []
-    for path, sections in re.findall(r"(?<!\w)(docs/[\w/-]+\.md)(?:, sections? (\d+(?:(?:, | and )\d+)*))?", text):
+    for path, sections in CITED.findall(text):
         if not (ROOT / path).is_file():
             absent.append(f"{source.relative_to(ROOT)}: {path}")
             continue
