@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help run test lint types judges bench soak fuzz clean
+.PHONY: help setup run test lint types judges bench soak fuzz clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -18,6 +18,9 @@ $(READY): pyproject.toml constraints.txt
 $(DEV_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judges,bench]'
 	touch $@
+
+setup: $(DEV_READY) ## the environment for development, and the git hooks
+	$(BIN)/pre-commit install
 
 samples: | $(READY)
 	$(BIN)/python -m hdm_pipeline samples samples

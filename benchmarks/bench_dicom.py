@@ -3,7 +3,7 @@
     python benchmarks/bench_dicom.py [--slices 1500] [--repeats 5] [--json FILE]
 
 Scanning: headers a second of `DicomReader.discover` over CT slices (real ones with HDM_TEST_DATA, else synthetic).
-Reading: a JPEG 2000 series by `DicomSource` (floats in HU, validity) and by pydicom's `pixel_array` alone.
+Reading: a JPEG 2000 series by `DicomSource` (floats in HU, validity) and by only pydicom's `pixel_array`.
 Writing: a mask by `SegmentationWriter` and by one highdicom call on the same array, saved.
 Memory: peak of a fresh process that reads every slice of a series and writes its segmentation, by number of slices.
 """
@@ -38,7 +38,7 @@ LEAST_SCAN = 400.0
 MOST_READ = 1.2
 MOST_WRITE = 1.2
 MOST_GROWTH_MIB = 64.0
-"""Resident memory that 1,350 more slices may cost: headers and frame descriptions. Their mask alone is 337 MiB."""
+"""Resident memory that 1,350 more slices may cost: headers and frame descriptions. Their mask by itself is 337 MiB."""
 
 
 def anatomy(index: int) -> np.ndarray:

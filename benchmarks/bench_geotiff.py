@@ -2,7 +2,7 @@
 
     python benchmarks/bench_geotiff.py [--side 8192] [--repeats 5] [--json FILE]
 
-Reading: the same windows of the same file by `GeoTiffReader` (validity, float32) and by rasterio alone (pixels only).
+Reading: the same windows of the same file by `GeoTiffReader` (validity, float32) and by plain rasterio (pixels only).
 Writing: the same mask by `MaskWriter` and by the function behind `rio cogeo create`, from the array's plain GeoTIFF.
 Memory: peak of a fresh process that reads a scene, or writes a mask, by windows.
 """
@@ -128,9 +128,9 @@ def reading(scene: Path, side: int, repeats: int) -> list[Row]:
     bare, plugin = alternate(repeats, lambda: read_bare(scene), lambda: read_plugin(scene))
     megapixels = side * side / 1e6
     return [
-        Row("read with rasterio alone, 2 bands", megapixels / median(bare), "Mpx/s"),
+        Row("read with plain rasterio, 2 bands", megapixels / median(bare), "Mpx/s"),
         Row("read with the plug-in, 2 bands", megapixels / median(plugin), "Mpx/s"),
-        at_least("rate of the plug-in over rasterio alone", median(bare) / median(plugin), "x", LEAST_READ),
+        at_least("rate of the plug-in over plain rasterio", median(bare) / median(plugin), "x", LEAST_READ),
     ]
 
 

@@ -5,7 +5,7 @@
 Ratios of CPU seconds in one run; ResNet-50 with its base learner. The weights are random (no trained ones may be
 shipped), scaled so that signals live: speed does not depend on them, agreement with fp32 does. The recomputing network
 runs as PyTorch comes, the cached modes as model workers run them, with freed memory kept (`execution/malloc.py`); what
-that alone would do for the recomputing network is a row of its own.
+that would do by itself for the recomputing network is a row of its own.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def timed_run(path: Path) -> Timed:
 
 
 def bare_loop(path: Path, threads: int) -> float:
-    """Seconds a tile of the model alone, warm, on tiles in memory."""
+    """Seconds a tile of only the model, warm, on tiles in memory."""
     pipeline = Pipeline.from_yaml(path)
     config = pipeline.config
     torch.set_num_threads(threads)

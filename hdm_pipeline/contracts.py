@@ -2,7 +2,7 @@
 
 A reader plug-in turns files into pixels, a writer plug-in turns masks into products. Both are found by entry point
 (`hdm_pipeline.readers`, `hdm_pipeline.writers`; the writer's entry point name is the product's name in the YAML) and
-know this module, `hdm_pipeline.grid` and `hdm_pipeline.errors` alone.
+know nothing but this module, `hdm_pipeline.grid` and `hdm_pipeline.errors`.
 
 Axes are always (band, z, y, x). A raster has z = 1; a volume's z runs along the slice normal.
 """

@@ -5,7 +5,7 @@ Since twice the overlap never exceeds the tile, a pixel lies in at most two tile
 whole tiles; all blocks of a scene have the shape of the first one, except the last along each axis, which may be
 smaller.
 
-    cell        pixels that belong to one block alone: from its first tile's origin to the next block's first tile.
+    cell        pixels that belong to only one block: from its first tile's origin to the next block's first tile.
                 The cells of a scene are disjoint and leave nothing out, so a cell is also a file of the stores.
     footprint   pixels that a block's tiles touch: its cell, and `overlap` pixels to the right and below of it, which
                 are the first rows and columns of the next cells.
@@ -224,7 +224,7 @@ class TileGrid:
                     yield z, i, j
 
     def cell(self, block: Block) -> Window:
-        """The pixels that belong to this block alone, as a window of its first slice."""
+        """The pixels that belong only to this block, as a window of its first slice."""
         y, x = block.i0 * self.stride, block.j0 * self.stride
         bottom = self.size[1] if block.i1 == self.rows else block.i1 * self.stride
         right = self.size[2] if block.j1 == self.columns else block.j1 * self.stride
@@ -259,7 +259,7 @@ class TileGrid:
     def reads(self, block: Block, blocks: Sequence[Block]) -> tuple[Block, ...]:
         """The blocks of `blocks` whose cells must be staged before this block's tiles can be read.
 
-        Besides the block itself these are the cells it spills into, and, for tiles that stick out of the scene, the
+        Apart from the block itself these are the cells it spills into, and, for tiles that stick out of the scene, the
         cells from which the padding is reflected.
         """
         _, rows, columns = blocks[0].shape

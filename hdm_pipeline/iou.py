@@ -1,4 +1,4 @@
-"""Figures of a segmentation as the few-shot field computes them (SPEC.md section 8).
+"""Figures of a segmentation as the few-shot field computes them (docs/hdmnet.md, section 8).
 
 Intersections and unions are summed over the episodes of a task before they are divided; the mean is taken over tasks.
 """

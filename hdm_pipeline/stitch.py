@@ -46,7 +46,7 @@ class BlockScores:
 
     Attributes:
         block: the block.
-        interior: [classes, z, rows, columns] uint8, final scores of the pixels that this block alone touches.
+        interior: [classes, z, rows, columns] uint8, final scores of the pixels that only this block touches.
         top: [classes, z, overlap or 0, columns of the cell] uint32 partial sums.
         left: [classes, z, rows of the interior, overlap or 0] uint32 partial sums.
         right: [classes, z, rows of the footprint, overlap or 0] uint32 partial sums.
@@ -89,7 +89,7 @@ class BlockAccumulator:
 
     Tiles may come in any order; one that comes twice replaces itself, and one that never comes (all its pixels are
     nodata) counts as zeros. Memory: the tiles in uint8 and, in `finish`, the cell in uint8 and the strips; wide
-    integers are held for the seams alone.
+    integers are held only for the seams.
 
     Args:
         grid: the scene's tiles.

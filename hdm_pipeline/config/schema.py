@@ -168,7 +168,7 @@ class Support(Model):
 
     classes: list[ClassConfig] = Field(min_length=1, max_length=254)
     adapt: Literal["auto", "off"] | AdaptSteps = Field(
-        "auto", description="fine-tune on the supports before the run; `auto` keeps only what helps"
+        "auto", description="train a copy of the weights on the examples first; `auto` keeps it only if it helps"
     )
 
     @field_validator("adapt", mode="before")
@@ -193,11 +193,11 @@ class ModelConfig(Model):
     precision: Literal["fp32", "bf16", "int8", "auto"] = "fp32"
     runtime: Literal["torch", "openvino"] = "torch"
     base_learner: bool | None = Field(
-        None, description="add the published base classes' prior (HDMNet only): on, off, or as the weights say"
+        None, description="use what the weights know of everyday objects (HDMNet only): on, off, or as the weights say"
     )
     reduction: Literal["auto"] | Annotated[float, Field(ge=1, le=64)] = Field(
         "auto",
-        description="the network sees pixels this many times smaller; auto: what segments held-out examples best",
+        description="the network sees the image this many times smaller; auto: as segments held-out examples best",
     )
 
 
@@ -206,7 +206,7 @@ class Tiling(Model):
 
     size: Annotated[int, Field(ge=32, le=4096, description="tile side in pixels")] = 512
     overlap: Annotated[int, Field(ge=0, description="pixels shared by neighbouring tiles")] = 64
-    block: Annotated[int, Field(ge=1, le=256, description="tiles a block: the unit of work, retry and resume")] = 16
+    block: Annotated[int, Field(ge=1, le=256, description="tiles in a block: the unit of work, retry and resume")] = 16
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Tiling:
@@ -219,7 +219,7 @@ class Execution(Model):
     """Where and how wide the work runs. Nothing here changes pixels but `batch_size`."""
 
     executor: Literal["inline", "ray"] = "ray"
-    address: str | None = Field(None, description="Ray cluster to join; none starts a local one")
+    address: str | None = Field(None, description="Ray cluster to join; without it a local Ray is started")
     actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="model actors")
     gpus_per_actor: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="CPU threads an actor")

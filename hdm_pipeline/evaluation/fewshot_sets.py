@@ -1,4 +1,4 @@
-"""PASCAL-5i and COCO-20i: folds, lists and training episodes of the few-shot literature (SPEC.md section 8).
+"""PASCAL-5i and COCO-20i: folds, lists and training episodes of the few-shot literature (docs/hdmnet.md, section 8).
 
 A data set is a folder with `train.txt` and `val.txt`. Each line names an image and its label map, relative to the
 folder and separated by a space: `JPEGImages/2007_000032.jpg SegmentationClassAug/2007_000032.png`. Label maps hold

@@ -1,4 +1,6 @@
-"""The published test of PASCAL-5i and COCO-20i (SPEC.md section 8): ten draws of episodes, scored at original size.
+"""The published test of PASCAL-5i and COCO-20i: ten draws of episodes, scored at original size.
+
+See docs/hdmnet.md, section 8.
 
 What cannot be the same is the draw itself: the authors' random numbers run in eight loader processes, so their exact
 episodes depend on that number and on torch's seeding of workers. Here each of the ten seeds drives one generator.

@@ -103,7 +103,7 @@ def load_network(source: str | Path, *, pin: str | None = None) -> FewShotNetwor
 
     Args:
         source: ``builtin:NAME`` (weights shipped with the package), a ``*.safetensors`` file written by
-            `save_weights`, or a ``*.pth`` checkpoint as the authors of HDMNet release them (SPEC.md section 6).
+            `save_weights`, or a ``*.pth`` checkpoint as the authors of HDMNet release them (docs/hdmnet.md, section 6).
         pin: refuse anything but this: 64 hex digits, either the SHA-256 of the file (what ``sha256sum`` prints,
             checked before the file is parsed) or the fingerprint of the loaded network (`save_weights` returns it).
 

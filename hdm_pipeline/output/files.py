@@ -43,7 +43,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder if it is there: renamed aside first, so that a crash leaves no half of it in its place."""
+    """Remove a folder if it is there: renamed first, so that a crash leaves no half of it in its place."""
     aside = folder.with_name(f".trash-{folder.name}-{os.getpid()}")
     try:
         os.rename(folder, aside)

@@ -1,4 +1,4 @@
-"""What was done: one SQLite file, written by the driver only. Nothing else knows SQL.
+"""What was done: one SQLite file, written only by the driver. Nothing else knows SQL.
 
 Scenes and what became of them are kept by scene id, receipts of blocks by (key of the scene's work, step, block). Every
 call is one transaction. The journal is a write-ahead log with synchronous=NORMAL: a killed process loses nothing; a
@@ -74,7 +74,7 @@ class SceneRecord:
         stage_key: the same for its staged pixels.
         status: what became of it.
         outputs: published files, relative to the output directory.
-        error: `HdmError.as_dict` of what quarantined it; None otherwise.
+        error: `HdmError.as_dict` of why it is quarantined; None otherwise.
         info: JSON-able facts, as `run.json` shows them.
         updated: sequence number of the last change, set by the ledger; larger is later.
     """
@@ -130,7 +130,7 @@ class Ledger:
 
         Args:
             path: of the file, in an existing folder.
-            rebuild: rename a damaged ledger (to ``ledger.sqlite.damaged-N``) and start an empty one.
+            rebuild: rename a damaged ledger to ``ledger.sqlite.damaged-N`` and start an empty one.
 
         Raises:
             LedgerError: it is damaged, no ledger, of a newer version, or in use.

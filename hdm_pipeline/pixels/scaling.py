@@ -1,5 +1,7 @@
-"""Pixel values to 0..1, of scenes, supports and evaluation alike: by a fixed range, or by the percentiles of a scene or
-of the examples of a task, never by those of a tile.
+"""Pixel values to 0..1, of scenes, supports and evaluation alike.
+
+By a fixed range, or by the percentiles of a scene or of the examples of a task, never by those of a tile
+(docs/architecture.md, "What it promises").
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class SceneKeys:
-    """What decides whether work on a scene is done already (DESIGN invariant 8).
+    """What decides whether work on a scene is done already (docs/architecture.md, "What it promises").
 
     Each key contains the one before: changed pixels redo everything, a changed threshold only the products.
 

@@ -238,7 +238,7 @@ class GuardedWriter:
 
 
 class GuardedPixels:
-    """A `contracts.PixelSource` that lets a writer read within the scene alone.
+    """A `contracts.PixelSource` that lets a writer read only within the scene.
 
     Args:
         source: the scene's scores or mask.

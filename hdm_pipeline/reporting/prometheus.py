@@ -5,10 +5,15 @@ The textfile is `OUT/.hdm/metrics.prom`; point node_exporter's textfile collecto
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+
+from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.reporting.events import (
@@ -55,8 +60,13 @@ def increments(event: Event) -> dict[Sample, float]:
             return {}
 
 
-class MetricsFile:
-    """Counts events and writes the textfile now and then, and when the run ends."""
+class MetricsFile(Collector):
+    """Counts events and writes the textfile now and then, and when the run ends.
+
+    Args:
+        path: the textfile; its name ends in ``.prom``, or node_exporter does not read it.
+        pipeline: name of the pipeline, the value of the label `pipeline`.
+    """
 
     def __init__(self, path: Path, pipeline: str) -> None:
         self._path = path
@@ -64,36 +74,41 @@ class MetricsFile:
         self._counts: defaultdict[Sample, float] = defaultdict(float)
         self._blocks = 0
         self._next = 0.0
+        # A registry of its own: the library's global one would add facts about the Python process.
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def event(self, event: Event) -> None:
-        """Take an event in."""
+        """Take an event in.
+
+        Raises:
+            OutputError: the textfile cannot be written.
+        """
         for sample, value in increments(event).items():
             self._counts[sample] += value
         if isinstance(event, SceneStarted):
             self._blocks += event.blocks - event.blocks_done
         if isinstance(event, RunEnded) or time.monotonic() >= self._next:
-            self._write()
+            with output_errors(self._path):
+                write_to_textfile(str(self._path), self._registry)
             self._next = time.monotonic() + _INTERVAL
 
-    def text(self) -> str:
-        """The file's content, in Prometheus' text format."""
-        lines = []
-        for metric, help_text in HELP.items():
-            lines += [f"# HELP hdm_{metric}_total {help_text}", f"# TYPE hdm_{metric}_total counter"]
-            samples = sorted((label, value) for (name, label), value in self._counts.items() if name == metric)
-            for label, value in samples or ([] if metric in LABELS else [("", 0.0)]):
-                labels = f'pipeline="{self._pipeline}"' + (f',{LABELS[metric]}="{label}"' if label else "")
-                lines.append(f"hdm_{metric}_total{{{labels}}} {value:g}")
-        waiting = self._blocks - self._counts["blocks", "infer"]
-        lines += [
-            "# HELP hdm_queue_blocks blocks of started scenes that wait for the model",
-            "# TYPE hdm_queue_blocks gauge",
-        ]
-        lines.append(f'hdm_queue_blocks{{pipeline="{self._pipeline}"}} {max(waiting, 0):g}')
-        return "\n".join(lines) + "\n"
+    def collect(self) -> Iterator[Metric]:
+        """The metrics as they are now; called by the registry.
 
-    def _write(self) -> None:
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with output_errors(self._path):
-            temporary.write_text(self.text(), encoding="utf-8")
-            os.replace(temporary, self._path)
+        They are made anew each time, because the library's own counters would add a `_created` time to each.
+        """
+        for metric, help_text in HELP.items():
+            label = LABELS.get(metric)
+            family = CounterMetricFamily(f"hdm_{metric}", help_text, labels=["pipeline", *([label] if label else [])])
+            samples = {value: count for (name, value), count in self._counts.items() if name == metric}
+            if label is None:
+                samples.setdefault("", 0.0)
+            for value, count in sorted(samples.items()):
+                family.add_metric([self._pipeline, *([value] if label else [])], count)
+            yield family
+        queue = GaugeMetricFamily(
+            "hdm_queue_blocks", "blocks of started scenes that wait for the model", labels=["pipeline"]
+        )
+        queue.add_metric([self._pipeline], max(self._blocks - self._counts["blocks", "infer"], 0))
+        yield queue

@@ -8,7 +8,7 @@
     def test_my_writer(tmp_path):
         check_writer(MyWriter, example_product(), tmp_path)
 
-Each raises one `ConformanceError` that lists everything found. Needs numpy alone; works with any test runner.
+Each raises one `ConformanceError` that lists everything found. Needs only numpy; works with any test runner.
 """
 
 from hdm_pipeline.testing.findings import ConformanceError

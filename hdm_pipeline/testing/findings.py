@@ -31,7 +31,7 @@ class Findings:
 
     @contextmanager
     def check(self, name: str) -> Iterator[None]:
-        """Run one check; an exception in it is a finding and ends this check alone."""
+        """Run one check; an exception in it is a finding and ends only this check."""
         self._check = name
         try:
             yield

@@ -148,7 +148,7 @@ def _check_pixels(findings: Findings, source: SceneSource) -> None:
         single, single_valid = source.read(window, bands[-1:])
         findings.require(
             _same(single, kept[0][-1:], kept[1] & single_valid),
-            f"a band read alone differs from it among others at {window}",
+            f"a band read by itself differs from the same band read with others at {window}",
         )
         findings.require(bool((single_valid | ~kept[1]).all()), f"a pixel valid in all bands is not in one at {window}")
 
@@ -156,7 +156,7 @@ def _check_pixels(findings: Findings, source: SceneSource) -> None:
 def _compare_part(
     findings: Findings, source: SceneSource, window: Window, pixels: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
 ) -> None:
-    """A part of a window, read alone, must be what it is within the window."""
+    """A part of a window, read by itself, must be what it is within the window."""
     bands = tuple(range(source.header.shape[0]))
     y, x = window.height // 3, window.width // 3
     height, width = max(1, window.height // 2), max(1, window.width // 2)
@@ -165,7 +165,7 @@ def _compare_part(
     )
     rows, columns = slice(y, y + height), slice(x, x + width)
     same = _same(part_valid, valid[rows, columns], None) and _same(part, pixels[:, rows, columns], part_valid)
-    findings.require(same, f"a part of {window} read alone differs")
+    findings.require(same, f"a part of {window} read by itself differs")
 
 
 def _same(one: npt.NDArray[Any], other: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None) -> bool:

@@ -113,7 +113,7 @@ def _check_writing(
         make().write(counted, path)
         contents.append(path.read_bytes())
         left = sorted(file.name for file in place.rglob("*") if file != path)
-        findings.require(not left, f"other files are left beside the product: {', '.join(left)}")
+        findings.require(not left, f"other files are left next to the product: {', '.join(left)}")
     findings.require(contents[0] == contents[1], "the same product written twice differs")
     findings.require(pickle.dumps(product.scene) == scene, "the scene's header is changed")
     most = _MOST_BLOCKS * product.block[0] * product.block[1]

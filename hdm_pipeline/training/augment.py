@@ -20,7 +20,7 @@ class Geometry:
 
     Attributes:
         side: typical side in pixels of what is cut out of an image.
-        turn: largest rotation in degrees, besides quarter turns.
+        turn: largest rotation in degrees, in addition to quarter turns.
         quarters: quarter turns and flips are allowed.
     """
 
@@ -117,7 +117,7 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Published:
-    """The published recipe's augmentation (SPEC.md section 7): scale, rotate, blur, flip, resize to a square.
+    """The published recipe's augmentation (docs/hdmnet.md, section 7): scale, rotate, blur, flip, resize to a square.
 
     Attributes:
         scale: smallest and largest factor on the image's size.

@@ -88,7 +88,7 @@ class DataConfig(Model):
         sources: where episodes come from.
         batches: kinds of batches.
         shots: share of each number of supports.
-        workers: processes that make batches beside the trainer; 0 makes them in the trainer.
+        workers: processes that make batches while the trainer works; 0 makes them in the trainer.
         worker_cpus: cores these processes are bound to; none binds nothing.
     """
 
@@ -154,7 +154,7 @@ class TrainConfig(Model):
         checkpoint_every: steps between two checkpoints.
         threads: threads of the trainer; none leaves torch's default.
         replicas: training processes; more than one run under Ray Train and average their gradients.
-        tensorboard: write TensorBoard events beside the CSV log.
+        tensorboard: write TensorBoard events in addition to the CSV log.
     """
 
     network: NetworkConfig = NetworkConfig()

@@ -88,7 +88,7 @@ class FolderSource:
 
 @lru_cache(maxsize=1024)
 def read_pair(image: Path, mask: Path) -> tuple[Pixels, Pixels]:
-    """An image [H, W, 3] and its mask [H, W] of 0, 1 and 255 (a mask of 0 and 255 alone means 255 as target)."""
+    """An image [H, W, 3] and its mask [H, W] of 0, 1 and 255 (in a mask of only 0 and 255, 255 is the target)."""
     pixels = load_picture(image, "RGB")
     labels = load_picture(mask, "L")
     if pixels.shape[:2] != labels.shape:

@@ -1,7 +1,7 @@
 """Writing a cloud-optimized GeoTIFF in bounded memory: a plain tiled file by windows, then GDAL's COG driver.
 
 The COG layout wants overviews before the pixels, so it cannot be written in one pass. The plain file is sparse and
-lightly compressed, lies beside the product and is gone when the product is there or the writing fails.
+lightly compressed, lies next to the product and is gone when the product is there or the writing fails.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 @dataclass(frozen=True)
 class CogLayout:
-    """What the file looks like besides its pixels.
+    """What the file looks like, apart from its pixels.
 
     Attributes:
         bands: number of uint8 bands.
@@ -100,7 +100,7 @@ def _settings() -> dict[str, Any]:
         "GDAL_CACHEMAX": CACHE_MB,
         "GDAL_TIFF_INTERNAL_MASK": True,
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-        "GDAL_PAM_ENABLED": False,  # nothing beside the product: what does not fit into the file is not written
+        "GDAL_PAM_ENABLED": False,  # nothing next to the product: what does not fit into the file is not written
     }
 
 

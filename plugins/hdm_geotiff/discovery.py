@@ -199,7 +199,7 @@ def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
 
 
 def _file(path: str, relative: str, *, sidecar: bool | None = None) -> Found:
-    """Size and time of a file, and of its mask beside it: either changes the pixels."""
+    """Size and time of a file, and of the mask next to it: either changes the pixels."""
     try:
         status = os.stat(path)
         identity = f"{status.st_size}-{status.st_mtime_ns}"

@@ -21,7 +21,7 @@ from hdm_geotiff.uris import is_remote
 from hdm_pipeline.errors import ReadError
 
 CACHE_MB = 64
-"""GDAL's block cache per process: enough for a row of tiles of a wide scene, little beside a model."""
+"""GDAL's block cache per process: enough for a row of tiles of a wide scene, little compared with a model."""
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeDecodeError)
 """Everything that a failing GDAL call may raise; a text in the file that is no UTF-8 comes as the last."""

@@ -60,7 +60,7 @@ def _declared(nodata: float | None) -> float | None:
 
 
 def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> None:
-    """Refuse what cannot be processed in bounded memory, from the header alone.
+    """Refuse what cannot be processed in bounded memory, by its header.
 
     Raises:
         ReadError: it holds no band.
@@ -97,7 +97,7 @@ def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> lis
     points = dataset.gcps[0]
     if crs is None and points:
         found.append(
-            f"placed by {len(points)} ground control points alone: treated as without coordinates, no areas in m²; "
+            f"placed only by {len(points)} ground control points: treated as without coordinates, no areas in m²; "
             "the points are kept on the products"
         )
     elif crs is None:

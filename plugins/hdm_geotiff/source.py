@@ -48,8 +48,8 @@ class GeoTiffSource:
     def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
         """Valid pixels spread over the scene; see `SceneSource.sample`.
 
-        Blocks of the file on an even lattice are read, about 8 Mpx at most, and thinned out evenly. Overviews are left
-        alone: many are averages, which would narrow the spread of speckled or noisy values.
+        Blocks of the file on an even lattice are read, about 8 Mpx at most, and thinned out evenly. Overviews are not
+        used: many are averages, which would narrow the spread of speckled or noisy values.
         """
         parts = []
         for window in self._lattice():

@@ -1,7 +1,7 @@
 """Which pixels hold data: nodata values, NaN, alpha bands, internal and sidecar masks, all at once.
 
 GDAL's own mask of a band follows one of these and hides the others (a file with a mask and a nodata value answers with
-its mask alone), and asking for it decodes the band a second time. Here each source is looked at once and a pixel is
+only its mask), and asking for it decodes the band a second time. Here each source is looked at once and a pixel is
 valid only if all of them agree.
 """
 

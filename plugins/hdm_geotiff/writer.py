@@ -1,7 +1,7 @@
 """The GeoTIFF writer plug-ins: `mask` and `score`, both cloud-optimized.
 
 The mask is uint8 with nodata 255, a color table and nearest overviews. Class names stand in the band's description and
-tags: GDAL keeps its own category names in a second file beside a TIFF, and a product here is one file.
+tags: GDAL keeps its own category names in a second file next to a TIFF, and a product here is one file.
 
 The score is uint8, one band a class, 0..255 = probability 0..1, with averaged overviews. All 256 values are
 measurements, so no value can mean nodata: an internal mask does, which QGIS, GDAL and rasterio honour. Scale 1/255 is

@@ -251,11 +251,11 @@ def normalized_by_window(source: Any, window: Window, bands: Any) -> Any:
 @pytest.mark.parametrize(
     ("read", "word"),
     [
-        (shifted, "read alone differs"),
+        (shifted, "read by itself differs"),
         (unordered, "order of bands"),
         (wrong_shape, "broke its contract"),
         (shared, "two reads differ"),
-        (normalized_by_window, "read alone differs"),
+        (normalized_by_window, "read by itself differs"),
     ],
 )
 def test_a_reader_that_lies_is_found_out(tiffs: Path, read: Any, word: str) -> None:

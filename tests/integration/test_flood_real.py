@@ -38,7 +38,7 @@ def test_one_american_chip_finds_floods_in_nigeria_and_india(
         found[name] = water_iou(tmp_path / "out" / f"{name}_S1Hand" / "mask.tif", label)
     with capsys.disabled():
         print("\nflood IoU, one support, no adaptation: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()))
-    # What the issue asks of the weights; what they reach stands in docs/model_card.md.
+    # What is asked of the weights; what they reach stands in docs/model_card.md.
     assert min(found.values()) >= 0.65
     with rasterio.open(tmp_path / "out" / "India_900498_S1Hand" / "mask.tif") as mask:
         with rasterio.open(test_data / "flood" / "images" / "India_900498_S1Hand.tif") as scene:

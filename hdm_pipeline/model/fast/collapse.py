@@ -1,7 +1,7 @@
 """Three convolutions without an activation between them are one.
 
-The decoder's parse layers and head are 1x1, 3x3, 1x1 with batch norms and nothing else in between (SPEC.md section 4):
-a single 3x3 convolution, sixteen times cheaper, once the batch norms are folded.
+The decoder's parse layers and head are 1x1, 3x3, 1x1 with batch norms and nothing else in between (docs/hdmnet.md,
+section 4): a single 3x3 convolution, sixteen times cheaper, once the batch norms are folded.
 """
 
 from __future__ import annotations

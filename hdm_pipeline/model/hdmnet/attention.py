@@ -1,4 +1,4 @@
-"""Attention of the published HDMNet: the encoder block of its mix transformer (SPEC.md section 4).
+"""Attention of the published HDMNet: the encoder block of its mix transformer (docs/hdmnet.md, section 4).
 
 Tokens are [B, N, 64] in row-major order of their grid (h, w). Parameter names are those of the authors' checkpoints.
 """

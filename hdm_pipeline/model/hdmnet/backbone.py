@@ -1,4 +1,6 @@
-"""The frozen feature extractor of the published HDMNet: dilated ResNet or VGG-16, PSPNet neck (SPEC.md section 2).
+"""The frozen feature extractor of the published HDMNet: dilated ResNet or VGG-16, PSPNet neck.
+
+See docs/hdmnet.md, section 2.
 
 The names of the layers are those of the authors' checkpoints, so that their files load strictly. All features leave on
 one grid, one eighth of the image for a ResNet and one sixteenth for VGG-16 (sides rounded up).

@@ -1,4 +1,7 @@
-"""The base learner of the published HDMNet and how its answer is blended with the matching (BAM; SPEC.md section 5)."""
+"""The base learner (BAM) of the published HDMNet, and how its answer is blended with the matching.
+
+See docs/hdmnet.md, section 5.
+"""
 
 from __future__ import annotations
 

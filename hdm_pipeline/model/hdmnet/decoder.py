@@ -1,6 +1,6 @@
 """The mix transformer of the published HDMNet: one pyramid for query and support, matched coarse to fine.
 
-SPEC.md section 4.
+docs/hdmnet.md, section 4.
 """
 
 from __future__ import annotations

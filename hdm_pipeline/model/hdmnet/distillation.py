@@ -1,4 +1,4 @@
-"""Correlation distillation of the published HDMNet (SPEC.md section 7)."""
+"""Correlation distillation of the published HDMNet (docs/hdmnet.md, section 7)."""
 
 from __future__ import annotations
 

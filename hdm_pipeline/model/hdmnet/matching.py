@@ -1,7 +1,7 @@
-"""Matching of a query against the supports of one class (SPEC.md sections 3, 4 and 9).
+"""Matching of a query against the supports of one class (docs/hdmnet.md, sections 3, 4 and 9).
 
-Everything here is split where the support side ends: what depends on the supports alone is computed once and kept;
-what is asked of it costs the query alone. Two facts make that exact: the matching softmax runs over the *query*
+Everything here is split where the support side ends: what depends only on the supports is computed once and kept;
+a query then costs only its own work. Two facts make that exact: the matching softmax runs over the *query*
 positions, separately for each support token, so background support tokens drop out; and the correlation map is linear
 in the support keys, so their mean is enough.
 """

@@ -1,4 +1,4 @@
-"""`HDMNet`: the published network, exactly, split into its support side and its query side (SPEC.md).
+"""`HDMNet`: the published network, exactly, split into its support side and its query side (docs/hdmnet.md).
 
 Hierarchical Dense Correlation Distillation for Few-Shot Segmentation (CVPR 2023), with the base learner of BAM. The
 official forward is `HDMNet.forward`; it is composed of the same `encode` and `respond` that serve a support bank, so
@@ -65,7 +65,7 @@ class HDMNet(FewShotNetwork):
         backbone: ``resnet50``, ``resnet101``, ``resnet152`` or ``vgg16``.
         shot: supports the weights were trained with; more than one adds `kshot_rw`.
         base_classes: classes of the base learner: 60 (COCO), 15 (PASCAL).
-        kshot_dim: hidden width of `kshot_rw`, 0 for a single linear map. SPEC.md section 5.
+        kshot_dim: hidden width of `kshot_rw`, 0 for a single linear map. docs/hdmnet.md, section 5.
         base_learner: add the base learner's class prior to the background, as published. It knows everyday objects:
             switch it off for satellites and patients, and the matching alone decides (softmax of its logits).
         ensemble: what 1-shot weights do with K > 1 supports. ``scores``: each support answers by itself and the scores
@@ -196,7 +196,7 @@ class HDMNet(FewShotNetwork):
         """Encode K labelled examples of one class; see `FewShotNetwork.encode_support`.
 
         Sizes may differ from example to example and from the tiles. Bank arrays: prototypes, prior tokens, keys and
-        values of the foreground at three levels, Gram matrices (SPEC.md section 9).
+        values of the foreground at three levels, Gram matrices (docs/hdmnet.md, section 9).
 
         Raises:
             SupportError: no example, unequal numbers or sizes, a side below `minimum_side`, no pixel labelled 1, or a
@@ -350,7 +350,7 @@ class HDMNet(FewShotNetwork):
     def official_losses(
         self, batch: EpisodeBatch, *, base_mask: Tensor | None = None, own_class: Sequence[int] | None = None
     ) -> Losses:
-        """Cross-entropies at full resolution and correlation distillation (SPEC.md section 7).
+        """Cross-entropies at full resolution and correlation distillation (docs/hdmnet.md, section 7).
 
         Args:
             batch: episodes.

@@ -1,4 +1,4 @@
-"""The checkpoint file that the authors of HDMNet release (SPEC.md section 6).
+"""The checkpoint file that the authors of HDMNet release (docs/hdmnet.md, section 6).
 
 A dict with `epoch`, `state_dict` and `optimizer`; files from several GPUs carry ``module.`` before every key. Backbone,
 number of shots and data set are not stored: they follow from the keys and shapes.

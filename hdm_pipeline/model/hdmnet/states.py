@@ -1,7 +1,7 @@
 """What the published HDMNet remembers of a class and of a query, and what it answers.
 
-`SupportState` depends on the labelled examples alone, `QueryState` on the query alone: SPEC.md section 9. A support
-bank is a `SupportState` as numpy arrays.
+`SupportState` depends only on the labelled examples, `QueryState` only on the query (docs/hdmnet.md, section 9). A
+support bank is a `SupportState` as numpy arrays.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class Response:
 
 @dataclass(frozen=True)
 class RawOutputs:
-    """Everything the official forward computes, for a batch of episodes (SPEC.md sections 1 and 10).
+    """Everything the official forward computes, for a batch of episodes (docs/hdmnet.md, sections 1 and 10).
 
     Attributes:
         final_out, meta_out: [B, 2, H, W]; final_out holds blended probabilities, meta_out logits.

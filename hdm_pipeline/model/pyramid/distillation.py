@@ -14,8 +14,8 @@ _TEMPERATURE = 0.25
 def correlation_distillation(correlations: Sequence[Tensor], target: Tensor) -> Tensor:
     """Mean KL divergence of a chain of teachers; scalar.
 
-    The query's own mask teaches the coarsest level; each level, detached, teaches the next finer one (SPEC.md section
-    7). Maps are read as distributions over positions by a softmax.
+    The query's own mask teaches the coarsest level; each level, detached, teaches the next finer one (docs/hdmnet.md,
+    section 7). Maps are read as distributions over positions by a softmax.
 
     Args:
         correlations: maps [B, H_i, W_i] in [0, 1], coarsest first.

@@ -229,7 +229,7 @@ class Network(Layout):
 
 @dataclass
 class Body(Layout):
-    """A body with organs at places of their own, on an empty outside: place and neighbors, not look alone, decide.
+    """A body with organs at places of their own, on an empty outside: place and neighbors decide, not only the look.
 
     Region 0 outside, 1 wall, 2 filling, 3... organs. The target is one organ; it may share its material with the
     outside (a lung and the air around the patient) or with another organ (left and right).
