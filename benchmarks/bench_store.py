@@ -82,7 +82,7 @@ def staging(folder: Path, side: int, repeats: int) -> list[Row]:
         row = f"staging over bare rasterio, {name}"
         if "compress" in profile:
             rows.append(at_least(row, ratio, "", LEAST_STAGING))
-        else:  # reading is a copy from the page cache then; storing it alone is one more
+        else:  # reading is a copy from the page cache then; storing it is one more
             rows.append(Row(row, ratio, ""))
     return rows
 

@@ -159,4 +159,4 @@ class LedgerError(HdmError):
 
 
 class ExecutionError(HdmError):
-    """A worker, an actor or the cluster failed beyond what retries can mend."""
+    """A worker, an actor or the cluster failed, and retries did not help."""

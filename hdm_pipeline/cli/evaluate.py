@@ -54,9 +54,9 @@ def evaluate(
     weights: WeightsOption = DEFAULT_WEIGHTS,
     adapt: Annotated[AdaptMode, typer.Option(help="Adapt to the examples of each episode first.")] = AdaptMode.AUTO,
     adapt_steps: Annotated[
-        int | None, typer.Option(min=0, help="Adapt by exactly this many steps, without the guard.")
+        int | None, typer.Option(min=0, help="Adapt by exactly this many steps, whether it helps or not.")
     ] = None,
-    baseline: Annotated[BaselineName | None, typer.Option(help="Run a baseline beside the network.")] = None,
+    baseline: Annotated[BaselineName | None, typer.Option(help="Also run a baseline, to compare with.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (PNG) to look at.")] = None,
     sheet_rows: Annotated[int, typer.Option(min=1, max=200, help="Episodes on the contact sheet.")] = 24,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
@@ -104,7 +104,7 @@ def adapt(
     ],
     out: Annotated[Path, typer.Option(help="The *.safetensors file to write.")],
     weights: WeightsOption = DEFAULT_WEIGHTS,
-    steps: Annotated[int | None, typer.Option(min=1, help="Exactly this many steps, without the guard.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Exactly this many steps, whether they help or not.")] = None,
     scale: Annotated[
         tuple[float, float] | None, typer.Option(help="Values that become 0 and 1; found from the examples otherwise.")
     ] = None,
@@ -124,7 +124,7 @@ def adapt(
     from hdm_pipeline.support.fit import fit_to_examples
 
     if out.suffix != ".safetensors":
-        raise ConfigError("the output is not called *.safetensors", where=str(out), remedy="choose a name that ends so")
+        raise ConfigError("the output is not called *.safetensors", where=str(out), remedy="give it that ending")
     _require_folder(out)
     examples = load_support(_support_episode(support, task, scale, bands))
     network = load_network(weights)

@@ -22,7 +22,7 @@ def convert(
     target: Annotated[Path, typer.Argument(help="the *.safetensors file to write")],
     licence: Annotated[str, typer.Option(help="licence note kept in the file")] = OFFICIAL_NOTE,
     pin: Annotated[str | None, typer.Option(help="SHA-256 that the source must have")] = None,
-    base_learner: Annotated[bool, typer.Option(help="use the prior of the everyday classes of training")] = True,
+    base_learner: Annotated[bool, typer.Option(help="use what the weights know of everyday objects")] = True,
     ensemble: Annotated[
         str, typer.Option(help="what 1-shot weights do with more supports: scores, pooled, off")
     ] = "scores",
@@ -34,9 +34,7 @@ def convert(
     from hdm_pipeline.model.checkpoints import load_network, reconfigure, save_weights
 
     if target.suffix != ".safetensors":
-        raise WeightsError(
-            "the target is not called *.safetensors", where=str(target), remedy="choose a name that ends so"
-        )
+        raise WeightsError("the target is not called *.safetensors", where=str(target), remedy="give it that ending")
     network = reconfigure(
         load_network(source, pin=pin), base_learner=base_learner, ensemble=ensemble, support_tokens=support_tokens
     )

@@ -59,7 +59,7 @@ class FileError(ConfigError):
             for p in problems
         ]
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the {self.kind}"
-        super().__init__("\n".join([count, *lines]), where=file, remedy="mend the values named above")
+        super().__init__("\n".join([count, *lines]), where=file, remedy="correct the values named above")
         self.file = file
         self.problems = tuple(problems)
 
@@ -212,13 +212,13 @@ def _load(path: Path, kind: type[FileError]) -> tuple[Any, dict[Key, int]]:
         raise refuse(f"not a YAML text: {error}", "save the file as UTF-8 YAML") from error
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark.line + 1 if error.problem_mark else None
-        raise refuse(f"not valid YAML: {error.problem}", "mend the syntax at that line", at) from error
+        raise refuse(f"not valid YAML: {error.problem}", "correct the syntax at that line", at) from error
     except yaml.YAMLError as error:
         raise refuse(f"not valid YAML: {error}", "save the file as UTF-8 YAML") from error
     except ValueError as error:
-        raise refuse(str(error), "flatten the file") from error
+        raise refuse(str(error), "write the file with fewer levels") from error
     if not isinstance(data, dict):
-        raise refuse("not a mapping of sections", "start from one of the files in pipelines/")
+        raise refuse("the file has no sections such as `input:`", "start from one of the files in pipelines/")
     return data, lines
 
 

@@ -1,4 +1,4 @@
-"""Runs a network, and a baseline beside it, over an episode list.
+"""Runs a network, and a baseline to compare with, over an episode list.
 
 Episodes that share their examples share a bank, an adaptation and a trained baseline. An episode whose files cannot be
 used is reported and left out; the others go on.

@@ -128,7 +128,7 @@ def _kind_of(path: Path) -> Kind:
     # DICOM written without the preamble still starts with a group 0x0002 or 0x0008 element.
     if head[:4] in (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00"):
         return "DICOM"
-    raise TrainingError("file is of no format that is known here", where=str(path), remedy=f"give {_FORMATS}")
+    raise TrainingError("the format of the file is not known", where=str(path), remedy=f"give {_FORMATS}")
 
 
 def _read_scene(path: Path, kind: Kind, bands: Sequence[int] | None) -> EpisodeImage:
@@ -176,7 +176,7 @@ def _opened(path: Path, kind: Kind) -> Iterator[tuple[SceneSource, Window]]:
             _, depth, height, width = source.header.shape
             if depth != 1:
                 raise TrainingError(
-                    f"{kind} file holds {depth} slices", where=str(path), remedy="save the slice that is meant as NumPy"
+                    f"{kind} file holds {depth} slices", where=str(path), remedy="save the slice that you mean as NumPy"
                 )
             check_size(height, width, path)
             yield source, Window.whole(0, (height, width))

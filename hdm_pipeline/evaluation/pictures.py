@@ -94,7 +94,7 @@ def check_size(height: int, width: int, path: Path) -> None:
         raise TrainingError(
             f"image of {width} x {height} pixels is too large for an episode",
             where=str(path),
-            remedy=f"cut a part of at most {MAX_PIXELS:,} pixels; whole scenes are the business of `run`",
+            remedy=f"cut a part of at most {MAX_PIXELS:,} pixels; use `run` for whole scenes",
         )
 
 

@@ -107,7 +107,7 @@ def draw_episodes(fold: FoldList, shots: int, episodes: int, seed: int) -> Itera
         others = [item for item in listed[number] if item is not query]
         if len(others) < shots:
             raise TrainingError(
-                f"class {number} has {len(others)} images besides the query, {shots} supports are asked for",
+                f"class {number} has {len(others)} images other than the query, {shots} supports are asked for",
                 where=str(query.label),
                 remedy="use fewer shots, or the whole data set",
             )

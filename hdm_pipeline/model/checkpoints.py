@@ -1,7 +1,7 @@
 """Weights on disk: written as safetensors, read back into the network that they belong to.
 
 A weights file of ours is one safetensors file whose metadata name the architecture and its configuration, so that a
-path alone rebuilds the network. The authors' `*.pth` checkpoints are read too (see `official`). Nothing here unpickles
+path is enough to load it. The authors' `*.pth` checkpoints are read too (see `official`). Nothing here unpickles
 code: safetensors holds plain tensors, and `.pth` is read with ``weights_only=True``.
 """
 
@@ -179,7 +179,7 @@ def build_network(architecture: str, config: Mapping[str, Any], *, where: str) -
 
 
 def reconfigure(network: FewShotNetwork, **changes: Any) -> FewShotNetwork:
-    """The same weights under a changed configuration, such as ``base_learner=False``; the network is left alone.
+    """The same weights under a changed configuration, such as ``base_learner=False``; the network does not change.
 
     Raises:
         WeightsError: the architecture does not know the setting, or the weights do not fit the change.

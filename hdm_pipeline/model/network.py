@@ -48,7 +48,7 @@ class FewShotNetwork(nn.Module, ABC):
     """A network that segments query tiles by K labelled examples.
 
     Pixels arrive in [0, 1] and three channels; `normalize` brings them to what the weights were trained on.
-    `encode_support` runs once for each class, `predict` costs the query alone.
+    `encode_support` runs once for each class; `predict` then costs only the query.
     """
 
     architecture: ClassVar[str]

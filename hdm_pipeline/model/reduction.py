@@ -26,7 +26,7 @@ def shrink(pixels: Tensor, size: Size) -> Tensor:
 
 
 def shrink_valid(pixels: Tensor, valid: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """Reduced pixels and validity: averages of the valid pixels alone, valid where these are at least half.
+    """Reduced pixels and validity: averages of only the valid pixels, valid where these are at least half.
 
     Args:
         pixels: [B, C, H, W], finite where valid.

@@ -4,7 +4,7 @@ The text is parsed by Python's own grammar and then rebuilt from an allow-list o
 evaluated as code. What one may write:
 
 ========================  ============================================================
-``1``                     the first band (a number that stands alone)
+``1``                     the first band (a number by itself)
 ``VV``                    the band whose description is `VV`
 ``Band 1`` or             a description that is no identifier; the quotes are needed
 ``"Band 1"``              inside arithmetic
@@ -79,7 +79,7 @@ class BandExpression:
 
     Attributes:
         text: as the user wrote it.
-        names: the bands it mentions, each once, in order of appearance (digits alone for a band number).
+        names: the bands it mentions, each once, in order of appearance (only digits for a band number).
         positions: for each name, the column (from 0) where it first appears in `text`.
     """
 

@@ -30,7 +30,7 @@ def scene_ranges(scale: Scale, plan: BandPlan, sample: Pixels | None, where: str
     Args:
         scale: as configured.
         plan: the bands read and computed.
-        sample: [bands read, n] valid pixels spread over the scene; needed for percentiles alone.
+        sample: [bands read, n] valid pixels spread over the scene; needed only for percentiles.
         where: the scene, for messages.
 
     Raises:

@@ -58,7 +58,7 @@ class PendingScene:
 
 
 _MODEL_FIELDS = {"precision", "runtime", "base_learner", "reduction"}
-"""What of `model` changes scores, besides the weights."""
+"""What of `model` changes scores, apart from the weights."""
 
 
 def pixel_hash(config: PipelineConfig) -> str:

@@ -1,6 +1,6 @@
 """A synthetic flooded landscape as a C-band radar sees it, computed window by window.
 
-Every quantity is a function of the seed and the pixel's place alone, so windows of any size and order fit together and
+Every quantity depends only on the seed and the pixel's place, so windows of any size and order fit together and
 memory stays that of one window (speckle is drawn for fixed cells of `CELL` pixels, at whose corners windows start).
 
 The truth is plain: water stands where the ground lies below the flood. What makes it hard to see is what makes it hard

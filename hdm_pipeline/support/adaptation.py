@@ -47,7 +47,7 @@ class AdaptationSettings:
         folds: in how many parts the guard divides the examples.
         margin: least gain in held-out IoU for which adapted weights are kept.
         margin_alone: the same for one example: its halves are more alike than two images, and flatter the weights.
-        floor: held-out IoU that they must beat besides: what is reached without them in another way.
+        floor: held-out IoU that they must also beat: what is reached without them in another way.
         frozen: prefixes of parameters that stay as they are.
         crops: how pairs are drawn; their size is the upper bound, small examples are cut smaller.
     """

@@ -38,7 +38,7 @@ class CropSettings:
 
 
 class CropSampler:
-    """Draws batches of episodes from K examples: one is the query, others (or itself, if alone) the support.
+    """Draws batches of episodes from K examples: one is the query, others (or itself, if K is 1) the support.
 
     Args:
         images: K tensors [3, H, W] in 0..1; sizes may differ.

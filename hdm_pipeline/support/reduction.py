@@ -1,4 +1,4 @@
-"""Chooses how much an image is reduced before the network sees it, by the labelled examples alone.
+"""Chooses how much an image is reduced before the network sees it, by nothing but the labelled examples.
 
 The network was trained on windows of 100 to 250 pixels. Where objects are large (an organ on a 512-pixel slice) it does
 better on a reduced image, whose window holds the object with its surroundings; where they are fine (nuclei, speckle)

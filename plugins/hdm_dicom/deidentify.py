@@ -56,7 +56,7 @@ def read_key(path: str, where: str) -> bytes:
         raise ConfigError(
             f"the key of the de-identification cannot be read: {error.strerror}",
             where=where,
-            remedy="make one with `openssl rand -hex 32 > FILE`, readable by you alone, and keep it",
+            remedy="make one with `openssl rand -hex 32 > FILE`, readable only by you, and keep it",
         ) from None
     if len(key) < _SHORTEST_KEY:
         raise ConfigError(f"the key has {len(key)} bytes, at least {_SHORTEST_KEY} are needed", where=where)

@@ -175,6 +175,6 @@ def reload(ref: SceneRef, options: ReaderOptions) -> Volume | None:
         return None
     found = volumes(frames, options.policy)
     if len(found) == 1:
-        # Members of a split series, taken alone, no longer show what they were split from.
+        # Members of a split series, taken by themselves, no longer show what they were split from.
         return replace(found[0], id=ref.id)
     return next((volume for volume in found if volume.id == ref.id), None)

@@ -1,7 +1,7 @@
 """One stored image to floats: decoding, rescaling, colour, padding. A frame at a time, whatever the file holds.
 
 Decoders are pydicom's plug-ins over permissively licensed codecs: GDCM (BSD), CharLS (BSD), OpenJPEG (BSD),
-pydicom's own RLE (MIT), Pillow (MIT-CMU). Twelve-bit lossy JPEG alone needs pylibjpeg-libjpeg (GPL-3), which is the
+pydicom's own RLE (MIT), Pillow (MIT-CMU). Only twelve-bit lossy JPEG needs pylibjpeg-libjpeg (GPL-3), which is the
 user's to install.
 """
 
@@ -104,7 +104,7 @@ class FrameReader:
         return pixels
 
     def _one_frame(self, frame: Frame) -> FileDataset:
-        """The file's data set as if it held this frame alone, so that a frame costs no more than its own bytes."""
+        """The file's data set as if it held only this frame, so that a frame costs no more than its own bytes."""
         instance = frame.instance
         if self._path != instance.path:
             self._header = read_header(instance.path)

@@ -2,7 +2,7 @@
 
 highdicom takes the whole segmentation as one array. To keep memory at one slice it is given planes of a single pixel
 (1 where a class is present in the slice), with sources that claim the same size: everything but Rows, Columns and the
-pixels comes out as it would for the full planes, at a cost that grows with the number of frames alone.
+pixels comes out as it would for the full planes, at a cost that grows only with the number of frames.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _when(source: Dataset) -> tuple[str, str]:
 def _frames(dataset: hd.seg.Segmentation, volume: Volume) -> list[tuple[int, int]]:
     """(stored slice, segment number) of each frame, from the references that highdicom wrote into it.
 
-    References into a multi-frame source, numbered as if it held the frames of the volume alone, are put right here.
+    References into a multi-frame source, numbered as if it held only the frames of the volume, are put right here.
     """
     by_uid = {instance_uid(frame.instance.sop_instance): index for index, frame in enumerate(volume.frames)}
     shared = datasets(dataset, "SharedFunctionalGroupsSequence")

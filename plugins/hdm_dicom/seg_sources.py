@@ -47,7 +47,7 @@ def instance_uid(name: str) -> str:
 
 
 def source_images(volume: Volume) -> list[Dataset]:
-    """The stored slices as highdicom's source images: one a slice, or one multi-frame image with these frames alone.
+    """The stored slices as highdicom's source images: one a slice, or one multi-frame image with only these frames.
 
     All claim a size of one pixel; see `hdm_dicom.seg_dataset`.
 

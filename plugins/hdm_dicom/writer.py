@@ -61,8 +61,8 @@ class SegmentationWriter:
     def write(self, product: Product, path: Path) -> None:
         """Write the segmentation; the same bytes for the same product.
 
-        Memory is a slice and the description of every frame; slices and pixel data pass through unnamed files beside
-        `path`.
+        Memory is a slice and the description of every frame; slices and pixel data pass through unnamed files next
+        to `path`.
 
         Raises:
             OutputError: the disk is full.

@@ -58,7 +58,7 @@ def check_training(folder: GoldenFolder, case: str, network: HDMNet) -> Iterator
     classes = BASE_CLASSES[kwargs["data_set"]] + 1
     batch = EpisodeBatch(inputs["x"], inputs["y_m"], inputs["s_x"], inputs["s_y"])
     base = torch.from_numpy(folder.recipe.base_target(case, size, classes))
-    network.training = True  # the root alone, as the golden was made: no layer is random
+    network.training = True  # only the root, as the golden was made: no layer is random
     losses = network.official_losses(batch, base_mask=base, own_class=golden.get("cat_idx"))
     network.zero_grad()
     torch.autograd.backward(losses.total)

@@ -86,7 +86,7 @@ def test_figures_sheet_and_json(episode_list: Path, weights: Path, tmp_path: Pat
     for figures in (facts, facts["baseline"]):
         assert figures["mean_iou"] == pytest.approx(np.mean([task["iou"] for task in figures["tasks"].values()]))
         assert set(figures["tasks"]["sar"]) >= {"iou", "dice", "episodes", "iou_interval"}
-    assert facts["baseline"]["mean_iou"] > 0.8  # brightness alone tells target from ground
+    assert facts["baseline"]["mean_iou"] > 0.8  # brightness is enough to tell target from ground
     assert facts["seconds_per_query"] > 0
     with Image.open(sheet) as picture:
         assert picture.format == "PNG"

@@ -30,7 +30,7 @@ def missing(what: str) -> NoReturn:
 
 @pytest.fixture
 def require_judge() -> RequireJudge:
-    """`require_judge(program, install=...)`: the program's path; looked for on PATH, beside Python and in /usr/sbin."""
+    """`require_judge(program, install=...)`: the program's path; looked for on PATH, next to Python, in /usr/sbin."""
 
     def find(program: str, install: str = "") -> str:
         places = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent), "/usr/sbin"])

@@ -86,7 +86,7 @@ class Soak:
         return self._compare(name)
 
     def _run(self, file: Path, victims: Victims) -> int:
-        """One start of the command; killing goes on beside it."""
+        """One start of the command; killing goes on at the same time."""
         # By bad luck kills meet one block twice, and its scene is suspected: such scenes are tried again.
         command = [sys.executable, "-m", "hdm_pipeline", "run", str(file), "--retry-quarantined", "--wait"]
         with (

@@ -21,7 +21,7 @@ class Victims:
 
     Args:
         rng: chooses whom to kill.
-        workers: nodes beside the head, which is spared: with it the cluster's memory would go.
+        workers: nodes other than the head, which is spared: with it the cluster's memory would go.
     """
 
     def __init__(self, rng: random.Random, workers: int = 2) -> None:

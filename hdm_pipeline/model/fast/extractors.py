@@ -78,7 +78,7 @@ class OpenVinoExtractor(nn.Module):
     Args:
         extractor: the float32 backbone.
         precision: ``fp32``, ``bf16`` or ``int8``.
-        ranges: of `calibrated_ranges`; int8 alone needs them.
+        ranges: of `calibrated_ranges`; only int8 needs them.
 
     Raises:
         OptimizationError: OpenVINO is not installed, or int8 lacks its ranges.
@@ -129,7 +129,7 @@ class OpenVinoExtractor(nn.Module):
 
 
 def _folded(extractor: FeatureExtractor) -> FeatureExtractor:
-    """A copy for inference alone, batch norms folded."""
+    """A copy only for inference, batch norms folded."""
     copied = copy.deepcopy(extractor).eval()
     fold_batch_norms(copied)
     return copied.requires_grad_(False)

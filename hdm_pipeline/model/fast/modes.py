@@ -79,7 +79,7 @@ class Mode:
                 raise OptimizationError(
                     f"support bank was encoded without calibration for precision {precision}",
                     where=f"class {bank.class_name!r}",
-                    remedy="encode the supports with the precision that shall be used",
+                    remedy="encode the supports with the precision that you want to use",
                 )
         chosen = MODES[min(int(bank.arrays[_PREFIX + "mode"]) for bank in banks)]
         if chosen != "int8":

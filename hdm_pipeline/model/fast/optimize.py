@@ -165,7 +165,7 @@ def optimize(
     if not report.passes(gate):
         raise OptimizationError(
             f"{precision} ({runtime}) agrees with fp32 on {report.agreement:.2%} of pixels with IoU {report.iou:.3f}; "
-            f"{gate.agreement:.2%} and {gate.iou:.3f} are demanded",
+            f"{gate.agreement:.2%} and {gate.iou:.3f} are required",
             where=f"{report.tiles} calibration tiles",
             remedy="use precision auto, bf16 or fp32",
         )

@@ -67,7 +67,7 @@ class HDMNet(FewShotNetwork):
         base_classes: classes of the base learner: 60 (COCO), 15 (PASCAL).
         kshot_dim: hidden width of `kshot_rw`, 0 for a single linear map. docs/hdmnet.md, section 5.
         base_learner: add the base learner's class prior to the background, as published. It knows everyday objects:
-            switch it off for satellites and patients, and the matching alone decides (softmax of its logits).
+            switch it off for satellites and patients: the matching then decides by itself (softmax of its logits).
         ensemble: what 1-shot weights do with K > 1 supports. ``scores``: each support answers by itself and the scores
             are averaged, cost grows with K. ``pooled``: the published n-shot forward (tokens of all shots together)
             with the mean distance, cost grows little. ``off``: refuse.

@@ -9,7 +9,7 @@ from torch import Tensor
 def segmentation_loss(logits: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
     """Mean of cross-entropy and, for queries that show the target, the soft Jaccard distance; scalar.
 
-    Cross-entropy alone neglects small targets, Jaccard alone says nothing about queries without a target.
+    Cross-entropy by itself neglects small targets; Jaccard by itself says nothing about queries without a target.
 
     Args:
         logits: [B, 1, H, W].

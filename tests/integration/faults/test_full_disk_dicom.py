@@ -26,7 +26,7 @@ def noise(header: SceneHeader) -> np.ndarray:
 @pytest.mark.parametrize(
     ("writer", "options", "plane", "room"),
     [
-        ("segmentation", {"type": "BINARY"}, "acquired", 40),  # the slices kept aside fill the disk
+        ("segmentation", {"type": "BINARY"}, "acquired", 40),  # the slices kept in a temporary file fill the disk
         ("segmentation", {"type": "BINARY"}, "acquired", 130),  # the file itself does
         ("segmentation", {"type": "FRACTIONAL"}, "acquired", 230),  # its pixels do, as pydicom tells it
         ("segmentation", {"type": "BINARY"}, "coronal", 40),  # turning the mask does

@@ -35,7 +35,7 @@ def test_a_file_rebuilds_its_network(vgg: HDMNet, tmp_path: Path) -> None:
     expected = torch.rand(1)
     torch.manual_seed(5)
     loaded = load_network(path)
-    assert torch.equal(torch.rand(1), expected)  # loading leaves the caller's random numbers alone
+    assert torch.equal(torch.rand(1), expected)  # loading does not touch the caller's random numbers
     assert loaded.config == network.config
     assert loaded.fingerprint() == fingerprint
     assert not loaded.training

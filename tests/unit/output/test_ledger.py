@@ -175,7 +175,7 @@ def test_a_damaged_ledger_is_refused_and_can_be_rebuilt(path: Path, damage: str)
     assert caught.value.remedy
     with pytest.raises(LedgerError):
         Ledger.open_readonly(path)
-    assert path.read_bytes() == content, "a refused ledger is left alone"
+    assert path.read_bytes() == content, "a refused ledger is not touched"
 
     with Ledger.open(path, rebuild=True) as ledger:
         assert ledger.scenes() == []

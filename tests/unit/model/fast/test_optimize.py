@@ -59,7 +59,7 @@ def test_fp32_is_exact_and_takes_the_banks_of_its_source(vgg: HDMNet, tile: torc
     fast = accelerate(vgg, "fp32")
     torch.testing.assert_close(fast.predict(tile, [bank]), vgg.predict(tile, [bank]), atol=1e-5, rtol=0)
     assert fast.network.fingerprint() == vgg.fingerprint()
-    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in vgg.modules())  # the source is left alone
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in vgg.modules())  # the source does not change
 
 
 def test_bf16_is_measured(vgg: HDMNet, tile: torch.Tensor, bank: SupportBank) -> None:
@@ -72,7 +72,7 @@ def test_bf16_is_measured(vgg: HDMNet, tile: torch.Tensor, bank: SupportBank) ->
 
 
 def test_a_mode_that_disagrees_is_refused(vgg: HDMNet, tile: torch.Tensor, bank: SupportBank) -> None:
-    with pytest.raises(OptimizationError, match=r"agrees with fp32 on .* are demanded"):
+    with pytest.raises(OptimizationError, match=r"agrees with fp32 on .* are required"):
         optimize(vgg, [tile], [bank], precision="bf16", gate=Gate(1.01, 0.0))
     with pytest.raises(OptimizationError, match="no calibration tile"):
         optimize(vgg, [], [bank], precision="bf16")
