@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -37,10 +37,15 @@ class Band:
     Attributes:
         name: description in the file, e.g. ``VV``; empty if it has none.
         unit: unit of the values after scale and offset, e.g. ``dB`` or ``HU``; empty if unknown.
+        role: what the band holds instead of measurements: ``alpha`` (how opaque the others are) or ``palette`` (numbers
+            of colors); empty for measurements.
+        nodata: value that the file declares to mean no data, as stored; None without one.
     """
 
     name: str = ""
     unit: str = ""
+    role: Literal["", "alpha", "palette"] = ""
+    nodata: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ Paths are relative to the list. `scale` (what becomes 0 and what becomes 1: two 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.config.schema import Range
 from hdm_pipeline.errors import ConfigError, TrainingError
-from hdm_pipeline.evaluation.images import (
-    MAX_CHANNELS,
-    EpisodeImage,
-    ValueRange,
-    automatic_range,
-    read_image,
-    read_mask,
-)
+from hdm_pipeline.evaluation.images import MAX_CHANNELS, EpisodeImage, read_image, read_mask
+from hdm_pipeline.pixels.scaling import example_ranges, scale_pixels
+
+Ranges = tuple[Range, ...]
+"""What becomes 0 and what becomes 1: one pair for each channel, or one pair for all."""
+
+_EIGHT_BIT: Ranges = ((0.0, 255.0),)
+_SAMPLED_PIXELS = 200_000
 
 _MAX_COMPLAINTS = 20
 
@@ -54,7 +56,7 @@ class ListedEpisode:
     task: str
     support: tuple[ListedExample, ...]
     query: ListedExample
-    scale: ValueRange | None = None
+    scale: Ranges | None = None
     bands: tuple[int, ...] | None = None
     line: int = 0
 
@@ -79,7 +81,7 @@ class SupportSet:
     images: tuple[npt.NDArray[np.float32], ...]
     masks: tuple[npt.NDArray[np.uint8], ...]
     names: tuple[str, ...]
-    scale: ValueRange
+    scale: Ranges
     bands: tuple[int, ...] | None
 
 
@@ -140,16 +142,16 @@ def load_support(episode: ListedEpisode) -> SupportSet:
             remedy="write the class as 1 in the masks; 255 means ignored",
         )
     images = [image for image, _ in pairs]
-    scale = episode.scale or automatic_range(images)
+    scale = episode.scale or automatic_ranges(images)
     channels = images[0].pixels.shape[0]
-    if len(scale.low) not in (1, channels) or any(image.pixels.shape[0] != channels for image in images):
+    if len(scale) not in (1, channels) or any(image.pixels.shape[0] != channels for image in images):
         raise TrainingError(
             f"examples and scale of task {episode.task!r} differ in their number of channels",
             where=f"line {episode.line}",
             remedy='give two numbers as "scale", or a pair for each channel; name channels by "bands"',
         )
     return SupportSet(
-        images=tuple(scale.apply(image) for image in images),
+        images=tuple(_scaled(image, scale) for image in images),
         masks=tuple(mask for _, mask in pairs),
         names=tuple(example.image.name for example in episode.support),
         scale=scale,
@@ -173,7 +175,42 @@ def load_query(example: ListedExample, support: SupportSet) -> Query:
         )
     truth = read_mask(example.mask)
     _require_same_size(image, truth, example)
-    return Query(support.scale.apply(image), image.valid, truth)
+    return Query(_scaled(image, support.scale), image.valid, truth)
+
+
+def automatic_ranges(supports: Sequence[EpisodeImage]) -> Ranges:
+    """The ranges shared by the examples and the query of a task that names none.
+
+    0..255 where every example is stored as uint8; otherwise percentiles of each channel over the valid pixels of all
+    examples (`pixels.scaling.example_ranges`). The query has no say in it.
+
+    Raises:
+        TrainingError: the examples differ in their number of channels, or none has a valid pixel.
+    """
+    channels = {image.pixels.shape[0] for image in supports}
+    if len(channels) != 1:
+        raise TrainingError(
+            f"the examples of one task differ in their number of channels: {sorted(channels)}",
+            remedy='give the same channels of each image, by "bands" in the list',
+        )
+    if all(image.eight_bit for image in supports):
+        return _EIGHT_BIT
+    if not any(image.valid.any() for image in supports):
+        raise TrainingError("no example of the task has a valid pixel", remedy="check the nodata value of the images")
+    return example_ranges([_sample(image) for image in supports])
+
+
+def _sample(image: EpisodeImage) -> npt.NDArray[np.float32]:
+    """[C, n] valid pixels, evenly spread, at most about `_SAMPLED_PIXELS`."""
+    values = image.pixels[:, image.valid]
+    return values[:, :: max(1, values.shape[1] // _SAMPLED_PIXELS)]
+
+
+def _scaled(image: EpisodeImage, ranges: Ranges) -> npt.NDArray[np.float32]:
+    """[C, y, x] in 0..1; invalid pixels are 0."""
+    scaled = scale_pixels(image.pixels, ranges)
+    scaled[:, ~image.valid] = 0.0
+    return scaled
 
 
 def _load_pair(example: ListedExample, bands: tuple[int, ...] | None) -> tuple[EpisodeImage, npt.NDArray[np.uint8]]:
@@ -222,7 +259,7 @@ def _example(entry: Any, folder: Path, what: str) -> ListedExample:
     return ListedExample(folder / entry["image"], folder / entry["mask"])
 
 
-def parse_scale(value: Any) -> ValueRange | None:
+def parse_scale(value: Any) -> Ranges | None:
     """A list's `scale`: [low, high], or one such pair for each channel; ValueError otherwise."""
     if value is None:
         return None
@@ -233,7 +270,7 @@ def parse_scale(value: Any) -> ValueRange | None:
     pairs = pairs[None] if pairs.ndim == 1 else pairs
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.isfinite(pairs).all() or not (pairs[:, 0] < pairs[:, 1]).all():
         raise ValueError('"scale" must be [low, high] with low < high, or one such pair for each channel')
-    return ValueRange(tuple(map(float, pairs[:, 0])), tuple(map(float, pairs[:, 1])))
+    return tuple((float(low), float(high)) for low, high in pairs)
 
 
 def parse_bands(value: Any) -> tuple[int, ...] | None:
@@ -249,7 +286,7 @@ def parse_bands(value: Any) -> tuple[int, ...] | None:
 
 def _share_settings(episodes: list[ListedEpisode]) -> list[ListedEpisode]:
     """Let a `scale` or `bands` given on one line of a task hold for its other lines."""
-    scales: dict[str, ValueRange] = {}
+    scales: dict[str, Ranges] = {}
     bands: dict[str, tuple[int, ...]] = {}
     for episode in episodes:
         if episode.scale is not None:

@@ -1,8 +1,11 @@
-"""Pixel values to 0..1: by a fixed range or by the scene's percentiles, never by the tile (DESIGN invariant 5)."""
+"""Pixel values to 0..1, of scenes, supports and evaluation alike: by a fixed range, or by the percentiles of a scene or
+of the examples of a task, never by those of a tile.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,9 @@ from hdm_pipeline.pixels.bands import BandPlan
 
 SAMPLE_PIXELS = 1 << 18
 """Pixels per scene from which percentiles are taken."""
+
+EXAMPLE_PERCENTILES: Range = (0.5, 99.5)
+"""Percentiles of a task's examples that become 0 and 1."""
 
 
 def scene_ranges(scale: Scale, plan: BandPlan, sample: npt.NDArray[np.float32] | None, where: str) -> tuple[Range, ...]:
@@ -36,7 +42,7 @@ def scene_ranges(scale: Scale, plan: BandPlan, sample: npt.NDArray[np.float32] |
     values = pixels[:, 0, valid[0]].astype(np.float64)
     if values.shape[1] == 0:
         return ((0.0, 1.0),) * count
-    low, high = np.percentile(values, scale.percentiles, axis=1)
+    low, high = _percentiles(values, scale.percentiles)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise UnsupportedSceneError(
             "the percentiles of the scene are not finite", where=where, remedy="use input.scale.fixed"
@@ -45,8 +51,28 @@ def scene_ranges(scale: Scale, plan: BandPlan, sample: npt.NDArray[np.float32] |
     return tuple((float(a), float(b) if b > a else float(a) + 1.0) for a, b in zip(low, high, strict=True))
 
 
+def example_ranges(samples: Sequence[npt.NDArray[np.float32]]) -> tuple[Range, ...]:
+    """The ranges that the examples of a task share, where the task names none: `EXAMPLE_PERCENTILES` of each band.
+
+    Args:
+        samples: for each example valid pixels [bands, n], n at least 1 in one of them.
+    """
+    pooled = np.concatenate(samples, axis=1)
+    low, high = _percentiles(pooled, EXAMPLE_PERCENTILES)
+    # A band may be flat but for a small target: then its largest value becomes 1.
+    flat = high - low <= 1e-6 * np.maximum(np.abs(low), 1.0)
+    high = np.where(flat, np.maximum(pooled.max(axis=1), low + 1.0), high)
+    return tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+
+
+def _percentiles(values: npt.NDArray[Any], percentiles: Range) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Low and high percentile of each band of [bands, n]: [bands] each."""
+    low, high = np.percentile(values, percentiles, axis=1)
+    return low, high
+
+
 def scale_pixels(pixels: npt.NDArray[np.float32], ranges: Sequence[Range]) -> npt.NDArray[np.float32]:
-    """[bands, y, x] in the scene's units to 0..1, clipped; a new array."""
+    """[bands, y, x] in the scene's units to 0..1, clipped; a new array. One range a band, or one for all."""
     low = np.array([r[0] for r in ranges], dtype=np.float32)[:, None, None]
     width = np.array([r[1] - r[0] for r in ranges], dtype=np.float32)[:, None, None]
     scaled = pixels - low

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from affine import Affine
@@ -19,6 +20,11 @@ from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 _MAX_SIDE = 4_000_000
 _MAX_BANDS = 4096
 
+_ROLES: Mapping[ColorInterp, Literal["alpha", "palette"]] = {
+    ColorInterp.alpha: "alpha",
+    ColorInterp.palette: "palette",
+}
+
 
 def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> SceneHeader:
     """Make the header of an open dataset.
@@ -30,8 +36,10 @@ def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> S
     check_size(dataset, ref.uri, options)
     crs, transform = georeference(dataset)
     bands = tuple(
-        Band(name=(name or "").strip(), unit=(unit or "").strip())
-        for name, unit in zip(dataset.descriptions, dataset.units, strict=True)
+        Band((name or "").strip(), (unit or "").strip(), _ROLES.get(color, ""), nodata)
+        for name, unit, color, nodata in zip(
+            dataset.descriptions, dataset.units, dataset.colorinterp, dataset.nodatavals, strict=True
+        )
     )
     height, width = min(dataset.block_shapes)
     return SceneHeader(

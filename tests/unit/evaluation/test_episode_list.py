@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from hdm_pipeline.errors import ConfigError, TrainingError
-from hdm_pipeline.evaluation.episode_list import load_query, load_support, read_episodes
-from hdm_pipeline.evaluation.images import ValueRange
+from hdm_pipeline.evaluation.episode_list import automatic_ranges, load_query, load_support, read_episodes
+from hdm_pipeline.evaluation.images import EpisodeImage
 
 
 def write_pair(folder: Path, name: str, image: np.ndarray, mask: np.ndarray) -> dict[str, str]:
@@ -73,7 +73,7 @@ def test_a_scale_given_once_holds_for_the_task(tmp_path: Path, pair: dict[str, s
     record = {"task": "t", "support": [pair], "query": pair}
     path = write_list(tmp_path, record, {**record, "scale": [0, 200]}, {**record, "task": "other"})
     scales = [episode.scale for episode in read_episodes(path)]
-    assert scales == [ValueRange((0.0,), (200.0,)), ValueRange((0.0,), (200.0,)), None]
+    assert scales == [((0.0, 200.0),), ((0.0, 200.0),), None]
 
 
 def test_examples_and_query_share_one_range(tmp_path: Path, pair: dict[str, str]) -> None:
@@ -118,3 +118,24 @@ def test_what_cannot_be_used_is_explained(tmp_path: Path, pair: dict[str, str]) 
     with pytest.raises(TrainingError, match="query has 3 channels, its examples have 1"):
         load_query(episode([pair]).query, load_support(episode([pair])))
     assert len(load_support(episode([pair, empty])).images) == 2  # one example without the target is a negative one
+
+
+def image_of(values: np.ndarray, *, eight_bit: bool = False) -> EpisodeImage:
+    return EpisodeImage(values.astype(np.float32), np.ones(values.shape[1:], bool), eight_bit)
+
+
+def test_eight_bit_examples_keep_their_natural_range() -> None:
+    assert automatic_ranges([image_of(np.full((3, 4, 4), 9), eight_bit=True)]) == ((0.0, 255.0),)
+
+
+def test_one_example_of_more_bits_asks_for_percentiles() -> None:
+    images = [image_of(np.full((1, 40, 40), 9), eight_bit=True), image_of(np.full((1, 40, 40), 1009))]
+    assert automatic_ranges(images) == ((9.0, 1009.0),)
+
+
+def test_examples_without_a_valid_pixel_or_of_different_channels_have_no_range() -> None:
+    blank = EpisodeImage(np.zeros((1, 4, 4), np.float32), np.zeros((4, 4), bool), False)
+    with pytest.raises(TrainingError, match="no example of the task has a valid pixel"):
+        automatic_ranges([blank])
+    with pytest.raises(TrainingError, match="number of channels"):
+        automatic_ranges([image_of(np.zeros((1, 4, 4))), image_of(np.zeros((2, 4, 4)))])

@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from rasterio.enums import ColorInterp
 
 from hdm_pipeline.errors import TrainingError
-from hdm_pipeline.evaluation.images import EpisodeImage, ValueRange, automatic_range, read_image, read_mask
+from hdm_pipeline.evaluation.images import read_image, read_mask
 
 
 def save_tiff(path: Path, array: np.ndarray, **profile: object) -> Path:
@@ -114,14 +114,69 @@ def test_bands_are_chosen_from_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no format"), (b"\x89PNG\r\n\x1a\nrest", "cannot be decoded"), (b"II*\x00broken", "cannot be decoded")],
+    [
+        (b"", "no format"),
+        (b"\x89PNG\r\n\x1a\nrest", "picture file cannot be decoded"),
+        (b"II*\x00broken", "GeoTIFF file cannot be decoded"),
+        (bytes(128) + b"DICM" + b"broken", "DICOM file cannot be used"),
+    ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(TrainingError, match=message) as caught:
-        read_image(tmp_path / "a.png")
-    assert "a.png" in caught.value.where
-    assert caught.value.remedy
+    for read in (read_image, read_mask):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(TrainingError, match=message) as caught:
+            read(tmp_path / "a.png")
+        assert "a.png" in caught.value.where
+        assert caught.value.remedy
+
+
+def test_files_of_several_slices_and_too_large_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = save_dicom(tmp_path / "several.dcm", np.zeros((8, 5)), NumberOfFrames=2, Rows=4)
+    with pytest.raises(TrainingError, match="2 slices"):
+        read_image(several)
+    monkeypatch.setattr("hdm_pipeline.evaluation.pictures.MAX_PIXELS", 19)
+    np.save(tmp_path / "a.npy", np.zeros((4, 5)))
+    Image.new("L", (5, 4)).save(tmp_path / "a.png")
+    save_tiff(tmp_path / "a.tif", np.zeros((1, 4, 5), np.uint8))
+    for name in ("a.npy", "a.png", "a.tif"):
+        with pytest.raises(TrainingError, match="5 x 4 pixels is too large"):
+            read_image(tmp_path / name)
+
+
+def test_geotiffs_are_eight_bit_unless_a_scale_makes_them_something_else(tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / "a.tif", np.full((1, 4, 5), 9, np.uint8))
+    assert read_image(path).eight_bit
+    with rasterio.open(path, "r+") as file:
+        file.scales = [1 / 255]
+    assert not read_image(path).eight_bit
+    assert not read_image(save_tiff(tmp_path / "b.tif", np.full((1, 4, 5), 9, np.uint16))).eight_bit
+
+
+def test_a_geotiff_palette_stands_for_its_colors_in_an_image_and_for_labels_in_a_mask(tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / "a.tif", np.array([[[0, 1, 255]]], np.uint8), photometric="palette", nodata=255)
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, {0: (10, 20, 30, 255), 1: (40, 50, 60, 255), 255: (0, 0, 0, 0)})
+    image = read_image(path)
+    np.testing.assert_array_equal(image.pixels[:, 0, :2].T, [(10, 20, 30), (40, 50, 60)])
+    assert image.valid[0].tolist() == [True, True, False]
+    assert read_mask(path).tolist() == [[0, 1, 255]]
+
+
+def test_alpha_of_a_gray_geotiff_is_no_channel(tmp_path: Path) -> None:
+    path = save_tiff(tmp_path / "a.tif", np.array([[[5, 6]], [[255, 0]]], np.uint8))
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+    image = read_image(path)
+    assert image.pixels.tolist() == [[[5, 0]]]
+    assert image.valid.tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("nodata", [0, 1])
+def test_a_mask_that_declares_a_label_as_nodata_keeps_it(tmp_path: Path, nodata: int) -> None:
+    mask = np.array([[0, 1, 255]], np.uint8)
+    assert read_mask(save_tiff(tmp_path / "a.tif", mask[None], nodata=nodata)).tolist() == mask.tolist()
 
 
 def test_missing_and_complex_and_objects(tmp_path: Path) -> None:
@@ -156,28 +211,3 @@ def test_other_label_values_are_refused_by_name(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 2, 7]], np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(TrainingError, match="2, 7"):
         read_mask(tmp_path / "a.png")
-
-
-def image_of(values: np.ndarray, *, eight_bit: bool = False) -> EpisodeImage:
-    return EpisodeImage(values.astype(np.float32), np.ones(values.shape[1:], bool), eight_bit)
-
-
-def test_eight_bit_examples_keep_their_natural_range() -> None:
-    assert automatic_range([image_of(np.full((3, 4, 4), 9), eight_bit=True)]) == ValueRange((0.0,), (255.0,))
-
-
-def test_the_automatic_range_is_by_channel_and_shrugs_at_outliers() -> None:
-    generator = np.random.default_rng(0)
-    values = np.stack([generator.uniform(0, 1, (100, 100)), generator.uniform(-30, -10, (100, 100))])
-    values[:, 0, 0] = 1e6
-    found = automatic_range([image_of(values)])
-    assert found.low == pytest.approx((0.005, -29.9), abs=0.05)
-    assert found.high == pytest.approx((0.995, -10.1), abs=0.05)
-    scaled = found.apply(image_of(values))
-    assert scaled.min() == 0.0
-    assert scaled.max() == 1.0
-
-
-def test_a_constant_example_does_not_divide_by_zero() -> None:
-    image = image_of(np.full((1, 6, 6), 7.0))
-    assert np.isfinite(automatic_range([image]).apply(image)).all()

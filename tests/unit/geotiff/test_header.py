@@ -11,6 +11,7 @@ import pytest
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 
 from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
 from hdm_geotiff.reader import GeoTiffReader
@@ -37,6 +38,14 @@ def test_a_header_holds_the_facts(write_tif: WriteTif) -> None:
     assert CRS.from_wkt(header.geometry.crs_wkt) == CRS.from_epsg(32633)
     assert header.warnings == ()
     assert header.ref.uri == str(path)
+
+
+def test_bands_say_what_they_hold_and_which_value_means_no_data(write_tif: WriteTif) -> None:
+    roles = (ColorInterp.gray, ColorInterp.alpha)
+    gray, alpha = header_of(write_tif("a.tif", PIXELS.astype(np.uint8), colorinterp=roles)).bands
+    assert (gray.role, alpha.role, gray.nodata) == ("", "alpha", None)
+    labels = header_of(write_tif("b.tif", PIXELS[0].astype(np.uint8), photometric="palette", nodata=7))
+    assert (labels.bands[0].role, labels.bands[0].nodata) == ("palette", 7)
 
 
 def test_no_crs_works_and_says_so(write_tif: WriteTif) -> None:
