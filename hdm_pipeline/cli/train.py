@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-
-from hdm_pipeline.errors import HdmError
 
 if TYPE_CHECKING:
     from hdm_pipeline.training.config import TrainConfig
@@ -28,18 +27,9 @@ def train(
     """
     from hdm_pipeline.training.config import TrainConfig
 
-    try:
-        loaded = TrainConfig.load(config)
-        changes: dict[str, Path | int] = {}
-        if output is not None:
-            changes["output"] = output.absolute()
-        if steps is not None:
-            changes["steps"] = steps
-        loaded = TrainConfig.model_validate({**loaded.model_dump(), **changes})
-        written = _train(loaded, quiet=quiet)
-    except HdmError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error
+    overrides = [] if output is None else [f"output={json.dumps(str(output.absolute()))}"]
+    overrides += [] if steps is None else [f"steps={steps}"]
+    written = _train(TrainConfig.load(config, overrides), quiet=quiet)
     typer.echo(f"weights written to {written}")
 
 

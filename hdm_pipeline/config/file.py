@@ -1,4 +1,4 @@
-"""Reading a pipeline file: YAML, `${VAR}`, overrides, and every problem at once with its line.
+"""Reading a pipeline file or a training file: YAML, `${VAR}`, overrides, and every problem at once with its line.
 
 YAML is read with the safe loader only, bounded in size, nesting and aliases; no value names code.
 """
@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import ConfigError
@@ -24,17 +24,14 @@ MAX_DEPTH = 32
 MAX_NODES = 50_000
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_REMEDIES = {
-    "extra_forbidden": "remove the key, or look up its name with `python -m hdm_pipeline schema`",
-    "missing": "add the key",
-}
 
 Key = tuple[str | int, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a pipeline file.
+    """One thing wrong in a file.
 
     Attributes:
         key: dotted path of the value, e.g. ``support.classes.0.name``.
@@ -49,15 +46,19 @@ class Problem:
     remedy: str
 
 
-class PipelineFileError(ConfigError):
-    """A pipeline file with one or more problems, all of them named."""
+class FileError(ConfigError):
+    """A file with one or more problems, all of them named."""
+
+    kind: ClassVar[str] = "file"
+    keys: ClassVar[str] = "the documentation"
+    """Where a user can look up the keys."""
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         lines = [
             f"{file}{f':{p.line}' if p.line else ''}: {p.key + ': ' if p.key else ''}{p.what}\n    remedy: {p.remedy}"
             for p in problems
         ]
-        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the pipeline"
+        count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the {self.kind}"
         super().__init__("\n".join([count, *lines]), where=file, remedy="mend the values named above")
         self.file = file
         self.problems = tuple(problems)
@@ -67,6 +68,20 @@ class PipelineFileError(ConfigError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.file, self.problems)
+
+
+class PipelineFileError(FileError):
+    """A pipeline file with one or more problems."""
+
+    kind = "pipeline"
+    keys = "`python -m hdm_pipeline schema`"
+
+
+class TrainingFileError(FileError):
+    """A training file with one or more problems."""
+
+    kind = "training file"
+    keys = "`python -m pydoc hdm_pipeline.training.config`"
 
 
 @dataclass(frozen=True)
@@ -132,28 +147,53 @@ def read_pipeline_file(
     Raises:
         PipelineFileError: with every problem found.
     """
-    data, lines = _load(path)
-    problems = [*_apply_overrides(data, overrides, lines)]
-    data = _substitute(data, (), os.environ if environment is None else environment, lines, problems)
-    try:
-        config = PipelineConfig.model_validate(data)
-    except ValidationError as error:
-        problems.extend(_from_pydantic(error, lines))
-    if problems:
-        raise PipelineFileError(str(path), problems)
+    config, lines = _read(path, PipelineConfig, PipelineFileError, overrides, environment)
     return PipelineFile(path.absolute(), config, lines)
 
 
-def _load(path: Path) -> tuple[Any, dict[Key, int]]:
-    def refuse(what: str, remedy: str, line: int | None = None) -> PipelineFileError:
-        return PipelineFileError(str(path), [Problem("", line, what, remedy)])
+def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str] = ()) -> _Model:
+    """Read a training file; `overrides` as in `read_pipeline_file`.
+
+    Args:
+        path: the YAML file.
+        model: what it must hold (`hdm_pipeline.training.config.TrainConfig`, which this room does not know).
+        overrides: ``key.path=value`` items that replace values of the file.
+
+    Raises:
+        TrainingFileError: with every problem found.
+    """
+    return _read(path, model, TrainingFileError, overrides, None)[0]
+
+
+def _read(
+    path: Path,
+    model: type[_Model],
+    kind: type[FileError],
+    overrides: Sequence[str],
+    environment: Mapping[str, str] | None,
+) -> tuple[_Model, dict[Key, int]]:
+    data, lines = _load(path, kind)
+    problems = [*_apply_overrides(data, overrides, lines)]
+    data = _substitute(data, (), os.environ if environment is None else environment, lines, problems)
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        problems.extend(_from_pydantic(error, data, lines, kind.keys))
+    if problems:
+        raise kind(str(path), problems)
+    return config, lines
+
+
+def _load(path: Path, kind: type[FileError]) -> tuple[Any, dict[Key, int]]:
+    def refuse(what: str, remedy: str, line: int | None = None) -> FileError:
+        return kind(str(path), [Problem("", line, what, remedy)])
 
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise refuse(f"cannot be read: {error.strerror}", "give the path of a pipeline file") from error
+        raise refuse(f"cannot be read: {error.strerror}", f"give the path of a {kind.kind}") from error
     if len(raw) > MAX_BYTES:
-        raise refuse(f"larger than {MAX_BYTES} bytes", "a pipeline file is a page of YAML; pass data by path")
+        raise refuse(f"larger than {MAX_BYTES} bytes", "it should be a page of YAML; pass data by path")
     try:
         text = raw.decode("utf-8")
         aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
@@ -207,7 +247,7 @@ def _apply_overrides(data: dict[str, Any], overrides: Sequence[str], lines: dict
         try:
             _assign(data, key, yaml.safe_load(text))
         except (KeyError, IndexError, TypeError):
-            yield Problem(name, None, "no such place in the pipeline", "name an existing section or list index")
+            yield Problem(name, None, "no such place in the file", "name an existing section or list index")
         except yaml.YAMLError as error:
             yield Problem(name, None, f"value is not valid YAML: {error}", "quote the value")
         for known in [k for k in lines if k[: len(key)] == key]:
@@ -247,16 +287,34 @@ def _substitute(
     return _VARIABLE.sub(replace, value)
 
 
-def _from_pydantic(error: ValidationError, lines: Mapping[Key, int]) -> Iterator[Problem]:
+def _from_pydantic(error: ValidationError, data: Any, lines: Mapping[Key, int], keys: str) -> Iterator[Problem]:
+    remedies = {"extra_forbidden": f"remove the key, or look up its name with {keys}", "missing": "add the key"}
     for item in error.errors(include_url=False, include_context=False, include_input=False):
-        key = tuple(part for part in item["loc"] if not _is_union_branch(part))
+        key = _place(item["loc"], data)
         what = item["msg"].removeprefix("Value error, ")
-        remedy = _REMEDIES.get(item["type"], "give a value of that kind; `python -m hdm_pipeline schema` lists them")
+        remedy = remedies.get(item["type"], f"give a value of that kind; {keys} lists them")
         yield Problem(_dotted(key), _line(lines, key), what, remedy)
 
 
+def _place(location: Key, data: Any) -> Key:
+    """A location of pydantic's without the branches of unions that it names: the file holds no such keys."""
+    key: list[str | int] = []
+    node = data
+    for part in location:
+        # A branch told by a tag (`kind: folder`) is called as the tag's value.
+        tagged = isinstance(node, dict) and part not in node and part in node.values()
+        if tagged or _is_union_branch(part):
+            continue
+        key.append(part)
+        if isinstance(node, dict):
+            node = node.get(part)
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+    return tuple(key)
+
+
 def _is_union_branch(part: str | int) -> bool:
-    """Pydantic names the branch of a union in the location (`list[str]`, `literal[...]`, `AdaptSteps`)."""
+    """Branches without a tag are called as their type (`list[str]`, `literal[...]`, `AdaptSteps`)."""
     return isinstance(part, str) and (
         "[" in part or part in {"str", "int", "float", "AdaptSteps", "constrained-int", "constrained-float"}
     )

@@ -1,21 +1,18 @@
-"""The training file: what `train CONFIG` reads. Pure pydantic, no torch."""
+"""The training file as types: what `train CONFIG` reads. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from hdm_pipeline.errors import ConfigError
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from hdm_pipeline.config.file import read_training_file
+from hdm_pipeline.config.schema import Model
 
 
-class NetworkConfig(_Strict):
+class NetworkConfig(Model):
     """Which network is trained.
 
     Attributes:
@@ -29,14 +26,14 @@ class NetworkConfig(_Strict):
     weights: str | None = None
 
 
-class SyntheticConfig(_Strict):
+class SyntheticConfig(Model):
     """Episodes made on the fly."""
 
     kind: Literal["synthetic"] = "synthetic"
     share: PositiveFloat = 1.0
 
 
-class FolderConfig(_Strict):
+class FolderConfig(Model):
     """A folder with `images/` and `masks/`.
 
     Attributes:
@@ -51,7 +48,7 @@ class FolderConfig(_Strict):
     hold_out_every: PositiveInt | None = None
 
 
-class FoldConfig(_Strict):
+class FoldConfig(Model):
     """PASCAL-5i or COCO-20i in their usual layout, one fold held out.
 
     Attributes:
@@ -70,7 +67,7 @@ class FoldConfig(_Strict):
 SourceConfig = Annotated[SyntheticConfig | FolderConfig | FoldConfig, Field(discriminator="kind")]
 
 
-class BatchConfig(_Strict):
+class BatchConfig(Model):
     """One kind of batch.
 
     Attributes:
@@ -84,7 +81,7 @@ class BatchConfig(_Strict):
     share: PositiveFloat = 1.0
 
 
-class DataConfig(_Strict):
+class DataConfig(Model):
     """What batches are made of.
 
     Attributes:
@@ -102,7 +99,7 @@ class DataConfig(_Strict):
     worker_cpus: list[Annotated[int, Field(ge=0)]] | None = None
 
 
-class OptimizerConfig(_Strict):
+class OptimizerConfig(Model):
     """AdamW and its schedule.
 
     Attributes:
@@ -128,7 +125,7 @@ class OptimizerConfig(_Strict):
     clip: PositiveFloat | None = 1.0
 
 
-class ValidationConfig(_Strict):
+class ValidationConfig(Model):
     """Fixed synthetic episodes, of other seeds than training, by which checkpoints are compared.
 
     Attributes:
@@ -144,7 +141,7 @@ class ValidationConfig(_Strict):
     seed: int = 90210
 
 
-class TrainConfig(_Strict):
+class TrainConfig(Model):
     """A training run.
 
     Attributes:
@@ -184,23 +181,17 @@ class TrainConfig(_Strict):
         return self
 
     @classmethod
-    def load(cls, path: Path) -> TrainConfig:
+    def load(cls, path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         """Read a training file; relative paths in it count from its folder.
 
+        Args:
+            path: the YAML file.
+            overrides: ``key.path=value`` items that replace values of the file.
+
         Raises:
-            ConfigError: the file is missing, not YAML, or holds something unknown or impossible.
+            TrainingFileError: the file is missing, not YAML, or holds something unknown or impossible.
         """
-        try:
-            raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-            config = cls.model_validate(raw)
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"training file cannot be read: {error}", where=str(path)) from error
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
-                for problem in error.errors()
-            )
-            raise ConfigError(problems, where=str(path), remedy="correct the training file") from error
+        config = read_training_file(path, cls, overrides)
         base = path.resolve().parent
         sources = [
             source if isinstance(source, SyntheticConfig) else source.model_copy(update={"path": base / source.path})

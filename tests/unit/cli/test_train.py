@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from hdm_pipeline.cli.train import WEIGHTS, train
+from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.model.checkpoints import load_network
 
 NETWORK = {
@@ -62,10 +63,15 @@ def test_running_again_trains_nothing_more(app: typer.Typer, tmp_path: Path) -> 
     assert (tmp_path / "elsewhere" / "log.csv").read_text() == log
 
 
-def test_mistakes_end_with_exit_code_2(app: typer.Typer, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [str(write(tmp_path, stepps=3))])
-    assert result.exit_code == 2
-    assert "stepps" in result.output
+@pytest.mark.parametrize(
+    ("changes", "options", "match"),
+    [({"stepps": 3}, [], "stepps"), ({"optimizer": {"warmup": 2}}, ["--steps", "1"], "warmup must be smaller")],
+)
+def test_mistakes_in_the_file_and_on_the_command_line_are_named(
+    app: typer.Typer, tmp_path: Path, changes: dict[str, object], options: list[str], match: str
+) -> None:
+    with pytest.raises(ConfigError, match=match):
+        CliRunner().invoke(app, [str(write(tmp_path, **changes)), *options], catch_exceptions=False)
 
 
 @pytest.mark.ray

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.config.file import TrainingFileError
 from hdm_pipeline.training.config import TrainConfig
 
 SHIPPED = Path(__file__).resolve().parents[3] / "pipelines"
@@ -35,16 +35,43 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
         (MINIMAL + "optimizer: {warmup: 5}\n", "warmup"),
         (MINIMAL.replace("steps: 5", "steps: -1"), "steps"),
         (MINIMAL.replace("batches: [", "sources: [{kind: pascal-5i, path: x, fold: 4}], batches: ["), "fold"),
-        ("- 1\n", "file"),
-        ("a: [", "cannot be read"),
+        ("- 1\n", "not a mapping"),
+        ("a: [", "not valid YAML"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, match: str) -> None:
     (tmp_path / "train.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=match):
+    with pytest.raises(TrainingFileError, match=match):
         TrainConfig.load(tmp_path / "train.yaml")
 
 
+def test_every_mistake_has_its_line(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(
+        """\
+output: out
+steps: -1
+data:
+  batches: [{size: 64, images: 4}]
+  sources:
+    - kind: folder
+      path: mine
+      share: 0
+    - kind: folder
+      share: 2
+"""
+    )
+    with pytest.raises(TrainingFileError) as caught:
+        TrainConfig.load(tmp_path / "train.yaml")
+    found = {problem.key: problem.line for problem in caught.value.problems}
+    assert found == {"steps": 2, "data.sources.0.share": 8, "data.sources.1.path": 9}
+
+
+def test_values_of_the_command_line_replace_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text(MINIMAL)
+    config = TrainConfig.load(tmp_path / "train.yaml", ["steps=7", "optimizer.lr=0.5"])
+    assert (config.steps, config.optimizer.lr) == (7, 0.5)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(TrainingFileError, match="cannot be read"):
         TrainConfig.load(tmp_path / "none.yaml")
