@@ -24,9 +24,10 @@ from torch import Tensor
 
 from benchmarks._table import Row, alternate, arguments, at_least, at_most, median, show
 from hdm_pipeline.execution.malloc import keep_freed
+from hdm_pipeline.iou import Counts
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import reconfigure
-from hdm_pipeline.model.fast.optimize import GATES, FastNetwork, Gate, accelerate, calibrate_ranges
+from hdm_pipeline.model.fast.optimize import GATES, FastNetwork, accelerate, agreement, calibrate_ranges
 from hdm_pipeline.model.hdmnet.condense import condense
 from hdm_pipeline.model.hdmnet.network import HDMNet
 from hdm_pipeline.model.hdmnet.states import SupportState
@@ -115,19 +116,12 @@ def compare(shots: int, side: int, repeats: int, official: float) -> list[Row]:
     return rows
 
 
-def agreement(reference: Tensor, mask: Tensor) -> Gate:
-    """Share of equal pixels, and intersection over union."""
-    union = int((reference | mask).sum())
-    iou = int((reference & mask).sum()) / union if union else 1.0
-    return Gate(float((reference == mask).double().mean()), iou)
-
-
 def last_of(mode: tuple[str, str], fast: dict[tuple[str, str], FastNetwork]) -> bool:
     """Whether the bound is asked of this mode: of the fastest runtime that its precision has here."""
     return [each for each in fast if each[0] == mode[0]][-1] == mode
 
 
-def judge(shots: int, mode: tuple[str, str], ratio: float, seconds: float, agreed: Gate, bound: bool) -> list[Row]:
+def judge(shots: int, mode: tuple[str, str], ratio: float, seconds: float, agreed: Counts, bound: bool) -> list[Row]:
     """The rows of one mode."""
     precision, runtime = mode
     name, gate = f"{shots}-shot, cached, {precision} {runtime}", GATES[precision]

@@ -55,6 +55,12 @@ class Counts:
         return _ratio(2 * self.hit, 2 * self.hit + self.false_alarm + self.missed)
 
     @property
+    def agreement(self) -> float:
+        """Share of the pixels on which prediction and truth agree."""
+        agreed = self.hit + self.rest
+        return _ratio(agreed, agreed + self.false_alarm + self.missed)
+
+    @property
     def false_share(self) -> float:
         """Share of the background that was called foreground."""
         return _ratio(self.false_alarm, self.false_alarm + self.rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from hdm_pipeline.iou import count
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.training.config import ValidationConfig
 from hdm_pipeline.training.synthetic.episode import Episode, synthetic_episode
@@ -43,9 +44,6 @@ def episode_iou(network: FewShotNetwork, episode: Episode) -> float:
     masks = torch.from_numpy(episode.support_mask).to(device)
     bank = network.encode_support(list(pixels(episode.support)), list(masks))
     found = (network.predict(pixels(episode.query)[None], [bank])[0, 0] > 0.5).cpu().numpy()
-    valid = episode.query_mask != 255
-    truth = (episode.query_mask == 1) & valid
-    found &= valid
-    if not truth.any():
-        return 1.0 - float(found.sum() / max(valid.sum(), 1))
-    return float((found & truth).sum() / (found | truth).sum())
+    counts = count(found, episode.query_mask)
+    # Without target what is left is background; without that, too, nothing is wrong.
+    return counts.iou if counts.hit + counts.missed else 1.0 - float(np.nan_to_num(counts.false_share))

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from hdm_pipeline.iou import count
 from hdm_pipeline.pipeline import Pipeline
 
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "ct_liver.yaml"
@@ -31,7 +32,7 @@ def test_liver_of_the_other_slices(test_data: Path, tmp_path: Path, capsys: pyte
     queries = [z for z in range(truth.shape[2]) if z not in SUPPORT]
     wanted = np.asarray(truth.dataobj)[..., queries] == LIVER
     given = np.asarray(found.dataobj)[..., queries] == 1
-    dice = 2 * (wanted & given).sum() / (wanted.sum() + given.sum())
+    dice = count(given, wanted.astype(np.uint8)).dice
     fit = json.loads((tmp_path / "run.json").read_text())["support"]["liver"]
     with capsys.disabled():
         print(f"\nCT liver, two slices as support: Dice {dice:.3f}; reduction {fit['reduction']}, {fit['adaptation']}")

@@ -16,6 +16,12 @@ def test_ignored_pixels_count_nowhere() -> None:
     assert count(prediction, truth) == Counts(hit=1, false_alarm=1, missed=1, rest=1)
 
 
+def test_figures_of_counts() -> None:
+    counts = Counts(hit=6, false_alarm=2, missed=4, rest=8)
+    assert (counts.iou, counts.background_iou, counts.dice) == (6 / 12, 8 / 14, 12 / 18)
+    assert (counts.agreement, counts.false_share) == (14 / 20, 2 / 10)
+
+
 def test_iou_is_summed_over_episodes_before_it_is_divided() -> None:
     episodes = [("a", Counts(hit=90, missed=10, rest=100)), ("a", Counts(hit=0, missed=10, rest=190))]
     summary = summarize(episodes)

@@ -14,6 +14,7 @@ and has no int8.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import OptimizationError
+from hdm_pipeline.iou import Counts, count
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.fast.collapse import collapse_linear
 from hdm_pipeline.model.fast.extractors import (
@@ -203,7 +205,7 @@ def measure(
     runtime: str,
 ) -> OptimizationReport:
     """Agreement and speed of a mode; each is warmed up by one tile of its shape before it is timed."""
-    equal = total = both = either = 0
+    counts = Counts()
     best = [float("inf"), float("inf")]
     for tile in tiles:
         masks = []
@@ -218,15 +220,16 @@ def measure(
                 torch.cuda.synchronize(tile.device)
             best[index] = min(best[index], time.perf_counter() - start)
             masks.append(answer > 0.5)
-        reference, mask = masks
-        equal += int((reference == mask).sum())
-        total += mask.numel()
-        both += int((reference & mask).sum())
-        either += int((reference | mask).sum())
-    if total == 0:
+        counts += agreement(*masks)
+    if counts == Counts():
         raise OptimizationError("no calibration tile", where="optimize", remedy="give at least one tile")
-    iou = both / either if either else 1.0
-    return OptimizationReport(precision, runtime, equal / total, iou, best[1], best[0], len(tiles))
+    iou = 1.0 if math.isnan(counts.iou) else counts.iou
+    return OptimizationReport(precision, runtime, counts.agreement, iou, best[1], best[0], len(tiles))
+
+
+def agreement(reference: Tensor, mask: Tensor) -> Counts:
+    """Pixels of a mode's mask compared with float32's, both bool of one shape."""
+    return count(mask.cpu().numpy(), reference.cpu().numpy().astype(np.uint8))
 
 
 def _score(network: FewShotNetwork, autocast: bool, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hdm_pipeline.iou import iou
 from hdm_pipeline.model.pyramid.backbone import STRIDES
 
 FOREGROUND = 1
@@ -46,10 +47,7 @@ def finest_level(masks: Sequence[Tensor]) -> int:
         padded = pad_masks(mask.unsqueeze(0), side)
         foreground, background = cell_shares(padded, side)
         coarse = (foreground > background).repeat_interleave(side, 1).repeat_interleave(side, 2)
-        truth = padded == FOREGROUND
-        drawn = coarse & (padded != IGNORED)
-        union = int((truth | drawn).sum())
-        if union and int((truth & drawn).sum()) < _SAME * union:
+        if iou(coarse.cpu().numpy(), padded.cpu().numpy()) < _SAME:
             return 0
     return 1
 
