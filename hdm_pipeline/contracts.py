@@ -13,12 +13,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.grid import Window
+
+Pixels: TypeAlias = npt.NDArray[np.float32]
+"""[bands, y, x] where nothing else is said: in the units of the scene, or in 0..1."""
+
+Validity: TypeAlias = npt.NDArray[np.bool_]
+"""[y, x]: False where pixels hold no data."""
+
+Labels: TypeAlias = npt.NDArray[np.uint8]
+"""[y, x]: 1 the class, 0 background, 255 ignored."""
 
 BACKGROUND = 0
 """Mask value of pixels that are valid and belong to no class."""

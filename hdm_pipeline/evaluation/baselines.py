@@ -14,23 +14,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from hdm_pipeline.contracts import Labels, Pixels
+
 SIGMAS = (1.0, 2.0, 4.0, 8.0)
 TREES = 60
 TRAINING_PIXELS = 40_000
 _PREDICTED_AT_ONCE = 262_144
 
-Image = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
-
 
 class Baseline(Protocol):
     """Learns from examples, then segments queries."""
 
-    def fit(self, images: Sequence[Image], masks: Sequence[Mask]) -> None:
+    def fit(self, images: Sequence[Pixels], masks: Sequence[Labels]) -> None:
         """Learn from K images [C, y, x] in 0..1 and masks [y, x] of 1, 0 and 255."""
         ...
 
-    def predict(self, image: Image) -> npt.NDArray[np.bool_]:
+    def predict(self, image: Pixels) -> npt.NDArray[np.bool_]:
         """Foreground [y, x] of an image [C, y, x]."""
         ...
 
@@ -50,7 +49,7 @@ class RandomForest:
         self._constant: bool | None = None
         self._forest = RandomForestClassifier(n_estimators=trees, min_samples_leaf=2, random_state=seed, n_jobs=1)
 
-    def fit(self, images: Sequence[Image], masks: Sequence[Mask]) -> None:
+    def fit(self, images: Sequence[Pixels], masks: Sequence[Labels]) -> None:
         """Train on a random sample of the labelled pixels, the same number from every image."""
         generator = np.random.default_rng(self._seed)
         share = TRAINING_PIXELS // len(images)
@@ -65,7 +64,7 @@ class RandomForest:
         if self._constant is None:
             self._forest.fit(np.concatenate(rows), target)
 
-    def predict(self, image: Image) -> npt.NDArray[np.bool_]:
+    def predict(self, image: Pixels) -> npt.NDArray[np.bool_]:
         """Foreground [y, x]: where more than half of the trees' votes say so."""
         shape = image.shape[1:]
         if self._constant is not None:
@@ -83,7 +82,7 @@ class NearestPrototype:
         self._foreground: npt.NDArray[np.float64] = np.zeros(0)
         self._background: npt.NDArray[np.float64] = np.zeros(0)
 
-    def fit(self, images: Sequence[Image], masks: Sequence[Mask]) -> None:
+    def fit(self, images: Sequence[Pixels], masks: Sequence[Labels]) -> None:
         """Average the pixels of each side; a side without pixels is infinitely far."""
         pixels = np.concatenate([image.reshape(image.shape[0], -1) for image in images], axis=1).astype(np.float64)
         labels = np.concatenate([mask.ravel() for mask in masks])
@@ -92,7 +91,7 @@ class NearestPrototype:
             for value in (1, 0)
         )
 
-    def predict(self, image: Image) -> npt.NDArray[np.bool_]:
+    def predict(self, image: Pixels) -> npt.NDArray[np.bool_]:
         """Foreground [y, x]."""
         to_foreground, to_background = (
             ((image - prototype.reshape(-1, 1, 1)) ** 2).sum(axis=0)
@@ -107,7 +106,7 @@ BASELINES: dict[str, type[RandomForest] | type[NearestPrototype]] = {
 }
 
 
-def pixel_features(image: Image) -> npt.NDArray[np.float32]:
+def pixel_features(image: Pixels) -> npt.NDArray[np.float32]:
     """[C * 13, y, x]: each channel itself, then Gaussian, gradient magnitude and local variance at `SIGMAS`."""
     planes = []
     for channel in image.astype(np.float32):

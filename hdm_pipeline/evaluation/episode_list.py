@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range
+from hdm_pipeline.contracts import Labels, Pixels, Validity
 from hdm_pipeline.errors import ConfigError, TrainingError
 from hdm_pipeline.evaluation.images import MAX_CHANNELS, EpisodeImage, read_image, read_mask
 from hdm_pipeline.pixels.scaling import example_ranges, scale_pixels
@@ -78,8 +78,8 @@ class SupportSet:
         bands: as in the episode.
     """
 
-    images: tuple[npt.NDArray[np.float32], ...]
-    masks: tuple[npt.NDArray[np.uint8], ...]
+    images: tuple[Pixels, ...]
+    masks: tuple[Labels, ...]
     names: tuple[str, ...]
     scale: Ranges
     bands: tuple[int, ...] | None
@@ -89,9 +89,9 @@ class SupportSet:
 class Query:
     """The query of an episode, read and scaled: image [C, y, x] in 0..1, validity [y, x], truth [y, x] uint8."""
 
-    image: npt.NDArray[np.float32]
-    valid: npt.NDArray[np.bool_]
-    truth: npt.NDArray[np.uint8]
+    image: Pixels
+    valid: Validity
+    truth: Labels
 
 
 def read_episodes(path: Path) -> list[ListedEpisode]:
@@ -200,27 +200,27 @@ def automatic_ranges(supports: Sequence[EpisodeImage]) -> Ranges:
     return example_ranges([_sample(image) for image in supports])
 
 
-def _sample(image: EpisodeImage) -> npt.NDArray[np.float32]:
+def _sample(image: EpisodeImage) -> Pixels:
     """[C, n] valid pixels, evenly spread, at most about `_SAMPLED_PIXELS`."""
     values = image.pixels[:, image.valid]
     return values[:, :: max(1, values.shape[1] // _SAMPLED_PIXELS)]
 
 
-def _scaled(image: EpisodeImage, ranges: Ranges) -> npt.NDArray[np.float32]:
+def _scaled(image: EpisodeImage, ranges: Ranges) -> Pixels:
     """[C, y, x] in 0..1; invalid pixels are 0."""
     scaled = scale_pixels(image.pixels, ranges)
     scaled[:, ~image.valid] = 0.0
     return scaled
 
 
-def _load_pair(example: ListedExample, bands: tuple[int, ...] | None) -> tuple[EpisodeImage, npt.NDArray[np.uint8]]:
+def _load_pair(example: ListedExample, bands: tuple[int, ...] | None) -> tuple[EpisodeImage, Labels]:
     image, mask = read_image(example.image, bands), read_mask(example.mask)
     _require_same_size(image, mask, example)
     mask[~image.valid] = 255
     return image, mask
 
 
-def _require_same_size(image: EpisodeImage, mask: npt.NDArray[np.uint8], example: ListedExample) -> None:
+def _require_same_size(image: EpisodeImage, mask: Labels, example: ListedExample) -> None:
     if image.valid.shape != mask.shape:
         raise TrainingError(
             f"image is {image.valid.shape[1]} x {image.valid.shape[0]} pixels, its mask {mask.shape[1]} x "

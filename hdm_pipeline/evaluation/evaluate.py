@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.contracts import Labels, Pixels
 from hdm_pipeline.errors import HdmError, TrainingError
 from hdm_pipeline.evaluation.baselines import BASELINES, Baseline
 from hdm_pipeline.evaluation.episode_list import ListedEpisode, Query, SupportSet, load_query, load_support
@@ -73,8 +74,8 @@ class EpisodeResult:
 class Shown:
     """The first example, the query and the prediction [y, x] bool of one episode."""
 
-    support_image: npt.NDArray[np.float32]
-    support_mask: npt.NDArray[np.uint8]
+    support_image: Pixels
+    support_mask: Labels
     query: Query
     prediction: npt.NDArray[np.bool_]
 

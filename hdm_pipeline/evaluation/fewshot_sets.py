@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.evaluation.pictures import Picture
 
-Pixels = npt.NDArray[np.uint8]
 Benchmark = Literal["pascal-5i", "coco-20i"]
 Split = Literal["train", "val"]
 
@@ -107,7 +106,7 @@ def read_fold(folder: Path, benchmark: Benchmark, fold: int, split: Split) -> Fo
     return FoldList(wanted, tuple(items))
 
 
-def load_picture(path: Path, mode: Literal["RGB", "L"]) -> Pixels:
+def load_picture(path: Path, mode: Literal["RGB", "L"]) -> Picture:
     """[H, W, 3] or [H, W] uint8; palette label maps give their indices.
 
     Raises:

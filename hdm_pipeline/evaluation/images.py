@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.contracts import IGNORE, Reader, SceneRef, SceneSource
+from hdm_pipeline.contracts import IGNORE, Labels, Pixels, Reader, SceneRef, SceneSource, Validity
 from hdm_pipeline.errors import ArchiveError, SceneError, TrainingError
 from hdm_pipeline.evaluation.pictures import (
     MAX_PIXELS,
@@ -53,8 +53,8 @@ class EpisodeImage:
         eight_bit: whether the samples are uint8 as stored, whose natural range is 0..255.
     """
 
-    pixels: npt.NDArray[np.float32]
-    valid: npt.NDArray[np.bool_]
+    pixels: Pixels
+    valid: Validity
     eight_bit: bool
 
 
@@ -82,7 +82,7 @@ def read_image(path: Path, bands: Sequence[int] | None = None) -> EpisodeImage:
     return EpisodeImage(pixels, valid, stored.dtype == np.uint8)
 
 
-def read_mask(path: Path) -> npt.NDArray[np.uint8]:
+def read_mask(path: Path) -> Labels:
     """Read a mask: [y, x] uint8, 1 foreground, 0 background, 255 ignored (a GeoTIFF's nodata and NaN too).
 
     Raises:
@@ -147,7 +147,7 @@ def _read_scene(path: Path, kind: Kind, bands: Sequence[int] | None) -> EpisodeI
     return EpisodeImage(pixels, valid, eight_bit and _are_bytes(pixels))
 
 
-def _are_bytes(pixels: npt.NDArray[np.float32]) -> bool:
+def _are_bytes(pixels: Pixels) -> bool:
     return bool(((pixels >= 0) & (pixels <= 255) & (pixels % 1 == 0)).all())
 
 

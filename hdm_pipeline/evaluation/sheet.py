@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from hdm_pipeline.errors import OutputError
 from hdm_pipeline.evaluation.evaluate import EpisodeResult, Shown
+from hdm_pipeline.evaluation.pictures import Picture
 
 CELL = 192
 _GAP = 6
@@ -23,8 +24,6 @@ _HIT = (60, 190, 90)
 _FALSE_ALARM = (230, 50, 60)
 _MISSED = (60, 110, 240)
 _BACKGROUND = (24, 24, 28)
-
-Picture = npt.NDArray[np.uint8]
 
 
 def write_sheet(results: Sequence[EpisodeResult], path: Path) -> None:

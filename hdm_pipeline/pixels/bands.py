@@ -26,9 +26,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from hdm_pipeline.contracts import Band
+from hdm_pipeline.contracts import Band, Pixels, Validity
 from hdm_pipeline.errors import BandError, ConfigError
 
 MAX_LENGTH = 200
@@ -36,8 +35,6 @@ MAX_LENGTH = 200
 
 MAX_DEPTH = 20
 """Deepest nesting of an expression."""
-
-Pixels: TypeAlias = npt.NDArray[np.float32]
 
 _BINARY: dict[type[ast.operator], np.ufunc] = {
     ast.Add: np.add,
@@ -106,7 +103,7 @@ class BandPlan:
     _roots: tuple[_Node, ...]
     _slots: Mapping[str, int]
 
-    def apply(self, pixels: Pixels, valid: npt.NDArray[np.bool_]) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+    def apply(self, pixels: Pixels, valid: Validity) -> tuple[Pixels, Validity]:
         """Compute the wanted bands.
 
         Args:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range, Scale
+from hdm_pipeline.contracts import Pixels, Validity
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.pixels.bands import BandPlan
 
@@ -21,7 +22,7 @@ EXAMPLE_PERCENTILES: Range = (0.5, 99.5)
 """Percentiles of a task's examples that become 0 and 1."""
 
 
-def scene_ranges(scale: Scale, plan: BandPlan, sample: npt.NDArray[np.float32] | None, where: str) -> tuple[Range, ...]:
+def scene_ranges(scale: Scale, plan: BandPlan, sample: Pixels | None, where: str) -> tuple[Range, ...]:
     """The range of each computed band that becomes 0..1.
 
     Args:
@@ -51,8 +52,10 @@ def scene_ranges(scale: Scale, plan: BandPlan, sample: npt.NDArray[np.float32] |
     return tuple((float(a), float(b) if b > a else float(a) + 1.0) for a, b in zip(low, high, strict=True))
 
 
-def example_ranges(samples: Sequence[npt.NDArray[np.float32]]) -> tuple[Range, ...]:
+def example_ranges(samples: Sequence[Pixels]) -> tuple[Range, ...]:
     """The ranges that the examples of a task share, where the task names none: `EXAMPLE_PERCENTILES` of each band.
+
+    Rounded to float32, in which pixels are scaled.
 
     Args:
         samples: for each example valid pixels [bands, n], n at least 1 in one of them.
@@ -62,7 +65,7 @@ def example_ranges(samples: Sequence[npt.NDArray[np.float32]]) -> tuple[Range, .
     # A band may be flat but for a small target: then its largest value becomes 1.
     flat = high - low <= 1e-6 * np.maximum(np.abs(low), 1.0)
     high = np.where(flat, np.maximum(pooled.max(axis=1), low + 1.0), high)
-    return tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+    return tuple((float(a), float(b)) for a, b in zip(low.astype(np.float32), high.astype(np.float32), strict=True))
 
 
 def _percentiles(values: npt.NDArray[Any], percentiles: Range) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -71,7 +74,7 @@ def _percentiles(values: npt.NDArray[Any], percentiles: Range) -> tuple[npt.NDAr
     return low, high
 
 
-def scale_pixels(pixels: npt.NDArray[np.float32], ranges: Sequence[Range]) -> npt.NDArray[np.float32]:
+def scale_pixels(pixels: Pixels, ranges: Sequence[Range]) -> Pixels:
     """[bands, y, x] in the scene's units to 0..1, clipped; a new array. One range a band, or one for all."""
     low = np.array([r[0] for r in ranges], dtype=np.float32)[:, None, None]
     width = np.array([r[1] - r[0] for r in ranges], dtype=np.float32)[:, None, None]
@@ -89,8 +92,8 @@ _PIXELS_AT_ONCE = 1 << 16
 
 
 def encode_pixels(
-    pixels: npt.NDArray[np.float32],
-    valid: npt.NDArray[np.bool_],
+    pixels: Pixels,
+    valid: Validity,
     ranges: Sequence[tuple[float, float]] | None = None,
 ) -> npt.NDArray[np.uint16]:
     """Pixels as they are staged.
@@ -121,7 +124,7 @@ def encode_pixels(
     return encoded
 
 
-def decode_pixels(staged: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def decode_pixels(staged: npt.NDArray[np.uint16]) -> tuple[Pixels, Validity]:
     """Staged pixels [bands, y, x] back to float32 0..1 (0 where not valid) and validity [y, x]."""
     pixels = staged.astype(np.float32)
     pixels -= np.float32(1.0)
