@@ -48,7 +48,8 @@ class Band:
         unit: unit of the values after scale and offset, e.g. ``dB`` or ``HU``; empty if unknown.
         role: what the band holds instead of measurements: ``alpha`` (how opaque the others are) or ``palette`` (numbers
             of colors); empty for measurements.
-        nodata: value that the file declares to mean no data, as stored; None without one.
+        nodata: value that the file declares to mean no data, as stored; None without one, and for NaN, which is never
+            valid.
     """
 
     name: str = ""

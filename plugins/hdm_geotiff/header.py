@@ -36,7 +36,7 @@ def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> S
     check_size(dataset, ref.uri, options)
     crs, transform = georeference(dataset)
     bands = tuple(
-        Band((name or "").strip(), (unit or "").strip(), _ROLES.get(color, ""), nodata)
+        Band((name or "").strip(), (unit or "").strip(), _ROLES.get(color, ""), _declared(nodata))
         for name, unit, color, nodata in zip(
             dataset.descriptions, dataset.units, dataset.colorinterp, dataset.nodatavals, strict=True
         )
@@ -52,6 +52,11 @@ def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> S
         warnings=tuple(_warnings(dataset, crs, transform)),
         attributes=_attributes(dataset),
     )
+
+
+def _declared(nodata: float | None) -> float | None:
+    """A nodata value that says something: NaN is never valid, and would make a header unequal to its copy."""
+    return None if nodata is None or math.isnan(nodata) else nodata
 
 
 def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> None:

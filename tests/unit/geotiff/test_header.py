@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 
 import numpy as np
 import pyproj
@@ -46,6 +47,9 @@ def test_bands_say_what_they_hold_and_which_value_means_no_data(write_tif: Write
     assert (gray.role, alpha.role, gray.nodata) == ("", "alpha", None)
     labels = header_of(write_tif("b.tif", PIXELS[0].astype(np.uint8), photometric="palette", nodata=7))
     assert (labels.bands[0].role, labels.bands[0].nodata) == ("palette", 7)
+    header = header_of(write_tif("c.tif", PIXELS[0].astype(np.float32), nodata=math.nan))
+    assert header.bands[0].nodata is None
+    assert pickle.loads(pickle.dumps(header)) == header
 
 
 def test_no_crs_works_and_says_so(write_tif: WriteTif) -> None:
