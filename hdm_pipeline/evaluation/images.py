@@ -157,8 +157,7 @@ def _read_scene_labels(path: Path, kind: Kind) -> npt.NDArray[np.float32]:
         labels, valid = source.read(window, [0])
         nodata = source.header.bands[0].nodata
     # A declared nodata of 0 or 1 on a mask is a slip of the tool that wrote it, not a statement.
-    labels[0, ~valid] = nodata if nodata in (0, 1) else IGNORE
-    return labels[0]
+    return np.where(valid, labels[0], np.float32(nodata if nodata is not None and nodata in (0, 1) else IGNORE))
 
 
 @contextmanager
