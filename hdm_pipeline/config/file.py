@@ -218,7 +218,7 @@ def _load(path: Path, kind: type[FileError]) -> tuple[Any, dict[Key, int]]:
     except ValueError as error:
         raise refuse(str(error), "write the file with fewer levels") from error
     if not isinstance(data, dict):
-        raise refuse("the file has no sections such as `input:`", "start from one of the files in pipelines/")
+        raise refuse("the file is not a mapping of keys to values", "start from one of the files in pipelines/")
     return data, lines
 
 

@@ -150,15 +150,15 @@ def left_out(instance: Instance, located: bool, options: ReaderOptions) -> str:
     return ""
 
 
-def reference(volume: Volume) -> SceneRef:
-    """The volume as the core knows it; `uri` carries the hashed id, never the folder's name."""
+def reference(volume: Volume, reader: str = READER) -> SceneRef:
+    """The volume as the core knows it, to be opened by the plug-in `reader`; `uri` carries the hashed id, never the folder's name."""
     instances = {frame.instance.path: frame.instance for frame in volume.frames}
     members = tuple(instances)
     content = sorted(f"{i.sop_instance}:{i.stamp}" for i in instances.values())
     return SceneRef(
         id=volume.id,
         uri=f"{READER}:{volume.id}",
-        reader=READER,
+        reader=reader,
         identity=digest(*content),
         members=members,
         private=True,

@@ -34,7 +34,7 @@ class DicomReader:
 
         found, skipped = find(uri, self.options)
         yield from skipped
-        yield from (reference(volume) for volume in found)
+        yield from (reference(volume, self.name) for volume in found)
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """Shape, geometry and warnings of a volume; see `hdm_dicom.volume_io.open_volume` for the errors."""

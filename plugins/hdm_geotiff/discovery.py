@@ -66,8 +66,8 @@ class Found:
     identity: str
 
 
-def discover(uri: str, options: ReaderOptions) -> list[SceneRef | Skipped]:
-    """Scenes sorted by id, then what was left out, sorted by URI.
+def discover(uri: str, options: ReaderOptions, reader: str = READER) -> list[SceneRef | Skipped]:
+    """Scenes sorted by id, then what was left out, sorted by URI; `reader` is the name of the plug-in that opens them.
 
     Raises:
         EmptyArchiveError: nothing is there.
@@ -79,7 +79,7 @@ def discover(uri: str, options: ReaderOptions) -> list[SceneRef | Skipped]:
         if isinstance(entry, Skipped):
             skipped.append(entry)
             continue
-        ref = SceneRef(scene_id(entry.relative, options.ids), entry.uri, READER, entry.identity)
+        ref = SceneRef(scene_id(entry.relative, options.ids), entry.uri, reader, entry.identity)
         # Compared without case: Windows and macOS would put "A" and "a" into one folder.
         other = scenes.setdefault(ref.id.casefold(), ref)
         if other is not ref:

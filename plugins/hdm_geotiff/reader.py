@@ -34,7 +34,7 @@ class GeoTiffReader:
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find scenes; see `Reader.discover` and `hdm_geotiff.discovery`."""
-        yield from discovery.discover(uri, self.options)
+        yield from discovery.discover(uri, self.options, self.name)
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """Read a scene's header; see `Reader.header`."""

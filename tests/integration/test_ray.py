@@ -80,17 +80,14 @@ def test_a_reader_that_crashes_raises_or_hangs_costs_only_its_own_scene(bench: W
     assert "hung" in summary.quarantined["hang"]["what"]
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(
-    bench: Workbench, cluster: None, executor: str
-) -> None:
+def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(bench: Workbench, cluster: None) -> None:
     """A fresh worker would fail in the same way, and `actors died` would hide why."""
 
     def on_event(event: Event) -> None:
         if isinstance(event, SupportChecked):
             bench.weights.unlink()
 
-    file = bench.pipeline(execution={"executor": executor, "batch_size": 2})
+    file = bench.pipeline(execution={"executor": "ray", "batch_size": 2})
     with pytest.raises(WeightsError, match="not exist") as caught:
         Pipeline.from_yaml(file).run(on_event)
     assert caught.value.where == str(bench.weights)

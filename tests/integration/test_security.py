@@ -297,8 +297,9 @@ def test_damaged_dicom_files_say_no_name_on_the_terminal(tmp_path: Path) -> None
 _SOCKETS = """
 import os, subprocess, sys
 from hdm_pipeline.config.schema import Execution
-from hdm_pipeline.execution.ray import _connect
-_connect(Execution())
+from hdm_pipeline.execution.cluster import cluster
+connection = cluster(Execution())
+connection.__enter__()
 import ray
 print(ray.get(ray.remote(num_cpus=0)(lambda: os.environ.get("RAY_AUTH_MODE", "unset")).remote()))
 children, seen = [os.getpid()], []

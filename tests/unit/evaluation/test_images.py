@@ -115,7 +115,7 @@ def test_bands_are_chosen_from_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no format"),
+        (b"", "format of the file is not known"),
         (b"\x89PNG\r\n\x1a\nrest", "picture file cannot be decoded"),
         (b"II*\x00broken", "GeoTIFF file cannot be decoded"),
         (bytes(128) + b"DICM" + b"broken", "DICOM file cannot be used"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hdm_pipeline.config.file import PipelineFileError
+from hdm_pipeline.config.file import FileError
 from hdm_pipeline.errors import ConfigError, HdmError, StoreError
 from hdm_pipeline.execution.messages import Failed, PublishTask, Task
 from tests.fake_executor import Bench
@@ -15,7 +15,9 @@ from tests.fake_executor import Bench
 EXPECTED = {
     "HdmError": "run",
     "ConfigError": "run",
+    "FileError": "run",
     "PipelineFileError": "run",
+    "TrainingFileError": "run",
     "ArchiveError": "run",
     "EmptyArchiveError": "run",
     "SupportError": "run",
@@ -52,8 +54,8 @@ KINDS = sorted(set(tree()), key=lambda kind: kind.__name__)
 
 
 def make(kind: type[HdmError]) -> HdmError:
-    if kind is PipelineFileError:
-        return PipelineFileError("pipeline.yaml", [])
+    if issubclass(kind, FileError):
+        return kind("file.yaml", [])
     return kind("it broke", where="scene b", remedy="mend it")
 
 
