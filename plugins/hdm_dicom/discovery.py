@@ -151,7 +151,10 @@ def left_out(instance: Instance, located: bool, options: ReaderOptions) -> str:
 
 
 def reference(volume: Volume, reader: str = READER) -> SceneRef:
-    """The volume as the core knows it, to be opened by the plug-in `reader`; `uri` carries the hashed id, never the folder's name."""
+    """The volume as the core knows it, opened by the plug-in `reader`.
+
+    `uri` carries the hashed id, never the folder's name.
+    """
     instances = {frame.instance.path: frame.instance for frame in volume.frames}
     members = tuple(instances)
     content = sorted(f"{i.sop_instance}:{i.stamp}" for i in instances.values())
