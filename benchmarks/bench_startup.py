@@ -49,7 +49,7 @@ def main() -> int:
         module = ("-m", "hdm_pipeline")
         seconds(*module, "run", file)
         rows = [
-            at_most("import hdm_pipeline", seconds("-c", "import hdm_pipeline"), "s", 1.0),
+            at_most("import hdm_pipeline", seconds("-c", "import hdm_pipeline"), "s", 0.2),
             at_most("--help", seconds(*module, "--help"), "s", 1.0),
             at_most("validate", seconds(*module, "validate", file), "s", 1.0),
             at_most("run on a finished output", seconds(*module, "run", file), "s", 2.0),
