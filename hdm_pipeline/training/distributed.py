@@ -1,7 +1,7 @@
 """Several training processes under Ray Train: each takes its share of the batches, gradients are averaged.
 
-The one module besides `execution/ray.py` that knows Ray: training has no scenes, blocks or receipts, and what it needs,
-a process group whose failures end the run, is Ray Train's own. Ray is imported when `replicas` is more than one.
+Training does not use `execution/ray.py`: it has no scenes, blocks or receipts, and what it needs, a process group whose
+failures end the run, is Ray Train's own. Ray is imported when `replicas` is more than one.
 """
 
 from __future__ import annotations
