@@ -7,7 +7,7 @@ Each class says what becomes of a run in which a step raises it (`scope`):
 
 * ``scene``: this scene is quarantined, the others go on, and the run ends with exit code 3.
 * ``run``: the next scene would meet the same fault, so the run ends. What is finished is kept, and the next run goes
-  on from there. The exit code is 1, or 2 where the configuration is to be mended (`ConfigError`).
+  on from there. The exit code is 1, or 2 where the user must correct the configuration (`ConfigError`).
 
 | class | scope | why |
 |---|---|---|

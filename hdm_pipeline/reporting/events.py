@@ -29,7 +29,7 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: name of the event in logs: one for each type, save that `StepDone` and `BlockInferred` share one.
+        kind: name of the event in logs: one for each type; only `StepDone` and `BlockInferred` share one.
         scene: id of the scene; empty for events of the run.
     """
 

@@ -110,7 +110,7 @@ class ScoreStore:
             OutputError: the folder cannot be written.
         """
         store = cls(path, ShardedArray.create(path / "scores", classes + 1, "uint8", grid, blocks))
-        if not store._alone:
+        if not store._seamless:
             ShardedArray.create(path / "partials" / "interior", classes + 1, "uint8", grid, blocks)
             StripArray.create(path / "partials" / "strips", classes, grid, blocks)
         return store
@@ -130,7 +130,7 @@ class ScoreStore:
         return self._scores.cell_shape
 
     @property
-    def _alone(self) -> bool:
+    def _seamless(self) -> bool:
         """Whether no block touches another's cell: what a block knows is final then."""
         return self.grid.overlap == 0 or self._scores.block_shape[1:] == (self.grid.rows, self.grid.columns)
 
@@ -156,7 +156,7 @@ class ScoreStore:
         cell = np.zeros((self.classes + 1, *valid.shape), dtype=np.uint8)
         cell[:-1, :, top:, left:] = scores.interior
         cell[-1] = valid
-        if self._alone:
+        if self._seamless:
             self._scores.write_cell(scores.block, cell)
         else:
             self._interior.write_cell(scores.block, cell)
@@ -169,7 +169,7 @@ class ScoreStore:
             OutputError: disk full or not writable.
             StoreError: what the block or a neighbor knows was never written, or is damaged.
         """
-        if self._alone:
+        if self._seamless:
             return  # `write_block` did it
         cell = self._interior.read_cell(block)
         top, left = self.grid.lead(block)

@@ -1,7 +1,8 @@
-"""Listing remote scenes: the objects under an `s3://` prefix, or one `https://` file. Pixels are GDAL's business.
+"""Listing remote scenes: the objects under an `s3://` prefix, or one `https://` file. GDAL reads the pixels.
 
 boto3 (the extra `s3`) lists buckets; it and GDAL take keys, region and endpoint from the same environment variables and
-files, save that boto3 calls the endpoint `AWS_ENDPOINT_URL` and GDAL `AWS_S3_ENDPOINT`: either is understood here.
+files. Only the endpoint has two names: boto3 calls it `AWS_ENDPOINT_URL` and GDAL `AWS_S3_ENDPOINT`. Both are
+understood here.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class OpenVinoExtractor(nn.Module):
 
         with warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
             warnings.simplefilter("ignore")  # the tracer warns of shapes held constant: they are, for each shape
-            # Traced here, for OpenVINO's own tracing runs the layers thrice to compare: 15 s instead of 4.
+            # Traced here, for OpenVINO's own tracing runs the layers three times to compare: 15 s instead of 4.
             traced = torch.jit.trace(self.layers, images, check_trace=False)  # type: ignore[no-untyped-call]
             graph = openvino.convert_model(traced, input=list(images.shape))
         core = openvino.Core()
