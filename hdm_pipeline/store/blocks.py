@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,15 @@ class _BlockArray:
             where = str(array.path / "zarr.json")
             raise StoreError("a work file is of another kind", where=where, remedy="run again") from error
 
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the array.
+
+        Raises:
+            StoreError: there is none, or its metadata are damaged.
+        """
+        return cls(ZarrArray.open(path))
+
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The blocks of the scene."""
@@ -66,15 +75,6 @@ class ShardedArray(_BlockArray):
             chunk=(channels, 1, y_chunk, x_chunk),
         )
         return cls(ZarrArray.create(path, layout, _attributes(grid, blocks[0])))
-
-    @classmethod
-    def open(cls, path: Path) -> ShardedArray:
-        """Open the array.
-
-        Raises:
-            StoreError: there is none, or its metadata are damaged.
-        """
-        return cls(ZarrArray.open(path))
 
     @property
     def channels(self) -> int:
@@ -130,15 +130,6 @@ class StripArray(_BlockArray):
         row = (1, longest)
         layout = ArrayLayout((len(blocks), longest), "uint32", row, row)
         return cls(ZarrArray.create(path, layout, _attributes(grid, blocks[0])))
-
-    @classmethod
-    def open(cls, path: Path) -> StripArray:
-        """Open the array.
-
-        Raises:
-            StoreError: there is none, or its metadata are damaged.
-        """
-        return cls(ZarrArray.open(path))
 
     def write(self, scores: BlockScores) -> None:
         """Write the strips of a block.
