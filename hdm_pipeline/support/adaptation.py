@@ -81,12 +81,6 @@ class AdaptationReport:
     held_out_iou: Mapping[int, float]
     seconds: float
 
-    @property
-    def best_held_out_iou(self) -> float:
-        """The highest held-out IoU; NaN where the guard was not asked."""
-        known = [value for value in self.held_out_iou.values() if not math.isnan(value)]
-        return max(known, default=float("nan"))
-
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         held_out = {str(s): None if math.isnan(iou) else iou for s, iou in self.held_out_iou.items()}
