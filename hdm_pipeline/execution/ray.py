@@ -151,7 +151,7 @@ class RayExecutor:
         self._shares = self._stack.enter_context(cluster(self._config))
         self._context = ray.put(context)
         self._bundle = ray.put(replace(bundle, threads=self._shares.threads))
-        bundle.loaded.clear()  # the actors load their own; this process computes nothing any more
+        bundle.release()  # the actors load their own; this process computes nothing any more
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
         self._waiting: deque[InferTask] = deque()

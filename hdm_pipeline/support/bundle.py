@@ -44,6 +44,13 @@ class ModelBundle:
             self.loaded[key] = load_segmenter(weights, self.model, reduction)
         return self.loaded[key]
 
+    def release(self) -> None:
+        """Let go of the networks of this process, and of the GPU memory that fitting took: other processes need it."""
+        import torch
+
+        self.loaded.clear()
+        torch.cuda.empty_cache()  # does nothing where no GPU was used
+
     def __getstate__(self) -> dict[str, Any]:
         """The fields for another process: it loads its own networks."""
         return {**self.__dict__, "loaded": {}}
