@@ -15,6 +15,7 @@ Each class says what becomes of a run in which a step raises it (`scope`):
 | `PluginError` | scene | seen while a plug-in works on one scene; others may be what the plug-in expects |
 | `PluginLoadError` | run | the plug-in cannot be used at all |
 | `ModelInputError`, `BankMismatchError` | run | tiles have one size and one kind in a run, and one set of banks |
+| `PixelOverflowError` | scene | about the values of this scene's pixels; others may hold none of that kind |
 | `OptimizationError`, `TrainingError` | run | about the network, not about a scene |
 | `SceneError` and all below it | scene | about this scene's file, pixels or products |
 | `StoreError` | scene | the scene's work is done once more first; quarantined if that fails, too |
@@ -110,6 +111,12 @@ class ModelInputError(HdmError):
 
 class BankMismatchError(ModelInputError):
     """The support bank was made by other weights or another architecture."""
+
+
+class PixelOverflowError(ModelInputError):
+    """Pixels of a tile are so large that the network overflows, or it gives no number for them."""
+
+    scope: ClassVar[Scope] = "scene"
 
 
 class OptimizationError(HdmError):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
+from hdm_pipeline.errors import BankMismatchError, ModelInputError, PixelOverflowError, SupportError
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import load_network, reconfigure
 from hdm_pipeline.model.fast.modes import Mode, choose_mode
@@ -197,8 +197,8 @@ class FewShotSegmenter:
             means a probability above 0.5.
 
         Raises:
-            ModelInputError: shape or type is wrong, a tile would not fit into memory, or values are so large that
-                float32 overflows.
+            ModelInputError: shape or type is wrong, or a tile would not fit into memory.
+            PixelOverflowError: values are so large that float32 overflows.
             BankMismatchError: a bank belongs to other weights.
         """
         self._check(tiles, banks, valid)
@@ -239,7 +239,7 @@ class FewShotSegmenter:
         score = (enlarge(answer, size).float() * 255 - 0.5).ceil_().clamp_(0, 255)
         array: npt.NDArray[np.uint8] = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8).cpu().numpy()
         if not bool(sums.isfinite().all()):
-            raise ModelInputError(
+            raise PixelOverflowError(
                 "pixel values are too large: the network computes with float32 and overflows",
                 where=f"tiles of {size[0]}x{size[1]} pixels",
                 remedy="scale pixels to 0..1; mark pixels without a measurement as invalid",

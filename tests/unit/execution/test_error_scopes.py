@@ -26,6 +26,7 @@ EXPECTED = {
     "PluginLoadError": "run",
     "ModelInputError": "run",
     "BankMismatchError": "run",
+    "PixelOverflowError": "scene",
     "OptimizationError": "run",
     "TrainingError": "run",
     "SceneError": "scene",

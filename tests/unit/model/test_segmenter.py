@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError, WeightsError
+from hdm_pipeline.errors import BankMismatchError, ModelInputError, PixelOverflowError, SupportError, WeightsError
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import save_weights
 from hdm_pipeline.model.hdmnet.network import HDMNet
@@ -79,7 +79,7 @@ def test_bad_tiles_are_refused(segmenter: FewShotSegmenter, bank: SupportBank) -
 def test_values_that_overflow_float32_are_refused(segmenter: FewShotSegmenter, bank: SupportBank, value: float) -> None:
     huge = tiles(2)
     huge[0, 1, 20:40, 20:40] = value
-    with pytest.raises(ModelInputError, match="too large"):
+    with pytest.raises(PixelOverflowError, match="too large"):
         segmenter.predict(huge, [bank])
     marked = np.abs(huge[:, 1]) < 1e20
     assert segmenter.predict(huge, [bank], valid=marked).any()  # where they are marked as invalid, they do no harm
