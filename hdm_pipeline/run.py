@@ -20,6 +20,7 @@ from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
+from hdm_pipeline.model.weights_file import weights_path
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
@@ -43,7 +44,7 @@ from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
-from hdm_pipeline.support.examples import SupportFiles
+from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
 
 
@@ -51,6 +52,9 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     """Do everything that is not done yet; see `Pipeline.run`."""
     deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
     reader = make_reader(config.input.reader, config.input.reader_options())
+    # What is missing is told before a folder is made or another run is waited for.
+    weights_path(config.model.weights)
+    support_files(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))

@@ -106,7 +106,7 @@ def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
     classes = load_examples(config, support_files(config), reader)
     for class_config, examples in zip(config.support.classes, classes, strict=True):
         tensors = _tensors(examples, class_config.name)
-        reduction = _fit(config, base.network, tensors, "off", None).reduction
+        reduction = _fit(config, base.network.cpu(), tensors, "off", None).reduction
         found[class_config.name] = _quality(base.refitted(base.network, reduction), tensors, examples)
     return found
 
@@ -121,7 +121,8 @@ def _prepare_class(
 ) -> _Prepared:
     start = time.perf_counter()
     tensors = _tensors(examples, name)
-    fit = _fit(config, base.network, tensors, config.support.adapt, models)
+    # On the CPU, where sums have a fixed order: the same examples give the same weights, also next to a GPU.
+    fit = _fit(config, base.network.cpu(), tensors, config.support.adapt, models)
     unadapted = base.refitted(base.network, fit.reduction)
     segmenter = unadapted if fit.weights is None else base.refitted(fit.network, fit.reduction)
     bank = segmenter.encode(tensors, class_name=name)
