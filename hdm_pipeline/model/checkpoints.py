@@ -94,7 +94,7 @@ def save_weights(
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     if half:
         tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-    _write_atomically(path, tensors, metadata)
+    write_tensors(path, tensors, metadata)
     return fingerprint
 
 
@@ -275,7 +275,12 @@ def _load_official(path: Path) -> FewShotNetwork:
     return network
 
 
-def _write_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file that appears under its name complete or not at all.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
