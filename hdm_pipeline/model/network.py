@@ -56,6 +56,8 @@ class FewShotNetwork(nn.Module, ABC):
     """Whether bf16 runs all of `score` under autocast; False where `fast_copy` itself lowers what bears it."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    frozen: tuple[str, ...] = ()
+    """Prefixes of parameters that neither training nor adaptation changes."""
 
     @property
     @abstractmethod
@@ -177,6 +179,12 @@ class FewShotNetwork(nn.Module, ABC):
         mean = pixels.new_tensor(self.mean).view(3, 1, 1)
         std = pixels.new_tensor(self.std).view(3, 1, 1)
         return (pixels - mean) / std
+
+    def denormalize(self, pixels: Tensor) -> Tensor:
+        """The inverse of `normalize`."""
+        mean = pixels.new_tensor(self.mean).view(3, 1, 1)
+        std = pixels.new_tensor(self.std).view(3, 1, 1)
+        return pixels * std + mean
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of architecture, configuration and every weight; what a bank is checked against.

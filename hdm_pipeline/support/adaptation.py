@@ -48,7 +48,7 @@ class AdaptationSettings:
         margin: least gain in held-out IoU for which adapted weights are kept.
         margin_alone: the same for one example: its halves are more alike than two images, and flatter the weights.
         floor: held-out IoU that they must also beat: what is reached without them in another way.
-        frozen: prefixes of parameters that stay as they are.
+        frozen: prefixes of parameters that stay as they are, as do those that the network itself freezes.
         crops: how pairs are drawn; their size is the upper bound, small examples are cut smaller.
     """
 
@@ -227,7 +227,7 @@ class _Learner:
         self._settings = settings
         self._sampler = CropSampler(images, masks, replace(settings.crops, size=_crop_size(masks, settings)), seed=seed)
         for name, parameter in self._network.named_parameters():
-            parameter.requires_grad_(not (settings.frozen and name.startswith(settings.frozen)))
+            parameter.requires_grad_(not name.startswith((*settings.frozen, *network.frozen)))
         self._trained = [p for p in self._network.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(self._trained, settings.learning_rate, weight_decay=settings.weight_decay)
         self._fast = _has_bfloat16(next(network.parameters()).device)

@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.pyramid.layers import ResidualBlock, resize
+from hdm_pipeline.model.pyramid.ridge import CHANNELS
 
 ODDS = 1
 """The evidence channel that holds the ridge regression's log odds: where the untrained decoder's logits come from."""
+
+_CONTEXT_ODDS = 2.0  # the same for pretrained features; the untrained sum of both already beats either
 
 _CARRIED = 32  # channels of the state that go up to the next finer level
 
@@ -24,6 +27,7 @@ class Decoder(nn.Module):
         evidence_widths: channels of the evidence maps, finest first.
         state_widths: channels of the decoder's state, finest first.
         guides: channels that the query features are reduced to; few, so that evidence and not appearance decides.
+        contextual: whether evidence of pretrained features is read at every level besides.
     """
 
     def __init__(
@@ -32,6 +36,8 @@ class Decoder(nn.Module):
         evidence_widths: Sequence[int],
         state_widths: Sequence[int],
         guides: Sequence[int],
+        *,
+        contextual: bool = False,
     ) -> None:
         super().__init__()
         last = len(state_widths) - 1
@@ -54,14 +60,22 @@ class Decoder(nn.Module):
         for shortcut in shortcuts:
             nn.init.zeros_(shortcut.weight)
             nn.init.constant_(shortcut.weight[:, ODDS], 2.0)
+        self.context = nn.ModuleList(ContextReader(width) for width in state_widths) if contextual else None
 
-    def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor], finest: int = 0) -> list[Tensor]:
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        evidence: Sequence[Tensor],
+        finest: int = 0,
+        context: Tensor | None = None,
+    ) -> list[Tensor]:
         """Logits, finest first.
 
         Args:
             features: maps [B, C_i, H_i, W_i] of the levels from `finest` on, finest first.
             evidence: maps [B, E_i, H_i, W_i] of the same levels.
             finest: the level to stop at; beyond 0 the full resolution is interpolated from its logits.
+            context: evidence maps [B, 3, H, W] of pretrained features at any resolution, where `contextual`.
 
         Returns:
             [B, 1, 2 * H_0, 2 * W_0], the full resolution, and then [B, 1, H_i, W_i] for each level.
@@ -73,10 +87,34 @@ class Decoder(nn.Module):
             parts = [found, F.relu(self.guides[level](features[level - finest]), inplace=True)]
             if state is not None:
                 parts.append(resize(self.carry[level](state), (parts[0].shape[-2], parts[0].shape[-1])))
-            state = self.refine[level](F.relu(self.enter[level](torch.cat(parts, dim=1)), inplace=True))
-            logits.insert(0, self.heads[level](state) + self.shortcut[level](found))
+            entered, direct = self.enter[level](torch.cat(parts, dim=1)), self.shortcut[level](found)
+            if self.context is not None and context is not None:
+                more, odds = self.context[level](resize(context, (found.shape[-2], found.shape[-1])))
+                entered, direct = entered + more, direct + odds
+            state = self.refine[level](F.relu(entered, inplace=True))
+            logits.insert(0, self.heads[level](state) + direct)
         scale = 2 ** (finest + 1)
         full = resize(logits[0], (scale * logits[0].shape[-2], scale * logits[0].shape[-1]))
         if finest == 0:
             full = full + F.pixel_shuffle(self.pixels(state), 2)
         return [full, *logits]
+
+
+class ContextReader(nn.Module):
+    """What one level takes of the pretrained features' evidence: a share of its state, and of its logits.
+
+    Args:
+        width: channels of the level's state.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(CHANNELS, width, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(CHANNELS, 1, 1, bias=False)
+        nn.init.zeros_(self.enter.weight)
+        nn.init.zeros_(self.shortcut.weight)
+        nn.init.constant_(self.shortcut.weight[:, ODDS], _CONTEXT_ODDS)
+
+    def forward(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, H, W] to what is added to the state [B, width, H, W] and to the logits [B, 1, H, W]."""
+        return self.enter(evidence), self.shortcut(evidence)

@@ -98,11 +98,12 @@ class LevelEvidence(nn.Module):
 
     Args:
         matches: whether this level matches tokens; the finest does not, the regression is enough and far cheaper.
+        log_penalty: where the logarithm of the regression's penalty starts.
     """
 
-    def __init__(self, *, matches: bool) -> None:
+    def __init__(self, *, matches: bool, log_penalty: float = -2.0) -> None:
         super().__init__()
-        self.regression = ridge.RidgeRegression()
+        self.regression = ridge.RidgeRegression(log_penalty)
         self.matching = matching.CosineMatching() if matches else None
 
     @property

@@ -15,8 +15,11 @@ from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
 from hdm_pipeline.model.pyramid import ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
+from hdm_pipeline.model.pyramid.context import STRIDE as CONTEXT_STRIDE
+from hdm_pipeline.model.pyramid.context import PretrainedContext
 from hdm_pipeline.model.pyramid.decoder import Decoder
 from hdm_pipeline.model.pyramid.distillation import correlation_distillation
+from hdm_pipeline.model.pyramid.efficientnet_lite import Variant
 from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, SupportFeatures, name_arrays, read_level, unit
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
 from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, finest_level, pad_images, pad_masks
@@ -74,6 +77,7 @@ class HDMNetPyramid(FewShotNetwork):
         training_queries: queries that a training batch shall have at least; supports fill in for missing ones.
         prototypes: support tokens of each class and level kept in a bank.
         loss_weights: of segmentation, distillation and auxiliary levels.
+        pretrained: an EfficientNet-Lite that gives context and evidence of its own (`PretrainedContext`), or None.
     """
 
     architecture: ClassVar[str] = "hdmnet-pyramid"
@@ -95,9 +99,10 @@ class HDMNetPyramid(FewShotNetwork):
         training_queries: int = 16,
         prototypes: int = 192,
         loss_weights: Sequence[float] = (1.0, 0.5, 0.2),
+        pretrained: Variant | None = None,
     ) -> None:
         super().__init__()
-        self._config = {
+        self._config: dict[str, Any] = {
             "widths": list(widths),
             "depths": list(depths),
             "heads": heads,
@@ -112,6 +117,8 @@ class HDMNetPyramid(FewShotNetwork):
             "training_queries": training_queries,
             "prototypes": prototypes,
             "loss_weights": list(loss_weights),
+            # Not named where it is not used, so that weights from before it existed keep their fingerprint.
+            **({} if pretrained is None else {"pretrained": pretrained}),
         }
         self.levels = levels
         self.detail = detail
@@ -124,10 +131,22 @@ class HDMNetPyramid(FewShotNetwork):
         self.finest = PixelEvidenceHead(widths[0], evidence_widths[0], len(widths) - 1)
         self.heads = nn.ModuleList(EvidenceHead(widths[i], evidence_widths[i], matches=True) for i in range(1, levels))
         evidence = [LevelEvidence(matches=i > 0) for i in range(levels)]
-        self.evidence = nn.ModuleList(evidence)
         self.decoder = Decoder(
-            widths[:levels], [level.channels for level in evidence], state_widths[:levels], guides[:levels]
+            widths[:levels],
+            [level.channels for level in evidence],
+            state_widths[:levels],
+            guides[:levels],
+            contextual=pretrained is not None,
         )
+        self.strides = STRIDES[:levels]
+        self.context: PretrainedContext | None = None
+        if pretrained is not None:
+            # The evidence of the pretrained features is one more level; the decoder reads it at all others.
+            self.context = PretrainedContext(pretrained, widths[1:levels])
+            self.strides = (*self.strides, CONTEXT_STRIDE)
+            self.frozen = ("context.backbone.",)
+            evidence.append(LevelEvidence(matches=False, log_penalty=0.0))  # many features of unit size
+        self.evidence = nn.ModuleList(evidence)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -145,11 +164,19 @@ class HDMNetPyramid(FewShotNetwork):
         Args:
             images: [B, 3, H, W] normalised, H and W multiples of 32.
             finest: 0, or 1 to leave out the finest level.
+
+        Returns:
+            The levels, finest first, and then the pretrained features where there are any.
         """
         images = images.contiguous(memory_format=torch.channels_last)
         cells = cell_statistics(images, len(STRIDES))
+        added, deep = (None, None) if self.context is None else self.context(self.denormalize(images))
         maps = self.backbone(images, cells)[: self.levels]
+        if added is not None:
+            maps = [maps[0], *(x + more for x, more in zip(maps[1:], added, strict=True))]
         coarser = [LevelFeatures(x, *head(x)) for x, head in zip(maps[1:], self.heads, strict=True)]
+        if deep is not None:
+            coarser.append(LevelFeatures(deep, deep, None))
         if finest:
             return coarser
         return [LevelFeatures(maps[0], *self.finest.forward_with_pixels(maps[0], images, cells)), *coarser]
@@ -179,7 +206,7 @@ class HDMNetPyramid(FewShotNetwork):
         labels = pad_masks(mask.unsqueeze(0), _MULTIPLE)
         features = self.features(pad_images(image.unsqueeze(0), _MULTIPLE))
         found = []
-        for stride, level in zip(STRIDES[: self.levels], features, strict=True):
+        for stride, level in zip(self.strides, features, strict=True):
             foreground, background = cell_shares(labels, stride)
             match = None if level.match is None else unit(_tokens(level.match))[0]
             found.append(SupportFeatures(_tokens(level.regress)[0], match, foreground.flatten(), background.flatten()))
@@ -217,7 +244,7 @@ class HDMNetPyramid(FewShotNetwork):
         masks = torch.cat((batch.query_mask, batch.support_mask.transpose(0, 1).flatten(0, 1)))
         features = self.features(images)
         supports = [
-            self._solve_level(i, level, cell_shares(masks, STRIDES[i]), count, turns)
+            self._solve_level(i, level, cell_shares(masks, self.strides[i]), count, turns)
             for i, level in enumerate(features)
         ]
         logits, evidence = self._decode([level.first(count * turns) for level in features], supports)
@@ -269,7 +296,10 @@ class HDMNetPyramid(FewShotNetwork):
             self._evidence(i)(level.regress, level.match, support)
             for i, (level, support) in enumerate(zip(features, supports, strict=True), start=finest)
         ]
-        logits = self.decoder([level.context for level in features], evidence, finest)
+        count = self.levels - finest
+        logits = self.decoder(
+            [level.context for level in features[:count]], evidence[:count], finest, *evidence[count:]
+        )
         return logits, evidence
 
     def _losses(self, masks: Tensor, logits: Sequence[Tensor], evidence: Sequence[Tensor]) -> Losses:

@@ -96,11 +96,14 @@ class RidgeRegression(nn.Module):
     """Class-balanced ridge regression with a learned penalty.
 
     The penalty is exp(a + b * log(tokens of the rarer class)): few labelled tokens may ask for a stronger one.
+
+    Args:
+        log_penalty: where a starts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log_penalty: float = -2.0) -> None:
         super().__init__()
-        self.log_penalty = nn.Parameter(torch.tensor(-2.0))
+        self.log_penalty = nn.Parameter(torch.tensor(log_penalty))
         self.log_penalty_slope = nn.Parameter(torch.tensor(-0.1))
 
     def forward(self, foreground: Moments, background: Moments) -> RidgeSolution:
