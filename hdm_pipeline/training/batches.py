@@ -11,19 +11,22 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hdm_pipeline.model.network import EpisodeBatch
-from hdm_pipeline.training.config import DataConfig, FoldConfig, FolderConfig, SyntheticConfig
+from hdm_pipeline.training.config import AnySource, DataConfig, FolderConfig, SyntheticConfig, TasksConfig
 from hdm_pipeline.training.episodes import EpisodeSource, FolderSource, FoldSource, SyntheticSource
 from hdm_pipeline.training.synthetic.episode import Episode
+from hdm_pipeline.training.tasks import TaskSource
 
 RawBatch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def make_source(config: SyntheticConfig | FolderConfig | FoldConfig) -> EpisodeSource:
+def make_source(config: AnySource) -> EpisodeSource:
     """The source that a part of the training file describes."""
     if isinstance(config, SyntheticConfig):
         return SyntheticSource()
     if isinstance(config, FolderConfig):
         return FolderSource(config.path, config.hold_out_every)
+    if isinstance(config, TasksConfig):
+        return TaskSource(config.path, config.leave_out, config.only, augment=config.augment)
     return FoldSource(config.path, config.kind, config.fold)
 
 

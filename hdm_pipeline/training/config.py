@@ -18,12 +18,15 @@ class NetworkConfig(Model):
     Attributes:
         architecture: name of an entry point `hdm_pipeline.models`.
         options: constructor arguments; what is missing keeps its default.
-        weights: start from this file (a path or `builtin:NAME`) and not from random weights.
+        weights: start from this file (a path or `builtin:NAME`) and not from random weights. With `options`, which are
+            then changes to its configuration, what the file lacks starts as in a new network.
+        backbone: the pretrained backbone, a file that `weights import-backbone` wrote; relative to the training file.
     """
 
     architecture: str = "hdmnet-pyramid"
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
+    backbone: Path | None = None
 
 
 class SyntheticConfig(Model):
@@ -64,7 +67,27 @@ class FoldConfig(Model):
     share: PositiveFloat = 1.0
 
 
-SourceConfig = Annotated[SyntheticConfig | FolderConfig | FoldConfig, Field(discriminator="kind")]
+class TasksConfig(Model):
+    """A folder of folders with `images/` and `labels/`, each with classes of its own (`tasks.TaskSource`).
+
+    Attributes:
+        path: the folder of folders; relative to the training file.
+        share: how often it is drawn, relative to the other sources.
+        leave_out: folders that are not used: those of validation.
+        only: the folders that are used; all if empty.
+        augment: change geometry and appearance; validation does not.
+    """
+
+    kind: Literal["tasks"] = "tasks"
+    path: Path
+    share: PositiveFloat = 1.0
+    leave_out: list[str] = Field(default_factory=list)
+    only: list[str] = Field(default_factory=list)
+    augment: bool = True
+
+
+AnySource = SyntheticConfig | FolderConfig | FoldConfig | TasksConfig
+SourceConfig = Annotated[AnySource, Field(discriminator="kind")]
 
 
 class BatchConfig(Model):
@@ -126,15 +149,17 @@ class OptimizerConfig(Model):
 
 
 class ValidationConfig(Model):
-    """Fixed synthetic episodes, of other seeds than training, by which checkpoints are compared.
+    """Fixed episodes, of other seeds than training, by which checkpoints are compared.
 
     Attributes:
+        source: where they come from; real tasks must be of folders that training leaves out.
         every: steps between two validations; 0 validates never.
         episodes: number of episodes.
         size: side of their images.
         seed: of the episodes.
     """
 
+    source: SourceConfig = SyntheticConfig()
     every: Annotated[int, Field(ge=0)] = 1000
     episodes: PositiveInt = 48
     size: PositiveInt = 128
@@ -178,7 +203,21 @@ class TrainConfig(Model):
             raise ValueError("data.batches: sizes must be multiples of 32")
         if self.optimizer.warmup >= self.steps:
             raise ValueError("optimizer.warmup must be smaller than steps")
+        if seen := self._seen_in_both():
+            raise ValueError(
+                f"validation.source: folders that training uses as well: {', '.join(seen)}; leave them out"
+            )
         return self
+
+    def _seen_in_both(self) -> list[str]:
+        """Folders of real tasks that would be trained on and validated by."""
+        judged = self.validation.source
+        if not isinstance(judged, TasksConfig) or not self.validation.every:
+            return []
+        trained = [s for s in self.data.sources if isinstance(s, TasksConfig) and s.path == judged.path]
+        if trained and not judged.only:
+            return ["all"]
+        return [name for name in judged.only if any(name not in s.leave_out for s in trained if not s.only)]
 
     @classmethod
     def load(cls, path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -192,10 +231,20 @@ class TrainConfig(Model):
             TrainingFileError: the file is missing, not YAML, or holds something unknown or impossible.
         """
         config = read_training_file(path, cls, overrides)
-        base = path.resolve().parent
-        sources = [
-            source if isinstance(source, SyntheticConfig) else source.model_copy(update={"path": base / source.path})
-            for source in config.data.sources
-        ]
-        data = config.data.model_copy(update={"sources": sources})
-        return config.model_copy(update={"output": base / config.output, "data": data})
+        return config._from(path.resolve().parent)
+
+    def _from(self, base: Path) -> TrainConfig:
+        """The same with paths that count from `base`."""
+
+        def placed(source: AnySource) -> AnySource:
+            if isinstance(source, SyntheticConfig):
+                return source
+            return source.model_copy(update={"path": base / source.path})
+
+        data = self.data.model_copy(update={"sources": [placed(source) for source in self.data.sources]})
+        validation = self.validation.model_copy(update={"source": placed(self.validation.source)})
+        network = self.network
+        if network.backbone is not None:
+            network = network.model_copy(update={"backbone": base / network.backbone})
+        changes = {"output": base / self.output, "data": data, "validation": validation, "network": network}
+        return self.model_copy(update=changes)

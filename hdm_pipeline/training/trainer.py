@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hdm_pipeline.errors import ConfigError, TrainingError
-from hdm_pipeline.model.checkpoints import load_network, save_weights
+from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.model.checkpoints import save_weights
 from hdm_pipeline.model.network import FewShotNetwork, Losses
-from hdm_pipeline.plugin.registry import MODELS, load
 from hdm_pipeline.training.batches import BatchSequence, RawBatch, batch_loader, to_episode_batch
 from hdm_pipeline.training.config import OptimizerConfig, TrainConfig
+from hdm_pipeline.training.start import first_network
 from hdm_pipeline.training.training_log import TrainingLog
 from hdm_pipeline.training.validation import Validation
 
@@ -74,15 +74,7 @@ def build_network(config: TrainConfig) -> FewShotNetwork:
         WeightsError: the weights to start from cannot be read.
     """
     torch.manual_seed(config.seed)
-    if config.network.weights is not None:
-        network = load_network(config.network.weights)
-    else:
-        try:
-            network = load(MODELS, config.network.architecture)(**config.network.options)
-        except TypeError as error:
-            raise ConfigError(
-                f"options do not fit the architecture: {error}", where=config.network.architecture
-            ) from error
+    network = first_network(config.network)
     ready: FewShotNetwork = network.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return ready
 

@@ -1,4 +1,4 @@
-"""Fixed synthetic episodes by which checkpoints are compared; real evaluation tasks choose nothing."""
+"""Fixed episodes by which checkpoints are compared: synthetic ones, or real tasks that training leaves out."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import torch
 
 from hdm_pipeline.iou import count
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.training.batches import make_source
 from hdm_pipeline.training.config import ValidationConfig
-from hdm_pipeline.training.synthetic.episode import Episode, synthetic_episode
+from hdm_pipeline.training.synthetic.episode import Episode
 
 _SHOTS = (1, 5)
 
 
 class Validation:
-    """Mean IoU over synthetic episodes, half of them with one support and half with five.
+    """Mean IoU over fixed episodes, half of them with one support and half with five.
 
     Args:
-        config: number, size and seed of the episodes.
+        config: source, number, size and seed of the episodes.
     """
 
     def __init__(self, config: ValidationConfig) -> None:
-        size = (config.size, config.size)
+        source = make_source(config.source)
         self._episodes = [
-            synthetic_episode(np.random.default_rng([config.seed, number]), _SHOTS[number % len(_SHOTS)], size)
+            source.draw(np.random.default_rng([config.seed, number]), _SHOTS[number % len(_SHOTS)], config.size)
             for number in range(config.episodes)
         ]
 

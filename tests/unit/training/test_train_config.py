@@ -27,9 +27,24 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
     assert config.data.sources[0].path == tmp_path / "mine"
 
 
+def test_paths_of_tasks_and_backbone_count_from_the_file_too(tmp_path: Path) -> None:
+    text = MINIMAL.replace("data: {", "data: {sources: [{kind: tasks, path: real, leave_out: [a]}], ")
+    text += "network: {backbone: lite0.safetensors}\nvalidation: {source: {kind: tasks, path: real, only: [a]}}\n"
+    (tmp_path / "train.yaml").write_text(text)
+    config = TrainConfig.load(tmp_path / "train.yaml")
+    assert config.data.sources[0].path == tmp_path / "real"
+    assert config.validation.source.path == tmp_path / "real"
+    assert config.network.backbone == tmp_path / "lite0.safetensors"
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
+        (
+            MINIMAL.replace("batches: [", "sources: [{kind: tasks, path: x, leave_out: [a]}], batches: [")
+            + "validation: {source: {kind: tasks, path: x, only: [a, b]}}\n",
+            "training uses as well: b",
+        ),
         (MINIMAL + "stepps: 3\n", "stepps"),
         (MINIMAL.replace("size: 64", "size: 60"), "multiples of 32"),
         (MINIMAL + "optimizer: {warmup: 5}\n", "warmup"),

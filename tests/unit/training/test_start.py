@@ -1,0 +1,55 @@
+"""What a training run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hdm_pipeline.errors import ConfigError, WeightsError
+from hdm_pipeline.model.checkpoints import save_weights, write_tensors
+from hdm_pipeline.model.pyramid.backbone_import import FORMAT
+from hdm_pipeline.model.pyramid.efficientnet_lite import EfficientNetLite
+from hdm_pipeline.training.config import NetworkConfig
+from hdm_pipeline.training.start import first_network
+from tests.small_pyramid import small_pyramid
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    path = tmp_path / "small.safetensors"
+    save_weights(small_pyramid(3), path)
+    return str(path)
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Path:
+    path = tmp_path / "lite0.safetensors"
+    torch.manual_seed(1)
+    state = EfficientNetLite("lite0").state_dict()
+    write_tensors(path, state, {"hdm_format": FORMAT, "variant": "lite0"})
+    return path
+
+
+def test_weights_grow_by_a_pretrained_backbone(weights: str, backbone: Path) -> None:
+    network = first_network(NetworkConfig(weights=weights, options={"pretrained": "lite0"}, backbone=backbone))
+    old, new = first_network(NetworkConfig(weights=weights)).state_dict(), network.state_dict()
+    assert all(torch.equal(tensor, new[name]) for name, tensor in old.items())
+    expected = EfficientNetLite("lite0", 6)
+    torch.manual_seed(1)
+    expected.load_state_dict(
+        {k: v for k, v in EfficientNetLite("lite0").state_dict().items() if k in expected.state_dict()}
+    )
+    assert torch.equal(new["context.backbone.stem.weight"], expected.stem.weight)
+
+
+def test_what_does_not_fit_is_named(weights: str, backbone: Path) -> None:
+    with pytest.raises(ConfigError, match="no pretrained backbone"):
+        first_network(NetworkConfig(weights=weights, backbone=backbone))
+    with pytest.raises(WeightsError, match="no place"):
+        first_network(NetworkConfig(weights=weights, options={"levels": 3}))
+    with pytest.raises(ConfigError, match="do not fit"):
+        first_network(NetworkConfig(options={"pretrained": "lite9"}))
+    with pytest.raises(WeightsError, match="lite0"):
+        first_network(NetworkConfig(weights=weights, options={"pretrained": "lite2"}, backbone=backbone))
