@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -263,12 +263,19 @@ def _table(found: Evaluation) -> str:
     lines.append(f"{'mean (mIoU)':{width}}  {count:8d}  {summary.mean_iou:.3f}  [{low:.3f}, {high:.3f}]{beside}")
     lines.append(f"FB-IoU {summary.fb_iou:.3f}" + _empty_text(summary.empty_false_share))
     facts = found.as_dict()
+    lines.append(_outline_text(facts["boundary_f1"].values(), facts["calibration_error"]))
     lines.append(_seconds_text(facts["seconds_per_query"], facts["seconds_per_adaptation"]))
     return "\n".join(lines)
 
 
 def _empty_text(share: float | None) -> str:
     return "" if share is None else f"; queries without target: {100 * share:.2f} % of their pixels called target"
+
+
+def _outline_text(boundaries: Iterable[float | None], error: float | None) -> str:
+    known = [value for value in boundaries if value is not None]
+    outlines = f"boundary F1 {sum(known) / len(known):.3f} (mean of tasks)" if known else "no outlines"
+    return outlines + ("" if error is None else f"; expected calibration error {error:.3f}")
 
 
 def _seconds_text(query: float | None, adaptation: float | None) -> str:

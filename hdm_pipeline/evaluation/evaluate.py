@@ -18,7 +18,9 @@ import numpy.typing as npt
 from hdm_pipeline.contracts import Labels, Pixels
 from hdm_pipeline.errors import HdmError, TrainingError
 from hdm_pipeline.evaluation.baselines import BASELINES, Baseline
+from hdm_pipeline.evaluation.calibration import Reliability
 from hdm_pipeline.evaluation.episode_list import ListedEpisode, Query, SupportSet, load_query, load_support
+from hdm_pipeline.evaluation.outline import OutlineCounts, count_outlines
 from hdm_pipeline.iou import Counts, Summary, count, summarize
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
@@ -61,6 +63,8 @@ class EpisodeResult:
         seconds: for segmenting the query.
         error: why the episode was left out, or None.
         shown: what a contact sheet needs, or None.
+        outlines: outline pixels of the network's prediction, or None if the episode failed.
+        reliability: the network's scores against the truth, or None if the episode failed.
     """
 
     episode: ListedEpisode
@@ -69,6 +73,8 @@ class EpisodeResult:
     seconds: float = 0.0
     error: HdmError | None = None
     shown: Shown | None = None
+    outlines: OutlineCounts | None = None
+    reliability: Reliability | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +119,22 @@ class Evaluation:
         counted = [(r.episode.task, r.baseline) for r in self.results if r.baseline is not None]
         return summarize(counted) if counted else None
 
+    @property
+    def outlines(self) -> dict[str, OutlineCounts]:
+        """Outline pixels of the network, by task."""
+        found: dict[str, OutlineCounts] = {}
+        for result in self.results:
+            if result.outlines is not None:
+                task = result.episode.task
+                found[task] = found.get(task, OutlineCounts()) + result.outlines
+        return found
+
+    @property
+    def reliability(self) -> Reliability:
+        """The network's scores against the truth, over all episodes."""
+        empty = np.zeros(256, np.int64)
+        return sum((r.reliability for r in self.results if r.reliability is not None), Reliability(empty, empty))
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-able: what `evaluate --json` writes."""
         queries = [result.seconds for result in self.results if result.counts is not None]
@@ -120,6 +142,12 @@ class Evaluation:
         baseline = self.baseline_summary
         return {
             **_summary_dict(self.summary),
+            "boundary_f1": {task: _known(counts.f1) for task, counts in self.outlines.items()},
+            "calibration_error": _known(self.reliability.expected_error),
+            "reliability": [
+                {"probability": probability, "share_of_target": share, "pixels": pixels}
+                for probability, share, pixels in self.reliability.bins
+            ],
             "episodes": len(queries),
             "adapt": self.settings.adapt,
             "seconds_per_query": _mean(queries),
@@ -196,13 +224,22 @@ class _Runner:
             task = self._prepared(episode)
             query = load_query(episode.query, task.support)
             start = time.perf_counter()
-            prediction = task.segment(query)
+            scores = task.segment(query)
             seconds = time.perf_counter() - start
+            prediction = (scores >= SCORE_THRESHOLD) & query.valid
             baseline = None
             if task.baseline is not None:
                 baseline = count(task.baseline.predict(query.image) & query.valid, query.truth)
             shown = Shown(task.support.images[0], task.support.masks[0], query, prediction) if show else None
-            return EpisodeResult(episode, count(prediction, query.truth), baseline, seconds, shown=shown)
+            return EpisodeResult(
+                episode,
+                count(prediction, query.truth),
+                baseline,
+                seconds,
+                shown=shown,
+                outlines=count_outlines(prediction, query.truth),
+                reliability=Reliability.of(scores, query.truth),
+            )
         except HdmError as error:
             return EpisodeResult(episode, error=error)
 
@@ -244,11 +281,11 @@ class PreparedTask:
     baseline: Baseline | None
     adaptation: AdaptationReport | None
 
-    def segment(self, query: Query) -> npt.NDArray[np.bool_]:
-        """Foreground [y, x] of a query."""
+    def segment(self, query: Query) -> npt.NDArray[np.uint8]:
+        """Scores [y, x] of a query, 255 times the probability; 0 where it has no data."""
         tile, overlap = (round(side * self.segmenter.reduction) for side in (TILE, OVERLAP))
         scores = segment_image(self.segmenter, query.image, query.valid, [self.bank], tile=tile, overlap=overlap)
-        return np.asarray((scores[0] >= SCORE_THRESHOLD) & query.valid)
+        return np.asarray(scores[0])
 
 
 def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: EvaluationSettings) -> PreparedTask:

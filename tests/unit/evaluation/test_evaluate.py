@@ -73,6 +73,9 @@ def test_figures_of_network_and_baseline_stand_side_by_side(tmp_path: Path, segm
     assert 0 <= facts["mean_iou"] <= 1
     assert facts["seconds_per_query"] > 0
     assert facts["adaptations"] == []
+    assert 0 <= facts["boundary_f1"]["sq"] <= 1
+    assert 0 <= facts["calibration_error"] <= 1
+    assert sum(entry["pixels"] for entry in facts["reliability"]) == 3 * 48 * 48
     assert len(found.reductions) == 1  # one set of examples: prepared once
     assert sum(result.shown is not None for result in found.results) == 2
     json.dumps(facts, allow_nan=False)
