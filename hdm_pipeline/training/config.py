@@ -175,6 +175,9 @@ class TrainConfig(Model):
         seed: of the weights and of the episodes.
         precision: fp32, or bf16 autocast.
         ema: decay of the averaged weights that are exported.
+        blend: share of the averaged weights in what is exported; the rest are the weights that the run started from.
+            Below 1 keeps some of what the start knew of other domains (Wortsman et al., "Robust fine-tuning of
+            zero-shot models", CVPR 2022).
         freeze_batchnorm: keep batch normalization layers in evaluation mode.
         checkpoint_every: steps between two checkpoints.
         threads: threads of the trainer; none leaves torch's default.
@@ -191,6 +194,7 @@ class TrainConfig(Model):
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    blend: Annotated[float, Field(gt=0, le=1)] = 1.0
     freeze_batchnorm: bool = False
     checkpoint_every: PositiveInt = 500
     threads: PositiveInt | None = None

@@ -31,7 +31,7 @@ from hdm_pipeline.training.validation import Validation
 CHECKPOINT = "checkpoint.pt"
 
 _FREE: dict[str, Any] = {
-    **dict.fromkeys(("output", "tensorboard", "checkpoint_every", "threads", "validation"), True),
+    **dict.fromkeys(("output", "tensorboard", "checkpoint_every", "threads", "validation", "blend"), True),
     "data": {"workers": True, "worker_cpus": True},
 }
 """What two starts of one run may differ in."""
@@ -96,8 +96,14 @@ def export_weights(config: TrainConfig, checkpoint: Path, path: Path) -> None:
         raise TrainingError("there is no checkpoint", where=str(checkpoint), remedy="train first")
     network = build_network(config).cpu()
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network.load_state_dict(state["average"])
-    save_weights(network, path, info={"recipe": f"step {state['step']} of {config.steps}, averaged weights"}, half=True)
+    start = network.state_dict()
+    network.load_state_dict(
+        {name: torch.lerp(start[name], trained, config.blend) for name, trained in state["average"].items()}
+    )
+    recipe = f"step {state['step']} of {config.steps}, averaged weights"
+    if config.blend < 1:
+        recipe += f" and the first ones, {config.blend:g} to {1 - config.blend:g}"
+    save_weights(network, path, info={"recipe": recipe}, half=True)
 
 
 class Trainer:

@@ -192,3 +192,17 @@ def test_tensorboard_writes_events_or_says_what_is_missing(tmp_path: Path) -> No
     else:
         run_single(loaded)
         assert list((tmp_path / "events").iterdir())
+
+
+def test_a_blend_lies_between_first_and_averaged_weights(tmp_path: Path) -> None:
+    settled = config(tmp_path, steps=2, optimizer={"lr": 1e-2, "warmup": 1}, validation={"every": 0})
+    run_single(settled)
+    states = []
+    for blend in (1.0, 0.5):
+        changed = settled.model_copy(update={"blend": blend})
+        export_weights(changed, tmp_path / CHECKPOINT, tmp_path / "out.safetensors")
+        states.append(load_network(tmp_path / "out.safetensors").state_dict())
+    first = build_network(settled).state_dict()
+    name = "backbone.down.0.weight"
+    assert not torch.allclose(states[0][name], first[name], atol=1e-3)
+    torch.testing.assert_close(states[1][name], (states[0][name] + first[name]) / 2, atol=1e-3, rtol=1e-2)
