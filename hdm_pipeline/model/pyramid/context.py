@@ -40,11 +40,13 @@ class PretrainedContext(nn.Module):
         self.backbone = EfficientNetLite(variant, STAGES[-1] + 1).requires_grad_(False)
         found = [self.backbone.widths[stage] for stage in STAGES]
         self.norms = nn.ModuleList(ChannelNorm(c_in) for c_in, _ in zip(found, widths, strict=False))
-        self.adapters = nn.ModuleList(nn.Conv2d(c_in, c_out, 1) for c_in, c_out in zip(found, widths, strict=False))
-        self.scales = nn.ParameterList(torch.ones(found[i]) for i in REGRESSED)
-        for adapter in self.adapters:
+        adapters = [nn.Conv2d(c_in, c_out, 1) for c_in, c_out in zip(found, widths, strict=False)]
+        for adapter in adapters:
             nn.init.zeros_(adapter.weight)
-            nn.init.zeros_(adapter.bias)
+            if adapter.bias is not None:
+                nn.init.zeros_(adapter.bias)
+        self.adapters = nn.ModuleList(adapters)
+        self.scales = nn.ParameterList(torch.ones(found[i]) for i in REGRESSED)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """What is added to the levels from stride 4 on, and regression features [B, D + 1, H / 8, W / 8].
