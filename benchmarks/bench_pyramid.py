@@ -1,6 +1,6 @@
 """Seconds that the shipped network takes for a tile of 512 x 512 pixels.
 
-    python -m benchmarks.bench_pyramid [--threads 2] [--json FILE]
+    python -m benchmarks.bench_pyramid [--threads 2] [--weights NAME] [--json FILE]
 
 Wall time, median of twelve, float32: as PyTorch comes, and as a run has it, with freed memory kept
 (`hdm_pipeline/execution/malloc.py`), which the bound is of.
@@ -40,9 +40,10 @@ def main() -> int:
     """Measure and print."""
     parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--weights", default="builtin:pyramid-small")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    segmenter = FewShotSegmenter.load(weights_path("builtin:pyramid-small"))
+    segmenter = FewShotSegmenter.load(weights_path(options.weights))
     image = np.random.default_rng(0).random((3, _SIDE, _SIDE), dtype=np.float32)
     label = np.zeros((_SIDE, _SIDE), np.uint8)
     label[100:300, 150:400] = 1
@@ -52,7 +53,7 @@ def main() -> int:
     kept = seconds_a_tile(segmenter, image, bank)
     rows = [Row(f"predict, {_SIDE}x{_SIDE}, fp32", plain, "s")]
     rows.append(at_most(f"predict, {_SIDE}x{_SIDE}, fp32, freed memory kept", kept, "s", 0.25))
-    return show(f"builtin:pyramid-small, {options.threads} threads", rows, options.json)
+    return show(f"{options.weights}, {options.threads} threads", rows, options.json)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ SHIPPED = Path(__file__).resolve().parents[3] / "pipelines"
 MINIMAL = "output: out\nsteps: 5\ndata: {batches: [{size: 64, images: 4}]}\n"
 
 
-@pytest.mark.parametrize("name", ["train_pyramid_small.yaml", "train_hdmnet_pascal.yaml"])
+@pytest.mark.parametrize("name", ["train_pyramid_small.yaml", "train_pyramid.yaml", "train_hdmnet_pascal.yaml"])
 def test_shipped_files_are_valid(name: str) -> None:
     config = TrainConfig.load(SHIPPED / name)
     assert config.steps > 1000
