@@ -45,6 +45,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("ray"):
                 item.add_marker(pytest.mark.xdist_group("ray"))
+        # What takes longest starts first, so that no worker is left alone with it at the end.
+        items.sort(key=_weight)
+
+
+def _weight(item: pytest.Item) -> int:
+    """0 for what needs Ray, 1 for other slow tests, 2 for the rest; the order within each stays."""
+    if item.get_closest_marker("ray"):
+        return 0
+    return 1 if item.get_closest_marker("slow") else 2
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -113,7 +113,7 @@ class _Node:
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)  # ends its children, too
         try:
-            self._process.wait(30)
+            self._process.wait(5)  # one that lost its head does not end by itself
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
