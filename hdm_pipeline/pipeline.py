@@ -23,6 +23,7 @@ from hdm_pipeline.planning.plan import make_plan
 from hdm_pipeline.planning.validation import validate
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.reporting.events import Listener
+from hdm_pipeline.support.examples import support_files
 
 
 class Pipeline:
@@ -68,7 +69,7 @@ class Pipeline:
         """
         reader = make_reader(self.config.input.reader, self.config.input.reader_options())
         with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            plan = make_plan(self.config, self.workspace, reader, ledger)
+            plan = make_plan(self.config, support_files(self.config), self.workspace, reader, ledger)
             rate = ledger.seconds_per_tile()
         return forecast(self.config, plan, reader, rate, header_limit)
 

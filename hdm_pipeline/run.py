@@ -54,13 +54,13 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     reader = make_reader(config.input.reader, config.input.reader_options())
     # What is missing is told before a folder is made or another run is waited for.
     weights_path(config.model.weights)
-    support_files(config)
+    supports = support_files(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
-        plan = make_plan(config, workspace, reader, ledger, retry_quarantined=options.retry_quarantined)
+        plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=options.retry_quarantined)
         ledger.mark_vanished(plan.vanished)
         report = _report(config, workspace, plan)
         outcomes = _Outcomes(quarantined=dict(plan.quarantined))
@@ -73,7 +73,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             if scenes:
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
-                _work(config, workspace, reader, ledger, plan.supports, scenes, report, tell, should_stop)
+                _work(config, workspace, reader, ledger, supports, scenes, report, tell, should_stop)
             left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
             report.status = "stopped" if left else "done"
         except BaseException as error:

@@ -19,7 +19,7 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring
-from hdm_pipeline.support.examples import SupportFiles, support_files, support_fingerprint
+from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class Plan:
 
     Attributes:
         archive: what was found.
-        supports: the files of the examples, by class.
         scenes: to be worked on, in order.
         done: facts of those whose products are there for the very same key, by scene id.
         quarantined: errors of those that were quarantined under the same key, by scene id.
@@ -36,7 +35,6 @@ class Plan:
     """
 
     archive: Archive
-    supports: SupportFiles
     scenes: tuple[PendingScene, ...]
     done: Mapping[str, Mapping[str, Any]]
     quarantined: Mapping[str, Mapping[str, Any]]
@@ -45,6 +43,7 @@ class Plan:
 
 def make_plan(
     config: PipelineConfig,
+    supports: SupportFiles,
     workspace: Workspace,
     reader: Reader,
     ledger: Ledger,
@@ -55,6 +54,7 @@ def make_plan(
 
     Args:
         config: the pipeline.
+        supports: the files of its examples (`support_files`).
         workspace: where products lie.
         reader: of the archive.
         ledger: what is known of its scenes.
@@ -65,7 +65,6 @@ def make_plan(
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    supports = support_files(config)
     keyring = SceneKeyring(config, _fingerprints(config, supports))
     archive = discover(config, reader)
     known = {record.id: record for record in ledger.scenes()}
@@ -83,7 +82,7 @@ def make_plan(
             quarantined[ref.id] = record.error or {}
         else:
             scenes.append(PendingScene(ref, keys))
-    return Plan(archive, supports, tuple(scenes), done, quarantined, tuple(known))
+    return Plan(archive, tuple(scenes), done, quarantined, tuple(known))
 
 
 def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
