@@ -7,8 +7,11 @@ from pathlib import Path
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Band, Provenance, RasterGeometry, SceneHeader, SceneRef
+from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.messages import (
+    Died,
+    Failed,
     Finished,
     InferResult,
     InferTask,
@@ -178,3 +181,39 @@ def pending(name: str, version: str = "1") -> PendingScene:
     """A scene to be worked on; another version has other keys."""
     keys = SceneKeys(*(f"{step}{version}-{name}".ljust(16, "0") for step in ("t", "s", "p")))
     return PendingScene(SceneRef(name, f"/archive/{name}", "fake", version), keys)
+
+
+TILE, STRIDE = 64, 48
+
+THREE = (TILE, TILE + 2 * STRIDE)
+"""Rows and columns of a scene of three tiles in a row."""
+
+SQUARE = (TILE + STRIDE, TILE + STRIDE)
+"""Of two rows of two tiles."""
+
+
+def steps(tasks: list[Task], scene: str | None = None) -> list[tuple[str, int]]:
+    return [(task.step, task.block) for task in tasks if scene in (None, task.scene)]
+
+
+def times(wanted: Callable[[Task], bool], answers: list[Callable[[Task], object]]) -> Script:
+    """A script that answers the first wanted tasks one by one, and lets all others succeed."""
+    left = iter(answers)
+
+    def script(task: Task) -> object:
+        answer = next(left, None) if wanted(task) else None
+        return None if answer is None else answer(task)
+
+    return script  # type: ignore[return-value]
+
+
+def dies(task: Task) -> Died:
+    return Died(task, "killed by a test")
+
+
+def is_step(step: str, scene: str, block: int = -1) -> Callable[[Task], bool]:
+    return lambda task: (task.step, task.scene, task.block) == (step, scene, block)
+
+
+def fails(error: HdmError) -> Callable[[Task], Failed]:
+    return lambda task: Failed(task, error)
