@@ -117,6 +117,27 @@ class SceneRef:
 
 
 @dataclass(frozen=True)
+class SceneWarning:
+    """Something about a scene, or about its result, that a person should look at; the scene is processed all the same.
+
+    Attributes:
+        kind: short name for programs and for summing up, e.g. ``no_crs``; letters, digits and underscores.
+        what: one sentence for people; carries no patient data.
+        remedy: what the user can do; may be empty.
+        suspect: the result may be nonsense: a run with `execution.strict` quarantines the scene instead.
+    """
+
+    kind: str
+    what: str
+    remedy: str = ""
+    suspect: bool = True
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """The warning as `run.json` and the log carry it."""
+        return {"kind": self.kind, "what": self.what, "remedy": self.remedy, "suspect": self.suspect}
+
+
+@dataclass(frozen=True)
 class SceneHeader:
     """What can be known of a scene without reading pixels.
 
@@ -127,7 +148,7 @@ class SceneHeader:
         bands: one entry per band.
         geometry: where the scene lies.
         chunk: (height, width) of the file's own tiling, a hint for reading.
-        warnings: facts the user should know (no CRS, assumed values, ...).
+        warnings: what the user should know (no CRS, assumed values, ...). A plain text is a fact and nothing worse.
         attributes: what the reader wants to hand to a writer of its own kind; JSON-able, no patient data.
     """
 
@@ -137,7 +158,7 @@ class SceneHeader:
     bands: tuple[Band, ...]
     geometry: RasterGeometry | VolumeGeometry
     chunk: tuple[int, int] = (256, 256)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str | SceneWarning, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -185,6 +206,7 @@ class LabeledImage:
         valid: [y, x] bool, False where the pixels hold no data.
         label: [y, x] uint8: 1 the class, 0 background, 255 ignored (invalid pixels too).
         bands: one entry per band.
+        pixel_size: side of a pixel in metres, the root of its area; None where it is unknown.
     """
 
     name: str
@@ -192,6 +214,7 @@ class LabeledImage:
     valid: npt.NDArray[np.bool_]
     label: npt.NDArray[np.uint8]
     bands: tuple[Band, ...]
+    pixel_size: float | None = None
 
 
 @runtime_checkable

@@ -145,6 +145,10 @@ class BandError(SceneError):
     """The scene lacks a band that the pipeline asks for."""
 
 
+class SuspectSceneError(SceneError):
+    """The scene has warnings that its result may be nonsense, and the run is strict (`execution.strict`)."""
+
+
 class TileError(SceneError):
     """A tile failed every time it was tried."""
 

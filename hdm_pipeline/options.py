@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from hdm_pipeline.contracts import SceneWarning
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class RunSummary:
         quarantined: error of each scene that is quarantined, by scene id.
         left: scenes not reached (interrupted, out of time, or over the limit).
         report: path of `run.json`.
+        warnings: what was noticed of scenes that this run published, by scene id.
     """
 
     done: tuple[str, ...]
@@ -44,6 +47,7 @@ class RunSummary:
     quarantined: Mapping[str, Mapping[str, Any]]
     left: int
     report: Path
+    warnings: Mapping[str, tuple[SceneWarning, ...]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

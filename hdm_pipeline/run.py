@@ -15,7 +15,7 @@ from typing import Any
 
 from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.contracts import Provenance, Reader
+from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
@@ -83,7 +83,9 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         finally:
             report.write()
             tell(RunEnded(status=report.status))
-    return RunSummary(tuple(outcomes.done), len(plan.done), outcomes.quarantined, left, workspace.report)
+    return RunSummary(
+        tuple(outcomes.done), len(plan.done), outcomes.quarantined, left, workspace.report, outcomes.warnings
+    )
 
 
 def _work(
@@ -102,7 +104,7 @@ def _work(
     prepared = prepare(config, supports, reader, workspace)
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(SupportChecked(support=prepared.report))
-    context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared))
+    context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared), prepared.examples)
     executor = _executor(context, prepared.bundle)
     try:
         report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
@@ -125,11 +127,14 @@ class _Outcomes:
 
     done: list[str] = field(default_factory=list)
     quarantined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    warnings: dict[str, tuple[SceneWarning, ...]] = field(default_factory=dict)
 
     def event(self, event: Event) -> None:
         match event:
             case SceneDone():
                 self.done.append(event.scene)
+                if event.warnings:
+                    self.warnings[event.scene] = event.warnings
             case SceneQuarantined():
                 self.quarantined[event.scene] = event.error.as_dict()
 

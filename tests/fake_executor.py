@@ -27,6 +27,7 @@ from hdm_pipeline.execution.messages import (
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pixels.bands import BandPlan
+from hdm_pipeline.pixels.sanity import noted
 from hdm_pipeline.planning.forecast import scene_grid
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 from hdm_pipeline.reporting.events import Event
@@ -113,7 +114,9 @@ def surveyed(config: PipelineConfig, pending: PendingScene, size: tuple[int, int
     """What a survey finds of a scene of (rows, columns)."""
     geometry = RasterGeometry((1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
     header = SceneHeader(pending.ref, (1, 1, *size), "uint8", (Band("b1"),), geometry, warnings=("no CRS",))
-    return SceneWork(header, pending.keys, scene_grid(config, header), BandPlan((0,), (Band("b1"),), (), {}), ((0, 1),))
+    plan = BandPlan((0,), (Band("b1"),), (), {})
+    warnings = noted(header.warnings)
+    return SceneWork(header, pending.keys, scene_grid(config, header), plan, ((0, 1),), warnings)
 
 
 class Bench:

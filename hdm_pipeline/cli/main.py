@@ -47,6 +47,9 @@ def run(
     retry_quarantined: Annotated[bool, typer.Option(help="Try quarantined scenes again.")] = False,
     wait: Annotated[bool, typer.Option(help="Wait for another run on this output to end.")] = False,
     rebuild_ledger: Annotated[bool, typer.Option(help="Rename a damaged ledger and do all scenes again.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Quarantine scenes with warnings that their result may be nonsense.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a pipeline: everything that is not done yet.
@@ -60,6 +63,7 @@ def run(
     overrides += [f"execution.executor={executor}"] if executor else []
     overrides += [f"execution.address={json.dumps(address)}"] if address else []
     overrides += [f"output.directory={json.dumps(str(output.absolute()))}"] if output else []
+    overrides += ["execution.strict=true"] if strict else []
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger)
     loaded = _pipeline(pipeline, overrides)
     summary = _run_json(loaded, options) if as_json else _run_text(loaded, options)
@@ -77,6 +81,7 @@ def _run_text(pipeline: Any, options: Any) -> Any:
 
     from hdm_pipeline.cli.progress import ProgressBar
     from hdm_pipeline.reporting.plan_text import counted
+    from hdm_pipeline.reporting.warnings_text import warnings_text
 
     with ProgressBar(Console(stderr=True)) as bar:
         summary = pipeline.run(on_event=bar.event, options=options)
@@ -86,6 +91,8 @@ def _run_text(pipeline: Any, options: Any) -> Any:
     )
     for scene, error in sorted(summary.quarantined.items()):
         typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
+    if told := warnings_text(summary.warnings):
+        typer.echo(told, err=True)
     typer.echo(f"report: {summary.report}")
     return summary
 

@@ -97,6 +97,9 @@ class ProgressBar:
                 f"class {name}: {mode['precision']} is {mode['speedup']:.1f} times as fast as fp32, and "
                 f"{mode['agreement']:.2%} of the examples' pixels get the same result"
             )
+        for warning in facts.get("warnings", ()):
+            self._print(f"[yellow]warning[/] ({warning['kind']}) of example {warning['example']}: {warning['what']}")
+            self._print(f"  remedy: {warning['remedy']}")
         for example in facts["examples"]:
             if example["contradicts"]:
                 self._print(f"[yellow]check example[/] {example['name']}: {example['note']}")

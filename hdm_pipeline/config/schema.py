@@ -225,6 +225,9 @@ class Execution(Model):
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="CPU threads an actor")
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
     blocks_in_flight: Annotated[int, Field(ge=1, le=8, description="blocks queued at each actor")] = 2
+    strict: bool = Field(
+        False, description="quarantine scenes whose warnings say that the result may be nonsense, and refuse examples"
+    )
     step_timeout: Annotated[float, Field(gt=0, description="seconds after which a step counts as hung")] = 1800.0
 
 

@@ -221,7 +221,7 @@ class Driver:
                 tiles=work.grid.tile_count,
                 blocks=state.blocks,
                 blocks_done=len(inferred),
-                warnings=work.header.warnings,
+                warnings=work.warnings,
             )
         )
 
@@ -246,7 +246,7 @@ class Driver:
             tiles=state.tiles,
             blocks=state.blocks,
             seconds={**state.seconds, "publish": published.seconds},
-            warnings=work.header.warnings,
+            warnings=(*work.warnings, *published.warnings),
             measures=published.measures,
         )
         keep = self._context.config.output.keep

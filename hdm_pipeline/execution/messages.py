@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from hdm_pipeline.config.schema import PipelineConfig, Range
-from hdm_pipeline.contracts import ClassInfo, Provenance, SceneHeader, SceneRef
+from hdm_pipeline.contracts import ClassInfo, Provenance, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.grid import Block, TileGrid
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pixels.bands import BandPlan
+from hdm_pipeline.pixels.sanity import Look
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 
 Step = Literal["survey", "stage", "infer", "stitch", "publish"]
@@ -31,12 +32,14 @@ class RunContext:
         workspace: the output directory, shared by all workers.
         classes: the classes of the mask.
         provenance: stamped into products.
+        examples: what the labelled examples look like, for comparison with each scene.
     """
 
     config: PipelineConfig
     workspace: Workspace
     classes: tuple[ClassInfo, ...]
     provenance: Provenance
+    examples: tuple[Look, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class SceneWork:
         grid: its tiles.
         bands: which bands are read and what is computed from them.
         ranges: (low, high) of each computed band that become 0 and 1.
+        warnings: what the reader and the survey noticed.
     """
 
     header: SceneHeader
@@ -56,6 +60,7 @@ class SceneWork:
     grid: TileGrid
     bands: BandPlan
     ranges: tuple[Range, ...]
+    warnings: tuple[SceneWarning, ...] = ()
 
     @property
     def ref(self) -> SceneRef:
@@ -199,11 +204,13 @@ class Published:
         outputs: published files, relative to the output directory.
         seconds: wall time.
         measures: areas per class and share of valid pixels, as `run.json` carries them.
+        warnings: what was noticed of the result.
     """
 
     outputs: tuple[Path, ...]
     seconds: float
     measures: Mapping[str, Any]
+    warnings: tuple[SceneWarning, ...] = ()
 
 
 Result = SceneWork | StepResult | Published

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from hdm_pipeline.contracts import Product, Reader, SceneRef
-from hdm_pipeline.errors import BandError
+from hdm_pipeline.contracts import Product, Reader, SceneHeader, SceneRef, SceneWarning
+from hdm_pipeline.errors import BandError, SuspectSceneError
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.messages import (
     Published,
@@ -28,6 +29,7 @@ from hdm_pipeline.execution.messages import (
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.output.layout import checked_component
+from hdm_pipeline.pixels import sanity
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
 from hdm_pipeline.planning.forecast import scene_grid
@@ -55,23 +57,44 @@ def reader_of(context: RunContext, name: str) -> Reader:
 
 
 def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
-    """Read a scene's header, settle its scaling, and lay out its stores."""
+    """Read a scene's header, settle its scaling, look whether it makes sense, and lay out its stores."""
     reader = reader_of(context, ref.reader)
     header = reader.header(ref)
+    scale = context.config.input.scale
     try:
         plan = resolve(context.config.input.bands, header.bands)
+        with reader.open(ref) as source:
+            sample = source.sample(plan.indices, SAMPLE_PIXELS if scale.percentiles else sanity.SAMPLE_PIXELS)
+            size = sanity.pixel_size(source.row_areas())
+        ranges = scene_ranges(scale, plan, sample, where=f"scene {ref.id}")
+        look = sanity.look_at(ref.id, plan, header.bands, sample, ranges, size)
+        warnings = _warnings(context, header, look)
     except BandError as error:
         raise BandError(error.what, where=f"scene {ref.shown}, band {error.where}", remedy=error.remedy) from error
-    sample = None
-    if context.config.input.scale.percentiles is not None:
-        with reader.open(ref) as source:
-            sample = source.sample(plan.indices, SAMPLE_PIXELS)
-    ranges = scene_ranges(context.config.input.scale, plan, sample, where=f"scene {ref.id}")
-    work = SceneWork(header, keys, scene_grid(context.config, header), plan, ranges)
+    _refuse_if_strict(context, ref, warnings)
+    work = SceneWork(header, keys, scene_grid(context.config, header), plan, ranges, warnings)
     blocks = work.blocks(context)
     ImageStore.create(stage_folder(context, work), len(plan.bands), work.grid, blocks)
     ScoreStore.create(score_folder(context, work), len(context.classes), work.grid, blocks)
     return work
+
+
+def _warnings(context: RunContext, header: SceneHeader, look: sanity.Look) -> tuple[SceneWarning, ...]:
+    """What the reader noticed, and what is strange about the scene's values, bands and resolution."""
+    noted = sanity.noted(header.warnings)
+    found = sanity.scale_warnings(look, context.config.input.scale, context.examples)
+    if any(warning.kind == "outside_aoi" for warning in noted):
+        found = []  # that no pixel is valid has its reason
+    return (*noted, *found, *sanity.unlike_warnings(look, context.examples))
+
+
+def _refuse_if_strict(context: RunContext, ref: SceneRef, warnings: Sequence[SceneWarning]) -> None:
+    """Raise `SuspectSceneError` where the run is strict and a warning says that the result may be nonsense."""
+    suspect = [warning for warning in warnings if warning.suspect]
+    if context.config.execution.strict and suspect:
+        what = "; ".join(warning.what for warning in suspect)
+        remedy = f"{suspect[0].remedy or 'look at the scene'}; without execution.strict this is a warning"
+        raise SuspectSceneError(what, where=f"scene {ref.shown}", remedy=remedy)
 
 
 def stage_folder(context: RunContext, work: SceneWork) -> Path:
@@ -115,12 +138,17 @@ def publish(context: RunContext, work: SceneWork) -> Published:
     """Write a scene's products to a scratch folder and rename them into place."""
     start = time.perf_counter()
     store = ScoreStore.open(score_folder(context, work))
+    product = product_of(context, work, store)
+    with reader_of(context, work.ref.reader).open(work.ref) as source:
+        areas = source.row_areas()
+    measures = measure(product, areas)
+    warnings = () if _known_empty(work) else sanity.result_warnings(work.header, measures)
+    _refuse_if_strict(context, work.ref, warnings)
     folder = context.workspace.product_folder(work.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     outputs = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
-        product = product_of(context, work, store)
         for name, options in context.config.output.product_options().items():
             writer = make_writer(name, options)
             target = folder / checked_component(writer.filename(product.scene))
@@ -128,11 +156,13 @@ def publish(context: RunContext, work: SceneWork) -> Published:
                 writer.write(product, scratch / target.name)
                 os.replace(scratch / target.name, target)
             outputs.append(target.relative_to(context.workspace.root))
-        with reader_of(context, work.ref.reader).open(work.ref) as source:
-            areas = source.row_areas()
-        measures = measure(product, areas)
     store.drop_partials()
-    return Published(tuple(outputs), time.perf_counter() - start, measures)
+    return Published(tuple(outputs), time.perf_counter() - start, measures, warnings)
+
+
+def _known_empty(work: SceneWork) -> bool:
+    """Whether the survey said already that no pixel is valid, and why."""
+    return any(warning.kind in ("no_data", "outside_aoi") for warning in work.warnings)
 
 
 def product_of(context: RunContext, work: SceneWork, store: ScoreStore) -> Product:

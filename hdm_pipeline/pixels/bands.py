@@ -103,6 +103,14 @@ class BandPlan:
     _roots: tuple[_Node, ...]
     _slots: Mapping[str, int]
 
+    def sources(self, bands: Sequence[Band]) -> dict[str, Band]:
+        """The band of the scene behind each name that the expressions mention.
+
+        Args:
+            bands: all bands of the scene.
+        """
+        return {name: bands[self.indices[slot]] for name, slot in self._slots.items()}
+
     def apply(self, pixels: Pixels, valid: Validity) -> tuple[Pixels, Validity]:
         """Compute the wanted bands.
 

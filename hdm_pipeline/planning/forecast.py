@@ -11,6 +11,7 @@ from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneHeader
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.grid import TileGrid
+from hdm_pipeline.pixels.sanity import noted
 from hdm_pipeline.planning.plan import Plan
 
 HEADER_LIMIT = 1000
@@ -61,7 +62,7 @@ def scene_cost(config: PipelineConfig, header: SceneHeader) -> SceneCost:
         tiles=grid.tile_count,
         blocks=len(grid.blocks(config.tiling.block)),
         stage_bytes=len(config.input.bands) * math.prod(grid.size) * _BYTES_STAGED,
-        warnings=header.warnings,
+        warnings=tuple(warning.what for warning in noted(header.warnings)),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader
+from hdm_pipeline.errors import SuspectSceneError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.output.layout import Workspace
@@ -76,13 +77,24 @@ def make_plan(
         record = known.pop(ref.id, None)
         if record is None or record.product_key != keys.product:
             scenes.append(PendingScene(ref, keys))
-        elif record.status == "done" and _outputs_are_there(workspace, record):
+        elif record.status == "done" and _outputs_are_there(workspace, record) and not _now_refused(config, record):
             done[ref.id] = record.info
-        elif record.status == "quarantined" and not retry_quarantined:
+        elif record.status == "quarantined" and not retry_quarantined and not _now_taken(config, record):
             quarantined[ref.id] = record.error or {}
         else:
             scenes.append(PendingScene(ref, keys))
     return Plan(archive, tuple(scenes), done, quarantined, tuple(known))
+
+
+def _now_refused(config: PipelineConfig, record: SceneRecord) -> bool:
+    """Whether a scene was published with warnings that a strict run does not take."""
+    warnings = record.info.get("warnings", ())
+    return config.execution.strict and any(isinstance(one, dict) and one.get("suspect") for one in warnings)
+
+
+def _now_taken(config: PipelineConfig, record: SceneRecord) -> bool:
+    """Whether a scene was quarantined because of warnings only, by a strict run, and this one is not."""
+    return not config.execution.strict and (record.error or {}).get("type") == SuspectSceneError.__name__
 
 
 def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:

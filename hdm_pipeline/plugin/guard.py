@@ -31,6 +31,7 @@ from hdm_pipeline.contracts import (
     SceneHeader,
     SceneRef,
     SceneSource,
+    SceneWarning,
     Skipped,
     SupportRequest,
     VolumeGeometry,
@@ -309,6 +310,8 @@ def check_header(guard: _Guard, header: Any, ref: SceneRef) -> None:
     numbers = geometry.transform if isinstance(geometry, RasterGeometry) else geometry.affine
     count = 6 if isinstance(geometry, RasterGeometry) else 16
     require(len(numbers) == count and bool(np.isfinite(numbers).all()), "the geometry is no affine map", where)
+    told = all(isinstance(warning, str | SceneWarning) for warning in header.warnings)
+    require(told, "a warning is neither a text nor a SceneWarning", where)
     require(len(header.chunk) == 2 and min(header.chunk) > 0, f"the chunk is {header.chunk}", where)
     try:
         json.dumps(dict(header.attributes), allow_nan=False)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import HdmError
 
 _PLACE = {"scene", "step", "block"}
@@ -38,7 +39,10 @@ class Event:
 
     def facts(self) -> dict[str, Any]:
         """JSON-able: what the event says beyond scene, step and block."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _PLACE}
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _PLACE}
+        if "warnings" in found:
+            found["warnings"] = [warning.as_dict() for warning in found["warnings"]]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +99,7 @@ class SceneStarted(Event):
         tiles: tiles of the scene.
         blocks: blocks of the scene.
         blocks_done: blocks that earlier runs inferred.
-        warnings: what the reader noticed.
+        warnings: what the reader and the survey noticed.
     """
 
     kind: ClassVar[str] = "scene_started"
@@ -103,7 +107,7 @@ class SceneStarted(Event):
     tiles: int
     blocks: int
     blocks_done: int
-    warnings: tuple[str, ...]
+    warnings: tuple[SceneWarning, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +149,7 @@ class SceneDone(Event):
         tiles: tiles inferred, over all runs.
         blocks: blocks of the scene.
         seconds: wall time by step, over the workers of this run.
-        warnings: what the reader noticed.
+        warnings: what was noticed of the scene and of its result.
         measures: areas per class and share of valid pixels.
     """
 
@@ -154,7 +158,7 @@ class SceneDone(Event):
     tiles: int
     blocks: int
     seconds: Mapping[str, float]
-    warnings: tuple[str, ...]
+    warnings: tuple[SceneWarning, ...]
     measures: Mapping[str, Any]
 
     def facts(self) -> dict[str, Any]:

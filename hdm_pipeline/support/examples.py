@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.config.schema import ClassConfig, Example, PipelineConfig
-from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SupportRequest
-from hdm_pipeline.errors import HdmError, SupportError
+from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SceneWarning, SupportRequest
+from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.hashing import file_hash, stable_hash, stat_identity
 from hdm_pipeline.pixels.bands import resolve
+from hdm_pipeline.pixels.sanity import Look, look_at, scale_warnings, unlike_warnings
 from hdm_pipeline.pixels.scaling import scale_pixels, scene_ranges
 
 _HASHED_WHOLE = 256 << 20
@@ -31,11 +32,13 @@ class SupportExample:
         name: for messages.
         pixels: [bands, y, x] float32 in 0..1; 0 where invalid.
         label: [y, x] uint8: 1 the class, 0 background, 255 ignored.
+        look: its bands, resolution, and how its values lie in the scale.
     """
 
     name: str
     pixels: npt.NDArray[np.float32]
     label: npt.NDArray[np.uint8]
+    look: Look
 
 
 def requests(class_config: ClassConfig) -> list[SupportRequest]:
@@ -171,4 +174,34 @@ def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
             where=where,
             remedy="choose a chip that holds the class, and check `value` and `ignore`",
         )
-    return SupportExample(image.name, scaled, label)
+    look = look_at(image.name, plan, image.bands, chosen[:, image.valid], ranges, image.pixel_size)
+    return SupportExample(image.name, scaled, label, look)
+
+
+def example_warnings(
+    config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]
+) -> list[dict[str, list[SceneWarning]]]:
+    """What is strange about examples, by class and by name; only those of which something is are named.
+
+    Raises:
+        SupportError: two examples have their bands in another order; or something is strange and the run is strict.
+    """
+    found: list[dict[str, list[SceneWarning]]] = []
+    seen: list[Look] = []
+    for of_class in classes:
+        by_name: dict[str, list[SceneWarning]] = {}
+        for example in of_class:
+            warnings = scale_warnings(example.look, config.input.scale)
+            try:
+                warnings += unlike_warnings(example.look, seen)
+            except BandError as error:
+                raise SupportError(error.what, where=f"support {example.name}", remedy=error.remedy) from error
+            seen.append(example.look)
+            if warnings:
+                by_name[example.name] = warnings
+            if warnings and config.execution.strict:
+                what = "; ".join(warning.what for warning in warnings)
+                remedy = f"{warnings[0].remedy}; without execution.strict this is a warning"
+                raise SupportError(what, where=f"support {example.name}", remedy=remedy)
+        found.append(by_name)
+    return found

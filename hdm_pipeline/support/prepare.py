@@ -8,18 +8,19 @@ fingerprint against the bank's.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hdm_pipeline.config.schema import AdaptSteps, PipelineConfig
-from hdm_pipeline.contracts import Reader
+from hdm_pipeline.contracts import Reader, SceneWarning
 from hdm_pipeline.hashing import stable_hash
 from hdm_pipeline.model.weights_file import weights_path
 from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.pixels.sanity import Look
 from hdm_pipeline.support.bundle import ModelBundle, NetworkKey, load_segmenter
-from hdm_pipeline.support.examples import SupportExample, SupportFiles, load_examples, support_files
+from hdm_pipeline.support.examples import SupportExample, SupportFiles, example_warnings, load_examples, support_files
 
 if TYPE_CHECKING:
     from hdm_pipeline.model.bank import SupportBank
@@ -37,6 +38,7 @@ class Preparation:
         bundle: for the model actors.
         support_hash: of all banks.
         weights_hash: of all (adapted) weights.
+        examples: what the examples of all classes look like.
         report: by class: shots, reduction, mode of inference and what it was measured to do, quality of each example,
             what adaptation did, seconds; JSON-able.
     """
@@ -44,6 +46,7 @@ class Preparation:
     bundle: ModelBundle
     support_hash: str
     weights_hash: str
+    examples: tuple[Look, ...]
     report: dict[str, Any]
 
 
@@ -71,6 +74,7 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
         WeightsError: the weights cannot be loaded.
     """
     classes = load_examples(config, files, reader)
+    warnings = example_warnings(config, classes)
     path = str(weights_path(config.model.weights))
     base = load_segmenter(path, config.model)
     found = [
@@ -90,8 +94,17 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
         bundle=bundle,
         support_hash=stable_hash([bank.hash for bank in bundle.banks]),
         weights_hash=stable_hash([bank.weights_hash for bank in bundle.banks]),
-        report={c.name: each.report for c, each in zip(config.support.classes, found, strict=True)},
+        examples=tuple(example.look for of_class in classes for example in of_class),
+        report={
+            c.name: each.report | {"warnings": _listed(strange)}
+            for c, each, strange in zip(config.support.classes, found, warnings, strict=True)
+        },
     )
+
+
+def _listed(warnings: Mapping[str, Sequence[SceneWarning]]) -> list[dict[str, Any]]:
+    """Warnings of the examples of a class as `run.json` carries them."""
+    return [{"example": name} | warning.as_dict() for name, of_one in warnings.items() for warning in of_one]
 
 
 def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from functools import cached_property
@@ -198,4 +199,6 @@ def _labeled(ref: SceneRef, options: ReaderOptions, labels: _ViewLabels | _Image
     label[~valid] = IGNORE
     if not np.any(label == 1):
         raise SupportError("all pixels of the class are padding", where=f"{ref.id}, slice {z}")
-    return LabeledImage(f"{ref.id} slice {z}", pixels, valid, label, header.bands)
+    areas = source.row_areas()
+    size = None if areas is None else math.sqrt(float(areas.mean()))
+    return LabeledImage(f"{ref.id} slice {z}", pixels, valid, label, header.bands, size)

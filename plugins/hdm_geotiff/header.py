@@ -14,7 +14,7 @@ from rasterio.io import DatasetReader
 
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
-from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef
+from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 
 _MAX_SIDE = 4_000_000
@@ -92,8 +92,8 @@ def georeference(dataset: DatasetReader) -> tuple[CRS | None, Affine]:
     return (dataset.crs or None), dataset.transform
 
 
-def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> list[str]:
-    found = []
+def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> list[str | SceneWarning]:
+    found: list[str | SceneWarning] = []
     points = dataset.gcps[0]
     if crs is None and points:
         found.append(
@@ -101,7 +101,9 @@ def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> lis
             "the points are kept on the products"
         )
     elif crs is None:
-        found.append("no coordinate reference system: no areas in m², and the products have none either")
+        what = "no coordinate reference system: no areas in m², and the products have none either"
+        remedy = "give it one (gdal_edit.py -a_srs EPSG:...), or run without execution.strict"
+        found.append(SceneWarning("no_crs", what, remedy))
     elif transform == Affine.identity():
         found.append("no transform from pixels to coordinates: no areas in m²")
     else:

@@ -20,7 +20,10 @@ from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import ReadError
 from hdm_pipeline.grid import Window
 
-_SAMPLE_READ_PIXELS = 8 * 2**20
+_SAMPLE_READ = 32
+"""Pixels that `sample` reads for each that it is asked for: a few of many places say more than all of one place."""
+
+_MOST_READ = 8 * 2**20
 """Pixels of one band that `sample` reads, however large the scene; more only where four blocks hold more."""
 
 
@@ -48,11 +51,12 @@ class GeoTiffSource:
     def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
         """Valid pixels spread over the scene; see `SceneSource.sample`.
 
-        Blocks of the file on an even lattice are read, about 8 Mpx at most, and thinned out evenly. Overviews are not
-        used: many are averages, which would narrow the spread of speckled or noisy values.
+        Blocks of the file on an even lattice are read, together about 32 times as many pixels but 8 Mpx at most, and
+        thinned out evenly. Overviews are not used: many are averages, which would narrow the spread of speckled or
+        noisy values.
         """
         parts = []
-        for window in self._lattice():
+        for window in self._lattice(min(_SAMPLE_READ * max_pixels, _MOST_READ)):
             pixels, valid = self._load(window, bands)
             parts.append(pixels[:, valid])
         return _thin(np.concatenate(parts, axis=1), max_pixels)
@@ -91,11 +95,11 @@ class GeoTiffSource:
                 target[...] = values.astype(np.float64) * scale + offset
         return pixels
 
-    def _lattice(self) -> list[Window]:
-        """Whole blocks of the file, evenly spread, together about `_SAMPLE_READ_PIXELS`."""
+    def _lattice(self, pixels: int) -> list[Window]:
+        """Whole blocks of the file, evenly spread, together about so many pixels."""
         _, _, height, width = self.header.shape
         block_height, block_width = (min(a, b) for a, b in zip(self.header.chunk, (height, width), strict=True))
-        wanted = max(4, _SAMPLE_READ_PIXELS // (block_height * block_width))
+        wanted = max(4, pixels // (block_height * block_width))
         down, across = -(-height // block_height), -(-width // block_width)
         thin = math.sqrt(min(1.0, wanted / (down * across)))
         columns = _spread(across, max(1, round(across * thin)))

@@ -9,6 +9,7 @@ label is unknown.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -49,6 +50,7 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
             source = GeoTiffSource(image, header, None, allow_network=options.allow_network)
             window = Window(z=0, y=0, x=0, height=image.height, width=image.width)
             pixels, valid = source.read(window, range(image.count))
+            areas = source.row_areas()
     except SceneError as error:
         raise SupportError(error.what, where=error.where, remedy=error.remedy) from error
     _check_label(label, request, found)
@@ -57,7 +59,8 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
         remedy = "choose a chip whose labelled part holds data, or correct its nodata value"
         where = f"{request.image} with {request.mask}"
         raise SupportError("the class lies only where the image holds no data", where=where, remedy=remedy)
-    return LabeledImage(os.path.basename(request.image), pixels, valid, label, header.bands)
+    size = None if areas is None or not areas.any() else math.sqrt(float(areas.mean()))
+    return LabeledImage(os.path.basename(request.image), pixels, valid, label, header.bands, size)
 
 
 def _check_pair(image: DatasetReader, mask: DatasetReader, request: SupportRequest, options: ReaderOptions) -> None:

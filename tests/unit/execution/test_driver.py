@@ -187,10 +187,10 @@ def test_what_is_told_is_what_the_ledger_says(tmp_path: Path) -> None:
         "tiles": 3,
         "blocks": 3,
         "seconds": {"stage": 3.0, "infer": 3.0, "stitch": 3.0, "publish": 1.0},
-        "warnings": ["no CRS"],
+        "warnings": [{"kind": "note", "what": "no CRS", "remedy": "", "suspect": False}],
         "valid": 1.0,
     }
-    assert {**done.facts(), "outputs": ["a/mask.tif"], "warnings": ["no CRS"]} == record.info
+    assert {**done.facts(), "outputs": ["a/mask.tif"]} == record.info
     inferred = [event.facts() for event in bench.told(BlockInferred)]
     assert inferred == 3 * [{"seconds": 1.0, "tiles": 1, "skipped": 0}]
 

@@ -33,6 +33,7 @@ EXPECTED = {
     "ReadError": "scene",
     "UnsupportedSceneError": "scene",
     "BandError": "scene",
+    "SuspectSceneError": "scene",
     "TileError": "scene",
     "StoreError": "scene",
     "WriteError": "scene",

@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp
 
 from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_pipeline.contracts import RasterGeometry, SceneHeader
+from hdm_pipeline.contracts import RasterGeometry, SceneHeader, SceneWarning
 from tests.unit.geotiff.conftest import WriteTif, find
 
 PIXELS = np.ones((2, 6, 8), dtype=np.int16)
@@ -58,7 +58,10 @@ def test_no_crs_works_and_says_so(write_tif: WriteTif) -> None:
     assert isinstance(header.geometry, RasterGeometry)
     assert header.geometry.crs_wkt is None
     assert header.geometry.transform[0] == 10
-    assert "no coordinate reference system" in header.warnings[0]
+    (warning,) = header.warnings
+    assert isinstance(warning, SceneWarning)
+    assert warning.kind == "no_crs"
+    assert "no coordinate reference system" in warning.what
     with GeoTiffReader().open(find(path)) as source:
         assert source.row_areas() is None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import ReadError
 from hdm_pipeline.reporting.events import (
     BlockInferred,
@@ -27,12 +28,14 @@ from hdm_pipeline.reporting.events import (
 )
 from hdm_pipeline.reporting.log import JsonLines
 
+NO_CRS = SceneWarning("no_crs", "no CRS", "give it one")
+
 LOGGED: list[tuple[Event, dict[str, Any]]] = [
     (RunStarted(scenes=3, done_before=1), {"event": "run_started", "scenes": 3, "done_before": 1}),
     (Preparing(adapt=True), {"event": "preparing", "adapt": True}),
     (SupportChecked(support={"flood": {"shots": 1}}), {"event": "support_checked", "support": {"flood": {"shots": 1}}}),
     (
-        SceneStarted(scene="a", shape=(2, 1, 9, 8), tiles=6, blocks=3, blocks_done=1, warnings=("no CRS",)),
+        SceneStarted(scene="a", shape=(2, 1, 9, 8), tiles=6, blocks=3, blocks_done=1, warnings=(NO_CRS,)),
         {
             "event": "scene_started",
             "scene": "a",
@@ -40,7 +43,7 @@ LOGGED: list[tuple[Event, dict[str, Any]]] = [
             "tiles": 6,
             "blocks": 3,
             "blocks_done": 1,
-            "warnings": ["no CRS"],
+            "warnings": [{"kind": "no_crs", "what": "no CRS", "remedy": "give it one", "suspect": True}],
         },
     ),
     (
