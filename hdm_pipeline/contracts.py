@@ -39,6 +39,11 @@ IGNORE = 255
 """Label value of support pixels that are neither target nor background."""
 
 
+OUTPUT_MARKER = ".hdm"
+"""Folder in every output directory of this program. A reader that looks through folders passes over a subfolder that
+holds one: products are no scenes."""
+
+
 @dataclass(frozen=True)
 class Band:
     """One band of a scene.

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
 from hdm_pipeline.output.files import output_errors, remove_tree
 
@@ -32,7 +33,7 @@ class Workspace:
     @property
     def private(self) -> Path:
         """Folder for everything that is not a product."""
-        return self.root / ".hdm"
+        return self.root / OUTPUT_MARKER
 
     @property
     def ledger(self) -> Path:

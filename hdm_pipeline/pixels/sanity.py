@@ -147,7 +147,7 @@ def scale_warnings(look: Look, scale: Scale, examples: Sequence[Look] = ()) -> l
 
 def _against_scale(band: str, values: Values, others: Sequence[Values]) -> Iterator[SceneWarning]:
     scale = f"the scale [{values.scale[0]:g}, {values.scale[1]:g}]"
-    remedy = "check the unit of its values (reflectance, digital numbers, 8 bits, dB), and input.scale"
+    remedy = "check its unit (reflectance, digital numbers, 8 bits, dB), its nodata value, and input.scale"
     example = f"; those of the examples go from {_ends(others)}" if others else ""
     here = f"{values.between[0]:.4g} to {values.between[1]:.4g}"
     for end, share, beyond, seen in (

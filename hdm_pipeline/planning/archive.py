@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -18,10 +20,15 @@ class Archive:
     skipped: tuple[Skipped, ...]
 
 
-def discover(config: PipelineConfig, reader: Reader) -> Archive:
+def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = ()) -> Archive:
     """Find the scenes of all inputs, without reading any header.
 
     An input that matches nothing is allowed while another one matches.
+
+    Args:
+        config: the pipeline.
+        reader: finds scenes.
+        products: absolute paths of files that this program published; they are no scenes.
 
     Raises:
         EmptyArchiveError: no input holds a scene.
@@ -35,6 +42,8 @@ def discover(config: PipelineConfig, reader: Reader) -> Archive:
             for found in reader.discover(uri):
                 if isinstance(found, Skipped):
                     skipped.append(found)
+                elif products and any(os.path.abspath(path) in products for path in (found.members or (found.uri,))):
+                    skipped.append(Skipped(found.shown, "a product of this pipeline, not a scene"))
                 elif any(fnmatchcase(found.id, pattern) for pattern in config.input.exclude):
                     skipped.append(Skipped(found.shown, "excluded by input.exclude"))
                 else:
@@ -42,13 +51,24 @@ def discover(config: PipelineConfig, reader: Reader) -> Archive:
         except EmptyArchiveError as error:
             empty.append(error)
     if not scenes:
-        raise EmptyArchiveError(
-            "no scene was found",
-            where="; ".join(error.where or error.what for error in empty) or ", ".join(config.input.uris),
-            remedy="check input.uri (relative to the pipeline file) and input.exclude"
-            + (f"; {len(skipped)} other files were left out: {skipped[0].reason}" if skipped else ""),
-        )
+        raise _nothing_found(config, empty, skipped)
     return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped))
+
+
+def _nothing_found(
+    config: PipelineConfig, empty: Sequence[EmptyArchiveError], skipped: Sequence[Skipped]
+) -> EmptyArchiveError:
+    """Why there is no scene, in the words of the reader, which knows best."""
+    if len(empty) == 1 and not skipped:
+        return empty[0]
+    reasons = [f"{error.what} ({error.where})" for error in empty]
+    if skipped:
+        reasons.append(f"{len(skipped)} left out, e.g. {skipped[0].uri}: {skipped[0].reason}")
+    return EmptyArchiveError(
+        "no scene was found: " + "; ".join(reasons),
+        where=", ".join(config.input.uris),
+        remedy=empty[0].remedy if empty else "check input.uri (relative to the pipeline file) and input.exclude",
+    )
 
 
 def _add(scenes: dict[str, SceneRef], found: SceneRef) -> None:

@@ -67,8 +67,9 @@ def make_plan(
         SupportError: a support file is missing.
     """
     keyring = SceneKeyring(config, _fingerprints(config, supports))
-    archive = discover(config, reader)
     known = {record.id: record for record in ledger.scenes()}
+    products = {str(workspace.root / output) for record in known.values() for output in record.outputs}
+    archive = discover(config, reader, products)
     scenes: list[PendingScene] = []
     done: dict[str, Mapping[str, Any]] = {}
     quarantined: dict[str, Mapping[str, Any]] = {}

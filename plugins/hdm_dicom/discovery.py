@@ -18,7 +18,7 @@ from hdm_dicom.instances import Frame, Instance, Rejected
 from hdm_dicom.options import READER, ReaderOptions
 from hdm_dicom.series import Volume, volumes
 from hdm_dicom.uids import digest
-from hdm_pipeline.contracts import SceneRef, Skipped
+from hdm_pipeline.contracts import OUTPUT_MARKER, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 
 _SCANNERS = 4
@@ -81,7 +81,7 @@ def list_files(uri: str) -> list[str]:
     if os.path.isfile(uri):
         if not uri.endswith(_IMAGE_LIST):
             return [uri]
-        with open(uri, encoding="utf-8") as lines:
+        with open(uri, encoding="utf-8-sig") as lines:  # editors on Windows begin a text with a byte order mark
             entries = [line.strip() for line in lines]
         base = os.path.dirname(uri)
         named = [os.path.join(base, e) for e in entries if e and not e.startswith("#")]
@@ -92,6 +92,9 @@ def list_files(uri: str) -> list[str]:
 
 def _walk(folder: str) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
+        if OUTPUT_MARKER in folders and parent != folder:
+            folders.clear()  # products of an earlier run
+            continue
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         yield from (os.path.join(parent, name) for name in names if not name.startswith("."))
 

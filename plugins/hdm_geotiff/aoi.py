@@ -69,6 +69,13 @@ class SceneArea:
     polygons: tuple[tuple[Bounds, dict[str, Any]], ...]
     transform: Affine
 
+    def misses(self, height: int, width: int) -> bool:
+        """Whether no polygon comes near a scene of that size."""
+        return not any(
+            left < width and right > 0 and top < height and bottom > 0
+            for (left, top, right, bottom), _ in self.polygons
+        )
+
     def inside(self, window: Window) -> npt.NDArray[np.bool_]:
         """Which pixels of a window have their centre in a polygon: [height, width] bool."""
         near = [
@@ -104,7 +111,24 @@ def load_area(path: str) -> AreaOfInterest:
         raise ConfigError(f"the area of interest is not sound: {error}", where=path, remedy=_REMEDY) from error
     if not polygons:
         raise ConfigError("the area of interest holds no polygon", where=path, remedy=_REMEDY)
+    if CRS.from_user_input(crs_text).is_geographic and (place := _off_the_globe(polygons)):
+        said = (
+            f"says {crs_text}" if document.get("crs") else "names no CRS, and then GeoJSON has longitude and latitude"
+        )
+        what = f"the area of interest {said}, but the position ({place[0]:.12g}, {place[1]:.12g}) is on no globe"
+        remedy = "write it in degrees (ogr2ogr -t_srs EPSG:4326 OUT.geojson IN), or name the CRS in its `crs` member"
+        raise ConfigError(what, where=path, remedy=remedy)
     return AreaOfInterest(path, crs_text, polygons)
+
+
+def _off_the_globe(polygons: Sequence[dict[str, Any]]) -> tuple[float, float] | None:
+    """The first position that cannot be longitude and latitude in degrees."""
+    for polygon in polygons:
+        for ring in polygon["coordinates"]:
+            for x, y in ring:
+                if abs(x) > 540 or abs(y) > 90.001:
+                    return x, y
+    return None
 
 
 def _crs_text(document: dict[str, Any]) -> str:

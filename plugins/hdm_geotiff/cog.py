@@ -69,7 +69,7 @@ def write_cog(path: Path, scene: SceneHeader, layout: CogLayout, fill: Callable[
             try:
                 with rasterio.Env(**_settings()):
                     with rasterio.open(plain, "w", **_profile(scene, layout)) as target:
-                        _place_by_points(target, scene)
+                        _place_otherwise(target, scene)
                         fill(target)
                     rasterio.shutil.copy(plain, product, **_cog_options(layout))
                     _check(product, scene, layout)
@@ -134,7 +134,10 @@ def _profile(scene: SceneHeader, layout: CogLayout) -> dict[str, Any]:
     return profile
 
 
-def _place_by_points(target: DatasetWriter, scene: SceneHeader) -> None:
+def _place_otherwise(target: DatasetWriter, scene: SceneHeader) -> None:
+    """Keep ground control points and rational polynomials (RPC)."""
+    if rpcs := scene.attributes.get("rpcs"):
+        target.update_tags(ns="RPC", **rpcs)
     points = scene.attributes.get("gcps")
     if not points:
         return

@@ -23,8 +23,8 @@ from hdm_pipeline.errors import ReadError
 CACHE_MB = 64
 """GDAL's block cache per process: enough for a row of tiles of a wide scene, little compared with a model."""
 
-GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeDecodeError)
-"""Everything that a failing GDAL call may raise; a text in the file that is no UTF-8 comes as the last."""
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
+"""Everything that a failing GDAL call may raise; a text in the file, or a name, that is no UTF-8 comes as the last."""
 
 _DRIVERS = {".vrt": "VRT", ".png": "PNG"}
 

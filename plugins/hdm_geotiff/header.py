@@ -100,6 +100,11 @@ def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> lis
             f"placed only by {len(points)} ground control points: treated as without coordinates, no areas in m²; "
             "the points are kept on the products"
         )
+    elif crs is None and dataset.rpcs is not None:
+        found.append(
+            "placed only by rational polynomials (RPC): treated as without coordinates, no areas in m²; "
+            "the polynomials are kept on the products"
+        )
     elif crs is None:
         what = "no coordinate reference system: no areas in m², and the products have none either"
         remedy = "give it one (gdal_edit.py -a_srs EPSG:...), or run without execution.strict"
@@ -129,10 +134,11 @@ def _area_warnings(dataset: DatasetReader, crs: CRS, transform: Affine) -> list[
 
 def _attributes(dataset: DatasetReader) -> dict[str, Any]:
     """What the writers of this plug-in need and the contract has no field for."""
+    found: dict[str, Any] = {}
     points, crs = dataset.gcps
-    if not points:
-        return {}
-    return {
-        "gcps": [[p.row, p.col, p.x, p.y, p.z, p.id, p.info] for p in points],
-        "gcps_crs_wkt": crs.to_wkt() if crs else None,
-    }
+    if points:
+        found["gcps"] = [[p.row, p.col, p.x, p.y, p.z, p.id, p.info] for p in points]
+        found["gcps_crs_wkt"] = crs.to_wkt() if crs else None
+    if dataset.rpcs is not None:
+        found["rpcs"] = dataset.rpcs.to_gdal()
+    return found

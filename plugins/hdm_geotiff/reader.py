@@ -40,7 +40,7 @@ class GeoTiffReader:
         """Read a scene's header; see `Reader.header`."""
         from hdm_geotiff.opening import read_header
 
-        return read_header(ref, self.options)
+        return read_header(ref, self.options, self._aoi)
 
     def open(self, ref: SceneRef) -> AbstractContextManager[SceneSource]:
         """Open a scene; each call opens the file anew, so that no dataset is shared. See `Reader.open`."""

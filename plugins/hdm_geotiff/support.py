@@ -1,4 +1,8 @@
-"""Labelled chips: an image and a mask (GeoTIFF or PNG) of the same size.
+"""Labelled chips: an image and a mask (GeoTIFF or PNG), of the same size or both with coordinates.
+
+A mask on another grid, or in another CRS, is warped onto the image's: each pixel of the image takes the label of the
+mask's pixel in which its centre lies. A mask that leaves out more than a rim of the image is refused; on the rim the
+label is unknown.
 
 How the mask's values become labels, in this order: the request's `values` are the class (1); its `ignore` values are
 unknown (255); so are pixels that the mask itself marks as nodata, except that a nodata value of 0 means background, for
@@ -15,7 +19,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
+from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
+from rasterio.warp import reproject, transform
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.environment import open_dataset, reading
@@ -31,6 +38,15 @@ from hdm_pipeline.grid import Window
 MAX_PIXELS = 16 * 2**20
 """Largest example, in pixels: a chip, not a scene."""
 
+_COVERED = 0.95
+"""Least share of an image that its mask must cover: a mask of less was most likely made for another image."""
+
+_EDGE = 21
+"""Points along each side of an image by which its place on a mask is told."""
+
+_SAME_GRID = 0.5
+"""Pixels that image and mask may lie apart and still be on one grid: rounded coordinates, not a shift."""
+
 
 def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImage:
     """Read one labelled chip with all of its bands.
@@ -45,7 +61,7 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
         with reading(request.image, doing, allow_network=options.allow_network), open_dataset(request.image) as image:
             with reading(request.mask, doing, allow_network=options.allow_network), open_dataset(request.mask) as mask:
                 _check_pair(image, mask, request, options)
-                label, found = _label(mask, request)
+                label, found = _label(image, mask, request)
             header = describe(image, SceneRef(request.image, request.image, READER, ""), options)
             source = GeoTiffSource(image, header, None, allow_network=options.allow_network)
             window = Window(z=0, y=0, x=0, height=image.height, width=image.width)
@@ -67,19 +83,101 @@ def _check_pair(image: DatasetReader, mask: DatasetReader, request: SupportReque
     where = f"{request.image} with {request.mask}"
     for dataset, uri in ((image, request.image), (mask, request.mask)):
         check_size(dataset, uri, options)
-        if dataset.height * dataset.width > MAX_PIXELS:
-            what = f"a support example of {dataset.height} x {dataset.width} pixels is too large"
-            remedy = f"cut a chip of at most {MAX_PIXELS / 2**20:.0f} Mpx: gdal_translate -srcwin x y 512 512"
-            raise SupportError(what, where=uri, remedy=remedy)
-    if image.shape != mask.shape:
-        what = f"image and mask differ in size: {image.height} x {image.width} and {mask.height} x {mask.width}"
-        raise SupportError(what, where=where, remedy="cut or resample the mask to the image's grid")
+    if image.height * image.width > MAX_PIXELS:
+        what = f"a support example of {image.height} x {image.width} pixels is too large"
+        remedy = f"cut a chip of at most {MAX_PIXELS / 2**20:.0f} Mpx: gdal_translate -srcwin x y 512 512"
+        raise SupportError(what, where=request.image, remedy=remedy)
     if mask.count != 1:
         remedy = "give a mask of one band that holds class numbers"
         raise SupportError(f"the mask has {mask.count} bands", where=request.mask, remedy=remedy)
-    if image.crs and image.crs == mask.crs and _offset(image, mask) > 1:
-        what = f"image and mask lie {_offset(image, mask):.1f} pixels apart"
-        raise SupportError(what, where=where, remedy="cut or resample the mask to the image's grid")
+    if image.shape != mask.shape and not (_placed(image) and _placed(mask)):
+        what = f"image and mask differ in size: {image.height} x {image.width} and {mask.height} x {mask.width}"
+        remedy = "cut or resample the mask to the image's grid, or give both coordinates: then it is warped"
+        raise SupportError(what, where=where, remedy=remedy)
+    if _placed(image) and image.crs == mask.crs and image.shape == mask.shape and _shift(image, mask) > 1:
+        # A mask that was cut out on purpose has another size: this one was meant for the image, or for another one.
+        what = f"image and mask are alike but lie {_shift(image, mask):.1f} pixels apart"
+        raise SupportError(what, where=where, remedy="correct the coordinates of one of the two (gdal_edit.py -a_ullr)")
+
+
+def _shift(image: DatasetReader, mask: DatasetReader) -> float:
+    """How many pixels two grids of one resolution lie apart; 0 where the resolutions differ."""
+    own, other = tuple(image.transform)[:6], tuple(mask.transform)[:6]
+    alike = all(abs(own[i] - other[i]) <= 1e-6 * abs(image.transform.a or image.transform.b) for i in (0, 1, 3, 4))
+    return _offset(image, mask) if alike else 0.0
+
+
+def _placed(dataset: DatasetReader) -> bool:
+    """Whether it is known where the pixels lie."""
+    return bool(dataset.crs) and dataset.transform != Affine.identity()
+
+
+def _on_another_grid(image: DatasetReader, mask: DatasetReader) -> bool:
+    """Whether the mask must be warped. What has no coordinates is taken to lie on the image."""
+    if not (_placed(image) and _placed(mask)):
+        return False
+    return image.shape != mask.shape or image.crs != mask.crs or _offset(image, mask) > _SAME_GRID
+
+
+def _warped(
+    image: DatasetReader, mask: DatasetReader, known: MaskSources, request: SupportRequest
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """The mask's values [y, x] on the image's grid (0 outside of the mask), and which of them it knows.
+
+    Raises:
+        SupportError: the mask covers the image in no part, or not nearly all of it; or it is far finer than the image.
+    """
+    where = f"{request.image} with {request.mask}"
+    elsewhere = "check the coordinate reference systems and coordinates of both: gdalinfo IMAGE, gdalinfo MASK"
+    window = _window_under(image, mask)
+    if window is None:
+        raise SupportError("the mask lies elsewhere than the image", where=where, remedy=elsewhere)
+    if window.width * window.height > 4 * MAX_PIXELS:
+        what = f"the part of the mask under the image has {window.height} x {window.width} pixels, too many to warp"
+        raise SupportError(what, where=where, remedy="resample the mask to the image's grid: gdalwarp -r near -te -ts")
+    raw = mask.read([1], window=window)
+    valid = known.valid(mask, raw, [0], window)
+    values = raw[0].astype(np.float64) if raw.dtype.itemsize == 8 else raw[0]  # GDAL's warper knows no int64
+    places = {
+        "src_transform": mask.window_transform(window),
+        "src_crs": mask.crs,
+        "dst_transform": image.transform,
+        "dst_crs": image.crs,
+        "resampling": Resampling.nearest,
+        "tolerance": 0.0,  # each pixel by itself: no interpolation between transformed positions
+    }
+    moved = np.zeros(image.shape, dtype=values.dtype)
+    reproject(values, moved, **places)
+    covered = np.zeros(image.shape, dtype=np.uint8)
+    reproject(np.where(valid, np.uint8(2), np.uint8(1)), covered, **places)
+    if not covered.any():
+        raise SupportError("the mask lies elsewhere than the image", where=where, remedy=elsewhere)
+    share = np.count_nonzero(covered) / covered.size
+    if share < _COVERED:
+        sizes = f"{image.height} x {image.width} and {mask.height} x {mask.width} pixels"
+        what = f"the mask covers {share:.0%} of the image ({sizes})"
+        remedy = (
+            "give a mask of the whole image, with a value under `ignore` for what is not labelled; or cut the image"
+        )
+        raise SupportError(what, where=where, remedy=remedy)
+    return moved, covered == 2
+
+
+def _window_under(image: DatasetReader, mask: DatasetReader) -> RasterWindow | None:
+    """The part of the mask that may lie under the image, with a margin; None where there is none."""
+    columns, rows = np.meshgrid(np.linspace(0, image.width, _EDGE), np.linspace(0, image.height, _EDGE))
+    x, y = image.transform * (columns.ravel(), rows.ravel())
+    if image.crs != mask.crs:
+        x, y = transform(image.crs, mask.crs, x, y)
+    across, down = ~mask.transform * (np.asarray(x), np.asarray(y))
+    there = np.isfinite(across) & np.isfinite(down)
+    if not there.any():
+        return None
+    left, top = (max(0, math.floor(side[there].min()) - 2) for side in (across, down))
+    right, bottom = (
+        min(limit, math.ceil(side[there].max()) + 2) for side, limit in ((across, mask.width), (down, mask.height))
+    )
+    return RasterWindow(left, top, right - left, bottom - top) if right > left and bottom > top else None
 
 
 def _offset(image: DatasetReader, mask: DatasetReader) -> float:
@@ -95,14 +193,16 @@ def _offset(image: DatasetReader, mask: DatasetReader) -> float:
     return worst
 
 
-def _label(mask: DatasetReader, request: SupportRequest) -> tuple[npt.NDArray[np.uint8], str]:
-    """The label, and for messages the values that the mask holds."""
-    raw = mask.read([1])
+def _label(image: DatasetReader, mask: DatasetReader, request: SupportRequest) -> tuple[npt.NDArray[np.uint8], str]:
+    """The label on the image's grid, and for messages the values that the mask holds."""
     known = MaskSources.of(mask)
     if known.nodata[0] == 0:
         known = dataclasses.replace(known, nodata=(None,))
-    valid = known.valid(mask, raw, [0], RasterWindow(0, 0, mask.width, mask.height))
-    values: npt.NDArray[Any] = raw[0]
+    if _on_another_grid(image, mask):
+        values, valid = _warped(image, mask, known, request)
+    else:
+        raw = mask.read([1])
+        values, valid = raw[0], known.valid(mask, raw, [0], RasterWindow(0, 0, mask.width, mask.height))
     chosen = np.isin(values, request.values)
     label = np.where(chosen, 1, 0).astype(np.uint8)
     label[~chosen & (np.isin(values, request.ignore) | ~valid)] = IGNORE

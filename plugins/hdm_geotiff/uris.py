@@ -15,8 +15,24 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a URI names something that GDAL would fetch or unpack: a scheme, or one of its virtual file systems."""
-    return bool(_SCHEME.match(uri)) or uri.startswith("/vsi")
+    """Whether a URI is more than a path: it has a scheme."""
+    return bool(_SCHEME.match(uri))
+
+
+def is_virtual(uri: str) -> bool:
+    """Whether a path is one of GDAL's virtual file systems (`/vsizip/`, `/vsicurl/`, ...), which fetch or unpack."""
+    return uri.startswith("/vsi")
+
+
+def unknown_address(uri: str) -> tuple[str, str]:
+    """(what, remedy) of an address that is never opened, whatever the user allows."""
+    schemes = ", ".join(f"{name}://" for name in NETWORK_SCHEMES)
+    name = f"/{uri.split('/')[1]}/" if is_virtual(uri) else f"{urlsplit(uri).scheme}://"
+    if any(kind in name for kind in ("zip", "tar", "7z", "rar")):
+        return f"archives are not opened ({name})", "unpack the archive, and name the folder with its files"
+    if is_virtual(uri):
+        return f"virtual paths of GDAL are not opened ({name})", f"use a path, or for the network one of {schemes}"
+    return f"not a path or a known URI ({name})", f"use a path, or for the network one of {schemes}"
 
 
 def without_user(uri: str) -> str:
@@ -29,15 +45,16 @@ def check_uri(uri: str, *, allow_network: bool, allow_vrt: bool) -> None:
     """Refuse what the user has not asked for.
 
     Raises:
-        UnsupportedSceneError: a remote URI without `allow_network`, another scheme, or a VRT without `allow_vrt`.
+        UnsupportedSceneError: a remote URI without `allow_network`, another scheme, a virtual path of GDAL, a VRT
+            without `allow_vrt`, or a name that is no text.
     """
-    if is_remote(uri):
-        scheme = urlsplit(uri).scheme.lower()
-        if scheme not in NETWORK_SCHEMES:
-            schemes = ", ".join(f"{name}://" for name in NETWORK_SCHEMES)
-            raise UnsupportedSceneError(
-                "not a path or a known URI", where=uri, remedy=f"use a path, or one of {schemes}"
-            )
+    if any("\ud800" <= character <= "\udfff" for character in uri):
+        where = ascii(uri)[1:-1]
+        raise UnsupportedSceneError("the name of the file is not text (UTF-8)", where=where, remedy="rename the file")
+    if is_remote(uri) or is_virtual(uri):
+        if is_virtual(uri) or urlsplit(uri).scheme.lower() not in NETWORK_SCHEMES:
+            what, remedy = unknown_address(uri)
+            raise UnsupportedSceneError(what, where=uri, remedy=remedy)
         if not allow_network:
             remedy = "set the reader option allow_network: true, or copy the file here"
             raise UnsupportedSceneError("network access is switched off", where=uri, remedy=remedy)

@@ -11,6 +11,7 @@ import pytest
 from rasterio.warp import transform_geom
 
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from tests.unit.geotiff.conftest import WriteTif, find
@@ -80,6 +81,25 @@ def test_several_polygons_and_holes(write_tif: WriteTif, tmp_path: Path) -> None
 def test_a_scene_outside_is_all_invalid(write_tif: WriteTif, tmp_path: Path) -> None:
     aoi = save(tmp_path, polygon([[0, 0], [1, 0], [1, 1], [0, 0]]))
     assert not inside(write_tif("a.tif", PIXELS), aoi).any()
+
+
+def test_a_scene_outside_says_so(write_tif: WriteTif, tmp_path: Path) -> None:
+    path = write_tif("a.tif", PIXELS)
+    away = GeoTiffReader({"aoi": save(tmp_path, polygon([[0, 0], [1, 0], [1, 1], [0, 0]]))})
+    (warning,) = away.header(find(path)).warnings
+    assert isinstance(warning, SceneWarning)
+    assert (warning.kind, warning.suspect) == ("outside_aoi", True)
+    with away.open(find(path)) as source:
+        assert source.header == away.header(find(path))
+    here = GeoTiffReader({"aoi": save(tmp_path, {**polygon(SQUARE), "crs": UTM_MEMBER})})
+    assert here.header(find(path)).warnings == ()
+
+
+@pytest.mark.parametrize("crs", [None, {"properties": {"name": "EPSG:4326"}}])
+def test_metres_without_their_crs_are_refused_at_once(tmp_path: Path, crs: Any) -> None:
+    with pytest.raises(ConfigError, match=r"500100, 5799950.* on no globe") as caught:
+        GeoTiffReader({"aoi": save(tmp_path, {**polygon(SQUARE), "crs": crs})})
+    assert "EPSG:4326" in caught.value.remedy
 
 
 def test_areas_of_interest_and_holes_in_the_data_add_up(write_tif: WriteTif, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hdm_geotiff.discovery import scene_id
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, ConfigError, EmptyArchiveError, ReadError, UnsupportedSceneError
+from hdm_pipeline.output.layout import checked_component
 from tests.unit.geotiff.conftest import find
 
 
@@ -47,8 +48,9 @@ def test_a_folder_gives_its_tiffs_sorted(tmp_path: Path) -> None:
 def test_a_pattern_and_a_single_file(tmp_path: Path) -> None:
     touch(tmp_path, "x/a_VV.tif", "x/a_VH.tif", "y/b_VV.tif", "odd[1].tif", "no_suffix")
     assert ids(tmp_path / "*" / "*_VV.tif") == ["a_VV", "b_VV"]
-    assert ids(tmp_path / "**" / "*.tif") == ["a_VH", "a_VV", "b_VV", "odd[1]"]
-    assert ids(tmp_path / "odd[1].tif") == ["odd[1]"]
+    odd = scene_id("odd[1].tif", "name")
+    assert ids(tmp_path / "**" / "*.tif") == ["a_VH", "a_VV", "b_VV", odd]
+    assert ids(tmp_path / "odd[1].tif") == [odd]
     assert ids(tmp_path / "no_suffix") == ["no_suffix"]
 
 
@@ -104,34 +106,109 @@ def test_identity_changes_with_the_file_and_its_mask(tmp_path: Path) -> None:
     assert find(tmp_path).identity != with_mask.identity
 
 
-@pytest.mark.parametrize(
-    "uri", ["s3://bucket/a/", "https://example.org/a.tif", "ftp://x/a.tif", "/vsicurl/http://x/a.tif"]
-)
+@pytest.mark.parametrize("uri", ["s3://bucket/a/", "https://example.org/a.tif"])
 def test_the_network_needs_permission(uri: str) -> None:
     with pytest.raises(ArchiveError, match="network"):
         ids(uri)
-    with pytest.raises(UnsupportedSceneError):
+    with pytest.raises(UnsupportedSceneError, match="network"):
         GeoTiffReader().header(SceneRef("a", uri, "geotiff", ""))
 
 
-def test_unknown_schemes_are_refused_even_with_network() -> None:
-    with pytest.raises(UnsupportedSceneError, match="not a path"):
-        GeoTiffReader({"allow_network": True}).header(SceneRef("a", "zip+file://x.zip!a.tif", "geotiff", ""))
+@pytest.mark.parametrize(
+    ("uri", "what"),
+    [
+        ("/vsizip/x.zip/a.tif", "archives are not opened"),
+        ("/vsitar/x.tar.gz/a.tif", "archives are not opened"),
+        ("zip://x.zip!a.tif", "archives are not opened"),
+        ("zip+file://x.zip!a.tif", "archives are not opened"),
+        ("/vsicurl/http://x/a.tif", "virtual paths"),
+        ("ftp://x/a.tif", "not a path or a known URI"),
+    ],
+)
+@pytest.mark.parametrize("allow_network", [False, True])
+def test_other_addresses_are_called_what_they_are(uri: str, what: str, allow_network: bool, tmp_path: Path) -> None:
+    reader = GeoTiffReader({"allow_network": allow_network})
+    (tmp_path / "list.txt").write_text(uri)
+    for archive in (uri, str(tmp_path / "list.txt")):
+        with pytest.raises(ArchiveError, match=what):
+            list(reader.discover(archive))
+    with pytest.raises(UnsupportedSceneError, match=what):
+        reader.header(SceneRef("a", uri, "geotiff", ""))
 
 
 @given(st.text(min_size=1, max_size=300), st.sampled_from(["name", "path"]))
 def test_any_name_becomes_a_safe_folder_name(relative: str, ids: str) -> None:
     name = scene_id(relative.replace("\x00", "") + ".tif", ids)
-    assert name not in ("", ".", "..")
-    assert not name.startswith(".")
-    assert not any(character in name for character in '/\\:*?"<>|')
-    assert name.isprintable() or all(ord(character) >= 32 for character in name)
-    assert len(name.encode("utf-8", "surrogateescape")) <= 200
-    assert name.casefold() not in ("run.json", "con", "nul")
+    assert checked_component(name) == name
+    assert name.casefold() not in ("con", "nul")
 
 
-def test_long_names_stay_apart() -> None:
-    assert scene_id("x" * 300 + "a.tif", "name") != scene_id("x" * 300 + "b.tif", "name")
+def test_names_of_plain_characters_are_kept_and_others_stay_apart(tmp_path: Path) -> None:
+    plain = ["S2A_20220126.v1", "a b", "x+y=z@1", "_under", "0"]
+    assert [scene_id(f"{name}.tif", "name") for name in plain] == plain
+    odd = ["lake (1)", "lake [1]", "lake {1}", "\u00fcn\u00efcode", "unicode\u0301", "a,b", "a'b", 'a"b', "a#b", "a&b"]
+    odd += [
+        "a%b",
+        "a;b",
+        "-dash",
+        ".dot",
+        "=eq",
+        "con",
+        "x" * 300 + "a",
+        "x" * 300 + "b",
+        "\u6e56",
+        "\U0001f30a",
+        "a\nb",
+    ]
+    touch(tmp_path, *[f"{name}.tif" for name in [*plain, *odd] if len(name) < 250])
+    found = [ref for ref in GeoTiffReader().discover(str(tmp_path)) if isinstance(ref, SceneRef)]
+    assert len({ref.id for ref in found}) == len(plain) + len(odd) - 2
+    assert all(checked_component(ref.id) for ref in found)
+    assert len({scene_id(f"{name}.tif", "name") for name in odd}) == len(odd)
+    assert scene_id("\u00fcn\u00efcode.tif", "name").startswith("unicode-")
+    assert scene_id("lake (1).tif", "name").startswith("lake _1_-")
+
+
+def test_a_name_that_is_no_text_is_found_and_refused(tmp_path: Path) -> None:
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.tif", "wb"):
+        pass
+    ref = find(tmp_path)
+    assert checked_component(ref.id)
+    with pytest.raises(UnsupportedSceneError, match="not text") as caught:
+        GeoTiffReader().header(ref)
+    assert str(caught.value).isprintable() or "\n" in str(caught.value)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_lists_of_any_editor(tmp_path: Path, encoding: str, newline: str) -> None:
+    touch(tmp_path, "a.tif", "b.tif")
+    (tmp_path / "list.txt").write_bytes(newline.join(["a.tif", "b.tif", ""]).encode(encoding))
+    refs = [ref for ref in GeoTiffReader().discover(str(tmp_path / "list.txt")) if isinstance(ref, SceneRef)]
+    assert [ref.id for ref in refs] == ["a", "b"]
+    assert all(ref.identity != "missing" for ref in refs)
+
+
+def test_output_directories_are_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "a.tif", "sub/b.tif", "sub/masks/a/mask.tif", "sub/masks/b/mask.tif", "old/x/mask.tif")
+    for output in ("sub/masks", "old"):
+        (tmp_path / output / ".hdm").mkdir()
+    assert ids(tmp_path, recursive=True) == ["a", "b"]
+    assert ids(tmp_path / "**" / "*.tif") == ["a", "b"]
+    reasons = left_out(tmp_path, recursive=True)
+    assert reasons.keys() == {"masks", "old"} == left_out(tmp_path / "**" / "*.tif").keys()
+    assert "output directory" in reasons["old"]
+    assert ids(tmp_path / "old" / "x") == ["mask"]  # asked for by name
+
+
+def test_scenes_and_products_in_one_folder_are_refused_where_they_cannot_be_told_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "a.tif", "a/mask.tif")
+    (tmp_path / ".hdm").mkdir()
+    assert ids(tmp_path) == ["a"]
+    for uri, options in ((tmp_path, {"recursive": True}), (tmp_path / "**" / "*.tif", {})):
+        with pytest.raises(ArchiveError, match="cannot be told apart"):
+            ids(uri, **options)
 
 
 def test_a_folder_is_listed_without_opening(tmp_path: Path) -> None:

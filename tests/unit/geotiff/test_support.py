@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from affine import Affine
 from PIL import Image
+from rasterio.warp import transform
 
 from hdm_geotiff import support
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import LabeledImage, SupportRequest
 from hdm_pipeline.errors import SupportError
-from tests.unit.geotiff.conftest import WriteTif
+from tests.unit.geotiff.conftest import UTM, WriteTif
 
 IMAGE = np.arange(2 * 4 * 5, dtype=np.float32).reshape(2, 4, 5)
 MASK = np.zeros((4, 5), dtype=np.int16)
@@ -84,8 +85,9 @@ def refused(image: Path, mask: Path, match: str, **request: Any) -> SupportError
     return caught.value
 
 
-def test_sizes_must_agree(write_tif: WriteTif) -> None:
-    error = refused(write_tif("chip.tif", IMAGE), write_tif("mask.tif", MASK[:3]), "differ in size: 4 x 5 and 3 x 5")
+def test_sizes_must_agree_where_the_mask_has_no_coordinates(write_tif: WriteTif) -> None:
+    small = write_tif("mask.tif", MASK[:3], crs=None, transform=None)
+    error = refused(write_tif("chip.tif", IMAGE), small, "differ in size: 4 x 5 and 3 x 5")
     assert "chip.tif" in error.where
     assert "mask.tif" in error.where
 
@@ -95,6 +97,72 @@ def test_places_must_agree(write_tif: WriteTif) -> None:
     refused(write_tif("chip.tif", IMAGE), moved, "6.0 pixels apart")
     half = write_tif("half.tif", MASK, transform=Affine(10, 0, 500_005, 0, -10, 5_800_000))
     assert read(write_tif("chip.tif", IMAGE), half).valid.all()
+
+
+def in_utm34(mask: np.ndarray, image: Path) -> tuple[np.ndarray, Affine]:
+    """A mask of the next zone, on a grid of its own: 2 m pixels, each labelled as the image's pixel around it."""
+    corners = transform(
+        UTM["crs"], "EPSG:32634", [500_000, 500_050, 500_000, 500_050], [5_800_000] * 2 + [5_799_960] * 2
+    )
+    left, top = min(corners[0]) - 20, max(corners[1]) + 20
+    grid = Affine(2, 0, left, 0, -2, top)
+    rows, columns = np.mgrid[0:60, 0:70]
+    x, y = grid * (columns.ravel() + 0.5, rows.ravel() + 0.5)
+    x, y = (np.asarray(side) for side in transform("EPSG:32634", UTM["crs"], x, y))
+    column, row = np.floor((x - 500_000) / 10).astype(int), np.floor((5_800_000 - y) / 10).astype(int)
+    inside = (column >= 0) & (column < mask.shape[1]) & (row >= 0) & (row < mask.shape[0])
+    values = np.full(column.shape, -7, mask.dtype)
+    values[inside] = mask[row[inside], column[inside]]
+    return values.reshape(60, 70), grid
+
+
+def test_a_mask_in_another_crs_is_warped(write_tif: WriteTif) -> None:
+    image = write_tif("chip.tif", IMAGE)
+    values, grid = in_utm34(MASK, image)
+    example = read(image, write_tif("mask.tif", values, crs="EPSG:32634", transform=grid), ignore=(-1,))
+    expected = read(image, write_tif("same.tif", MASK), ignore=(-1,))
+    assert np.array_equal(example.label, expected.label)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32"])
+def test_a_mask_of_another_resolution_is_warped(write_tif: WriteTif, dtype: str) -> None:
+    image = write_tif("chip.tif", IMAGE)
+    fine = np.repeat(np.repeat(np.abs(MASK), 2, 0), 2, 1).astype(dtype)
+    label = read(image, write_tif("fine.tif", fine, transform=Affine(5, 0, 500_000, 0, -5, 5_800_000))).label
+    assert np.array_equal(label, np.abs(MASK))
+    larger = np.full((8, 9), 5, dtype)
+    larger[2:6, 1:6] = np.abs(MASK)
+    grid = Affine(10, 0, 499_990, 0, -10, 5_800_020)
+    assert np.array_equal(read(image, write_tif("larger.tif", larger, transform=grid)).label, np.abs(MASK))
+
+
+def test_a_mask_of_a_part_of_the_image_is_refused(write_tif: WriteTif) -> None:
+    """A mask at half the resolution with the coordinates of the whole would put labels at the wrong places."""
+    refused(write_tif("chip.tif", IMAGE), write_tif("half.tif", MASK[::2, ::2]), r"covers 30% .*4 x 5 and 2 x 3")
+
+
+def test_the_rim_of_a_warped_mask_is_unknown(write_tif: WriteTif) -> None:
+    image = write_tif("chip.tif", np.ones((30, 30), np.uint8))
+    label = read(image, write_tif("mask.tif", np.ones((30, 29), np.uint8))).label
+    assert (label[:, :29] == 1).all()
+    assert (label[:, 29] == 255).all()
+
+
+@pytest.mark.parametrize(("nodata", "expected"), [(0, 0), (7, 255)])
+def test_nodata_of_a_warped_mask(write_tif: WriteTif, nodata: int, expected: int) -> None:
+    mask = np.full((8, 10), nodata, dtype=np.uint8)
+    mask[:2] = 1
+    grid = Affine(5, 0, 500_000, 0, -5, 5_800_000)
+    example = read(write_tif("chip.tif", IMAGE), write_tif("mask.tif", mask, nodata=nodata, transform=grid))
+    assert (example.label[0] == 1).all()
+    assert (example.label[1:] == expected).all()
+
+
+def test_a_mask_of_another_place_is_refused(write_tif: WriteTif) -> None:
+    image = write_tif("chip.tif", IMAGE)
+    refused(image, write_tif("a.tif", MASK, crs="EPSG:32634"), "lies elsewhere")
+    far = Affine(5, 0, 900_000, 0, -5, 5_800_000)
+    refused(image, write_tif("b.tif", MASK, transform=far), "lies elsewhere")
 
 
 def test_a_mask_without_the_class(write_tif: WriteTif) -> None:

@@ -13,12 +13,15 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
+from rasterio.rpc import RPC
 
+from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.contracts import ClassInfo, SceneHeader, VolumeGeometry, Writer
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from hdm_pipeline.grid import Window
 from tests.raster_product import PROVENANCE, UTM_TRANSFORM, ArraySource, pattern, product, scene
+from tests.unit.geotiff.conftest import WriteTif, find
 
 WRITERS = [MaskWriter, ScoreWriter]
 ROTATED = (17.3, 5.0, 100.0, 10.0, -8.66, 200.0)
@@ -124,6 +127,28 @@ def test_ground_control_points_come_back(tmp_path: Path) -> None:
     assert crs == CRS.from_epsg(4326)
 
 
+def test_rational_polynomials_come_back(write_tif: WriteTif, tmp_path: Path) -> None:
+    values = {"err_bias": 1.5, "err_rand": 0.5, "height_off": 70.25, "height_scale": 500.0, "lat_off": 45.1}
+    values |= {"lat_scale": 0.1, "line_off": 3.0, "line_scale": 4.0, "long_off": 11.2, "long_scale": 0.2}
+    values |= {"samp_off": 5.0, "samp_scale": 6.0}
+    lists = {name: [1.0, *[i * 1e-7 for i in range(19)]] for name in ("line_num_coeff", "line_den_coeff")}
+    lists |= {name: [0.5, *[i * 1e-9 for i in range(19)]] for name in ("samp_num_coeff", "samp_den_coeff")}
+    path = write_tif("a.tif", np.ones((6, 8), np.uint8), crs=None, transform=None, rpcs=RPC(**values, **lists))
+    header = GeoTiffReader().header(find(path))
+    (note,) = header.warnings
+    assert "rational polynomials" in str(note)
+    for writer in (MaskWriter(), ScoreWriter()):
+        target = tmp_path / f"{writer.name}.tif"
+        writer.write(product(header), target)
+        with rasterio.open(target) as written:
+            assert written.rpcs is not None
+            found = written.rpcs.to_dict()
+            assert {name: found[name] for name in values} == values
+            for name, coefficients in lists.items():
+                assert found[name] == pytest.approx(coefficients, rel=1e-14)
+        assert not target.with_name(f"{target.name}.aux.xml").exists()
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_nothing_valid_is_a_valid_product(tmp_path: Path, kind: type[Writer]) -> None:
     mask = np.full((1, 1100, 600), 255, dtype=np.uint8)
@@ -192,9 +217,11 @@ DISK_FULL = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
+from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.errors import OutputError
 from tests.raster_product import product, scene
+from tests.unit.geotiff.conftest import WriteTif, find
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 limit = int(sys.argv[2])
