@@ -18,6 +18,7 @@ from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.planning.data_check import check_supports
 from hdm_pipeline.planning.forecast import HEADER_LIMIT, Forecast, forecast
 from hdm_pipeline.planning.plan import make_plan
 from hdm_pipeline.planning.validation import validate
@@ -50,13 +51,16 @@ class Pipeline:
         """
         return cls(read_pipeline_file(Path(path), overrides, environment))
 
-    def validate(self) -> list[str]:
+    def validate(self, *, data: bool = False) -> list[str]:
         """Check files, plug-ins, bands and supports without reading pixels; returns warnings.
+
+        Args:
+            data: also read the examples and open the headers of a sample of scenes.
 
         Raises:
             PipelineFileError: with every problem found.
         """
-        return validate(self.file)
+        return validate(self.file, data=data)
 
     def plan(self, header_limit: int = HEADER_LIMIT) -> Forecast:
         """What `run` would do now, and what it costs. Writes nothing.
@@ -66,11 +70,15 @@ class Pipeline:
 
         Raises:
             ConfigError: archive, supports or weights are not usable.
+            BandError: no scene has a band that is asked for.
         """
         reader = make_reader(self.config.input.reader, self.config.input.reader_options())
         with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
             plan = make_plan(self.config, support_files(self.config), self.workspace, reader, ledger)
             rate = ledger.seconds_per_tile()
+        found, _ = check_supports(self.config, reader)
+        if found:
+            raise found[0][1]
         return forecast(self.config, plan, reader, rate, header_limit)
 
     def check_support(self) -> dict[str, list[dict[str, Any]]]:

@@ -90,7 +90,8 @@ def _run_text(pipeline: Any, options: Any) -> Any:
         f"{len(summary.quarantined)} quarantined, {summary.left} still to do"
     )
     for scene, error in sorted(summary.quarantined.items()):
-        typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
+        if scene not in bar.told:  # by an earlier run
+            typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
     if told := warnings_text(summary.warnings):
         typer.echo(told, err=True)
     typer.echo(f"report: {summary.report}")
@@ -119,9 +120,13 @@ def plan(
 
 
 @app.command(epilog=EXIT_CODES)
-def validate(pipeline: PipelineArgument, set_: SetOption = None) -> None:
+def validate(
+    pipeline: PipelineArgument,
+    set_: SetOption = None,
+    data: Annotated[bool, typer.Option("--data", help="Also open the examples and a sample of the scenes.")] = False,
+) -> None:
     """Check a pipeline file: every error at once, each with file, line and remedy. Loads no network."""
-    for warning in _pipeline(pipeline, set_ or []).validate():
+    for warning in _pipeline(pipeline, set_ or []).validate(data=data):
         typer.echo(f"warning: {warning}")
     typer.echo(f"{pipeline}: valid")
 
@@ -145,12 +150,14 @@ def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/
 
 @app.command()
 def status(
-    output: Annotated[Path, typer.Argument(help="Output directory of a run.")], as_json: JsonOption = False
+    output: Annotated[Path, typer.Argument(help="Pipeline file, or output directory of a run.")],
+    set_: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what an output directory holds: done, running, quarantined; also while a run goes on."""
     from hdm_pipeline.reporting.status import output_status, status_text
 
-    found = output_status(output)
+    found = output_status(_pipeline(output, set_ or []).workspace.root if output.is_file() else output)
     typer.echo(json.dumps(found, indent=1) if as_json else status_text(found))
 
 

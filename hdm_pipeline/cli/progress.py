@@ -40,7 +40,10 @@ class ProgressBar:
         )
         self._scenes = self._bar.add_task("scenes", total=None, note="")
         self._blocks = self._bar.add_task("blocks", total=0, note="")
+        self._blocks_left: dict[str, int] = {}
         self._total_blocks = 0
+        self.told: set[str] = set()
+        """Scenes whose quarantine was shown."""
         self._tiles = 0
         self._start = time.monotonic()
 
@@ -69,24 +72,36 @@ class ProgressBar:
                 for name, facts in event.support.items():
                     self._tell_support(name, facts)
             case SceneStarted():
+                self._forget_blocks(event.scene)  # a scene that is done once more
+                self._blocks_left[event.scene] = event.blocks - event.blocks_done
                 self._total_blocks += event.blocks
                 self._bar.update(self._blocks, total=self._total_blocks)
                 self._bar.advance(self._blocks, event.blocks_done)
             case BlockInferred():
+                self._blocks_left[event.scene] = self._blocks_left.get(event.scene, 1) - 1
                 self._tiles += event.tiles
                 rate = self._tiles / max(time.monotonic() - self._start, 1e-3)
                 self._bar.update(self._blocks, advance=1, note=f"{rate:.1f} tiles/s")
             case SceneDone():
                 self._bar.advance(self._scenes)
             case SceneQuarantined(error=error):
+                self._forget_blocks(event.scene)
                 self._bar.advance(self._scenes)
+                self.told.add(event.scene)
                 self._print(f"[yellow]quarantined[/] {event.scene}: {error.what}")
                 if error.remedy:
                     self._print(f"  remedy: {error.remedy}")
+                if event.stale:
+                    self._print(f"  its earlier products are stale and were moved to {event.stale}")
             case WorkerDied():
                 self._print(f"[yellow]a worker died[/] at step {event.step} of {event.scene}: {event.reason}")
             case Stopping():
                 self._print("stopping after the blocks that are being worked on; press Ctrl-C again to stop at once")
+
+    def _forget_blocks(self, scene: str) -> None:
+        """Blocks that nobody will infer count no longer, so that the bar can reach its end."""
+        self._total_blocks -= self._blocks_left.pop(scene, 0)
+        self._bar.update(self._blocks, total=self._total_blocks)
 
     def _tell_support(self, name: str, facts: Mapping[str, Any]) -> None:
         """What was found for a class; examples that contradict the others are named."""

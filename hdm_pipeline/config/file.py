@@ -292,6 +292,8 @@ def _from_pydantic(error: ValidationError, data: Any, lines: Mapping[Key, int], 
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         key = _place(item["loc"], data)
         what = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "string_pattern_mismatch" and key == ("name",):
+            what = "a name holds letters, digits, '.', '_' and '-', 64 at most, and begins with a letter or a digit"
         remedy = remedies.get(item["type"], f"give a value of that kind; {keys} lists them")
         yield Problem(_dotted(key), _line(lines, key), what, remedy)
 

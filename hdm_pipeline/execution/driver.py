@@ -212,8 +212,10 @@ class Driver:
         state.restore(staged, inferred, stitched)
         state.tiles = sum(int(receipt.detail.get("tiles", 0)) for receipt in inferred.values())
         self._active[scene.ref.id] = state
+        before = self._ledger.scene(scene.ref.id)
         self._drop_superseded(scene)
-        self._ledger.upsert_scene(_record(scene.ref.id, scene.keys, "running"))
+        outputs = () if before is None else before.outputs
+        self._ledger.upsert_scene(_record(scene.ref.id, scene.keys, "running", outputs=outputs))
         self._tell(
             SceneStarted(
                 scene=scene.ref.id,
@@ -255,14 +257,18 @@ class Driver:
         record = _record(scene, work.keys, "done", outputs=event.outputs, info=event.facts())
         self._ledger.upsert_scene(record, forget=[key for key, _ in dropped])
         self._tell(event)
-        for _, folder in dropped:
+        for folder in [*(folder for _, folder in dropped), self._context.workspace.stale_folder(scene)]:
             self._sweeper.submit(_sweep, folder)
 
     def _quarantine(self, scene: str, error: HdmError) -> None:
         """End a scene with its reason; what it has in flight is ignored when it ends."""
         pending, state = self._give_up(scene)
+        # What lies there was made of another file, or in another way: it would pass for the result of this one.
+        stale = self._context.workspace.set_aside(scene)
+        shown = "" if stale is None else stale.relative_to(self._context.workspace.root).as_posix()
         self._ledger.upsert_scene(_record(scene, pending.keys, "quarantined", error=error.as_dict()))
-        self._tell(SceneQuarantined(scene=scene, error=error, seconds=dict(state.seconds) if state else {}))
+        seconds = dict(state.seconds) if state else {}
+        self._tell(SceneQuarantined(scene=scene, error=error, seconds=seconds, stale=shown))
 
     # ------------------------------------------------------------------ work that is lost
 

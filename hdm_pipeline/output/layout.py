@@ -3,6 +3,7 @@
     OUT/<scene>/mask.tif ...     products, published by atomic rename
     OUT/run.json                 what the last run did
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
+    OUT/.hdm/stale/<scene>/      products of a scene whose present file is quarantined
 
 Nothing is ever written outside OUT: scene ids and product names are single, plain path components, and a symbolic
 link inside OUT that leads elsewhere is refused.
@@ -80,6 +81,29 @@ class Workspace:
             OutputError: it is a link that leads out of the output directory.
         """
         return self._inside(self.root / checked_component(scene_id))
+
+    def stale_folder(self, scene_id: str) -> Path:
+        """Where products are kept that no longer belong to the scene's present file."""
+        return self._inside(self.private / "stale" / checked_component(scene_id))
+
+    def set_aside(self, scene_id: str) -> Path | None:
+        """Move all products of a scene to `stale_folder`: they were made of a file that is not there any more.
+
+        Returns:
+            Where they are now; None if there was none.
+
+        Raises:
+            OutputError: they cannot be moved.
+        """
+        source, target = self.product_folder(scene_id), self.stale_folder(scene_id)
+        if not source.is_dir() or not any(source.iterdir()):
+            return None
+        with output_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            remove_tree(target)
+            os.rename(source, target)
+            source.mkdir()  # whoever lists it sees at once that there is nothing
+        return target
 
     def _work_folder(self, scene_id: str) -> Path:
         """Everything of a scene that is no product."""

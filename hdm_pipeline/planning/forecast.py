@@ -9,8 +9,9 @@ from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneHeader
-from hdm_pipeline.errors import HdmError
+from hdm_pipeline.errors import BandError, HdmError
 from hdm_pipeline.grid import TileGrid
+from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import noted
 from hdm_pipeline.planning.plan import Plan
 
@@ -178,15 +179,25 @@ def forecast(
         reader: of the archive.
         seconds_per_tile: measured by earlier runs, or None.
         header_limit: headers to read at most.
+
+    Raises:
+        BandError: there are scenes, and none has the bands that are asked for.
     """
     step = max(1, -(-len(plan.scenes) // header_limit))
     costs: list[SceneCost] = []
     refused = [(scene, str(error.get("what", ""))) for scene, error in plan.quarantined.items()]
+    lacking: list[BandError] = []
     for scene in plan.scenes[::step]:
         try:
-            costs.append(scene_cost(config, reader.header(scene.ref)))
+            header = reader.header(scene.ref)
+            resolve(config.input.bands, header.bands)
+            costs.append(scene_cost(config, header))
         except HdmError as error:
             if error.scope == "run":
                 raise
             refused.append((scene.ref.id, error.what))
+            if isinstance(error, BandError):
+                lacking.append(BandError(error.what, where=scene.ref.shown, remedy=error.remedy))
+    if lacking and not costs and not plan.done:
+        raise lacking[0]  # a slip in the pipeline file, not a scene that is odd
     return Forecast(plan, tuple(costs), tuple(refused), peak_memory(config), seconds_per_tile)

@@ -1,4 +1,7 @@
-"""Checks of a pipeline file beyond its types: files, plug-ins, bands, supports. Loads no network and opens no image."""
+"""Checks of a pipeline file beyond its types: files, plug-ins, bands, supports. Loads no network.
+
+No image is opened, but where the data are to be checked, too (`data_check`).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
+from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.plugin.registry import make_reader, make_writer
 from hdm_pipeline.support.examples import requests
 
@@ -26,8 +30,12 @@ def class_infos(config: PipelineConfig) -> tuple[ClassInfo, ...]:
     )
 
 
-def validate(file: PipelineFile) -> list[str]:
+def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     """Check everything that can be checked without pixels.
+
+    Args:
+        file: the pipeline file.
+        data: also open the examples and the headers of a sample of scenes.
 
     Returns:
         Warnings.
@@ -38,11 +46,15 @@ def validate(file: PipelineFile) -> list[str]:
     config = file.absolute()
     warnings: list[str] = []
     problems = [
-        file.problem(key, error.what + (f" ({error.where})" if error.where else ""), error.remedy)
+        file.problem(_key_of(error, key, config), f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy)
         for key, check in _checks(config, warnings)
         if (error := _error_of(check)) is not None
     ]
     problems += _missing_inputs(file, config)
+    if data and not problems:
+        found, told = check_data(config, make_reader(config.input.reader, config.input.reader_options()))
+        problems = [file.problem(key, f"{error.what} ({error.where})", error.remedy) for key, error in found]
+        warnings += told
     if problems:
         raise PipelineFileError(str(file.path), problems)
     return warnings
@@ -62,6 +74,11 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
             ("output", "products", index),
             lambda n=name, o=options: warnings.extend(make_writer(n, o).check(classes)),  # type: ignore[misc]
         )
+
+
+def _key_of(error: HdmError, key: Key, config: PipelineConfig) -> Key:
+    """Where the value stands that is wrong: a reader that is constructed may find fault with the area of interest."""
+    return ("input", "aoi") if config.input.aoi is not None and error.where == config.input.aoi else key
 
 
 def _error_of(check: Callable[[], object]) -> HdmError | None:

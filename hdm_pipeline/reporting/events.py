@@ -175,11 +175,13 @@ class SceneQuarantined(Event):
     Attributes:
         error: why.
         seconds: wall time by step that was spent on it.
+        stale: where its earlier products lie now, relative to the output directory; empty without any.
     """
 
     kind: ClassVar[str] = "scene_quarantined"
     error: HdmError
     seconds: Mapping[str, float]
+    stale: str = ""
 
     def facts(self) -> dict[str, Any]:
         """See `Event.facts`."""

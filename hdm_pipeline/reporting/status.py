@@ -38,6 +38,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "holder": holder(workspace.lock),
         "scenes": dict(sorted(Counter(record.status for record in records).items())),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
+        "stale": [r.id for r in records if r.status == "quarantined" and workspace.stale_folder(r.id).is_dir()],
         "vanished": [r.id for r in records if r.status == "vanished"],
         "last_run": {key: report.get(key) for key in ("pipeline", "status", "error", "started", "seconds", "totals")},
     }
@@ -67,6 +68,9 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"  remedy: {(error or {}).get('remedy', '')}")
     if len(found["quarantined"]) > _SHOWN:
         lines.append(f"  ... and {len(found['quarantined']) - _SHOWN} more; all are in run.json")
+    if found["stale"]:
+        names = ", ".join(found["stale"][:_SHOWN])
+        lines.append(f"stale     products of an earlier input are kept in .hdm/stale: {names}")
     if found["vanished"]:
         lines.append(f"no longer in the archive: {', '.join(found['vanished'][:_SHOWN])}")
     return "\n".join(lines)

@@ -142,9 +142,20 @@ def load_examples(config: PipelineConfig, files: SupportFiles, reader: Reader) -
         SupportError: an example cannot be used; the message names it.
     """
     return [
-        [_scaled(config, image) for request in of_class for image in _read(reader, request, class_config.name)]
+        [example for request in of_class for example in load_example(config, request, reader, class_config.name)]
         for class_config, of_class in zip(config.support.classes, files, strict=True)
     ]
+
+
+def load_example(
+    config: PipelineConfig, request: SupportRequest, reader: Reader, class_name: str
+) -> list[SupportExample]:
+    """One of the examples that `load_examples` reads; a labelled volume gives several.
+
+    Raises:
+        SupportError: it cannot be used.
+    """
+    return [_scaled(config, image) for image in _read(reader, request, class_name)]
 
 
 def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[LabeledImage]:

@@ -55,19 +55,22 @@ def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def reading(where: str, doing: str, *, allow_network: bool = False) -> Iterator[None]:
+def reading(
+    where: str, doing: str, *, allow_network: bool = False, instead: str = "leave it out of the archive"
+) -> Iterator[None]:
     """Run GDAL calls under `gdal_environment`; failures become `ReadError`.
 
     Args:
         where: the file, for the message.
         doing: what is tried, for the message: "cannot {doing}: ...".
         allow_network: whether the calls may fetch.
+        instead: what else the user can do about a damaged file.
     """
     try:
         with gdal_environment(allow_network=allow_network):
             yield
     except GDAL_ERRORS as error:
-        raise ReadError(f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where)) from error
+        raise ReadError(f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where, instead)) from error
 
 
 def open_dataset(uri: str) -> DatasetReader:
@@ -86,9 +89,9 @@ def cause_of(error: BaseException) -> str:
     return lines[0] if lines else type(deepest).__name__
 
 
-def _remedy(where: str) -> str:
+def _remedy(where: str, instead: str) -> str:
     if not is_remote(where) and not os.path.exists(where):
         return "the file is not there: was it moved or deleted after it was listed?"
     if not is_remote(where) and not os.access(where, os.R_OK):
         return "give this user permission to read the file"
-    return "check the file with `gdalinfo -checksum`; copy or download it again, or leave it out of the archive"
+    return f"check the file with `gdalinfo -checksum`; copy or download it again, or {instead}"

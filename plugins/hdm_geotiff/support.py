@@ -57,9 +57,10 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
     try:
         for uri in (request.image, request.mask):
             check_uri(uri, allow_network=options.allow_network, allow_vrt=options.allow_vrt)
-        doing = "read a support example"
-        with reading(request.image, doing, allow_network=options.allow_network), open_dataset(request.image) as image:
-            with reading(request.mask, doing, allow_network=options.allow_network), open_dataset(request.mask) as mask:
+        doing, network = "read a support example", options.allow_network
+        other = "choose another example (images are GeoTIFF, masks GeoTIFF or PNG)"
+        with reading(request.image, doing, allow_network=network, instead=other), open_dataset(request.image) as image:
+            with reading(request.mask, doing, allow_network=network, instead=other), open_dataset(request.mask) as mask:
                 _check_pair(image, mask, request, options)
                 label, found = _label(image, mask, request)
             header = describe(image, SceneRef(request.image, request.image, READER, ""), options)

@@ -11,9 +11,13 @@ from rich.console import Console
 from hdm_pipeline.cli.progress import ProgressBar
 from hdm_pipeline.errors import ReadError
 from hdm_pipeline.reporting.events import (
+    BlockInferred,
     Event,
     Preparing,
+    RunStarted,
+    SceneDone,
     SceneQuarantined,
+    SceneStarted,
     Stopping,
     SupportChecked,
     WorkerDied,
@@ -77,6 +81,22 @@ def test_a_quarantined_scene_is_named_with_its_remedy() -> None:
     assert printed(event) == ["quarantined a: it is truncated", "  remedy: copy it again"]
     event = SceneQuarantined(scene="a", error=ReadError("it is truncated"), seconds={})
     assert printed(event) == ["quarantined a: it is truncated"]
+
+
+def test_bars_reach_their_end_without_the_blocks_of_a_quarantined_scene() -> None:
+    text = StringIO()
+    with ProgressBar(Console(file=text, width=400)) as bar:
+        bar.event(RunStarted(scenes=2, done_before=0))
+        for scene in ("a", "b"):
+            bar.event(SceneStarted(scene=scene, shape=(1, 1, 9, 9), tiles=9, blocks=3, blocks_done=1, warnings=()))
+        for block in (1, 2):
+            bar.event(BlockInferred(scene="a", block=block, tiles=3, skipped=0, seconds=0.1))
+        bar.event(BlockInferred(scene="b", block=1, tiles=3, skipped=0, seconds=0.1))
+        bar.event(SceneQuarantined(scene="b", error=ReadError("it is truncated"), seconds={}, stale=".hdm/stale/b"))
+        bar.event(SceneDone(scene="a", outputs=(), tiles=9, blocks=3, seconds={}, warnings=(), measures={}))
+    assert "5/5" in text.getvalue()
+    assert "moved to .hdm/stale/b" in text.getvalue()
+    assert bar.told == {"b"}
 
 
 def test_a_death_and_a_stop_are_told() -> None:

@@ -1,0 +1,90 @@
+"""Checks that open files: every example, and the headers of a sample of scenes. Loads no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hdm_pipeline.config.file import Key
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.contracts import Reader, SceneRef
+from hdm_pipeline.errors import BandError, HdmError
+from hdm_pipeline.pixels.bands import resolve
+from hdm_pipeline.planning.archive import discover
+from hdm_pipeline.support.examples import example_warnings, load_example, support_files
+
+SCENES = 16
+"""Headers of scenes that are opened, evenly spread over the archive."""
+
+Found = list[tuple[Key, HdmError]]
+"""What is wrong, and under which key of the pipeline file."""
+
+
+def check_data(config: PipelineConfig, reader: Reader) -> tuple[Found, list[str]]:
+    """Open examples and headers of scenes.
+
+    Args:
+        config: the pipeline, sound in itself.
+        reader: of the archive.
+
+    Returns:
+        What is wrong by key of the pipeline file, and warnings.
+    """
+    found, warnings = check_supports(config, reader)
+    try:
+        scenes = discover(config, reader).scenes
+    except HdmError as error:
+        return [*found, (("input", "uri"), error)], warnings
+    wrong, told = _check_scenes(config, reader, scenes)
+    return found + wrong, warnings + told
+
+
+def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[str]]:
+    """Read every example; see `check_data`."""
+    found: Found = []
+    classes = []
+    for index, (class_config, requests) in enumerate(zip(config.support.classes, support_files(config), strict=True)):
+        read = []
+        for request in requests:
+            try:
+                read += load_example(config, request, reader, class_config.name)
+            except HdmError as error:
+                found.append((("support", "classes", index, "examples"), error))
+        classes.append(read)
+    try:
+        strange = example_warnings(config, classes)
+    except HdmError as error:
+        return [*found, (("support", "classes"), error)], []
+    warnings = [
+        f"example {name}: {warning.what}"
+        for by_name in strange
+        for name, of_one in by_name.items()
+        for warning in of_one
+    ]
+    return found, warnings
+
+
+def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[SceneRef]) -> tuple[Found, list[str]]:
+    step = max(1, -(-len(scenes) // SCENES))
+    sample = scenes[::step]
+    found: Found = []
+    told: list[str] = []
+    lacking: dict[int, list[BandError]] = {}
+    read = 0
+    for ref in sample:
+        try:
+            header = reader.header(ref)
+        except HdmError as error:
+            told.append(f"scene {ref.id} cannot be used: {error.what}")
+            continue
+        read += 1
+        for index, band in enumerate(config.input.bands):
+            try:
+                resolve([band], header.bands)
+            except BandError as error:
+                lacking.setdefault(index, []).append(BandError(error.what, where=ref.shown, remedy=error.remedy))
+    for index, errors in sorted(lacking.items()):
+        if len(errors) == read:
+            found.append((("input", "bands", index), errors[0]))
+        else:
+            told.append(f"{len(errors)} of {read} scenes lack band {config.input.bands[index]}: {errors[0].what}")
+    return found, told
