@@ -66,7 +66,7 @@ class FewShotNetwork(nn.Module, ABC):
 
     @abstractmethod
     def encode_support(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target", weigh: bool = False
     ) -> SupportBank:
         """Encode K labelled examples of one class.
 
@@ -74,6 +74,8 @@ class FewShotNetwork(nn.Module, ABC):
             images: K tensors [3, H, W] float32, normalised; sizes may differ where the architecture allows it.
             masks: K tensors [H, W] uint8: 1 target, 0 background, 255 ignored.
             class_name: kept in the bank for messages and outputs.
+            weigh: let held-out examples choose how much each source of evidence counts, where the architecture has
+                several; the others ignore it.
 
         Raises:
             SupportError: no example, no foreground at all, or an image and its mask differ in size.

@@ -150,11 +150,18 @@ class FewShotSegmenter:
         return self.encode(support_tensors(images, masks, f"class {class_name!r}"), class_name=class_name)
 
     @torch.no_grad()
-    def encode(self, examples: Sequence[SupportTensors], *, class_name: str = "target") -> SupportBank:
+    def encode(
+        self, examples: Sequence[SupportTensors], *, class_name: str = "target", weigh: bool = True
+    ) -> SupportBank:
         """`encode_support` of examples that are tensors already.
 
         With a precision other than fp32 the supports also calibrate: the mode is measured on them against fp32, and
         the bank carries what `predict` needs to run in the same mode in every process.
+
+        Args:
+            examples: K examples of one class.
+            class_name: kept in the bank.
+            weigh: see `FewShotNetwork.encode_support`; what only judges examples saves the time.
 
         Raises:
             SupportError: an example shows no target at this reduction, or the network refuses it.
@@ -165,7 +172,7 @@ class FewShotSegmenter:
             for number, example in enumerate(examples, 1)
         ]
         tensors, labels = [pixels for pixels, _ in prepared], [mask for _, mask in prepared]
-        bank = self.network.encode_support(tensors, labels, class_name=class_name)
+        bank = self.network.encode_support(tensors, labels, class_name=class_name, weigh=weigh)
         if self.precision == "fp32":
             return bank
         mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)

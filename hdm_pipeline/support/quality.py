@@ -102,7 +102,7 @@ def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> Counts |
 def _segmented(
     segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors, truth: Tensor
 ) -> Counts:
-    bank = segmenter.encode(bounded(others))
+    bank = segmenter.encode(bounded(others), weigh=False)
     scores = segment_image(segmenter, query.pixels.numpy(), query.valid.numpy(), [bank])
     return count(scores[0] >= 128, truth.numpy())
 

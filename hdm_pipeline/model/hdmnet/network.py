@@ -191,7 +191,7 @@ class HDMNet(FewShotNetwork):
     # ------------------------------------------------------------------ support side
     @torch.no_grad()
     def encode_support(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target", weigh: bool = False
     ) -> SupportBank:
         """Encode K labelled examples of one class; see `FewShotNetwork.encode_support`.
 

@@ -56,10 +56,17 @@ class PretrainedContext(nn.Module):
         """
         maps = self.backbone(images, STAGES)
         added = [adapter(norm(x)) for norm, adapter, x in zip(self.norms, self.adapters, maps, strict=False)]
+        return added, self._regressed(maps)
+
+    def enlarged(self, images: Tensor, scale: int) -> Tensor:
+        """Regression features [B, D + 1, scale * H / 8, scale * W / 8] of images that are enlarged first."""
+        larger = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=False)
+        return self._regressed(self.backbone(larger, STAGES))
+
+    def _regressed(self, maps: Sequence[Tensor]) -> Tensor:
         kept = [self._scaled(maps[i], scale) for i, scale in zip(REGRESSED, self.scales, strict=True)]
         size = (kept[0].shape[-2], kept[0].shape[-1])
-        regress = torch.cat([*(resize(x, size) for x in kept), torch.ones_like(kept[0][:, :1])], dim=1)
-        return added, regress
+        return torch.cat([*(resize(x, size) for x in kept), torch.ones_like(kept[0][:, :1])], dim=1)
 
     @staticmethod
     def _scaled(x: Tensor, scale: Tensor) -> Tensor:

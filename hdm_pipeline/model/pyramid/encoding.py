@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,15 @@ class SupportFeatures:
     foreground: Tensor
     background: Tensor
 
+    @cached_property
+    def moments(self) -> tuple[Moments, Moments]:
+        """Of target and of background; kept, because each support may be summed up with several others."""
+        regress = self.regress.unsqueeze(0)
+        return (
+            Moments.of(regress, self.foreground.unsqueeze(0)),
+            Moments.of(regress, self.background.unsqueeze(0)),
+        )
+
 
 class LevelAccumulator:
     """Collects the supports of one level, one at a time, so that their sizes may differ and memory stays small.
@@ -57,23 +67,34 @@ class LevelAccumulator:
         self._background = background
         self._foreground_tokens: list[Tensor] = []
         self._background_tokens: list[Tensor] = []
-        self._moments = _moments(first)
+        self._moments = first.moments
         self._add_tokens(first)
 
     def add(self, support: SupportFeatures) -> None:
         """Add another support."""
-        foreground, background = _moments(support)
+        foreground, background = support.moments
         self._moments = (self._moments[0] + foreground, self._moments[1] + background)
         self._add_tokens(support)
 
-    def arrays(self, evidence: LevelEvidence, prototypes: int) -> Arrays:
-        """The level as a bank keeps it, with at most `prototypes` tokens of each class."""
+    def solved(self, evidence: LevelEvidence, prototypes: int) -> LevelSupport:
+        """What a query is compared with, a batch of one, with at most `prototypes` tokens of each class."""
         solution = evidence.regression(*self._moments)
-        found = {"coefficients": solution.coefficients[0], "calibration": solution.calibration[0]}
-        for name, tokens in (("foreground", self._foreground_tokens), ("background", self._background_tokens)):
-            if tokens:
-                found[name] = condense(torch.cat(tokens), prototypes)
-        return {name: tensor.detach().float().cpu().numpy() for name, tensor in found.items()}
+        if not self._foreground_tokens:
+            return LevelSupport(solution, None)
+        foreground = condense(torch.cat(self._foreground_tokens), prototypes)
+        others = self._background_tokens
+        background = condense(torch.cat(others), prototypes) if others else foreground[:0]
+        return LevelSupport(solution, Tokens(foreground[None], background[None]))
+
+    def arrays(self, evidence: LevelEvidence, prototypes: int) -> Arrays:
+        """`solved` as a bank keeps it."""
+        found = self.solved(evidence, prototypes)
+        tensors = {"coefficients": found.solution.coefficients, "calibration": found.solution.calibration}
+        if found.tokens is not None:
+            tensors["foreground"] = found.tokens.foreground
+            if found.tokens.background.shape[1]:
+                tensors["background"] = found.tokens.background
+        return {name: tensor[0].detach().float().cpu().numpy() for name, tensor in tensors.items()}
 
     def _add_tokens(self, support: SupportFeatures) -> None:
         if support.match is None:
@@ -81,14 +102,6 @@ class LevelAccumulator:
         self._foreground_tokens += _candidates(support.match, support.foreground)
         if self._background:
             self._background_tokens += _candidates(support.match, support.background)
-
-
-def _moments(support: SupportFeatures) -> tuple[Moments, Moments]:
-    regress = support.regress.unsqueeze(0)
-    return (
-        Moments.of(regress, support.foreground.unsqueeze(0)),
-        Moments.of(regress, support.background.unsqueeze(0)),
-    )
 
 
 def _candidates(tokens: Tensor, weights: Tensor) -> list[Tensor]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.bank import SupportBank
+from hdm_pipeline.model.checks import require_supports
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
 from hdm_pipeline.model.pyramid import ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
@@ -20,39 +19,23 @@ from hdm_pipeline.model.pyramid.context import PretrainedContext
 from hdm_pipeline.model.pyramid.decoder import Decoder
 from hdm_pipeline.model.pyramid.distillation import correlation_distillation
 from hdm_pipeline.model.pyramid.efficientnet_lite import Variant
-from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, SupportFeatures, name_arrays, read_level, unit
+from hdm_pipeline.model.pyramid.encoded_image import EncodedImage, LevelFeatures, add_image, tokens
+from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, name_arrays, read_level, unit
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
 from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, finest_level, pad_images, pad_masks
+from hdm_pipeline.model.pyramid.layers import resize
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
 from hdm_pipeline.model.pyramid.prototypes import systematic_sample
 from hdm_pipeline.model.pyramid.ridge import Moments
+from hdm_pipeline.model.pyramid.rules import SCALE, Mix, Rules, RuleTokens, mixed, read_rules, rule_scale
+from hdm_pipeline.model.pyramid.weighing import MOST_FOLDS, HeldOut, choose_mix
 
 _PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
 _MULTIPLE = STRIDES[-1]
 _FINEST = "finest"  # the array of a bank that names the level to decode to
 
 Detail = Literal["full", "auto"]
-
-
-@dataclass(frozen=True)
-class LevelFeatures:
-    """Features of a batch of images at one level.
-
-    Attributes:
-        context: [B, C, H, W] of the backbone, what the decoder is guided by.
-        regress: [B, D + 1, H, W] regression features, the last one constant 1.
-        match: [B, D, H, W] matching features, or None where the level does not match.
-    """
-
-    context: Tensor
-    regress: Tensor
-    match: Tensor | None
-
-    def first(self, count: int) -> LevelFeatures:
-        """The first `count` images."""
-        match = None if self.match is None else self.match[:count]
-        return LevelFeatures(self.context[:count], self.regress[:count], match)
 
 
 class HDMNetPyramid(FewShotNetwork):
@@ -184,33 +167,63 @@ class HDMNetPyramid(FewShotNetwork):
 
     @torch.no_grad()
     def encode_support(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target", weigh: bool = False
     ) -> SupportBank:
         """Encode K labelled examples of one class; sizes may differ. See `FewShotNetwork.encode_support`."""
-        _check_supports(images, masks, class_name)
-        levels: dict[int, LevelAccumulator] = {}
+        require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
+        scale = rule_scale(masks)
+        judged = MOST_FOLDS if weigh and self.context is not None and len(images) > 1 else 0
+        kept: list[EncodedImage] = []
+        levels: list[LevelAccumulator] = []
+        frozen: list[RuleTokens] = []
         for image, mask in zip(images, masks, strict=True):
-            for level, support in enumerate(self._encode_image(image, mask)):
-                if level in levels:
-                    levels[level].add(support)
-                else:
-                    levels[level] = LevelAccumulator(support, background=self.background)
-        arrays = name_arrays(
-            {level: found.arrays(self._evidence(level), self.prototypes) for level, found in levels.items()}
-        )
+            encoded = self._encode_image(image, mask, scale)
+            add_image(levels, encoded, background=self.background)
+            if encoded.rule_tokens is not None:
+                frozen.append(encoded.rule_tokens)
+            if len(kept) < judged:
+                kept.append(encoded)
+        arrays = name_arrays({i: level.arrays(self._evidence(i), self.prototypes) for i, level in enumerate(levels)})
+        if frozen:
+            rules = Rules.of(frozen, self._evidence(self.levels).regression)
+            usual = Mix.of_shots(len(images))
+            mix = choose_mix(self._held_out(kept, rules.logistic), usual) if kept else usual
+            arrays |= rules.arrays(mix, scale)
         finest = finest_level(masks) if self.detail == "auto" else 0
         arrays[_FINEST] = np.array([finest], dtype=np.float32)
         return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
 
-    def _encode_image(self, image: Tensor, mask: Tensor) -> list[SupportFeatures]:
-        """One support [3, H, W] with its mask [H, W] at all levels."""
-        labels = pad_masks(mask.unsqueeze(0), _MULTIPLE)
-        features = self.features(pad_images(image.unsqueeze(0), _MULTIPLE))
+    def _encode_image(self, image: Tensor, mask: Tensor, scale: int) -> EncodedImage:
+        """One support [3, H, W] with its mask [H, W] at all levels, and what the rules take of it."""
+        pixels = pad_images(image.unsqueeze(0), _MULTIPLE)
+        features = self.features(pixels)
+        rules = None if self.context is None else self._rule_features(pixels, features, scale)
+        return EncodedImage(mask, pad_masks(mask.unsqueeze(0), _MULTIPLE), features, self.strides, rules)
+
+    def _rule_features(self, images: Tensor, features: Sequence[LevelFeatures], scale: int) -> Tensor:
+        """Frozen features [B, D + 1, h, w] of normalised images, at a scale; those of scale 1 are there already."""
+        if self.context is None or scale == 1:
+            return features[-1].regress
+        return self.context.enlarged(self.denormalize(images), scale)
+
+    def _held_out(self, encoded: Sequence[EncodedImage], start: Tensor) -> list[HeldOut]:
+        """Each example as the others segment it."""
         found = []
-        for stride, level in zip(self.strides, features, strict=True):
-            foreground, background = cell_shares(labels, stride)
-            match = None if level.match is None else unit(_tokens(level.match))[0]
-            found.append(SupportFeatures(_tokens(level.regress)[0], match, foreground.flatten(), background.flatten()))
+        for number, query in enumerate(encoded):
+            others = [other for i, other in enumerate(encoded) if i != number]
+            if query.rules is None or not any(bool((other.mask == FOREGROUND).any()) for other in others):
+                continue
+            levels: list[LevelAccumulator] = []
+            for other in others:
+                add_image(levels, other, background=self.background)
+            supports = [level.solved(self._evidence(i), self.prototypes) for i, level in enumerate(levels)]
+            rules = Rules.of(
+                [o.rule_tokens for o in others if o.rule_tokens], self._evidence(self.levels).regression, start
+            )
+            logits = self._decode(query.features, supports)[0][0].float()
+            height, width = query.mask.shape
+            odds = resize(rules.odds(query.rules), (logits.shape[-2], logits.shape[-1]))
+            found.append(HeldOut.of(logits[0, 0, :height, :width], odds[0, :, :height, :width], query.mask))
         return found
 
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
@@ -218,19 +231,25 @@ class HDMNetPyramid(FewShotNetwork):
         height, width = tiles.shape[-2:]
         levels = [int(bank.arrays[_FINEST][0]) for bank in banks]
         first = min(levels, default=0)
-        features = self.features(pad_images(tiles, _MULTIPLE), first)
-        scores = [
-            self._predict_class(features[finest - first :], bank, finest)[:, :, :height, :width]
-            for bank, finest in zip(banks, levels, strict=True)
-        ]
+        padded = pad_images(tiles, _MULTIPLE)
+        features = self.features(padded, first)
+        scales = [] if self.context is None else [int(bank.arrays[SCALE][0]) for bank in banks]
+        frozen = {scale: self._rule_features(padded, features, scale) for scale in dict.fromkeys(scales)}
+        scores = []
+        for number, (bank, finest) in enumerate(zip(banks, levels, strict=True)):
+            logits = self._class_logits(features[finest - first :], bank, finest)
+            if scales:
+                rules, mix = read_rules(bank, logits.device)
+                logits = mixed(logits, rules.odds(frozen[scales[number]]), mix)
+            scores.append(logits.sigmoid()[:, :, :height, :width])
         return torch.cat(scores, dim=1) if scores else tiles.new_zeros(len(tiles), 0, height, width)
 
-    def _predict_class(self, features: Sequence[LevelFeatures], bank: SupportBank, finest: int) -> Tensor:
+    def _class_logits(self, features: Sequence[LevelFeatures], bank: SupportBank, finest: int) -> Tensor:
         supports = [
             read_level(bank, level, len(found.context), found.regress.device)
             for level, found in enumerate(features, start=finest)
         ]
-        return self._decode(features, supports, finest)[0][0].float().sigmoid()
+        return self._decode(features, supports, finest)[0][0].float()
 
     def losses(self, batch: EpisodeBatch) -> Losses:
         """Segmentation, distillation and auxiliary losses of a batch; sizes must be multiples of 32.
@@ -269,14 +288,14 @@ class HDMNetPyramid(FewShotNetwork):
         roles = 1.0 - torch.eye(slots, device=features.regress.device)[:turns]
         foreground, background = (share.flatten(1) for share in shares)
         with torch.autocast(features.regress.device.type, enabled=False):
-            regress = _tokens(features.regress)
+            regress = tokens(features.regress)
             solution = self._evidence(level).regression(
                 Moments.of(regress, foreground).combine(roles, count),
                 Moments.of(regress, background).combine(roles, count),
             )
         if features.match is None:
             return LevelSupport(solution, None)
-        match = unit(_tokens(features.match))
+        match = unit(tokens(features.match))
         match = match.reshape(slots, count, *match.shape[1:]).transpose(0, 1).flatten(1, 2)
         targets, others = (
             torch.cat([self._sample(match, share.reshape(slots, count, -1), role) for role in roles])
@@ -324,41 +343,9 @@ class HDMNetPyramid(FewShotNetwork):
         return module
 
 
-def _tokens(x: Tensor) -> Tensor:
-    """[B, C, H, W] to [B, H * W, C]."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
-
-
 def _without_orphans(masks: Tensor, turns: int) -> Tensor:
     """Query masks [turns * B, H, W] of masks [slots, B, H, W]; all ignored where no other image shows the target."""
     present = (masks == FOREGROUND).flatten(2).any(2)
     others = present.sum(0, keepdim=True) - present.long()
     orphans = (others[:turns] == 0)[:, :, None, None]
     return masks[:turns].masked_fill(orphans, IGNORED).flatten(0, 1)
-
-
-def _check_supports(images: Sequence[Tensor], masks: Sequence[Tensor], class_name: str) -> None:
-    where = f"class {class_name!r}"
-    if not images or len(images) != len(masks):
-        raise SupportError(
-            f"{len(images)} support images and {len(masks)} masks",
-            where=where,
-            remedy="give at least one image and one mask for each image",
-        )
-    for number, (image, mask) in enumerate(zip(images, masks, strict=True), start=1):
-        if image.ndim != 3 or image.shape[0] != 3 or image.shape[1:] != mask.shape:
-            raise SupportError(
-                f"support {number} has shape {tuple(image.shape)} and its mask {tuple(mask.shape)}",
-                where=where,
-                remedy="give [3, H, W] images and [H, W] masks of the same size",
-            )
-        if not bool(torch.isfinite(image).all()):
-            raise SupportError(
-                f"support {number} holds NaN or infinity",
-                where=where,
-                remedy="fill invalid pixels and mask them as 255",
-            )
-    if not any(bool((mask == FOREGROUND).any()) for mask in masks):
-        raise SupportError(
-            "no support shows the class: no pixel is labelled 1", where=where, remedy="label at least one example"
-        )

@@ -86,10 +86,20 @@ class RidgeSolution:
 
         The score is about +1 on target and -1 on background; the log odds are softly limited to +-8.
         """
-        score = torch.einsum("bdhw,bd->bhw", features, self.coefficients)
-        offset, slope, prior = (self.calibration[:, i, None, None] for i in range(3))
-        odds = 8.0 * torch.tanh((score - offset) * slope / 8.0)
-        return torch.stack((score, odds / 4.0, (prior / 4.0).expand_as(score)), dim=1)
+        score = self._score(features)
+        prior = self.calibration[:, 2, None, None]
+        return torch.stack((score, self._odds(score) / 4.0, (prior / 4.0).expand_as(score)), dim=1)
+
+    def log_odds(self, features: Tensor) -> Tensor:
+        """Calibrated log odds [B, H, W] of features [B, D, H, W], softly limited to +-8."""
+        return self._odds(self._score(features))
+
+    def _score(self, features: Tensor) -> Tensor:
+        return torch.einsum("bdhw,bd->bhw", features, self.coefficients)
+
+    def _odds(self, score: Tensor) -> Tensor:
+        offset, slope = (self.calibration[:, i, None, None] for i in range(2))
+        return 8.0 * torch.tanh((score - offset) * slope / 8.0)
 
 
 class RidgeRegression(nn.Module):
