@@ -63,7 +63,7 @@ def features_at(pixels: Tensor, valid: Tensor, places: Tensor) -> Tensor:
     """
     size = (pixels.shape[-2], pixels.shape[-1])
     found = []
-    for band in pixels.split(1):  # band by band: full-size maps of all features would be large
+    for band in torch.split(pixels, 1):  # band by band: full-size maps of all features would be large
         first, *cells = grids(band[None], valid[None])
         maps = [first, *(enlarged(grid, cell, size) for grid, cell in zip(cells, CELLS, strict=True))]
         found.append(torch.cat([one[0].flatten(1)[:, places] for one in maps]))
@@ -84,7 +84,7 @@ def linear_map(pixels: Tensor, valid: Tensor, coefficients: Tensor) -> Tensor:
         coefficients: [`feature_count`] float32.
     """
     size, bands = (pixels.shape[-2], pixels.shape[-1]), pixels.shape[1]
-    parts = coefficients.split([bands, *[2 * bands] * len(CELLS)])
+    parts = torch.split(coefficients, [bands, *[2 * bands] * len(CELLS)])
     total = pixels.new_zeros(len(pixels), *size)
     for part, grid, cell in zip(parts, grids(pixels, valid), (1, *CELLS), strict=True):
         score = torch.einsum("bnhw,n->bhw", grid, part)
