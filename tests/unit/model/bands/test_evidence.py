@@ -81,3 +81,16 @@ def test_examples_without_the_target_count_as_background() -> None:
     shown = example(0)
     empty = BandExample(example(4).bands, shown.valid, torch.zeros_like(shown.labels))
     assert BandEvidence.solve([shown, example(1), empty]).slope > 0
+
+
+def test_what_was_learned_by_heart_does_not_count() -> None:
+    """More features than pixels explain any labels; on the other example they say nothing."""
+
+    def noise(seed: int) -> BandExample:
+        rng = np.random.default_rng(seed)
+        bands = torch.from_numpy(rng.random((32, 12, 12)).astype(np.float32))
+        labels = torch.from_numpy((rng.random((12, 12)) > 0.5).astype(np.uint8))
+        return BandExample(bands, torch.ones(12, 12, dtype=torch.bool), labels)
+
+    assert BandEvidence.solve([noise(0), noise(1)]).slope < 0.5
+    assert BandEvidence.solve([example(0), example(1)]).slope > 5
