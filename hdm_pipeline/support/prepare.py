@@ -74,9 +74,10 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
     path = str(weights_path(config.model.weights))
     base = load_segmenter(path, config.model)
     tensors = _tensors(config, classes)
+    fits = _fits(config, base, tensors, config.support.adapt, workspace.models)
     found = [
-        _prepare_class(config, c.name, examples, of_class, base, path, workspace.models)
-        for c, examples, of_class in zip(config.support.classes, classes, tensors, strict=True)
+        _prepare_class(c.name, examples, of_class, fit, base, path)
+        for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
     ]
     bundle = ModelBundle(
         weights=tuple(each.key[0] for each in found),
@@ -106,26 +107,54 @@ def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
     found = {}
     classes = load_examples(config, support_files(config), reader)
     of_classes = _tensors(config, classes)
-    for class_config, examples, tensors in zip(config.support.classes, classes, of_classes, strict=True):
-        reduction = _fit(config, base.network.cpu(), tensors, "off", None).reduction
-        segmenter = base.refitted(base.network, reduction)
+    fits = _fits(config, base, of_classes, "off", None)
+    for class_config, examples, tensors, fit in zip(config.support.classes, classes, of_classes, fits, strict=True):
+        segmenter = base.refitted(base.network, fit.fit.reduction)
         _weigh_bands([segmenter], tensors)
         found[class_config.name] = _quality(segmenter, tensors, examples)
     return found
 
 
-def _prepare_class(
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """What a class's examples decided: alone, and then together with the other classes; seconds for the former."""
+
+    fit: Fit
+    alone: float
+    seconds: float
+
+
+def _fits(
     config: PipelineConfig,
+    base: FewShotSegmenter,
+    classes: Sequence[Sequence[SupportTensors]],
+    adapt: Literal["auto", "off"] | AdaptSteps,
+    models: Path | None,
+) -> list[_Fitted]:
+    """What the examples of every class decide; classes that bear it see tiles at one reduction, in one pass."""
+    from hdm_pipeline.support.one_pass import share_reduction
+
+    # On the CPU, where sums have a fixed order: the same examples give the same weights, also next to a GPU.
+    network = base.network.cpu()
+    alone, seconds = [], []
+    for tensors in classes:
+        start = time.perf_counter()
+        alone.append(_fit(config, network, tensors, adapt, models))
+        seconds.append(time.perf_counter() - start)
+    shared = share_reduction(network, classes, alone)
+    return [_Fitted(fit, own.reduction, spent) for fit, own, spent in zip(shared, alone, seconds, strict=True)]
+
+
+def _prepare_class(
     name: str,
     examples: Sequence[SupportExample],
     tensors: Sequence[SupportTensors],
+    fitted: _Fitted,
     base: FewShotSegmenter,
     path: str,
-    models: Path,
 ) -> _Prepared:
-    start = time.perf_counter()
-    # On the CPU, where sums have a fixed order: the same examples give the same weights, also next to a GPU.
-    fit = _fit(config, base.network.cpu(), tensors, config.support.adapt, models)
+    start = time.perf_counter() - fitted.seconds
+    fit = fitted.fit
     unadapted = base.refitted(base.network, fit.reduction)
     segmenter = unadapted if fit.weights is None else base.refitted(fit.network, fit.reduction)
     bands = _weigh_bands([segmenter, unadapted], tensors)
@@ -134,6 +163,7 @@ def _prepare_class(
     report = {
         "shots": len(examples),
         "reduction": round(fit.reduction, 3),
+        **({} if fit.reduction == fitted.alone else {"reduction_alone": round(fitted.alone, 3)}),
         "mode": mode,
         # Adapted weights have seen the examples and would flatter them.
         "examples": _quality(unadapted, tensors, examples),
