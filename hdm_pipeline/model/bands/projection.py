@@ -3,7 +3,7 @@
 One projection serves all classes of a pipeline, so that one pass of the backbone does. The first channel (with several
 classes the first two) is the direction that best tells target from background: Fisher's linear discriminant, with the
 scatter within the sides shrunken towards the identity. Principal components of what that leaves give the others. Every
-channel is brought to the mean and the spread that photographs have.
+channel is brought to the mean and the spread that photographs have (docs/decisions/many-bands.md).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ STD = 0.225
 
 _SHRINKAGE = 0.1
 _DISCRIMINANTS = 2
+_FULL_DEVIATION = 0.3  # along a component, in units of the bands' own: from there on it has a channel to itself
 _LEAST_SPREAD = 1e-4  # of a band in 0..1
 _LEAST_VARIANCE = 1e-4  # of a channel, in units of the bands' own: noise is not blown up beyond that
 
@@ -64,17 +65,16 @@ class BandProjection:
             classes: the examples of each class, all of one number of bands, at least one labelled pixel among them.
         """
         scatter = _Scatter.of(classes)
-        directions = scatter.discriminants()
-        rest = scatter.total
-        for direction in directions:
+        telling = scatter.discriminants()
+        directions, rest = list(telling), scatter.total
+        for direction in telling:
             rest = _without(rest, direction)
         while len(directions) < CHANNELS:
-            direction = torch.linalg.eigh(rest)[1][:, -1]
-            directions.append(direction)
-            rest = _without(rest, direction)
-        basis = torch.stack([_signed(direction) for direction in directions])
-        variance = torch.einsum("ci,ij,cj->c", basis, scatter.total, basis).clamp_min(_LEAST_VARIANCE)
-        matrix = STD * basis / variance.sqrt()[:, None] / scatter.spread
+            directions.append(torch.linalg.eigh(rest)[1][:, -1])
+            rest = _without(rest, directions[-1])
+        basis = _scaled(torch.stack([_signed(direction) for direction in directions]), scatter.total)
+        basis = torch.cat((basis[: len(telling)], _filled(basis[len(telling) :], scatter.total)))
+        matrix = STD * basis / scatter.spread
         offset = MEAN - matrix @ scatter.center
         return cls(matrix.float().numpy(), offset.float().numpy())
 
@@ -138,6 +138,26 @@ def _without(covariance: Tensor, direction: Tensor) -> Tensor:
     """The covariance of what is uncorrelated with a direction."""
     image = covariance @ direction
     return covariance - torch.outer(image, image) / (direction @ image).clamp_min(1e-12)
+
+
+def _scaled(basis: Tensor, total: Tensor) -> Tensor:
+    """Directions [n, N] of unit length scaled to a variance of 1, as far as that does not blow up noise."""
+    variance = torch.einsum("ci,ij,cj->c", basis, total, basis).clamp_min(_LEAST_VARIANCE)
+    return basis / variance.sqrt()[:, None]
+
+
+def _filled(basis: Tensor, total: Tensor) -> Tensor:
+    """Directions [n, N] of variance 1; one along which the bands hardly vary becomes mostly brightness.
+
+    Pictures have much brightness and little color. Where bands repeat each other, what is left beside their common
+    part is noise, and a channel of noise at full contrast is nothing that a backbone has ever seen.
+    """
+    brightness = _scaled(_signed(torch.linalg.eigh(total)[1][:, -1])[None], total)
+    share = (1.0 / basis.norm(dim=1) / _FULL_DEVIATION).clamp(max=1.0)[:, None]
+    against = (basis @ total @ brightness[0] < 0)[:, None] & (share < 1)
+    mixed = torch.where(against, -basis, basis) * share + (1 - share.square()).sqrt() * brightness
+    variance = torch.einsum("ci,ij,cj->c", mixed, total, mixed).clamp_min(_LEAST_VARIANCE)
+    return torch.where(share < 1, mixed / variance.sqrt()[:, None], basis)
 
 
 def _signed(direction: Tensor) -> Tensor:

@@ -80,3 +80,12 @@ def test_large_examples_are_sampled_evenly() -> None:
     assert len(places) == SAMPLED
     assert (places[0], places[-1]) == (0, 300 * 300 - 1)
     assert (places.diff() > 0).all()
+
+
+def test_bands_that_repeat_each_other_make_a_gray_picture_and_no_noise() -> None:
+    rng = np.random.default_rng(0)
+    shown = example()
+    same = shown.bands[7:8].expand(6, -1, -1).numpy() + rng.normal(0, 0.001, (6, 96, 96)).astype(np.float32)
+    repeated = BandExample(torch.from_numpy(same.astype(np.float32)), shown.valid, shown.labels)
+    channels = BandProjection.fit([[repeated]]).apply(repeated.bands[None])[0].flatten(1)
+    assert (torch.corrcoef(channels) > 0.95).all()
