@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.errors import ModelInputError, SupportError
+from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT
 from hdm_pipeline.model.segmenter import FewShotSegmenter
+from hdm_pipeline.model.support_tensors import support_tensors
 from hdm_pipeline.model.whole_image import OVERLAP, TILE, Image, Mask, segment_image
 from hdm_pipeline.stitch import labels
+from hdm_pipeline.support.bands import choose_band_weight
 
 _BEYOND = 0.01
 """How far pixels may lie beyond 0..1: what resampling overshoots."""
@@ -34,7 +37,7 @@ def segment(
     """Segment one class in an array by labelled examples, without adaptation.
 
     Args:
-        array: [bands, y, x] in 0..1, float or integer, one to three bands, any size. NaN counts as invalid, and so do
+        array: [bands, y, x] in 0..1, float or integer, 1 to 32 bands, any size. NaN counts as invalid, and so do
             masked pixels of a masked array. Numbers beyond 0..1 are taken, with an `UnscaledWarning`.
         support: K pairs of an image [bands, y, x] in 0..1, scaled as `array` is and with as many bands, and its mask
             [y, x] of integers or bool: 1 the class, 0 background, 255 ignored. Where the image is invalid or masked,
@@ -73,7 +76,10 @@ def segment(
         good &= valid
     examples = [_example(pair, f"example {number}", len(pixels)) for number, pair in enumerate(support, 1)]
     network = segmenter or FewShotSegmenter.load(weights)
-    bank = network.encode_support([image for image, _ in examples], [mask for _, mask in examples])
+    tensors = support_tensors([image for image, _ in examples], [mask for _, mask in examples], "segment")
+    bands = choose_band_weight(network, tensors)
+    network.band_weight = DEFAULT_WEIGHT if bands is None else bands.weight
+    bank = network.encode(tensors)
     scores = segment_image(network, pixels, good, [bank], tile=tile, overlap=overlap)
     return labels(scores, good, threshold)
 

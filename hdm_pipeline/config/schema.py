@@ -21,6 +21,9 @@ class Model(BaseModel):
 
 Range = tuple[float, float]
 
+MAX_BANDS = 32
+"""Most bands of an image."""
+
 WINDOWS: dict[str, Range] = {
     "abdomen": (-160.0, 240.0),
     "liver": (-45.0, 105.0),
@@ -90,8 +93,8 @@ class Input(Model):
     bands: list[int | str] = Field(
         default=[1],
         min_length=1,
-        max_length=3,
-        description="up to three: one-based index, description, or arithmetic such as `VV - VH`",
+        max_length=MAX_BANDS,
+        description="1 to 32: one-based index, description, or arithmetic such as `VV - VH`",
     )
     scale: Scale
     aoi: str | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")

@@ -4,7 +4,7 @@
      "query": {"image": "nigeria.tif", "mask": "nigeria_label.tif"}, "scale": [-30, 0], "bands": [1, 2]}
 
 Paths are relative to the list. `scale` (what becomes 0 and what becomes 1: two numbers, or two for each channel) and
-`bands` (one-based channels, at most three) are optional and hold for every episode of the task once one line says so.
+`bands` (one-based channels, at most 32) are optional and hold for every episode of the task once one line says so.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from hdm_pipeline.config.schema import Range
+from hdm_pipeline.config.schema import MAX_BANDS, Range
 from hdm_pipeline.contracts import Labels, Pixels, Validity
 from hdm_pipeline.errors import ConfigError, TrainingError
-from hdm_pipeline.evaluation.images import MAX_CHANNELS, EpisodeImage, read_image, read_mask
+from hdm_pipeline.evaluation.images import EpisodeImage, read_image, read_mask
 from hdm_pipeline.pixels.scaling import example_ranges, scale_pixels
 
 Ranges = tuple[Range, ...]
@@ -274,13 +274,13 @@ def parse_scale(value: Any) -> Ranges | None:
 
 
 def parse_bands(value: Any) -> tuple[int, ...] | None:
-    """A list's `bands`: one to three channel numbers counted from 1; ValueError otherwise."""
+    """A list's `bands`: 1 to 32 channel numbers counted from 1; ValueError otherwise."""
     if value is None:
         return None
     value = [value] if isinstance(value, int) else value
-    good = isinstance(value, list) and 1 <= len(value) <= MAX_CHANNELS
+    good = isinstance(value, list) and 1 <= len(value) <= MAX_BANDS
     if not good or not all(isinstance(band, int) and band >= 1 for band in value):
-        raise ValueError(f'"bands" must be one to {MAX_CHANNELS} channel numbers, counted from 1')
+        raise ValueError(f'"bands" must be 1 to {MAX_BANDS} channel numbers, counted from 1')
     return tuple(value)
 
 

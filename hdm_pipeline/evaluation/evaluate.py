@@ -27,6 +27,7 @@ from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import bounded, support_tensors
 from hdm_pipeline.model.whole_image import OVERLAP, TILE, segment_image
 from hdm_pipeline.support.adaptation import AdaptationReport
+from hdm_pipeline.support.bands import choose_band_weight
 from hdm_pipeline.support.fit import Adapt, fit_to_examples
 
 OnEpisode = Callable[["EpisodeResult"], None]
@@ -304,6 +305,9 @@ def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: Eva
     if settings.baseline is not None:
         baseline = BASELINES[settings.baseline]()
         baseline.fit(support.images, support.masks)
+    bands = choose_band_weight(fitted, examples)
+    if bands is not None:
+        fitted.band_weight = bands.weight
     bank = fitted.encode(bounded(examples))
     return PreparedTask(support, fitted, bank, baseline, fit.report)
 

@@ -28,7 +28,9 @@ from hdm_pipeline.evaluation.pictures import (
 from hdm_pipeline.grid import Window
 from hdm_pipeline.plugin.registry import make_reader
 
-MAX_CHANNELS = 3
+UNNAMED_CHANNELS = 3
+"""Channels that are used of an image of more, where the list does not name them."""
+
 _FORMATS = "GeoTIFF, PNG, JPEG, NumPy (.npy, .npz) or DICOM"
 
 Kind = Literal["GeoTIFF", "DICOM", "picture", "NumPy"]
@@ -48,7 +50,7 @@ class EpisodeImage:
 
     Attributes:
         pixels: [C, y, x] float32 in the file's units (scale and offset applied, DICOM in Hounsfield units),
-            1 <= C <= 3, finite (0 where invalid).
+            1 <= C <= 32, finite (0 where invalid).
         valid: [y, x] bool, False where the file says there is no data (nodata, NaN, transparent, padding).
         eight_bit: whether the samples are uint8 as stored, whose natural range is 0..255.
     """
@@ -63,7 +65,7 @@ def read_image(path: Path, bands: Sequence[int] | None = None) -> EpisodeImage:
 
     Args:
         path: the file.
-        bands: one-based channels to use, at most three; None for all, or the first three of more.
+        bands: one-based channels to use; None for all, or the first three of more.
 
     Raises:
         TrainingError: the file is missing, damaged, of no known format, complex, too large, or lacks a channel.
@@ -193,7 +195,7 @@ def _reader(kind: Kind) -> Reader:
 def _chosen(channels: int, bands: Sequence[int] | None, path: Path) -> list[int]:
     """Zero-based channels to use."""
     if bands is None:
-        return list(range(min(channels, MAX_CHANNELS)))
+        return list(range(min(channels, UNNAMED_CHANNELS)))
     missing = [band for band in bands if not 1 <= band <= channels]
     if missing:
         raise TrainingError(

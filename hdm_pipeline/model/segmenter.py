@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, PixelOverflowError, SupportError
+from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT, ClassBands, ManyBands
+from hdm_pipeline.model.bands.evidence import BandEvidence
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import load_network, reconfigure
 from hdm_pipeline.model.fast.modes import Mode, choose_mode
@@ -45,6 +47,8 @@ class FewShotSegmenter:
         reduction: how much smaller than they are the network sees examples and tiles.
         gpu_batch: tiles that a GPU computes together; smaller batches are filled up to it.
         reports: what the mode of each encoded class was measured to do; empty for fp32.
+        band_weight: how much the evidence of all bands counts beside the network's in banks that are encoded from now
+            on; only for images of more than three bands.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class FewShotSegmenter:
         self.reduction = reduction
         self.gpu_batch = _GPU_BATCH
         self.reports: list[OptimizationReport] = []
+        self.band_weight = DEFAULT_WEIGHT
         self._fast: tuple[tuple[str, str, bytes], FastNetwork] | None = None
 
     @classmethod
@@ -139,7 +144,8 @@ class FewShotSegmenter:
         """Encode the labelled examples of one class, once a run.
 
         Args:
-            images: K arrays [C, H, W] float32 in [0, 1], channels as in `predict`; NaN pixels count as unlabelled.
+            images: K arrays [C, H, W] float32 in [0, 1], channels as in `predict`; NaN pixels count as unlabelled. More
+                than three bands are brought to three by these examples; for several classes see `fit_projection`.
             masks: K arrays [H, W] uint8: 1 target, 0 background, 255 ignored.
             class_name: kept in the bank.
 
@@ -174,12 +180,20 @@ class FewShotSegmenter:
         tensors, labels = [pixels for pixels, _ in prepared], [mask for _, mask in prepared]
         bank = self.network.encode_support(tensors, labels, class_name=class_name, weigh=weigh)
         if self.precision == "fp32":
-            return bank
+            return self._with_bands(bank, examples)
         mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)
         self._fast = ((bank.weights_hash, *mode.key), fast)
         if report is not None:
             self.reports.append(report)
-        return mode.attach(bank)
+        return self._with_bands(mode.attach(bank), examples)
+
+    def _with_bands(self, bank: SupportBank, examples: Sequence[SupportTensors]) -> SupportBank:
+        """The bank, with what all bands say of its class where there are more than three."""
+        projection = examples[0].projection
+        if projection is None:
+            return bank
+        evidence = BandEvidence.solve([example.band_example for example in examples])
+        return ClassBands(projection, evidence, self.band_weight).attach(bank)
 
     @torch.no_grad()
     def predict(
@@ -195,7 +209,8 @@ class FewShotSegmenter:
         whatever its tile holds, and scores 0.
 
         Args:
-            tiles: [B, C, H, W] float32 in [0, 1]; C = 1 is repeated, C = 2 becomes (a, b, mean of both), C = 3 as is.
+            tiles: [B, C, H, W] float32 in [0, 1]; C = 1 is repeated, C = 2 becomes (a, b, mean of both), C = 3 as is;
+                more are projected as the banks say, and all of them weighed beside the network.
             banks: one bank for each class, made by these weights.
             valid: [B, H, W], False where there is no data.
 
@@ -208,7 +223,7 @@ class FewShotSegmenter:
             PixelOverflowError: values are so large that float32 overflows.
             BankMismatchError: a bank belongs to other weights.
         """
-        self._check(tiles, banks, valid)
+        many = self._check(tiles, banks, valid)
         batch, _, height, width = tiles.shape
         scores = np.zeros((batch, len(banks), height, width), np.uint8)
         network, banks = self._prepare(banks)
@@ -219,7 +234,7 @@ class FewShotSegmenter:
             if valid is not None:
                 kept &= valid[part]
             if kept.any():
-                scores[part] = self._score(network, tiles[part], kept, banks, step)
+                scores[part] = self._score(network, tiles[part], kept, banks, step, many)
         return scores
 
     def _score(
@@ -229,21 +244,29 @@ class FewShotSegmenter:
         kept: npt.NDArray[np.bool_],
         banks: Sequence[SupportBank],
         step: int,
+        many: ManyBands | None,
     ) -> npt.NDArray[np.uint8]:
         count = len(tiles)
         if count < step:  # kernels are chosen by batch size: keep it, so that a tile's floats do not depend on it
             tiles = np.concatenate([tiles, np.repeat(tiles[-1:], step - count, 0)])
             kept = np.concatenate([kept, np.repeat(kept[-1:], step - count, 0)])
-        pixels = self._to_device(torch.from_numpy(np.ascontiguousarray(three_channels(tiles))))
+        given = tiles.astype(np.float32, copy=False) if many else three_channels(tiles)
+        bands = self._to_device(torch.from_numpy(np.ascontiguousarray(given)))
         mask = self._to_device(torch.from_numpy(np.ascontiguousarray(kept)))
+        if many:
+            bands = torch.where(mask[:, None], bands, 0.0)
+        pixels = many.projection.apply(bands) if many else bands
         size = tiles.shape[2], tiles.shape[3]
         small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
         normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
         answer = network.predict(normalized, banks)[:count]
         # Values near the end of float32 overflow in `normalize` or in the network. Sums tell, and are asked for after
         # the network's work, so that a GPU does not wait for the answer.
+        full = enlarge(answer, size).float()
+        if many:
+            full = answer = many.combine(full, bands[:count], mask[:count])
         sums = torch.stack([normalized.sum(dtype=torch.float64), answer.sum(dtype=torch.float64)])
-        score = (enlarge(answer, size).float() * 255 - 0.5).ceil_().clamp_(0, 255)
+        score = (full * 255 - 0.5).ceil_().clamp_(0, 255)
         array: npt.NDArray[np.uint8] = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8).cpu().numpy()
         if not bool(sums.isfinite().all()):
             raise PixelOverflowError(
@@ -284,7 +307,8 @@ class FewShotSegmenter:
 
     def _check(
         self, tiles: npt.NDArray[Any], banks: Sequence[SupportBank], valid: npt.NDArray[np.bool_] | None
-    ) -> None:
+    ) -> ManyBands | None:
+        """Refuse what cannot be segmented; returns the bands' part where there are more than three."""
         if tiles.ndim != 4:
             raise ModelInputError(
                 f"tiles have {tiles.ndim} dimensions", where=f"shape {tiles.shape}", remedy="give [B, C, H, W]"
@@ -300,11 +324,15 @@ class FewShotSegmenter:
         fingerprint = self.weights_hash
         for bank in banks:
             bank.require(self.network.architecture, fingerprint)
+        many = ManyBands.of(banks, tiles.shape[1])
         height, width = reduced_size(tiles.shape[2], tiles.shape[3], self.reduction)
         together = self.gpu_batch if self._gpu else 1
         needed = self.network.peak_bytes(height, width) * together
+        if many:
+            needed += many.bytes_per_pixel * math.prod(tiles.shape[2:]) * together
         what = "a tile" if together == 1 else f"a batch of {together} tiles"
         require_memory(needed, self.device, what=f"{what} of {height}x{width} pixels")
+        return many
 
 
 def _device(name: Device) -> torch.device:

@@ -28,6 +28,11 @@ _NETWORK_BYTES_PER_PIXEL = 1800
 """Bound on the activations of a pyramid a pixel of a batch; measured at 512 x 512: 790 (small), 765 (pretrained)."""
 
 
+_BAND_BYTES_PER_PIXEL = 64
+"""Bound on what each band after the third takes of a pixel of a batch: staged, as float32, stacked, the next batch read
+ahead, and the evidence of all bands."""
+
+
 def scene_grid(config: PipelineConfig, header: SceneHeader) -> TileGrid:
     """The tile grid of a scene, anchored at its origin."""
     return TileGrid(header.shape[1:], config.tiling.size, config.tiling.overlap)
@@ -77,7 +82,8 @@ def peak_memory(config: PipelineConfig) -> int:
     block_pixels = max(tiling.block, 1) * tile_pixels
     block = block_pixels * (bands * (_BYTES_STAGED + 2 * 4) + classes * (4 + 4 + 1 + 1))
     batch = config.execution.batch_size * tile_pixels * _NETWORK_BYTES_PER_PIXEL
-    return _PROCESS_BASE + block + batch
+    more = config.execution.batch_size * tile_pixels * max(0, bands - 3) * _BAND_BYTES_PER_PIXEL
+    return _PROCESS_BASE + block + batch + more
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,11 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
     warnings = example_warnings(config, classes)
     path = str(weights_path(config.model.weights))
     base = load_segmenter(path, config.model)
+    tensors = _tensors(config, classes)
+    fits = _fits(config, base, tensors, config.support.adapt, workspace.models)
     found = [
-        _prepare_class(config, c.name, examples, base, path, workspace.models)
-        for c, examples in zip(config.support.classes, classes, strict=True)
+        _prepare_class(c.name, examples, of_class, fit, base, path)
+        for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
     ]
     bundle = ModelBundle(
         weights=tuple(each.key[0] for each in found),
@@ -117,47 +119,100 @@ def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
     base = load_segmenter(config.model.weights, config.model)
     found = {}
     classes = load_examples(config, support_files(config), reader)
-    for class_config, examples in zip(config.support.classes, classes, strict=True):
-        tensors = _tensors(examples, class_config.name)
-        reduction = _fit(config, base.network.cpu(), tensors, "off", None).reduction
-        found[class_config.name] = _quality(base.refitted(base.network, reduction), tensors, examples)
+    of_classes = _tensors(config, classes)
+    fits = _fits(config, base, of_classes, "off", None)
+    for class_config, examples, tensors, fit in zip(config.support.classes, classes, of_classes, fits, strict=True):
+        segmenter = base.refitted(base.network, fit.fit.reduction)
+        _weigh_bands([segmenter], tensors)
+        found[class_config.name] = _quality(segmenter, tensors, examples)
     return found
 
 
-def _prepare_class(
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """What a class's examples decided: alone, and then together with the other classes; seconds for the former."""
+
+    fit: Fit
+    alone: float
+    seconds: float
+
+
+def _fits(
     config: PipelineConfig,
+    base: FewShotSegmenter,
+    classes: Sequence[Sequence[SupportTensors]],
+    adapt: Literal["auto", "off"] | AdaptSteps,
+    models: Path | None,
+) -> list[_Fitted]:
+    """What the examples of every class decide; classes that bear it see tiles at one reduction, in one pass."""
+    from hdm_pipeline.support.one_pass import share_reduction
+
+    # On the CPU, where sums have a fixed order: the same examples give the same weights, also next to a GPU.
+    network = base.network.cpu()
+    alone, seconds = [], []
+    for tensors in classes:
+        start = time.perf_counter()
+        alone.append(_fit(config, network, tensors, adapt, models))
+        seconds.append(time.perf_counter() - start)
+    shared = share_reduction(network, classes, alone)
+    return [_Fitted(fit, own.reduction, spent) for fit, own, spent in zip(shared, alone, seconds, strict=True)]
+
+
+def _prepare_class(
     name: str,
     examples: Sequence[SupportExample],
+    tensors: Sequence[SupportTensors],
+    fitted: _Fitted,
     base: FewShotSegmenter,
     path: str,
-    models: Path,
 ) -> _Prepared:
-    start = time.perf_counter()
-    tensors = _tensors(examples, name)
-    # On the CPU, where sums have a fixed order: the same examples give the same weights, also next to a GPU.
-    fit = _fit(config, base.network.cpu(), tensors, config.support.adapt, models)
+    start = time.perf_counter() - fitted.seconds
+    fit = fitted.fit
     unadapted = base.refitted(base.network, fit.reduction)
     segmenter = unadapted if fit.weights is None else base.refitted(fit.network, fit.reduction)
+    bands = _weigh_bands([segmenter, unadapted], tensors)
     bank = segmenter.encode(tensors, class_name=name)
     mode = _mode(segmenter)
     report = {
         "shots": len(examples),
         "reduction": round(fit.reduction, 3),
+        **({} if fit.reduction == fitted.alone else {"reduction_alone": round(fitted.alone, 3)}),
         "mode": mode,
         # Adapted weights have seen the examples and would flatter them.
         "examples": _quality(unadapted, tensors, examples),
         "adaptation": {"steps": 0, "reason": "off"}
         if fit.report is None
         else fit.report.as_dict() | {"cached": fit.cached},
+        **bands,
         "seconds": round(time.perf_counter() - start, 3),
     }
     return _Prepared((str(fit.weights or path), fit.reduction), segmenter, bank, report)
 
 
-def _tensors(examples: Sequence[SupportExample], class_name: str) -> list[SupportTensors]:
-    from hdm_pipeline.model.support_tensors import SupportTensors
+def _tensors(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) -> list[list[SupportTensors]]:
+    """The examples of every class; more than three bands are projected alike for all, so that one pass serves all."""
+    from hdm_pipeline.model.support_tensors import SupportTensors, fit_projection
 
-    return [SupportTensors.of(e.pixels, e.label, f"class {class_name!r}, support {e.name}") for e in examples]
+    projection = fit_projection([[(e.pixels, e.label) for e in examples] for examples in classes])
+    return [
+        [SupportTensors.of(e.pixels, e.label, f"class {c.name!r}, support {e.name}", projection) for e in examples]
+        for c, examples in zip(config.support.classes, classes, strict=True)
+    ]
+
+
+def _weigh_bands(segmenters: Sequence[FewShotSegmenter], tensors: Sequence[SupportTensors]) -> dict[str, Any]:
+    """Let the first segmenter's network say how much the evidence of all bands counts, and all know it; for the report.
+
+    Empty where there are up to three bands.
+    """
+    from hdm_pipeline.support.bands import choose_band_weight
+
+    chosen = choose_band_weight(segmenters[0], tensors)
+    if chosen is None:
+        return {}
+    for segmenter in segmenters:
+        segmenter.band_weight = chosen.weight
+    return {"bands": {"count": len(tensors[0].image), **chosen.as_dict()}}
 
 
 def _fit(

@@ -103,7 +103,7 @@ def _segmented(
     segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors, truth: Tensor
 ) -> Counts:
     bank = segmenter.encode(bounded(others), weigh=False)
-    scores = segment_image(segmenter, query.pixels.numpy(), query.valid.numpy(), [bank])
+    scores = segment_image(segmenter, query.image.numpy(), query.valid.numpy(), [bank])
     return count(scores[0] >= 128, truth.numpy())
 
 

@@ -93,8 +93,8 @@ def test_bad_supports_are_refused(segmenter: FewShotSegmenter) -> None:
         segmenter.encode_support([good], [mask[:-1]])
     with pytest.raises(SupportError, match=r"labels \[7\]"):
         segmenter.encode_support([good], [np.where(mask == 1, 7, 0).astype(np.uint8)])
-    with pytest.raises(SupportError, match="4 channels"):
-        segmenter.encode_support([picture(1, SIDE, SIDE, 4)], [mask])
+    with pytest.raises(SupportError, match="33 bands"):
+        segmenter.encode_support([picture(1, SIDE, SIDE, 33)], [mask])
     with pytest.raises(SupportError, match="every pixel labelled 1 is invalid"):
         segmenter.encode_support([np.where(mask == 1, np.nan, good)], [mask])
 
