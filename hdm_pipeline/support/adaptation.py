@@ -155,7 +155,7 @@ def held_out_ious(
 ) -> dict[int, float]:
     """Mean IoU over held-out examples (one example: held-out parts) after 0 and after each candidate's steps.
 
-    Candidates after two in a row without a new best are not tried.
+    No further candidate is tried once one is worse than no step at all, or two in a row brought no new best.
     """
     parts = [
         (fold, _Learner(network, [images[i] for i in fold.kept], fold.kept_masks, settings, seed))
@@ -172,7 +172,7 @@ def held_out_ious(
         found[steps] = float(np.nanmean(ious)) if ious else float("nan")
         fruitless = 0 if found[steps] > best else fruitless + 1
         best = max(best, np.nan_to_num(found[steps], nan=-1.0))
-        if fruitless == 2:
+        if fruitless == 2 or found[steps] < found[0]:
             break
     return found
 

@@ -65,10 +65,27 @@ def test_equal_input_gives_equal_weights_and_seeds_matter(network: FewShotNetwor
 
 
 @pytest.mark.parametrize("shots", [1, 5])
-def test_the_guard_measures_every_candidate_on_held_out_examples(network: FewShotNetwork, shots: int) -> None:
+def test_the_guard_measures_candidates_on_held_out_examples(network: FewShotNetwork, shots: int) -> None:
     report = adapt_network(network, *examples(shots), settings=FAST).report
-    assert list(report.held_out_iou) == [0, 1, 2]
+    assert list(report.held_out_iou)[:2] == [0, 1]
+    assert all(0 <= iou <= 1 for iou in report.held_out_iou.values())
     assert report.steps in (0, 2, 3)
+
+
+def test_the_guard_stops_where_the_first_steps_harm(network: FewShotNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    ious = iter([[0.6], [0.6], [0.5], [0.6]])  # two folds before any step, two after the first candidate
+    monkeypatch.setattr("hdm_pipeline.support.adaptation._ious", lambda *_: next(ious))
+    report = adapt_network(network, *examples(2), settings=FAST).report
+    assert report.held_out_iou == {0: pytest.approx(0.6), 1: pytest.approx(0.55)}
+    assert report.steps == 0
+
+
+def test_the_guard_goes_on_while_steps_gain(network: FewShotNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    ious = iter([[0.5], [0.5], [0.5], [0.6], [0.7], [0.7]])
+    monkeypatch.setattr("hdm_pipeline.support.adaptation._ious", lambda *_: next(ious))
+    report = adapt_network(network, *examples(2), settings=FAST).report
+    assert list(report.held_out_iou) == [0, 1, 2]
+    assert report.steps == 3
 
 
 def test_without_a_clear_gain_the_network_stays_as_it_was(network: FewShotNetwork) -> None:
