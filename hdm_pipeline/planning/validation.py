@@ -104,4 +104,4 @@ def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Prob
 
 
 def _exists(uri: str) -> bool:
-    return next(glob.iglob(uri), None) is not None if glob.has_magic(uri) else os.path.exists(uri)
+    return os.path.exists(uri) or (glob.has_magic(uri) and next(glob.iglob(uri, recursive=True), None) is not None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder
 from hdm_pipeline.reporting.plan_text import counted, duration
 
@@ -39,9 +39,16 @@ def output_status(folder: Path) -> dict[str, Any]:
         "scenes": dict(sorted(Counter(record.status for record in records).items())),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
         "stale": [r.id for r in records if r.status == "quarantined" and workspace.stale_folder(r.id).is_dir()],
+        "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
         "last_run": {key: report.get(key) for key in ("pipeline", "status", "error", "started", "seconds", "totals")},
     }
+
+
+def _suspicions(record: SceneRecord) -> set[str]:
+    """Kinds of a finished scene's warnings that its mask may be nonsense."""
+    warnings = record.info.get("warnings", ()) if record.status == "done" else ()
+    return {one["kind"] for one in warnings if isinstance(one, dict) and one.get("suspect")}
 
 
 def status_text(found: dict[str, Any]) -> str:
@@ -68,6 +75,9 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"  remedy: {(error or {}).get('remedy', '')}")
     if len(found["quarantined"]) > _SHOWN:
         lines.append(f"  ... and {len(found['quarantined']) - _SHOWN} more; all are in run.json")
+    if found["warnings"]:
+        kinds = ", ".join(f"{kind} {counted(count, 'scene')}" for kind, count in found["warnings"].items())
+        lines.append(f"warnings  {kinds}; run.json says what and what to do")
     if found["stale"]:
         names = ", ".join(found["stale"][:_SHOWN])
         lines.append(f"stale     products of an earlier input are kept in .hdm/stale: {names}")

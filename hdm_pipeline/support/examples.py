@@ -72,7 +72,7 @@ def _expand(example: Example, class_name: str) -> Iterator[SupportRequest]:
 
 
 def _matches(pattern: str, class_name: str) -> list[str]:
-    if not glob.has_magic(pattern):
+    if os.path.exists(pattern) or not glob.has_magic(pattern):  # a file may be called "chip [1].tif"
         if "://" not in pattern and not os.path.exists(pattern):
             raise SupportError(
                 "support file does not exist",
@@ -109,11 +109,23 @@ def _request_fingerprint(request: SupportRequest) -> list[object]:
     return [
         _content_hash(request.image),
         _content_hash(request.mask),
+        *(_sidecars(path) for path in (request.image, request.mask) if _sidecars(path)),
         request.values,
         request.ignore,
         request.slices,
         request.segment,
     ]
+
+
+def _sidecars(path: str) -> list[str]:
+    """Hashes of the files that are called as one is: ``chip.tif.aux.xml`` and ``chip.tfw`` change what is read."""
+    folder, name = os.path.split(path)
+    if not os.path.isfile(path):
+        return []
+    starts = (f"{name}.", f"{os.path.splitext(name)[0]}.")
+    beside = sorted(other for other in os.listdir(folder or ".") if other.startswith(starts) and other != name)
+    files = [os.path.join(folder, other) for other in beside]
+    return [f"{os.path.basename(file)}:{_content_hash(file)}" for file in files if os.path.isfile(file)]
 
 
 def _content_hash(path: str) -> str:

@@ -22,6 +22,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -29,7 +30,7 @@ from urllib.parse import urlsplit
 
 from hdm_geotiff.options import READER, ReaderOptions
 from hdm_geotiff.remote import list_remote
-from hdm_geotiff.sidecars import Identities
+from hdm_geotiff.sidecars import Identities, Siblings, with_siblings
 from hdm_geotiff.uris import NETWORK_SCHEMES, is_remote, is_virtual, unknown_address, without_user
 from hdm_pipeline.contracts import OUTPUT_MARKER, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
@@ -256,12 +257,20 @@ def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
         # Reports and the ledger name each scene by its URI.
         remedy = "give keys in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)"
         raise ArchiveError("the address holds a user or a password", where=without_user(uri), remedy=remedy)
-    for remote in list_remote(uri):
-        reason = None if remote.uri == uri else _reason_against(remote.uri.rsplit("/", 1)[-1], options)
+    objects = list(list_remote(uri))
+    folders: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for remote in objects:
+        folder, _, name = remote.uri.rpartition("/")
+        folders[folder][name] = remote.identity
+    siblings = {folder: Siblings(folder, list(names)) for folder, names in folders.items()}
+    for remote in objects:
+        folder, _, name = remote.uri.rpartition("/")
+        reason = None if remote.uri == uri else _reason_against(name, options)
         if reason:
             yield Skipped(remote.uri, reason)
         elif reason is None:
-            yield Found(remote.uri, remote.relative, remote.identity)
+            identity = with_siblings(name, remote.identity, siblings[folder], folders[folder])
+            yield Found(remote.uri, remote.relative, identity)
 
 
 def _reason_against(name: str, options: ReaderOptions) -> str | None:

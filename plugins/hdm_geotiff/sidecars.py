@@ -12,7 +12,7 @@ import html
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from hdm_geotiff.uris import is_remote
@@ -74,6 +74,24 @@ class Siblings:
         return sorted(found)
 
 
+def with_siblings(name: str, identity: str, siblings: Siblings, identities: Mapping[str, str]) -> str:
+    """The identity of an object of a store with those of the objects beside it that GDAL reads for it.
+
+    Args:
+        name: of the object, without its folder.
+        identity: of the object itself.
+        siblings: of its folder.
+        identities: of all objects of that folder, by name.
+    """
+    return _joined(identity, [(other, identities[other]) for other in siblings.of(name)])
+
+
+def _joined(own: str, others: list[tuple[str, str]]) -> str:
+    if not others:
+        return own
+    return f"{own}+{hashlib.sha256(repr(sorted(others)).encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
+
+
 class Identities:
     """Identities of files; each folder is listed once."""
 
@@ -89,10 +107,7 @@ class Identities:
         own = _stamp(path)
         if own == MISSING:
             return MISSING
-        others = list(self._others(path, 0))
-        if not others:
-            return own
-        return f"{own}+{hashlib.sha256(repr(sorted(others)).encode('utf-8', 'surrogateescape')).hexdigest()[:24]}"
+        return _joined(own, list(self._others(path, 0)))
 
     def _others(self, path: str, depth: int) -> Iterator[tuple[str, str]]:
         folder, name = os.path.split(path)

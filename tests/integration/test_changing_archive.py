@@ -82,6 +82,22 @@ def test_any_file_name_gets_a_mask(bench: Workbench) -> None:
     assert all((bench.root / "out" / scene / "mask.tif").is_file() for scene in inputs.values())
 
 
+def test_an_example_may_have_any_name_and_its_sidecars_count(bench: Workbench) -> None:
+    only(bench, "small")
+    support = bench.root / "support"
+    for old, new in (("chip.tif", "chip [1] (é).tif"), ("chip_mask.tif", "#mask[2].tif")):
+        (support / old).rename(support / new)
+    example = {"image": "support/chip [1] (é).tif", "mask": "support/#mask[2].tif"}
+    pipeline = bench.pipeline(support={"classes": [{"name": "water", "examples": [example]}]})
+    assert Pipeline.from_yaml(pipeline).validate(data=True) == []
+    assert Pipeline.from_yaml(pipeline).run().done == ("small",)
+    (support / "notes.txt").write_text("of no importance")
+    assert Pipeline.from_yaml(pipeline).run().done == ()
+    band = '<PAMRasterBand band="1"><Offset>0.5</Offset><Scale>1</Scale></PAMRasterBand>'
+    (support / "chip [1] (é).tif.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
+    assert Pipeline.from_yaml(pipeline).run().done == ("small",)
+
+
 @pytest.mark.parametrize("options", [{"recursive": True}, {}])
 def test_own_products_are_no_scenes(bench: Workbench, options: dict[str, Any]) -> None:
     only(bench, "small")
