@@ -6,6 +6,7 @@ becomes, how a probability becomes a byte, how many tiles go through at once.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from hdm_pipeline.errors import BankMismatchError, ModelInputError, PixelOverflo
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import load_network, reconfigure
 from hdm_pipeline.model.fast.modes import Mode, choose_mode
-from hdm_pipeline.model.fast.optimize import FastNetwork, OptimizationReport, accelerate
+from hdm_pipeline.model.fast.optimize import ANSWERS, Answer, FastNetwork, OptimizationReport, accelerate
 from hdm_pipeline.model.free_memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.reduction import enlarge, reduced_size, shrink_labels, shrink_valid
@@ -150,11 +151,18 @@ class FewShotSegmenter:
         return self.encode(support_tensors(images, masks, f"class {class_name!r}"), class_name=class_name)
 
     @torch.no_grad()
-    def encode(self, examples: Sequence[SupportTensors], *, class_name: str = "target") -> SupportBank:
+    def encode(
+        self, examples: Sequence[SupportTensors], *, class_name: str = "target", describe: bool = False
+    ) -> SupportBank:
         """`encode_support` of examples that are tensors already.
 
         With a precision other than fp32 the supports also calibrate: the mode is measured on them against fp32, and
         the bank carries what `predict` needs to run in the same mode in every process.
+
+        Args:
+            examples: of one class.
+            class_name: kept in the bank.
+            describe: the bank can also tell how far a tile lies from the examples (`answer`), where the network can.
 
         Raises:
             SupportError: an example shows no target at this reduction, or the network refuses it.
@@ -166,6 +174,9 @@ class FewShotSegmenter:
         ]
         tensors, labels = [pixels for pixels, _ in prepared], [mask for _, mask in prepared]
         bank = self.network.encode_support(tensors, labels, class_name=class_name)
+        if describe:
+            described = self.network.describe_support(tensors, labels)
+            bank = dataclasses.replace(bank, arrays={**bank.arrays, **described})
         if self.precision == "fp32":
             return bank
         mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)
@@ -201,10 +212,35 @@ class FewShotSegmenter:
             PixelOverflowError: values are so large that float32 overflows.
             BankMismatchError: a bank belongs to other weights.
         """
+        return self.answer("scores", tiles, banks, valid=valid)
+
+    @torch.no_grad()
+    def answer(
+        self,
+        kind: Answer,
+        tiles: npt.NDArray[np.float32],
+        banks: Sequence[SupportBank],
+        *,
+        valid: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """`predict`, and where asked for how far each pixel lies from the examples, in the same pass.
+
+        Args:
+            kind: ``scores``; ``distance``; or ``doubt``, distance and uncertainty.
+            tiles, banks, valid: as in `predict`. Banks that were not described (`encode`) answer with zeros.
+
+        Returns:
+            [B, n * len(banks), H, W] uint8, n = 1, 2 or 3: scores; 255 * distance, 128 and more being farther than
+            95 % of the examples' own pixels; 255 * uncertainty (`FewShotNetwork.examine`). All are 0 where invalid.
+
+        Raises:
+            HdmError: as `predict`.
+        """
         self._check(tiles, banks, valid)
         batch, _, height, width = tiles.shape
-        scores = np.zeros((batch, len(banks), height, width), np.uint8)
+        scores = np.zeros((batch, ANSWERS[kind] * len(banks), height, width), np.uint8)
         network, banks = self._prepare(banks)
+        asked: Answer = kind if any(map(self.network.is_described, banks)) else "scores"
         step = self.gpu_batch if self._gpu else 1
         for start in range(0, batch, step):
             part = slice(start, min(start + step, batch))
@@ -212,12 +248,14 @@ class FewShotSegmenter:
             if valid is not None:
                 kept &= valid[part]
             if kept.any():
-                scores[part] = self._score(network, tiles[part], kept, banks, step)
+                found = self._score(network, asked, tiles[part], kept, banks, step)
+                scores[part, : found.shape[1]] = found
         return scores
 
     def _score(
         self,
         network: FastNetwork,
+        kind: Answer,
         tiles: npt.NDArray[np.float32],
         kept: npt.NDArray[np.bool_],
         banks: Sequence[SupportBank],
@@ -232,7 +270,7 @@ class FewShotSegmenter:
         size = tiles.shape[2], tiles.shape[3]
         small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
         normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
-        answer = network.predict(normalized, banks)[:count]
+        answer = network.answer(kind, normalized, banks)[:count]
         # Values near the end of float32 overflow in `normalize` or in the network. Sums tell, and are asked for after
         # the network's work, so that a GPU does not wait for the answer.
         sums = torch.stack([normalized.sum(dtype=torch.float64), answer.sum(dtype=torch.float64)])

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
-from hdm_pipeline.model.pyramid import ridge
+from hdm_pipeline.model.pyramid import familiarity, ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
 from hdm_pipeline.model.pyramid.context import STRIDE as CONTEXT_STRIDE
 from hdm_pipeline.model.pyramid.context import PretrainedContext
@@ -23,6 +24,7 @@ from hdm_pipeline.model.pyramid.efficientnet_lite import Variant
 from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, SupportFeatures, name_arrays, read_level, unit
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
 from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, finest_level, pad_images, pad_masks
+from hdm_pipeline.model.pyramid.layers import resize
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
 from hdm_pipeline.model.pyramid.prototypes import systematic_sample
@@ -215,10 +217,37 @@ class HDMNetPyramid(FewShotNetwork):
 
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.score`."""
+        first = min(_finest(banks), default=0)
+        return self._score_features(self.features(pad_images(tiles, _MULTIPLE), first), tiles, banks)
+
+    @torch.no_grad()
+    def describe_support(self, images: Sequence[Tensor], masks: Sequence[Tensor]) -> dict[str, npt.NDArray[Any]]:
+        """See `FewShotNetwork.describe_support`; by the coarsest level, or the pretrained features."""
+        compared = familiarity.SupportsCompared()
+        for image, mask in zip(images, masks, strict=True):
+            level = self.features(pad_images(image.unsqueeze(0), _MULTIPLE), finest=1)[-1]
+            shares = cell_shares(pad_masks(mask.unsqueeze(0), _MULTIPLE), self.strides[-1])
+            compared.add(level.context, level.regress, shares, self.strides[-1])
+        return dict(compared.arrays(self._evidence(len(self.strides) - 1).regression))
+
+    def is_described(self, bank: SupportBank) -> bool:
+        """See `FewShotNetwork.is_described`."""
+        return familiarity.known(bank)
+
+    def examine(self, tiles: Tensor, banks: Sequence[SupportBank], *, doubt: bool = False) -> Tensor:
+        """Scores, distances and, with `doubt`, uncertainties. See `FewShotNetwork.examine`."""
         height, width = tiles.shape[-2:]
-        levels = [int(bank.arrays[_FINEST][0]) for bank in banks]
+        padded = pad_images(tiles, _MULTIPLE)
+        features = self.features(padded, min(_finest(banks), default=0))
+        maps = familiarity.maps(features[-1].context, features[-1].regress, self.strides[-1], banks, doubt=doubt)
+        large = resize(maps, (padded.shape[-2], padded.shape[-1]))[:, :, :height, :width]
+        return torch.cat((self._score_features(features, tiles, banks), large), dim=1)
+
+    def _score_features(self, features: Sequence[LevelFeatures], tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+        """The scores of tiles whose features are known from the finest level on that a bank asks for."""
+        height, width = tiles.shape[-2:]
+        levels = _finest(banks)
         first = min(levels, default=0)
-        features = self.features(pad_images(tiles, _MULTIPLE), first)
         scores = [
             self._predict_class(features[finest - first :], bank, finest)[:, :, :height, :width]
             for bank, finest in zip(banks, levels, strict=True)
@@ -322,6 +351,11 @@ class HDMNetPyramid(FewShotNetwork):
         if not isinstance(module, LevelEvidence):  # narrows nn.ModuleList's element type
             raise TypeError(type(module).__name__)
         return module
+
+
+def _finest(banks: Sequence[SupportBank]) -> list[int]:
+    """The level that each bank asks to decode to."""
+    return [int(bank.arrays[_FINEST][0]) for bank in banks]
 
 
 def _tokens(x: Tensor) -> Tensor:
