@@ -104,7 +104,15 @@ def _work(
     prepared = prepare(config, supports, reader, workspace)
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(SupportChecked(support=prepared.report))
-    context = RunContext(config, workspace, class_infos(config), _provenance(config, prepared), prepared.examples)
+    context = RunContext(
+        config,
+        workspace,
+        class_infos(config),
+        _provenance(config, prepared),
+        prepared.examples,
+        prepared.temperatures,
+        prepared.area_scores,
+    )
     executor = _executor(context, prepared.bundle)
     try:
         report.note(executor={"name": executor.name, "model_slots": executor.model_slots})

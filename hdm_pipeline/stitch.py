@@ -299,6 +299,19 @@ def merge_cell(own: BlockScores, spills: Iterable[BlockScores], grid: TileGrid) 
     return merged
 
 
+def temper(temperature: float) -> UInt8Array:
+    """[256] uint8: what each score becomes when its log odds are divided by a temperature.
+
+    Monotone; scores of 128 and more stay so, and so do smaller ones: a mask at the threshold 0.5 does not change.
+    """
+    if temperature == 1.0:
+        return np.arange(256, dtype=np.uint8)
+    share = np.clip(np.arange(256), 0.5, 254.5) / 255
+    tempered = 255.0 / (1.0 + ((1.0 - share) / share) ** (1.0 / temperature))
+    low, high = np.arange(256) < 128, np.arange(256) >= 128
+    return np.where(low, np.minimum(tempered.round(), 127), np.maximum(tempered.round(), 128) * high).astype(np.uint8)
+
+
 def least_score(threshold: float) -> int:
     """Least uint8 score that counts as a class: ceil(255 * threshold), with the threshold in 0..1."""
     return math.ceil(round(threshold * 255, 9))

@@ -174,7 +174,11 @@ class Support(Model):
         "auto", description="train a copy of the weights on the examples first; `auto` keeps it only if it helps"
     )
 
-    @field_validator("adapt", mode="before")
+    calibrate: Literal["auto", "off"] = Field(
+        "auto", description="scores as sure as held-out examples say; a mask at the threshold 0.5 does not change"
+    )
+
+    @field_validator("adapt", "calibrate", mode="before")
     @classmethod
     def _yaml_off(cls, value: object) -> object:
         # YAML 1.1 reads a bare `off` as false.

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from hdm_pipeline.contracts import Labels, Pixels
 from hdm_pipeline.errors import HdmError, TrainingError
 from hdm_pipeline.evaluation.baselines import BASELINES, Baseline
-from hdm_pipeline.evaluation.calibration import Reliability
 from hdm_pipeline.evaluation.episode_list import ListedEpisode, Query, SupportSet, load_query, load_support
 from hdm_pipeline.evaluation.outline import OutlineCounts, count_outlines
 from hdm_pipeline.iou import Counts, Summary, count, summarize
@@ -29,6 +28,7 @@ from hdm_pipeline.model.whole_image import OVERLAP, TILE, segment_image
 from hdm_pipeline.support.adaptation import AdaptationReport
 from hdm_pipeline.support.bands import choose_band_weight
 from hdm_pipeline.support.fit import Adapt, fit_to_examples
+from hdm_pipeline.support.reliability import Reliability
 
 OnEpisode = Callable[["EpisodeResult"], None]
 SCORE_THRESHOLD = 128

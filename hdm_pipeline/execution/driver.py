@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.errors import HdmError, SceneError, StoreError, TileError
+from hdm_pipeline.execution import likeness
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import (
     Died,
@@ -124,7 +125,7 @@ class Driver:
         for state in list(self._active.values()):
             if state.complete and not state.publishing and self._executor.cpu_free > 0:
                 state.publishing = True
-                self._submit(PublishTask(work=state.work))
+                self._submit(PublishTask(work=state.work, unlike=likeness.summed(state.unlike)))
         for kind in (StitchTask, InferTask):
             for state in self._active.values():
                 self._give_blocks(state, kind)
@@ -210,7 +211,9 @@ class Driver:
         )
         stitched = self._ledger.receipts(scene.keys.score, "stitch")
         state.restore(staged, inferred, stitched)
-        state.tiles = sum(int(receipt.detail.get("tiles", 0)) for receipt in inferred.values())
+        details = [receipt.detail for receipt in inferred.values()]
+        state.tiles = sum(int(detail.get("tiles", 0)) for detail in details)
+        state.unlike = likeness.from_receipts(details, len(self._context.classes))
         self._active[scene.ref.id] = state
         before = self._ledger.scene(scene.ref.id)
         self._drop_superseded(scene)
@@ -231,10 +234,12 @@ class Driver:
         state, keys = self._active[task.scene], task.work.keys
         key = keys.stage if task.step == "stage" else keys.score
         figures = {"tiles": result.tiles, "skipped": result.skipped} if isinstance(result, InferResult) else {}
-        self._ledger.record([Receipt(key, task.step, task.block, result.seconds, figures)])
+        unlike = {"unlike": result.unlike} if isinstance(result, InferResult) and result.unlike else {}
+        self._ledger.record([Receipt(key, task.step, task.block, result.seconds, {**figures, **unlike})])
         state.finish(task.step, task.block, result.seconds)
         if isinstance(result, InferResult):
             state.tiles += result.tiles
+            state.unlike.append(result.unlike or (None,) * len(self._context.classes))
             self._tell(BlockInferred(scene=task.scene, block=task.block, seconds=result.seconds, **figures))
         else:
             self._tell(StepDone(scene=task.scene, step=task.step, block=task.block, seconds=result.seconds))

@@ -1,7 +1,8 @@
-"""Areas and volumes of a finished mask, read block by block."""
+"""Areas and volumes of a finished mask, with intervals, read block by block."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,48 +10,98 @@ import numpy.typing as npt
 
 from hdm_pipeline.contracts import NODATA, Product, VolumeGeometry
 from hdm_pipeline.grid import Window
+from hdm_pipeline.stitch import labels, least_score
+
+Counts = npt.NDArray[np.int64]
 
 
-def measure(product: Product, row_areas: npt.NDArray[np.float64] | None) -> dict[str, Any]:
+def measure(
+    product: Product,
+    row_areas: npt.NDArray[np.float64] | None,
+    area_scores: Sequence[tuple[float, float]] = (),
+) -> dict[str, Any]:
     """What `run.json` says of a mask.
 
     Args:
         product: the scene's product.
         row_areas: [y] area in m² of one pixel of each row; None where it is unknown.
+        area_scores: for each class, the least probability of a pixel that counts for the largest area, and for the
+            smallest; empty for no intervals. The mask's own threshold is always inside.
 
     Returns:
         ``valid``: share of valid pixels, 0..1; ``pixels``, ``area_m2`` (None without coordinates) by class name; for
-        volumes also ``volume_ml`` by class and ``slice_area_mm2`` by class, one entry a slice.
+        volumes also ``volume_ml`` by class and ``slice_area_mm2`` by class, one entry a slice. With intervals also
+        ``pixels_interval``, ``area_m2_interval`` and ``volume_ml_interval``: [smallest, largest] by class.
     """
+    counts, valid, bounds = _counted(product, area_scores)
     _, depth, height, width = product.mask.shape
+    result: dict[str, Any] = {"valid": valid / (depth * height * width)}
+    names = [c.name for c in product.classes]
+    sums = [_sums(product, part, row_areas) for part in (counts, *bounds)]
+    for name, values in sums[0].items():
+        result[name] = None if values is None else dict(zip(names, values, strict=True))
+    if bounds:
+        low, high = sums[1:]
+        for name in sums[0]:
+            smallest, largest = low[name], high[name]
+            result[f"{name}_interval"] = (
+                None
+                if smallest is None or largest is None
+                else {one: [a, b] for one, a, b in zip(names, smallest, largest, strict=True)}
+            )
+    if isinstance(product.scene.geometry, VolumeGeometry) and row_areas is not None:
+        by_slice = (counts * row_areas).sum(axis=2) * 1e6
+        result["slice_area_mm2"] = {name: [round(float(v), 2) for v in by_slice[i]] for i, name in enumerate(names)}
+    return result
+
+
+def _sums(
+    product: Product, counts: Counts, row_areas: npt.NDArray[np.float64] | None
+) -> dict[str, list[float] | list[int] | None]:
+    """Pixels, areas and, of a volume, volumes of each class."""
+    pixels = [int(n) for n in counts.sum(axis=(1, 2))]
+    areas = None if row_areas is None else (counts.sum(axis=1) * row_areas).sum(axis=1)
+    found: dict[str, list[float] | list[int] | None] = {
+        "pixels": pixels,
+        "area_m2": None if areas is None else [round(float(area), 3) for area in areas],
+    }
+    geometry = product.scene.geometry
+    if isinstance(geometry, VolumeGeometry):
+        found["volume_ml"] = [round(n * geometry.voxel_volume_ml, 4) for n in pixels]
+    return found
+
+
+def _counted(product: Product, area_scores: Sequence[tuple[float, float]]) -> tuple[Counts, int, tuple[Counts, ...]]:
+    """[class, z, y] pixels of the mask, the number of valid pixels, and pixels of the smallest and the largest area."""
+    _, depth, height, _ = product.mask.shape
     values = [c.value for c in product.classes]
     counts = np.zeros((len(values), depth, height), dtype=np.int64)
+    bounds = (np.zeros_like(counts), np.zeros_like(counts)) if area_scores else ()
+    own = product.provenance.threshold
+    least = [(max(high, own), min(low, own)) for low, high in area_scores]
     valid = 0
+    for window in _windows(product):
+        mask = product.mask.read(window)[0]
+        rows = window.z, slice(window.y, window.bottom)
+        valid += int(np.count_nonzero(mask != NODATA))
+        for index, value in enumerate(values):
+            counts[index][rows] += np.count_nonzero(mask == value, axis=1)
+        if not bounds:
+            continue
+        scores = product.score.read(window)
+        best = labels(scores, mask != NODATA, 0.0)
+        for index in range(len(values)):
+            wins = best == index + 1
+            for bound, threshold in zip(bounds, least[index], strict=True):
+                bound[index][rows] += np.count_nonzero(wins & (scores[index] >= least_score(threshold)), axis=1)
+    return counts, valid, bounds
+
+
+def _windows(product: Product) -> Iterator[Window]:
+    """The blocks in which reading is cheapest."""
+    _, depth, height, width = product.mask.shape
     rows, columns = product.block
     for z in range(depth):
         for y in range(0, height, rows):
             for x in range(0, width, columns):
-                window = Window(z=z, y=y, x=x, height=min(rows, height - y), width=min(columns, width - x))
-                mask = product.mask.read(window)[0]
-                valid += int(np.count_nonzero(mask != NODATA))
-                for index, value in enumerate(values):
-                    counts[index, z, y : window.bottom] += np.count_nonzero(mask == value, axis=1)
-    names = [c.name for c in product.classes]
-    pixels = counts.sum(axis=(1, 2))
-    areas = None if row_areas is None else (counts.sum(axis=1) * row_areas).sum(axis=1)
-    result: dict[str, Any] = {
-        "valid": valid / (depth * height * width),
-        "pixels": {name: int(n) for name, n in zip(names, pixels, strict=True)},
-        "area_m2": None
-        if areas is None
-        else {name: round(float(area), 3) for name, area in zip(names, areas, strict=True)},
-    }
-    geometry = product.scene.geometry
-    if isinstance(geometry, VolumeGeometry):
-        result["volume_ml"] = {
-            name: round(float(n) * geometry.voxel_volume_ml, 4) for name, n in zip(names, pixels, strict=True)
-        }
-        if row_areas is not None:
-            by_slice = (counts * row_areas).sum(axis=2) * 1e6
-            result["slice_area_mm2"] = {name: [round(float(v), 2) for v in by_slice[i]] for i, name in enumerate(names)}
-    return result
+                yield Window(z=z, y=y, x=x, height=min(rows, height - y), width=min(columns, width - x))

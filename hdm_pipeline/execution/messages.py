@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from hdm_pipeline.config.schema import PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, Provenance, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import HdmError
+from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.grid import Block, TileGrid
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pixels.bands import BandPlan
@@ -33,6 +34,8 @@ class RunContext:
         classes: the classes of the mask.
         provenance: stamped into products.
         examples: what the labelled examples look like, for comparison with each scene.
+        temperatures: that the scores of each class are calibrated with; empty for none.
+        area_scores: between which probabilities the area of each class lies; empty for no interval.
     """
 
     config: PipelineConfig
@@ -40,6 +43,8 @@ class RunContext:
     classes: tuple[ClassInfo, ...]
     provenance: Provenance
     examples: tuple[Look, ...] = ()
+    temperatures: tuple[float, ...] = ()
+    area_scores: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,10 +165,15 @@ class StitchTask(_BlockTask):
 
 @dataclass(frozen=True, kw_only=True)
 class PublishTask(_SurveyedTask):
-    """Write a scene's products."""
+    """Write a scene's products.
+
+    Attributes:
+        unlike: pixels of the scene that lie far from the examples, by class.
+    """
 
     step: ClassVar[Step] = "publish"
     block: ClassVar[int] = -1
+    unlike: Tally = ()
 
 
 StepTask = SurveyTask | StageTask | StitchTask | PublishTask
@@ -190,10 +200,12 @@ class InferResult(StepResult):
     Attributes:
         tiles: tiles inferred.
         skipped: tiles without a valid pixel.
+        unlike: pixels that lie far from the examples, by class.
     """
 
     tiles: int
     skipped: int
+    unlike: Tally = ()
 
 
 @dataclass(frozen=True)

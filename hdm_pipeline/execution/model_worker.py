@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from hdm_pipeline.errors import BankMismatchError, ExecutionError
+from hdm_pipeline.execution import likeness
 from hdm_pipeline.execution.malloc import keep_freed
 from hdm_pipeline.execution.messages import InferResult, InferTask, RunContext, SceneWork, TileIndex
 from hdm_pipeline.execution.steps import score_folder, stage_folder
@@ -37,6 +38,13 @@ class ModelWorker:
             (_load(key, banks[0][1], bundle), [index for index, _ in banks], [bank for _, bank in banks])
             for key, banks in _by_network(bundle).items()
         ]
+        self._described = [
+            segmenter.network.is_described(bank)
+            for index in range(len(bundle.banks))
+            for segmenter, indices, banks in self._groups
+            for place, bank in zip(indices, banks, strict=True)
+            if place == index
+        ]
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="hdm-read-ahead")
 
     def infer(self, task: InferTask) -> InferResult:
@@ -52,30 +60,38 @@ class ModelWorker:
         tiles = [task.probe] if task.probe is not None else list(work.grid.tiles(block))
         accumulator = BlockAccumulator(work.grid, block, len(self._bundle.banks))
         inferred = 0
+        # No tile counts as nothing far, not as unknown.
+        unlike = [tuple((0, 0) if known else None for known in self._described)]
         for chosen, pixels, valid in self._read_ahead(work, images, tiles):
-            scores = self._predict(pixels, valid)
+            scores, distances = self._predict(pixels, valid)
+            unlike.append(likeness.tally(distances, valid, self._described))
             for tile, score in zip(chosen, scores, strict=True):
                 accumulator.add(tile, score)
             inferred += len(chosen)
         if task.probe is None:
             store = ScoreStore.open(score_folder(self._context, work))
             store.write_block(accumulator.finish(), images.read_valid(block))
-        return InferResult(time.perf_counter() - start, inferred, skipped=len(tiles) - inferred)
+        return InferResult(
+            time.perf_counter() - start, inferred, skipped=len(tiles) - inferred, unlike=likeness.summed(unlike)
+        )
 
-    def _predict(self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-        """[tiles, classes, y, x] scores; classes that share weights and reduction share the backbone's pass."""
+    def _predict(
+        self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Scores and distances, each [tiles, classes, y, x]; classes of the same network share the backbone's pass."""
         count, _, height, width = pixels.shape
-        scores = np.empty((count, len(self._bundle.banks), height, width), dtype=np.uint8)
+        answers = np.empty((2, count, len(self._bundle.banks), height, width), dtype=np.uint8)
         try:
             for segmenter, indices, banks in self._groups:
-                scores[:, indices] = segmenter.predict(pixels, banks, valid=valid)
+                found = segmenter.answer("distance", pixels, banks, valid=valid)
+                answers[:, :, indices] = found.reshape(count, 2, len(banks), height, width).swapaxes(0, 1)
         except torch.OutOfMemoryError as error:  # all tiles of a run are of one size: the next scene would fail, too
             raise ExecutionError(
                 "the GPU ran out of memory",
                 where=f"{count} tiles of {height} x {width} pixels at once",
                 remedy="lower execution.batch_size or tiling.size, or end other programs on this GPU; then run again",
             ) from error
-        return scores
+        return answers[0], answers[1]
 
     def _read_ahead(self, work: SceneWork, images: ImageStore, tiles: Sequence[TileIndex]) -> Iterator[Batch]:
         """Batches of tiles that hold valid pixels; the next one is read while the caller computes."""

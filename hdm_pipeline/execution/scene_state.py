@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.messages import SceneWork, blocks_of
 from hdm_pipeline.grid import TileGrid
 
@@ -22,6 +23,7 @@ class SceneState:
         spills: blocks that must be inferred before a cell is stitched, by block.
         seconds: wall time by step, as far as it is done.
         tiles: tiles inferred.
+        unlike: what each inferred block counted of pixels that lie far from the examples.
         done: blocks of each step that are done.
         given: blocks of each step that were given to a worker, or need not be.
         publishing: publishing was given to a worker.
@@ -33,6 +35,7 @@ class SceneState:
     spills: dict[int, frozenset[int]]
     seconds: dict[str, float] = field(default_factory=dict)
     tiles: int = 0
+    unlike: list[Tally] = field(default_factory=list)
     done: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     given: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     publishing: bool = False

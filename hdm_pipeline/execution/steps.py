@@ -13,6 +13,8 @@ from pathlib import Path
 
 from hdm_pipeline.contracts import Product, Reader, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import BandError, SuspectSceneError
+from hdm_pipeline.execution import likeness
+from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.messages import (
     Published,
@@ -48,7 +50,7 @@ def run_step(context: RunContext, task: StepTask) -> Result:
         case StitchTask():
             return stitch(context, task.work, task.block)
         case PublishTask():
-            return publish(context, task.work)
+            return publish(context, task.work, task.unlike)
 
 
 def reader_of(context: RunContext, name: str) -> Reader:
@@ -134,15 +136,17 @@ def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult
     return StepResult(time.perf_counter() - start)
 
 
-def publish(context: RunContext, work: SceneWork) -> Published:
-    """Write a scene's products to a scratch folder and rename them into place."""
+def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
+    """Measure a scene, write its products to a scratch folder and rename them into place."""
     start = time.perf_counter()
     store = ScoreStore.open(score_folder(context, work))
     product = product_of(context, work, store)
     with reader_of(context, work.ref.reader).open(work.ref) as source:
         areas = source.row_areas()
-    measures = measure(product, areas)
+    measures = measure(product, areas, context.area_scores)
     warnings = () if _known_empty(work) else sanity.result_warnings(work.header, measures)
+    far = likeness.shares(unlike, [one.name for one in context.classes])
+    warnings = (*warnings, *likeness.warnings(far))
     _refuse_if_strict(context, work.ref, warnings)
     folder = context.workspace.product_folder(work.ref.id)
     with output_errors(folder):
@@ -157,7 +161,7 @@ def publish(context: RunContext, work: SceneWork) -> Published:
                 os.replace(scratch / target.name, target)
             outputs.append(target.relative_to(context.workspace.root))
     store.drop_partials()
-    return Published(tuple(outputs), time.perf_counter() - start, measures, warnings)
+    return Published(tuple(outputs), time.perf_counter() - start, {**measures, "unlike_examples": far}, warnings)
 
 
 def _known_empty(work: SceneWork) -> bool:
@@ -167,5 +171,6 @@ def _known_empty(work: SceneWork) -> bool:
 
 def product_of(context: RunContext, work: SceneWork, store: ScoreStore) -> Product:
     """What writers get of a scene."""
+    store.calibrate(context.temperatures)
     mask = store.mask_source(context.config.output.threshold)
     return Product(work.header, context.classes, mask, store.score_source(), store.cell_shape, context.provenance)

@@ -125,6 +125,31 @@ class FewShotNetwork(nn.Module, ABC):
         device for a value, so that a CUDA graph can record it (`graphs.py`).
         """
 
+    def describe_support(self, images: Sequence[Tensor], masks: Sequence[Tensor]) -> dict[str, npt.NDArray[Any]]:
+        """What a bank must also hold for `examine`: how the labelled examples differ among themselves.
+
+        Apart from `encode_support`, which is asked often while examples are judged by each other. Empty for a network
+        that cannot tell, or examples that show too little.
+
+        Args:
+            images, masks: as in `encode_support`.
+        """
+        return {}
+
+    def is_described(self, bank: SupportBank) -> bool:
+        """Whether a bank holds what `describe_support` gives."""
+        return False
+
+    def examine(self, tiles: Tensor, banks: Sequence[SupportBank], *, doubt: bool = False) -> Tensor:
+        """`score`, and how far the tiles lie from the examples, in one pass; for banks that were described.
+
+        Returns:
+            [B, n * len(banks), H, W] in [0, 1]: all probabilities; then all distances (0 as near as half of the
+            examples' own pixels, above 0.5 farther than 95 % of them); with `doubt` then all uncertainties (1 minus
+            the product of 1 minus the distance and 1 minus the spread between the examples).
+        """
+        raise NotImplementedError(f"{self.architecture} describes no supports")
+
     @abstractmethod
     def losses(self, batch: EpisodeBatch) -> Losses:
         """Training losses of a batch of episodes."""

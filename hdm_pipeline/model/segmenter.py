@@ -6,6 +6,7 @@ becomes, how a probability becomes a byte, how many tiles go through at once.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from hdm_pipeline.model.bands.evidence import BandEvidence
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import load_network, reconfigure
 from hdm_pipeline.model.fast.modes import Mode, choose_mode
-from hdm_pipeline.model.fast.optimize import FastNetwork, OptimizationReport, accelerate
+from hdm_pipeline.model.fast.optimize import ANSWERS, Answer, FastNetwork, OptimizationReport, accelerate
 from hdm_pipeline.model.free_memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.reduction import enlarge, reduced_size, shrink_labels, shrink_valid
@@ -157,7 +158,12 @@ class FewShotSegmenter:
 
     @torch.no_grad()
     def encode(
-        self, examples: Sequence[SupportTensors], *, class_name: str = "target", weigh: bool = True
+        self,
+        examples: Sequence[SupportTensors],
+        *,
+        class_name: str = "target",
+        weigh: bool = True,
+        describe: bool = False,
     ) -> SupportBank:
         """`encode_support` of examples that are tensors already.
 
@@ -168,6 +174,7 @@ class FewShotSegmenter:
             examples: K examples of one class.
             class_name: kept in the bank.
             weigh: see `FewShotNetwork.encode_support`; what only judges examples saves the time.
+            describe: the bank can also tell how far a tile lies from the examples (`answer`), where the network can.
 
         Raises:
             SupportError: an example shows no target at this reduction, or the network refuses it.
@@ -179,6 +186,9 @@ class FewShotSegmenter:
         ]
         tensors, labels = [pixels for pixels, _ in prepared], [mask for _, mask in prepared]
         bank = self.network.encode_support(tensors, labels, class_name=class_name, weigh=weigh)
+        if describe:
+            described = self.network.describe_support(tensors, labels)
+            bank = dataclasses.replace(bank, arrays={**bank.arrays, **described})
         if self.precision == "fp32":
             return self._with_bands(bank, examples)
         mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)
@@ -223,10 +233,35 @@ class FewShotSegmenter:
             PixelOverflowError: values are so large that float32 overflows.
             BankMismatchError: a bank belongs to other weights.
         """
+        return self.answer("scores", tiles, banks, valid=valid)
+
+    @torch.no_grad()
+    def answer(
+        self,
+        kind: Answer,
+        tiles: npt.NDArray[np.float32],
+        banks: Sequence[SupportBank],
+        *,
+        valid: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """`predict`, and where asked for how far each pixel lies from the examples, in the same pass.
+
+        Args:
+            kind: ``scores``; ``distance``; or ``doubt``, distance and uncertainty.
+            tiles, banks, valid: as in `predict`. Banks that were not described (`encode`) answer with zeros.
+
+        Returns:
+            [B, n * len(banks), H, W] uint8, n = 1, 2 or 3: scores; 255 * distance, 128 and more being farther than
+            95 % of the examples' own pixels; 255 * uncertainty (`FewShotNetwork.examine`). All are 0 where invalid.
+
+        Raises:
+            HdmError: as `predict`.
+        """
         many = self._check(tiles, banks, valid)
         batch, _, height, width = tiles.shape
-        scores = np.zeros((batch, len(banks), height, width), np.uint8)
+        scores = np.zeros((batch, ANSWERS[kind] * len(banks), height, width), np.uint8)
         network, banks = self._prepare(banks)
+        asked: Answer = kind if any(map(self.network.is_described, banks)) else "scores"
         step = self.gpu_batch if self._gpu else 1
         for start in range(0, batch, step):
             part = slice(start, min(start + step, batch))
@@ -234,12 +269,14 @@ class FewShotSegmenter:
             if valid is not None:
                 kept &= valid[part]
             if kept.any():
-                scores[part] = self._score(network, tiles[part], kept, banks, step, many)
+                found = self._score(network, asked, tiles[part], kept, banks, step, many)
+                scores[part, : found.shape[1]] = found
         return scores
 
     def _score(
         self,
         network: FastNetwork,
+        kind: Answer,
         tiles: npt.NDArray[np.float32],
         kept: npt.NDArray[np.bool_],
         banks: Sequence[SupportBank],
@@ -259,12 +296,14 @@ class FewShotSegmenter:
         size = tiles.shape[2], tiles.shape[3]
         small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
         normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
-        answer = network.predict(normalized, banks)[:count]
+        answer = network.answer(kind, normalized, banks)[:count]
         # Values near the end of float32 overflow in `normalize` or in the network. Sums tell, and are asked for after
         # the network's work, so that a GPU does not wait for the answer.
         full = enlarge(answer, size).float()
         if many:
-            full = answer = many.combine(full, bands[:count], mask[:count])
+            classes = len(banks)  # what else was asked for comes after their scores
+            weighed = many.combine(full[:, :classes], bands[:count], mask[:count])
+            full = answer = torch.cat((weighed, full[:, classes:]), dim=1)
         sums = torch.stack([normalized.sum(dtype=torch.float64), answer.sum(dtype=torch.float64)])
         score = (full * 255 - 0.5).ceil_().clamp_(0, 255)
         array: npt.NDArray[np.uint8] = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8).cpu().numpy()

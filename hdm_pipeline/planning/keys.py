@@ -105,6 +105,7 @@ class SceneKeyring:
             {
                 "classes": [c.model_dump(mode="json", include={"name", "color", "codes"}) for c in support.classes],
                 "threshold": config.output.threshold,
+                "calibrate": support.calibrate,
                 "products": config.output.product_options(),
                 "name": config.name,
             }

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hdm_pipeline.grid import Block, TileGrid, Window
 from hdm_pipeline.output.files import remove_tree
-from hdm_pipeline.stitch import BlockScores, labels, merge_cell
+from hdm_pipeline.stitch import BlockScores, labels, merge_cell, temper
 from hdm_pipeline.store.blocks import ShardedArray, StripArray
 
 
@@ -101,6 +101,7 @@ class ScoreStore:
         self._scores = scores
         self.grid = scores.grid
         self.classes = scores.channels - 1
+        self._tables: list[npt.NDArray[np.uint8]] = []
 
     @classmethod
     def create(cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block]) -> ScoreStore:
@@ -194,7 +195,14 @@ class ScoreStore:
         """
         rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
         channels: npt.NDArray[np.uint8] = self._scores.read(window.z, rows, columns)
-        return channels[:-1], channels[-1].view(np.bool_)
+        scores, valid = channels[:-1], channels[-1].view(np.bool_)
+        if self._tables:
+            scores = np.stack([table[one] for table, one in zip(self._tables, scores, strict=True)])
+        return scores, valid
+
+    def calibrate(self, temperatures: Sequence[float]) -> None:
+        """Read final scores as each class's temperature has them (`stitch.temper`); what is stored stays as it is."""
+        self._tables = [temper(each) for each in temperatures] if any(each != 1.0 for each in temperatures) else []
 
     def drop_partials(self) -> None:
         """Delete what only `finish` needs. Does nothing where that was done before."""

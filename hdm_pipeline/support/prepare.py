@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from hdm_pipeline.model.segmenter import FewShotSegmenter
     from hdm_pipeline.model.support_tensors import SupportTensors
     from hdm_pipeline.support.fit import Fit
+    from hdm_pipeline.support.reliability import Reliability
+    from hdm_pipeline.support.temperature import Calibration
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Preparation:
         examples: what the examples of all classes look like.
         report: by class: shots, reduction, mode of inference and what it was measured to do, quality of each example,
             what adaptation did, seconds; JSON-able.
+        temperatures: that the scores of each class are calibrated with (`support.temperature`).
+        area_scores: between which probabilities the area of each class lies (`support.area_interval`).
     """
 
     bundle: ModelBundle
@@ -48,6 +52,8 @@ class Preparation:
     weights_hash: str
     examples: tuple[Look, ...]
     report: dict[str, Any]
+    temperatures: tuple[float, ...] = ()
+    area_scores: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +64,8 @@ class _Prepared:
     segmenter: FewShotSegmenter
     bank: SupportBank
     report: dict[str, Any]
+    temperature: float
+    area_scores: tuple[float, float]
 
 
 def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspace: Workspace) -> Preparation:
@@ -80,7 +88,7 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
     tensors = _tensors(config, classes)
     fits = _fits(config, base, tensors, config.support.adapt, workspace.models)
     found = [
-        _prepare_class(c.name, examples, of_class, fit, base, path)
+        _prepare_class(config, c.name, examples, of_class, fit, base, path)
         for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
     ]
     bundle = ModelBundle(
@@ -96,6 +104,8 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
         bundle=bundle,
         support_hash=stable_hash([bank.hash for bank in bundle.banks]),
         weights_hash=stable_hash([bank.weights_hash for bank in bundle.banks]),
+        temperatures=tuple(each.temperature for each in found),
+        area_scores=tuple(each.area_scores for each in found),
         examples=tuple(example.look for of_class in classes for example in of_class),
         report={
             c.name: each.report | {"warnings": _listed(strange)}
@@ -124,7 +134,7 @@ def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
     for class_config, examples, tensors, fit in zip(config.support.classes, classes, of_classes, fits, strict=True):
         segmenter = base.refitted(base.network, fit.fit.reduction)
         _weigh_bands([segmenter], tensors)
-        found[class_config.name] = _quality(segmenter, tensors, examples)
+        found[class_config.name] = _quality(segmenter, tensors, examples)[0]
     return found
 
 
@@ -159,6 +169,7 @@ def _fits(
 
 
 def _prepare_class(
+    config: PipelineConfig,
     name: str,
     examples: Sequence[SupportExample],
     tensors: Sequence[SupportTensors],
@@ -171,7 +182,10 @@ def _prepare_class(
     unadapted = base.refitted(base.network, fit.reduction)
     segmenter = unadapted if fit.weights is None else base.refitted(fit.network, fit.reduction)
     bands = _weigh_bands([segmenter, unadapted], tensors)
-    bank = segmenter.encode(tensors, class_name=name)
+    quality, held_out = _quality(unadapted, tensors, examples)
+    calibration = _calibration(config, fit, held_out)
+    area_scores = _area_scores(fit, held_out, calibration)
+    bank = calibration.attach(segmenter.encode(tensors, class_name=name, describe=True))
     mode = _mode(segmenter)
     report = {
         "shots": len(examples),
@@ -179,14 +193,17 @@ def _prepare_class(
         **({} if fit.reduction == fitted.alone else {"reduction_alone": round(fitted.alone, 3)}),
         "mode": mode,
         # Adapted weights have seen the examples and would flatter them.
-        "examples": _quality(unadapted, tensors, examples),
+        "examples": quality,
+        "calibration": calibration.as_dict(),
+        "area_interval_scores": [round(score, 4) for score in area_scores],
         "adaptation": {"steps": 0, "reason": "off"}
         if fit.report is None
         else fit.report.as_dict() | {"cached": fit.cached},
         **bands,
         "seconds": round(time.perf_counter() - start, 3),
     }
-    return _Prepared((str(fit.weights or path), fit.reduction), segmenter, bank, report)
+    key = str(fit.weights or path), fit.reduction
+    return _Prepared(key, segmenter, bank, report, calibration.temperature, area_scores)
 
 
 def _tensors(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) -> list[list[SupportTensors]]:
@@ -244,8 +261,28 @@ def _mode(segmenter: FewShotSegmenter) -> dict[str, Any]:
 
 def _quality(
     segmenter: FewShotSegmenter, tensors: Sequence[SupportTensors], examples: Sequence[SupportExample]
-) -> list[dict[str, Any]]:
-    """Leave-one-out quality of examples."""
+) -> tuple[list[dict[str, Any]], list[Reliability | None]]:
+    """Leave-one-out quality of examples, and their scores by the others against their labels."""
     from hdm_pipeline.support.quality import leave_one_out
 
-    return [quality.as_dict() for quality in leave_one_out(segmenter, tensors, [e.name for e in examples])]
+    held_out: list[Reliability | None] = []
+    found = leave_one_out(segmenter, tensors, [e.name for e in examples], held_out)
+    return [quality.as_dict() for quality in found], held_out
+
+
+def _calibration(config: PipelineConfig, fit: Fit, held_out: Sequence[Reliability | None]) -> Calibration:
+    """How sure the scores of a class may be."""
+    from hdm_pipeline.support.temperature import Calibration, choose_temperature
+
+    if config.support.calibrate == "off":
+        return Calibration(reason="off")
+    if fit.weights is not None:
+        return Calibration(reason="the weights were adapted to the examples, which can no longer be held out")
+    return choose_temperature(held_out)
+
+
+def _area_scores(fit: Fit, held_out: Sequence[Reliability | None], calibration: Calibration) -> tuple[float, float]:
+    """Between which probabilities the area of a class lies."""
+    from hdm_pipeline.support.area_interval import interval_scores
+
+    return interval_scores(held_out if fit.weights is None else (), calibration.temperature)

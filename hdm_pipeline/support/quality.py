@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.iou import Counts, count
@@ -20,6 +19,7 @@ from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded
 from hdm_pipeline.model.whole_image import Mask, segment_image
 from hdm_pipeline.support.folds import halves
+from hdm_pipeline.support.reliability import Reliability
 
 _POOR = 0.5
 _LOST = 0.1
@@ -59,7 +59,10 @@ class SupportQuality:
 
 
 def leave_one_out(
-    segmenter: FewShotSegmenter, examples: Sequence[SupportTensors], names: Sequence[str]
+    segmenter: FewShotSegmenter,
+    examples: Sequence[SupportTensors],
+    names: Sequence[str],
+    reliabilities: list[Reliability | None] | None = None,
 ) -> list[SupportQuality]:
     """How well each example is segmented by the others.
 
@@ -67,6 +70,7 @@ def leave_one_out(
         segmenter: with the weights and the reduction to judge by.
         examples: K examples of one class.
         names: K names for messages.
+        reliabilities: gets each example's scores by the others against its labels; None where they cannot tell.
 
     Raises:
         SupportError: no example shows the target.
@@ -74,7 +78,8 @@ def leave_one_out(
     if not any(_shows_target(example) for example in examples):
         raise SupportError("no example shows the target", where=", ".join(names), remedy="label it as 1")
     only = len(examples) == 1
-    counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples)
+    found = [] if reliabilities is None else reliabilities
+    counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples, found)
     typical = _typical(counted)
     return [
         _judge(name, counts, example.labels.numpy(), typical, only=only)
@@ -82,12 +87,17 @@ def leave_one_out(
     ]
 
 
-def _by_others(segmenter: FewShotSegmenter, examples: Sequence[SupportTensors]) -> list[Counts | None]:
+def _by_others(
+    segmenter: FewShotSegmenter, examples: Sequence[SupportTensors], reliabilities: list[Reliability | None]
+) -> list[Counts | None]:
     counted: list[Counts | None] = []
     for index, example in enumerate(examples):
         others = [other for i, other in enumerate(examples) if i != index]
         known = any(_shows_target(other) for other in others)
-        counted.append(_segmented(segmenter, others, example, example.labels) if known else None)
+        scores = _scores(segmenter, others, example) if known else None
+        truth = example.labels.numpy()
+        reliabilities.append(None if scores is None else Reliability.of(scores, truth))
+        counted.append(None if scores is None else count(scores >= 128, truth))
     return counted
 
 
@@ -95,16 +105,14 @@ def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> Counts |
     total = None
     for fold in halves(example.labels):
         half = replace(example, labels=fold.kept_masks[0])
-        total = (total or Counts()) + _segmented(segmenter, [half], example, fold.truths[0])
+        total = (total or Counts()) + count(_scores(segmenter, [half], example) >= 128, fold.truths[0].numpy())
     return total
 
 
-def _segmented(
-    segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors, truth: Tensor
-) -> Counts:
+def _scores(segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors) -> Mask:
+    """[y, x] scores of an example by others."""
     bank = segmenter.encode(bounded(others), weigh=False)
-    scores = segment_image(segmenter, query.image.numpy(), query.valid.numpy(), [bank])
-    return count(scores[0] >= 128, truth.numpy())
+    return np.asarray(segment_image(segmenter, query.image.numpy(), query.valid.numpy(), [bank])[0])
 
 
 def _shows_target(example: SupportTensors) -> bool:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,10 @@ from hdm_pipeline.model.fast.graphs import GraphedScore
 from hdm_pipeline.model.network import FewShotNetwork
 
 MODES = ("fp32", "bf16", "int8")
+
+Answer = Literal["scores", "distance", "doubt"]
+ANSWERS: dict[Answer, int] = {"scores": 1, "distance": 2, "doubt": 3}
+"""What can be asked of a network, and the number of maps a class that it answers with (`FewShotNetwork.examine`)."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,17 @@ class FastNetwork:
     def __init__(self, network: FewShotNetwork, *, autocast: bool) -> None:
         self.network = network
         self.autocast = autocast
-        self._score = partial(_score, network, autocast)
-        self._graphed = GraphedScore(self._score)
+        self._asked = {kind: partial(_score, network, autocast, kind) for kind in ANSWERS}
+        self._graphed = {kind: GraphedScore(asked) for kind, asked in self._asked.items()}
 
     def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """As `FewShotNetwork.predict`, in float32, but whether the tiles are finite is not asked."""
+        return self.answer("scores", tiles, banks)
+
+    def answer(self, kind: Answer, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+        """As `predict`, and where more is asked for, what `FewShotNetwork.examine` adds to it."""
         self.network.check(tiles, banks)
-        return self._graphed(tiles, banks) if tiles.device.type == "cuda" else self._score(tiles, banks)
+        return (self._graphed if tiles.device.type == "cuda" else self._asked)[kind](tiles, banks)
 
 
 def accelerate(
@@ -209,11 +217,15 @@ def agreement(reference: Tensor, mask: Tensor) -> Counts:
     return count(mask.cpu().numpy(), reference.cpu().numpy().astype(np.uint8))
 
 
-def _score(network: FewShotNetwork, autocast: bool, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
+def _score(
+    network: FewShotNetwork, autocast: bool, kind: Answer, tiles: Tensor, banks: Sequence[SupportBank]
+) -> Tensor:
     # Without autocast's cache: what it holds would belong to the recording of one graph.
     half = torch.autocast(tiles.device.type, torch.bfloat16, enabled=autocast, cache_enabled=False)
     with torch.no_grad(), half:
-        return network.score(tiles, banks).float()
+        if kind == "scores":
+            return network.score(tiles, banks).float()
+        return network.examine(tiles, banks, doubt=kind == "doubt").float()
 
 
 def _check_mode(network: FewShotNetwork, precision: str, runtime: str) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checks import require_supports
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
-from hdm_pipeline.model.pyramid import ridge
+from hdm_pipeline.model.pyramid import familiarity, ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
 from hdm_pipeline.model.pyramid.context import STRIDE as CONTEXT_STRIDE
 from hdm_pipeline.model.pyramid.context import PretrainedContext
@@ -228,11 +229,39 @@ class HDMNetPyramid(FewShotNetwork):
 
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.score`."""
-        height, width = tiles.shape[-2:]
-        levels = [int(bank.arrays[_FINEST][0]) for bank in banks]
-        first = min(levels, default=0)
         padded = pad_images(tiles, _MULTIPLE)
-        features = self.features(padded, first)
+        features = self.features(padded, min(_finest(banks), default=0))
+        return self._score_features(features, padded, banks)[:, :, : tiles.shape[-2], : tiles.shape[-1]]
+
+    @torch.no_grad()
+    def describe_support(self, images: Sequence[Tensor], masks: Sequence[Tensor]) -> dict[str, npt.NDArray[Any]]:
+        """See `FewShotNetwork.describe_support`; by the coarsest level, or the pretrained features."""
+        compared = familiarity.SupportsCompared()
+        for image, mask in zip(images, masks, strict=True):
+            level = self.features(pad_images(image.unsqueeze(0), _MULTIPLE), finest=1)[-1]
+            shares = cell_shares(pad_masks(mask.unsqueeze(0), _MULTIPLE), self.strides[-1])
+            compared.add(level.context, level.regress, shares, self.strides[-1])
+        return dict(compared.arrays(self._evidence(len(self.strides) - 1).regression))
+
+    def is_described(self, bank: SupportBank) -> bool:
+        """See `FewShotNetwork.is_described`."""
+        return familiarity.known(bank)
+
+    def examine(self, tiles: Tensor, banks: Sequence[SupportBank], *, doubt: bool = False) -> Tensor:
+        """Scores, distances and, with `doubt`, uncertainties. See `FewShotNetwork.examine`."""
+        height, width = tiles.shape[-2:]
+        padded = pad_images(tiles, _MULTIPLE)
+        features = self.features(padded, min(_finest(banks), default=0))
+        maps = familiarity.maps(features[-1].context, features[-1].regress, self.strides[-1], banks, doubt=doubt)
+        large = resize(maps, (padded.shape[-2], padded.shape[-1]))
+        return torch.cat((self._score_features(features, padded, banks), large), dim=1)[:, :, :height, :width]
+
+    def _score_features(
+        self, features: Sequence[LevelFeatures], padded: Tensor, banks: Sequence[SupportBank]
+    ) -> Tensor:
+        """The scores of padded tiles whose features are known from the finest level on that a bank asks for."""
+        levels = _finest(banks)
+        first = min(levels, default=0)
         scales = [] if self.context is None else [int(bank.arrays[SCALE][0]) for bank in banks]
         frozen = {scale: self._rule_features(padded, features, scale) for scale in dict.fromkeys(scales)}
         scores = []
@@ -241,8 +270,8 @@ class HDMNetPyramid(FewShotNetwork):
             if scales:
                 rules, mix = read_rules(bank, logits.device)
                 logits = mixed(logits, rules.odds(frozen[scales[number]]), mix)
-            scores.append(logits.sigmoid()[:, :, :height, :width])
-        return torch.cat(scores, dim=1) if scores else tiles.new_zeros(len(tiles), 0, height, width)
+            scores.append(logits.sigmoid())
+        return torch.cat(scores, dim=1) if scores else padded.new_zeros(len(padded), 0, *padded.shape[-2:])
 
     def _class_logits(self, features: Sequence[LevelFeatures], bank: SupportBank, finest: int) -> Tensor:
         supports = [
@@ -341,6 +370,11 @@ class HDMNetPyramid(FewShotNetwork):
         if not isinstance(module, LevelEvidence):  # narrows nn.ModuleList's element type
             raise TypeError(type(module).__name__)
         return module
+
+
+def _finest(banks: Sequence[SupportBank]) -> list[int]:
+    """The level that each bank asks to decode to."""
+    return [int(bank.arrays[_FINEST][0]) for bank in banks]
 
 
 def _without_orphans(masks: Tensor, turns: int) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hdm_pipeline.evaluation.calibration import Reliability
 from hdm_pipeline.evaluation.outline import OutlineCounts, count_outlines
+from hdm_pipeline.support.reliability import Reliability
 
 
 def square(left: int, size: int = 40) -> np.ndarray:

@@ -1,0 +1,39 @@
+"""Areas with intervals of a product."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hdm_pipeline.execution.measures import measure
+from hdm_pipeline.stitch import labels
+from tests.raster_product import ArraySource, product, scene
+
+
+def test_an_interval_holds_the_areas_at_both_scores_and_the_mask_is_inside() -> None:
+    height, width = 64, 200
+    header = scene(height, width)
+    y, x = np.ogrid[:height, :width]
+    scores = np.stack([(y + x) % 200, (3 * y + x) % 240]).astype(np.uint8)
+    valid = np.ones((height, width), bool)
+    valid[:10] = False
+    made = dataclasses.replace(product(header, labels(scores, valid, 0.5)[None]), score=ArraySource(scores))
+    found = measure(made, np.full(height, 100.0), [(0.3, 0.7), (0.1, 0.9)])
+    for number, (name, ends) in enumerate(zip(("flood", "crue é <&>"), ((0.3, 0.7), (0.1, 0.9)), strict=True), 1):
+        large, small = (int((labels(scores, valid, end) == number).sum()) for end in ends)
+        assert found["pixels_interval"][name] == [small, large]
+        assert small < found["pixels"][name] < large
+        assert found["area_m2_interval"][name] == [100.0 * small, 100.0 * large]
+    assert "pixels_interval" not in measure(made, None)
+    assert measure(made, None, [(0.3, 0.7)] * 2)["area_m2_interval"] is None
+
+
+def test_a_threshold_outside_widens_the_interval() -> None:
+    header = scene(64, 200)
+    made = product(header)
+    strict = dataclasses.replace(made, provenance=dataclasses.replace(made.provenance, threshold=0.9))
+    narrow, wide = (measure(one, None, [(0.3, 0.7)] * 2)["pixels_interval"]["flood"] for one in (made, strict))
+    assert wide[0] < narrow[0]
+    assert wide[1] == pytest.approx(narrow[1])
