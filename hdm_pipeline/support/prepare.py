@@ -142,9 +142,12 @@ def _prepare_class(
 
 
 def _tensors(examples: Sequence[SupportExample], class_name: str) -> list[SupportTensors]:
-    from hdm_pipeline.model.support_tensors import SupportTensors
+    from hdm_pipeline.model.support_tensors import SupportTensors, require_background
 
-    return [SupportTensors.of(e.pixels, e.label, f"class {class_name!r}, support {e.name}") for e in examples]
+    where = f"class {class_name!r}"
+    tensors = [SupportTensors.of(e.pixels, e.label, f"{where}, support {e.name}") for e in examples]
+    require_background(tensors, where)
+    return tensors
 
 
 def _fit(

@@ -37,12 +37,14 @@ class SupportFeatures:
         match: [N, D] matching features of unit length, or None at levels that do not match.
         foreground: [N] share of target.
         background: [N] share of background.
+        fair: whether the labels are a fair sample of the image: how many are target says how large it is.
     """
 
     regress: Tensor
     match: Tensor | None
     foreground: Tensor
     background: Tensor
+    fair: bool = True
 
 
 class LevelAccumulator:
@@ -58,17 +60,19 @@ class LevelAccumulator:
         self._foreground_tokens: list[Tensor] = []
         self._background_tokens: list[Tensor] = []
         self._moments = _moments(first)
+        self._fair = _fair_weights(first)
         self._add_tokens(first)
 
     def add(self, support: SupportFeatures) -> None:
         """Add another support."""
         foreground, background = _moments(support)
         self._moments = (self._moments[0] + foreground, self._moments[1] + background)
+        self._fair = self._fair + _fair_weights(support)
         self._add_tokens(support)
 
     def arrays(self, evidence: LevelEvidence, prototypes: int) -> Arrays:
         """The level as a bank keeps it, with at most `prototypes` tokens of each class."""
-        solution = evidence.regression(*self._moments)
+        solution = evidence.regression(*self._moments, shares=self._fair)
         found = {"coefficients": solution.coefficients[0], "calibration": solution.calibration[0]}
         for name, tokens in (("foreground", self._foreground_tokens), ("background", self._background_tokens)):
             if tokens:
@@ -89,6 +93,12 @@ def _moments(support: SupportFeatures) -> tuple[Moments, Moments]:
         Moments.of(regress, support.foreground.unsqueeze(0)),
         Moments.of(regress, support.background.unsqueeze(0)),
     )
+
+
+def _fair_weights(support: SupportFeatures) -> Tensor:
+    """[2] total shares of target and background, for the prior: nothing where the labels are no fair sample."""
+    found = torch.stack((support.foreground.sum(), support.background.sum()))
+    return found if support.fair else torch.zeros_like(found)
 
 
 def _candidates(tokens: Tensor, weights: Tensor) -> list[Tensor]:

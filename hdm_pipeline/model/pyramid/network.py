@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
+from hdm_pipeline.model.partial_labels import partly_labelled
 from hdm_pipeline.model.pyramid import ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
 from hdm_pipeline.model.pyramid.context import STRIDE as CONTEXT_STRIDE
@@ -210,7 +211,8 @@ class HDMNetPyramid(FewShotNetwork):
         for stride, level in zip(self.strides, features, strict=True):
             foreground, background = cell_shares(labels, stride)
             match = None if level.match is None else unit(_tokens(level.match))[0]
-            found.append(SupportFeatures(_tokens(level.regress)[0], match, foreground.flatten(), background.flatten()))
+            parts = (_tokens(level.regress)[0], match, foreground.flatten(), background.flatten())
+            found.append(SupportFeatures(*parts, fair=not partly_labelled(mask)))
         return found
 
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
