@@ -191,6 +191,8 @@ class SupportRequest:
         ignore: label values that are neither class nor background.
         slices: z indices to use of a volume; empty for all slices that hold the class.
         segment: name of a segment or structure, where the label format has names; else None.
+        background: label values that are background; everything that neither these nor `values` name is then unknown.
+            Empty: everything else is background, but for 255 in labels of eight bits, which means unknown.
     """
 
     image: str
@@ -199,6 +201,7 @@ class SupportRequest:
     ignore: tuple[int, ...] = ()
     slices: tuple[int, ...] = ()
     segment: str | None = None
+    background: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,6 +124,8 @@ def _adapted(adaptation: Mapping[str, Any]) -> str:
     """What became of the network's weights."""
     if "held_out_iou" not in adaptation:
         return "the network is used as it is"
+    if adaptation["steps"] == 0 and not adaptation["held_out_iou"]:
+        return "the network is used as it is, because too few labelled pixels could tell whether adapting it helps"
     if adaptation["steps"] == 0:
         return "the network is used as it is, because adapting it to them would not make it better"
     steps = counted(adaptation["steps"], "training step")

@@ -130,10 +130,13 @@ class Example(Model):
     mask: str = Field(description="path or glob of the labels")
     value: list[int] = Field(default_factory=lambda: [1], description="label values that mean the class")
     ignore: list[int] = Field(default_factory=list, description="label values that are neither class nor background")
+    background: list[int] = Field(
+        default_factory=list, description="label values that are background; all others are then unknown"
+    )
     slices: list[int] = Field(default_factory=list, description="slice indices to use of a labelled volume")
     segment: str | None = Field(None, description="name of a segment or structure in the labels")
 
-    _values = field_validator("value", "ignore", "slices", mode="before")(_as_values)
+    _values = field_validator("value", "ignore", "background", "slices", mode="before")(_as_values)
 
 
 class ClassConfig(Model):

@@ -56,6 +56,8 @@ class FewShotNetwork(nn.Module, ABC):
     """Whether bf16 runs all of `score` under autocast; False where `fast_copy` itself lowers what bears it."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    knows_unknown: ClassVar[bool] = True
+    """Whether a support pixel labelled 255 stays out of it; False where it is taken for background."""
     frozen: tuple[str, ...] = ()
     """Prefixes of parameters that neither training nor adaptation changes."""
 

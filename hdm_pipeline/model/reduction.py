@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hdm_pipeline.model.partial_labels import keep_labels, partly_labelled
+
 Size = tuple[int, int]
 
 
@@ -43,10 +45,14 @@ def shrink_valid(pixels: Tensor, valid: Tensor, size: Size) -> tuple[Tensor, Ten
 
 
 def shrink_labels(mask: Tensor, size: Size) -> Tensor:
-    """[H, W] uint8 labels in another size: each the one nearest to its pixel's center."""
+    """[H, W] uint8 labels in another size: each the one nearest to its pixel's center.
+
+    Of a partly labelled example no labelled pixel is lost (`partial_labels.keep_labels`).
+    """
     if tuple(mask.shape) == size:
         return mask
-    return F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].to(torch.uint8)
+    small = F.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].to(torch.uint8)
+    return keep_labels(mask, small) if partly_labelled(mask) else small
 
 
 def enlarge(scores: Tensor, size: Size) -> Tensor:

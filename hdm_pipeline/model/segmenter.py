@@ -26,8 +26,9 @@ from hdm_pipeline.model.fast.modes import Mode, choose_mode
 from hdm_pipeline.model.fast.optimize import ANSWERS, Answer, FastNetwork, OptimizationReport, accelerate
 from hdm_pipeline.model.free_memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.partial_labels import IGNORE, has_both, partly_labelled
 from hdm_pipeline.model.reduction import enlarge, reduced_size, shrink_labels, shrink_valid
-from hdm_pipeline.model.support_tensors import SupportTensors, support_tensors, three_channels
+from hdm_pipeline.model.support_tensors import SupportTensors, require_known, support_tensors, three_channels
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "int8", "auto"]
@@ -154,7 +155,10 @@ class FewShotSegmenter:
             SupportError: an example cannot be used; says which and why.
             OptimizationError: the precision disagrees with fp32 on the supports, or does not exist for this network.
         """
-        return self.encode(support_tensors(images, masks, f"class {class_name!r}"), class_name=class_name)
+        examples = support_tensors(images, masks, f"class {class_name!r}")
+        if not self.network.knows_unknown:
+            require_known(examples, self.network.architecture)
+        return self.encode(examples, class_name=class_name)
 
     @torch.no_grad()
     def encode(
@@ -185,6 +189,12 @@ class FewShotSegmenter:
             for number, example in enumerate(examples, 1)
         ]
         tensors, labels = [pixels for pixels, _ in prepared], [mask for _, mask in prepared]
+        if has_both([example.labels for example in examples]) and not has_both(labels):
+            raise SupportError(
+                f"no background of the examples is left at a reduction of {self.reduction:g}",
+                where=f"class {class_name!r}",
+                remedy="reduce less, or label more of the background",
+            )
         bank = self.network.encode_support(tensors, labels, class_name=class_name, weigh=weigh)
         if describe:
             described = self.network.describe_support(tensors, labels)
@@ -336,6 +346,8 @@ class FewShotSegmenter:
         pixels, valid = self._to_device(example.pixels[None]), self._to_device(example.valid[None])
         small, seen = shrink_valid(pixels, valid, size)
         labels = shrink_labels(self._to_device(example.labels), size)
+        if partly_labelled(example.labels):
+            labels = labels.masked_fill(~seen[0], IGNORE)  # a point that lies among invalid pixels shows none
         if bool((example.labels == 1).any()) and not bool((labels == 1).any()):
             raise SupportError(
                 f"no target of this example is left at a reduction of {self.reduction:g}",

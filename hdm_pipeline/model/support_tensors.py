@@ -16,8 +16,8 @@ from hdm_pipeline.errors import ModelInputError, SupportError
 from hdm_pipeline.model.bands.examples import BandExample
 from hdm_pipeline.model.bands.projection import CHANNELS, BandProjection
 from hdm_pipeline.model.checks import require_pairs
+from hdm_pipeline.model.partial_labels import IGNORE, has_both, partly_labelled
 
-IGNORE = 255
 _LABELS = (0, 1, IGNORE)
 _SIDE = 1024
 _MOST_CUTS = 4
@@ -123,15 +123,47 @@ def support_tensors(
     """K examples of one class, see `SupportTensors.of`; more than three bands are projected by these examples.
 
     Raises:
-        SupportError: there is none, the numbers differ, or an example cannot be used; says which and why.
+        SupportError: there is none, the numbers differ, an example cannot be used, or none labels any background; says
+            which and why.
     """
     require_pairs(len(images), len(masks), where)
     pairs = list(zip(images, masks, strict=True))
     projection = fit_projection([pairs], where)
-    return [
+    examples = [
         SupportTensors.of(image, mask, f"{where}, support {number}", projection)
         for number, (image, mask) in enumerate(pairs, 1)
     ]
+    require_background(examples, where)
+    return examples
+
+
+def require_background(examples: Sequence[SupportTensors], where: str) -> None:
+    """Refuse the examples of a class if they show the target and nothing else: everything would be called target.
+
+    Raises:
+        SupportError: no pixel of any example is labelled 0.
+    """
+    if any(bool((e.labels == 1).any()) for e in examples) and not has_both([e.labels for e in examples]):
+        raise SupportError(
+            "no example of the class labels any background: nothing would say what is not the class",
+            where=where,
+            remedy="label at least some pixels of the background as 0; unknown pixels (255) do not count",
+        )
+
+
+def require_known(examples: Sequence[SupportTensors], architecture: str) -> None:
+    """Refuse partly labelled examples, for a network that takes unknown pixels for background.
+
+    Raises:
+        SupportError: fewer than a quarter of an example's valid pixels have a label.
+    """
+    for number, example in enumerate(examples, 1):
+        if partly_labelled(example.labels[example.valid]):
+            raise SupportError(
+                "this network takes unknown pixels for background, and most of this example is unknown",
+                where=f"architecture {architecture!r}, support {number}",
+                remedy="label the whole example, or use weights of another architecture, such as builtin:pyramid-small",
+            )
 
 
 def fit_projection(classes: Sequence[Sequence[Pair]], where: str = "supports") -> BandProjection | None:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from hdm_pipeline.errors import SupportError, TrainingError
 from hdm_pipeline.iou import iou
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.partial_labels import TOO_UNSURE, sampling_error
 from hdm_pipeline.support.crops import CropSampler, CropSettings
 from hdm_pipeline.support.folds import folds
 
@@ -73,7 +74,8 @@ class AdaptationReport:
 
     Attributes:
         steps: gradient steps that were kept; 0 if the network is the one that came in.
-        held_out_iou: mean IoU over held-out examples by number of steps; empty where the guard was not asked.
+        held_out_iou: mean IoU over held-out examples by number of steps; empty where the guard was not asked, because
+            steps were given or too few labelled pixels could tell (`partial_labels.TOO_UNSURE`).
         seconds: wall time.
     """
 
@@ -135,9 +137,12 @@ def adapt_network(
     progress = _Progress(on_step)
     held_out: dict[int, float] = {}
     steps = chosen.steps
-    if steps is None:
+    unsure = sampling_error(masks)
+    if steps is None and unsure > TOO_UNSURE:  # minutes for a result that nothing could judge
+        steps = 0
+    elif steps is None:
         held_out = held_out_ious(network, images, masks, chosen, seed=seed, on_step=progress)
-        margin = chosen.margin_alone if len(masks) == 1 else chosen.margin
+        margin = max(unsure, chosen.margin_alone if len(masks) == 1 else chosen.margin)
         steps = round(chosen.stretch * best_steps(held_out, margin, chosen.floor))
     learner = _Learner(network, images, masks, chosen, seed)
     _advance(learner, steps, progress)

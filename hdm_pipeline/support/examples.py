@@ -67,7 +67,13 @@ def _expand(example: Example, class_name: str) -> Iterator[SupportRequest]:
         )
     for image, mask in zip(images, masks, strict=True):
         yield SupportRequest(
-            image, mask, tuple(example.value), tuple(example.ignore), tuple(example.slices), example.segment
+            image,
+            mask,
+            tuple(example.value),
+            tuple(example.ignore),
+            tuple(example.slices),
+            example.segment,
+            tuple(example.background),
         )
 
 
@@ -114,6 +120,8 @@ def _request_fingerprint(request: SupportRequest) -> list[object]:
         request.ignore,
         request.slices,
         request.segment,
+        # Not named where it is not used, so that what was done before it existed is not done again.
+        *([request.background] if request.background else []),
     ]
 
 

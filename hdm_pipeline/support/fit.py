@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.support_tensors import SupportTensors, bounded
+from hdm_pipeline.model.support_tensors import SupportTensors, bounded, require_known
 from hdm_pipeline.support.adaptation import AdaptationReport, AdaptationSettings, StepCallback
 from hdm_pipeline.support.cache import adapted_weights
 from hdm_pipeline.support.reduction import (
@@ -80,6 +80,8 @@ def fit_to_examples(
         TrainingError: adaptation diverged.
         WeightsError: adapted weights cannot be written or read.
     """
+    if not network.knows_unknown:
+        require_known(examples, network.architecture)
     shown = bounded(examples)
     images, masks = [example.pixels for example in shown], [example.labels for example in shown]
     most = float("inf") if tile is None else max(1.0, tile / SMALLEST_TILE)

@@ -208,13 +208,16 @@ def _prepare_class(
 
 def _tensors(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) -> list[list[SupportTensors]]:
     """The examples of every class; more than three bands are projected alike for all, so that one pass serves all."""
-    from hdm_pipeline.model.support_tensors import SupportTensors, fit_projection
+    from hdm_pipeline.model.support_tensors import SupportTensors, fit_projection, require_background
 
     projection = fit_projection([[(e.pixels, e.label) for e in examples] for examples in classes])
-    return [
-        [SupportTensors.of(e.pixels, e.label, f"class {c.name!r}, support {e.name}", projection) for e in examples]
-        for c, examples in zip(config.support.classes, classes, strict=True)
-    ]
+    found = []
+    for c, examples in zip(config.support.classes, classes, strict=True):
+        where = f"class {c.name!r}"
+        tensors = [SupportTensors.of(e.pixels, e.label, f"{where}, support {e.name}", projection) for e in examples]
+        require_background(tensors, where)
+        found.append(tensors)
+    return found
 
 
 def _weigh_bands(segmenters: Sequence[FewShotSegmenter], tensors: Sequence[SupportTensors]) -> dict[str, Any]:

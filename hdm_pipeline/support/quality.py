@@ -15,6 +15,7 @@ import numpy as np
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.iou import Counts, count
+from hdm_pipeline.model.partial_labels import TOO_UNSURE, has_both, sampling_error
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded
 from hdm_pipeline.model.whole_image import Mask, segment_image
@@ -35,6 +36,7 @@ class SupportQuality:
             and none was found, or where it cannot be told.
         false_share: share of its background that the others call target.
         target_share: share of its labelled pixels that are target.
+        labelled_share: share of its pixels that are labelled; figures count these only.
         contradicts: whether it disagrees with the others; `note` says how.
         note: one line for the user; empty if all is well.
     """
@@ -43,6 +45,7 @@ class SupportQuality:
     iou: float | None
     false_share: float
     target_share: float
+    labelled_share: float
     contradicts: bool
     note: str
 
@@ -53,6 +56,7 @@ class SupportQuality:
             "leave_one_out_iou": self.iou,
             "false_share": self.false_share,
             "target_share": self.target_share,
+            "labelled_share": self.labelled_share,
             "contradicts": self.contradicts,
             "note": self.note,
         }
@@ -82,7 +86,7 @@ def leave_one_out(
     counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples, found)
     typical = _typical(counted)
     return [
-        _judge(name, counts, example.labels.numpy(), typical, only=only)
+        _judge(name, counts, example, typical, only=only)
         for name, counts, example in zip(names, counted, examples, strict=True)
     ]
 
@@ -93,7 +97,7 @@ def _by_others(
     counted: list[Counts | None] = []
     for index, example in enumerate(examples):
         others = [other for i, other in enumerate(examples) if i != index]
-        known = any(_shows_target(other) for other in others)
+        known = has_both([other.labels for other in others])
         scores = _scores(segmenter, others, example) if known else None
         truth = example.labels.numpy()
         reliabilities.append(None if scores is None else Reliability.of(scores, truth))
@@ -124,14 +128,19 @@ def _typical(counted: Sequence[Counts | None]) -> float:
     return float(np.median(ious)) if ious else float("nan")
 
 
-def _judge(name: str, counts: Counts | None, mask: Mask, typical: float, *, only: bool) -> SupportQuality:
+def _judge(name: str, counts: Counts | None, example: SupportTensors, typical: float, *, only: bool) -> SupportQuality:
+    mask = example.labels.numpy()
     labeled = int(np.count_nonzero(mask != 255))
     share = float(np.count_nonzero(mask == 1)) / labeled if labeled else 0.0
+    known = labeled / mask.size
     if counts is None:
-        note = "cannot be checked: no other part or example shows the target"
-        return SupportQuality(name, None, 0.0, share, False, note)
+        note = "cannot be checked: no other part or example shows target and background"
+        return SupportQuality(name, None, 0.0, share, known, False, note)
     iou = None if math.isnan(counts.iou) else counts.iou
     false_share = 0.0 if math.isnan(counts.false_share) else counts.false_share
+    if sampling_error([example.labels]) > TOO_UNSURE:
+        note = f"has {labeled} labelled pixels, too few to judge it by"
+        return SupportQuality(name, iou, false_share, share, known, False, note)
     note = ""
     if iou is not None and iou < _LOST and share > 0.5 and not only:
         note = "the others call its target background: are target and background swapped?"
@@ -141,4 +150,4 @@ def _judge(name: str, counts: Counts | None, mask: Mask, typical: float, *, only
     if not note and iou is not None and iou < _LOST:
         others = "labels of its other half" if only else "other examples"
         note = f"is hardly found by the {others} (IoU {iou:.2f}): check its labels"
-    return SupportQuality(name, iou, false_share, share, contradicts, note)
+    return SupportQuality(name, iou, false_share, share, known, contradicts, note)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hdm_pipeline.iou import iou
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.partial_labels import has_both, sampling_error
 from hdm_pipeline.model.reduction import Size, enlarge, reduced_size, shrink_labels
 from hdm_pipeline.support.crops import resize
 from hdm_pipeline.support.folds import folds
@@ -38,7 +39,8 @@ def choose_reduction(
 ) -> tuple[float, float]:
     """The reduction (at least 1), and its held-out IoU (-1 if it cannot be told).
 
-    Each departure from the first of `SIDES` must gain 0.02 IoU.
+    Each departure from the first of `SIDES` must gain 0.02 IoU, or what a few labelled pixels can tell apart
+    (`sampling_error`) if that is more.
 
     Args:
         network: the network that will segment.
@@ -52,9 +54,10 @@ def choose_reduction(
     best, best_iou = candidates[0], -1.0
     if len(candidates) == 1:
         return best, best_iou
+    gain = max(SCALE_GAIN, sampling_error([mask for _, mask in examples]))
     for reduction in candidates:
         found = held_out_iou(network, [image for image, _ in examples], [mask for _, mask in examples], reduction)
-        if found > best_iou + (SCALE_GAIN if best_iou >= 0 else 0.0):
+        if found > best_iou + (gain if best_iou >= 0 else 0.0):
             best, best_iou = reduction, found
     return best, best_iou
 
@@ -68,11 +71,11 @@ def adaptation_reduction(side: int) -> float:
 
 
 def visible_reduction(masks: Sequence[Tensor], reduction: float) -> float:
-    """The reduction, or so much less of it that every example's target survives."""
-    shown = [mask for mask in masks if bool((mask == 1).any())]
+    """The reduction, or so much less of it that every example's target survives, and background of some example."""
     while reduction > 1:
-        sizes = [reduced_size(*_size(mask), reduction) for mask in shown]
-        if all(bool((shrink_labels(m, size) == 1).any()) for m, size in zip(shown, sizes, strict=True)):
+        small = [shrink_labels(mask, reduced_size(*_size(mask), reduction)) for mask in masks]
+        targets = all(bool((s == 1).any()) for s, m in zip(small, masks, strict=True) if bool((m == 1).any()))
+        if targets and (has_both(small) or not has_both(masks)):
             break
         reduction = max(1.0, reduction / 1.5)
     return reduction
@@ -92,7 +95,7 @@ def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Seque
     found = []
     for fold in folds(masks, _FOLDS):
         kept = [reduce_example(images[i], m, reduction) for i, m in zip(fold.kept, fold.kept_masks, strict=True)]
-        if not any(bool((mask == 1).any()) for _, mask in kept):
+        if not has_both([mask for _, mask in kept]):
             continue
         bank = network.encode_support([network.normalize(image) for image, _ in kept], [mask for _, mask in kept])
         for index, truth in zip(fold.tested, fold.truths, strict=True):

@@ -25,6 +25,7 @@ from hdm_pipeline.contracts import IGNORE, SupportRequest
 from hdm_pipeline.errors import SupportError
 
 Label = npt.NDArray[np.uint8]
+Marked = npt.NDArray[np.bool_]
 
 _GRID_TOLERANCE = 0.02
 """Pixels by which two grids may differ and still count as one."""
@@ -42,16 +43,25 @@ class LabelSource(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of the labels means the class: values (segment or ROI numbers) or a name, and what is ignored."""
+    """What of the labels means the class: values (segment or ROI numbers) or a name; what is ignored, or background.
+
+    Where `background` is not empty, only its values are background, and what no value names is ignored.
+    """
 
     values: frozenset[int]
     ignore: frozenset[int]
     name: str | None
+    background: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, request: SupportRequest) -> Wanted:
         """From a request."""
-        return cls(frozenset(request.values), frozenset(request.ignore), request.segment)
+        return cls(frozenset(request.values), frozenset(request.ignore), request.segment, frozenset(request.background))
+
+    @property
+    def unlabelled(self) -> int:
+        """The label of a pixel that no value names."""
+        return IGNORE if self.background else 0
 
     def numbers(self, named: Mapping[int, str], what: str, where: str) -> frozenset[int]:
         """The numbers that mean the class, looked up by name where one is given.
@@ -74,10 +84,17 @@ class Wanted:
 
     def paint(self, label: npt.NDArray[Any]) -> Label:
         """Label values to 1, 0 and 255."""
-        painted = np.isin(label, list(self.values)).astype(np.uint8)
-        if self.ignore:
-            painted[np.isin(label, list(self.ignore))] = IGNORE
-        return painted
+        ignored = np.isin(label, list(self.ignore))
+        if label.dtype == np.uint8 and not self.background and IGNORE not in self.values:
+            ignored |= label == IGNORE  # as in every mask of eight bits
+        return self.compose(np.isin(label, list(self.values)), ignored, np.isin(label, list(self.background)))
+
+    def compose(self, chosen: Marked, ignored: Marked, background: Marked) -> Label:
+        """1, 0 and 255 where pixels were marked as the class, as ignored and as background; the first of them wins."""
+        label = np.where(background, 0, self.unlabelled).astype(np.uint8)
+        label[ignored] = IGNORE
+        label[chosen] = 1
+        return label
 
 
 def slice_affine(volume: Volume, index: int) -> Array:
@@ -197,7 +214,7 @@ class SegLabels:
         shared = datasets(self._dataset, "SharedFunctionalGroupsSequence")[:1]
         items = datasets(self._dataset, "PerFrameFunctionalGroupsSequence")
         finder = SliceFinder(self._volume, text(self._dataset, "FrameOfReferenceUID"))
-        relevant = self._numbers | self._wanted.ignore
+        relevant = self._numbers | self._wanted.ignore | self._wanted.background
         for frame, item in zip(frames, items, strict=False):
             segment = _segment_number(item, shared) if self._type != "LABELMAP" else None
             if segment is not None and segment not in relevant:
@@ -213,18 +230,17 @@ class SegLabels:
         """See `LabelSource`."""
         instance = self._volume.first.instance
         shape = (instance.rows, instance.columns)
-        label = np.zeros(shape, dtype=np.uint8)
-        ignored = np.zeros(shape, dtype=bool)
+        chosen, ignored, background = (np.zeros(shape, dtype=bool) for _ in range(3))
         for piece in self._pieces.get(index, ()):
             pixels = self._pixels(piece.index)
             inside: npt.NDArray[Any] = np.ones(shape, dtype=bool)
             if piece.resample is not None:
                 pixels, inside = pick(pixels.T[:, :, np.newaxis], piece.resample, shape)
             numbers_here = pixels if piece.segment is None else pixels.astype(np.int64) * piece.segment
-            label[inside & np.isin(numbers_here, list(self._numbers))] = 1
+            chosen |= inside & np.isin(numbers_here, list(self._numbers))
             ignored |= inside & np.isin(numbers_here, list(self._wanted.ignore))
-        label[ignored & (label == 0)] = IGNORE
-        return label
+            background |= inside & np.isin(numbers_here, list(self._wanted.background))
+        return self._wanted.compose(chosen, ignored, background)
 
     def _pixels(self, index: int) -> npt.NDArray[Any]:
         try:

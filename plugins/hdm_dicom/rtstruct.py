@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 from hdm_dicom.attributes import datasets, numbers, text, values
 from hdm_dicom.labels import Label, SliceFinder, Wanted
 from hdm_dicom.series import Array, Volume
-from hdm_pipeline.contracts import IGNORE
 from hdm_pipeline.errors import SupportError
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -24,6 +23,7 @@ class _Drawing:
 
     wanted: list[Array] = field(default_factory=list)
     ignored: list[Array] = field(default_factory=list)
+    background: list[Array] = field(default_factory=list)
 
 
 class StructureLabels:
@@ -35,7 +35,7 @@ class StructureLabels:
 
     def __init__(self, path: str, volume: Volume, wanted: Wanted) -> None:
         dataset = pydicom.dcmread(path, force=True)
-        self._volume = volume
+        self._volume, self._wanted = volume, wanted
         named = {
             int(number[0]): text(item, "ROIName")
             for item in datasets(dataset, "StructureSetROISequence")
@@ -45,8 +45,15 @@ class StructureLabels:
         self._drawings: dict[int, _Drawing] = defaultdict(_Drawing)
         for roi in datasets(dataset, "ROIContourSequence"):
             number = numbers(roi, "ReferencedROINumber", 1)
-            if number is not None and int(number[0]) in chosen | wanted.ignore:
-                self._draw(roi, ignored=int(number[0]) not in chosen)
+            if number is None:
+                continue
+            for kind, numbers_of_kind in (
+                ("wanted", chosen),
+                ("ignored", wanted.ignore - chosen),
+                ("background", wanted.background - chosen),
+            ):
+                if int(number[0]) in numbers_of_kind:
+                    self._draw(roi, kind)
         if not any(drawing.wanted for drawing in self._drawings.values()):
             raise SupportError(
                 "no contour of the structure lies on a slice of the series",
@@ -54,7 +61,8 @@ class StructureLabels:
                 remedy="the structure set belongs to another series, or the structure is empty",
             )
 
-    def _draw(self, roi: Dataset, *, ignored: bool) -> None:
+    def _draw(self, roi: Dataset, kind: str) -> None:
+        """Note the contours of a structure, under a field of `_Drawing`."""
         finder = SliceFinder(self._volume, "")
         for contour in datasets(roi, "ContourSequence"):
             points = self._points(contour)
@@ -65,8 +73,7 @@ class StructureLabels:
             if index is None:
                 index = finder.by_point(points.mean(axis=0))
             if index is not None:
-                drawing = self._drawings[index]
-                (drawing.ignored if ignored else drawing.wanted).append(self._in_pixels(points, index))
+                getattr(self._drawings[index], kind).append(self._in_pixels(points, index))
 
     def _points(self, contour: Dataset) -> Array | None:
         if text(contour, "ContourGeometricType") not in _PLANAR:
@@ -87,9 +94,10 @@ class StructureLabels:
         instance = self._volume.first.instance
         shape = (instance.rows, instance.columns)
         drawing = self._drawings.get(index, _Drawing())
-        label = filled(drawing.wanted, shape).astype(np.uint8)
-        label[filled(drawing.ignored, shape) & (label == 0)] = IGNORE
-        return label
+        chosen, ignored, background = (
+            filled(polygons, shape) for polygons in (drawing.wanted, drawing.ignored, drawing.background)
+        )
+        return self._wanted.compose(chosen, ignored, background)
 
 
 def filled(polygons: list[Array], shape: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -115,7 +115,7 @@ class _ImageLabels:
         x, y, _ = self._opened.size
         path = self._files.get(z)
         if path is None:
-            return np.zeros((y, x), dtype=np.uint8)
+            return np.full((y, x), self._wanted.unlabelled, dtype=np.uint8)
         where = f"{self._opened.volume.id}, slice {z}, {file_name(path)}"
         try:
             with PilImage.open(path) as image:

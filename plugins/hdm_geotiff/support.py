@@ -6,8 +6,9 @@ label is unknown.
 
 How the mask's values become labels, in this order: the request's `values` are the class (1); its `ignore` values are
 unknown (255); so are pixels that the mask itself marks as nodata, except that a nodata value of 0 means background, for
-many tools mark the empty part of a mask that way; everything else is background (0). Where the image holds no data the
-label is unknown.
+many tools mark the empty part of a mask that way; everything else is background (0). If the request names `background`
+values, only these are, and everything else is unknown. If it does not, 255 in an 8-bit mask is unknown too, as in every
+mask of ours. Where the image holds no data the label is unknown.
 """
 
 from __future__ import annotations
@@ -206,7 +207,12 @@ def _label(image: DatasetReader, mask: DatasetReader, request: SupportRequest) -
         values, valid = raw[0], known.valid(mask, raw, [0], RasterWindow(0, 0, mask.width, mask.height))
     chosen = np.isin(values, request.values)
     label = np.where(chosen, 1, 0).astype(np.uint8)
-    label[~chosen & (np.isin(values, request.ignore) | ~valid)] = IGNORE
+    unknown = np.isin(values, request.ignore) | ~valid
+    if request.background:
+        unknown |= ~np.isin(values, request.background)
+    elif values.dtype == np.uint8:
+        unknown |= values == IGNORE
+    label[~chosen & unknown] = IGNORE
     held = np.unique(values)
     return label, ", ".join(f"{value:g}" for value in held[:8]) + (", ..." if held.size > 8 else "")
 

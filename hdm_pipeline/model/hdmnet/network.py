@@ -78,6 +78,7 @@ class HDMNet(FewShotNetwork):
     """
 
     architecture: ClassVar[str] = "hdmnet"
+    knows_unknown: ClassVar[bool] = False
     autocasts: ClassVar[bool] = False  # the matching stays in float32
 
     def __init__(

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from hdm_pipeline.model.partial_labels import partly_labelled
 from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, SupportFeatures, unit
 from hdm_pipeline.model.pyramid.labels import cell_shares
 from hdm_pipeline.model.pyramid.rules import RuleTokens
@@ -58,7 +59,8 @@ class EncodedImage:
         for stride, level in zip(self.strides, self.features, strict=True):
             foreground, background = cell_shares(self.padded, stride)
             match = None if level.match is None else unit(tokens(level.match))[0]
-            found.append(SupportFeatures(tokens(level.regress)[0], match, foreground.flatten(), background.flatten()))
+            parts = (tokens(level.regress)[0], match, foreground.flatten(), background.flatten())
+            found.append(SupportFeatures(*parts, fair=not partly_labelled(self.mask)))
         return found
 
     @cached_property

@@ -38,12 +38,14 @@ class SupportFeatures:
         match: [N, D] matching features of unit length, or None at levels that do not match.
         foreground: [N] share of target.
         background: [N] share of background.
+        fair: whether the labels are a fair sample of the image: how many are target says how large it is.
     """
 
     regress: Tensor
     match: Tensor | None
     foreground: Tensor
     background: Tensor
+    fair: bool = True
 
     @cached_property
     def moments(self) -> tuple[Moments, Moments]:
@@ -68,17 +70,19 @@ class LevelAccumulator:
         self._foreground_tokens: list[Tensor] = []
         self._background_tokens: list[Tensor] = []
         self._moments = first.moments
+        self._fair = _fair_weights(first)
         self._add_tokens(first)
 
     def add(self, support: SupportFeatures) -> None:
         """Add another support."""
         foreground, background = support.moments
         self._moments = (self._moments[0] + foreground, self._moments[1] + background)
+        self._fair = self._fair + _fair_weights(support)
         self._add_tokens(support)
 
     def solved(self, evidence: LevelEvidence, prototypes: int) -> LevelSupport:
         """What a query is compared with, a batch of one, with at most `prototypes` tokens of each class."""
-        solution = evidence.regression(*self._moments)
+        solution = evidence.regression(*self._moments, shares=self._fair)
         if not self._foreground_tokens:
             return LevelSupport(solution, None)
         foreground = condense(torch.cat(self._foreground_tokens), prototypes)
@@ -102,6 +106,12 @@ class LevelAccumulator:
         self._foreground_tokens += _candidates(support.match, support.foreground)
         if self._background:
             self._background_tokens += _candidates(support.match, support.background)
+
+
+def _fair_weights(support: SupportFeatures) -> Tensor:
+    """[2] total shares of target and background, for the prior: nothing where the labels are no fair sample."""
+    found = torch.stack((support.foreground.sum(), support.background.sum()))
+    return found if support.fair else torch.zeros_like(found)
 
 
 def _candidates(tokens: Tensor, weights: Tensor) -> list[Tensor]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hdm_pipeline.iou import iou
+from hdm_pipeline.model.partial_labels import partly_labelled
 from hdm_pipeline.model.pyramid.backbone import STRIDES
 
 FOREGROUND = 1
@@ -37,13 +38,17 @@ def finest_level(masks: Sequence[Tensor]) -> int:
     """The finest level that the supports' masks need: 0 (stride 2), or 1 (stride 4) if that draws them as well.
 
     The rule: each mask is redrawn with one label for each cell of four pixels (the more frequent one). If every mask
-    that shows the target keeps an IoU of 0.95 with its redrawn self, the surfaces are simple enough for level 1.
+    that shows the target keeps an IoU of 0.95 with its redrawn self, the surfaces are simple enough for level 1. Partly
+    labelled masks show no surfaces and have no say; where there are no others, the finest level is used.
 
     Args:
         masks: [H, W] uint8: 1 target, 0 background, 255 ignored.
     """
     side = STRIDES[1]
-    for mask in masks:
+    whole = [mask for mask in masks if not partly_labelled(mask)]
+    if masks and not whole:
+        return 0
+    for mask in whole:
         padded = pad_masks(mask.unsqueeze(0), side)
         foreground, background = cell_shares(padded, side)
         coarse = (foreground > background).repeat_interleave(side, 1).repeat_interleave(side, 2)

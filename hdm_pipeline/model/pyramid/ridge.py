@@ -116,11 +116,18 @@ class RidgeRegression(nn.Module):
         self.log_penalty = nn.Parameter(torch.tensor(log_penalty))
         self.log_penalty_slope = nn.Parameter(torch.tensor(-0.1))
 
-    def forward(self, foreground: Moments, background: Moments) -> RidgeSolution:
-        """Solve for both classes' moments, float32."""
+    def forward(self, foreground: Moments, background: Moments, *, shares: Tensor | None = None) -> RidgeSolution:
+        """Solve for both classes' moments, float32.
+
+        Args:
+            foreground, background: of the labelled tokens.
+            shares: [2] tokens of target and of background from which the prior odds are taken, or None for those of the
+                moments. All zero makes the odds even.
+        """
         tokens = torch.minimum(foreground.weight, background.weight).clamp_min(0.1)
         penalty = torch.exp(self.log_penalty + self.log_penalty_slope * tokens.log()).clamp(1e-3, 1e3)
-        prior = (foreground.weight.clamp_min(0.1) / background.weight.clamp_min(0.1)).log()
+        weights = (foreground.weight, background.weight) if shares is None else shares[:, None].unbind()
+        prior = (weights[0].clamp_min(0.1) / weights[1].clamp_min(0.1)).log()
         fg, bg = foreground.normalized(), background.normalized()
         width = fg.first.shape[-1]
         eye = torch.eye(width, dtype=fg.first.dtype, device=fg.first.device)

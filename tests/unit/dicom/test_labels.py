@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -161,6 +162,57 @@ def test_image_masks(series: Path) -> None:
     single = SupportRequest(str(series), str(folder / "label_002.png"), (9,), slices=(2,))
     (image,) = DicomReader().read_support(single)
     assert np.array_equal(image.label == 1, truth()[2] == 9)
+
+
+def points() -> np.ndarray:
+    """One pixel of the class and one of background on slice 2; a pixel of another value; nothing else is known."""
+    label = np.full(SHAPE, 255, np.uint8)
+    label[2, 4, 5], label[2, 20, 30], label[2, 1, 1] = 7, 9, 4
+    return label
+
+
+def known(label: np.ndarray) -> list[list[int]]:
+    """Row, column and label of what is not unknown."""
+    return [[*place, int(label[tuple(place)])] for place in np.argwhere(label != 255).tolist()]
+
+
+@pytest.mark.parametrize(
+    ("background", "expected"),
+    [((), [[1, 1, 0], [4, 5, 1], [20, 30, 0]]), ((9,), [[4, 5, 1], [20, 30, 0]])],
+)
+@pytest.mark.parametrize("kind", ["nifti", "images"])
+def test_a_few_labelled_pixels(series: Path, kind: str, background: tuple[int, ...], expected: list[list[int]]) -> None:
+    if kind == "nifti":
+        path = series.parent / "label.nii.gz"
+        ras = np.diag([-1.0, -1, 1, 1]) @ affine_of(series)
+        nibabel.save(nibabel.Nifti1Image(points().transpose(2, 1, 0), ras), path)
+    else:
+        path = series.parent / "masks"
+        path.mkdir()
+        Image.fromarray(points()[2]).save(path / "2.png")
+    (image,) = DicomReader().read_support(SupportRequest(str(series), str(path), (7,), background=background))
+    assert known(image.label) == expected
+
+
+def test_structures_that_are_background(series: Path) -> None:
+    affine = affine_of(series)
+
+    def square(low: float, high: float) -> np.ndarray:
+        corners = np.array([[low, low], [high, low], [high, high], [low, high]])
+        return (affine @ np.c_[corners, np.full(4, 2), np.ones(4)].T).T[:, :3]
+
+    path = structure_set(series.parent, [(square(3.5, 4.5), "")])
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence.append(named := Dataset())
+    named.ROINumber, named.ROIName = 4, "not liver"
+    dataset.ROIContourSequence.append(drawn := Dataset())
+    drawn.ReferencedROINumber = 4
+    drawn.ContourSequence = [contour := Dataset()]
+    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", 4
+    contour.ContourData = [f"{value:.4f}" for value in square(9.5, 10.5).ravel()]
+    dataset.save_as(path)
+    (image,) = DicomReader().read_support(SupportRequest(str(series), str(path), segment="liver", background=(4,)))
+    assert known(image.label) == [[4, 4, 1], [10, 10, 0]]
 
 
 def test_the_series_is_found_by_one_of_its_files(series: Path) -> None:

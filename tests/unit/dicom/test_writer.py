@@ -120,6 +120,11 @@ def test_our_own_reader_takes_the_segmentation_as_support(series: Path, tmp_path
         expected = [z for z in range(5) if (mask[z] == 1).any()]
         assert [int(image.name.rsplit(" ", 1)[1]) for image in images] == expected
         assert all(np.array_equal(i.label == 1, mask[z] == 1) for z, i in zip(expected, images, strict=True))
+        partly = SupportRequest(str(series), str(path), segment="liver", background=(2,))
+        labels = np.full(mask.shape, 255, np.uint8)
+        labels[mask == 2], labels[mask == 1] = 0, 1
+        for z, image in zip(expected, DicomReader().read_support(partly), strict=True):
+            assert np.array_equal(image.label, labels[z])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -139,6 +139,20 @@ def test_one_example_is_checked_by_its_halves_and_none_is_an_error(segmenter: Fe
         leave_one_out(segmenter, support_tensors(images, [mask * 0], "test"), ["only"])
 
 
+def test_points_are_not_judged_but_named(segmenter: FewShotSegmenter) -> None:
+    scenes = [scene(seed) for seed in range(3)]
+    images = [image[None].astype(np.float32) / 255 for image, _ in scenes]
+    masks = [np.full_like(mask, 255) for _, mask in scenes]
+    for (_, mask), points in zip(scenes, masks, strict=True):
+        for value in (0, 1):
+            points[tuple(np.argwhere(mask == value)[::150].T)] = value
+    masks[1] = np.where(masks[1] == 255, 255, 1 - masks[1]).astype(np.uint8)  # swapped, but who can say
+    quality = leave_one_out(segmenter, support_tensors(images, masks, "test"), list("abc"))
+    assert all(q.note.startswith("has ") and "too few to judge it by" in q.note for q in quality)
+    assert not any(q.contradicts for q in quality)
+    assert all(0 < q.labelled_share < 0.02 for q in quality)
+
+
 def test_reductions_are_those_of_the_largest_example_never_below_one() -> None:
     assert reductions(100) == [1.0]
     assert reductions(512) == [512 / 320, 1.0, 512 / 224, 512 / 160]

@@ -196,3 +196,35 @@ def test_unreadable_files(write_tif: WriteTif, tmp_path: Path) -> None:
 def test_a_scene_is_no_chip(write_tif: WriteTif, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(support, "MAX_PIXELS", 19)
     refused(write_tif("chip.tif", IMAGE), write_tif("mask.tif", MASK), "too large")
+
+
+POINTS = np.full((4, 5), 255, dtype=np.uint8)
+POINTS[0, 0], POINTS[3, 4], POINTS[2, 2] = 1, 0, 3
+
+
+@pytest.mark.parametrize(
+    ("request_of", "background", "unknown"),
+    [
+        ({}, [(2, 2), (3, 4)], 17),  # 255 of eight bits says nothing
+        ({"values": (1, 255)}, [(2, 2), (3, 4)], 0),  # unless it is the class
+        ({"background": (3,)}, [(2, 2)], 18),  # only what is named is background
+        ({"background": (0, 3), "ignore": (3,)}, [(3, 4)], 18),
+    ],
+)
+def test_a_few_labelled_pixels(
+    write_tif: WriteTif, request_of: dict[str, Any], background: list[tuple[int, int]], unknown: int
+) -> None:
+    label = read(write_tif("chip.tif", IMAGE), write_tif("mask.tif", POINTS), **request_of).label
+    assert label[0, 0] == 1
+    assert [tuple(place) for place in np.argwhere(label == 0).tolist()] == background
+    assert (label == 255).sum() == unknown
+
+
+def test_255_of_sixteen_bits_is_a_value_like_any_other(write_tif: WriteTif) -> None:
+    example = read(write_tif("chip.tif", IMAGE), write_tif("mask.tif", POINTS.astype(np.uint16)))
+    assert (example.label == 0).sum() == 19
+
+
+def test_named_background_may_be_the_nodata_value_of_the_mask(write_tif: WriteTif) -> None:
+    mask = write_tif("mask.tif", np.where(POINTS == 255, 7, POINTS), nodata=0)
+    assert (read(write_tif("chip.tif", IMAGE), mask, background=(0,)).label == 0).sum() == 1

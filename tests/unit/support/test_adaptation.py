@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,39 @@ def test_a_target_of_one_pixel_cannot_be_cut() -> None:
     mask = torch.zeros(9, 9, dtype=torch.uint8)
     mask[4, 4] = 1
     assert halves(mask) == []
+
+
+def test_points_are_cut_so_that_both_sides_teach_both_classes() -> None:
+    mask = torch.full((40, 40), 255, dtype=torch.uint8)
+    mask[2, 2], mask[4, 6], mask[9, 3], mask[11, 8] = 1, 1, 1, 1
+    mask[30, 30], mask[32, 31], mask[38, 20] = 0, 0, 0  # all beyond the middle of the target
+    for fold in halves(mask):
+        assert int((fold.kept_masks[0] == 1).sum()) == int((fold.truths[0] == 1).sum()) == 2
+        assert {int((side == 0).sum()) for side in (fold.kept_masks[0], fold.truths[0])} == {1, 2}
+    assert len(halves(mask)) == 2
+    mask[30, 30], mask[32, 31] = 255, 255
+    (only,) = halves(mask)  # one background pixel: the side without it cannot teach
+    assert int((only.kept_masks[0] == 0).sum()) == 1
+
+
+def test_examples_are_left_out_by_others_that_show_both_classes() -> None:
+    target, background, both = torch.full((3, 20, 20), 255, dtype=torch.uint8)
+    target[3, 3] = both[5, 5] = 1
+    background[9, 9] = both[8, 8] = 0
+    assert [fold.kept for fold in folds([target, background, both], 3)] == [(1, 2), (0, 2), (0, 1)]
+    assert [fold.kept for fold in folds([target, target, both], 3)] == [(1, 2), (0, 2)]
+
+
+def test_too_few_labels_to_judge_by_adapt_nothing(network: FewShotNetwork) -> None:
+    images, masks = examples(2)
+    points = [torch.where(torch.rand(mask.shape) < 0.02, mask, torch.tensor(255, dtype=torch.uint8)) for mask in masks]
+    for mask, point in zip(masks, points, strict=True):
+        point[tuple((mask == 1).nonzero()[0])] = 1
+    report = adapt_network(network, images, points, settings=FAST).report
+    assert (report.steps, report.held_out_iou) == (0, {})
+    forced = adapt_network(network, images, points, settings=replace(FAST, steps=2))
+    assert forced.report.steps == 2
+    assert forced.network.fingerprint() != network.fingerprint()
 
 
 def test_crops_pair_different_examples_and_keep_labels_on_their_pixels() -> None:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance
+from hdm_pipeline.errors import SupportError
 from hdm_pipeline.execution.messages import RunContext
 from hdm_pipeline.execution.model_worker import ModelWorker
 from hdm_pipeline.model import checkpoints
@@ -162,3 +163,24 @@ def test_the_report_names_each_example(tmp_path: Path) -> None:
     assert list(report) == ["shots", "reduction", "mode", "examples", "adaptation", "seconds", "warnings"]
     assert [example["name"] for example in report["examples"]] == ["chip_0.tif"]
     assert report["adaptation"] == {"steps": 0, "reason": "off"}
+
+
+def test_labels_in_part_are_reported_and_a_class_without_background_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    config = pipeline(tmp_path, weights, shots=1, adapt="auto")
+    with rasterio.open(tmp_path / "mask_0.tif", "r+") as file:
+        mask = file.read(1)
+        points = np.full_like(mask, 255)
+        for value in (0, 1):
+            points[tuple(np.argwhere(mask == value)[::200].T)] = value
+        file.write(points, 1)
+    report = prepared(config).report["class 0"]
+    (example,) = report["examples"]
+    assert example["labelled_share"] == np.mean(points != 255)
+    assert "too few to judge" in example["note"]
+    assert (report["adaptation"]["steps"], report["adaptation"]["held_out_iou"]) == (0, {})
+    with rasterio.open(tmp_path / "mask_0.tif", "r+") as file:
+        file.write(np.where(points == 0, 255, points).astype(np.uint8), 1)
+    with pytest.raises(SupportError, match="no example of the class labels any background"):
+        prepared(config)
