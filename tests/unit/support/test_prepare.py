@@ -141,7 +141,7 @@ def test_what_was_fitted_is_what_runs_in_every_process(tmp_path: Path, adapt: ob
     assert worker(config, found, elsewhere=False)._groups[0][0] is fitted
     there = worker(config, found, elsewhere=True)
     assert there._groups[0][0] is not fitted
-    np.testing.assert_array_equal(there._predict(pixels, valid), scores)
+    np.testing.assert_array_equal(there._predict(pixels, valid)[0], scores)
 
 
 def test_the_network_that_is_fitted_has_the_settings_of_the_run(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_network_that_is_fitted_has_the_settings_of_the_run(tmp_path: Path) 
     assert fitted.network.config["base_learner"] is False
     pixels, valid = tiles()
     scores = fitted.predict(pixels[:1], found.bundle.banks, valid=valid[:1])
-    np.testing.assert_array_equal(worker(config, found, elsewhere=True)._predict(pixels[:1], valid[:1]), scores)
+    np.testing.assert_array_equal(worker(config, found, elsewhere=True)._predict(pixels[:1], valid[:1])[0], scores)
 
 
 def test_the_report_names_each_example(tmp_path: Path) -> None:
