@@ -68,7 +68,7 @@ class FewShotNetwork(nn.Module, ABC):
 
     @abstractmethod
     def encode_support(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target", weigh: bool = False
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
     ) -> SupportBank:
         """Encode K labelled examples of one class.
 
@@ -76,12 +76,17 @@ class FewShotNetwork(nn.Module, ABC):
             images: K tensors [3, H, W] float32, normalised; sizes may differ where the architecture allows it.
             masks: K tensors [H, W] uint8: 1 target, 0 background, 255 ignored.
             class_name: kept in the bank for messages and outputs.
-            weigh: let held-out examples choose how much each source of evidence counts, where the architecture has
-                several; the others ignore it.
 
         Raises:
             SupportError: no example, no foreground at all, or an image and its mask differ in size.
         """
+
+    def encode_weighed(
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+    ) -> SupportBank:
+        """`encode_support`, and held-out examples choose how much each source of evidence counts, where there are
+        several sources: as a run wants it. What only judges examples saves the time."""
+        return self.encode_support(images, masks, class_name=class_name)
 
     @property
     def minimum_side(self) -> int:

@@ -177,7 +177,7 @@ class FewShotSegmenter:
         Args:
             examples: K examples of one class.
             class_name: kept in the bank.
-            weigh: see `FewShotNetwork.encode_support`; what only judges examples saves the time.
+            weigh: by `FewShotNetwork.encode_weighed`; what only judges examples saves the time.
             describe: the bank can also tell how far a tile lies from the examples (`answer`), where the network can.
 
         Raises:
@@ -195,7 +195,8 @@ class FewShotSegmenter:
                 where=f"class {class_name!r}",
                 remedy="reduce less, or label more of the background",
             )
-        bank = self.network.encode_support(tensors, labels, class_name=class_name, weigh=weigh)
+        encode = self.network.encode_weighed if weigh else self.network.encode_support
+        bank = encode(tensors, labels, class_name=class_name)
         if describe:
             described = self.network.describe_support(tensors, labels)
             bank = dataclasses.replace(bank, arrays={**bank.arrays, **described})

@@ -192,7 +192,7 @@ class HDMNet(FewShotNetwork):
     # ------------------------------------------------------------------ support side
     @torch.no_grad()
     def encode_support(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target", weigh: bool = False
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
     ) -> SupportBank:
         """Encode K labelled examples of one class; see `FewShotNetwork.encode_support`.
 

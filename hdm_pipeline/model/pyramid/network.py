@@ -168,12 +168,23 @@ class HDMNetPyramid(FewShotNetwork):
 
     @torch.no_grad()
     def encode_support(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target", weigh: bool = False
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
     ) -> SupportBank:
         """Encode K labelled examples of one class; sizes may differ. See `FewShotNetwork.encode_support`."""
+        return self._encode(images, masks, class_name, judged=0)
+
+    @torch.no_grad()
+    def encode_weighed(
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+    ) -> SupportBank:
+        """With a mix of the sources that held-out examples chose (`weighing`). See `FewShotNetwork.encode_weighed`."""
+        return self._encode(images, masks, class_name, judged=MOST_FOLDS)
+
+    def _encode(
+        self, images: Sequence[Tensor], masks: Sequence[Tensor], class_name: str, *, judged: int
+    ) -> SupportBank:
         require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
         scale = rule_scale(masks)
-        judged = MOST_FOLDS if weigh and self.context is not None and len(images) > 1 else 0
         kept: list[EncodedImage] = []
         levels: list[LevelAccumulator] = []
         frozen: list[RuleTokens] = []
@@ -182,7 +193,7 @@ class HDMNetPyramid(FewShotNetwork):
             add_image(levels, encoded, background=self.background)
             if encoded.rule_tokens is not None:
                 frozen.append(encoded.rule_tokens)
-            if len(kept) < judged:
+            if len(kept) < judged and encoded.rules is not None and len(images) > 1:
                 kept.append(encoded)
         arrays = name_arrays({i: level.arrays(self._evidence(i), self.prototypes) for i, level in enumerate(levels)})
         if frozen:

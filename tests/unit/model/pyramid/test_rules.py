@@ -106,7 +106,8 @@ def test_supports_weigh_only_when_asked_and_only_with_another_to_be_judged_by() 
     images, masks = zip(*(example(seed=seed) for seed in range(3)), strict=True)
 
     def mix(count: int, *, weigh: bool) -> list[float]:
-        bank = network.encode_support(images[:count], masks[:count], weigh=weigh)
+        encode = network.encode_weighed if weigh else network.encode_support
+        bank = encode(images[:count], masks[:count])
         return [float(value) for value in bank.arrays["rules.mix"]]
 
     usual = Mix.of_shots(3)
