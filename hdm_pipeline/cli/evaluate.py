@@ -61,19 +61,27 @@ def evaluate(
     sheet_rows: Annotated[int, typer.Option(min=1, max=200, help="Episodes on the contact sheet.")] = 24,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep adapted weights in this folder and use them again.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of adaptation.")] = 0,
+    points: Annotated[
+        str | None,
+        typer.Option(help="Also keep only so many labelled pixels of each class in each example: 1,5,20,100."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of adaptation, and of the points.")] = 0,
 ) -> None:
     """Segment every query of a list by its labelled examples and compare with the truth: IoU, Dice, intervals.
 
     Intersections and unions are summed over the episodes of a task; the mean is taken over tasks.
     """
+    from dataclasses import replace
+
     from hdm_pipeline.evaluation.episode_list import read_episodes
     from hdm_pipeline.evaluation.evaluate import EvaluationSettings
+    from hdm_pipeline.evaluation.points import curve_text, parse_points
     from hdm_pipeline.evaluation.sheet import write_sheet
     from hdm_pipeline.model.segmenter import FewShotSegmenter
 
     for target in (sheet, json_path):
         _require_folder(target)
+    counts = () if points is None else parse_points(points)
     listed = read_episodes(episodes)
     settings = EvaluationSettings(
         adapt=adapt_steps if adapt_steps is not None else adapt.value,
@@ -84,8 +92,12 @@ def evaluate(
     segmenter = FewShotSegmenter.load(weights)
     found = _with_progress(listed, segmenter, settings, keep_shown=sheet_rows if sheet else 0)
     typer.echo(_table(found))
+    curve = [_with_progress(listed, segmenter, replace(settings, points=n), keep_shown=0).as_dict() for n in counts]
+    if curve:
+        typer.echo(curve_text([*curve, found.as_dict()]))
     if json_path is not None:
         facts = {"list": str(episodes), "weights": weights, "weights_hash": segmenter.weights_hash, **found.as_dict()}
+        facts |= {"curve": curve} if curve else {}
         json_path.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if sheet is not None:
         write_sheet(found.results, sheet)

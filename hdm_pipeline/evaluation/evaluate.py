@@ -20,6 +20,7 @@ from hdm_pipeline.errors import HdmError, TrainingError
 from hdm_pipeline.evaluation.baselines import BASELINES, Baseline
 from hdm_pipeline.evaluation.episode_list import ListedEpisode, Query, SupportSet, load_query, load_support
 from hdm_pipeline.evaluation.outline import OutlineCounts, count_outlines
+from hdm_pipeline.evaluation.points import keep_points
 from hdm_pipeline.iou import Counts, Summary, count, summarize
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
@@ -43,7 +44,8 @@ class EvaluationSettings:
         baseline: name in `BASELINES`, or None.
         cache: folder of adapted weights that are used again, or None.
         reduction: how much smaller the network sees images; None to choose it by the examples.
-        seed: of adaptation.
+        seed: of adaptation, and of the points.
+        points: keep the labels of so many random pixels of each class in each example, or None to keep all.
     """
 
     adapt: Adapt = "off"
@@ -51,6 +53,7 @@ class EvaluationSettings:
     cache: Path | None = None
     reduction: float | None = None
     seed: int = 0
+    points: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +154,7 @@ class Evaluation:
             ],
             "episodes": len(queries),
             "adapt": self.settings.adapt,
+            "points": self.settings.points,
             "seconds_per_query": _mean(queries),
             "seconds_per_adaptation": _mean(adaptations),
             "adaptations": [{"task": task, **report.as_dict()} for task, report in self.adaptations],
@@ -257,6 +261,8 @@ class _Runner:
 
     def _prepare(self, episode: ListedEpisode) -> PreparedTask:
         support = load_support(episode)
+        if self._settings.points is not None:
+            support = keep_points(support, self._settings.points, self._settings.seed)
         task = prepare_task(self._base, support, self._settings)
         self._found.reductions.append((episode.task, task.segmenter.reduction))
         if task.adaptation is not None:

@@ -210,3 +210,18 @@ def _any_weights(folder: Path) -> Path:
     path = folder / "untrained.safetensors"
     save_weights(HDMNetPyramid(widths=(8,) * 5, depths=(1,) * 5, heads=2).eval(), path)
     return path
+
+
+def test_the_curve_over_the_number_of_points(episode_list: Path, weights: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", episode_list, "--weights", weights, "--adapt", "off", "--points", "20,2")
+    result = call(*arguments, "--baseline", "nearest-prototype", "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert [each["points"] for each in facts["curve"]] == [2, 20]
+    assert facts["points"] is None
+    assert {each["episodes"] for each in facts["curve"]} == {facts["episodes"]}
+    assert len({each["calibration_error"] for each in (*facts["curve"], facts)}) == 3  # other labels, other scores
+    head = next(line for line in result.output.splitlines() if line.startswith("points a class"))
+    assert head.split()[3:] == ["2", "20", "all"]
+    with pytest.raises(ConfigError, match="not a list of positive numbers"):
+        call("evaluate", episode_list, "--weights", weights, "--points", "few")
