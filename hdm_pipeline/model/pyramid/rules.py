@@ -49,7 +49,7 @@ class Mix:
     @classmethod
     def of_shots(cls, shots: int) -> Mix:
         """What is right on average for so many examples (docs/decisions/pretrained-backbone.md)."""
-        return cls(1.0, 0.5, 0.25) if shots == 1 else cls(1.0, 0.25, 0.75)
+        return cls(1.0, 0.5, 0.25) if shots == 1 else cls(1.0, 0.25, 0.5)
 
 
 @dataclass(frozen=True)

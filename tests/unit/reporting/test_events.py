@@ -83,6 +83,7 @@ LOGGED: list[tuple[Event, dict[str, Any]]] = [
             "scene": "a",
             "error": {"type": "ReadError", "what": "broken", "where": "a.tif", "remedy": "copy"},
             "seconds": {"stage": 1.0},
+            "stale": "",
         },
     ),
     (
