@@ -170,7 +170,7 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--data", type=Path, default=Path(data))
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
-    parser.add_argument("--weights", default="builtin:pyramid-small")
+    parser.add_argument("--weights", default="builtin:pyramid")
     options = parser.parse_args()
     segmenter = FewShotSegmenter.load(options.weights)
     rows = []

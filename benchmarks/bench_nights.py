@@ -170,7 +170,7 @@ def main() -> int:
         write_archive(folder / "scenes", options.scenes, 64)
         tiny = write_pipeline(folder, "tiny", str(weights), tiling={"size": 64, "overlap": 16})
         scene = {"uri": str(write_scene(folder / "real" / "scene.tif", 1024))}
-        real = write_pipeline(folder, "real", "builtin:pyramid-small", input=scene)
+        real = write_pipeline(folder, "real", "builtin:pyramid", input=scene)
         rows += run_rows(tiny, options.scenes, real)
     return show("night after night", rows, options.json)
 

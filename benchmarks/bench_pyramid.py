@@ -40,7 +40,7 @@ def main() -> int:
     """Measure and print."""
     parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--weights", default="builtin:pyramid-small")
+    parser.add_argument("--weights", default="builtin:pyramid")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     segmenter = FewShotSegmenter.load(weights_path(options.weights))

@@ -109,7 +109,7 @@ def share_of_linear(one: Path, two: Path) -> float:
 def main() -> int:
     """Measure and print."""
     parser = arguments(__doc__)
-    parser.add_argument("--weights", default="builtin:pyramid-small")
+    parser.add_argument("--weights", default="builtin:pyramid")
     parser.add_argument("--size", type=int, default=2000, help="side of the scene in pixels")
     options = parser.parse_args()
     cores = 2

@@ -27,7 +27,7 @@ def segment(
     array: Image,
     support: Sequence[tuple[Image, Mask]],
     *,
-    weights: str | Path = "builtin:pyramid-small",
+    weights: str | Path = "builtin:pyramid",
     valid: npt.NDArray[np.bool_] | None = None,
     threshold: float = 0.5,
     tile: int = TILE,

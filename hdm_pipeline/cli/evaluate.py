@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Measure weights on labelled episodes, adapt them to examples.", no_args_is_help=True)
 
-DEFAULT_WEIGHTS = "builtin:pyramid-small"
+DEFAULT_WEIGHTS = "builtin:pyramid"
 EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 bad list or usage, 3 finished but some episodes could not be used."
 _PARTLY_FAILED = 3
 _FAILURES_SHOWN = 10

@@ -198,7 +198,7 @@ class Support(Model):
 class ModelConfig(Model):
     """The network."""
 
-    weights: str = Field("builtin:pyramid-small", description="builtin:NAME, a .safetensors or a released .pth file")
+    weights: str = Field("builtin:pyramid", description="builtin:NAME, a .safetensors or a released .pth file")
     sha256: str | None = Field(None, description="refuse weights whose file has another SHA-256")
     precision: Literal["fp32", "bf16", "int8", "auto"] = "fp32"
     runtime: Literal["torch", "openvino"] = "torch"

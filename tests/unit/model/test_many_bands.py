@@ -111,7 +111,7 @@ def test_bad_numbers_of_bands_are_refused() -> None:
     assert "1 to 32" in caught.value.remedy
     with pytest.raises(SupportError, match=r"\[3, 12\] bands"):
         support_tensors([image[:12], image[:3]], [mask, mask], "class 'water'")
-    with pytest.raises(SupportError, match="example has 5 bands, the array 12"):
+    with pytest.raises(SupportError, match="example 1 has 5 bands, the array 12"):
         segment(image[:12], [(image[:5], mask)])
     with pytest.raises(SupportError, match="no example has a labelled pixel"):
         support_tensors([image[:12]], [np.full_like(mask, 255)], "class 'water'")

@@ -160,7 +160,10 @@ def test_the_report_names_each_example(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     save_weights(small_pyramid(2), weights)
     report = prepared(pipeline(tmp_path, weights, shots=1, reduction=1)).report["class 0"]
-    assert list(report) == ["shots", "reduction", "mode", "examples", "adaptation", "seconds", "warnings"]
+    assert list(report) == [
+        *("shots", "reduction", "mode", "examples", "calibration", "area_interval_scores"),
+        *("adaptation", "seconds", "warnings"),
+    ]
     assert [example["name"] for example in report["examples"]] == ["chip_0.tif"]
     assert report["adaptation"] == {"steps": 0, "reason": "off"}
 
