@@ -20,7 +20,7 @@ from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
-from hdm_pipeline.model.weights_file import weights_path
+from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
@@ -53,7 +53,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
     reader = make_reader(config.input.reader, config.input.reader_options())
     # What is missing is told before a folder is made or another run is waited for.
-    weights_path(config.model.weights)
+    checked_source(config.model.source)
     supports = support_files(config)
     workspace.create()
     with ExitStack() as stack:
@@ -157,7 +157,7 @@ def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunRepo
 
 
 def _provenance(config: PipelineConfig, prepared: Preparation) -> Provenance:
-    name = config.model.weights
+    name = config.model.source
     return Provenance(
         version=__version__,
         pipeline_hash=pixel_hash(config),

@@ -45,7 +45,9 @@ class BenchmarkName(StrEnum):
     COCO = "coco-20i"
 
 
-WeightsOption = Annotated[str, typer.Option(help="builtin:NAME, a *.safetensors file or a released *.pth.")]
+WeightsOption = Annotated[
+    str, typer.Option(help="builtin:NAME, a *.safetensors file, a released *.pth, or transformers:FOLDER.")
+]
 
 
 @app.command(epilog=EXIT_CODES)

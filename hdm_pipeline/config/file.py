@@ -112,6 +112,9 @@ class PipelineFile:
         """The configuration with every path made absolute, as workers on other machines need it."""
         c = self.config
         weights = c.model.weights if c.model.weights.startswith("builtin:") else self.resolve(c.model.weights)
+        backbone = c.model.backbone
+        if backbone is not None:
+            backbone = backbone.model_copy(update={"path": self.resolve(backbone.path)})
         classes = [
             k.model_copy(
                 update={
@@ -128,7 +131,7 @@ class PipelineFile:
             update={
                 "input": c.input.model_copy(update={"uri": [self.resolve(uri) for uri in c.input.uris], "aoi": aoi}),
                 "support": c.support.model_copy(update={"classes": classes}),
-                "model": c.model.model_copy(update={"weights": weights}),
+                "model": c.model.model_copy(update={"weights": weights, "backbone": backbone}),
                 "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory)}),
             }
         )

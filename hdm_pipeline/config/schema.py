@@ -195,9 +195,20 @@ class Support(Model):
         return self
 
 
+class BackboneConfig(Model):
+    """The backbone of another family, from a folder on disk."""
+
+    family: Literal["transformers"] = Field(description="who wrote the folder: Hugging Face transformers")
+    path: str = Field(description="folder with config.json and *.safetensors; nothing is ever downloaded")
+    add_weights: bool = Field(False, description="add the log odds of `model.weights` to those of the backbone")
+
+
 class ModelConfig(Model):
     """The network."""
 
+    backbone: BackboneConfig | None = Field(
+        None, description="use this backbone, frozen, under a closed-form rule, instead of `weights`"
+    )
     weights: str = Field("builtin:pyramid", description="builtin:NAME, a .safetensors or a released .pth file")
     sha256: str | None = Field(None, description="refuse weights whose file has another SHA-256")
     precision: Literal["fp32", "bf16", "int8", "auto"] = "fp32"
@@ -209,6 +220,13 @@ class ModelConfig(Model):
         "auto",
         description="the network sees the image this many times smaller; auto: as segments held-out examples best",
     )
+
+    @property
+    def source(self) -> str:
+        """What names the network, for whoever loads it: `weights`, or the backbone's folder."""
+        if self.backbone is None:
+            return self.weights
+        return f"transformers:{self.backbone.path}" + (f"::{self.weights}" if self.backbone.add_weights else "")
 
 
 class Tiling(Model):

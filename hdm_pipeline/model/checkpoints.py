@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +25,7 @@ from torch import Tensor
 from hdm_pipeline.errors import PluginLoadError, WeightsError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.weights_file import weights_path
+from hdm_pipeline.model.weights_file import FolderSource, weights_path
 from hdm_pipeline.plugin.registry import MODELS, available, load
 
 FORMAT = "hdm-network/1"
@@ -103,7 +103,8 @@ def load_network(source: str | Path, *, pin: str | None = None) -> FewShotNetwor
 
     Args:
         source: ``builtin:NAME`` (weights shipped with the package), a ``*.safetensors`` file written by
-            `save_weights`, or a ``*.pth`` checkpoint as the authors of HDMNet release them (docs/hdmnet.md, section 6).
+            `save_weights`, a ``*.pth`` checkpoint as the authors of HDMNet release them (docs/hdmnet.md, section 6), or
+            ``transformers:FOLDER`` (`weights_file.FolderSource`).
         pin: refuse anything but this: 64 hex digits, either the SHA-256 of the file (what ``sha256sum`` prints,
             checked before the file is parsed) or the fingerprint of the loaded network (`save_weights` returns it).
 
@@ -111,6 +112,9 @@ def load_network(source: str | Path, *, pin: str | None = None) -> FewShotNetwor
         WeightsError: the file is missing, damaged, of unknown architecture, does not fit its architecture (the
             message names missing and unexpected keys), or is not the pinned one.
     """
+    folder = FolderSource.parse(source)
+    if folder is not None:
+        return _load_folder(folder, pin)
     path = weights_path(source)
     pin = None if pin is None else _checked_pin(pin, str(source))
     digest = "" if pin is None else file_hash(path)
@@ -264,6 +268,18 @@ def _header(metadata: dict[str, str], path: Path) -> WeightsHeader:
         raise WeightsError(
             f"metadata of the weights are damaged: {error!r}", where=str(path), remedy="fetch the file again"
         ) from error
+
+
+def _load_folder(source: FolderSource, pin: str | None) -> FewShotNetwork:
+    source.files()  # says what is missing before a library is loaded
+    network: FewShotNetwork = cast(Any, network_class("foundation")).load(source.folder, source.weights)
+    if pin is not None and network.fingerprint() != _checked_pin(pin, str(source.folder)):
+        raise WeightsError(
+            f"the backbone has the fingerprint {network.fingerprint()}, not the pinned one",
+            where=str(source.folder),
+            remedy="fetch the pinned folder again, or change the pin if the new one is meant",
+        )
+    return network.eval()
 
 
 def _load_official(path: Path) -> FewShotNetwork:

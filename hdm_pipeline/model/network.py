@@ -58,6 +58,8 @@ class FewShotNetwork(nn.Module, ABC):
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     knows_unknown: ClassVar[bool] = True
     """Whether a support pixel labelled 255 stays out of it; False where it is taken for background."""
+    adaptable: ClassVar[bool] = True
+    """Whether there are weights that adaptation may change."""
     frozen: tuple[str, ...] = ()
     """Prefixes of parameters that neither training nor adaptation changes."""
 

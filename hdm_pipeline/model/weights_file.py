@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import WeightsError
-from hdm_pipeline.hashing import file_hash
+from hdm_pipeline.hashing import file_hash, stable_hash
 
 BUILTIN = "builtin:"
+TRANSFORMERS = "transformers:"
+SEPARATOR = "::"
 _SHIPPED = Path(__file__).parent.parent / "weights"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -35,17 +38,79 @@ def weights_path(source: str | Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class FolderSource:
+    """``transformers:FOLDER``, or ``transformers:FOLDER::WEIGHTS``: the backbone of a folder, and weights to add."""
+
+    folder: Path
+    weights: str | None
+
+    @classmethod
+    def parse(cls, source: str | Path) -> FolderSource | None:
+        """None where a source names a weights file."""
+        text = str(source)
+        if not text.startswith(TRANSFORMERS):
+            return None
+        folder, plus, weights = text.removeprefix(TRANSFORMERS).partition(SEPARATOR)
+        return cls(Path(folder), weights if plus else None)
+
+    def files(self) -> list[Path]:
+        """The files that the network depends on, the first of which is its configuration.
+
+        Raises:
+            WeightsError: there is no such folder, it lacks a configuration, or its weights are not safetensors.
+        """
+        where = str(self.folder)
+        if not self.folder.is_dir():
+            raise WeightsError(
+                "folder of the backbone does not exist", where=where, remedy="give a folder written by save_pretrained"
+            )
+        if not (self.folder / "config.json").is_file():
+            raise WeightsError(
+                "folder of the backbone holds no config.json", where=where, remedy="write it by save_pretrained"
+            )
+        tensors = sorted(self.folder.glob("*.safetensors"))
+        if not tensors:
+            pickled = sorted(f.name for f in self.folder.iterdir() if f.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+            what = f"only pickled weights ({pickled[0]}), which may run code" if pickled else "no weights"
+            raise WeightsError(
+                f"folder of the backbone holds {what}",
+                where=where,
+                remedy="save it as safetensors: model.save_pretrained(folder)",
+            )
+        beside = [self.folder / name for name in ("preprocessor_config.json", "model.safetensors.index.json")]
+        others = [] if self.weights is None else [weights_path(self.weights)]
+        return [self.folder / "config.json", *(path for path in beside if path.is_file()), *tensors, *others]
+
+
+def checked_source(source: str) -> str:
+    """A source whose files are there; ``builtin:`` names become paths.
+
+    Raises:
+        WeightsError: a file or the folder is missing.
+    """
+    folder = FolderSource.parse(source)
+    if folder is None:
+        return str(weights_path(source))
+    folder.files()
+    return source
+
+
 def weights_fingerprint(config: PipelineConfig) -> str:
     """SHA-256 of the weights file, checked against `model.sha256` where that is given.
 
     Raises:
         WeightsError: the file is missing or has another hash.
     """
-    digest = file_hash(weights_path(config.model.weights))
+    folder = FolderSource.parse(config.model.source)
+    if folder is None:
+        digest = file_hash(weights_path(config.model.weights))
+    else:
+        digest = stable_hash([file_hash(path) for path in folder.files()])
     if config.model.sha256 is not None and digest != config.model.sha256.lower():
         raise WeightsError(
             f"weights have SHA-256 {digest}, model.sha256 asks for {config.model.sha256}",
-            where=config.model.weights,
+            where=config.model.source,
             remedy="use the pinned file, or pin the new hash after checking where the file comes from",
         )
     return digest

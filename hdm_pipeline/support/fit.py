@@ -87,7 +87,7 @@ def fit_to_examples(
     most = float("inf") if tile is None else max(1.0, tile / SMALLEST_TILE)
     best, held_out = (reduction, -1.0) if reduction else choose_reduction(network, images, masks, most=most)
     best = visible_reduction(masks, best)
-    if adapt == "off":
+    if adapt == "off" or not network.adaptable:
         return Fit(network, None, best, None)
     if adapt == "auto" and held_out >= EXPLAINED:
         return Fit(network, None, best, AdaptationReport(0, {0: held_out}, 0.0))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hdm_pipeline.config.schema import AdaptSteps, PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneWarning
 from hdm_pipeline.hashing import stable_hash
-from hdm_pipeline.model.weights_file import weights_path
+from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pixels.sanity import Look
 from hdm_pipeline.support.bundle import ModelBundle, NetworkKey, load_segmenter
@@ -83,7 +83,7 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
     """
     classes = load_examples(config, files, reader)
     warnings = example_warnings(config, classes)
-    path = str(weights_path(config.model.weights))
+    path = checked_source(config.model.source)
     base = load_segmenter(path, config.model)
     tensors = _tensors(config, classes)
     fits = _fits(config, base, tensors, config.support.adapt, workspace.models)
@@ -126,7 +126,7 @@ def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
-    base = load_segmenter(config.model.weights, config.model)
+    base = load_segmenter(config.model.source, config.model)
     found = {}
     classes = load_examples(config, support_files(config), reader)
     of_classes = _tensors(config, classes)

@@ -1,0 +1,1 @@
+"""Backbones of others, from a folder on disk, under closed-form evidence."""
