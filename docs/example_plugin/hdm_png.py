@@ -41,8 +41,7 @@ class PngSource:
         return self.pixels[(list(bands), *part)].astype(np.float32), self.valid[part].copy()
 
     def sample(self, bands, max_pixels):
-        step = -(-max(1, np.count_nonzero(self.valid)) // max_pixels)
-        return self.pixels[list(bands)][:, self.valid][:, ::step].astype(np.float32)
+        return self.pixels[list(bands)][:, self.valid][:, :: -(-self.valid.size // max_pixels)].astype(np.float32)
 
     def row_areas(self):
         return None
@@ -73,7 +72,8 @@ class PngReader(Plugin):
         label = np.isin(mask, request.values).astype(np.uint8)
         if mask.shape != valid.shape or not label.any():
             raise SupportError("mask of another size, or without the class", where=request.mask, remedy="check it")
-        label[np.isin(mask, request.ignore) | ~valid] = IGNORE
+        background = set(request.background or range(IGNORE)) - {*request.ignore}
+        label[~np.isin(mask, [*request.values, *background]) | ~valid] = IGNORE
         return [LabeledImage(Path(request.image).stem, pixels.astype(np.float32), valid, label, BANDS)]
 
 

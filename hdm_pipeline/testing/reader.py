@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,11 @@ def _check_support(
             for a, b in zip(images, again, strict=False)
         )
         findings.require(same, "a second look at the support example differs")
+        named = replace(support, background=(252,))
+        findings.require(
+            not any((image.label == 0).any() for image in reader.read_support(named)),
+            "a value is background although `background` names others",
+        )
         missing = SupportRequest(os.devnull + "-no-such-image", support.mask, support.values)
         findings.raises((SupportError,), lambda: reader.read_support(missing), "a support image that is not there")
         values = SupportRequest(support.image, support.mask, (251,), support.ignore, support.slices)

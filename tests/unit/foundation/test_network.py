@@ -15,6 +15,7 @@ import torch
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, WeightsError
 from hdm_pipeline.foundation.network import FoundationNetwork
 from hdm_pipeline.model.checkpoints import load_network, save_weights
+from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import support_tensors
 from hdm_pipeline.support.fit import fit_to_examples
@@ -112,7 +113,7 @@ def test_log_odds_of_our_own_network_are_added(folder: Path, tmp_path: Path) -> 
     image, truth = (torch.from_numpy(part) for part in scene(0))
     query = torch.from_numpy(scene(1)[0])
 
-    def score(network) -> torch.Tensor:
+    def score(network: FewShotNetwork) -> torch.Tensor:
         bank = network.encode_support([network.normalize(image)], [truth])
         return network.predict(network.normalize(query)[None], [bank]).clamp(1e-6, 1 - 1e-6)
 
