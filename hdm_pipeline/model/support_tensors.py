@@ -162,7 +162,7 @@ def require_known(examples: Sequence[SupportTensors], architecture: str) -> None
             raise SupportError(
                 "this network takes unknown pixels for background, and most of this example is unknown",
                 where=f"architecture {architecture!r}, support {number}",
-                remedy="label the whole example, or use weights of another architecture, such as builtin:pyramid-small",
+                remedy="label the whole example, or use weights of another architecture, such as builtin:pyramid",
             )
 
 
