@@ -137,4 +137,5 @@ def _example(pair: Any, name: str, bands: int) -> tuple[Image, Mask]:
         what = f"the mask of {name} holds {', '.join(map(str, strange[:5].tolist()))}"
         raise SupportError(what, where="segment", remedy="use 1 for the class, 0 for background, 255 for ignored")
     known = good & ~np.ma.getmaskarray(mask)
-    return pixels, np.where(known, np.ma.getdata(mask), 255).astype(np.uint8)
+    # NaN says what is invalid: the network sees the mean color there, and no rule learns from it.
+    return np.where(good, pixels, np.float32(np.nan)), np.where(known, np.ma.getdata(mask), 255).astype(np.uint8)

@@ -314,7 +314,8 @@ def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: Eva
     bands = choose_band_weight(fitted, examples)
     if bands is not None:
         fitted.band_weight = bands.weight
-    bank = fitted.encode(bounded(examples))
+    # Adapted weights have seen the examples, so these can no longer be held out to weigh the sources.
+    bank = fitted.encode(bounded(examples), weigh=fit.network is segmenter.network)
     return PreparedTask(support, fitted, bank, baseline, fit.report)
 
 

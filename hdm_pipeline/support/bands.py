@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hdm_pipeline.errors import SupportError
 from hdm_pipeline.iou import iou
 from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT, ClassBands
 from hdm_pipeline.model.segmenter import FewShotSegmenter
@@ -59,7 +60,9 @@ def choose_band_weight(segmenter: FewShotSegmenter, examples: Sequence[SupportTe
         return None
     if len(examples) == 1:
         return BandWeight()
-    plain = FewShotSegmenter.from_network(segmenter.network, reduction=segmenter.reduction)
+    plain = FewShotSegmenter(
+        segmenter.network, device=segmenter.device, precision="fp32", runtime="torch", reduction=segmenter.reduction
+    )
     shown = [part for example in examples[:_MOST_EXAMPLES] for part in bounded([example], most=1)]
     found: dict[float, list[float]] = {weight: [] for weight in WEIGHTS}
     for fold in folds([example.labels for example in shown], _FOLDS):
@@ -84,7 +87,10 @@ def _measured(
 ) -> dict[float, list[float]]:
     """IoU of each tested example by weight; the network segments it once."""
     segmenter.band_weight = 0.0
-    bank = segmenter.encode(kept)
+    try:
+        bank = segmenter.encode(kept, weigh=False)
+    except SupportError:
+        return {}  # these alone lose a class by being reduced: they tell nothing
     rule = ClassBands.of(bank)
     if rule is None:
         return {}

@@ -185,7 +185,8 @@ def _prepare_class(
     quality, held_out = _quality(unadapted, tensors, examples)
     calibration = _calibration(config, fit, held_out)
     area_scores = _area_scores(fit, held_out, calibration)
-    bank = calibration.attach(segmenter.encode(tensors, class_name=name, describe=True))
+    # Adapted weights have seen the examples, so these can no longer be held out to weigh the sources.
+    bank = calibration.attach(segmenter.encode(tensors, class_name=name, weigh=fit.weights is None, describe=True))
     mode = _mode(segmenter)
     report = {
         "shots": len(examples),

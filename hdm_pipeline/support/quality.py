@@ -109,13 +109,18 @@ def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> Counts |
     total = None
     for fold in halves(example.labels):
         half = replace(example, labels=fold.kept_masks[0])
-        total = (total or Counts()) + count(_scores(segmenter, [half], example) >= 128, fold.truths[0].numpy())
+        scores = _scores(segmenter, [half], example)
+        if scores is not None:
+            total = (total or Counts()) + count(scores >= 128, fold.truths[0].numpy())
     return total
 
 
-def _scores(segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors) -> Mask:
-    """[y, x] scores of an example by others."""
-    bank = segmenter.encode(bounded(others), weigh=False)
+def _scores(segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors) -> Mask | None:
+    """[y, x] scores of an example by others; None where these alone lose a class by being reduced."""
+    try:
+        bank = segmenter.encode(bounded(others), weigh=False)
+    except SupportError:
+        return None  # all examples together are enough, as was checked: this one cannot be judged
     return np.asarray(segment_image(segmenter, query.image.numpy(), query.valid.numpy(), [bank])[0])
 
 

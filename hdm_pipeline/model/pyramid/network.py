@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checks import require_supports
 from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
+from hdm_pipeline.model.partial_labels import has_both, partly_labelled
 from hdm_pipeline.model.pyramid import familiarity, ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
 from hdm_pipeline.model.pyramid.context import STRIDE as CONTEXT_STRIDE
@@ -34,6 +35,7 @@ from hdm_pipeline.model.pyramid.weighing import MOST_FOLDS, HeldOut, choose_mix
 
 _PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
 _MULTIPLE = STRIDES[-1]
+_LARGEST_JUDGED = 1 << 20  # pixels of an example that is held out: features of up to six are kept at once
 _FINEST = "finest"  # the array of a bank that names the level to decode to
 
 Detail = Literal["full", "auto"]
@@ -195,7 +197,8 @@ class HDMNetPyramid(FewShotNetwork):
             add_image(levels, encoded, background=self.background)
             if encoded.rule_tokens is not None:
                 frozen.append(encoded.rule_tokens)
-            if len(kept) < judged and encoded.rules is not None and len(images) > 1:
+            judges = encoded.rules is not None and not partly_labelled(mask) and mask.numel() <= _LARGEST_JUDGED
+            if judges and len(kept) < judged:
                 kept.append(encoded)
         arrays = name_arrays({i: level.arrays(self._evidence(i), self.prototypes) for i, level in enumerate(levels)})
         if frozen:
@@ -225,7 +228,7 @@ class HDMNetPyramid(FewShotNetwork):
         found = []
         for number, query in enumerate(encoded):
             others = [other for i, other in enumerate(encoded) if i != number]
-            if query.rules is None or not any(bool((other.mask == FOREGROUND).any()) for other in others):
+            if query.rules is None or not has_both([other.mask for other in others]):
                 continue
             levels: list[LevelAccumulator] = []
             for other in others:

@@ -51,7 +51,8 @@ class HeldOut:
         places = (mask.flatten() != IGNORED).nonzero()[:, 0]
         places = places[:: max(1, len(places) // _PIXELS)]
         sources = torch.cat((network[None], rules)).flatten(1)[:, places]
-        return cls(sources.T.double(), (mask.flatten()[places] == FOREGROUND).double())
+        # On the CPU: sums have a fixed order there, and what is fitted is a handful of numbers.
+        return cls(sources.T.double().cpu(), (mask.flatten()[places] == FOREGROUND).double().cpu())
 
 
 def choose_mix(held_out: Sequence[HeldOut], usual: Mix) -> Mix:

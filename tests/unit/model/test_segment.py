@@ -79,6 +79,20 @@ def test_masked_pixels_are_invalid(segmenter: FewShotSegmenter) -> None:
     assert np.array_equal(found, plain)
 
 
+def test_what_an_invalid_pixel_of_an_example_holds_does_not_matter(segmenter: FewShotSegmenter) -> None:
+    hidden = np.zeros(IMAGE.shape, bool)
+    hidden[:, :8] = True
+    masks = []
+    for held in (0.0, 1.0, np.nan):
+        pixels = np.where(hidden, np.float32(held), IMAGE)
+        masks.append(segment(IMAGE, [(np.ma.array(pixels, mask=hidden), MASK)], segmenter=segmenter))
+    bank = segmenter.encode_support([np.where(hidden, np.float32(np.nan), IMAGE)], [np.where(hidden[0], 255, MASK)])
+    assert np.array_equal(masks[0], masks[1])
+    assert np.array_equal(masks[0], masks[2])
+    scores = segmenter.predict(IMAGE[None], [bank])[0, 0]
+    assert np.array_equal(masks[0] == 1, scores >= 128)
+
+
 def test_masked_examples_are_ignored_there(segmenter: FewShotSegmenter) -> None:
     hidden = np.zeros((64, 64), bool)
     hidden[:, :32] = True

@@ -125,3 +125,24 @@ def test_classes_of_both_scales_in_one_pass_are_as_each_alone() -> None:
     together = network.predict(tile, banks)
     for number, bank in enumerate(banks):
         torch.testing.assert_close(network.predict(tile, [bank])[:, 0], together[:, number])
+
+
+def test_a_few_points_do_not_weigh() -> None:
+    network = small_network(pretrained="lite0")
+    images, masks = zip(*(example(seed=seed) for seed in range(3)), strict=True)
+    points = [torch.full_like(mask, 255) for mask in masks]
+    for point, mask in zip(points, masks, strict=True):
+        for value in (0, 1):
+            y, x = (mask == value).nonzero()[5].tolist()
+            point[y, x] = value
+    weighed = network.encode_weighed(images, points).arrays["rules.mix"]
+    np.testing.assert_array_equal(weighed, network.encode_support(images, points).arrays["rules.mix"])
+
+
+def test_examples_that_lack_a_class_by_themselves_judge_nothing() -> None:
+    network = small_network(pretrained="lite0")
+    images, masks = zip(*(example(seed=seed) for seed in range(2)), strict=True)
+    targets = [torch.where(mask == 1, mask, torch.full_like(mask, 255)) for mask in masks]
+    targets[0][:48] = torch.where(masks[0][:48] == 1, 1, 0)  # only the first labels background
+    mix = network.encode_weighed(images, targets).arrays["rules.mix"]
+    assert np.isfinite(mix).all()
