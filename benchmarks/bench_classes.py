@@ -11,12 +11,10 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-import torch
 
-from benchmarks._table import Row, alternate, arguments, at_most, median, show
+from benchmarks._segmenter import from_command_line
+from benchmarks._table import Row, alternate, at_most, median, show
 from hdm_pipeline.execution.malloc import keep_freed
-from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.model.weights_file import weights_path
 
 _SIDE = 512
 _REPEATS = 7
@@ -25,13 +23,8 @@ _CLASSES = (1, 2, 4)
 
 def main() -> int:
     """Measure and print."""
-    parser = arguments(__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--weights", default="builtin:pyramid")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options, segmenter = from_command_line(__doc__)
     keep_freed()
-    segmenter = FewShotSegmenter.load(weights_path(options.weights))
     rng = np.random.default_rng(0)
     image = rng.random((3, _SIDE, _SIDE), dtype=np.float32)
     banks = []

@@ -14,13 +14,12 @@ import time
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from benchmarks._table import Row, arguments, at_most, show
+from benchmarks._segmenter import from_command_line
+from benchmarks._table import Row, at_most, show
 from hdm_pipeline.execution.malloc import keep_freed
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.model.weights_file import weights_path
 
 _SIDE = 512
 _REPEATS = 12
@@ -38,12 +37,7 @@ def seconds_a_tile(segmenter: FewShotSegmenter, image: npt.NDArray[np.float32], 
 
 def main() -> int:
     """Measure and print."""
-    parser = arguments(__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--weights", default="builtin:pyramid")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    segmenter = FewShotSegmenter.load(weights_path(options.weights))
+    options, segmenter = from_command_line(__doc__)
     image = np.random.default_rng(0).random((3, _SIDE, _SIDE), dtype=np.float32)
     label = np.zeros((_SIDE, _SIDE), np.uint8)
     label[100:300, 150:400] = 1

@@ -56,12 +56,6 @@ class Calibration:
         }
 
 
-def temperature_of(bank: SupportBank) -> float:
-    """The temperature that a bank keeps; 1 without one."""
-    kept = bank.arrays.get(TEMPERATURE)
-    return 1.0 if kept is None else float(kept[0])
-
-
 def choose_temperature(held_out: Sequence[Reliability | None]) -> Calibration:
     """The temperature of a class.
 

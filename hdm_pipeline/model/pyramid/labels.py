@@ -71,3 +71,11 @@ def pad_masks(masks: Tensor, multiple: int) -> Tensor:
     """[B, H, W] uint8 padded on the right and below to multiples, as ignored."""
     height, width = masks.shape[-2:]
     return F.pad(masks, (0, -width % multiple, 0, -height % multiple), value=IGNORED)
+
+
+def without_orphans(masks: Tensor, turns: int) -> Tensor:
+    """Query masks [turns * B, H, W] of masks [slots, B, H, W]; all ignored where no other image shows the target."""
+    present = (masks == FOREGROUND).flatten(2).any(2)
+    others = present.sum(0, keepdim=True) - present.long()
+    orphans = (others[:turns] == 0)[:, :, None, None]
+    return masks[:turns].masked_fill(orphans, IGNORED).flatten(0, 1)

@@ -24,7 +24,7 @@ from hdm_pipeline.model.pyramid.efficientnet_lite import Variant
 from hdm_pipeline.model.pyramid.encoded_image import EncodedImage, LevelFeatures, add_image, tokens
 from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, name_arrays, read_level, unit
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
-from hdm_pipeline.model.pyramid.labels import FOREGROUND, IGNORED, cell_shares, finest_level, pad_images, pad_masks
+from hdm_pipeline.model.pyramid.labels import cell_shares, finest_level, pad_images, pad_masks, without_orphans
 from hdm_pipeline.model.pyramid.layers import resize
 from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
@@ -313,7 +313,7 @@ class HDMNetPyramid(FewShotNetwork):
             for i, level in enumerate(features)
         ]
         logits, evidence = self._decode([level.first(count * turns) for level in features], supports)
-        targets = _without_orphans(masks.reshape(shots + 1, count, *masks.shape[1:]), turns)
+        targets = without_orphans(masks.reshape(shots + 1, count, *masks.shape[1:]), turns)
         return self._losses(targets, logits, evidence)
 
     def _solve_level(
@@ -391,11 +391,3 @@ class HDMNetPyramid(FewShotNetwork):
 def _finest(banks: Sequence[SupportBank]) -> list[int]:
     """The level that each bank asks to decode to."""
     return [int(bank.arrays[_FINEST][0]) for bank in banks]
-
-
-def _without_orphans(masks: Tensor, turns: int) -> Tensor:
-    """Query masks [turns * B, H, W] of masks [slots, B, H, W]; all ignored where no other image shows the target."""
-    present = (masks == FOREGROUND).flatten(2).any(2)
-    others = present.sum(0, keepdim=True) - present.long()
-    orphans = (others[:turns] == 0)[:, :, None, None]
-    return masks[:turns].masked_fill(orphans, IGNORED).flatten(0, 1)
