@@ -396,3 +396,19 @@ class Writer(Protocol):
             WriteError: it cannot be written.
         """
         ...
+
+
+@runtime_checkable
+class SidecarWriter(Writer, Protocol):
+    """A writer whose product has small files beside it, where other programs look for them: class names, a style.
+
+    They are published and set aside with the product; those of an earlier product are removed before it is replaced.
+    """
+
+    def sidecars(self, filename: str) -> tuple[str, ...]:
+        """Names of the files that may stand beside a product called `filename`; no directories.
+
+        `write` may make any of them, next to its `path`. Those that it does not make are removed all the same: another
+        program may have left statistics of the earlier pixels there.
+        """
+        ...

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from hdm_pipeline.config.palette import default_colors
+
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -143,7 +145,9 @@ class ClassConfig(Model):
     """One class to segment."""
 
     name: str = Field(min_length=1, max_length=64)
-    color: str = Field("#dc1e3c", description="#rrggbb in the product's colour table")
+    color: str | None = Field(
+        None, description="#rrggbb in products; by default the next of a palette that colour-blind people can read"
+    )
     codes: dict[Literal["category", "type", "anatomy"], str] = Field(
         default_factory=dict, description='coded terms for DICOM, "SCHEME:VALUE:MEANING"'
     )
@@ -151,15 +155,17 @@ class ClassConfig(Model):
 
     @field_validator("color")
     @classmethod
-    def _is_color(cls, value: str) -> str:
+    def _is_color(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         if not _COLOR.fullmatch(value):
             raise ValueError("a colour is written #rrggbb")
         return value.lower()
 
     @property
     def rgb(self) -> tuple[int, int, int]:
-        """The colour as three values 0..255."""
-        red, green, blue = bytes.fromhex(self.color[1:])
+        """The colour as three values 0..255; `Support` gives each of its classes one."""
+        red, green, blue = bytes.fromhex((self.color or next(default_colors()))[1:])
         return red, green, blue
 
 
@@ -180,6 +186,13 @@ class Support(Model):
     calibrate: Literal["auto", "off"] = Field(
         "auto", description="scores as sure as held-out examples say; a mask at the threshold 0.5 does not change"
     )
+
+    @field_validator("classes")
+    @classmethod
+    def _each_has_a_color(cls, value: list[ClassConfig]) -> list[ClassConfig]:
+        named = {one.color for one in value}
+        free = (color for color in default_colors() if color not in named)
+        return [one if one.color else one.model_copy(update={"color": next(free)}) for one in value]
 
     @field_validator("adapt", "calibrate", mode="before")
     @classmethod

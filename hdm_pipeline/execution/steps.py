@@ -151,17 +151,32 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     folder = context.workspace.product_folder(work.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    outputs = []
+    outputs: list[Path] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
         for name, options in context.config.output.product_options().items():
             writer = make_writer(name, options)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):
                 writer.write(product, scratch / target.name)
-                os.replace(scratch / target.name, target)
-            outputs.append(target.relative_to(context.workspace.root))
+                placed = _put_in_place(scratch, target, writer.sidecars(target.name))
+            outputs += [path.relative_to(context.workspace.root) for path in placed]
     store.drop_partials()
     return Published(tuple(outputs), time.perf_counter() - start, {**measures, "unlike_examples": far}, warnings)
+
+
+def _put_in_place(scratch: Path, target: Path, sidecars: Sequence[str]) -> list[Path]:
+    """Rename a product and its sidecars from the scratch folder into place; returns what is there now.
+
+    The sidecars of the earlier product go first and the new ones come last: whenever the run is killed, no product has
+    another one's class names beside it.
+    """
+    for name in sidecars:
+        target.with_name(name).unlink(missing_ok=True)
+    os.replace(scratch / target.name, target)
+    made = [name for name in sidecars if (scratch / name).is_file()]
+    for name in made:
+        os.replace(scratch / name, target.with_name(name))
+    return [target, *(target.with_name(name) for name in made)]
 
 
 def _known_empty(work: SceneWork) -> bool:

@@ -32,6 +32,7 @@ from hdm_pipeline.contracts import (
     SceneRef,
     SceneSource,
     SceneWarning,
+    SidecarWriter,
     Skipped,
     SupportRequest,
     VolumeGeometry,
@@ -221,12 +222,18 @@ class GuardedWriter:
         where = scene.ref.shown
         with self._guard.calling("filename", where, private=scene.ref.private):
             name = self._writer.filename(scene)
-        self._guard.require(isinstance(name, str), f"the file name is a {type(name).__name__}", where)
-        try:
-            return checked_component(name)
-        except OutputError:
-            self._guard.require(False, f"the file name {name!r} is not plain", where)
-            raise
+        return self._plain(name, f"the file name {name!r}", where)
+
+    def sidecars(self, filename: str) -> tuple[str, ...]:
+        """See `SidecarWriter.sidecars`; none where the writer is none."""
+        if not isinstance(self._writer, SidecarWriter):
+            return ()
+        with self._guard.calling("sidecars", filename):
+            names = tuple(self._writer.sidecars(filename))
+        for name in names:
+            self._guard.require(name != filename, "a sidecar is called as the product", filename)
+            self._plain(name, f"the name of a sidecar, {name!r},", filename)
+        return names
 
     def write(self, product: Product, path: Path) -> None:
         """See `Writer.write`."""
@@ -236,6 +243,14 @@ class GuardedWriter:
             self._writer.write(replace(product, mask=mask, score=score), path)
         made = path.is_file() and not path.is_symlink() and path.stat().st_size > 0
         self._guard.require(made, "write left no file where it was told to", where)
+
+    def _plain(self, name: object, called: str, where: str) -> str:
+        """`name`, if it is one that a file may have in the output."""
+        try:
+            return checked_component(name if isinstance(name, str) else "")
+        except OutputError:
+            self._guard.require(False, f"{called} is not plain", where)
+            raise
 
 
 class GuardedPixels:
@@ -272,8 +287,8 @@ def guard_reader(reader: Any, plugin: str) -> Reader:
     return cast(Reader, GuardedReader(reader, plugin))
 
 
-def guard_writer(writer: Any, plugin: str) -> Writer:
-    """Wrap a writer.
+def guard_writer(writer: Any, plugin: str) -> SidecarWriter:
+    """Wrap a writer, one without sidecars too.
 
     Raises:
         PluginLoadError: it is no writer at all.
@@ -281,7 +296,7 @@ def guard_writer(writer: Any, plugin: str) -> Writer:
     _Guard(plugin, PluginLoadError).require(
         isinstance(writer, Writer), "it lacks methods of a Writer", type(writer).__qualname__
     )
-    return cast(Writer, GuardedWriter(writer, plugin))
+    return cast(SidecarWriter, GuardedWriter(writer, plugin))
 
 
 def construct(kind: Any, plugin: str, options: Mapping[str, Any]) -> Any:

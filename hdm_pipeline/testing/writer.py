@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.contracts import PixelSource, Product, Writer
+from hdm_pipeline.contracts import PixelSource, Product, SidecarWriter, Writer
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.plugin.guard import guard_writer
@@ -62,7 +62,7 @@ def check_writer(
     findings = Findings(kind.__qualname__)
     plugin = name or kind.name
 
-    def make() -> Writer:
+    def make() -> SidecarWriter:
         return guard_writer(kind(dict(options or {})), plugin)
 
     with findings.check("construction"):
@@ -98,7 +98,7 @@ def _fresh(folder: Path, name: str) -> Path:
 
 def _check_writing(
     findings: Findings,
-    make: Callable[[], Writer],
+    make: Callable[[], SidecarWriter],
     product: Product,
     folder: Path,
     read_mask: Callable[[Path], npt.NDArray[np.uint8]] | None,
@@ -106,13 +106,14 @@ def _check_writing(
     mask, score = _Counted(product.mask), _Counted(product.score)
     counted = replace(product, mask=mask, score=score)
     scene = pickle.dumps(product.scene)
-    contents = []
+    contents: list[dict[str, bytes]] = []
     for number in (1, 2):
         place = _fresh(folder, f"run-{number}")
         path = place / make().filename(product.scene)
         make().write(counted, path)
-        contents.append(path.read_bytes())
-        left = sorted(file.name for file in place.rglob("*") if file != path)
+        beside = make().sidecars(path.name)
+        contents.append({file.name: file.read_bytes() for file in place.iterdir() if file.name in (path.name, *beside)})
+        left = sorted(file.name for file in place.rglob("*") if file != path and file.name not in beside)
         findings.require(not left, f"other files are left next to the product: {', '.join(left)}")
     findings.require(contents[0] == contents[1], "the same product written twice differs")
     findings.require(pickle.dumps(product.scene) == scene, "the scene's header is changed")

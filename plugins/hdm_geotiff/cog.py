@@ -50,14 +50,21 @@ class CogLayout:
     overviews: str
 
 
-def write_cog(path: Path, scene: SceneHeader, layout: CogLayout, fill: Callable[[DatasetWriter], None]) -> None:
-    """Write a COG on a scene's grid and put it in place by renaming.
+def write_cog(
+    path: Path,
+    scene: SceneHeader,
+    layout: CogLayout,
+    fill: Callable[[DatasetWriter], None],
+    sidecars: Mapping[str, str] | None = None,
+) -> None:
+    """Write a COG on a scene's grid, with small files beside it, and put them in place by renaming.
 
     Args:
         path: where it appears, in an existing folder.
         scene: whose size, CRS, transform and ground control points it gets.
         layout: bands, nodata and overviews.
         fill: writes tags and pixels into the plain file.
+        sidecars: texts of the files beside it, by name.
 
     Raises:
         OutputError: the folder is not writable, or the disk is full.
@@ -73,7 +80,12 @@ def write_cog(path: Path, scene: SceneHeader, layout: CogLayout, fill: Callable[
                         fill(target)
                     rasterio.shutil.copy(plain, product, **_cog_options(layout))
                     _check(product, scene, layout)
+                beside = dict(sidecars or {})
+                for name, text in beside.items():
+                    Path(folder, f"beside-{name}").write_text(text, encoding="utf-8", newline="\n")
                 os.replace(product, path)
+                for name in beside:
+                    os.replace(Path(folder, f"beside-{name}"), path.with_name(name))
             except GDAL_ERRORS as error:
                 # While the unfinished files still fill the disk: GDAL seldom says what its trouble was.
                 raise _write_error(error, path, _what_stops_writing(Path(folder), scene, layout)) from error
@@ -100,7 +112,7 @@ def _settings() -> dict[str, Any]:
         "GDAL_CACHEMAX": CACHE_MB,
         "GDAL_TIFF_INTERNAL_MASK": True,
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-        "GDAL_PAM_ENABLED": False,  # nothing next to the product: what does not fit into the file is not written
+        "GDAL_PAM_ENABLED": False,  # GDAL writes nothing next to the product: `styles` does, the same bytes each time
     }
 
 

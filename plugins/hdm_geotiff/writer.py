@@ -1,17 +1,19 @@
 """The GeoTIFF writer plug-ins: `mask` and `score`, both cloud-optimized.
 
 The mask is uint8 with nodata 255, a color table and nearest overviews. Class names stand in the band's description and
-tags: GDAL keeps its own category names in a second file next to a TIFF, and a product here is one file.
+tags, and, as GDAL's category names and attribute table, in ``mask.tif.aux.xml``: a TIFF has no place for these.
 
 The score is uint8, one band a class, 0..255 = probability 0..1, with averaged overviews. All 256 values are
 measurements, so no value can mean nodata: an internal mask does, which QGIS, GDAL and rasterio honour. Scale 1/255 is
 set on each band, so that QGIS shows probabilities.
+
+Both have a style for QGIS beside them (``mask.qml``, ``score.qml``), which it takes by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,8 +23,6 @@ from hdm_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
-
-_BACKGROUND_COLOR = (245, 245, 245)
 
 
 class _CogWriter:
@@ -53,6 +53,10 @@ class _CogWriter:
         """The product's name with ``.tif``."""
         return f"{self.name}.tif"
 
+    def sidecars(self, filename: str) -> tuple[str, ...]:
+        """What GDAL and QGIS look for beside a product; GDAL may have put statistics there, too."""
+        return f"{filename}.aux.xml", f"{PurePath(filename).stem}.qml"
+
 
 class MaskWriter(_CogWriter):
     """Writes the mask of a scene as ``mask.tif``."""
@@ -67,10 +71,11 @@ class MaskWriter(_CogWriter):
             WriteError: any other failure.
         """
         from hdm_geotiff.cog import CogLayout, raster_window, windows, write_cog
+        from hdm_geotiff.styles import BACKGROUND_COLOR, attribute_table, mask_style
 
         def fill(target: DatasetWriter) -> None:
             names = {BACKGROUND: "background", **{one.value: one.name for one in product.classes}, NODATA: "nodata"}
-            colors = {BACKGROUND: _BACKGROUND_COLOR, **{one.value: tuple(one.color) for one in product.classes}}
+            colors = {BACKGROUND: BACKGROUND_COLOR, **{one.value: tuple(one.color) for one in product.classes}}
             target.update_tags(**_provenance(product), CLASSES=", ".join(f"{v}={name}" for v, name in names.items()))
             target.update_tags(1, **{f"CLASS_{value}": name for value, name in names.items()})
             target.set_band_description(1, ", ".join(f"{v} {name}" for v, name in names.items() if v != NODATA))
@@ -80,7 +85,9 @@ class MaskWriter(_CogWriter):
                 if (pixels != NODATA).any():  # what is not written reads as nodata
                     target.write(pixels, window=raster_window(window))
 
-        write_cog(path, product.scene, CogLayout(1, NODATA, "NEAREST"), fill)
+        texts = attribute_table(product.classes), mask_style(product.classes)
+        sidecars = dict(zip(self.sidecars(path.name), texts, strict=True))
+        write_cog(path, product.scene, CogLayout(1, NODATA, "NEAREST"), fill, sidecars)
 
 
 class ScoreWriter(_CogWriter):
@@ -96,6 +103,7 @@ class ScoreWriter(_CogWriter):
             WriteError: any other failure.
         """
         from hdm_geotiff.cog import CogLayout, raster_window, windows, write_cog
+        from hdm_geotiff.styles import score_style
 
         count = len(product.classes)
 
@@ -113,7 +121,8 @@ class ScoreWriter(_CogWriter):
                     target.write(scores, window=raster_window(window))
                     target.write_mask(valid, window=raster_window(window))
 
-        write_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), fill)
+        _, style = self.sidecars(path.name)
+        write_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), fill, {style: score_style(product.classes)})
 
 
 def _provenance(product: Product) -> dict[str, str]:

@@ -138,8 +138,8 @@ def published(folder: Path) -> dict[str, bytes]:
     """Every published file's bytes, by path relative to the output directory."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*.tif"))
-        if ".hdm" not in path.parts
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".tif", ".xml", ".qml") and ".hdm" not in path.parts
     }
 
 

@@ -6,6 +6,7 @@ Also what `validate --data` and `plan` find before a run.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,59 @@ def test_products_of_a_scene_that_was_replaced_by_a_damaged_file_are_put_aside(b
     assert Pipeline.from_yaml(bench.pipeline()).run().done == ("middle",)
     assert (bench.root / "out" / "middle" / "mask.tif").read_bytes() == old
     assert output_status(bench.root / "out")["stale"] == []
+
+
+def test_sidecars_belong_to_their_product(bench: Workbench) -> None:
+    """They come, change, go and are put aside with it; what others left of an earlier product goes too."""
+    scene = only(bench, "small")
+    folder = bench.root / "out" / "small"
+    names = {"mask.tif", "mask.tif.aux.xml", "mask.qml", "score.tif", "score.qml"}
+    Pipeline.from_yaml(bench.pipeline()).run()
+    assert {path.name for path in folder.iterdir()} == names
+    outputs = report(bench)["scenes"]["small"]["outputs"]
+    assert set(outputs) == {f"small/{name}" for name in names}
+
+    (folder / "score.tif.aux.xml").write_text("statistics of a viewer")
+    (folder / "mask.qml").unlink()
+    assert Pipeline.from_yaml(bench.pipeline()).run().done == ("small",)
+    assert {path.name for path in folder.iterdir()} == names
+
+    renamed = bench.pipeline()
+    renamed.write_text(renamed.read_text().replace("name: water", "name: lake"))
+    assert Pipeline.from_yaml(renamed).run().done == ("small",)
+    for name in ("mask.qml", "score.qml", "mask.tif.aux.xml"):
+        text = (folder / name).read_text()
+        assert "lake" in text
+        assert "water" not in text
+
+    scene.write_bytes(b"no image")
+    assert set(Pipeline.from_yaml(renamed).run().quarantined) == {"small"}
+    assert not list(folder.iterdir())
+    assert {path.name for path in (bench.root / "out" / ".hdm" / "stale" / "small").iterdir()} == names
+
+
+def test_a_run_killed_while_publishing_leaves_no_names_of_another_product(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(bench, "small")
+    Pipeline.from_yaml(bench.pipeline()).run()
+    pipeline = bench.pipeline()
+    pipeline.write_text(pipeline.read_text().replace("name: water", "name: lake"))
+    rename, folder = os.replace, bench.root / "out" / "small"
+
+    def killed(source: Any, target: Any) -> None:
+        rename(source, target)
+        if Path(target) == folder / "mask.tif":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline.from_yaml(pipeline).run()
+    monkeypatch.undo()
+    assert not (folder / "mask.qml").exists()
+    assert not (folder / "mask.tif.aux.xml").exists()
+    assert Pipeline.from_yaml(pipeline).run().done == ("small",)
+    assert "lake" in (folder / "mask.qml").read_text()
 
 
 def test_any_file_name_gets_a_mask(bench: Workbench) -> None:

@@ -306,6 +306,15 @@ class _Littering(MaskWriter):
         path.with_suffix(".tmp").touch()
 
 
+class _StampedBeside(MaskWriter):
+    written = 0
+
+    def write(self, product: Any, path: Path) -> None:
+        super().write(product, path)
+        _StampedBeside.written += 1
+        path.with_suffix(".qml").write_text(f"number {_StampedBeside.written}")
+
+
 class _Greedy(MaskWriter):
     def write(self, product: Any, path: Path) -> None:
         _, _, height, width = product.mask.shape
@@ -344,6 +353,7 @@ class _Helpful(MaskWriter):
     ("kind", "word"),
     [
         (_Stamped, "written twice differs"),
+        (_StampedBeside, "written twice differs"),
         (_Littering, "other files are left"),
         (_Greedy, "pulled at once"),
         (_Outside, "outside of the scene"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hdm_pipeline.config.file import PipelineFile, PipelineFileError, read_pipeline_file
-from hdm_pipeline.config.schema import WINDOWS, PipelineConfig
+from hdm_pipeline.config.palette import default_colors
+from hdm_pipeline.config.schema import WINDOWS, PipelineConfig, Support
 
 GOOD = """\
 name: flood
@@ -22,6 +24,8 @@ support:
         - {image: chip.tif, mask: "${MASK:-mask.tif}", value: 1}
 output: {directory: out}
 """
+
+EXAMPLE = {"image": "chip.tif", "mask": "mask.tif"}
 
 
 def read(tmp_path: Path, text: str, *overrides: str, **environment: str) -> PipelineFile:
@@ -121,3 +125,19 @@ def test_no_text_breaks_the_reader(tmp_path: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
     with pytest.raises(PipelineFileError):
         read_pipeline_file(file, (), {})
+
+
+def test_classes_without_a_color_get_the_next_free_one(tmp_path: Path) -> None:
+    def colors(*named: str | None) -> list[str | None]:
+        classes = [{"name": str(i), "examples": [EXAMPLE], "color": color} for i, color in enumerate(named)]
+        return [one.color for one in Support.model_validate({"classes": classes}).classes]
+
+    first, second, third = islice(default_colors(), 3)
+    assert colors(None, None, None) == [first, second, third]
+    assert colors(None, "#ABCDEF", first.upper(), None) == [second, "#abcdef", first, third]
+    many = colors(*[None] * 254)
+    assert len(set(many)) == 254
+    assert read(tmp_path, GOOD).absolute().support.classes[0].rgb == tuple(bytes.fromhex(first[1:]))
+    assert problems(tmp_path, GOOD.replace("- name: flood", "- name: flood\n      color: ''")) == {
+        "support.classes.0.color": 9
+    }

@@ -43,3 +43,14 @@ def test_a_writer_that_leaves_nothing_a_folder_or_a_link_is_caught(tmp_path: Pat
 def test_wrong_file_names_are_caught(name: Any) -> None:
     with pytest.raises(PluginError, match="file name"):
         writer_with(filename=lambda scene: name).filename(HEADER)
+
+
+def test_a_writer_without_sidecars_has_none() -> None:
+    assert writer_with().sidecars("mask.bin") == ()
+    assert writer_with(sidecars=lambda filename: (f"{filename}.xml",)).sidecars("mask.bin") == ("mask.bin.xml",)
+
+
+@pytest.mark.parametrize("name", ["../x.xml", "a/b.xml", "", "/x", 7, "run.json", "mask.bin"])
+def test_wrong_names_of_sidecars_are_caught(name: Any) -> None:
+    with pytest.raises(PluginError, match="sidecar"):
+        writer_with(sidecars=lambda filename: (name,)).sidecars("mask.bin")
