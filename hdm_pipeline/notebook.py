@@ -78,8 +78,7 @@ def segment(
     network = segmenter or FewShotSegmenter.load(weights)
     tensors = support_tensors([image for image, _ in examples], [mask for _, mask in examples], "segment")
     bands = choose_band_weight(network, tensors)
-    network.band_weight = DEFAULT_WEIGHT if bands is None else bands.weight
-    bank = network.encode(tensors)
+    bank = network.encode(tensors, band_weight=DEFAULT_WEIGHT if bands is None else bands.weight)
     scores = segment_image(network, pixels, good, [bank], tile=tile, overlap=overlap)
     return labels(scores, good, threshold)
 

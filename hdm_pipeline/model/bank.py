@@ -77,6 +77,20 @@ class SupportBank:
                 remedy="encode the supports again after changing or adapting weights",
             )
 
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """One of the arrays.
+
+        Raises:
+            BankMismatchError: the bank lacks it.
+        """
+        if name not in self.arrays:
+            raise BankMismatchError(
+                f"support bank lacks the array {name!r}",
+                where=f"class {self.class_name!r}",
+                remedy="encode the supports again",
+            )
+        return self.arrays[name]
+
     def tensor(self, name: str, device: torch.device) -> Tensor:
         """An array as a tensor on a device, never to be written to; on the CPU it shares the array's memory.
 
@@ -88,13 +102,7 @@ class SupportBank:
         """
         import torch
 
-        array = self.arrays.get(name)
-        if array is None:
-            raise BankMismatchError(
-                f"support bank lacks the array {name!r}",
-                where=f"class {self.class_name!r}",
-                remedy="encode the supports again",
-            )
+        array = self.array(name)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(array).to(device)

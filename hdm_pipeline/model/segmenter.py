@@ -168,6 +168,7 @@ class FewShotSegmenter:
         class_name: str = "target",
         weigh: bool = True,
         describe: bool = False,
+        band_weight: float | None = None,
     ) -> SupportBank:
         """`encode_support` of examples that are tensors already.
 
@@ -179,6 +180,7 @@ class FewShotSegmenter:
             class_name: kept in the bank.
             weigh: by `FewShotNetwork.encode_weighed`; what only judges examples saves the time.
             describe: the bank can also tell how far a tile lies from the examples (`answer`), where the network can.
+            band_weight: instead of the segmenter's own.
 
         Raises:
             SupportError: an example shows no target at this reduction, or the network refuses it.
@@ -201,20 +203,23 @@ class FewShotSegmenter:
             described = self.network.describe_support(tensors, labels)
             bank = dataclasses.replace(bank, arrays={**bank.arrays, **described})
         if self.precision == "fp32":
-            return self._with_bands(bank, examples)
+            return self._with_bands(bank, examples, band_weight)
         mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)
         self._fast = ((bank.weights_hash, *mode.key), fast)
         if report is not None:
             self.reports.append(report)
-        return self._with_bands(mode.attach(bank), examples)
+        return self._with_bands(mode.attach(bank), examples, band_weight)
 
-    def _with_bands(self, bank: SupportBank, examples: Sequence[SupportTensors]) -> SupportBank:
+    def _with_bands(
+        self, bank: SupportBank, examples: Sequence[SupportTensors], band_weight: float | None
+    ) -> SupportBank:
         """The bank, with what all bands say of its class where there are more than three."""
         projection = examples[0].projection
         if projection is None:
             return bank
         evidence = BandEvidence.solve([example.band_example for example in examples])
-        return ClassBands(projection, evidence, self.band_weight).attach(bank)
+        weight = self.band_weight if band_weight is None else band_weight
+        return ClassBands(projection, evidence, weight).attach(bank)
 
     @torch.no_grad()
     def predict(

@@ -1,14 +1,14 @@
-"""Segments one image of any size in memory: whole if it is small, in blended tiles if it is large."""
+"""Segments one image of any size: whole if it is small, in blended tiles, row by row, if it is large."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.grid import TileGrid, Window
+from hdm_pipeline.grid import TileGrid
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.stitch import BlockAccumulator
 
@@ -17,6 +17,8 @@ OVERLAP = 128
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
+Valid = npt.NDArray[np.bool_]
+ReadRows = Callable[[int, int], tuple[Image, Valid]]
 
 
 class Segmenter(Protocol):
@@ -54,21 +56,55 @@ def segment_image(
     Returns:
         [len(banks), y, x] uint8, 255 times the probability.
     """
-    height, width = valid.shape
+
+    def rows(top: int, bottom: int) -> tuple[Image, Valid]:
+        return image[:, top:bottom], valid[top:bottom]
+
+    return segment_rows(segmenter, rows, valid.shape, banks, tile=tile, overlap=overlap)[0]
+
+
+def segment_rows(
+    segmenter: Segmenter,
+    read: ReadRows,
+    size: tuple[int, ...],
+    banks: Sequence[SupportBank],
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+) -> tuple[npt.NDArray[np.uint8], Valid]:
+    """`segment_image` of an image that is read as it is needed: one row of tiles is held at a time, and the scores.
+
+    Args:
+        segmenter, banks, tile, overlap: as in `segment_image`.
+        read: called with (top, bottom), gives these rows: pixels [C, rows, x] float32 in 0..1 and validity [rows, x].
+            Rows that two rows of tiles share are asked for twice.
+        size: (y, x) of the image.
+
+    Returns:
+        Scores [len(banks), y, x] uint8, and validity [y, x].
+    """
+    height, width = size
     if max(height, width) <= tile:
+        image, valid = read(0, height)
         (whole,) = segmenter.predict(image[None], banks, valid=valid[None])
-        return np.asarray(whole)
+        return np.asarray(whole), valid
     grid = TileGrid((1, height, width), tile, overlap)
     (block,) = grid.blocks_of_shape(1, grid.rows, grid.columns)
     blend = BlockAccumulator(grid, block, len(banks))
-    below, right = (
-        (count - 1) * grid.stride + tile - size for count, size in ((grid.rows, height), (grid.columns, width))
-    )
-    padded = np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect")
-    known = np.pad(valid, ((0, below), (0, right)), mode="reflect")
-    for index in grid.tiles(block):
-        rows, columns = grid.tile_window(*index).rows_columns(Window.whole(0, known.shape))
-        if known[rows, columns].any():
-            scores = segmenter.predict(padded[None, :, rows, columns], banks, valid=known[None, rows, columns])
-            blend.add(index, scores[0])
-    return blend.finish().interior[:, 0]
+    found = np.zeros((height, width), dtype=np.bool_)
+    right = (grid.columns - 1) * grid.stride + tile - width
+    for row in range(grid.rows):
+        top = row * grid.stride
+        bottom = min(top + tile, height)
+        below = top + tile - bottom
+        first = min(top, max(0, height - 1 - below))  # a tile that sticks out reflects rows from here on
+        strip, valid = read(first, bottom)
+        found[first:bottom] = valid
+        strip = np.pad(strip, ((0, 0), (0, below), (0, right)), mode="reflect")[:, top - first :]
+        known = np.pad(valid, ((0, below), (0, right)), mode="reflect")[top - first :]
+        for column in range(grid.columns):
+            columns = slice(column * grid.stride, column * grid.stride + tile)
+            if known[:, columns].any():
+                scores = segmenter.predict(strip[None, :, :, columns], banks, valid=known[None, :, columns])
+                blend.add((0, row, column), scores[0])
+    return blend.finish().interior[:, 0], found

@@ -278,7 +278,7 @@ class HDMNetPyramid(FewShotNetwork):
         """The scores of padded tiles whose features are known from the finest level on that a bank asks for."""
         levels = _finest(banks)
         first = min(levels, default=0)
-        scales = [] if self.context is None else [int(bank.arrays[SCALE][0]) for bank in banks]
+        scales = [] if self.context is None else [int(bank.array(SCALE)[0]) for bank in banks]
         frozen = {scale: self._rule_features(padded, features, scale) for scale in dict.fromkeys(scales)}
         scores = []
         for number, (bank, finest) in enumerate(zip(banks, levels, strict=True)):
@@ -390,4 +390,4 @@ class HDMNetPyramid(FewShotNetwork):
 
 def _finest(banks: Sequence[SupportBank]) -> list[int]:
     """The level that each bank asks to decode to."""
-    return [int(bank.arrays[_FINEST][0]) for bank in banks]
+    return [int(bank.array(_FINEST)[0]) for bank in banks]

@@ -140,3 +140,13 @@ def test_arrays_of_many_bands_are_segmented_in_one_call(segmenter: FewShotSegmen
     query, truth = picture(5, side=192)
     found = segment(query, [picture(0), picture(1)], segmenter=segmenter, tile=128, overlap=32)
     assert iou(found == 1, truth) > 0.8
+
+
+def test_segment_leaves_the_segmenter_that_it_is_given_as_it_was() -> None:
+    own = FewShotSegmenter.load("builtin:pyramid-small", device="cpu")
+    own.band_weight = 0.625  # none of those that are tried
+    query, _ = picture(5)
+    found = segment(query, [picture(0)], segmenter=own)
+    assert own.band_weight == 0.625
+    own.band_weight = 0.0
+    assert np.array_equal(segment(query, [picture(0)], segmenter=own), found)

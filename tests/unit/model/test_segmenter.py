@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -122,3 +124,17 @@ def test_the_network_may_be_trained_on(vgg: HDMNet) -> None:
         network.mix_transformer.cls[4].bias.add_(torch.tensor([3.0, -3.0]))
     second = segmenter.predict(tiles(2), [segmenter.encode_support(images, masks)])
     assert int(second.max()) < int(first.max())
+
+
+@pytest.mark.parametrize("lost", ["rules.", "finest"])
+def test_a_bank_that_lacks_a_part_is_told(lost: str) -> None:
+    segmenter = FewShotSegmenter.load("builtin:pyramid", device="cpu")
+    image = np.random.default_rng(0).uniform(0, 1, (3, 64, 64)).astype(np.float32)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 20:40] = 1
+    bank = segmenter.encode_support([image], [mask], class_name="water")
+    kept = {name: array for name, array in bank.arrays.items() if not name.startswith(lost)}
+    assert len(kept) < len(bank.arrays)
+    with pytest.raises(BankMismatchError, match=f"lacks the array '{lost}") as caught:
+        segmenter.predict(image[None], [dataclasses.replace(bank, arrays=kept)])
+    assert "water" in caught.value.where

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hdm_pipeline.grid import TileGrid
 from hdm_pipeline.model.bank import SupportBank
-from hdm_pipeline.model.whole_image import segment_image
+from hdm_pipeline.model.whole_image import segment_image, segment_rows
 
 BANK = SupportBank("pointwise", "0", "target", 1, {})
 
@@ -54,3 +55,50 @@ def test_tiles_without_data_are_not_computed() -> None:
     network = Pointwise()
     segment_image(network, np.ones((1, 64, 200), np.float32), valid, [BANK], tile=64, overlap=0)
     assert len(network.sizes) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 120), st.integers(1, 90), st.integers(8, 40), st.integers(0, 20))
+def test_rows_are_read_a_row_of_tiles_at_a_time(height: int, width: int, tile: int, overlap: int) -> None:
+    """What the network sees does not depend on how the image is read: at the lower edge it is reflected alike."""
+    image = np.arange(height * width, dtype=np.float32).reshape(1, height, width)
+    valid = np.ones((height, width), bool)
+    overlap = min(overlap, tile // 2)
+    asked: list[int] = []
+
+    def read(top: int, bottom: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        asked.append(bottom - top)
+        return image[:, top:bottom], valid[top:bottom]
+
+    network = Remembering()
+    _, known = segment_rows(network, read, (height, width), [BANK], tile=tile, overlap=overlap)
+    assert known.all()
+    if max(height, width) <= tile:
+        return
+    assert max(asked) <= 2 * tile
+    grid = TileGrid((1, height, width), tile, overlap)
+    below, right = ((n - 1) * grid.stride + tile - s for n, s in ((grid.rows, height), (grid.columns, width)))
+    padded = np.pad(image, ((0, 0), (0, below), (0, right)), mode="reflect")
+    for (_, i, j), seen in zip(
+        grid.tiles(grid.blocks_of_shape(1, grid.rows, grid.columns)[0]), network.seen, strict=True
+    ):
+        y, x = i * grid.stride, j * grid.stride
+        np.testing.assert_array_equal(seen, padded[:, y : y + tile, x : x + tile])
+
+
+class Remembering(Pointwise):
+    """Keeps the tiles that it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[npt.NDArray[np.float32]] = []
+
+    def predict(
+        self,
+        tiles: npt.NDArray[np.float32],
+        banks: Sequence[SupportBank],
+        *,
+        valid: npt.NDArray[np.bool_] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        self.seen.append(tiles[0])
+        return super().predict(np.zeros_like(tiles), banks, valid=valid)
