@@ -34,10 +34,11 @@ from hdm_pipeline.contracts import (
     SceneWarning,
     Skipped,
     SupportRequest,
+    VectorLabelReader,
     VolumeGeometry,
     Writer,
 )
-from hdm_pipeline.errors import HdmError, OutputError, PluginError, PluginLoadError
+from hdm_pipeline.errors import HdmError, OutputError, PluginError, PluginLoadError, SupportError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import checked_component
 
@@ -131,12 +132,45 @@ class GuardedReader:
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """See `Reader.read_support`."""
         where = f"{request.image} with {request.mask}"
+        if request.vector is not None:
+            self._vector_reader(request)
         with self._guard.calling("read_support", where):
             images = self._reader.read_support(request)
-        self._guard.require(isinstance(images, list) and len(images) > 0, "read_support gives no list", where)
+        may_be_empty = request.vector is not None and request.vector.optional
+        self._guard.require(
+            isinstance(images, list) and (len(images) > 0 or may_be_empty), "read_support gives no list", where
+        )
         for image in images:
             check_labeled(self._guard, image, where)
         return images
+
+    def check_vector(self, request: SupportRequest) -> None:
+        """See `VectorLabelReader.check_vector`."""
+        reader = self._vector_reader(request)
+        with self._guard.calling("check_vector", request.mask):
+            reader.check_vector(request)
+
+    def vector_identity(self, request: SupportRequest) -> str:
+        """See `VectorLabelReader.vector_identity`."""
+        reader, where = self._vector_reader(request), f"{request.image} with {request.mask}"
+        with self._guard.calling("vector_identity", where):
+            found = reader.vector_identity(request)
+        self._guard.require(isinstance(found, str), f"vector_identity gives a {type(found).__name__}", where)
+        return found
+
+    def _vector_reader(self, request: SupportRequest) -> VectorLabelReader:
+        """The reader, if it takes vector files as labels.
+
+        Raises:
+            SupportError: it does not.
+        """
+        if not isinstance(self._reader, VectorLabelReader):
+            raise SupportError(
+                f"the reader {self.name!r} takes no labels from vector files (polygons, lines, points)",
+                where=request.mask,
+                remedy="give a `mask` in one of the reader's own formats; drawn labels are for input.reader: geotiff",
+            )
+        return self._reader
 
     def _check_found(self, item: Any, uri: str) -> None:
         require = self._guard.require
