@@ -39,6 +39,9 @@ IGNORE = 255
 """Label value of support pixels that are neither target nor background."""
 
 
+STATISTICS_PIXELS = 1 << 18
+"""Pixels of a scene from which percentiles are taken."""
+
 OUTPUT_MARKER = ".hdm"
 """Folder in every output directory of this program. A reader that looks through folders passes over a subfolder that
 holds one: products are no scenes."""
@@ -284,6 +287,9 @@ class LabeledImage:
         bands: one entry per band.
         pixel_size: side of a pixel in metres, the root of its area; None where it is unknown.
         warnings: what is strange about the labels; told in `run.json` and at the start of a run.
+        statistics: if the example is a part of an image, valid pixels of all of it: what `SceneSource.sample` gives of
+            all bands and `STATISTICS_PIXELS`. Where percentiles are asked for they scale the part, as they scale the
+            scene. None if the example's own pixels do.
     """
 
     name: str
@@ -293,6 +299,7 @@ class LabeledImage:
     bands: tuple[Band, ...]
     pixel_size: float | None = None
     warnings: tuple[SceneWarning, ...] = ()
+    statistics: npt.NDArray[np.float32] | None = None
 
 
 @runtime_checkable

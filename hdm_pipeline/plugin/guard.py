@@ -362,6 +362,10 @@ def check_labeled(guard: _Guard, image: Any, where: str) -> None:
     _check_array(guard, "the validity of a support example", image.valid, np.bool_, shape, where)
     _check_array(guard, "the label of a support example", image.label, np.uint8, shape, where)
     guard.require(_finite(image.pixels, image.valid), "valid pixels of a support example are not finite", where)
+    if image.statistics is not None:
+        drawn = image.statistics.shape[1:] if isinstance(image.statistics, np.ndarray) else ()
+        _check_array(guard, "the statistics", image.statistics, np.float32, (len(image.bands), *drawn), where)
+        guard.require(bool(np.isfinite(image.statistics).all()), "the statistics are not finite", where)
     counts = np.bincount(image.label.ravel(), minlength=256)
     guard.require(not counts[2:255].any(), "a support label holds values other than 0, 1 and 255", where)
     guard.require(bool((image.label[~image.valid] == 255).all()), "a support label is not 255 where invalid", where)

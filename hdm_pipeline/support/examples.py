@@ -172,7 +172,7 @@ def support_fingerprint(files: SupportFiles, reader: Reader) -> str:
 def _request_fingerprint(request: SupportRequest, reader: Reader) -> list[object]:
     if request.vector is not None:
         drawn = _vector_reader(reader).vector_identity(request)
-        return [_content_hash(request.image), *_sidecars(request.image), "vector", drawn] if drawn else []
+        return [_content_hash(request.image), *_sidecars(request.image, request.mask), "vector", drawn] if drawn else []
     return [
         _content_hash(request.image),
         _content_hash(request.mask),
@@ -204,13 +204,19 @@ def check_vector_files(class_config: ClassConfig, reader: Reader) -> None:
             _vector_reader(reader).check_vector(request)
 
 
-def _sidecars(path: str) -> list[str]:
-    """Hashes of the files that are called as one is: ``chip.tif.aux.xml`` and ``chip.tfw`` change what is read."""
+def _sidecars(path: str, labels: str = "") -> list[str]:
+    """Hashes of the files that are called as one is: ``chip.tif.aux.xml`` and ``chip.tfw`` change what is read.
+
+    Drawn labels may lie beside the image under its name (``chip.gpkg``, ``chip.shp``): these count by what is read.
+    """
     folder, name = os.path.split(path)
     if not os.path.isfile(path):
         return []
     starts = (f"{name}.", f"{os.path.splitext(name)[0]}.")
     beside = sorted(other for other in os.listdir(folder or ".") if other.startswith(starts) and other != name)
+    if labels:
+        drawn = os.path.basename(labels)
+        beside = [o for o in beside if not o.startswith(drawn) and not o.lower().endswith((".shx", ".dbf", ".cpg"))]
     files = [os.path.join(folder, other) for other in beside]
     return [f"{os.path.basename(file)}:{_content_hash(file)}" for file in files if os.path.isfile(file)]
 
@@ -309,7 +315,8 @@ def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
     except HdmError as error:
         raise SupportError(error.what, where=f"{where}: {error.where}", remedy=error.remedy) from error
     chosen = image.pixels[list(plan.indices)]
-    ranges = scene_ranges(config.input.scale, plan, chosen[:, image.valid], where)
+    known = chosen[:, image.valid] if image.statistics is None else image.statistics[list(plan.indices)]
+    ranges = scene_ranges(config.input.scale, plan, known, where)
     pixels, valid = plan.apply(chosen, image.valid)
     scaled = scale_pixels(np.where(valid, pixels, np.float32(0)), ranges)
     scaled[:, ~valid] = 0.0

@@ -26,7 +26,15 @@ from hdm_geotiff.source import GeoTiffSource
 from hdm_geotiff.support import MAX_PIXELS, placed
 from hdm_geotiff.uris import check_uri
 from hdm_geotiff.vector_file import VectorFile
-from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SceneWarning, SupportRequest, VectorLabels
+from hdm_pipeline.contracts import (
+    IGNORE,
+    STATISTICS_PIXELS,
+    LabeledImage,
+    SceneRef,
+    SceneWarning,
+    SupportRequest,
+    VectorLabels,
+)
 from hdm_pipeline.errors import SceneError, SupportError
 from hdm_pipeline.grid import Window
 
@@ -76,8 +84,9 @@ def read_drawn(request: SupportRequest, options: ReaderOptions) -> list[LabeledI
         source = GeoTiffSource(image, header, None, allow_network=options.allow_network)
         areas = source.row_areas()
         read = [(window, label, *source.read(window, range(image.count))) for window, label in labels.windows]
+        whole = [label.shape for _, label in labels.windows] == [image.shape]
+        statistics = None if whole or not read else source.sample(range(image.count), STATISTICS_PIXELS)
     found: list[LabeledImage] = []
-    whole = len(read) == 1 and labels.windows[0][1].shape == header.shape[2:]
     for window, label, pixels, valid in read:
         label[~valid] = IGNORE
         if not (label != IGNORE).any():
@@ -88,7 +97,7 @@ def read_drawn(request: SupportRequest, options: ReaderOptions) -> list[LabeledI
         # Of the whole image, and told once.
         warnings = labels.warnings if not found else ()
         name = os.path.basename(request.image) + place
-        found.append(LabeledImage(name, pixels, valid, label, header.bands, size, warnings))
+        found.append(LabeledImage(name, pixels, valid, label, header.bands, size, warnings, statistics))
     if read and not found:
         raise SupportError(
             "everything that is drawn lies where the image holds no data",

@@ -18,9 +18,9 @@ from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygo
 
 from hdm_geotiff import cuts
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_pipeline.contracts import ImageWindow, LabeledImage, Selection, SupportRequest, VectorLabels
+from hdm_pipeline.contracts import STATISTICS_PIXELS, ImageWindow, LabeledImage, Selection, SupportRequest, VectorLabels
 from hdm_pipeline.errors import SupportError
-from tests.unit.geotiff.conftest import UTM, WriteTif
+from tests.unit.geotiff.conftest import UTM, WriteTif, find
 from tests.vector_files import write_vector
 
 SIZE = 40
@@ -82,6 +82,7 @@ def test_every_format_in_any_crs_gives_the_same_labels(chip: Path, tmp_path: Pat
     assert example.pixels.shape == (2, SIZE, SIZE)
     assert example.pixel_size == pytest.approx(10.0)
     assert example.name == "chip.tif"
+    assert example.statistics is None
     assert example.warnings == ()
 
 
@@ -296,6 +297,10 @@ def test_a_large_image_is_cut_around_what_is_drawn(scene: Path, tmp_path: Path) 
     assert height <= cuts.SIDE
     assert (example.label == 1).sum() == 150 * 100
     assert (example.label == 0).sum() == 20 * 250
+    with GeoTiffReader().open(find(scene)) as source:
+        whole = source.sample([0], STATISTICS_PIXELS)
+    assert example.statistics is not None
+    assert np.array_equal(example.statistics, whole)
     rows, columns = np.mgrid[top : top + height, left : left + width]
     assert np.array_equal(example.pixels[0], rows * 3 + columns)
 
