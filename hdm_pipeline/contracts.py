@@ -39,6 +39,9 @@ IGNORE = 255
 """Label value of support pixels that are neither target nor background."""
 
 
+STATISTICS_PIXELS = 1 << 18
+"""Pixels of a scene from which percentiles are taken."""
+
 OUTPUT_MARKER = ".hdm"
 """Folder in every output directory of this program. A reader that looks through folders passes over a subfolder that
 holds one: products are no scenes."""
@@ -181,6 +184,71 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Some of the features of a vector file.
+
+    Attributes:
+        layer: name of the layer; None where the file has one layer.
+        where: filter by attributes, as the WHERE of SQL (``class = 'flood'``); None for all features of the layer.
+    """
+
+    layer: str | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageWindow:
+    """The part of an image that is an example; one of the two.
+
+    Attributes:
+        pixels: (column, row, width, height), counted from the upper left corner.
+        bounds: (left, bottom, right, top) in `crs`.
+        crs: of the bounds; None for the image's.
+    """
+
+    pixels: tuple[int, int, int, int] | None = None
+    bounds: tuple[float, float, float, float] | None = None
+    crs: str | None = None
+
+
+@dataclass(frozen=True)
+class VectorLabels:
+    """How the features of a vector file become labels.
+
+    A pixel belongs to a polygon if its centre does, to a line if the line runs through it, to a point if the point lies
+    in it. Where target and background overlap, the smaller feature lies on top. What is not drawn is unknown.
+
+    Attributes:
+        target: features that are the class.
+        background: features that are background; None for none.
+        ignore: features within which everything is unknown, whatever else is drawn there; None for none.
+        extent: polygons within which everything is drawn: the rest of them is background; None for none.
+        complete: everything is drawn: the rest of the image, or of its window, is background.
+        width: width of lines and diameter of points, above 0.
+        width_unit: ``m`` on the ground, or ``px``.
+        crs: of the file's coordinates, where the file names none, or a wrong one; None to take the file's.
+        window: part of the image; None for all of it, or where it is large, for the parts in which something is drawn.
+        optional: the image is one of many: if nothing is drawn in it, it is no example, and that is no error.
+    """
+
+    target: Selection = Selection()
+    background: Selection | None = None
+    ignore: Selection | None = None
+    extent: Selection | None = None
+    complete: bool = False
+    width: float | None = None
+    width_unit: Literal["m", "px"] = "px"
+    crs: str | None = None
+    window: ImageWindow | None = None
+    optional: bool = False
+
+    def selections(self) -> dict[str, Selection]:
+        """What is selected, by its part: ``target``, ``background``, ``ignore`` and ``extent``."""
+        parts = {"target": self.target, "background": self.background, "ignore": self.ignore, "extent": self.extent}
+        return {part: selection for part, selection in parts.items() if selection is not None}
+
+
+@dataclass(frozen=True)
 class SupportRequest:
     """One labelled example as the pipeline file names it.
 
@@ -193,6 +261,8 @@ class SupportRequest:
         segment: name of a segment or structure, where the label format has names; else None.
         background: label values that are background; everything that neither these nor `values` name is then unknown.
             Empty: everything else is background, but for 255 in labels of eight bits, which means unknown.
+        vector: `mask` is a vector file, and this says what its features mean; only for a `VectorLabelReader`. `values`,
+            `ignore`, `slices`, `segment` and `background` then say nothing.
     """
 
     image: str
@@ -202,6 +272,7 @@ class SupportRequest:
     slices: tuple[int, ...] = ()
     segment: str | None = None
     background: tuple[int, ...] = ()
+    vector: VectorLabels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +286,10 @@ class LabeledImage:
         label: [y, x] uint8: 1 the class, 0 background, 255 ignored (invalid pixels too).
         bands: one entry per band.
         pixel_size: side of a pixel in metres, the root of its area; None where it is unknown.
+        warnings: what is strange about the labels; told in `run.json` and at the start of a run.
+        statistics: if the example is a part of an image, valid pixels of all of it: what `SceneSource.sample` gives of
+            all bands and `STATISTICS_PIXELS`. Where percentiles are asked for they scale the part, as they scale the
+            scene. None if the example's own pixels do.
     """
 
     name: str
@@ -223,6 +298,8 @@ class LabeledImage:
     label: npt.NDArray[np.uint8]
     bands: tuple[Band, ...]
     pixel_size: float | None = None
+    warnings: tuple[SceneWarning, ...] = ()
+    statistics: npt.NDArray[np.float32] | None = None
 
 
 @runtime_checkable
@@ -295,6 +372,33 @@ class Reader(Protocol):
 
         Raises:
             SupportError: unreadable, sizes differ, no pixel of the class, or everything is ignored.
+        """
+        ...
+
+
+@runtime_checkable
+class VectorLabelReader(Protocol):
+    """What a reader may do beyond `Reader`: take examples whose labels are drawn as polygons, lines and points.
+
+    Its `read_support` takes requests with `SupportRequest.vector`. It gives one image for each window of the image in
+    which something is drawn, and may give images that show nothing of the class, but only background. For an image that
+    is `VectorLabels.optional` and shows nothing, it gives an empty list.
+    """
+
+    def check_vector(self, request: SupportRequest) -> None:
+        """Check the vector file of a request without opening the image.
+
+        Raises:
+            SupportError: unreadable, no such layer or attribute, nothing is selected, or its CRS is unknown.
+        """
+        ...
+
+    def vector_identity(self, request: SupportRequest) -> str:
+        """What changes whenever the labels of a request may have changed: of what `read_support` would make of the
+        vector file; empty if it would make nothing of it. Opens the image, but reads no pixel.
+
+        Raises:
+            SupportError: as `read_support`.
         """
         ...
 

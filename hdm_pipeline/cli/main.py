@@ -146,6 +146,7 @@ def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/
 
     made = make_samples(folder)
     typer.echo(f"{len(made.scenes)} scenes, {len(made.support)} support chips and the truth in {folder}")
+    typer.echo(f"labels of the chips as masks, and as polygons in {made.labels}")
 
 
 @app.command()

@@ -119,7 +119,13 @@ class PipelineFile:
             k.model_copy(
                 update={
                     "examples": [
-                        e.model_copy(update={"image": self.resolve(e.image), "mask": self.resolve(e.mask)})
+                        e.model_copy(
+                            update={
+                                name: self.resolve(path)
+                                for name, path in (("image", e.image), ("mask", e.mask), ("labels", e.labels))
+                                if path is not None
+                            }
+                        )
                         for e in k.examples
                     ]
                 }
@@ -321,7 +327,7 @@ def _place(location: Key, data: Any) -> Key:
 def _is_union_branch(part: str | int) -> bool:
     """Branches without a tag are called as their type (`list[str]`, `literal[...]`, `AdaptSteps`)."""
     return isinstance(part, str) and (
-        "[" in part or part in {"str", "int", "float", "AdaptSteps", "constrained-int", "constrained-float"}
+        "[" in part or part in {"str", "int", "float", "AdaptSteps", "Features", "constrained-int", "constrained-float"}
     )
 
 

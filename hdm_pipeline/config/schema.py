@@ -8,18 +8,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from hdm_pipeline.config.base import Model
+from hdm_pipeline.config.example import Example
 
 from hdm_pipeline.config.palette import default_colors
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-
-
-class Model(BaseModel):
-    """Base of all sections: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
 
 Range = tuple[float, float]
 
@@ -121,26 +117,6 @@ class Input(Model):
         return self
 
 
-def _as_values(value: object) -> object:
-    return [value] if isinstance(value, int) else value
-
-
-class Example(Model):
-    """One labelled example, or several by globs that match as many images as masks (paired in sorted order)."""
-
-    image: str = Field(description="path or glob of the image; for a volume its folder")
-    mask: str = Field(description="path or glob of the labels")
-    value: list[int] = Field(default_factory=lambda: [1], description="label values that mean the class")
-    ignore: list[int] = Field(default_factory=list, description="label values that are neither class nor background")
-    background: list[int] = Field(
-        default_factory=list, description="label values that are background; all others are then unknown"
-    )
-    slices: list[int] = Field(default_factory=list, description="slice indices to use of a labelled volume")
-    segment: str | None = Field(None, description="name of a segment or structure in the labels")
-
-    _values = field_validator("value", "ignore", "background", "slices", mode="before")(_as_values)
-
-
 class ClassConfig(Model):
     """One class to segment."""
 
@@ -161,6 +137,19 @@ class ClassConfig(Model):
         if not _COLOR.fullmatch(value):
             raise ValueError("a colour is written #rrggbb")
         return value.lower()
+
+    @model_validator(mode="after")
+    def _something_is_background(self) -> ClassConfig:
+        drawn = [e for e in self.examples if e.vector]
+        if len(drawn) == len(self.examples) and not any(
+            e.everything_is_drawn or e.background or e.extent is not None for e in drawn
+        ):
+            raise ValueError(
+                "nothing says what is not the class: draw some background and name it "
+                "(`background: \"class = 'dry'\"`), or say `complete: true` if everything is drawn, "
+                "or where it is (`extent`)"
+            )
+        return self
 
     @property
     def rgb(self) -> tuple[int, int, int]:

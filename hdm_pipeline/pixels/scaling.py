@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range, Scale
-from hdm_pipeline.contracts import Pixels, Validity
+from hdm_pipeline.contracts import STATISTICS_PIXELS, Pixels, Validity
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.pixels.bands import BandPlan
 
-SAMPLE_PIXELS = 1 << 18
+SAMPLE_PIXELS = STATISTICS_PIXELS
 """Pixels per scene from which percentiles are taken."""
 
 EXAMPLE_PERCENTILES: Range = (0.5, 99.5)

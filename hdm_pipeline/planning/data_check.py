@@ -10,7 +10,7 @@ from hdm_pipeline.contracts import Reader, SceneRef
 from hdm_pipeline.errors import BandError, HdmError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
-from hdm_pipeline.support.examples import example_warnings, load_example, support_files
+from hdm_pipeline.support.examples import example_warnings, load_example, require_both, support_files
 
 SCENES = 16
 """Headers of scenes that are opened, evenly spread over the archive."""
@@ -43,12 +43,17 @@ def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[
     found: Found = []
     classes = []
     for index, (class_config, requests) in enumerate(zip(config.support.classes, support_files(config), strict=True)):
-        read = []
+        read, before = [], len(found)
         for request in requests:
             try:
                 read += load_example(config, request, reader, class_config.name)
             except HdmError as error:
                 found.append((("support", "classes", index, "examples"), error))
+        try:
+            if len(found) == before:
+                require_both(class_config, read)
+        except HdmError as error:
+            found.append((("support", "classes", index, "examples"), error))
         classes.append(read)
     try:
         strange = example_warnings(config, classes)

@@ -66,7 +66,7 @@ def make_plan(
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    keyring = SceneKeyring(config, _fingerprints(config, supports))
+    keyring = SceneKeyring(config, _fingerprints(config, supports, reader))
     known = {record.id: record for record in ledger.scenes()}
     products = {str(workspace.root / output) for record in known.values() for output in record.outputs}
     archive = discover(config, reader, products)
@@ -102,8 +102,8 @@ def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
     return all((workspace.root / output).is_file() for output in record.outputs)
 
 
-def _fingerprints(config: PipelineConfig, supports: SupportFiles) -> Fingerprints:
-    """Hashes of the files that the configuration points at; its examples are `supports`.
+def _fingerprints(config: PipelineConfig, supports: SupportFiles, reader: Reader) -> Fingerprints:
+    """Hashes of the files that the configuration points at; its examples are `supports`, which `reader` reads.
 
     Raises:
         WeightsError: the weights are missing, or not the pinned ones.
@@ -112,6 +112,6 @@ def _fingerprints(config: PipelineConfig, supports: SupportFiles) -> Fingerprint
     aoi = config.input.aoi
     return Fingerprints(
         weights=weights_fingerprint(config),
-        supports=support_fingerprint(supports),
+        supports=support_fingerprint(supports, reader),
         aoi="" if aoi is None else file_hash(Path(aoi)),
     )

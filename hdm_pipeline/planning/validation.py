@@ -1,6 +1,6 @@
 """Checks of a pipeline file beyond its types: files, plug-ins, bands, supports. Loads no network.
 
-No image is opened, but where the data are to be checked, too (`data_check`).
+No image is opened, but where the data are to be checked, too (`data_check`). Files of drawn labels are.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Problem
-from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.plugin.registry import make_reader, make_writer
-from hdm_pipeline.support.examples import requests
+from hdm_pipeline.support.examples import check_vector_files, requests
 
 
 def class_infos(config: PipelineConfig) -> tuple[ClassInfo, ...]:
@@ -66,7 +66,7 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
     for index, band in enumerate(config.input.bands):
         yield ("input", "bands", index), lambda band=band: parse(band)  # type: ignore[misc]
     for index, class_config in enumerate(config.support.classes):
-        yield ("support", "classes", index, "examples"), lambda c=class_config: requests(c)  # type: ignore[misc]
+        yield ("support", "classes", index, "examples"), lambda c=class_config: _check_examples(c, config)  # type: ignore[misc]
     yield ("model", "weights"), lambda: weights_fingerprint(config)
     classes = class_infos(config)
     for index, (name, options) in enumerate(config.output.product_options().items()):
@@ -74,6 +74,12 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
             ("output", "products", index),
             lambda n=name, o=options: warnings.extend(make_writer(n, o).check(classes)),  # type: ignore[misc]
         )
+
+
+def _check_examples(class_config: ClassConfig, config: PipelineConfig) -> None:
+    """The files of a class's examples are there, and those with drawn labels hold what is asked for."""
+    if any(request.vector is not None for request in requests(class_config)):
+        check_vector_files(class_config, make_reader(config.input.reader, config.input.reader_options()))
 
 
 def _key_of(error: HdmError, key: Key, config: PipelineConfig) -> Key:

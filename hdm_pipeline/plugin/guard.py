@@ -35,10 +35,11 @@ from hdm_pipeline.contracts import (
     SidecarWriter,
     Skipped,
     SupportRequest,
+    VectorLabelReader,
     VolumeGeometry,
     Writer,
 )
-from hdm_pipeline.errors import HdmError, OutputError, PluginError, PluginLoadError
+from hdm_pipeline.errors import HdmError, OutputError, PluginError, PluginLoadError, SupportError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import checked_component
 
@@ -132,12 +133,45 @@ class GuardedReader:
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """See `Reader.read_support`."""
         where = f"{request.image} with {request.mask}"
+        if request.vector is not None:
+            self._vector_reader(request)
         with self._guard.calling("read_support", where):
             images = self._reader.read_support(request)
-        self._guard.require(isinstance(images, list) and len(images) > 0, "read_support gives no list", where)
+        may_be_empty = request.vector is not None and request.vector.optional
+        self._guard.require(
+            isinstance(images, list) and (len(images) > 0 or may_be_empty), "read_support gives no list", where
+        )
         for image in images:
             check_labeled(self._guard, image, where)
         return images
+
+    def check_vector(self, request: SupportRequest) -> None:
+        """See `VectorLabelReader.check_vector`."""
+        reader = self._vector_reader(request)
+        with self._guard.calling("check_vector", request.mask):
+            reader.check_vector(request)
+
+    def vector_identity(self, request: SupportRequest) -> str:
+        """See `VectorLabelReader.vector_identity`."""
+        reader, where = self._vector_reader(request), f"{request.image} with {request.mask}"
+        with self._guard.calling("vector_identity", where):
+            found = reader.vector_identity(request)
+        self._guard.require(isinstance(found, str), f"vector_identity gives a {type(found).__name__}", where)
+        return found
+
+    def _vector_reader(self, request: SupportRequest) -> VectorLabelReader:
+        """The reader, if it takes vector files as labels.
+
+        Raises:
+            SupportError: it does not.
+        """
+        if not isinstance(self._reader, VectorLabelReader):
+            raise SupportError(
+                f"the reader {self.name!r} takes no labels from vector files (polygons, lines, points)",
+                where=request.mask,
+                remedy="give a `mask` in one of the reader's own formats; drawn labels are for input.reader: geotiff",
+            )
+        return self._reader
 
     def _check_found(self, item: Any, uri: str) -> None:
         require = self._guard.require
@@ -343,6 +377,10 @@ def check_labeled(guard: _Guard, image: Any, where: str) -> None:
     _check_array(guard, "the validity of a support example", image.valid, np.bool_, shape, where)
     _check_array(guard, "the label of a support example", image.label, np.uint8, shape, where)
     guard.require(_finite(image.pixels, image.valid), "valid pixels of a support example are not finite", where)
+    if image.statistics is not None:
+        drawn = image.statistics.shape[1:] if isinstance(image.statistics, np.ndarray) else ()
+        _check_array(guard, "the statistics", image.statistics, np.float32, (len(image.bands), *drawn), where)
+        guard.require(bool(np.isfinite(image.statistics).all()), "the statistics are not finite", where)
     counts = np.bincount(image.label.ravel(), minlength=256)
     guard.require(not counts[2:255].any(), "a support label holds values other than 0, 1 and 255", where)
     guard.require(bool((image.label[~image.valid] == 255).all()), "a support label is not 255 where invalid", where)

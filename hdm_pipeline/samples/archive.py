@@ -24,6 +24,7 @@ from rasterio.windows import Window
 
 from hdm_pipeline.contracts import BACKGROUND, NODATA
 from hdm_pipeline.errors import OutputError
+from hdm_pipeline.samples.labels import write_labels
 from hdm_pipeline.samples.landscape import CELL, Landscape, View
 
 PIXEL_METRES = 10.0
@@ -82,6 +83,7 @@ class SampleArchive:
         scenes: image files, in `folder`/scenes.
         truth: for each scene its labels, in `folder`/truth: 0 dry, 1 water, 255 no data.
         support: (image, mask) of each labelled chip, in `folder`/support; masks as in `truth`.
+        labels: the same labels, and a few of them, as polygons, in `folder`/support (`hdm_pipeline.samples.labels`).
         pixels: pixels of all scenes together.
     """
 
@@ -89,6 +91,7 @@ class SampleArchive:
     scenes: tuple[Path, ...]
     truth: tuple[Path, ...]
     support: tuple[tuple[Path, Path], ...]
+    labels: Path
     pixels: int
 
 
@@ -108,9 +111,12 @@ def make_samples(folder: Path, *, seed: int = 7) -> SampleArchive:
         for name in ("scenes", "support", "truth"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         support = tuple(_make_chip(folder / "support", number, seed) for number in range(1, _CHIPS + 1))
+        labels = folder / "support" / "labels.gpkg"
+        write_labels(labels, support)
         made = [_make_scene(folder, recipe, (seed, _SCENES, n)) for n, recipe in enumerate(RECIPES)]
     pixels = sum(recipe.height * recipe.width for recipe in RECIPES)
-    return SampleArchive(folder, tuple(image for image, _ in made), tuple(truth for _, truth in made), support, pixels)
+    scenes, truth = zip(*made, strict=True)
+    return SampleArchive(folder, scenes, truth, support, labels, pixels)
 
 
 def _make_scene(folder: Path, recipe: SceneRecipe, seed: tuple[int, ...]) -> tuple[Path, Path]:

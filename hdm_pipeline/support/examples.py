@@ -8,12 +8,24 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.config.schema import ClassConfig, Example, PipelineConfig
-from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SceneWarning, SupportRequest
+from hdm_pipeline.config.example import Example, Features
+from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
+from hdm_pipeline.contracts import (
+    IGNORE,
+    ImageWindow,
+    LabeledImage,
+    Reader,
+    SceneWarning,
+    Selection,
+    SupportRequest,
+    VectorLabelReader,
+    VectorLabels,
+)
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.hashing import file_hash, stable_hash, stat_identity
 from hdm_pipeline.pixels.bands import resolve
@@ -33,12 +45,14 @@ class SupportExample:
         pixels: [bands, y, x] float32 in 0..1; 0 where invalid.
         label: [y, x] uint8: 1 the class, 0 background, 255 ignored.
         look: its bands, resolution, and how its values lie in the scale.
+        warnings: what its reader found strange about its labels.
     """
 
     name: str
     pixels: npt.NDArray[np.float32]
     label: npt.NDArray[np.uint8]
     look: Look
+    warnings: tuple[SceneWarning, ...] = ()
 
 
 def requests(class_config: ClassConfig) -> list[SupportRequest]:
@@ -58,23 +72,61 @@ def requests(class_config: ClassConfig) -> list[SupportRequest]:
 
 
 def _expand(example: Example, class_name: str) -> Iterator[SupportRequest]:
-    images, masks = _matches(example.image, class_name), _matches(example.mask, class_name)
+    named = example.mask if example.labels is None else example.labels
+    assert named is not None  # the schema wants one of the two
+    images, masks = _matches(example.image, class_name), _matches(named, class_name)
+    optional = False
+    if example.vector and len(masks) == 1 and len(images) != 1:
+        # One file of labels for a whole folder of images: those in which nothing is drawn are no examples.
+        masks, optional = masks * len(images), True
     if len(images) != len(masks):
         raise SupportError(
-            f"{len(images)} images but {len(masks)} masks match",
-            where=f"class {class_name!r}: {example.image} and {example.mask}",
+            f"{len(images)} images but {len(masks)} {'files of labels' if example.vector else 'masks'} match",
+            where=f"class {class_name!r}: {example.image} and {named}",
             remedy="make the two globs match one mask for each image; they are paired in sorted order",
         )
+    vector = _vector_labels(example, optional) if example.vector else None
     for image, mask in zip(images, masks, strict=True):
+        if vector is not None:
+            yield SupportRequest(image, mask, vector=vector)
+            continue
         yield SupportRequest(
             image,
             mask,
             tuple(example.value),
-            tuple(example.ignore),
+            _values(example.ignore),
             tuple(example.slices),
             example.segment,
-            tuple(example.background),
+            _values(example.background),
         )
+
+
+def _values(given: list[int] | Features) -> tuple[int, ...]:
+    return () if isinstance(given, Features) else tuple(given)
+
+
+def _vector_labels(example: Example, optional: bool) -> VectorLabels:
+    """What the features of the example's file mean; parts without a layer of their own are in that of the class."""
+
+    def part(features: list[int] | Features | None) -> Selection | None:
+        if not isinstance(features, Features):
+            return None
+        return Selection(features.layer or example.layer, features.where)
+
+    width, unit = example.width_and_unit()
+    window = example.window
+    return VectorLabels(
+        target=Selection(example.layer, example.where),
+        background=part(example.background),
+        ignore=part(example.ignore),
+        extent=part(example.extent),
+        complete=example.everything_is_drawn and example.extent is None,
+        width=width,
+        width_unit=unit,
+        crs=example.crs,
+        window=None if window is None else ImageWindow(window.pixels, window.bounds, window.crs),
+        optional=optional,
+    )
 
 
 def _matches(pattern: str, class_name: str) -> list[str]:
@@ -102,16 +154,25 @@ def support_files(config: PipelineConfig) -> SupportFiles:
     return tuple(tuple(requests(class_config)) for class_config in config.support.classes)
 
 
-def support_fingerprint(files: SupportFiles) -> str:
-    """Hash of everything about the supports that affects pixels; reads bytes, decodes nothing.
+def support_fingerprint(files: SupportFiles, reader: Reader) -> str:
+    """Hash of everything about the supports that affects pixels; reads bytes, decodes no image.
+
+    Of a vector file counts what is read of it: to open it in a GIS changes its bytes, but nothing here.
+
+    Args:
+        files: the examples.
+        reader: of the archive; it knows what is read of vector files.
 
     Raises:
         SupportError: a file cannot be read.
     """
-    return stable_hash([[_request_fingerprint(request) for request in of_class] for of_class in files])
+    return stable_hash([[_request_fingerprint(request, reader) for request in of_class] for of_class in files])
 
 
-def _request_fingerprint(request: SupportRequest) -> list[object]:
+def _request_fingerprint(request: SupportRequest, reader: Reader) -> list[object]:
+    if request.vector is not None:
+        drawn = _vector_reader(reader).vector_identity(request)
+        return [_content_hash(request.image), *_sidecars(request.image, request.mask), "vector", drawn] if drawn else []
     return [
         _content_hash(request.image),
         _content_hash(request.mask),
@@ -125,13 +186,37 @@ def _request_fingerprint(request: SupportRequest) -> list[object]:
     ]
 
 
-def _sidecars(path: str) -> list[str]:
-    """Hashes of the files that are called as one is: ``chip.tif.aux.xml`` and ``chip.tfw`` change what is read."""
+def _vector_reader(reader: Reader) -> VectorLabelReader:
+    # Readers are guarded, and the guard itself refuses requests that its plug-in does not know.
+    return cast(VectorLabelReader, reader)
+
+
+def check_vector_files(class_config: ClassConfig, reader: Reader) -> None:
+    """Check the drawn labels of a class without opening any image.
+
+    Raises:
+        SupportError: as `VectorLabelReader.check_vector`.
+    """
+    checked: set[tuple[str, VectorLabels | None]] = set()
+    for request in requests(class_config):
+        if request.vector is not None and (request.mask, request.vector) not in checked:
+            checked.add((request.mask, request.vector))
+            _vector_reader(reader).check_vector(request)
+
+
+def _sidecars(path: str, labels: str = "") -> list[str]:
+    """Hashes of the files that are called as one is: ``chip.tif.aux.xml`` and ``chip.tfw`` change what is read.
+
+    Drawn labels may lie beside the image under its name (``chip.gpkg``, ``chip.shp``): these count by what is read.
+    """
     folder, name = os.path.split(path)
     if not os.path.isfile(path):
         return []
     starts = (f"{name}.", f"{os.path.splitext(name)[0]}.")
     beside = sorted(other for other in os.listdir(folder or ".") if other.startswith(starts) and other != name)
+    if labels:
+        drawn = os.path.basename(labels)
+        beside = [o for o in beside if not o.startswith(drawn) and not o.lower().endswith((".shx", ".dbf", ".cpg"))]
     files = [os.path.join(folder, other) for other in beside]
     return [f"{os.path.basename(file)}:{_content_hash(file)}" for file in files if os.path.isfile(file)]
 
@@ -159,23 +244,59 @@ def load_examples(config: PipelineConfig, files: SupportFiles, reader: Reader) -
     """Read, compute bands of, and scale every example, by class.
 
     Raises:
-        SupportError: an example cannot be used; the message names it.
+        SupportError: an example cannot be used; the message names it. Or all of a class together show no target, or no
+            background.
     """
-    return [
-        [example for request in of_class for example in load_example(config, request, reader, class_config.name)]
-        for class_config, of_class in zip(config.support.classes, files, strict=True)
-    ]
+    found = []
+    for class_config, of_class in zip(config.support.classes, files, strict=True):
+        examples = [e for request in of_class for e in load_example(config, request, reader, class_config.name)]
+        require_both(class_config, examples)
+        found.append(examples)
+    return found
 
 
 def load_example(
     config: PipelineConfig, request: SupportRequest, reader: Reader, class_name: str
 ) -> list[SupportExample]:
-    """One of the examples that `load_examples` reads; a labelled volume gives several.
+    """One of the examples that `load_examples` reads; a labelled volume, or a large image, gives several.
 
     Raises:
         SupportError: it cannot be used.
     """
-    return [_scaled(config, image) for image in _read(reader, request, class_name)]
+    found = [_scaled(config, image) for image in _read(reader, request, class_name)]
+    for example in found:
+        # Drawn labels may show the class in one place and background in another.
+        if request.vector is None and not (example.label == 1).any():
+            raise SupportError(
+                "the support example shows no valid pixel of its class",
+                where=f"support {example.name}",
+                remedy="choose a chip that holds the class, and check `value` and `ignore`",
+            )
+    return found
+
+
+def require_both(class_config: ClassConfig, examples: Sequence[SupportExample]) -> None:
+    """Check that the examples of a class show the class and something else.
+
+    Raises:
+        SupportError: they do not.
+    """
+    shown = [value for value in (1, 0) if any(bool((example.label == value).any()) for example in examples)]
+    where, drawn = f"class {class_config.name!r}", any(example.vector for example in class_config.examples)
+    if 1 not in shown:
+        raise SupportError(
+            "nothing of the class is drawn where an image holds data" if drawn else "no example shows the class",
+            where=where,
+            remedy="draw some of it within the images, and check `where` and `layer`" if drawn else "label it as 1",
+        )
+    if 0 not in shown:
+        raise SupportError(
+            "no example of the class labels any background: nothing would say what is not the class",
+            where=where,
+            remedy="draw some background within the images, and name it (`background`); or say `complete: true`"
+            if drawn
+            else "label at least some pixels of the background as 0; unknown pixels (255) do not count",
+        )
 
 
 def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[LabeledImage]:
@@ -194,19 +315,14 @@ def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
     except HdmError as error:
         raise SupportError(error.what, where=f"{where}: {error.where}", remedy=error.remedy) from error
     chosen = image.pixels[list(plan.indices)]
-    ranges = scene_ranges(config.input.scale, plan, chosen[:, image.valid], where)
+    known = chosen[:, image.valid] if image.statistics is None else image.statistics[list(plan.indices)]
+    ranges = scene_ranges(config.input.scale, plan, known, where)
     pixels, valid = plan.apply(chosen, image.valid)
     scaled = scale_pixels(np.where(valid, pixels, np.float32(0)), ranges)
     scaled[:, ~valid] = 0.0
     label = np.where(valid, image.label, np.uint8(IGNORE)).astype(np.uint8)
-    if not (label == 1).any():
-        raise SupportError(
-            "the support example shows no valid pixel of its class",
-            where=where,
-            remedy="choose a chip that holds the class, and check `value` and `ignore`",
-        )
     look = look_at(image.name, plan, image.bands, chosen[:, image.valid], ranges, image.pixel_size)
-    return SupportExample(image.name, scaled, label, look)
+    return SupportExample(image.name, scaled, label, look, image.warnings)
 
 
 def example_warnings(
@@ -222,7 +338,7 @@ def example_warnings(
     for of_class in classes:
         by_name: dict[str, list[SceneWarning]] = {}
         for example in of_class:
-            warnings = scale_warnings(example.look, config.input.scale)
+            warnings = [*example.warnings, *scale_warnings(example.look, config.input.scale)]
             try:
                 warnings += unlike_warnings(example.look, seen)
             except BandError as error:
@@ -230,9 +346,10 @@ def example_warnings(
             seen.append(example.look)
             if warnings:
                 by_name[example.name] = warnings
-            if warnings and config.execution.strict:
-                what = "; ".join(warning.what for warning in warnings)
-                remedy = f"{warnings[0].remedy}; without execution.strict this is a warning"
+            suspect = [warning for warning in warnings if warning.suspect]
+            if suspect and config.execution.strict:
+                what = "; ".join(warning.what for warning in suspect)
+                remedy = f"{suspect[0].remedy}; without execution.strict this is a warning"
                 raise SupportError(what, where=f"support {example.name}", remedy=remedy)
         found.append(by_name)
     return found

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.file import read_training_file
-from hdm_pipeline.config.schema import Model
 
 
 class NetworkConfig(Model):

@@ -49,7 +49,23 @@ class GeoTiffReader:
         return open_source(ref, self.options, self._aoi)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
-        """Read a labelled chip; see `Reader.read_support` and `hdm_geotiff.support`."""
+        """Read a labelled image; see `Reader.read_support`, `hdm_geotiff.support` and `hdm_geotiff.vector_support`."""
+        if request.vector is not None:
+            from hdm_geotiff.vector_support import read_drawn
+
+            return read_drawn(request, self.options)
         from hdm_geotiff.support import read_example
 
         return [read_example(request, self.options)]
+
+    def check_vector(self, request: SupportRequest) -> None:
+        """Check a file of drawn labels; see `VectorLabelReader.check_vector`."""
+        from hdm_geotiff.vector_support import check_vector_file
+
+        check_vector_file(request)
+
+    def vector_identity(self, request: SupportRequest) -> str:
+        """What changes with drawn labels; see `VectorLabelReader.vector_identity`."""
+        from hdm_geotiff.vector_support import vector_identity
+
+        return vector_identity(request, self.options)

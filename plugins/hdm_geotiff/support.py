@@ -92,11 +92,11 @@ def _check_pair(image: DatasetReader, mask: DatasetReader, request: SupportReque
     if mask.count != 1:
         remedy = "give a mask of one band that holds class numbers"
         raise SupportError(f"the mask has {mask.count} bands", where=request.mask, remedy=remedy)
-    if image.shape != mask.shape and not (_placed(image) and _placed(mask)):
+    if image.shape != mask.shape and not (placed(image) and placed(mask)):
         what = f"image and mask differ in size: {image.height} x {image.width} and {mask.height} x {mask.width}"
         remedy = "cut or resample the mask to the image's grid, or give both coordinates: then it is warped"
         raise SupportError(what, where=where, remedy=remedy)
-    if _placed(image) and image.crs == mask.crs and image.shape == mask.shape and _shift(image, mask) > 1:
+    if placed(image) and image.crs == mask.crs and image.shape == mask.shape and _shift(image, mask) > 1:
         # A mask that was cut out on purpose has another size: this one was meant for the image, or for another one.
         what = f"image and mask are alike but lie {_shift(image, mask):.1f} pixels apart"
         raise SupportError(what, where=where, remedy="correct the coordinates of one of the two (gdal_edit.py -a_ullr)")
@@ -109,14 +109,14 @@ def _shift(image: DatasetReader, mask: DatasetReader) -> float:
     return _offset(image, mask) if alike else 0.0
 
 
-def _placed(dataset: DatasetReader) -> bool:
+def placed(dataset: DatasetReader) -> bool:
     """Whether it is known where the pixels lie."""
     return bool(dataset.crs) and dataset.transform != Affine.identity()
 
 
 def _on_another_grid(image: DatasetReader, mask: DatasetReader) -> bool:
     """Whether the mask must be warped. What has no coordinates is taken to lie on the image."""
-    if not (_placed(image) and _placed(mask)):
+    if not (placed(image) and placed(mask)):
         return False
     return image.shape != mask.shape or image.crs != mask.crs or _offset(image, mask) > _SAME_GRID
 

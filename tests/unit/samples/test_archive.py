@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import Selection, SupportRequest, VectorLabels
 from hdm_pipeline.errors import OutputError
 from hdm_pipeline.iou import iou
 from hdm_pipeline.samples import archive as samples
@@ -80,6 +82,23 @@ def test_five_chips_show_water_and_land(archive: SampleArchive) -> None:
         with rasterio.open(image) as chip, rasterio.open(mask) as labels:
             assert (labels.shape, labels.transform) == (chip.shape, chip.transform)
             assert 0.2 <= (labels.read(1) == 1).mean() <= 0.55
+
+
+def test_polygons_of_the_chips(archive: SampleArchive) -> None:
+    """One layer gives back the masks; in the other a few polygons say nothing that is wrong."""
+    traced = VectorLabels(Selection("water"), complete=True)
+    drawn = VectorLabels(Selection("drawn", "class = 'water'"), Selection("drawn", "class = 'land'"))
+    for image, mask in archive.support:
+        truth = rasterio.open(mask).read(1)
+        (whole,), (few,) = (
+            GeoTiffReader().read_support(SupportRequest(str(image), str(archive.labels), vector=vector))
+            for vector in (traced, drawn)
+        )
+        assert np.array_equal(whole.label, truth)
+        known = few.label != 255
+        assert 0.05 < known.mean() < 0.25
+        assert (few.label[known] == truth[known]).all()
+        assert set(few.label[known].tolist()) == {0, 1}
 
 
 def test_water_is_dark_but_no_threshold_finds_it(archive: SampleArchive) -> None:
