@@ -109,6 +109,7 @@ class SceneRef:
         identity: changes whenever the content may have changed (size and mtime, an ETag, hashed UIDs).
         members: all files of a scene that has several, in any order; empty for one file.
         private: `uri` and `members` may hold personal data (a patient's name in a path) and are never shown.
+        recipe: what the reader noted when it found the scene, to open it by; the core only carries it.
     """
 
     id: str
@@ -117,6 +118,7 @@ class SceneRef:
     identity: str
     members: tuple[str, ...] = ()
     private: bool = False
+    recipe: str = ""
 
     @property
     def shown(self) -> str:
@@ -339,7 +341,11 @@ class SceneSource(Protocol):
 
 @runtime_checkable
 class Reader(Protocol):
-    """Finds and opens scenes of one kind. Constructed with the YAML's reader options (ConfigError if unknown)."""
+    """Finds and opens scenes of one kind. Constructed with the YAML's reader options (ConfigError if unknown).
+
+    A class with an attribute `takes_bands` that is true gets one more option, `asked`: the entries of `input.bands` as
+    a list of text. It may leave other bands unopened, or out of the header.
+    """
 
     name: ClassVar[str]
 

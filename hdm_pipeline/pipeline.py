@@ -22,7 +22,7 @@ from hdm_pipeline.planning.data_check import check_supports
 from hdm_pipeline.planning.forecast import HEADER_LIMIT, Forecast, forecast
 from hdm_pipeline.planning.plan import make_plan
 from hdm_pipeline.planning.validation import validate
-from hdm_pipeline.plugin.registry import make_reader
+from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import Listener
 from hdm_pipeline.support.examples import support_files
 
@@ -72,7 +72,7 @@ class Pipeline:
             ConfigError: archive, supports or weights are not usable.
             BandError: no scene has a band that is asked for.
         """
-        reader = make_reader(self.config.input.reader, self.config.input.reader_options())
+        reader = archive_reader(self.config)
         with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
             plan = make_plan(self.config, support_files(self.config), self.workspace, reader, ledger)
             rate = ledger.seconds_per_tile()
@@ -89,7 +89,7 @@ class Pipeline:
         """
         from hdm_pipeline.support.prepare import check_examples
 
-        return check_examples(self.config, make_reader(self.config.input.reader, self.config.input.reader_options()))
+        return check_examples(self.config, archive_reader(self.config))
 
     def run(self, on_event: Listener | None = None, options: RunOptions | None = None) -> RunSummary:
         """Do everything that is not done yet.

@@ -28,7 +28,7 @@ from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
 from hdm_pipeline.planning.validation import class_infos
-from hdm_pipeline.plugin.registry import make_reader
+from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import (
     Event,
     Listener,
@@ -51,7 +51,7 @@ from hdm_pipeline.support.prepare import Preparation, prepare
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
     """Do everything that is not done yet; see `Pipeline.run`."""
     deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
-    reader = make_reader(config.input.reader, config.input.reader_options())
+    reader = archive_reader(config)
     # What is missing is told before a folder is made or another run is waited for.
     checked_source(config.model.source)
     supports = support_files(config)

@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.example import Example
-
 from hdm_pipeline.config.palette import default_colors
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")

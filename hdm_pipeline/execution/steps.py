@@ -55,7 +55,7 @@ def run_step(context: RunContext, task: StepTask) -> Result:
 
 def reader_of(context: RunContext, name: str) -> Reader:
     """A reader with the options of the pipeline."""
-    return make_reader(name, context.config.input.reader_options())
+    return make_reader(name, context.config.input.reader_options(), context.config.input.bands)
 
 
 def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:

@@ -18,7 +18,7 @@ from hdm_pipeline.errors import HdmError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning.data_check import check_data
-from hdm_pipeline.plugin.registry import make_reader, make_writer
+from hdm_pipeline.plugin.registry import archive_reader, make_writer
 from hdm_pipeline.support.examples import check_vector_files, requests
 
 
@@ -52,7 +52,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     ]
     problems += _missing_inputs(file, config)
     if data and not problems:
-        found, told = check_data(config, make_reader(config.input.reader, config.input.reader_options()))
+        found, told = check_data(config, archive_reader(config))
         problems = [file.problem(key, f"{error.what} ({error.where})", error.remedy) for key, error in found]
         warnings += told
     if problems:
@@ -62,7 +62,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
 
 def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, Callable[[], object]]]:
     """(key, what raises if the value there is wrong)."""
-    yield ("input", "reader"), lambda: make_reader(config.input.reader, config.input.reader_options())
+    yield ("input", "reader"), lambda: archive_reader(config)
     for index, band in enumerate(config.input.bands):
         yield ("input", "bands", index), lambda band=band: parse(band)  # type: ignore[misc]
     for index, class_config in enumerate(config.support.classes):
@@ -79,7 +79,7 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
 def _check_examples(class_config: ClassConfig, config: PipelineConfig) -> None:
     """The files of a class's examples are there, and those with drawn labels hold what is asked for."""
     if any(request.vector is not None for request in requests(class_config)):
-        check_vector_files(class_config, make_reader(config.input.reader, config.input.reader_options()))
+        check_vector_files(class_config, archive_reader(config))
 
 
 def _key_of(error: HdmError, key: Key, config: PipelineConfig) -> Key:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SidecarWriter
 from hdm_pipeline.errors import ConfigError, PluginLoadError
 from hdm_pipeline.plugin.guard import construct, guard_reader, guard_writer
@@ -59,9 +60,23 @@ def load(group: str, name: str) -> Any:
         ) from error
 
 
-def make_reader(name: str, options: Mapping[str, Any]) -> Reader:
-    """A reader by entry point name, constructed with its options and kept to its contract."""
-    return guard_reader(construct(load(READERS, name), name, options), name)
+def make_reader(name: str, options: Mapping[str, Any], bands: Sequence[int | str] = ()) -> Reader:
+    """A reader by entry point name, constructed with its options and kept to its contract.
+
+    Args:
+        name: of the entry point.
+        options: of the reader.
+        bands: the pipeline's `input.bands`, which a reader that says `takes_bands` is told.
+    """
+    plugin = load(READERS, name)
+    if bands and getattr(plugin, "takes_bands", False):
+        options = {**options, "asked": [str(band) for band in bands]}
+    return guard_reader(construct(plugin, name, options), name)
+
+
+def archive_reader(config: PipelineConfig) -> Reader:
+    """The reader of a pipeline's archive."""
+    return make_reader(config.input.reader, config.input.reader_options(), config.input.bands)
 
 
 def make_writer(name: str, options: Mapping[str, Any]) -> SidecarWriter:

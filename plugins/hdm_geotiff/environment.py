@@ -17,7 +17,7 @@ from rasterio._err import CPLE_BaseError  # rasterio re-raises GDAL's own errors
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from hdm_geotiff.uris import is_remote
+from hdm_geotiff.uris import is_remote, is_virtual
 from hdm_pipeline.errors import ReadError
 
 CACHE_MB = 64
@@ -26,7 +26,8 @@ CACHE_MB = 64
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 """Everything that a failing GDAL call may raise; a text in the file, or a name, that is no UTF-8 comes as the last."""
 
-_DRIVERS = {".vrt": "VRT", ".png": "PNG"}
+_DRIVERS = {".vrt": "VRT", ".png": "PNG", ".jp2": "JP2OpenJPEG", ".j2k": "JP2OpenJPEG"}
+_LEAVE_OUT = "leave it out of the archive"
 
 # A scene without coordinates is said so in its header's warnings, once, and not on every open.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -55,28 +56,30 @@ def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def reading(
-    where: str, doing: str, *, allow_network: bool = False, instead: str = "leave it out of the archive"
-) -> Iterator[None]:
+def reading(where: str, doing: str, *, allow_network: bool = False, instead: str = "") -> Iterator[None]:
     """Run GDAL calls under `gdal_environment`; failures become `ReadError`.
 
     Args:
         where: the file, for the message.
         doing: what is tried, for the message: "cannot {doing}: ...".
         allow_network: whether the calls may fetch.
-        instead: what else the user can do about a damaged file.
+        instead: what else the user can do about a damaged file; by default, leave it out of the archive.
     """
     try:
         with gdal_environment(allow_network=allow_network):
             yield
     except GDAL_ERRORS as error:
-        raise ReadError(f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where, instead)) from error
+        raise ReadError(
+            f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where, instead or _LEAVE_OUT)
+        ) from error
 
 
 def open_dataset(uri: str) -> DatasetReader:
-    """Open a raster by the one driver that its suffix allows: VRT, PNG, or else GTiff. Call within `reading`."""
+    """Open a raster by the one driver that its suffix allows: VRT, PNG, JPEG 2000, or else GTiff; within `reading`."""
     driver = _DRIVERS.get(PurePath(uri).suffix.lower(), "GTiff")
-    target = uri if is_remote(uri) else os.path.abspath(uri)  # a file called "zip:x.tif" stays a file
+    target = (
+        uri if is_remote(uri) or is_virtual(uri) else os.path.abspath(uri)
+    )  # a file called "zip:x.tif" stays a file
     return rasterio.open(target, driver=driver, sharing=False)
 
 
@@ -90,8 +93,9 @@ def cause_of(error: BaseException) -> str:
 
 
 def _remedy(where: str, instead: str) -> str:
-    if not is_remote(where) and not os.path.exists(where):
+    local = not is_remote(where) and not is_virtual(where)
+    if local and not os.path.exists(where):
         return "the file is not there: was it moved or deleted after it was listed?"
-    if not is_remote(where) and not os.access(where, os.R_OK):
+    if local and not os.access(where, os.R_OK):
         return "give this user permission to read the file"
     return f"check the file with `gdalinfo -checksum`; copy or download it again, or {instead}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
+from hdm_geotiff.raster_grid import Grid
+from hdm_geotiff.values import Law
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 
@@ -26,20 +27,24 @@ _ROLES: Mapping[ColorInterp, Literal["alpha", "palette"]] = {
 }
 
 
-def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> SceneHeader:
-    """Make the header of an open dataset.
+def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options: ReaderOptions) -> SceneHeader:
+    """Make the header of a scene that is one open dataset.
+
+    Args:
+        dataset: the open dataset.
+        laws: how its bands are read.
+        ref: the scene.
+        options: of the reader.
 
     Raises:
         ReadError: it holds no band.
         UnsupportedSceneError: complex pixels, too large, or cut into blocks too large to decode.
     """
     check_size(dataset, ref.uri, options)
-    crs, transform = georeference(dataset)
+    grid = Grid.of(dataset)
     bands = tuple(
-        Band((name or "").strip(), (unit or "").strip(), _ROLES.get(color, ""), _declared(nodata))
-        for name, unit, color, nodata in zip(
-            dataset.descriptions, dataset.units, dataset.colorinterp, dataset.nodatavals, strict=True
-        )
+        Band(name.strip(), (unit or "").strip(), _ROLES.get(color, ""), declared(law.nodata))
+        for name, unit, color, law in zip(names_of(dataset), dataset.units, dataset.colorinterp, laws, strict=True)
     )
     height, width = min(dataset.block_shapes)
     return SceneHeader(
@@ -47,14 +52,24 @@ def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> S
         shape=(dataset.count, 1, dataset.height, dataset.width),
         dtype=str(np.dtype(dataset.dtypes[0])),
         bands=bands,
-        geometry=RasterGeometry(tuple(transform)[:6], crs.to_wkt() if crs else None),
+        geometry=geometry_of(grid),
         chunk=(height, width),
-        warnings=tuple(_warnings(dataset, crs, transform)),
-        attributes=_attributes(dataset),
+        warnings=tuple(grid_warnings(dataset, grid)),
+        attributes=placing(dataset),
     )
 
 
-def _declared(nodata: float | None) -> float | None:
+def names_of(dataset: DatasetReader) -> list[str]:
+    """Descriptions of a dataset's bands; empty where there is none."""
+    return [name or "" for name in dataset.descriptions]
+
+
+def geometry_of(grid: Grid) -> RasterGeometry:
+    """A grid as the contract has it."""
+    return RasterGeometry(tuple(grid.transform)[:6], grid.crs.to_wkt() if grid.crs else None)
+
+
+def declared(nodata: float | None) -> float | None:
     """A nodata value that says something: NaN is never valid, and would make a header unequal to its copy."""
     return None if nodata is None or math.isnan(nodata) else nodata
 
@@ -87,12 +102,9 @@ def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> No
         raise UnsupportedSceneError(what, where=where, remedy=remedy)
 
 
-def georeference(dataset: DatasetReader) -> tuple[CRS | None, Affine]:
-    """CRS and transform; no CRS and the identity where only ground control points place the scene."""
-    return (dataset.crs or None), dataset.transform
-
-
-def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> list[str | SceneWarning]:
+def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning]:
+    """What is to be known of how a scene is placed, and of the dataset that its grid comes from."""
+    crs = grid.crs
     found: list[str | SceneWarning] = []
     points = dataset.gcps[0]
     if crs is None and points:
@@ -109,10 +121,10 @@ def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> lis
         what = "no coordinate reference system: no areas in m², and the products have none either"
         remedy = "give it one (gdal_edit.py -a_srs EPSG:...), or run without execution.strict"
         found.append(SceneWarning("no_crs", what, remedy))
-    elif transform == Affine.identity():
+    elif not grid.placed:
         found.append("no transform from pixels to coordinates: no areas in m²")
     else:
-        found.extend(_area_warnings(dataset, crs, transform))
+        found.extend(_area_warnings(grid, crs))
     if dataset.colorinterp[0] == ColorInterp.palette:
         found.append("band 1 is a palette: its pixels are color numbers, not measurements")
     if dataset.subdatasets:
@@ -120,8 +132,8 @@ def _warnings(dataset: DatasetReader, crs: CRS | None, transform: Affine) -> lis
     return found
 
 
-def _area_warnings(dataset: DatasetReader, crs: CRS, transform: Affine) -> list[str]:
-    areas = row_areas(crs, transform, dataset.height, dataset.width)
+def _area_warnings(grid: Grid, crs: CRS) -> list[str]:
+    areas = row_areas(crs, grid.transform, grid.height, grid.width)
     if areas is None:
         return ["areas in m² cannot be told from its coordinate reference system"]
     if math.isnan(areas.map_error):
@@ -132,8 +144,8 @@ def _area_warnings(dataset: DatasetReader, crs: CRS, transform: Affine) -> list[
     return []
 
 
-def _attributes(dataset: DatasetReader) -> dict[str, Any]:
-    """What the writers of this plug-in need and the contract has no field for."""
+def placing(dataset: DatasetReader) -> dict[str, Any]:
+    """What else places a dataset: the writers of this plug-in need it, and the contract has no field for it."""
     found: dict[str, Any] = {}
     points, crs = dataset.gcps
     if points:

@@ -1,4 +1,4 @@
-"""Opening scenes: each call opens the file anew, so that no dataset is shared between threads."""
+"""Opening scenes: each call opens the files anew, so that no dataset is shared between threads."""
 
 from __future__ import annotations
 
@@ -6,53 +6,63 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from rasterio.io import DatasetReader
-
 from hdm_geotiff.aoi import AreaOfInterest, SceneArea
 from hdm_geotiff.environment import open_dataset, reading
-from hdm_geotiff.header import describe, georeference
+from hdm_geotiff.header import describe, names_of
+from hdm_geotiff.layered import open_layered
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.source import GeoTiffSource
+from hdm_geotiff.raster_grid import Grid
+from hdm_geotiff.source import GeoTiffSource, RasterSource
+from hdm_geotiff.stored import StoredBands, own_laws
 from hdm_geotiff.uris import check_uri
 from hdm_pipeline.contracts import SceneHeader, SceneRef, SceneWarning
 
 
 def read_header(ref: SceneRef, options: ReaderOptions, aoi: AreaOfInterest | None) -> SceneHeader:
     """A scene's header; see `Reader.header`."""
-    with _dataset(ref.uri, options) as dataset:
-        return _describe(dataset, ref, options, aoi)[0]
+    with open_source(ref, options, aoi) as source:
+        return source.header
 
 
 @contextmanager
-def open_source(ref: SceneRef, options: ReaderOptions, aoi: AreaOfInterest | None) -> Iterator[GeoTiffSource]:
-    """Open a scene; see `Reader.open`."""
-    with _dataset(ref.uri, options) as dataset:
-        header, area = _describe(dataset, ref, options, aoi)
-        with reading(ref.uri, "read the header", allow_network=options.allow_network):
-            source = GeoTiffSource(dataset, header, area, allow_network=options.allow_network)
+def open_source(
+    ref: SceneRef, options: ReaderOptions, aoi: AreaOfInterest | None, *, instead: str = ""
+) -> Iterator[RasterSource]:
+    """Open a scene, of one file or of several; see `Reader.open`.
+
+    Args:
+        ref: the scene.
+        options: of the reader.
+        aoi: the area of interest.
+        instead: what else the user can do about a damaged file, for messages.
+    """
+    with (open_layered if ref.recipe else _open_file)(ref, options, instead) as source:
+        if aoi is not None:
+            source.header, area = _placed(aoi, ref, source.header, source.grid)
+            source.limit(area)
         yield source
 
 
 @contextmanager
-def _dataset(uri: str, options: ReaderOptions) -> Iterator[DatasetReader]:
-    check_uri(uri, allow_network=options.allow_network, allow_vrt=options.allow_vrt)
-    with reading(uri, "open the file", allow_network=options.allow_network):
-        dataset = open_dataset(uri)
+def _open_file(ref: SceneRef, options: ReaderOptions, instead: str) -> Iterator[RasterSource]:
+    check_uri(ref.uri, allow_network=options.allow_network, allow_vrt=options.allow_vrt)
+    with reading(ref.uri, "open the file", allow_network=options.allow_network, instead=instead):
+        dataset = open_dataset(ref.uri)
     try:
-        yield dataset
+        with reading(ref.uri, "read the header", allow_network=options.allow_network, instead=instead):
+            laws = options.values.applied(own_laws(dataset), ref, names_of(dataset))
+            header = describe(dataset, laws, ref, options)
+            source = GeoTiffSource(StoredBands(dataset, laws), header, allow_network=options.allow_network)
+        yield source
     finally:
         dataset.close()
 
 
-def _describe(
-    dataset: DatasetReader, ref: SceneRef, options: ReaderOptions, aoi: AreaOfInterest | None
-) -> tuple[SceneHeader, SceneArea | None]:
-    """The header, which also says where the area of interest misses the scene, and the area in the scene's pixels."""
-    with reading(ref.uri, "read the header", allow_network=options.allow_network):
-        header = describe(dataset, ref, options)
-        area = None if aoi is None else aoi.in_scene(*georeference(dataset), ref.uri)
-    if aoi is not None and area is not None and area.misses(dataset.height, dataset.width):
-        remedy = f"leave the scene out (input.exclude), or check {aoi.path}"
-        missed = SceneWarning("outside_aoi", "the area of interest lies outside of it: all is nodata", remedy)
-        header = replace(header, warnings=(*header.warnings, missed))
-    return header, area
+def _placed(aoi: AreaOfInterest, ref: SceneRef, header: SceneHeader, grid: Grid) -> tuple[SceneHeader, SceneArea]:
+    """The area of interest in a scene's pixels, and a header that also says where it misses the scene."""
+    area = aoi.in_scene(grid.crs, grid.transform, ref.uri)
+    if not area.misses(grid.height, grid.width):
+        return header, area
+    remedy = f"leave the scene out (input.exclude), or check {aoi.path}"
+    missed = SceneWarning("outside_aoi", "the area of interest lies outside of it: all is nodata", remedy)
+    return replace(header, warnings=(*header.warnings, missed)), area

@@ -18,6 +18,7 @@ class GeoTiffReader:
     """Implements `hdm_pipeline.contracts.Reader` for GeoTIFF files; options as in `ReaderOptions`."""
 
     name: ClassVar[str] = READER
+    takes_bands: ClassVar[bool] = True
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Check the options.

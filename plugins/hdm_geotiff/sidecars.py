@@ -12,7 +12,7 @@ import html
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from hdm_geotiff.uris import is_remote
@@ -22,7 +22,7 @@ MISSING = "missing"
 
 _AFTER_NAME = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".ovr.msk", ".xml", ".aux", ".vat.dbf", ".msk.aux.xml")
 _AFTER_STEM = (
-    *(".tfw", ".tifw", ".tiffw", ".tfwx", ".wld", ".tab", ".prj", ".pgw", ".pngw"),
+    *(".tfw", ".tifw", ".tiffw", ".tfwx", ".wld", ".tab", ".prj", ".pgw", ".pngw", ".j2w", ".jp2w"),
     *(".rpb", ".rpc", ".imd", ".til", ".att", ".eph", ".geo", ".pvl", ".xml", ".aux", ".ovr", ".rrd"),
     *("_rpc.txt", "_rpc.xml", ".rpc.txt", "_metadata.txt", "_metadata.xml", ".txt.rpc"),
 )
@@ -83,10 +83,12 @@ def with_siblings(name: str, identity: str, siblings: Siblings, identities: Mapp
         siblings: of its folder.
         identities: of all objects of that folder, by name.
     """
-    return _joined(identity, [(other, identities[other]) for other in siblings.of(name)])
+    return joined(identity, [(other, identities[other]) for other in siblings.of(name)])
 
 
-def _joined(own: str, others: list[tuple[str, str]]) -> str:
+def joined(own: str, others: Iterable[tuple[str, str]]) -> str:
+    """One identity of something's own and those, with their names, of all that belongs to it."""
+    others = list(others)
     if not others:
         return own
     return f"{own}+{hashlib.sha256(repr(sorted(others)).encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
@@ -107,7 +109,7 @@ class Identities:
         own = _stamp(path)
         if own == MISSING:
             return MISSING
-        return _joined(own, list(self._others(path, 0)))
+        return joined(own, list(self._others(path, 0)))
 
     def _others(self, path: str, depth: int) -> Iterator[tuple[str, str]]:
         folder, name = os.path.split(path)

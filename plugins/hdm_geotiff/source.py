@@ -1,21 +1,21 @@
-"""An open GeoTIFF scene: windows, samples for statistics, pixel areas."""
+"""An open scene: windows, samples for statistics, pixel areas; and the source of a scene that is one file."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.aoi import SceneArea
 from hdm_geotiff.environment import reading
-from hdm_geotiff.header import georeference
 from hdm_geotiff.pixel_areas import row_areas
-from hdm_geotiff.validity import Mask, MaskSources
+from hdm_geotiff.raster_grid import Grid
+from hdm_geotiff.stored import StoredBands
+from hdm_geotiff.validity import Mask
 from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import ReadError
 from hdm_pipeline.grid import Window
@@ -27,18 +27,28 @@ _MOST_READ = 8 * 2**20
 """Pixels of one band that `sample` reads, however large the scene; more only where four blocks hold more."""
 
 
-class GeoTiffSource:
-    """Implements `hdm_pipeline.contracts.SceneSource`; made by `GeoTiffReader.open`, used by one thread at a time."""
+class RasterSource(ABC):
+    """Implements `hdm_pipeline.contracts.SceneSource` but for where pixels come from; used by one thread at a time.
 
-    def __init__(
-        self, dataset: DatasetReader, header: SceneHeader, area: SceneArea | None, *, allow_network: bool = False
-    ) -> None:
+    Args:
+        header: of the scene.
+        grid: of the scene.
+        allow_network: whether reading may fetch.
+    """
+
+    def __init__(self, header: SceneHeader, grid: Grid, *, allow_network: bool = False) -> None:
         self.header = header
-        self._dataset = dataset
-        self._area = area
-        self._masks = MaskSources.of(dataset)
-        self._laws = tuple(zip(dataset.scales, dataset.offsets, strict=True))
+        self.grid = grid
+        self._area: SceneArea | None = None
         self._allow_network = allow_network
+
+    def limit(self, area: SceneArea) -> None:
+        """Make everything outside of an area of interest invalid."""
+        self._area = area
+
+    @abstractmethod
+    def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
+        """Pixels and validity of a window; invalid pixels hold anything. Called within `environment.reading`."""
 
     def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
         """Read a window; see `SceneSource.read`. Invalid pixels are 0."""
@@ -63,37 +73,21 @@ class GeoTiffSource:
 
     def row_areas(self) -> npt.NDArray[np.float64] | None:
         """Area in m² of one pixel in each row; see `SceneSource.row_areas` and `hdm_geotiff.pixel_areas`."""
+        grid = self.grid
         with reading(self.header.ref.uri, "measure its pixels", allow_network=self._allow_network):
-            crs, transform = georeference(self._dataset)
-            areas = row_areas(crs, transform, self._dataset.height, self._dataset.width)
+            areas = row_areas(grid.crs, grid.transform, grid.height, grid.width)
         return None if areas is None else areas.square_metres
 
     def _load(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
         """Pixels and validity of a window."""
-        place = RasterWindow(window.x, window.y, window.width, window.height)
         doing = f"read rows {window.y} to {window.bottom}, columns {window.x} to {window.right}"
         with reading(self.header.ref.uri, doing, allow_network=self._allow_network):
-            raw = self._dataset.read([band + 1 for band in bands], window=place)
-            valid = self._masks.valid(self._dataset, raw, bands, place)
+            pixels, valid = self._stored(window, bands)
         if self._area is not None and valid.any():
             valid &= self._area.inside(window)
-        pixels = self._scaled(raw, bands)
-        if pixels.dtype != raw.dtype:  # a float64 may be too large for float32
-            valid &= np.isfinite(pixels).all(axis=0)
         if not valid.all():
             np.copyto(pixels, 0.0, where=~valid)
         return pixels, valid
-
-    def _scaled(self, raw: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
-        """Stored values to physical ones: value * scale + offset, in float64 and only then float32."""
-        laws = [self._laws[band] for band in bands]
-        with np.errstate(over="ignore", invalid="ignore"):
-            if all(law == (1.0, 0.0) for law in laws):
-                return np.asarray(raw, dtype=np.float32)
-            pixels = np.empty(raw.shape, dtype=np.float32)
-            for target, values, (scale, offset) in zip(pixels, raw, laws, strict=True):
-                target[...] = values.astype(np.float64) * scale + offset
-        return pixels
 
     def _lattice(self, pixels: int) -> list[Window]:
         """Whole blocks of the file, evenly spread, together about so many pixels."""
@@ -109,6 +103,23 @@ class GeoTiffSource:
             for y in (row * block_height for row in rows)
             for x in (column * block_width for column in columns)
         ]
+
+
+class GeoTiffSource(RasterSource):
+    """A scene of one file.
+
+    Args:
+        stored: its bands.
+        header: of the scene.
+        allow_network: whether reading may fetch.
+    """
+
+    def __init__(self, stored: StoredBands, header: SceneHeader, *, allow_network: bool = False) -> None:
+        super().__init__(header, Grid.of(stored.dataset), allow_network=allow_network)
+        self._bands = stored
+
+    def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
+        return self._bands.read(bands, RasterWindow(window.x, window.y, window.width, window.height))
 
 
 def _spread(count: int, wanted: int) -> list[int]:

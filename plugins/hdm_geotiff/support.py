@@ -20,19 +20,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
 from rasterio.warp import reproject, transform
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.environment import open_dataset, reading
-from hdm_geotiff.header import check_size, describe
-from hdm_geotiff.options import READER, ReaderOptions
-from hdm_geotiff.source import GeoTiffSource
+from hdm_geotiff.example_image import image_ref
+from hdm_geotiff.header import check_size
+from hdm_geotiff.opening import open_source
+from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.raster_grid import Grid
 from hdm_geotiff.uris import check_uri
 from hdm_geotiff.validity import MaskSources
-from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SupportRequest
+from hdm_pipeline.contracts import IGNORE, LabeledImage, SupportRequest
 from hdm_pipeline.errors import SceneError, SupportError
 from hdm_pipeline.grid import Window
 
@@ -56,18 +57,16 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
         SupportError: unreadable, too large, sizes or places differ, no pixel of the class, or all is unknown.
     """
     try:
-        for uri in (request.image, request.mask):
-            check_uri(uri, allow_network=options.allow_network, allow_vrt=options.allow_vrt)
+        check_uri(request.mask, allow_network=options.allow_network, allow_vrt=options.allow_vrt)
         doing, network = "read a support example", options.allow_network
         other = "choose another example (images are GeoTIFF, masks GeoTIFF or PNG)"
-        with reading(request.image, doing, allow_network=network, instead=other), open_dataset(request.image) as image:
+        with open_source(image_ref(request.image, options), options, None, instead=other) as source:
+            image, header = source.grid, source.header
             with reading(request.mask, doing, allow_network=network, instead=other), open_dataset(request.mask) as mask:
                 _check_pair(image, mask, request, options)
                 label, found = _label(image, mask, request)
-            header = describe(image, SceneRef(request.image, request.image, READER, ""), options)
-            source = GeoTiffSource(image, header, None, allow_network=options.allow_network)
             window = Window(z=0, y=0, x=0, height=image.height, width=image.width)
-            pixels, valid = source.read(window, range(image.count))
+            pixels, valid = source.read(window, range(len(header.bands)))
             areas = source.row_areas()
     except SceneError as error:
         raise SupportError(error.what, where=error.where, remedy=error.remedy) from error
@@ -78,13 +77,12 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
         where = f"{request.image} with {request.mask}"
         raise SupportError("the class lies only where the image holds no data", where=where, remedy=remedy)
     size = None if areas is None or not areas.any() else math.sqrt(float(areas.mean()))
-    return LabeledImage(os.path.basename(request.image), pixels, valid, label, header.bands, size)
+    return LabeledImage(os.path.basename(request.image.rstrip("/")), pixels, valid, label, header.bands, size)
 
 
-def _check_pair(image: DatasetReader, mask: DatasetReader, request: SupportRequest, options: ReaderOptions) -> None:
+def _check_pair(image: Grid, mask: DatasetReader, request: SupportRequest, options: ReaderOptions) -> None:
     where = f"{request.image} with {request.mask}"
-    for dataset, uri in ((image, request.image), (mask, request.mask)):
-        check_size(dataset, uri, options)
+    check_size(mask, request.mask, options)
     if image.height * image.width > MAX_PIXELS:
         what = f"a support example of {image.height} x {image.width} pixels is too large"
         remedy = f"cut a chip of at most {MAX_PIXELS / 2**20:.0f} Mpx: gdal_translate -srcwin x y 512 512"
@@ -92,37 +90,32 @@ def _check_pair(image: DatasetReader, mask: DatasetReader, request: SupportReque
     if mask.count != 1:
         remedy = "give a mask of one band that holds class numbers"
         raise SupportError(f"the mask has {mask.count} bands", where=request.mask, remedy=remedy)
-    if image.shape != mask.shape and not (placed(image) and placed(mask)):
+    if image.shape != mask.shape and not (image.placed_in_crs and Grid.of(mask).placed_in_crs):
         what = f"image and mask differ in size: {image.height} x {image.width} and {mask.height} x {mask.width}"
         remedy = "cut or resample the mask to the image's grid, or give both coordinates: then it is warped"
         raise SupportError(what, where=where, remedy=remedy)
-    if placed(image) and image.crs == mask.crs and image.shape == mask.shape and _shift(image, mask) > 1:
+    if image.placed_in_crs and image.crs == mask.crs and image.shape == mask.shape and _shift(image, mask) > 1:
         # A mask that was cut out on purpose has another size: this one was meant for the image, or for another one.
         what = f"image and mask are alike but lie {_shift(image, mask):.1f} pixels apart"
         raise SupportError(what, where=where, remedy="correct the coordinates of one of the two (gdal_edit.py -a_ullr)")
 
 
-def _shift(image: DatasetReader, mask: DatasetReader) -> float:
+def _shift(image: Grid, mask: DatasetReader) -> float:
     """How many pixels two grids of one resolution lie apart; 0 where the resolutions differ."""
     own, other = tuple(image.transform)[:6], tuple(mask.transform)[:6]
     alike = all(abs(own[i] - other[i]) <= 1e-6 * abs(image.transform.a or image.transform.b) for i in (0, 1, 3, 4))
     return _offset(image, mask) if alike else 0.0
 
 
-def placed(dataset: DatasetReader) -> bool:
-    """Whether it is known where the pixels lie."""
-    return bool(dataset.crs) and dataset.transform != Affine.identity()
-
-
-def _on_another_grid(image: DatasetReader, mask: DatasetReader) -> bool:
+def _on_another_grid(image: Grid, mask: DatasetReader) -> bool:
     """Whether the mask must be warped. What has no coordinates is taken to lie on the image."""
-    if not (placed(image) and placed(mask)):
+    if not (image.placed_in_crs and Grid.of(mask).placed_in_crs):
         return False
     return image.shape != mask.shape or image.crs != mask.crs or _offset(image, mask) > _SAME_GRID
 
 
 def _warped(
-    image: DatasetReader, mask: DatasetReader, known: MaskSources, request: SupportRequest
+    image: Grid, mask: DatasetReader, known: MaskSources, request: SupportRequest
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """The mask's values [y, x] on the image's grid (0 outside of the mask), and which of them it knows.
 
@@ -165,10 +158,11 @@ def _warped(
     return moved, covered == 2
 
 
-def _window_under(image: DatasetReader, mask: DatasetReader) -> RasterWindow | None:
+def _window_under(image: Grid, mask: DatasetReader) -> RasterWindow | None:
     """The part of the mask that may lie under the image, with a margin; None where there is none."""
     columns, rows = np.meshgrid(np.linspace(0, image.width, _EDGE), np.linspace(0, image.height, _EDGE))
-    x, y = image.transform * (columns.ravel(), rows.ravel())
+    a, b, c, d, e, f = tuple(image.transform)[:6]
+    x, y = a * columns.ravel() + b * rows.ravel() + c, d * columns.ravel() + e * rows.ravel() + f
     if image.crs != mask.crs:
         x, y = transform(image.crs, mask.crs, x, y)
     across, down = ~mask.transform * (np.asarray(x), np.asarray(y))
@@ -182,7 +176,7 @@ def _window_under(image: DatasetReader, mask: DatasetReader) -> RasterWindow | N
     return RasterWindow(left, top, right - left, bottom - top) if right > left and bottom > top else None
 
 
-def _offset(image: DatasetReader, mask: DatasetReader) -> float:
+def _offset(image: Grid, mask: DatasetReader) -> float:
     """Largest distance of corresponding corners, in pixels of the image."""
     inverse = ~image.transform
     worst = 0.0
@@ -195,7 +189,7 @@ def _offset(image: DatasetReader, mask: DatasetReader) -> float:
     return worst
 
 
-def _label(image: DatasetReader, mask: DatasetReader, request: SupportRequest) -> tuple[npt.NDArray[np.uint8], str]:
+def _label(image: Grid, mask: DatasetReader, request: SupportRequest) -> tuple[npt.NDArray[np.uint8], str]:
     """The label on the image's grid, and for messages the values that the mask holds."""
     known = MaskSources.of(mask)
     if known.nodata[0] == 0:

@@ -6,6 +6,7 @@ import re
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
+from hdm_geotiff.containers import container_of
 from hdm_pipeline.errors import UnsupportedSceneError
 
 NETWORK_SCHEMES = ("s3", "http", "https")
@@ -29,7 +30,8 @@ def unknown_address(uri: str) -> tuple[str, str]:
     schemes = ", ".join(f"{name}://" for name in NETWORK_SCHEMES)
     name = f"/{uri.split('/')[1]}/" if is_virtual(uri) else f"{urlsplit(uri).scheme}://"
     if any(kind in name for kind in ("zip", "tar", "7z", "rar")):
-        return f"archives are not opened ({name})", "unpack the archive, and name the folder with its files"
+        remedy = "name a .zip or .tar file on disk, or a file in it: /vsizip/PATH.zip/a.tif; unpack others"
+        return f"only archives on disk are opened, zip and tar ({name})", remedy
     if is_virtual(uri):
         return f"virtual paths of GDAL are not opened ({name})", f"use a path, or for the network one of {schemes}"
     return f"not a path or a known URI ({name})", f"use a path, or for the network one of {schemes}"
@@ -51,7 +53,7 @@ def check_uri(uri: str, *, allow_network: bool, allow_vrt: bool) -> None:
     if any("\ud800" <= character <= "\udfff" for character in uri):
         where = ascii(uri)[1:-1]
         raise UnsupportedSceneError("the name of the file is not text (UTF-8)", where=where, remedy="rename the file")
-    if is_remote(uri) or is_virtual(uri):
+    if (is_remote(uri) or is_virtual(uri)) and container_of(uri) is None:
         if is_virtual(uri) or urlsplit(uri).scheme.lower() not in NETWORK_SCHEMES:
             what, remedy = unknown_address(uri)
             raise UnsupportedSceneError(what, where=uri, remedy=remedy)

@@ -35,12 +35,17 @@ class MaskSources:
     alpha: int | None
 
     @classmethod
-    def of(cls, dataset: DatasetReader) -> MaskSources:
-        """Look up a dataset's mask sources; reads no pixel."""
+    def of(cls, dataset: DatasetReader, nodata: tuple[float | None, ...] | None = None) -> MaskSources:
+        """Look up a dataset's mask sources; reads no pixel.
+
+        Args:
+            dataset: the open dataset.
+            nodata: values that count instead of the dataset's own.
+        """
         flags = dataset.mask_flag_enums[0]
         per_dataset = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         alpha = next((i for i, role in enumerate(dataset.colorinterp, 1) if role == ColorInterp.alpha), None)
-        return cls(tuple(dataset.nodatavals), per_dataset, alpha)
+        return cls(tuple(dataset.nodatavals) if nodata is None else nodata, per_dataset, alpha)
 
     def valid(
         self,

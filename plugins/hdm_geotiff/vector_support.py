@@ -15,22 +15,20 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 from pyproj.exceptions import ProjError
-from rasterio.io import DatasetReader
 
 from hdm_geotiff.cuts import MOST, SIDE, WHOLE, asked_for, where_drawn
 from hdm_geotiff.drawing import TARGET, Drawing, Grid, drawing_of, shapes_of
-from hdm_geotiff.environment import open_dataset, reading
-from hdm_geotiff.header import check_size, describe
-from hdm_geotiff.options import READER, ReaderOptions
-from hdm_geotiff.source import GeoTiffSource
-from hdm_geotiff.support import MAX_PIXELS, placed
-from hdm_geotiff.uris import check_uri
+from hdm_geotiff.example_image import image_ref
+from hdm_geotiff.opening import open_source
+from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.raster_grid import Grid as RasterGrid
+from hdm_geotiff.source import RasterSource
+from hdm_geotiff.support import MAX_PIXELS
 from hdm_geotiff.vector_file import VectorFile
 from hdm_pipeline.contracts import (
     IGNORE,
     STATISTICS_PIXELS,
     LabeledImage,
-    SceneRef,
     SceneWarning,
     SupportRequest,
     VectorLabels,
@@ -62,7 +60,7 @@ def check_vector_file(request: SupportRequest) -> None:
 def vector_identity(request: SupportRequest, options: ReaderOptions) -> str:
     """See `VectorLabelReader.vector_identity`: of the labels themselves, and where they lie in the image."""
     with _typed(request), _image(request, options) as image:
-        found = _labels(image, request)
+        found = _labels(image.grid, request)
     if not found.windows:
         return ""
     digest = hashlib.sha256()
@@ -79,13 +77,12 @@ def read_drawn(request: SupportRequest, options: ReaderOptions) -> list[LabeledI
         SupportError: unreadable, too large, without a place, or nothing is drawn in the image.
     """
     with _typed(request), _image(request, options) as image:
-        labels = _labels(image, request)
-        header = describe(image, SceneRef(request.image, request.image, READER, ""), options)
-        source = GeoTiffSource(image, header, None, allow_network=options.allow_network)
-        areas = source.row_areas()
-        read = [(window, label, *source.read(window, range(image.count))) for window, label in labels.windows]
-        whole = [label.shape for _, label in labels.windows] == [image.shape]
-        statistics = None if whole or not read else source.sample(range(image.count), STATISTICS_PIXELS)
+        labels = _labels(image.grid, request)
+        header, areas = image.header, image.row_areas()
+        every = range(len(header.bands))
+        read = [(window, label, *image.read(window, every)) for window, label in labels.windows]
+        whole = [label.shape for _, label in labels.windows] == [image.grid.shape]
+        statistics = None if whole or not read else image.sample(every, STATISTICS_PIXELS)
     found: list[LabeledImage] = []
     for window, label, pixels, valid in read:
         label[~valid] = IGNORE
@@ -96,7 +93,7 @@ def read_drawn(request: SupportRequest, options: ReaderOptions) -> list[LabeledI
         place = "" if whole else f" [{window.x}, {window.y}, {window.width}, {window.height}]"
         # Of the whole image, and told once.
         warnings = labels.warnings if not found else ()
-        name = os.path.basename(request.image) + place
+        name = os.path.basename(request.image.rstrip("/")) + place
         found.append(LabeledImage(name, pixels, valid, label, header.bands, size, warnings, statistics))
     if read and not found:
         raise SupportError(
@@ -128,26 +125,22 @@ def _typed(request: SupportRequest) -> Iterator[None]:
 
 
 @contextmanager
-def _image(request: SupportRequest, options: ReaderOptions) -> Iterator[DatasetReader]:
-    """The image of a request, opened and checked."""
-    check_uri(request.image, allow_network=options.allow_network, allow_vrt=options.allow_vrt)
-    doing, other = "read a support example", "choose another example"
-    with reading(request.image, doing, allow_network=options.allow_network, instead=other):
-        image = open_dataset(request.image)
-    with image:
-        check_size(image, request.image, options)
-        if not placed(image):
+def _image(request: SupportRequest, options: ReaderOptions) -> Iterator[RasterSource]:
+    """The image of a request, opened as a scene is, and known to have a place."""
+    with open_source(image_ref(request.image, options), options, None, instead="choose another example") as source:
+        if not source.grid.placed_in_crs:
             raise SupportError(
                 "labels cannot be placed on an image without coordinates",
                 where=f"{request.image} with {request.mask}",
                 remedy="give the image its CRS and place (gdal_edit.py -a_srs EPSG:... -a_ullr ...), or give a mask",
             )
-        yield image
+        yield source
 
 
-def _labels(image: DatasetReader, request: SupportRequest) -> _Labels:
+def _labels(image: RasterGrid, request: SupportRequest) -> _Labels:
     """Draw what lies in the image, and cut the image where something is drawn."""
     labels, where = _vector(request), f"{request.image} with {request.mask}"
+    assert image.crs is not None  # `_image` looked
     grid = Grid(image.height, image.width, image.transform, CRS.from_wkt(image.crs.to_wkt()))
     file = VectorFile(request.mask)
     drawing, warnings = _draw(file, labels, grid)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hdm_geotiff.discovery import scene_id
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_geotiff.scene_ids import scene_id
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, ConfigError, EmptyArchiveError, ReadError, UnsupportedSceneError
 from hdm_pipeline.output.layout import checked_component
@@ -35,13 +35,25 @@ def left_out(uri: Path | str, **options: object) -> dict[str, str]:
 
 
 def test_a_folder_gives_its_tiffs_sorted(tmp_path: Path) -> None:
-    touch(tmp_path, "b.tif", "a.TIFF", "c.Tif", "c.Tif.msk", "c.tif.aux.xml", "README.md", "d.vrt", "e.jp2", "._b.tif")
-    touch(tmp_path, "sub/f.tif")
-    assert ids(tmp_path) == ["a", "b", "c"]
-    assert ids(tmp_path, allow_vrt=True) == ["a", "b", "c", "d"]
-    assert ids(tmp_path, recursive=True) == ["a", "b", "c", "f"]
+    touch(
+        tmp_path,
+        "b.tif",
+        "a.TIFF",
+        "c.Tif",
+        "c.Tif.msk",
+        "c.tif.aux.xml",
+        "README.md",
+        "d.vrt",
+        "e.img",
+        "f.JP2",
+        "._b.tif",
+    )
+    touch(tmp_path, "sub/g.tif")
+    assert ids(tmp_path) == ["a", "b", "c", "f"]
+    assert ids(tmp_path, allow_vrt=True) == ["a", "b", "c", "d", "f"]
+    assert ids(tmp_path, recursive=True) == ["a", "b", "c", "f", "g"]
     reasons = left_out(tmp_path)
-    assert reasons.keys() == {"._b.tif", "d.vrt", "e.jp2"}
+    assert reasons.keys() == {"._b.tif", "d.vrt", "e.img"}
     assert "allow_vrt" in reasons["d.vrt"]
 
 
@@ -84,8 +96,8 @@ def test_names_that_differ_in_case_or_suffix_alone_collide(tmp_path: Path) -> No
 
 
 def test_nothing_found_says_so(tmp_path: Path) -> None:
-    touch(tmp_path, "a.jp2")
-    with pytest.raises(EmptyArchiveError, match=r"a\.jp2: not a GeoTIFF"):
+    touch(tmp_path, "a.img")
+    with pytest.raises(EmptyArchiveError, match=r"a\.img: neither GeoTIFF nor"):
         ids(tmp_path)
     with pytest.raises(EmptyArchiveError, match="does not exist"):
         ids(tmp_path / "nowhere")
@@ -117,10 +129,10 @@ def test_the_network_needs_permission(uri: str) -> None:
 @pytest.mark.parametrize(
     ("uri", "what"),
     [
-        ("/vsizip/x.zip/a.tif", "archives are not opened"),
-        ("/vsitar/x.tar.gz/a.tif", "archives are not opened"),
-        ("zip://x.zip!a.tif", "archives are not opened"),
-        ("zip+file://x.zip!a.tif", "archives are not opened"),
+        ("/vsizip//vsicurl/http://x/x.zip/a.tif", "only archives on disk"),
+        ("/vsizip/{/vsis3/bucket/x.zip}/a.tif", "only archives on disk"),
+        ("/vsi7z/x.7z/a.tif", "only archives on disk"),
+        ("zip+https://x/x.zip!a.tif", "only archives on disk"),
         ("/vsicurl/http://x/a.tif", "virtual paths"),
         ("ftp://x/a.tif", "not a path or a known URI"),
     ],

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from hdm_geotiff import discovery
+from hdm_geotiff import listing
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.remote import RemoteObject
 from hdm_geotiff.sidecars import MISSING, Identities
@@ -66,7 +66,7 @@ def test_objects_of_a_bucket_have_sidecars_too(monkeypatch: pytest.MonkeyPatch) 
 
     def identities() -> dict[str, str]:
         listed = [RemoteObject(f"s3://bucket/{key}", key, tag) for key, tag in tags.items()]
-        monkeypatch.setattr(discovery, "list_remote", lambda _: iter(listed))
+        monkeypatch.setattr(listing, "list_remote", lambda _: iter(listed))
         found = GeoTiffReader({"allow_network": True, "ids": "path"}).discover("s3://bucket/")
         return {ref.id: ref.identity for ref in found if isinstance(ref, SceneRef)}
 

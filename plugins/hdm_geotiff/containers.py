@@ -1,0 +1,130 @@
+"""Zip and tar archives on disk, read in place: their tables of contents by Python, their rasters by GDAL.
+
+A file within one is called as GDAL calls it: ``/vsizip/PATH/archive.zip/folder/a.tif``, or ``/vsitar/...``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import zipfile
+from dataclasses import dataclass
+
+from hdm_pipeline.errors import ArchiveError, ReadError
+
+_KINDS = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tar.gz": "/vsitar/", ".tgz": "/vsitar/"}
+_SCHEME = re.compile(r"(?:zip|tar)(?:\+file)?://", re.IGNORECASE)
+_MOST_TEXT = 16 * 2**20
+_DAMAGED = (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Container:
+    """An archive on disk, or a folder in it.
+
+    Attributes:
+        path: of the archive.
+        inner: folder or file within it, with forward slashes; empty for all of it.
+    """
+
+    path: str
+    inner: str = ""
+
+    @property
+    def uri(self) -> str:
+        """As GDAL calls it."""
+        return "/".join(part for part in (f"{_prefix(self.path)}{os.path.abspath(self.path)}", self.inner) if part)
+
+    def names(self) -> list[str]:
+        """Paths within the archive of all files that lie in `inner`, or are it; sorted.
+
+        Raises:
+            ArchiveError: it cannot be read.
+        """
+        try:
+            names = _zip_names(self.path) if _prefix(self.path) == "/vsizip/" else _tar_names(self.path)
+        except _DAMAGED as error:
+            remedy = "copy or download it again, or leave it out of the archive"
+            raise ArchiveError(f"the archive cannot be read: {error}", where=self.path, remedy=remedy) from error
+        below = f"{self.inner}/" if self.inner else ""
+        return sorted(name for name in names if name == self.inner or name.startswith(below))
+
+
+def is_container(path: str) -> bool:
+    """Whether a path is called like an archive."""
+    return bool(_suffix(path))
+
+
+def container_of(uri: str) -> Container | None:
+    """The archive that a virtual path (`/vsizip/`, `/vsitar/`, ``zip://a.zip!/b.tif``) names, with what lies within.
+
+    None if it is no such path, or names something else than a local file: an archive on the network is not opened.
+    """
+    if scheme := _SCHEME.match(uri):
+        path, _, inner = uri[scheme.end() :].partition("!")
+        return Container(path, inner.strip("/")) if is_container(path) and _local(path) else None
+    prefix = next((kind for kind in set(_KINDS.values()) if uri.startswith(kind)), None)
+    if prefix is None or not _local(uri[len(prefix) :]):
+        return None
+    parts = uri[len(prefix) :].split("/")
+    for end in range(1, len(parts) + 1):
+        path = "/".join(parts[:end])
+        if is_container(path) and _prefix(path) == prefix and not os.path.isdir(path):
+            return Container(path, "/".join(parts[end:]).strip("/"))
+    return None
+
+
+def read_text(uri: str) -> str:
+    """A small text file on disk or in an archive.
+
+    Raises:
+        ReadError: it cannot be read, or is too large to be one.
+    """
+    try:
+        data = _read(container_of(uri), uri)
+    except (*_DAMAGED, KeyError) as error:
+        remedy = "copy or download the product again, or leave it out of the archive"
+        raise ReadError(f"the metadata cannot be read: {error}", where=uri, remedy=remedy) from error
+    if len(data) > _MOST_TEXT:
+        remedy = "leave the product out of the archive"
+        raise ReadError("the metadata file is too large to be one", where=uri, remedy=remedy)
+    return data.decode("utf-8", "replace")
+
+
+def _read(container: Container | None, uri: str) -> bytes:
+    if container is None:
+        with open(uri, "rb") as file:
+            return file.read(_MOST_TEXT + 1)
+    if _prefix(container.path) == "/vsizip/":
+        with zipfile.ZipFile(container.path) as archive, archive.open(container.inner) as member:
+            return member.read(_MOST_TEXT + 1)
+    with tarfile.open(container.path) as tar:
+        extracted = tar.extractfile(container.inner)
+        if extracted is None:
+            raise KeyError(container.inner)
+        with extracted:
+            return extracted.read(_MOST_TEXT + 1)
+
+
+def _zip_names(path: str) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return [info.filename for info in archive.infolist() if not info.is_dir()]
+
+
+def _tar_names(path: str) -> list[str]:
+    with tarfile.open(path) as archive:
+        return [info.name for info in archive if info.isfile()]
+
+
+def _local(path: str) -> bool:
+    return not path.startswith(("/vsi", "{")) and "://" not in path
+
+
+def _suffix(path: str) -> str:
+    lower = path.lower()
+    return next((suffix for suffix in _KINDS if lower.endswith(suffix)), "")
+
+
+def _prefix(path: str) -> str:
+    return _KINDS[_suffix(path)]

@@ -1,0 +1,145 @@
+"""From stored values to physical ones: what the file says, what the product says, and what the user says instead.
+
+A value of the options `nodata`, `scale_factor` and `offset` is one number for all bands, a list with one number a band,
+or a mapping to either of these from globs of scenes (``{"S2*_N0400_*": -1000}``) or from names of bands (``{B10: 0}``);
+the first key that fits a band of a scene counts.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
+
+_Values = float | None | tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Law:
+    """How a band's stored values are read.
+
+    Attributes:
+        scale: physical value = stored * scale + offset.
+        offset: see `scale`.
+        nodata: stored value that means no data; None without one.
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+
+
+@dataclass(frozen=True)
+class ByScene:
+    """One such option: (glob of scenes or name of a band, value or values), in order."""
+
+    option: str
+    entries: tuple[tuple[str, _Values], ...] = ()
+
+    @classmethod
+    def parse(cls, option: str, value: Any, where: str) -> ByScene:
+        """Check a value.
+
+        Raises:
+            ConfigError: it is no number, list of numbers, or mapping to these.
+        """
+        given = value if isinstance(value, Mapping) else {"*": value}
+        return cls(option, tuple((str(key), _values(option, one, f"{where}")) for key, one in given.items()))
+
+    def of(self, names: Sequence[str], bands: Sequence[str], where: str) -> list[tuple[float | None, bool]]:
+        """(value, whether one is given) of each band.
+
+        Args:
+            names: what the scene may be called.
+            bands: names of its bands.
+            where: the scene, for messages.
+
+        Raises:
+            UnsupportedSceneError: a list is not as long as the scene has bands.
+        """
+        found: list[tuple[float | None, bool]] = []
+        for index, band in enumerate(bands):
+            for key, values in self.entries:
+                of_scene = any(fnmatchcase(name, key) for name in names)
+                if not of_scene and key.casefold() != band.casefold():
+                    continue
+                if isinstance(values, tuple) and of_scene:
+                    if len(values) != len(bands):
+                        what = f"{self.option} has {len(values)} values, but the scene has {len(bands)} bands"
+                        remedy = f"give {self.option} one value for all, or one a band of the file"
+                        raise UnsupportedSceneError(what, where=where, remedy=remedy)
+                    found.append((values[index], True))
+                else:
+                    found.append((values[0] if isinstance(values, tuple) else values, True))
+                break
+            else:
+                found.append((None, False))
+        return found
+
+
+@dataclass(frozen=True)
+class ValueOptions:
+    """The three options together."""
+
+    nodata: ByScene = ByScene("nodata")
+    scale_factor: ByScene = ByScene("scale_factor")
+    offset: ByScene = ByScene("offset")
+
+    def applied(self, laws: Sequence[Law], ref: SceneRef, bands: Sequence[str]) -> tuple[Law, ...]:
+        """The laws of a scene's bands with what the user says instead.
+
+        A `scale_factor` alone leaves the stored value that means zero where it was: the offset is scaled with it.
+
+        Args:
+            laws: what file and product say, one a band.
+            ref: the scene.
+            bands: names of its bands.
+
+        Raises:
+            UnsupportedSceneError: a list of values is not as long as the scene has bands.
+        """
+        if not (self.nodata.entries or self.scale_factor.entries or self.offset.entries):
+            return tuple(laws)
+        file = os.path.basename(ref.uri.rstrip("/"))
+        names = (ref.id, file, os.path.splitext(file)[0])
+        found = []
+        for law, nodata, scale, offset in zip(
+            laws, *(one.of(names, bands, ref.uri) for one in (self.nodata, self.scale_factor, self.offset)), strict=True
+        ):
+            made = law
+            if scale[0] is not None:
+                made = replace(made, scale=scale[0], offset=law.offset * (scale[0] / law.scale) if law.scale else 0.0)
+            if offset[0] is not None:
+                made = replace(made, offset=offset[0])
+            if nodata[1]:
+                made = replace(made, nodata=nodata[0])
+            found.append(made)
+        return tuple(found)
+
+
+def _values(option: str, value: Any, where: str) -> _Values:
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ConfigError("an empty list of values", where=where, remedy="give a number, or one number a band")
+        return tuple(_number(option, one, where) for one in value)
+    return _number(option, value, where)
+
+
+def _number(option: str, value: Any, where: str) -> float | None:
+    if value is None and option == "nodata":
+        return None  # the file's own nodata value is data after all
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
+        remedy = "give a number, a list of one number a band, or a mapping to these from globs of scene ids"
+        if option == "nodata":
+            remedy += "; null for none (NaN is never valid, and needs no word)"
+        raise ConfigError(f"{value!r} is no finite number", where=where, remedy=remedy)
+    if option == "scale_factor" and value == 0:
+        raise ConfigError("a scale_factor of 0 makes all values alike", where=where, remedy="give another number")
+    return float(value)
