@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.config.schema import ClassConfig, Example, PipelineConfig
-from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SceneWarning, SupportRequest
+from hdm_pipeline.config.schema import ClassConfig, Example, PipelineConfig, Scale
+from hdm_pipeline.contracts import IGNORE, LabeledImage, Pixels, Reader, SceneWarning, SupportRequest, Validity
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.hashing import file_hash, stable_hash, stat_identity
 from hdm_pipeline.pixels.bands import resolve
@@ -187,17 +187,39 @@ def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[
         raise SupportError(error.what, where=f"class {class_name!r}: {error.where}", remedy=error.remedy) from error
 
 
-def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
+def scaled(bands: Sequence[int | str], scale: Scale | None, image: LabeledImage) -> tuple[Pixels, Validity, Look]:
+    """The pixels of an example as the network takes them, and what they look like.
+
+    Args:
+        bands: `input.bands`; none means every band.
+        scale: `input.scale`; None for pixels that are in 0..1 already.
+        image: the example in the units of its file.
+
+    Returns:
+        Pixels [bands, y, x] in 0..1, 0 where invalid; validity [y, x]; and the look.
+
+    Raises:
+        SupportError: it lacks a band, or cannot be scaled.
+    """
     where = f"support {image.name}"
     try:
-        plan = resolve(config.input.bands, image.bands)
+        plan = resolve(bands, image.bands)
     except HdmError as error:
         raise SupportError(error.what, where=f"{where}: {error.where}", remedy=error.remedy) from error
     chosen = image.pixels[list(plan.indices)]
-    ranges = scene_ranges(config.input.scale, plan, chosen[:, image.valid], where)
+    sample = chosen[:, image.valid]
+    ranges = ((0.0, 1.0),) * len(plan.bands) if scale is None else scene_ranges(scale, plan, sample, where)
     pixels, valid = plan.apply(chosen, image.valid)
-    scaled = scale_pixels(np.where(valid, pixels, np.float32(0)), ranges)
-    scaled[:, ~valid] = 0.0
+    pixels = np.where(valid, pixels, np.float32(0))
+    if scale is not None:
+        pixels = scale_pixels(pixels, ranges)
+        pixels[:, ~valid] = 0.0
+    return pixels, valid, look_at(image.name, plan, image.bands, sample, ranges, image.pixel_size)
+
+
+def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
+    where = f"support {image.name}"
+    pixels, valid, look = scaled(config.input.bands, config.input.scale, image)
     label = np.where(valid, image.label, np.uint8(IGNORE)).astype(np.uint8)
     if not (label == 1).any():
         raise SupportError(
@@ -205,8 +227,7 @@ def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
             where=where,
             remedy="choose a chip that holds the class, and check `value` and `ignore`",
         )
-    look = look_at(image.name, plan, image.bands, chosen[:, image.valid], ranges, image.pixel_size)
-    return SupportExample(image.name, scaled, label, look)
+    return SupportExample(image.name, pixels, label, look)
 
 
 def example_warnings(
