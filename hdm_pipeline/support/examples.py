@@ -14,15 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.config.example import Example, Features
-from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
+from hdm_pipeline.config.schema import ClassConfig, PipelineConfig, Scale
 from hdm_pipeline.contracts import (
     IGNORE,
     ImageWindow,
     LabeledImage,
+    Pixels,
     Reader,
     SceneWarning,
     Selection,
     SupportRequest,
+    Validity,
     VectorLabelReader,
     VectorLabels,
 )
@@ -308,21 +310,41 @@ def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[
         raise SupportError(error.what, where=f"class {class_name!r}: {error.where}", remedy=error.remedy) from error
 
 
-def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
+def scaled(bands: Sequence[int | str], scale: Scale | None, image: LabeledImage) -> tuple[Pixels, Validity, Look]:
+    """The pixels of an example as the network takes them, and what they look like.
+
+    Args:
+        bands: `input.bands`; none means every band.
+        scale: `input.scale`; None for pixels that are in 0..1 already.
+        image: the example in the units of its file.
+
+    Returns:
+        Pixels [bands, y, x] in 0..1, 0 where invalid; validity [y, x]; and the look.
+
+    Raises:
+        SupportError: it lacks a band, or cannot be scaled.
+    """
     where = f"support {image.name}"
     try:
-        plan = resolve(config.input.bands, image.bands)
+        plan = resolve(bands, image.bands)
     except HdmError as error:
         raise SupportError(error.what, where=f"{where}: {error.where}", remedy=error.remedy) from error
     chosen = image.pixels[list(plan.indices)]
-    known = chosen[:, image.valid] if image.statistics is None else image.statistics[list(plan.indices)]
-    ranges = scene_ranges(config.input.scale, plan, known, where)
+    sample = chosen[:, image.valid]
+    known = sample if image.statistics is None else image.statistics[list(plan.indices)]
+    ranges = ((0.0, 1.0),) * len(plan.bands) if scale is None else scene_ranges(scale, plan, known, where)
     pixels, valid = plan.apply(chosen, image.valid)
-    scaled = scale_pixels(np.where(valid, pixels, np.float32(0)), ranges)
-    scaled[:, ~valid] = 0.0
+    pixels = np.where(valid, pixels, np.float32(0))
+    if scale is not None:
+        pixels = scale_pixels(pixels, ranges)
+        pixels[:, ~valid] = 0.0
+    return pixels, valid, look_at(image.name, plan, image.bands, sample, ranges, image.pixel_size)
+
+
+def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
+    pixels, valid, look = scaled(config.input.bands, config.input.scale, image)
     label = np.where(valid, image.label, np.uint8(IGNORE)).astype(np.uint8)
-    look = look_at(image.name, plan, image.bands, chosen[:, image.valid], ranges, image.pixel_size)
-    return SupportExample(image.name, scaled, label, look, image.warnings)
+    return SupportExample(image.name, pixels, label, look, image.warnings)
 
 
 def example_warnings(
