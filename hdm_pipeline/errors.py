@@ -19,7 +19,7 @@ Each class says what becomes of a run in which a step raises it (`scope`):
 | `OptimizationError`, `TrainingError` | run | about the network, not about a scene |
 | `SceneError` and all below it | scene | about this scene's file, pixels or products |
 | `StoreError` | scene | the scene's work is done once more first; quarantined if that fails, too |
-| `OutputError`, `LedgerError`, `ExecutionError` | run | disk, ledger and cluster serve all scenes |
+| `OutputError` and all below it, `LedgerError`, `ExecutionError` | run | disk, ledger and cluster serve all scenes |
 """
 
 from __future__ import annotations
@@ -163,6 +163,10 @@ class WriteError(SceneError):
 
 class OutputError(HdmError):
     """The output directory is not writable, full, locked by another run, or a path would leave it."""
+
+
+class NoSuchSceneError(OutputError, KeyError):
+    """An output directory holds no finished scene of that id."""
 
 
 class LedgerError(HdmError):
