@@ -30,7 +30,7 @@ class SupportExample:
 
     Attributes:
         name: for messages.
-        pixels: [bands, y, x] float32 in 0..1; 0 where invalid.
+        pixels: [bands, y, x] float32 in 0..1; NaN where invalid.
         label: [y, x] uint8: 1 the class, 0 background, 255 ignored.
         look: its bands, resolution, and how its values lie in the scale.
     """
@@ -197,7 +197,7 @@ def _scaled(config: PipelineConfig, image: LabeledImage) -> SupportExample:
     ranges = scene_ranges(config.input.scale, plan, chosen[:, image.valid], where)
     pixels, valid = plan.apply(chosen, image.valid)
     scaled = scale_pixels(np.where(valid, pixels, np.float32(0)), ranges)
-    scaled[:, ~valid] = 0.0
+    scaled[:, ~valid] = np.nan  # says what is invalid: no rule learns from it
     label = np.where(valid, image.label, np.uint8(IGNORE)).astype(np.uint8)
     if not (label == 1).any():
         raise SupportError(
