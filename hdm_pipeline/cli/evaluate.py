@@ -94,7 +94,8 @@ def evaluate(
     segmenter = FewShotSegmenter.load(weights)
     found = _with_progress(listed, segmenter, settings, keep_shown=sheet_rows if sheet else 0)
     typer.echo(_table(found))
-    curve = [_with_progress(listed, segmenter, replace(settings, points=n), keep_shown=0).as_dict() for n in counts]
+    thinned = [_with_progress(listed, segmenter, replace(settings, points=n), keep_shown=0) for n in counts]
+    curve = [each.as_dict() for each in thinned]
     if curve:
         typer.echo(curve_text([*curve, found.as_dict()]))
     if json_path is not None:
@@ -103,11 +104,7 @@ def evaluate(
         json_path.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if sheet is not None:
         write_sheet(found.results, sheet)
-    for failed in found.failed[:_FAILURES_SHOWN]:
-        typer.echo(f"line {failed.episode.line} left out: {failed.error}", err=True)
-    if found.failed:
-        typer.echo(f"{len(found.failed)} of {len(listed)} episodes left out", err=True)
-        raise typer.Exit(_PARTLY_FAILED)
+    _exit_if_left_out([found, *thinned])
 
 
 @app.command(epilog=EXIT_CODES)
@@ -259,6 +256,21 @@ def _with_progress(
         return run_evaluation(
             listed, segmenter, settings, keep_shown=keep_shown, on_episode=lambda _: progress.advance(bar)
         )
+
+
+def _exit_if_left_out(evaluations: Iterable[Evaluation]) -> None:
+    """Name the episodes that could not be used, with whole masks and with points, and end with their exit code."""
+    left_out = False
+    for found in evaluations:
+        points = found.settings.points
+        by = "" if points is None else f", with {points} labelled pixels of each class"
+        for failed in found.failed[:_FAILURES_SHOWN]:
+            typer.echo(f"line {failed.episode.line} left out{by}: {failed.error}", err=True)
+        if found.failed:
+            typer.echo(f"{len(found.failed)} of {len(found.results)} episodes left out{by}", err=True)
+        left_out |= bool(found.failed)
+    if left_out:
+        raise typer.Exit(_PARTLY_FAILED)
 
 
 def _table(found: Evaluation) -> str:

@@ -71,7 +71,7 @@ class SupportSet:
     """The examples of an episode, read and scaled.
 
     Attributes:
-        images: K arrays [C, y, x] float32 in 0..1.
+        images: K arrays [C, y, x] float32 in 0..1; NaN where invalid.
         masks: K arrays [y, x] uint8, 1, 0 or 255; 255 also where the image is invalid.
         names: file names, for messages.
         scale: the range that was used, to be used for the queries too.
@@ -151,7 +151,7 @@ def load_support(episode: ListedEpisode) -> SupportSet:
             remedy='give two numbers as "scale", or a pair for each channel; name channels by "bands"',
         )
     return SupportSet(
-        images=tuple(_scaled(image, scale) for image in images),
+        images=tuple(_scaled(image, scale, invalid=np.nan) for image in images),
         masks=tuple(mask for _, mask in pairs),
         names=tuple(example.image.name for example in episode.support),
         scale=scale,
@@ -175,7 +175,7 @@ def load_query(example: ListedExample, support: SupportSet) -> Query:
         )
     truth = read_mask(example.mask)
     _require_same_size(image, truth, example)
-    return Query(_scaled(image, support.scale), image.valid, truth)
+    return Query(_scaled(image, support.scale, invalid=0.0), image.valid, truth)
 
 
 def automatic_ranges(supports: Sequence[EpisodeImage]) -> Ranges:
@@ -206,10 +206,10 @@ def _sample(image: EpisodeImage) -> Pixels:
     return values[:, :: max(1, values.shape[1] // _SAMPLED_PIXELS)]
 
 
-def _scaled(image: EpisodeImage, ranges: Ranges) -> Pixels:
-    """[C, y, x] in 0..1; invalid pixels are 0."""
+def _scaled(image: EpisodeImage, ranges: Ranges, *, invalid: float) -> Pixels:
+    """[C, y, x] in 0..1, and what an invalid pixel is to be."""
     scaled = scale_pixels(image.pixels, ranges)
-    scaled[:, ~image.valid] = 0.0
+    scaled[:, ~image.valid] = invalid
     return scaled
 
 

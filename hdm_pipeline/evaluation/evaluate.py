@@ -235,7 +235,8 @@ class _Runner:
             baseline = None
             if task.baseline is not None:
                 baseline = count(task.baseline.predict(query.image) & query.valid, query.truth)
-            shown = Shown(task.support.images[0], task.support.masks[0], query, prediction) if show else None
+            first = np.nan_to_num(task.support.images[0]), task.support.masks[0]
+            shown = Shown(*first, query, prediction) if show else None
             return EpisodeResult(
                 episode,
                 count(prediction, query.truth),
@@ -310,7 +311,7 @@ def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: Eva
     baseline = None
     if settings.baseline is not None:
         baseline = BASELINES[settings.baseline]()
-        baseline.fit(support.images, support.masks)
+        baseline.fit([np.nan_to_num(image) for image in support.images], support.masks)
     bands = choose_band_weight(fitted, examples)
     if bands is not None:
         fitted.band_weight = bands.weight

@@ -8,6 +8,7 @@ different places (docs/decisions/pretrained-backbone.md).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,6 +103,18 @@ class FoundationNetwork(FewShotNetwork):
         self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
     ) -> SupportBank:
         """See `FewShotNetwork.encode_support`."""
+        return self.encode_for_run(images, masks, class_name=class_name, weigh=False)
+
+    def encode_for_run(
+        self,
+        images: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        *,
+        class_name: str = "target",
+        weigh: bool = True,
+        describe: bool = False,
+    ) -> SupportBank:
+        """Weighed within the network whose log odds are added; never described."""
         require_supports(images, masks, minimum_side=1, where=f"class {class_name!r}")
         moments = [self._moments(image, mask) for image, mask in zip(images, masks, strict=True)]
         foreground, background = moments[0]
@@ -112,9 +125,16 @@ class FoundationNetwork(FewShotNetwork):
         arrays = {name: tensor.float().cpu().numpy() for name, tensor in found.items()}
         if self.partner is not None:
             shown = [self._for_partner(image[None], self.partner)[0] for image in images]
-            bank = self.partner.encode_support(shown, masks, class_name=class_name)
+            bank = self.partner.encode_for_run(shown, masks, class_name=class_name, weigh=weigh)
             arrays |= {_PARTNER + name: array for name, array in bank.arrays.items()}
         return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
+
+    def weighed_like(self, bank: SupportBank, run: SupportBank) -> SupportBank:
+        """See `FewShotNetwork.weighed_like`."""
+        if self.partner is None:
+            return bank
+        like = self.partner.weighed_like(self._partner_bank(bank), self._partner_bank(run))
+        return replace(bank, arrays={**bank.arrays, **{_PARTNER + name: array for name, array in like.arrays.items()}})
 
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """See `FewShotNetwork.score`; the backbone runs once for all classes."""

@@ -83,12 +83,31 @@ class FewShotNetwork(nn.Module, ABC):
             SupportError: no example, no foreground at all, or an image and its mask differ in size.
         """
 
-    def encode_weighed(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+    def encode_for_run(
+        self,
+        images: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        *,
+        class_name: str = "target",
+        weigh: bool = True,
+        describe: bool = False,
     ) -> SupportBank:
-        """`encode_support`, and held-out examples choose how much each source of evidence counts, where there are
-        several sources: as a run wants it. What only judges examples saves the time."""
+        """`encode_support` with what only a run needs, in the same pass. What only judges examples saves the time.
+
+        Args:
+            images, masks, class_name: as in `encode_support`.
+            weigh: held-out examples choose how much each source of evidence counts, where there are several sources.
+            describe: the bank also holds how the labelled examples differ among themselves (`is_described`), unless
+                the network cannot tell, or the examples show too little.
+        """
         return self.encode_support(images, masks, class_name=class_name)
+
+    def weighed_like(self, bank: SupportBank, run: SupportBank) -> SupportBank:
+        """A bank whose sources of evidence count as much as those of another bank of these weights.
+
+        So examples that are held out are segmented with the weights that the run uses.
+        """
+        return bank
 
     @property
     def minimum_side(self) -> int:
@@ -134,19 +153,8 @@ class FewShotNetwork(nn.Module, ABC):
         device for a value, so that a CUDA graph can record it (`graphs.py`).
         """
 
-    def describe_support(self, images: Sequence[Tensor], masks: Sequence[Tensor]) -> dict[str, npt.NDArray[Any]]:
-        """What a bank must also hold for `examine`: how the labelled examples differ among themselves.
-
-        Apart from `encode_support`, which is asked often while examples are judged by each other. Empty for a network
-        that cannot tell, or examples that show too little.
-
-        Args:
-            images, masks: as in `encode_support`.
-        """
-        return {}
-
     def is_described(self, bank: SupportBank) -> bool:
-        """Whether a bank holds what `describe_support` gives."""
+        """Whether a bank can tell near from far (`encode_for_run`)."""
         return False
 
     def examine(self, tiles: Tensor, banks: Sequence[SupportBank], *, doubt: bool = False) -> Tensor:

@@ -20,6 +20,9 @@ PARTLY = 0.25
 TOO_UNSURE = 0.1
 """Standard error of a held-out IoU from which on it decides nothing: fewer than 25 labelled pixels of the target."""
 
+LEAST_TARGET = round((0.5 / TOO_UNSURE) ** 2)
+"""The same as a number of labelled pixels of the target (`sampling_error`)."""
+
 
 def partly_labelled(mask: Tensor) -> bool:
     """Whether a mask of 1, 0 and 255 labels less than a quarter of its pixels."""

@@ -6,7 +6,6 @@ becomes, how a probability becomes a byte, how many tiles go through at once.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,7 +177,7 @@ class FewShotSegmenter:
         Args:
             examples: K examples of one class.
             class_name: kept in the bank.
-            weigh: by `FewShotNetwork.encode_weighed`; what only judges examples saves the time.
+            weigh: by `FewShotNetwork.encode_for_run`; what only judges examples saves the time.
             describe: the bank can also tell how far a tile lies from the examples (`answer`), where the network can.
             band_weight: instead of the segmenter's own.
 
@@ -197,11 +196,7 @@ class FewShotSegmenter:
                 where=f"class {class_name!r}",
                 remedy="reduce less, or label more of the background",
             )
-        encode = self.network.encode_weighed if weigh else self.network.encode_support
-        bank = encode(tensors, labels, class_name=class_name)
-        if describe:
-            described = self.network.describe_support(tensors, labels)
-            bank = dataclasses.replace(bank, arrays={**bank.arrays, **described})
+        bank = self.network.encode_for_run(tensors, labels, class_name=class_name, weigh=weigh, describe=describe)
         if self.precision == "fp32":
             return self._with_bands(bank, examples, band_weight)
         mode, fast, report = choose_mode(self.network, tensors, bank, precision=self.precision, runtime=self.runtime)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from hdm_pipeline.config.schema import MAX_BANDS
 from hdm_pipeline.errors import ModelInputError, SupportError
+from hdm_pipeline.model.background import require_background
 from hdm_pipeline.model.bands.examples import BandExample
 from hdm_pipeline.model.bands.projection import CHANNELS, BandProjection
 from hdm_pipeline.model.checks import require_pairs
-from hdm_pipeline.model.partial_labels import IGNORE, has_both, partly_labelled
+from hdm_pipeline.model.partial_labels import IGNORE, partly_labelled
 
 _LABELS = (0, 1, IGNORE)
 _SIDE = 1024
@@ -133,22 +134,8 @@ def support_tensors(
         SupportTensors.of(image, mask, f"{where}, support {number}", projection)
         for number, (image, mask) in enumerate(pairs, 1)
     ]
-    require_background(examples, where)
+    require_background([example.labels for example in examples], where)
     return examples
-
-
-def require_background(examples: Sequence[SupportTensors], where: str) -> None:
-    """Refuse the examples of a class if they show the target and nothing else: everything would be called target.
-
-    Raises:
-        SupportError: no pixel of any example is labelled 0.
-    """
-    if any(bool((e.labels == 1).any()) for e in examples) and not has_both([e.labels for e in examples]):
-        raise SupportError(
-            "no example of the class labels any background: nothing would say what is not the class",
-            where=where,
-            remedy="label at least some pixels of the background as 0; unknown pixels (255) do not count",
-        )
 
 
 def require_known(examples: Sequence[SupportTensors], architecture: str) -> None:

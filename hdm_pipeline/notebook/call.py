@@ -11,10 +11,11 @@ from typing import Any
 
 from hdm_pipeline.contracts import Pixels
 from hdm_pipeline.errors import ModelInputError
+from hdm_pipeline.model.background import require_background
 from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
-from hdm_pipeline.model.support_tensors import SupportTensors, fit_projection, require_background
+from hdm_pipeline.model.support_tensors import SupportTensors, fit_projection
 from hdm_pipeline.model.whole_image import OVERLAP, TILE, Mask, segment_rows
 from hdm_pipeline.notebook.examples import examples_of
 from hdm_pipeline.notebook.pictures import picture_of, reader_of, validity_of
@@ -123,7 +124,7 @@ def _banks(network: FewShotSegmenter, classes: Mapping[str, Sequence[tuple[Pixel
             SupportTensors.of(image, mask, f"{where}, support {number}", projection)
             for number, (image, mask) in enumerate(pairs, 1)
         ]
-        require_background(tensors, where)
+        require_background([one.labels for one in tensors], where)
         weight = choose_band_weight(network, tensors)
         banks.append(
             network.encode(tensors, class_name=name, band_weight=DEFAULT_WEIGHT if weight is None else weight.weight)

@@ -101,7 +101,7 @@ class Task:
             raise SupportError(what, where="segment", remedy="give the same bands, in the same order")
         if chosen.scale is None:
             seen = Range(image.name)
-            seen.see(pixels)
+            seen.see(np.where(valid, pixels, np.float32(0)))
             self.told += seen.told()
         else:
             self.told += suspicions(image.name, scale_warnings(look, chosen.scale))
@@ -110,8 +110,7 @@ class Task:
         except BandError as error:
             raise SupportError(error.what, where=image.name, remedy=error.remedy) from error
         looks.append(look)
-        # NaN says what is invalid: the network sees the mean color there, and no rule learns from it.
-        return np.where(valid, pixels, np.float32(np.nan)), np.where(valid, image.label, IGNORE).astype(np.uint8)
+        return pixels, np.where(valid, image.label, IGNORE).astype(np.uint8)
 
     def _look(self, examples: Sequence[Look]) -> tuple[tuple[float, float], ...]:
         """Compare the image with the examples; the range of each band that becomes 0..1."""

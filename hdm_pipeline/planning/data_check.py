@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hdm_pipeline.config.file import Key
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef
-from hdm_pipeline.errors import BandError, HdmError
+from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
 from hdm_pipeline.support.examples import example_warnings, load_example, require_both, support_files
@@ -43,17 +43,18 @@ def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[
     found: Found = []
     classes = []
     for index, (class_config, requests) in enumerate(zip(config.support.classes, support_files(config), strict=True)):
-        read, before = [], len(found)
+        read, key = [], ("support", "classes", index, "examples")
+        unread = len(found)
         for request in requests:
             try:
                 read += load_example(config, request, reader, class_config.name)
             except HdmError as error:
-                found.append((("support", "classes", index, "examples"), error))
-        try:
-            if len(found) == before:
+                found.append((key, error))
+        if len(found) == unread:  # one that cannot be read may be the one that labels background
+            try:
                 require_both(class_config, read)
-        except HdmError as error:
-            found.append((("support", "classes", index, "examples"), error))
+            except SupportError as error:
+                found.append((key, error))
         classes.append(read)
     try:
         strange = example_warnings(config, classes)

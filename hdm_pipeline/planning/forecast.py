@@ -25,7 +25,8 @@ _PROCESS_BASE = 700 << 20
 """Resident bytes of a worker with torch and GDAL loaded, before the first block."""
 
 _NETWORK_BYTES_PER_PIXEL = 1800
-"""Bound on the activations of a pyramid a pixel of a batch; measured at 512 x 512: 790 (small), 765 (pretrained)."""
+"""Bound on the activations of a pyramid a pixel of a batch; measured at 512 x 512: 790 (small), 765 (pretrained),
+1,560 where the pretrained backbone sees the image twice enlarged, for examples of up to 352 pixels a side."""
 
 
 _BAND_BYTES_PER_PIXEL = 64

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hdm_pipeline.model.partial_labels import LEAST_TARGET
 from hdm_pipeline.support.reliability import Reliability
 from hdm_pipeline.support.temperature import tempered
 
@@ -22,10 +23,12 @@ def interval_scores(held_out: Sequence[Reliability | None], temperature: float) 
     """The least probability (0..1) of a pixel that counts for the largest area, and for the smallest.
 
     Args:
-        held_out: scores of each example by the others, against its labels; None where they could not tell.
+        held_out: scores of each example by the others, against its labels; None where they could not tell. An example
+            of fewer than 25 pixels of the target decides nothing.
         temperature: that scores are calibrated with.
     """
-    matching = [_matching_score(tempered(r, temperature)) for r in held_out if r is not None and r.target.sum() > 0]
+    shown = [r for r in held_out if r is not None and r.target.sum() >= LEAST_TARGET]
+    matching = [_matching_score(tempered(r, temperature)) for r in shown]
     return min([DEFAULT[0], *matching]), max([DEFAULT[1], *matching])
 
 

@@ -2,7 +2,7 @@
 
 Only for images of more than three bands. A quarter is taken unless another weight segments held-out examples clearly
 better. One example alone decides nothing: its halves share light and noise, so that on one of them any rule that was
-solved on the other looks right (measured: docs/decisions/many-bands.md).
+solved on the other looks right (measured: docs/decisions/many-bands.md). Nor do fewer than 25 labelled pixels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.iou import iou
 from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT, ClassBands
+from hdm_pipeline.model.partial_labels import TOO_UNSURE, sampling_error
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded
 from hdm_pipeline.model.whole_image import segment_image
@@ -58,7 +59,8 @@ def choose_band_weight(segmenter: FewShotSegmenter, examples: Sequence[SupportTe
     """
     if examples[0].projection is None:
         return None
-    if len(examples) == 1:
+    unsure = sampling_error([example.labels for example in examples])
+    if len(examples) == 1 or unsure > TOO_UNSURE:
         return BandWeight()
     plain = FewShotSegmenter(
         segmenter.network, device=segmenter.device, precision="fp32", runtime="torch", reduction=segmenter.reduction
@@ -71,15 +73,12 @@ def choose_band_weight(segmenter: FewShotSegmenter, examples: Sequence[SupportTe
         for weight, values in _measured(plain, kept, tested).items():
             found[weight] += values
     means = {weight: float(np.nanmean(values)) for weight, values in found.items() if not np.isnan(values).all()}
-    return BandWeight(best_weight(means), means)
+    return BandWeight(best_weight(means, max(WEIGHT_GAIN, unsure)), means)
 
 
-def best_weight(held_out: dict[float, float]) -> float:
-    """The weight that segments held-out examples best; the default one unless another gains `WEIGHT_GAIN`."""
-    return max(
-        WEIGHTS,
-        key=lambda weight: held_out.get(weight, -1.0) + (WEIGHT_GAIN if weight == DEFAULT_WEIGHT else 0.0),
-    )
+def best_weight(held_out: dict[float, float], gain: float = WEIGHT_GAIN) -> float:
+    """The weight that segments held-out examples best; the default one unless another gains so much IoU."""
+    return max(WEIGHTS, key=lambda weight: held_out.get(weight, -1.0) + (gain if weight == DEFAULT_WEIGHT else 0.0))
 
 
 def _measured(

@@ -30,6 +30,7 @@ from hdm_pipeline.contracts import (
 )
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.hashing import file_hash, stable_hash, stat_identity
+from hdm_pipeline.model.background import require_background
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import Look, look_at, scale_warnings, unlike_warnings
 from hdm_pipeline.pixels.scaling import scale_pixels, scene_ranges
@@ -44,7 +45,7 @@ class SupportExample:
 
     Attributes:
         name: for messages.
-        pixels: [bands, y, x] float32 in 0..1; 0 where invalid.
+        pixels: [bands, y, x] float32 in 0..1; NaN where invalid.
         label: [y, x] uint8: 1 the class, 0 background, 255 ignored.
         look: its bands, resolution, and how its values lie in the scale.
         warnings: what its reader found strange about its labels.
@@ -291,14 +292,13 @@ def require_both(class_config: ClassConfig, examples: Sequence[SupportExample]) 
             where=where,
             remedy="draw some of it within the images, and check `where` and `layer`" if drawn else "label it as 1",
         )
-    if 0 not in shown:
+    if 0 not in shown and drawn:
         raise SupportError(
             "no example of the class labels any background: nothing would say what is not the class",
             where=where,
-            remedy="draw some background within the images, and name it (`background`); or say `complete: true`"
-            if drawn
-            else "label at least some pixels of the background as 0; unknown pixels (255) do not count",
+            remedy="draw some background within the images, and name it (`background`); or say `complete: true`",
         )
+    require_background([example.label for example in examples], where)
 
 
 def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[LabeledImage]:
@@ -319,7 +319,7 @@ def scaled(bands: Sequence[int | str], scale: Scale | None, image: LabeledImage)
         image: the example in the units of its file.
 
     Returns:
-        Pixels [bands, y, x] in 0..1, 0 where invalid; validity [y, x]; and the look.
+        Pixels [bands, y, x] in 0..1, NaN where invalid; validity [y, x]; and the look.
 
     Raises:
         SupportError: it lacks a band, or cannot be scaled.
@@ -337,7 +337,9 @@ def scaled(bands: Sequence[int | str], scale: Scale | None, image: LabeledImage)
     pixels = np.where(valid, pixels, np.float32(0))
     if scale is not None:
         pixels = scale_pixels(pixels, ranges)
-        pixels[:, ~valid] = 0.0
+    pixels[:, ~valid] = (
+        np.nan
+    )  # says what is invalid: the network sees the mean color there, and no rule learns from it
     return pixels, valid, look_at(image.name, plan, image.bands, sample, ranges, image.pixel_size)
 
 

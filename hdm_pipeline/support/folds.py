@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from hdm_pipeline.model.partial_labels import has_both, partly_labelled
+from hdm_pipeline.model.halves import halves
+from hdm_pipeline.model.partial_labels import has_both
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Fold:
 
 
 def folds(masks: Sequence[Tensor], count: int) -> list[Fold]:
-    """Divide K examples into at most `count` parts, each measured on once; one example is cut in two (`halves`).
+    """Divide K examples into at most `count` parts, each measured on once; one example is cut in two.
 
     A part whose remaining examples show no target, or no background, is left out: nothing could be learned there.
     """
     if len(masks) == 1:
-        return halves(masks[0])
+        return half_folds(masks[0])
     count = min(count, len(masks))
     divided = []
     for part in range(count):
@@ -45,24 +45,10 @@ def folds(masks: Sequence[Tensor], count: int) -> list[Fold]:
     return divided
 
 
-def halves(mask: Tensor) -> list[Fold]:
-    """Two folds of one example: its target is cut in equal parts across its longer extent.
-
-    The image stays whole; the labels of one side are ignored in turn. Of a partly labelled example, the background's
-    labels are cut in equal parts as well: they need not lie around the target. Empty where one side would show no
-    target; a side that shows no background is not learned from.
-    """
-    places = (mask == 1).nonzero()
-    if not len(places):
+def half_folds(mask: Tensor) -> list[Fold]:
+    """Two folds of one example, whose image stays whole (`model.halves`); a side without background teaches nothing."""
+    sides = halves(mask)
+    if sides is None:
         return []
-    axis = int((places.amax(0) - places.amin(0)).argmax())
-    middle = torch.full_like(mask, int(places[:, axis].median()), dtype=torch.long)
-    if partly_labelled(mask) and len(others := (mask == 0).nonzero()):
-        middle[mask == 0] = int(others[:, axis].median())
-    position = torch.arange(mask.shape[axis], device=mask.device).view((-1, 1) if axis == 0 else (1, -1))
-    first = position <= middle
-    ignored = torch.full_like(mask, 255)
-    sides = (torch.where(first, mask, ignored), torch.where(first, ignored, mask))
-    if not all(bool((side == 1).any()) for side in sides):
-        return []
-    return [Fold((0,), (kept,), (0,), (tested,)) for kept, tested in (sides, sides[::-1]) if has_both([kept])]
+    pairs = (sides, (sides[1], sides[0]))
+    return [Fold((0,), (kept,), (0,), (tested,)) for kept, tested in pairs if has_both([kept])]

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.partial_labels import TOO_UNSURE, sampling_error
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded
 from hdm_pipeline.support.fit import Fit
 from hdm_pipeline.support.reduction import SCALE_GAIN, held_out_iou, visible_reduction
 
 _MOST_EXAMPLES = 6
+_VANISHED = -2.0  # no margin brings it up to a held-out IoU, or to the -1 of one that cannot be told
 
 
 def share_reduction(
@@ -23,8 +25,10 @@ def share_reduction(
 ) -> list[Fit]:
     """The fits, with one reduction for as many unadapted classes as bear it.
 
-    A class bears another's reduction where its held-out examples lose less than `SCALE_GAIN` IoU by it, the margin by
-    which a reduction was chosen over another in the first place. Nothing is measured where all agree already.
+    A class bears another's reduction where its held-out examples lose less IoU by it than the margin by which a
+    reduction was chosen over another in the first place: `SCALE_GAIN`, or what so few labels can tell apart if that is
+    more. Where fewer than 25 pixels of its target are labelled, it bears any at which its targets stay visible. Nothing
+    is measured where all agree already.
 
     Args:
         network: the network as it came; classes with adapted weights have passes of their own anyway.
@@ -42,9 +46,11 @@ def share_reduction(
         for reduction in candidates
     }
 
+    margins = {i: max(SCALE_GAIN, sampling_error([e.labels for e in examples[i]])) for i in plain}
+
     def bearing(reduction: float) -> list[int]:
         """The classes that lose nothing at a reduction."""
-        return [i for i in plain if measured[i, reduction] > measured[i, fits[i].reduction] - SCALE_GAIN]
+        return [i for i in plain if measured[i, reduction] > measured[i, fits[i].reduction] - margins[i]]
 
     def worth(reduction: float) -> tuple[int, float]:
         """How many classes it serves, and how well."""
@@ -57,10 +63,12 @@ def share_reduction(
 
 
 def _held_out(network: FewShotNetwork, examples: Sequence[SupportTensors], reduction: float) -> float:
-    """Held-out IoU; -2 where an example's target would vanish, which is less than any known or unknown one."""
+    """Held-out IoU; 0 where too few labels could tell it; `_VANISHED` where an example's target does."""
     masks = [example.labels for example in examples]
     if visible_reduction(masks, reduction) != reduction:
-        return -2.0
+        return _VANISHED
+    if sampling_error(masks) > TOO_UNSURE:
+        return 0.0
     device = next(network.parameters()).device
     images = [example.pixels.to(device) for example in examples]
     return held_out_iou(network, images, [mask.to(device) for mask in masks], reduction)

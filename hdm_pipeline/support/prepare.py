@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hdm_pipeline.config.schema import AdaptSteps, PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneWarning
 from hdm_pipeline.hashing import stable_hash
+from hdm_pipeline.model.background import require_background
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pixels.sanity import Look
@@ -134,7 +135,8 @@ def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dic
     for class_config, examples, tensors, fit in zip(config.support.classes, classes, of_classes, fits, strict=True):
         segmenter = base.refitted(base.network, fit.fit.reduction)
         _weigh_bands([segmenter], tensors)
-        found[class_config.name] = _quality(segmenter, tensors, examples)[0]
+        run = segmenter.encode(tensors, class_name=class_config.name)
+        found[class_config.name] = _quality(segmenter, tensors, examples, run)[0]
     return found
 
 
@@ -182,12 +184,12 @@ def _prepare_class(
     unadapted = base.refitted(base.network, fit.reduction)
     segmenter = unadapted if fit.weights is None else base.refitted(fit.network, fit.reduction)
     bands = _weigh_bands([segmenter, unadapted], tensors)
-    quality, held_out = _quality(unadapted, tensors, examples)
+    # Adapted weights have seen the examples, so these can no longer be held out to weigh the sources.
+    bank = segmenter.encode(tensors, class_name=name, weigh=fit.weights is None, describe=True)
+    mode = _mode(segmenter)
+    quality, held_out = _quality(unadapted, tensors, examples, bank if fit.weights is None else None)
     calibration = _calibration(config, fit, held_out)
     area_scores = _area_scores(fit, held_out, calibration)
-    # Adapted weights have seen the examples, so these can no longer be held out to weigh the sources.
-    bank = calibration.attach(segmenter.encode(tensors, class_name=name, weigh=fit.weights is None, describe=True))
-    mode = _mode(segmenter)
     report = {
         "shots": len(examples),
         "reduction": round(fit.reduction, 3),
@@ -209,14 +211,14 @@ def _prepare_class(
 
 def _tensors(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) -> list[list[SupportTensors]]:
     """The examples of every class; more than three bands are projected alike for all, so that one pass serves all."""
-    from hdm_pipeline.model.support_tensors import SupportTensors, fit_projection, require_background
+    from hdm_pipeline.model.support_tensors import SupportTensors, fit_projection
 
     projection = fit_projection([[(e.pixels, e.label) for e in examples] for examples in classes])
     found = []
     for c, examples in zip(config.support.classes, classes, strict=True):
         where = f"class {c.name!r}"
         tensors = [SupportTensors.of(e.pixels, e.label, f"{where}, support {e.name}", projection) for e in examples]
-        require_background(tensors, where)
+        require_background([example.labels for example in tensors], where)
         found.append(tensors)
     return found
 
@@ -264,13 +266,19 @@ def _mode(segmenter: FewShotSegmenter) -> dict[str, Any]:
 
 
 def _quality(
-    segmenter: FewShotSegmenter, tensors: Sequence[SupportTensors], examples: Sequence[SupportExample]
+    segmenter: FewShotSegmenter,
+    tensors: Sequence[SupportTensors],
+    examples: Sequence[SupportExample],
+    run: SupportBank | None,
 ) -> tuple[list[dict[str, Any]], list[Reliability | None]]:
-    """Leave-one-out quality of examples, and their scores by the others against their labels."""
+    """Leave-one-out quality of examples, and their scores by the others against their labels.
+
+    `run` is the bank that the run uses, unless its weights have seen the examples.
+    """
     from hdm_pipeline.support.quality import leave_one_out
 
     held_out: list[Reliability | None] = []
-    found = leave_one_out(segmenter, tensors, [e.name for e in examples], held_out)
+    found = leave_one_out(segmenter, tensors, [e.name for e in examples], held_out, run)
     return [quality.as_dict() for quality in found], held_out
 
 

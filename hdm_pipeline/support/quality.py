@@ -15,11 +15,12 @@ import numpy as np
 
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.iou import Counts, count
+from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.partial_labels import TOO_UNSURE, has_both, sampling_error
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded
 from hdm_pipeline.model.whole_image import Mask, segment_image
-from hdm_pipeline.support.folds import halves
+from hdm_pipeline.support.folds import half_folds
 from hdm_pipeline.support.reliability import Reliability
 
 _POOR = 0.5
@@ -67,6 +68,7 @@ def leave_one_out(
     examples: Sequence[SupportTensors],
     names: Sequence[str],
     reliabilities: list[Reliability | None] | None = None,
+    run: SupportBank | None = None,
 ) -> list[SupportQuality]:
     """How well each example is segmented by the others.
 
@@ -75,6 +77,7 @@ def leave_one_out(
         examples: K examples of one class.
         names: K names for messages.
         reliabilities: gets each example's scores by the others against its labels; None where they cannot tell.
+        run: bank of all examples, as the run uses it: the others' sources of evidence count as in it.
 
     Raises:
         SupportError: no example shows the target.
@@ -83,7 +86,7 @@ def leave_one_out(
         raise SupportError("no example shows the target", where=", ".join(names), remedy="label it as 1")
     only = len(examples) == 1
     found = [] if reliabilities is None else reliabilities
-    counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples, found)
+    counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples, found, run)
     typical = _typical(counted)
     return [
         _judge(name, counts, example, typical, only=only)
@@ -92,13 +95,16 @@ def leave_one_out(
 
 
 def _by_others(
-    segmenter: FewShotSegmenter, examples: Sequence[SupportTensors], reliabilities: list[Reliability | None]
+    segmenter: FewShotSegmenter,
+    examples: Sequence[SupportTensors],
+    reliabilities: list[Reliability | None],
+    run: SupportBank | None,
 ) -> list[Counts | None]:
     counted: list[Counts | None] = []
     for index, example in enumerate(examples):
         others = [other for i, other in enumerate(examples) if i != index]
         known = has_both([other.labels for other in others])
-        scores = _scores(segmenter, others, example) if known else None
+        scores = _scores(segmenter, others, example, run) if known else None
         truth = example.labels.numpy()
         reliabilities.append(None if scores is None else Reliability.of(scores, truth))
         counted.append(None if scores is None else count(scores >= 128, truth))
@@ -107,7 +113,7 @@ def _by_others(
 
 def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> Counts | None:
     total = None
-    for fold in halves(example.labels):
+    for fold in half_folds(example.labels):
         half = replace(example, labels=fold.kept_masks[0])
         scores = _scores(segmenter, [half], example)
         if scores is not None:
@@ -115,12 +121,19 @@ def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> Counts |
     return total
 
 
-def _scores(segmenter: FewShotSegmenter, others: Sequence[SupportTensors], query: SupportTensors) -> Mask | None:
+def _scores(
+    segmenter: FewShotSegmenter,
+    others: Sequence[SupportTensors],
+    query: SupportTensors,
+    run: SupportBank | None = None,
+) -> Mask | None:
     """[y, x] scores of an example by others; None where these alone lose a class by being reduced."""
     try:
         bank = segmenter.encode(bounded(others), weigh=False)
     except SupportError:
         return None  # all examples together are enough, as was checked: this one cannot be judged
+    if run is not None:
+        bank = segmenter.network.weighed_like(bank, run)
     return np.asarray(segment_image(segmenter, query.image.numpy(), query.valid.numpy(), [bank])[0])
 
 

@@ -7,7 +7,6 @@ that threshold stays as it is. The temperature is the one under which the held-o
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.stitch import temper
 from hdm_pipeline.support.reliability import Reliability
 
 _CANDIDATES = np.geomspace(0.5, 4.0, 49)
 _LEAST_PIXELS = 500  # of target and of background, in each of at least two examples
 _LEAST_GAIN = 0.01  # share of the loss
-TEMPERATURE = "temperature"
-"""Name of the array that a bank keeps it under."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +37,6 @@ class Calibration:
     reason: str = ""
     pixels: int = 0
     error: tuple[float, float] | None = None
-
-    def attach(self, bank: SupportBank) -> SupportBank:
-        """The bank with the temperature inside."""
-        return dataclasses.replace(bank, arrays={**bank.arrays, TEMPERATURE: np.array([self.temperature], np.float32)})
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, for `run.json`."""

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rasterio
 
@@ -178,6 +179,7 @@ def test_products_that_are_named_are_left_out(bench: Workbench) -> None:
         ({"input": {"bands": ["VV", "B99"]}}, "input.bands.1", BandError),
         ({"support": {"mask": "support/half.tif"}}, "support.classes.0.examples", SupportError),
         ({"support": {"mask": "support/text.tif"}}, "support.classes.0.examples", SupportError),
+        ({"support": {"mask": "support/all.tif"}}, "support.classes.0.examples", SupportError),
     ],
 )
 def test_wrong_data_are_found_before_the_run(
@@ -185,6 +187,7 @@ def test_wrong_data_are_found_before_the_run(
 ) -> None:
     write_mask(bench.root / "support" / "half.tif", 64, 64, 4)
     (bench.root / "support" / "text.tif").write_text("no image")
+    changed(bench.root / "support" / "chip_mask.tif", bench.root / "support" / "all.tif", np.ones_like)
     if "support" in sections:
         example = {"image": "support/chip.tif", **sections["support"]}
         sections = {"support": {"classes": [{"name": "water", "examples": [example]}]}}

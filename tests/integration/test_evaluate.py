@@ -18,6 +18,7 @@ from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.model.checkpoints import load_network, read_header, save_weights
 from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from tests.small_pyramid import small_pyramid
+from tests.unit.model.conftest import make_network
 
 
 def call(*arguments: object) -> Result:
@@ -225,3 +226,24 @@ def test_the_curve_over_the_number_of_points(episode_list: Path, weights: Path, 
     assert head.split()[3:] == ["2", "20", "all"]
     with pytest.raises(ConfigError, match="not a list of positive numbers"):
         call("evaluate", episode_list, "--weights", weights, "--points", "few")
+
+
+def test_episodes_that_only_points_cannot_serve_set_the_exit_code(tmp_path: Path) -> None:
+    """HDMNet takes unknown for background: it refuses 400 points of a large example, and takes 400 of a small one."""
+    records = []
+    for name, shape in (("large", (128, 128)), ("small", (50, 50))):
+        _, mask = scene(0, shape)
+        mask[:, -2:] = 0
+        np.save(tmp_path / f"{name}.npy", np.where(mask == 1, 0.8, 0.2))
+        np.save(tmp_path / f"{name}_mask.npy", mask)
+        pair = {"image": f"{name}.npy", "mask": f"{name}_mask.npy"}
+        records.append({"task": name, "support": [pair], "query": pair, "scale": [0, 1]})
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    save_weights(make_network(), tmp_path / "hdmnet.safetensors")
+    arguments = ("evaluate", tmp_path / "list.jsonl", "--weights", tmp_path / "hdmnet.safetensors", "--adapt", "off")
+    whole = call(*arguments)
+    assert whole.exit_code == 0, whole.stderr
+    result = call(*arguments, "--points", "400")
+    assert result.exit_code == 3, result.output
+    assert "line 1 left out, with 400 labelled pixels of each class" in result.stderr
+    assert "1 of 2 episodes left out, with 400 labelled pixels of each class" in result.stderr

@@ -8,7 +8,7 @@ solved, and how that scores the example follows from the example's own moments. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hdm_pipeline.model.bands.examples import BACKGROUND, TARGET, BandExample
 from hdm_pipeline.model.bands.pixels import feature_count, features_at, linear_map
+from hdm_pipeline.model.halves import halves
 
 PENALTIES = (0.003, 0.03, 0.3, 3.0)
 """Ridge penalties that are tried, for features of unit variance."""
@@ -154,17 +155,9 @@ def _calibrate(parts: Sequence[_PartMoments], penalty: float) -> _Calibration:
 
 def _parts(examples: Sequence[BandExample]) -> list[tuple[Tensor, Tensor]]:
     """Features [n, D] of background and target of each example; of one example, of its two halves."""
-    sampled = []
-    for example in examples:
-        places = example.places(BACKGROUND), example.places(TARGET)
-        low, high = (features_at(example.bands, example.valid, where) for where in places)
-        sampled.append((low, high, *places))
-    if len(examples) > 1 or not len(sampled[0][3]):
-        return [(low, high) for low, high, _, _ in sampled]
-    ((low, high, low_at, high_at),) = sampled
-    width = examples[0].labels.shape[1]
-    rows, columns = high_at // width, high_at % width
-    tall = bool(rows.max() - rows.min() >= columns.max() - columns.min())
-    middle = (rows if tall else columns).median()
-    low_first, high_first = ((at // width if tall else at % width) <= middle for at in (low_at, high_at))
-    return [(low[low_first], high[high_first]), (low[~low_first], high[~high_first])]
+    if len(examples) == 1 and (sides := halves(examples[0].labels)) is not None:
+        examples = [replace(examples[0], labels=side) for side in sides]
+    return [
+        (features_at(e.bands, e.valid, e.places(BACKGROUND)), features_at(e.bands, e.valid, e.places(TARGET)))
+        for e in examples
+    ]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +29,7 @@ from hdm_pipeline.model.pyramid.matching import Tokens
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
 from hdm_pipeline.model.pyramid.prototypes import systematic_sample
 from hdm_pipeline.model.pyramid.ridge import Moments
-from hdm_pipeline.model.pyramid.rules import SCALE, Mix, Rules, RuleTokens, mixed, read_rules, rule_scale
+from hdm_pipeline.model.pyramid.rules import SCALE, Mix, Rules, RuleTokens, mixed, read_rules, rule_scale, with_mix
 from hdm_pipeline.model.pyramid.weighing import MOST_FOLDS, HeldOut, choose_mix
 
 _PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
@@ -175,28 +174,34 @@ class HDMNetPyramid(FewShotNetwork):
         self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
     ) -> SupportBank:
         """Encode K labelled examples of one class; sizes may differ. See `FewShotNetwork.encode_support`."""
-        return self._encode(images, masks, class_name, judged=0)
+        return self.encode_for_run(images, masks, class_name=class_name, weigh=False)
 
     @torch.no_grad()
-    def encode_weighed(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], *, class_name: str = "target"
+    def encode_for_run(
+        self,
+        images: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        *,
+        class_name: str = "target",
+        weigh: bool = True,
+        describe: bool = False,
     ) -> SupportBank:
-        """With a mix of the sources that held-out examples chose (`weighing`). See `FewShotNetwork.encode_weighed`."""
-        return self._encode(images, masks, class_name, judged=MOST_FOLDS)
-
-    def _encode(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], class_name: str, *, judged: int
-    ) -> SupportBank:
+        """Weighed by held-out examples (`weighing`), described by the coarsest level (`familiarity`)."""
+        judged = MOST_FOLDS if weigh else 0
         require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
         scale = rule_scale(masks)
         kept: list[EncodedImage] = []
         levels: list[LevelAccumulator] = []
         frozen: list[RuleTokens] = []
+        compared = familiarity.SupportsCompared()
         for image, mask in zip(images, masks, strict=True):
             encoded = self._encode_image(image, mask, scale)
             add_image(levels, encoded, background=self.background)
             if encoded.rule_tokens is not None:
                 frozen.append(encoded.rule_tokens)
+            if describe:
+                last, stride = encoded.features[-1], self.strides[-1]
+                compared.add(last.context, last.regress, cell_shares(encoded.padded, stride), stride)
             judges = encoded.rules is not None and not partly_labelled(mask) and mask.numel() <= _LARGEST_JUDGED
             if judges and len(kept) < judged:
                 kept.append(encoded)
@@ -206,6 +211,8 @@ class HDMNetPyramid(FewShotNetwork):
             usual = Mix.of_shots(len(images))
             mix = choose_mix(self._held_out(kept, rules.logistic), usual) if kept else usual
             arrays |= rules.arrays(mix, scale)
+        if describe:
+            arrays |= compared.arrays(self._evidence(len(self.strides) - 1).regression)
         finest = finest_level(masks) if self.detail == "auto" else 0
         arrays[_FINEST] = np.array([finest], dtype=np.float32)
         return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
@@ -249,15 +256,9 @@ class HDMNetPyramid(FewShotNetwork):
         features = self.features(padded, min(_finest(banks), default=0))
         return self._score_features(features, padded, banks)[:, :, : tiles.shape[-2], : tiles.shape[-1]]
 
-    @torch.no_grad()
-    def describe_support(self, images: Sequence[Tensor], masks: Sequence[Tensor]) -> dict[str, npt.NDArray[Any]]:
-        """See `FewShotNetwork.describe_support`; by the coarsest level, or the pretrained features."""
-        compared = familiarity.SupportsCompared()
-        for image, mask in zip(images, masks, strict=True):
-            level = self.features(pad_images(image.unsqueeze(0), _MULTIPLE), finest=1)[-1]
-            shares = cell_shares(pad_masks(mask.unsqueeze(0), _MULTIPLE), self.strides[-1])
-            compared.add(level.context, level.regress, shares, self.strides[-1])
-        return dict(compared.arrays(self._evidence(len(self.strides) - 1).regression))
+    def weighed_like(self, bank: SupportBank, run: SupportBank) -> SupportBank:
+        """See `FewShotNetwork.weighed_like`."""
+        return with_mix(bank, run)
 
     def is_described(self, bank: SupportBank) -> bool:
         """See `FewShotNetwork.is_described`."""

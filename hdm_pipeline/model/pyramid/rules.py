@@ -7,6 +7,7 @@ is a `Mix`: a fixed one, or one that held-out examples chose (`weighing`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -142,6 +143,13 @@ def mixed(logits: Tensor, odds: Tensor, mix: Tensor) -> Tensor:
     """
     direct = (odds * mix[1:3, None, None]).sum(1, keepdim=True)
     return mix[0] * logits + resize(direct, (logits.shape[-2], logits.shape[-1])) + mix[3]
+
+
+def with_mix(bank: SupportBank, other: SupportBank) -> SupportBank:
+    """A bank with the mix of another one; a bank without rules as it is."""
+    if _MIX not in bank.arrays:
+        return bank
+    return dataclasses.replace(bank, arrays={**bank.arrays, _MIX: other.arrays[_MIX]})
 
 
 def read_rules(bank: SupportBank, device: torch.device) -> tuple[Rules, Tensor]:

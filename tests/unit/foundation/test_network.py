@@ -21,6 +21,7 @@ from hdm_pipeline.model.support_tensors import support_tensors
 from hdm_pipeline.support.fit import fit_to_examples
 from tests.backbones import FAMILIES, save_backbone
 from tests.small_pyramid import small_pyramid
+from tests.unit.model.pyramid.test_network import small_network
 
 pytest.importorskip("transformers")
 
@@ -120,6 +121,23 @@ def test_log_odds_of_our_own_network_are_added(folder: Path, tmp_path: Path) -> 
     expected = torch.sigmoid(2 * torch.logit(score(alone)) + torch.logit(score(own)))
     torch.testing.assert_close(score(both), expected, atol=1e-4, rtol=1e-3)
     assert both.fingerprint() not in (own.fingerprint(), alone.fingerprint())
+
+
+def test_the_network_that_is_added_is_weighed_as_in_a_run_of_its_own(tmp_path: Path) -> None:
+    own = small_network(pretrained="lite0")
+    save_weights(own, tmp_path / "own.safetensors")
+    folder = save_backbone("convnext", tmp_path / "convnext")
+    both = load_network(f"{source(folder)}::{tmp_path / 'own.safetensors'}")
+    images, masks = zip(*((torch.from_numpy(a) for a in scene(seed)) for seed in range(3)), strict=True)
+    shown = [own.normalize(image) for image in images], list(masks)
+    run = both.encode_for_run([both.normalize(image) for image in images], list(masks))
+    weighed, usual = (own.encode_for_run(*shown, weigh=weigh).arrays["rules.mix"] for weigh in (True, False))
+    assert (weighed != usual).any()
+    np.testing.assert_allclose(run.arrays["partner.rules.mix"], weighed, atol=1e-4)
+    judged = both.encode_support([both.normalize(image) for image in images], list(masks))
+    np.testing.assert_array_equal(judged.arrays["partner.rules.mix"], usual)
+    like = both.weighed_like(judged, run)
+    np.testing.assert_array_equal(like.arrays["partner.rules.mix"], run.arrays["partner.rules.mix"])
 
 
 def test_what_cannot_be_used_is_told_with_a_remedy(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded, fit_projection, support_tensors
 from hdm_pipeline.notebook import segment
+from hdm_pipeline.support.bands import BandWeight, best_weight, choose_band_weight
 from tests.many_bands import picture
 
 
@@ -150,3 +151,27 @@ def test_segment_leaves_the_segmenter_that_it_is_given_as_it_was() -> None:
     assert own.band_weight == 0.625
     own.band_weight = 0.0
     assert np.array_equal(segment(query, [picture(0)], segmenter=own), found)
+
+
+def test_fewer_than_25_points_do_not_choose_how_much_the_bands_count(segmenter: FewShotSegmenter) -> None:
+    pictures = [picture(seed) for seed in range(2)]
+    images = [image for image, _ in pictures]
+
+    def weight(points: int | None) -> BandWeight:
+        masks = [mask if points is None else thinned(mask, points) for _, mask in pictures]
+        chosen = choose_band_weight(segmenter, support_tensors(images, masks, "test"))
+        assert chosen is not None
+        return chosen
+
+    assert weight(None).held_out_iou
+    assert weight(13).held_out_iou  # 26 in all
+    assert weight(12) == BandWeight()
+    assert best_weight({0.25: 0.5, 1.0: 0.55}) == 1.0
+    assert best_weight({0.25: 0.5, 1.0: 0.55}, gain=0.09) == DEFAULT_WEIGHT
+
+
+def thinned(mask: np.ndarray, points: int) -> np.ndarray:
+    known = np.full_like(mask, 255)
+    for value in (0, 1):
+        known.flat[np.flatnonzero(mask == value)[:: np.count_nonzero(mask == value) // points][:points]] = value
+    return known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -60,3 +62,24 @@ def test_adapted_classes_and_equal_reductions_are_left_alone(
     assert share_reduction(network, classes, equal) == equal
     adapted = [*fits(network, 1.0), Fit(small_pyramid(0), None, 3.0, None)]
     assert share_reduction(network, classes, adapted) == adapted
+
+
+def test_a_class_of_a_few_points_bears_what_the_others_chose(
+    network: FewShotNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held-out points would say that it loses everything; fewer than 25 of them say nothing."""
+    monkeypatch.setattr("hdm_pipeline.support.one_pass.held_out_iou", lambda *given: float(given[-1] == 1.0))
+    whole = discs(30, 0)
+    known = torch.full_like(whole.labels, 255)
+    for value, count in ((1, 20), (0, 40)):
+        y, x = (whole.labels == value).nonzero()[:: (1 + int((whole.labels == value).sum()) // count)].unbind(1)
+        known[y, x] = value
+    points = dataclasses.replace(whole, labels=known)
+    assert 10 < int((known == 1).sum()) < 25
+    shared = share_reduction(network, [[whole, discs(30, 1)], [points]], fits(network, 1.0, 1.2))
+    assert [fit.reduction for fit in shared] == [1.0, 1.0]
+    shared = share_reduction(network, [[points], [whole, discs(30, 1)]], fits(network, 1.0, 1.2))
+    assert [fit.reduction for fit in shared] == [1.0, 1.0]
+    monkeypatch.setattr("hdm_pipeline.support.one_pass.held_out_iou", lambda *given: float(given[-1] == 1.2))
+    shared = share_reduction(network, [[whole, discs(30, 1)], [points]], fits(network, 1.2, 1.0))
+    assert [fit.reduction for fit in shared] == [1.2, 1.2]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import torch
 from affine import Affine
 from safetensors import safe_open
 
@@ -18,11 +19,13 @@ from hdm_pipeline.errors import SupportError
 from hdm_pipeline.execution.messages import RunContext
 from hdm_pipeline.execution.model_worker import ModelWorker
 from hdm_pipeline.model import checkpoints
+from hdm_pipeline.model.bands.evidence import BandEvidence
+from hdm_pipeline.model.bands.examples import BandExample
 from hdm_pipeline.model.checkpoints import save_weights
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import make_reader
-from hdm_pipeline.support.examples import support_files
+from hdm_pipeline.support.examples import load_examples, support_files
 from hdm_pipeline.support.prepare import Preparation, check_examples, prepare
 from tests.small_pyramid import small_pyramid
 from tests.unit.model.conftest import make_network
@@ -166,6 +169,29 @@ def test_the_report_names_each_example(tmp_path: Path) -> None:
     ]
     assert [example["name"] for example in report["examples"]] == ["chip_0.tif"]
     assert report["adaptation"] == {"steps": 0, "reason": "off"}
+
+
+def test_what_an_invalid_pixel_of_an_example_holds_does_not_matter(tmp_path: Path) -> None:
+    """Neither to what the network sees nor to the rule of all bands, which looks at the surroundings of a pixel."""
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    config = pipeline(tmp_path, weights, shots=1, reduction=1)
+    pixels, mask = (Path(tmp_path, f"{name}_0.tif") for name in ("chip", "mask"))
+    with rasterio.open(pixels) as file:
+        chip, profile = file.read(1), file.profile
+    chip[:, :30] = -999
+    with rasterio.open(pixels, "w", **{**profile, "count": 5, "nodata": -999}) as file:
+        for band in range(1, 6):
+            file.write(np.where(chip == -999, chip, chip * band / 5), band)
+    config = config.model_copy(update={"input": config.input.model_copy(update={"bands": [1, 2, 3, 4, 5]})})
+    ((example,),) = load_examples(config, support_files(config), make_reader("geotiff", {}))
+    assert np.isnan(example.pixels[:, :, :30]).all()
+    with rasterio.open(mask) as file:
+        known = np.where(chip == -999, 255, file.read(1)).astype(np.uint8)
+    (bank,) = prepared(config).bundle.banks
+    arrays = np.nan_to_num(example.pixels), chip != -999, known
+    plain = BandExample(*(torch.from_numpy(array) for array in arrays))
+    np.testing.assert_array_equal(bank.arrays["bands.coefficients"], BandEvidence.solve([plain]).coefficients)
 
 
 def test_labels_in_part_are_reported_and_a_class_without_background_is_refused(tmp_path: Path) -> None:

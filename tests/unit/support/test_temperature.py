@@ -67,6 +67,15 @@ def test_the_interval_reaches_to_the_scores_at_which_held_out_areas_are_right() 
     assert interval_scores([timid, bold], 1.0)[0] < low
 
 
+def test_fewer_than_25_pixels_of_the_target_do_not_widen_the_interval() -> None:
+    def timid(target: int) -> Reliability:
+        scores = np.repeat([0, 20], [1000, target])[None].astype(np.uint8)
+        return Reliability.of(scores, (scores > 0).astype(np.uint8))
+
+    assert interval_scores([timid(24)], 1.0) == DEFAULT
+    assert interval_scores([timid(25)], 1.0)[0] < DEFAULT[0]
+
+
 def test_an_interval_is_told_on_calibrated_scores() -> None:
     bold = Reliability.of(np.repeat([0, 230, 250], 100)[None].astype(np.uint8), np.repeat([0, 0, 1], 100)[None])
     assert interval_scores([bold], 3.0)[1] < interval_scores([bold], 1.0)[1]

@@ -78,14 +78,10 @@ def test_the_spread_is_where_single_examples_decide() -> None:
     image, mask = speckle(1)
     pixels, labels = torch.from_numpy(image), torch.from_numpy(mask)
     agreeing, contradicting = (
-        network.describe_support([pixels, pixels], [labels, other]) for other in (labels, 1 - labels)
+        network.encode_for_run([pixels, pixels], [labels, other], describe=True) for other in (labels, 1 - labels)
     )
-    bank = network.encode_support([pixels], [labels])
     level = network.features(network.normalize(pixels)[None], finest=1)[-1]
-    means = []
-    for described in (agreeing, contradicting):
-        whole = type(bank)(bank.architecture, bank.weights_hash, "target", 2, {**bank.arrays, **described})
-        means.append(float(familiarity.spread(level.regress, [whole]).mean()))
+    means = [float(familiarity.spread(level.regress, [bank]).mean()) for bank in (agreeing, contradicting)]
     assert means[0] < 1e-4
     assert means[1] > 0.1
 
@@ -95,7 +91,8 @@ def test_too_few_labelled_pixels_say_nothing() -> None:
     image, mask = speckle(1)
     mask[:, 40:] = 255
     mask[40:] = 255
-    assert network.describe_support([torch.from_numpy(image)], [torch.from_numpy(mask)]) == {}
+    bank = network.encode_for_run([torch.from_numpy(image)], [torch.from_numpy(mask)], describe=True)
+    assert not network.is_described(bank)
 
 
 def test_the_uncertainty_is_never_below_the_distance(segmenter: FewShotSegmenter) -> None:
@@ -108,3 +105,14 @@ def test_the_uncertainty_is_never_below_the_distance(segmenter: FewShotSegmenter
         assert (doubt >= distance).all()
         means.append(doubt.mean())
     assert means[1] > 2 * means[0]
+
+
+def test_describing_costs_no_second_pass_of_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small_pyramid(0)
+    passes = []
+    features = network.features
+    monkeypatch.setattr(network, "features", lambda *given: passes.append(given) or features(*given))
+    image, mask = (torch.from_numpy(part) for part in speckle(1))
+    bank = network.encode_for_run([image, image], [mask, mask], describe=True)
+    assert network.is_described(bank)
+    assert len(passes) == 2

@@ -106,8 +106,7 @@ def test_supports_weigh_only_when_asked_and_only_with_another_to_be_judged_by() 
     images, masks = zip(*(example(seed=seed) for seed in range(3)), strict=True)
 
     def mix(count: int, *, weigh: bool) -> list[float]:
-        encode = network.encode_weighed if weigh else network.encode_support
-        bank = encode(images[:count], masks[:count])
+        bank = network.encode_for_run(images[:count], masks[:count], weigh=weigh)
         return [float(value) for value in bank.arrays["rules.mix"]]
 
     usual = Mix.of_shots(3)
@@ -135,7 +134,7 @@ def test_a_few_points_do_not_weigh() -> None:
         for value in (0, 1):
             y, x = (mask == value).nonzero()[5].tolist()
             point[y, x] = value
-    weighed = network.encode_weighed(images, points).arrays["rules.mix"]
+    weighed = network.encode_for_run(images, points).arrays["rules.mix"]
     np.testing.assert_array_equal(weighed, network.encode_support(images, points).arrays["rules.mix"])
 
 
@@ -144,5 +143,5 @@ def test_examples_that_lack_a_class_by_themselves_judge_nothing() -> None:
     images, masks = zip(*(example(seed=seed) for seed in range(2)), strict=True)
     targets = [torch.where(mask == 1, mask, torch.full_like(mask, 255)) for mask in masks]
     targets[0][:48] = torch.where(masks[0][:48] == 1, 1, 0)  # only the first labels background
-    mix = network.encode_weighed(images, targets).arrays["rules.mix"]
+    mix = network.encode_for_run(images, targets).arrays["rules.mix"]
     assert np.isfinite(mix).all()
