@@ -7,9 +7,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from hdm_pipeline.contracts import Reader, SidecarWriter
+from hdm_pipeline.contracts import Reader
 from hdm_pipeline.errors import ConfigError, PluginLoadError
-from hdm_pipeline.plugin.guard import construct, guard_reader, guard_writer
+from hdm_pipeline.plugin.guard import GuardedWriter, construct, guard_reader, guard_writer
 
 READERS = "hdm_pipeline.readers"
 WRITERS = "hdm_pipeline.writers"
@@ -64,6 +64,6 @@ def make_reader(name: str, options: Mapping[str, Any]) -> Reader:
     return guard_reader(construct(load(READERS, name), name, options), name)
 
 
-def make_writer(name: str, options: Mapping[str, Any]) -> SidecarWriter:
+def make_writer(name: str, options: Mapping[str, Any]) -> GuardedWriter:
     """A writer by product name, constructed with its options and kept to its contract."""
     return guard_writer(construct(load(WRITERS, name), name, options), name)

@@ -52,7 +52,7 @@ _OTHER_RASTERS = (
     ".zip",
 )
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@ -]")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|run\.json)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|run\.json|collection\.json)(\..*)?", re.IGNORECASE)
 _MAX_ID = 120
 _DIGITS = 8
 _OWN = "an output directory of this program: its products are no scenes"

@@ -12,6 +12,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
+from hdm_geotiff.dates import acquisition
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
@@ -50,7 +51,7 @@ def describe(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> S
         geometry=RasterGeometry(tuple(transform)[:6], crs.to_wkt() if crs else None),
         chunk=(height, width),
         warnings=tuple(_warnings(dataset, crs, transform)),
-        attributes=_attributes(dataset),
+        attributes={**_attributes(dataset), **_date(dataset, ref, options)},
     )
 
 
@@ -130,6 +131,12 @@ def _area_warnings(dataset: DatasetReader, crs: CRS, transform: Affine) -> list[
         error = f"up to {areas.map_error:.0%}" if areas.map_error < 10 else f"up to {areas.map_error:.0f} times"
         return [f"the map projection distorts areas by {error}: areas in m² are measured on the ellipsoid"]
     return []
+
+
+def _date(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> dict[str, str]:
+    """When the scene was taken, if anything says so (`hdm_geotiff.dates`)."""
+    found = acquisition(ref.id, dataset.tags(), dataset.tags(ns="IMAGERY"), options.date)
+    return {} if found is None else found.attributes()
 
 
 def _attributes(dataset: DatasetReader) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from hdm_geotiff.dates import compiled
 from hdm_pipeline.errors import ConfigError
 
 READER = "geotiff"
@@ -20,6 +21,7 @@ class ReaderOptions:
         recursive: look into subfolders of a folder too.
         ids: how scenes are called: ``name`` (the file's name without suffix) or ``path`` (with its folders, joined
             by ``__``), for archives that repeat names.
+        date: how the date stands in the scenes' names, such as ``s1_%Y%m%d`` (`hdm_geotiff.dates`).
         aoi: GeoJSON file with polygons; pixels whose centre lies outside are invalid.
         allow_vrt: open virtual rasters, which may name any other file.
         allow_network: open ``s3://`` and ``https://`` URIs.
@@ -29,6 +31,7 @@ class ReaderOptions:
 
     recursive: bool = False
     ids: str = "name"
+    date: str | None = None
     aoi: str | None = None
     allow_vrt: bool = False
     allow_network: bool = False
@@ -53,6 +56,13 @@ class ReaderOptions:
 
 
 def _checked(name: str, value: Any, kind: type, where: str) -> Any:
+    if name == "date" and value is not None:
+        if not isinstance(value, str):
+            raise ConfigError(f"{value!r} is no text", where=where, remedy="such as 's1_%Y%m%d'")
+        compiled(value)
+        return value
+    if name == "date":
+        return None
     if name == "aoi":
         if value is None or (isinstance(value, str) and value) or hasattr(value, "__fspath__"):
             return None if value is None else str(value)
