@@ -458,6 +458,36 @@ class PixelSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file that was published for a scene.
+
+    Attributes:
+        product: name of the product that it belongs to.
+        path: where it lies, absolute.
+    """
+
+    product: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ScenePublication:
+    """What a `CatalogWriter` gets of a scene, once all other products lie in their place.
+
+    Attributes:
+        pipeline: name of the pipeline.
+        folder: where the scene's products lie, absolute.
+        files: the other products, in the order of the pipeline file.
+        measures: what `run.json` says of the mask: ``valid`` (share, 0..1), ``pixels`` and ``area_m2`` by class.
+    """
+
+    pipeline: str
+    folder: Path
+    files: tuple[PublishedFile, ...]
+    measures: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Product:
     """Everything a writer needs for one scene.
@@ -469,6 +499,7 @@ class Product:
         score: shape (classes, z, y, x): 0..255 = probability 0..1.
         block: (height, width) in which reading `mask` and `score` is cheapest.
         provenance: what made it.
+        published: the scene's other products; None but for a `CatalogWriter`.
     """
 
     scene: SceneHeader
@@ -477,6 +508,7 @@ class Product:
     score: PixelSource
     block: tuple[int, int]
     provenance: Provenance
+    published: ScenePublication | None = None
 
 
 @runtime_checkable
@@ -520,5 +552,58 @@ class SidecarWriter(Writer, Protocol):
 
         `write` may make any of them, next to its `path`. Those that it does not make are removed all the same: another
         program may have left statistics of the earlier pixels there.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A scene whose products lie in the output directory.
+
+    Attributes:
+        scene: its id.
+        files: everything that was published for it, absolute.
+        version: another one whenever the scene was published anew.
+    """
+
+    scene: str
+    files: tuple[Path, ...]
+    version: str
+
+
+@dataclass(frozen=True)
+class RunCatalog:
+    """The whole output directory, for a `CatalogWriter`.
+
+    Attributes:
+        name: of the pipeline.
+        root: the output directory, absolute.
+        memory: an existing folder in which the writer may keep what it wants to remember.
+        entries: every scene of the archive that is done, by id.
+    """
+
+    name: str
+    root: Path
+    memory: Path
+    entries: tuple[CatalogEntry, ...]
+
+
+@runtime_checkable
+class CatalogWriter(Writer, Protocol):
+    """A writer that describes the other products of a scene, and at the end the whole run.
+
+    `write` is called after all other writers, with `Product.published`.
+    """
+
+    def finish(self, run: RunCatalog) -> Sequence[str]:
+        """Write what describes the whole output directory; called at the end of each run, also of one without work.
+
+        Most scenes are as they were: what is known of them should be remembered, not read again.
+
+        Returns:
+            Names of the files made in `run.root`, each put in place by renaming.
+
+        Raises:
+            OutputError: they cannot be written.
         """
         ...

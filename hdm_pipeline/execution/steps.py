@@ -9,9 +9,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hdm_pipeline.contracts import Product, Reader, SceneHeader, SceneRef, SceneWarning
+from hdm_pipeline.contracts import (
+    Product,
+    PublishedFile,
+    Reader,
+    SceneHeader,
+    ScenePublication,
+    SceneRef,
+    SceneWarning,
+)
 from hdm_pipeline.errors import BandError, SuspectSceneError
 from hdm_pipeline.execution import likeness
 from hdm_pipeline.execution.likeness import Tally
@@ -36,6 +45,7 @@ from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
 from hdm_pipeline.planning.forecast import scene_grid
 from hdm_pipeline.planning.keys import SceneKeys
+from hdm_pipeline.plugin.guard import GuardedWriter
 from hdm_pipeline.plugin.registry import make_reader, make_writer
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
 
@@ -151,17 +161,26 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     folder = context.workspace.product_folder(work.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    outputs: list[Path] = []
+    files: list[PublishedFile] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
-        for name, options in context.config.output.product_options().items():
-            writer = make_writer(name, options)
+        for name, writer in _writers(context):
+            if writer.describes:
+                about = ScenePublication(context.config.name, folder, tuple(files), measures)
+                product = replace(product, published=about)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):
                 writer.write(product, scratch / target.name)
                 placed = _put_in_place(scratch, target, writer.sidecars(target.name))
-            outputs += [path.relative_to(context.workspace.root) for path in placed]
+            files += [PublishedFile(name, path) for path in placed]
     store.drop_partials()
-    return Published(tuple(outputs), time.perf_counter() - start, {**measures, "unlike_examples": far}, warnings)
+    outputs = tuple(file.path.relative_to(context.workspace.root) for file in files)
+    return Published(outputs, time.perf_counter() - start, {**measures, "unlike_examples": far}, warnings)
+
+
+def _writers(context: RunContext) -> list[tuple[str, GuardedWriter]]:
+    """The writers of all products by name, in the order of the pipeline file; those that describe the others last."""
+    found = [(name, make_writer(name, options)) for name, options in context.config.output.product_options().items()]
+    return sorted(found, key=lambda one: one[1].describes)
 
 
 def _put_in_place(scratch: Path, target: Path, sidecars: Sequence[str]) -> list[Path]:

@@ -2,6 +2,7 @@
 
     OUT/<scene>/mask.tif ...     products, published by atomic rename
     OUT/run.json                 what the last run did
+    OUT/collection.json          the whole directory as others read it, by products that describe it (`stac`)
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
     OUT/.hdm/stale/<scene>/      products of a scene whose present file is quarantined
 
@@ -65,6 +66,10 @@ class Workspace:
     def metrics(self) -> Path:
         """Counters of the last run in Prometheus' text format."""
         return self.private / "metrics.prom"
+
+    def catalog_folder(self, product: str) -> Path:
+        """What a writer remembers that describes the whole output directory."""
+        return self._inside(self.private / "catalogs" / checked_component(product))
 
     def stage_folder(self, scene_id: str, stage_key: str) -> Path:
         """Staged pixels of a scene."""
@@ -153,7 +158,7 @@ def checked_component(name: str) -> str:
     Raises:
         OutputError: it holds a separator, `..` or characters that file systems disagree about.
     """
-    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name == "run.json":
+    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name in ("run.json", "collection.json"):
         raise OutputError(
             "name cannot be used as a folder or file name in the output",
             where=repr(name),

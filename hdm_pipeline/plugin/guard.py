@@ -22,12 +22,14 @@ import numpy.typing as npt
 
 from hdm_pipeline.contracts import (
     Band,
+    CatalogWriter,
     ClassInfo,
     LabeledImage,
     PixelSource,
     Product,
     RasterGeometry,
     Reader,
+    RunCatalog,
     SceneHeader,
     SceneRef,
     SceneSource,
@@ -286,6 +288,22 @@ class GuardedWriter:
             self._guard.require(False, f"{called} is not plain", where)
             raise
 
+    @property
+    def describes(self) -> bool:
+        """Whether it is a `CatalogWriter`, and so runs last."""
+        return isinstance(self._writer, CatalogWriter)
+
+    def finish(self, run: RunCatalog) -> tuple[str, ...]:
+        """See `CatalogWriter.finish`; nothing where the writer is none."""
+        if not isinstance(self._writer, CatalogWriter):
+            return ()
+        with self._guard.calling("finish", str(run.root)):
+            names = tuple(self._writer.finish(run))
+        for name in names:
+            made = isinstance(name, str) and Path(name).name == name and (run.root / name).is_file()
+            self._guard.require(made, f"finish made no file called {name!r}", str(run.root))
+        return names
+
 
 class GuardedPixels:
     """A `contracts.PixelSource` that lets a writer read only within the scene.
@@ -321,8 +339,8 @@ def guard_reader(reader: Any, plugin: str) -> Reader:
     return cast(Reader, GuardedReader(reader, plugin))
 
 
-def guard_writer(writer: Any, plugin: str) -> SidecarWriter:
-    """Wrap a writer, one without sidecars too.
+def guard_writer(writer: Any, plugin: str) -> GuardedWriter:
+    """Wrap a writer.
 
     Raises:
         PluginLoadError: it is no writer at all.
@@ -330,7 +348,7 @@ def guard_writer(writer: Any, plugin: str) -> SidecarWriter:
     _Guard(plugin, PluginLoadError).require(
         isinstance(writer, Writer), "it lacks methods of a Writer", type(writer).__qualname__
     )
-    return cast(SidecarWriter, GuardedWriter(writer, plugin))
+    return GuardedWriter(writer, plugin)
 
 
 def construct(kind: Any, plugin: str, options: Mapping[str, Any]) -> Any:

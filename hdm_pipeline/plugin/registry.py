@@ -8,9 +8,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.contracts import Reader, SidecarWriter
+from hdm_pipeline.contracts import Reader
 from hdm_pipeline.errors import ConfigError, PluginLoadError
-from hdm_pipeline.plugin.guard import construct, guard_reader, guard_writer
+from hdm_pipeline.plugin.guard import GuardedWriter, construct, guard_reader, guard_writer
 
 READERS = "hdm_pipeline.readers"
 WRITERS = "hdm_pipeline.writers"
@@ -79,6 +79,6 @@ def archive_reader(config: PipelineConfig) -> Reader:
     return make_reader(config.input.reader, config.input.reader_options(), config.input.bands)
 
 
-def make_writer(name: str, options: Mapping[str, Any]) -> SidecarWriter:
+def make_writer(name: str, options: Mapping[str, Any]) -> GuardedWriter:
     """A writer by product name, constructed with its options and kept to its contract."""
     return guard_writer(construct(load(WRITERS, name), name, options), name)

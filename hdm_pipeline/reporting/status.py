@@ -41,6 +41,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "stale": [r.id for r in records if r.status == "quarantined" and workspace.stale_folder(r.id).is_dir()],
         "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
+        "catalogs": [str(workspace.root / file) for files in report.get("catalogs", {}).values() for file in files],
         "last_run": {key: report.get(key) for key in ("pipeline", "status", "error", "started", "seconds", "totals")},
     }
 
@@ -70,6 +71,7 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"          {counted(totals['tiles'], 'tile')}, {totals['tiles_per_second']} tiles/s")
         if totals["seconds_left"] is not None and state.startswith("running"):
             lines.append(f"          about {duration(totals['seconds_left'])} left")
+    lines += [f"catalog   {path}" for path in found["catalogs"]]
     for scene, error in list(found["quarantined"].items())[:_SHOWN]:
         lines.append(f"quarantined {scene}: {(error or {}).get('what', '')}")
         lines.append(f"  remedy: {(error or {}).get('remedy', '')}")

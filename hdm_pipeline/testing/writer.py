@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.contracts import PixelSource, Product, SidecarWriter, Writer
+from hdm_pipeline.contracts import PixelSource, Product, Writer
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from hdm_pipeline.grid import Window
-from hdm_pipeline.plugin.guard import guard_writer
+from hdm_pipeline.plugin.guard import GuardedWriter, guard_writer
 from hdm_pipeline.testing.findings import Findings
 
 _MOST_BLOCKS = 4
@@ -62,7 +62,7 @@ def check_writer(
     findings = Findings(kind.__qualname__)
     plugin = name or kind.name
 
-    def make() -> SidecarWriter:
+    def make() -> GuardedWriter:
         return guard_writer(kind(dict(options or {})), plugin)
 
     with findings.check("construction"):
@@ -98,7 +98,7 @@ def _fresh(folder: Path, name: str) -> Path:
 
 def _check_writing(
     findings: Findings,
-    make: Callable[[], SidecarWriter],
+    make: Callable[[], GuardedWriter],
     product: Product,
     folder: Path,
     read_mask: Callable[[Path], npt.NDArray[np.uint8]] | None,

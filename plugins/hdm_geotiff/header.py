@@ -11,6 +11,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
+from hdm_geotiff.dates import acquisition
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
 from hdm_geotiff.raster_grid import Grid
@@ -55,7 +56,7 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
         geometry=geometry_of(grid),
         chunk=(height, width),
         warnings=tuple(grid_warnings(dataset, grid)),
-        attributes=placing(dataset),
+        attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
     )
 
 
@@ -142,6 +143,12 @@ def _area_warnings(grid: Grid, crs: CRS) -> list[str]:
         error = f"up to {areas.map_error:.0%}" if areas.map_error < 10 else f"up to {areas.map_error:.0f} times"
         return [f"the map projection distorts areas by {error}: areas in m² are measured on the ellipsoid"]
     return []
+
+
+def date_attributes(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> dict[str, str]:
+    """When the scene was taken, if anything says so (`hdm_geotiff.dates`)."""
+    found = acquisition(ref.id, dataset.tags(), dataset.tags(ns="IMAGERY"), options.date)
+    return {} if found is None else found.attributes()
 
 
 def placing(dataset: DatasetReader) -> dict[str, Any]:

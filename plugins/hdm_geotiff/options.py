@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from hdm_geotiff.dates import compiled
 from hdm_geotiff.values import ByScene, ValueOptions
 from hdm_pipeline.errors import ConfigError
 
@@ -25,6 +26,7 @@ class ReaderOptions:
         recursive: look into subfolders of a folder too, and into zip and tar archives.
         ids: how scenes are called: ``name`` (the file's name without suffix) or ``path`` (with its folders, joined
             by ``__``), for archives that repeat names.
+        date: how the date stands in the scenes' names, such as ``s1_%Y%m%d`` (`hdm_geotiff.dates`).
         aoi: GeoJSON file with polygons; pixels whose centre lies outside are invalid.
         bands: patterns of the files that hold one band each, by name of the band; see `hdm_geotiff.assembly`.
         scene: regular expression whose group, or whole match, in a file's path below the archive tells the scene that
@@ -43,6 +45,7 @@ class ReaderOptions:
 
     recursive: bool = False
     ids: str = "name"
+    date: str | None = None
     aoi: str | None = None
     bands: tuple[tuple[str, str], ...] = ()
     scene: str | None = None
@@ -95,6 +98,15 @@ def _aoi(value: Any, where: str) -> str | None:
     raise ConfigError(f"{value!r} is no path", where=where, remedy="the path of a GeoJSON file")
 
 
+def _date(value: Any, where: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ConfigError(f"{value!r} is no text", where=where, remedy="such as 's1_%Y%m%d'")
+    compiled(value)
+    return value
+
+
 def _choice(*choices: str) -> Callable[[Any, str], str]:
     def check(value: Any, where: str) -> str:
         if value not in choices:
@@ -143,6 +155,7 @@ def _resolution(value: Any, where: str) -> float | None:
 
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "aoi": _aoi,
+    "date": _date,
     "ids": _choice("name", "path"),
     "resampling": _choice("bilinear", "nearest"),
     "bands": _bands,

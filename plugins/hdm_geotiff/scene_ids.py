@@ -11,7 +11,7 @@ SUFFIXES = (".tif", ".tiff", ".jp2", ".j2k")
 """Suffixes of files that are scenes, or bands of scenes."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@ -]")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|run\.json)(\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|run\.json|collection\.json)(\..*)?", re.IGNORECASE)
 _MAX_ID = 120
 _DIGITS = 8
 

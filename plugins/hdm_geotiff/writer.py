@@ -127,6 +127,7 @@ class ScoreWriter(_CogWriter):
 
 def _provenance(product: Product) -> dict[str, str]:
     made = product.provenance
+    date = product.scene.attributes.get("datetime")
     return {
         "TIFFTAG_SOFTWARE": f"hdm_pipeline {made.version}",
         "HDM_VERSION": made.version,
@@ -136,4 +137,5 @@ def _provenance(product: Product) -> dict[str, str]:
         "HDM_WEIGHTS_HASH": made.weights_hash,
         "HDM_SUPPORT_HASH": made.support_hash,
         "HDM_THRESHOLD": f"{made.threshold:g}",
+        **({"HDM_DATETIME": date} if date else {}),
     }
