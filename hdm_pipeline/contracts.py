@@ -344,7 +344,9 @@ class Reader(Protocol):
     """Finds and opens scenes of one kind. Constructed with the YAML's reader options (ConfigError if unknown).
 
     A class with an attribute `takes_bands` that is true gets one more option, `asked`: the entries of `input.bands` as
-    a list of text. It may leave other bands unopened, or out of the header.
+    a list of text. It may leave other bands unopened, or out of the header. A reader may have a method
+    `example_files(request: SupportRequest) -> list[str]`: files on disk, beside image and mask and what is called like
+    them, that an example is read from; the supports are then hashed with them.
     """
 
     name: ClassVar[str]

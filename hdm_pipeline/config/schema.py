@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.example import Example
@@ -37,6 +37,13 @@ def _window(value: object) -> object:
     if value not in WINDOWS:
         raise ValueError(f"no window is called {value!r}; known are {', '.join(WINDOWS)}")
     return WINDOWS[value]
+
+
+Values = float | list[float | None] | dict[str, float | list[float | None] | None]
+"""A number for all bands, one a band, or either by globs of scene ids."""
+
+_READER_KEYS = ("nodata", "scale_factor", "offset")
+"""Keys of `input` that are options of the reader: short to write, and for every reader that knows them."""
 
 
 Fixed = Annotated[
@@ -81,19 +88,34 @@ class Scale(Model):
         return self.fixed
 
 
+_BANDS_LISTED = {
+    "type": "array",
+    "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+    "minItems": 1,
+    "maxItems": MAX_BANDS,
+}
+_BANDS_BY_PATTERN = {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1}
+
+
 class Input(Model):
     """The archive and how its pixels are read."""
 
     uri: str | list[str] = Field(description="path, folder, glob, list file or bucket prefix; or several of them")
     reader: str = Field("geotiff", description="entry point name of the reader plug-in")
     exclude: list[str] = Field(default_factory=list, description="globs of scene ids to leave out")
-    bands: list[int | str] = Field(
+    bands: Annotated[
+        list[int | str], WithJsonSchema({"anyOf": [_BANDS_LISTED, _BANDS_BY_PATTERN]}, mode="validation")
+    ] = Field(
         default=[1],
         min_length=1,
         max_length=MAX_BANDS,
-        description="1 to 32: one-based index, description, or arithmetic such as `VV - VH`",
+        description="1 to 32: one-based index, description, or arithmetic such as `VV - VH`; or a mapping from names "
+        "to patterns of files that hold one band each",
     )
     scale: Scale
+    nodata: Values | None = Field(None, description="stored value that means no data (geotiff)")
+    scale_factor: Values | None = Field(None, description="value = stored * scale_factor + offset (geotiff)")
+    offset: Values | None = Field(None, description="see scale_factor; -1000 for Sentinel-2 since baseline 04.00")
     aoi: str | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader plug-in")
 
@@ -105,6 +127,24 @@ class Input(Model):
     def reader_options(self) -> dict[str, Any]:
         """What the reader is constructed with: its options, and the area of interest."""
         return dict(self.options) if self.aoi is None else {**self.options, "aoi": self.aoi}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_of_the_reader(cls, data: Any) -> Any:
+        """Keys that say how files are read become options of the reader, where they are part of a scene's key."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        moved = {key: value for key in _READER_KEYS if (value := data.pop(key, None)) is not None}
+        if isinstance(data.get("bands"), dict):
+            moved["bands"] = data["bands"]
+            data["bands"] = list(range(1, len(moved["bands"]) + 1))
+        given = data.get("options") or {}
+        if moved and isinstance(given, dict):
+            if twice := [key for key in moved if key in given]:
+                raise ValueError(f"{twice[0]} is given twice, under input and under input.options")
+            data["options"] = {**given, **moved}
+        return data
 
     @model_validator(mode="after")
     def _ranges_match_bands(self) -> Input:

@@ -132,6 +132,14 @@ class GuardedReader:
             with self._guard.calling("closing a scene", ref.shown, private=ref.private):
                 stack.close()
 
+    def example_files(self, request: SupportRequest) -> list[str]:
+        """See `Reader`; none where the reader has no such method."""
+        tell = getattr(self._reader, "example_files", None)
+        if tell is None:
+            return []
+        with self._guard.calling("example_files", request.image):
+            return [str(path) for path in tell(request)]
+
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """See `Reader.read_support`."""
         where = f"{request.image} with {request.mask}"

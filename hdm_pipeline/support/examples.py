@@ -134,7 +134,7 @@ def _vector_labels(example: Example, optional: bool) -> VectorLabels:
 
 def _matches(pattern: str, class_name: str) -> list[str]:
     if os.path.exists(pattern) or not glob.has_magic(pattern):  # a file may be called "chip [1].tif"
-        if "://" not in pattern and not os.path.exists(pattern):
+        if "://" not in pattern and not pattern.startswith("/vsi") and not os.path.exists(pattern):
             raise SupportError(
                 "support file does not exist",
                 where=f"class {class_name!r}: {pattern}",
@@ -164,7 +164,8 @@ def support_fingerprint(files: SupportFiles, reader: Reader) -> str:
 
     Args:
         files: the examples.
-        reader: of the archive; it knows what is read of vector files.
+        reader: of the archive; it knows what is read of vector files, and may tell of more files that an example is
+            read from.
 
     Raises:
         SupportError: a file cannot be read.
@@ -173,9 +174,14 @@ def support_fingerprint(files: SupportFiles, reader: Reader) -> str:
 
 
 def _request_fingerprint(request: SupportRequest, reader: Reader) -> list[object]:
+    tell = getattr(reader, "example_files", None)
+    more = [f"{os.path.basename(path)}:{_content_hash(path)}" for path in (tell(request) if tell else [])]
     if request.vector is not None:
         drawn = _vector_reader(reader).vector_identity(request)
-        return [_content_hash(request.image), *_sidecars(request.image, request.mask), "vector", drawn] if drawn else []
+        if not drawn:
+            return []
+        found = [_content_hash(request.image), *_sidecars(request.image, request.mask), "vector", drawn]
+        return [*found, *([more] if more else [])]
     return [
         _content_hash(request.image),
         _content_hash(request.mask),
@@ -186,6 +192,7 @@ def _request_fingerprint(request: SupportRequest, reader: Reader) -> list[object
         request.segment,
         # Not named where it is not used, so that what was done before it existed is not done again.
         *([request.background] if request.background else []),
+        *([more] if more else []),
     ]
 
 
@@ -225,7 +232,7 @@ def _sidecars(path: str, labels: str = "") -> list[str]:
 
 
 def _content_hash(path: str) -> str:
-    if "://" in path:
+    if "://" in path or path.startswith("/vsi"):
         return path
     try:
         if os.path.isdir(path):

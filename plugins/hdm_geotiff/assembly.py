@@ -203,7 +203,7 @@ def _ref(
     said = _metadata_of(used[0], known, metadata) if known else None
     scene = LayeredScene(
         tuple(layers),
-        product=known.product if known and said else "",
+        product=known.product if known else "",
         metadata=said.uri if said else "",
         datetime=datetime_of(known.scene if known else PurePosixPath(group.relative).name),
         problem=problem,

@@ -6,6 +6,7 @@ resolution are resampled to it (`hdm_geotiff.raster_grid`). Files are opened whe
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,7 @@ from rasterio.windows import Window as RasterWindow
 from hdm_geotiff.environment import open_dataset, reading
 from hdm_geotiff.header import check_size, declared, geometry_of, grid_warnings, placing
 from hdm_geotiff.layers import Layer, LayeredScene
-from hdm_geotiff.metadata import product_laws
+from hdm_geotiff.metadata import product_laws, product_warnings
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.raster_grid import Grid, Lie
 from hdm_geotiff.source import RasterSource
@@ -124,7 +125,7 @@ class _Files:
         """Open a band, by its place among `layers`.
 
         Raises:
-            ReadError: the file cannot be read.
+            ReadError: the file, or the product's metadata, cannot be read.
             UnsupportedSceneError: it is too large, or has no such band.
         """
         layer = self.layers[number]
@@ -133,7 +134,8 @@ class _Files:
             what = f"band {layer.name} is band {layer.band} of a file that has {dataset.count}"
             raise UnsupportedSceneError(what, where=layer.uri, remedy="check which file holds the band")
         laws = list(own_laws(dataset))
-        laws[layer.band - 1] = law = self._law(number, laws[layer.band - 1])
+        integer = np.dtype(dataset.dtypes[layer.band - 1]).kind in "iu"
+        laws[layer.band - 1] = law = self._law(number, laws[layer.band - 1], integer=integer)
         with reading(layer.uri, "read the header", allow_network=self.options.allow_network, instead=self._instead):
             return _Opened(layer, StoredBands(dataset, laws), layer.band - 1, law)
 
@@ -145,19 +147,21 @@ class _Files:
                 check_size(dataset, uri, self.options)
         return self._datasets[uri]
 
-    def _law(self, number: int, own: Law) -> Law:
-        """How a band is read: by the user, the recipe, the product's metadata, and the file, in this order."""
+    def _law(self, number: int, own: Law, *, integer: bool) -> Law:
+        """How a band is read: by the user, the recipe, the file's tags, and the product's metadata, in this order.
+
+        Metadata speak of integers as they were delivered; whoever made others of them has applied it.
+        """
         layer = self.layers[number]
         if self._product is None:
-            self._product = product_laws(self.scene, allow_network=self.options.allow_network)
-        said = self._product.get(layer.code, own)
-        made = Law(
-            said.scale if layer.scale is None else layer.scale,
-            said.offset if layer.offset is None else layer.offset,
-            layer.nodata if layer.nodata is not None else own.nodata if said.nodata is None else said.nodata,
-        )
+            self._product = product_laws(self.scene)
+        said = self._product.get(layer.code, own) if integer else own
+        law = own if (own.scale, own.offset) != (1.0, 0.0) else said
+        if layer.scale is not None or layer.offset is not None:
+            law = Law(1.0 if layer.scale is None else layer.scale, layer.offset or 0.0)
+        nodata = next((one for one in (layer.nodata, own.nodata, said.nodata) if one is not None), None)
         names = [one.name for one in self.layers]
-        laws = [made if place == number else Law() for place in range(len(names))]
+        laws = [Law(law.scale, law.offset, nodata) if place == number else Law() for place in range(len(names))]
         return self.options.values.applied(laws, self.ref, names)[number]
 
 
@@ -197,13 +201,14 @@ class LayeredSource(RasterSource):
         valid = np.ones(pixels.shape[1:], dtype=np.bool_)
         for target, number in zip(pixels, bands, strict=True):
             one = self._band(number)
-            if one.lie is None:
-                place = RasterWindow(window.x, window.y, window.width, window.height)
-                made, known = one.stored.read([one.index], place)
-                target[...] = made[0]
-                valid &= known
-            else:
-                self._resample(one, one.lie, window, target, valid)
+            with reading(one.layer.uri, f"read band {one.layer.name}", allow_network=self._allow_network):
+                if one.lie is None:
+                    place = RasterWindow(window.x, window.y, window.width, window.height)
+                    made, known = one.stored.read([one.index], place)
+                    target[...] = made[0]
+                    valid &= known
+                else:
+                    self._resample(one, one.lie, window, target, valid)
         return pixels, valid
 
     def _resample(self, one: _Opened, lie: Lie, window: Window, target: npt.NDArray[np.float32], valid: Mask) -> None:
@@ -244,9 +249,16 @@ class LayeredSource(RasterSource):
         )
 
     def _notes(self) -> list[str | SceneWarning]:
-        """Which bands are resampled."""
+        """Which bands are resampled, what the product lacks, and which of several bands of a file is used."""
+        files, found = self._files, list[str | SceneWarning]()
+        if not files.options.values.offset.entries:
+            found += product_warnings(files.scene, f"{files.ref.uri}/{files.ref.id}")
+        for one in self._opened.values():
+            if one.stored.dataset.count > 1 and sum(layer.uri == one.layer.uri for layer in files.scene.layers) == 1:
+                name, count = os.path.basename(one.layer.uri), one.stored.dataset.count
+                found.append(f"{name} holds {count} bands: number {one.index + 1} is {one.layer.name}")
         other = [one.layer.name for one in self._opened.values() if one.lie is not None]
-        if not other:
-            return []
-        how = self._files.options.resampling
-        return [f"resampled to pixels of {self._grid.pixel:g} ({how}): {', '.join(other)}"]
+        if other:
+            how = files.options.resampling
+            found.append(f"resampled to pixels of {self._grid.pixel:g} ({how}): {', '.join(other)}")
+        return found

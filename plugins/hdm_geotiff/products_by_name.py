@@ -29,7 +29,8 @@ _METADATA = re.compile(
 _SAFE = re.compile(r".*?[^/]*\.SAFE(?=/|$)", re.IGNORECASE)
 _DATE = re.compile(r"(?:^|_)(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d))?(?=_|$)")
 _CLASSES = re.compile(r"SCL|.*QA.*", re.IGNORECASE)
-_ORDER = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+SENTINEL2_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""In the order in which the metadata number them, from 0."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class BandFile:
     @property
     def extra(self) -> bool:
         """Whether it holds something else than measurements of the ground."""
-        return self.band not in _ORDER and not re.fullmatch(r"(?:S[RT]_)?B\d+(?:_VCID_\d)?", self.band)
+        return self.band not in SENTINEL2_BANDS and not re.fullmatch(r"(?:S[RT]_)?B\d+(?:_VCID_\d)?", self.band)
 
     @property
     def categorical(self) -> bool:
@@ -62,7 +63,7 @@ class BandFile:
     def order(self) -> tuple[object, ...]:
         """By which the bands of a scene are sorted: reflectance, temperature, and then everything else."""
         if self.product == "sentinel2":
-            return (self.extra, _ORDER.index(self.band) if self.band in _ORDER else 0, self.band)
+            return (self.extra, SENTINEL2_BANDS.index(self.band) if self.band in SENTINEL2_BANDS else 0, self.band)
         number = re.search(r"\d+", self.band)
         return (self.extra, self.band.startswith("ST_"), int(number[0]) if number else 0, self.band)
 

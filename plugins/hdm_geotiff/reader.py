@@ -49,6 +49,12 @@ class GeoTiffReader:
 
         return open_source(ref, self.options, self._aoi)
 
+    def example_files(self, request: SupportRequest) -> list[str]:
+        """Files on disk, beside image and mask, that an example is read from; see `hdm_geotiff.example_image`."""
+        from hdm_geotiff.example_image import image_files
+
+        return image_files(request.image, self.options)
+
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Read a labelled image; see `Reader.read_support`, `hdm_geotiff.support` and `hdm_geotiff.vector_support`."""
         if request.vector is not None:

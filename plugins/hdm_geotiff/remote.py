@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from hdm_pipeline.errors import ArchiveError
+from hdm_pipeline.errors import ArchiveError, ReadError
 
 _TIMEOUT_SECONDS = 60
+_MOST_TEXT = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,27 @@ def _web_file(uri: str) -> RemoteObject:
     stamp = headers.get("ETag", headers.get("Last-Modified", ""))
     name = urlsplit(uri).path.rsplit("/", 1)[-1]
     return RemoteObject(uri, name, f"{headers.get('Content-Length', '')}-{stamp}")
+
+
+def read_remote(uri: str) -> str:
+    """A small text file of a bucket or a web server.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    parts = urlsplit(uri)
+    try:
+        if parts.scheme.lower() == "s3":
+            import boto3
+
+            answer = boto3.client("s3", endpoint_url=_endpoint()).get_object(
+                Bucket=parts.netloc, Key=parts.path.lstrip("/")
+            )
+            data = answer["Body"].read(_MOST_TEXT)
+        else:
+            with urllib.request.urlopen(uri, timeout=_TIMEOUT_SECONDS) as response:
+                data = response.read(_MOST_TEXT)
+    except Exception as error:  # botocore's errors have no root that is there without boto3
+        remedy = "check the address and your keys, or copy the product here"
+        raise ReadError(f"the metadata cannot be read: {error}", where=uri, remedy=remedy) from error
+    return str(data.decode("utf-8", "replace"))

@@ -231,10 +231,11 @@ def test_a_bad_area_of_interest_is_told_at_its_own_key(bench: Workbench) -> None
 
 
 @pytest.mark.parametrize(
-    ("uri", "reason"), [("jp2", "not a GeoTIFF"), ("v/*.vrt", "allow_vrt"), ("no/such", "does not exist")]
+    ("uri", "reason"),
+    [("img", "neither GeoTIFF nor JPEG"), ("v/*.vrt", "allow_vrt"), ("no/such", "does not exist")],
 )
 def test_why_no_scene_was_found_is_told(bench: Workbench, uri: str, reason: str) -> None:
-    for name in ("jp2/a.jp2", "v/a.vrt"):
+    for name in ("img/a.img", "v/a.vrt"):
         (bench.root / name).parent.mkdir()
         (bench.root / name).write_text("x")
     for given in (uri, [uri, "nowhere"]):
