@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -30,6 +30,9 @@ from hdm_pipeline.contracts import SceneRef, Skipped
 
 _STAR = {"**/": "(?:.*/)?", "**": ".*", "*": "([^/]*)", "?": "[^/]", "{scene}": "(?P<scene>[^/]+?)"}
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\{scene\}|\[!?[^\]/]+\]|.", re.DOTALL)
+
+_NUMBER = re.compile(r"^\s*\d+\s*$|\bb\d+\b")
+"""A band by its number: `2`, or `b2` in arithmetic."""
 
 
 @dataclass
@@ -160,32 +163,56 @@ def _by_name(
         if empty:
             what = "no band of a Sentinel-2 product is in it; name the files of its bands by the reader option bands"
             made.append(Skipped(safe, what))
-    granules = defaultdict(list)
-    for (place, _), group in groups.items():
-        granules[place].append(group)
+    granules = Counter(place for place, _ in groups)
+    several = any(len(group.files) > 1 for group in groups.values())
+    numbered = _numbered(groups.values()) if any(_NUMBER.search(entry) for entry in options.asked) else {}
     for (place, scene), group in groups.items():
         files = [one for of_band in group.files.values() for one in of_band]
-        if len(files) == 1 and safe_root(files[0].uri) is None:
-            single += files
+        named = any(band.casefold() in entry.casefold() for band in group.files for entry in options.asked)
+        if len(files) == 1 and safe_root(files[0].uri) is None and not several and not named:
+            single += files  # an archive of one band, each file a scene
             continue
-        if safe_root(files[0].uri) and len(granules[place]) > 1:
+        if safe_root(files[0].uri) and granules[place] > 1:
             group.relative = f"{group.relative}__{scene}"
-        made.append(_named_scene(group, metadata, options, reader))
+        made.append(_named_scene(group, numbered, metadata, options, reader))
     made += [SceneRef(scene_id(one.relative, options.ids), one.uri, reader, one.identity) for one in single]
     return made
 
 
-def _named_scene(group: _Group, metadata: Sequence[Found], options: ReaderOptions, reader: str) -> SceneRef:
+def _numbered(groups: Iterable[_Group]) -> dict[str, list[BandFile]]:
+    """The bands of an archive's products that have numbers, by kind of product, in their order.
+
+    Numbers count among these in every scene: were they to count in each scene by itself, they would mean other bands in
+    a scene that lacks one.
+    """
+    found: dict[str, dict[str, BandFile]] = {}
+    for group in groups:
+        for files in group.files.values():
+            known = band_file(os.path.basename(files[0].uri))
+            if known is not None and not known.extra:
+                found.setdefault(known.product, {})[known.band] = known
+    return {product: sorted(bands.values(), key=lambda band: band.order) for product, bands in found.items()}
+
+
+def _named_scene(
+    group: _Group,
+    numbered: Mapping[str, Sequence[BandFile]],
+    metadata: Sequence[Found],
+    options: ReaderOptions,
+    reader: str,
+) -> SceneRef:
     chosen: list[tuple[BandFile, Found]] = []
     for files in group.files.values():
         known = [(band, one) for one in files if (band := band_file(os.path.basename(one.uri)))]
         chosen.append(min(known, key=lambda pair: (pair[0].resolution or 1, pair[1].relative)))
-    chosen.sort(key=lambda pair: pair[0].order)
-    layers = [
-        Layer(band.band, one.uri, code=band.band, extra=band.extra, categorical=band.categorical)
-        for band, one in chosen
-    ]
-    return _ref(group, layers, [one for _, one in chosen], metadata, options, reader)
+    layers = {
+        band.band: Layer(band.band, one.uri, code=band.band, extra=band.extra, categorical=band.categorical)
+        for band, one in sorted(chosen, key=lambda pair: pair[0].order)
+    }
+    if numbered:
+        plain = [layers.pop(band.band, Layer(band.band, "")) for band in numbered.get(chosen[0][0].product, ())]
+        layers = {layer.name: layer for layer in (*plain, *layers.values())}
+    return _ref(group, list(layers.values()), [one for _, one in chosen], metadata, options, reader)
 
 
 def _ref(

@@ -101,7 +101,7 @@ def asked_for(layers: Sequence[Layer], asked: Sequence[str]) -> tuple[list[Layer
         return wanted, list(range(len(wanted)))
     shown = [layer for layer in layers if not layer.extra or layer in named]
     if unknown or not asked:
-        return shown, list(range(len(shown)))
+        return shown, [place for place, layer in enumerate(shown) if layer.uri]
     needed = [*named, *(plain[number] for number in numbers)]
     return shown, [place for place, layer in enumerate(shown) if layer in needed]
 
@@ -129,6 +129,10 @@ class _Files:
             UnsupportedSceneError: it is too large, or has no such band.
         """
         layer = self.layers[number]
+        if not layer.uri:
+            had = ", ".join(one.name for one in self.layers if one.uri)
+            what = f"band {layer.name}, number {number + 1}, is missing (the scene has {had})"
+            raise UnsupportedSceneError(what, where=self.ref.uri, remedy="add the file, or leave the scene out")
         dataset = self._dataset(layer.uri)
         if layer.band > dataset.count:
             what = f"band {layer.name} is band {layer.band} of a file that has {dataset.count}"
@@ -198,29 +202,29 @@ class LayeredSource(RasterSource):
 
     def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
         pixels = np.empty((len(bands), window.height, window.width), dtype=np.float32)
-        valid = np.ones(pixels.shape[1:], dtype=np.bool_)
-        for target, number in zip(pixels, bands, strict=True):
-            one = self._band(number)
+        valid: Mask | None = None
+        for place, number in enumerate(bands):
+            one, target = self._band(number), pixels[place : place + 1]
             with reading(one.layer.uri, f"read band {one.layer.name}", allow_network=self._allow_network):
                 if one.lie is None:
-                    place = RasterWindow(window.x, window.y, window.width, window.height)
-                    made, known = one.stored.read([one.index], place)
-                    target[...] = made[0]
-                    valid &= known
+                    at = RasterWindow(window.x, window.y, window.width, window.height)
+                    _, known = one.stored.read([one.index], at, target)
                 else:
-                    self._resample(one, one.lie, window, target, valid)
-        return pixels, valid
+                    known = self._resample(one, one.lie, window, target[0])
+            valid = known if valid is None else np.logical_and(valid, known, out=valid)
+        return pixels, np.ones(pixels.shape[1:], dtype=np.bool_) if valid is None else valid
 
-    def _resample(self, one: _Opened, lie: Lie, window: Window, target: npt.NDArray[np.float32], valid: Mask) -> None:
-        """Fill `target` with a window of a band on another grid, and narrow `valid`."""
+    def _resample(self, one: _Opened, lie: Lie, window: Window, target: npt.NDArray[np.float32]) -> Mask:
+        """Fill `target` with a window of a band on another grid; its validity."""
+        valid = np.empty(target.shape, dtype=np.bool_)
         nearest = one.layer.categorical or self._files.options.resampling == "nearest"
         for strip in lie.strips(window):
             source = lie.source(strip, nearest)
             place = RasterWindow(source.x, source.y, source.width, source.height)
             made, known = one.stored.read([one.index], place)
             rows = slice(strip.y - window.y, strip.bottom - window.y)
-            target[rows], there = lie.resampled(made[0], known, source, strip, nearest)
-            valid[rows] &= there
+            target[rows], valid[rows] = lie.resampled(made[0], known, source, strip, nearest)
+        return valid
 
     def _describe(self) -> SceneHeader:
         """The header of the scene; of bands that are not needed it says no more than their names."""

@@ -34,7 +34,8 @@ class Layer:
 
     Attributes:
         name: what `input.bands` calls it, e.g. ``B04``; unique within the scene.
-        uri: path, URI, or path within a zip or tar (`/vsizip/`, `/vsitar/`) of the file.
+        uri: path, URI, or path within a zip or tar (`/vsizip/`, `/vsitar/`) of the file; empty for a band that has a
+            number and that this scene lacks.
         band: one-based number of the band in that file.
         scale: physical value = stored * scale + offset; None: what the product's metadata say, else the file's tags.
         offset: see `scale`.
@@ -102,7 +103,7 @@ def layered_ref(
         identities: (path below the archive, identity) of every file that is read for it, metadata included.
         reader: the name of the plug-in that opens it.
     """
-    members = tuple(dict.fromkeys(layer.uri for layer in scene.layers))
+    members = tuple(dict.fromkeys(layer.uri for layer in scene.layers if layer.uri))
     # How files are read is part of the identity, where they lie is not: an archive may be moved.
     laid = replace(scene, layers=tuple(replace(one, uri=os.path.basename(one.uri)) for one in scene.layers))
     parts = [*identities, ("", replace(laid, metadata=os.path.basename(scene.metadata)).dumps())]

@@ -50,8 +50,13 @@ def _open_file(ref: SceneRef, options: ReaderOptions, instead: str) -> Iterator[
         dataset = open_dataset(ref.uri)
     try:
         with reading(ref.uri, "read the header", allow_network=options.allow_network, instead=instead):
-            laws = options.values.applied(own_laws(dataset), ref, names_of(dataset))
+            names = names_of(dataset)
+            laws = options.values.applied(own_laws(dataset), ref, names)
             header = describe(dataset, laws, ref, options)
+            if len(options.bands) == len(names) and not any(names):
+                # One file beside an archive of bands in files of their own: an example. Its bands can only be these.
+                bands = [replace(band, name=name) for band, (name, _) in zip(header.bands, options.bands, strict=True)]
+                header = replace(header, bands=tuple(bands))
             source = GeoTiffSource(StoredBands(dataset, laws), header, allow_network=options.allow_network)
         yield source
     finally:

@@ -292,3 +292,12 @@ def test_an_example_may_lie_in_files_of_its_own(tmp_path: Path, write_tif: Write
         assert [band.name for band in example.bands] == ["B04", "B11"]
         np.testing.assert_array_equal(example.pixels[0], red)
         assert example.pixel_size == pytest.approx(10, rel=1e-2)
+
+
+def test_an_example_of_one_file_without_names_has_the_bands_of_the_archive(write_tif: WriteTif) -> None:
+    red = values(16, 16, 1)
+    image = write_tif("chip.tif", np.stack([red, red]))
+    mask = write_tif("mask.tif", (red > 2000).astype(np.uint8))
+    for bands, names in ((BANDS, ["B04", "B11"]), ({**BANDS, "B12": "*_B12.tif"}, ["", ""])):
+        (example,) = GeoTiffReader({"bands": bands}).read_support(SupportRequest(str(image), str(mask)))
+        assert [band.name for band in example.bands] == names

@@ -13,7 +13,7 @@ import pytest
 from hdm_geotiff.products_by_name import band_file, datetime_of
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import SceneRef, SceneWarning, SupportRequest
-from hdm_pipeline.errors import ArchiveError, ReadError, SupportError
+from hdm_pipeline.errors import ArchiveError, ReadError, SupportError, UnsupportedSceneError
 from tests.products import LANDSAT, coarse, tarred, write_band, write_landsat, write_safe, zipped
 from tests.unit.geotiff.conftest import find
 from tests.unit.geotiff.test_discovery import ids, left_out
@@ -268,3 +268,27 @@ def test_examples_in_products(tmp_path: Path) -> None:
     write_safe(tmp_path / "two", BANDS, date="20220210T100321")
     with pytest.raises(SupportError, match="2 scenes"):
         reader.read_support(SupportRequest(str(tmp_path / "two"), str(mask)))
+
+
+def test_a_number_means_the_same_band_in_every_scene(tmp_path: Path) -> None:
+    """A scene that lacks a band is refused where it is needed, and its other bands keep their numbers."""
+    for date, bands in {"20220101": ("B02", "B03", "B04"), "20220202": ("B02", "B04"), "20220303": ("B04",)}.items():
+        for name in bands:
+            write_band(tmp_path / f"T33UUP_{date}_{name}.tif", stored(seed=int(name[1:])), 10)
+    reader = GeoTiffReader({"asked": ["1", "3"]})
+    refs = [ref for ref in reader.discover(str(tmp_path)) if isinstance(ref, SceneRef)]
+    assert [ref.id for ref in refs] == ["T33UUP_20220101", "T33UUP_20220202", "T33UUP_20220303"]
+    for ref in refs[:2]:
+        with reader.open(ref) as source:
+            np.testing.assert_array_equal(source.read(whole(source), [2])[0][0], stored(seed=4))
+    with pytest.raises(UnsupportedSceneError, match=r"band B02, number 1, is missing \(the scene has B04\)"):
+        reader.header(refs[2])
+    with pytest.raises(UnsupportedSceneError, match="band B03, number 2"):
+        GeoTiffReader({"asked": ["b2 - b1"]}).header(refs[1])
+
+
+def test_an_archive_of_one_band_is_of_single_files_unless_its_band_is_named(tmp_path: Path) -> None:
+    for date in ("20220101", "20220202"):
+        write_band(tmp_path / f"T33UUP_{date}_B08.tif", stored(), 10)
+    assert ids(tmp_path, asked=["1"]) == ["T33UUP_20220101_B08", "T33UUP_20220202_B08"]
+    assert ids(tmp_path, asked=["B08"]) == ["T33UUP_20220101", "T33UUP_20220202"]
