@@ -161,7 +161,8 @@ class DataArrayImage:
 
         flat = (self.y, self.x)
         kept = {key: coord for key, coord in self.given.coords.items() if set(coord.dims) <= set(flat)}
-        kept.pop(self.band, None) if self.band else None
+        if self.band:
+            kept.pop(self.band, None)
         dims = flat if values.ndim == 2 else ("class", *flat)
         found = xarray.DataArray(values, coords=kept, dims=dims, name=name, attrs=plain(attributes))
         if self.given.rio.crs is not None:

@@ -167,6 +167,8 @@ def test_classes_may_have_examples_of_their_own(shared: Workbench, network: FewS
     found = quiet(shared.scenes / "middle.tif", **arguments)
     np.testing.assert_array_equal(found.values, expected.values)
     assert found.attrs["class_names"] == ["open water", "shore"]
+    mixed = {name: [(shared.root / "support" / "chip.tif", mask)] for name, mask in masks.items()}
+    np.testing.assert_array_equal(quiet(shared.scenes / "middle.tif", **arguments | {"support": mixed}), expected)
     arrays = quiet(
         rioxarray.open_rasterio(shared.scenes / "middle.tif").values,
         **arguments | {"support": {name: [(chip.values, mask)] for name, mask in masks.items()}},
@@ -189,6 +191,24 @@ def test_names_alone_mean_the_values_from_one_on(shared: Workbench, network: Few
     arguments["support"] = [(chip, without)]
     with pytest.raises(SupportError, match="no example shows the class 'shore'"):
         segment(shared.scenes / "middle.tif", **arguments)
+
+
+def test_an_example_that_is_broken_is_told_and_not_left_out(shared: Workbench, network: FewShotSegmenter) -> None:
+    arguments = asked(shared, network)
+    (good,) = arguments["support"]
+    for bad in ((good[0], shared.root / "absent.tif"), (np.ones((2, 8, 8)), np.ones((9, 8), int))):
+        with pytest.raises(SupportError) as caught:
+            segment(shared.scenes / "middle.tif", **arguments | {"support": [good, bad]})
+        assert "example 2" in str(caught.value)
+
+
+def test_the_crs_may_have_any_name(shared: Workbench, network: FewShotSegmenter) -> None:
+    arguments = one_class(shared, network)
+    plain = arguments["array"].drop_vars("spatial_ref")
+    named = plain.rio.write_crs(32633, grid_mapping_name="utm")
+    found = quiet(**arguments | {"array": named})
+    assert found.rio.grid_mapping == "utm"
+    assert found.rio.crs.to_epsg() == 32633
 
 
 def test_without_xarray_a_path_gives_arrays(
