@@ -59,8 +59,9 @@ def find_command(setting: str, path: str | None = None) -> list[str]:
 def _missing(what: str) -> str:
     return (
         f"hdm_pipeline was not found: {what}.\n"
-        "Install it into a virtual environment (python3 -m venv ENV; ENV/bin/pip install hdm-pipeline), then open "
-        "Settings > Options > Processing > Providers > Few-shot segmentation, and set the path to ENV/bin/hdm-pipeline."
+        "Install it: in a clone by `make setup`, or into a virtual environment by `pip install hdm-pipeline`. Then "
+        "open Settings > Options > Processing > Providers > Few-shot segmentation, and set the path of the clone, of "
+        "the environment, or of hdm-pipeline in its bin folder."
     )
 
 

@@ -114,7 +114,7 @@ def failure_text(code: int, errors: str) -> str:
         errors: the last lines of its standard error.
     """
     if "No such option: --events" in errors:
-        return "The installed hdm_pipeline is too old for this plug-in.\nUpdate it: pip install --upgrade hdm-pipeline"
+        return "The installed hdm_pipeline is too old for this plug-in.\nUpdate it to the version of the plug-in."
     if lacking := re.search(r"No module named '?(\w+)", errors):
         return (
             f"The Python of the settings has no {lacking[1]}.\n"

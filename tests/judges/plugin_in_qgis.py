@@ -1,9 +1,9 @@
 """Our plug-in within QGIS, without a window: run by the system's Python, not by pytest.
 
-Usage: plugin_in_qgis.py TASK, a JSON object with `algorithm`, `parameters` and `command` (the setting). With
-`cancel_at`, a text, the user cancels when it is told. With `picture` and `under`, the layers that come out are drawn
-over a raster, with their legend, as a PNG file. Prints a JSON object: `results`, `error`, `told`, `warned`, `percent`,
-`layers`.
+Usage: plugin_in_qgis.py TASK, a JSON object: `algorithm`, `parameters`, `command` (the setting); `layers`, URIs of
+rasters that are open in the project, by parameter; `cancel_at`, a text at which the user cancels; `picture` and
+`under`, a PNG file and a raster, over which the layers that come out are drawn, with their legend. But for the first
+three, each may be left out. Prints a JSON object: `results`, `error`, `told`, `warned`, `percent`, `layers`.
 """
 
 import json
@@ -11,19 +11,24 @@ import sys
 
 from qgis.core import (
     QgsApplication,
+    QgsContrastEnhancement,
     QgsLayoutExporter,
     QgsLayoutItemLegend,
     QgsLayoutItemMap,
     QgsLayoutPoint,
     QgsLayoutSize,
+    QgsLegendStyle,
     QgsMapLayerLegendUtils,
     QgsPrintLayout,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProject,
     QgsRasterLayer,
+    QgsRasterMinMaxOrigin,
+    QgsSingleBandGrayRenderer,
     QgsUnitTypes,
 )
+from qgis.PyQt.QtGui import QFont
 
 
 class Feedback(QgsProcessingFeedback):
@@ -61,6 +66,10 @@ def run(task: dict) -> dict:
 
     project, context = QgsProject.instance(), QgsProcessingContext()
     context.setProject(project)
+    for name, uri in task.get("layers", {}).items():
+        layer = QgsRasterLayer(uri, name)
+        project.addMapLayer(layer)
+        task["parameters"][name] = layer.id()
     feedback = Feedback(task.get("cancel_at", ""))
     found: dict = {"results": None, "error": ""}
     try:
@@ -90,6 +99,8 @@ def described(layer: QgsRasterLayer) -> dict:
 def draw(project: QgsProject, layers: list, under: str, picture: str) -> None:
     """A map with its legend to the right, 160 by 100 millimetres."""
     ground = QgsRasterLayer(under, "scene")
+    ground.setRenderer(QgsSingleBandGrayRenderer(ground.dataProvider(), 1))
+    ground.setContrastEnhancement(QgsContrastEnhancement.StretchToMinimumMaximum, QgsRasterMinMaxOrigin.CumulativeCut)
     project.addMapLayer(ground)
     layout = QgsPrintLayout(project)
     layout.initializeDefaults()
@@ -106,6 +117,8 @@ def draw(project: QgsProject, layers: list, under: str, picture: str) -> None:
     legend = QgsLayoutItemLegend(layout)
     legend.setLinkedMap(chart)
     legend.setAutoUpdateModel(False)
+    for style in (QgsLegendStyle.Subgroup, QgsLegendStyle.SymbolLabel):
+        legend.setStyleFont(style, QFont("DejaVu Sans", 7))
     tree = legend.model().rootGroup()
     tree.clear()
     for layer in layers:

@@ -67,6 +67,8 @@ def test_the_zip_is_what_qgis_installs(tmp_path: Path) -> None:
         assert {name.split("/")[0] for name in names} == {"qgis_hdm"}
         assert {f"qgis_hdm/{path.name}" for path in MODULES} < set(names)
         assert {"qgis_hdm/metadata.txt", "qgis_hdm/LICENSE"} < set(names)
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {info.external_attr >> 16 for info in archive.infolist()} == {0o100644}
         assert archive.read("qgis_hdm/progress.py") == (PLUGIN / "progress.py").read_bytes()
         archive.extractall(tmp_path / "installed")
     code = "import qgis_hdm.running, qgis_hdm.results, qgis_hdm.pipeline_text; print(qgis_hdm.__file__)"

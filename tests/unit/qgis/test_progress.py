@@ -97,7 +97,7 @@ def test_the_end_and_lines_of_others() -> None:
 
 
 def test_failures_say_what_to_do() -> None:
-    assert "pip install --upgrade" in failure_text(2, "Error: No such option: --events")
+    assert "Update it" in failure_text(2, "Error: No such option: --events")
     assert "has no typer" in failure_text(1, "ModuleNotFoundError: No module named 'typer'")
     assert failure_text(-9, "") == "hdm_pipeline was killed by signal 9"
     assert failure_text(1, "error: the disk is full") == "hdm_pipeline ended with exit code 1:\nerror: the disk is full"
