@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help setup run test lint types judges bench soak fuzz clean
+.PHONY: help setup run test lint types judges bench soak fuzz qgis-plugin clean
 
 help: ## say what the targets do
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,5 +51,8 @@ fuzz: $(DEV_READY) ## atheris on YAML, band expressions, DICOM and TIFF; other l
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
+qgis-plugin: ## the QGIS plug-in as dist/qgis_hdm.zip
+	$(PYTHON) plugins/qgis_zip.py dist/qgis_hdm.zip
+
 clean: ## remove the virtual environment and what was made
-	rm -rf $(VENV) samples out bench-results fuzz-results
+	rm -rf $(VENV) samples out dist bench-results fuzz-results

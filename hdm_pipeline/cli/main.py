@@ -51,6 +51,9 @@ def run(
         bool, typer.Option("--strict", help="Quarantine scenes with warnings that their result may be nonsense.")
     ] = False,
     as_json: JsonOption = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print each event as a line of JSON while it runs, for programs.")
+    ] = False,
 ) -> None:
     """Run a pipeline: everything that is not done yet.
 
@@ -66,13 +69,26 @@ def run(
     overrides += ["execution.strict=true"] if strict else []
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger)
     loaded = _pipeline(pipeline, overrides)
-    summary = _run_json(loaded, options) if as_json else _run_text(loaded, options)
-    raise typer.Exit(summary.exit_code)
+    show = _run_events if events else _run_json if as_json else _run_text
+    raise typer.Exit(show(loaded, options).exit_code)
 
 
 def _run_json(pipeline: Any, options: Any) -> Any:
     summary = pipeline.run(options=options)
     typer.echo(summary.report.read_text(encoding="utf-8"), nl=False)
+    return summary
+
+
+def _run_events(pipeline: Any, options: Any) -> Any:
+    """One JSON object a line, as in the log; the last one is the summary."""
+    from hdm_pipeline.reporting.log import event_record
+
+    def tell(record: dict[str, object]) -> None:
+        print(json.dumps(record, default=str), flush=True)  # a program reads it while the run goes on
+
+    summary = pipeline.run(on_event=lambda event: tell(event_record(event)), options=options)
+    counts = {"done": len(summary.done), "done_before": summary.done_before, "left": summary.left}
+    tell({"event": "summary", **counts, "quarantined": len(summary.quarantined), "report": str(summary.report)})
     return summary
 
 

@@ -14,6 +14,18 @@ from hdm_pipeline.reporting.events import Event, StepDone, WorkerDied
 _EXTRAS = ("scene", "block", "step")
 
 
+def event_record(event: Event) -> dict[str, object]:
+    """An event as one JSON-able object: its kind as ``event``, what it is about, and its facts."""
+    record: dict[str, object] = {"event": event.kind}
+    if event.scene:
+        record["scene"] = event.scene
+    if isinstance(event, StepDone | WorkerDied):
+        record["step"] = event.step
+        if event.block >= 0:
+            record["block"] = event.block
+    return record | event.facts()
+
+
 class JsonLines:
     """Writes events, and the records of the `hdm_pipeline` loggers, to one file; a context manager."""
 
@@ -36,14 +48,7 @@ class JsonLines:
 
     def event(self, event: Event) -> None:
         """Log an event."""
-        record: dict[str, object] = {"event": event.kind}
-        if event.scene:
-            record["scene"] = event.scene
-        if isinstance(event, StepDone | WorkerDied):
-            record["step"] = event.step
-            if event.block >= 0:
-                record["block"] = event.block
-        self.write(record | event.facts())
+        self.write(event_record(event))
 
     def write(self, record: dict[str, object]) -> None:
         """Append one line."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -207,3 +209,17 @@ def test_validation_names_every_mistake_with_its_line(bench: Workbench) -> None:
     assert set(keys) >= {"input.bands.1", "input.reader", "output.products.1"}
     lines = file.read_text().splitlines()
     assert "hologram" in lines[(keys["output.products.1"].line or 0) - 1]
+
+
+def test_events_are_told_line_by_line_for_programs(bench: Workbench) -> None:
+    command = [sys.executable, "-m", "hdm_pipeline", "run", str(bench.pipeline()), "--events"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds[:3] == ["run_started", "preparing", "support_checked"]
+    assert kinds[-2:] == ["run_ended", "summary"]
+    assert kinds.count("scene_done") == 3
+    assert {event["scene"] for event in events if event["event"] == "scene_done"} == {"large", "middle", "small"}
+    report = str(bench.root / "out" / "run.json")
+    counts = {"done": 3, "done_before": 0, "left": 0, "quarantined": 0}
+    assert events[-1] == {"event": "summary", **counts, "report": report}

@@ -23,12 +23,15 @@ class Qgis:
     """
 
     def __init__(self, home: Path, more: Mapping[str, str] | None = None) -> None:
+        self.home = home
         base = {"PATH": "/usr/bin:/bin", "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "LANG": "C.UTF-8"}
         self.environment = {**base, "QT_QPA_PLATFORM": "offscreen", "OMP_NUM_THREADS": "1", **(more or {})}
 
     def call(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in QGIS's environment."""
-        done = subprocess.run(command, capture_output=True, text=True, env=self.environment, check=False, timeout=300)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=self.environment, check=False, timeout=300, cwd=self.home
+        )
         assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
 
