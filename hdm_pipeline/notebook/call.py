@@ -48,8 +48,8 @@ def segment(
     for the bands, in any order; or the path of a file, which is read by a reader plug-in. Images have 1 to 32 bands and
     any size. Invalid are NaN, masked pixels of a masked array, and what equals the nodata value of a `DataArray` or a
     file (and what else the reader calls invalid); they become 255. Scale and offset of a `DataArray` or a file are
-    applied. A file and a `DataArray` that dask computes are read a row of tiles at a time: memory is that, and 2 to 4
-    bytes a pixel and class for the scores. The result is in memory in any case.
+    applied. A file and a `DataArray` that dask computes are read a row of tiles at a time: memory is that, and 2 bytes a
+    pixel and 3 more for each class (7 with `probabilities`). The result is in memory in any case.
 
     Args:
         array: the image.
