@@ -48,15 +48,16 @@ def segment(
     for the bands, in any order; or the path of a file, which is read by a reader plug-in. Images have 1 to 32 bands and
     any size. Invalid are NaN, masked pixels of a masked array, and what equals the nodata value of a `DataArray` or a
     file (and what else the reader calls invalid); they become 255. Scale and offset of a `DataArray` or a file are
-    applied. A file and a `DataArray` that dask computes are read a row of tiles at a time: memory is that, and 2 bytes a
-    pixel and 3 more for each class (7 with `probabilities`). The result is in memory in any case.
+    applied. A file and a `DataArray` that dask computes are read a row of tiles at a time: memory is that, and 2 bytes
+    a pixel and 3 more for each class (7 with `probabilities`). The result is in memory in any case.
 
     Args:
         array: the image.
         support: K pairs of an image, as above, and its mask: integers or bool [y, x], 1 the class, 0 background, 255
             ignored. Or such lists by class: ``{"water": [(image, mask)], "forest": [...]}``. A mask may be a numpy
             array, a `DataArray` on the image's grid, or, if the image is one too, a path: that one is warped where it
-            needs to be. Where an image is invalid, the label is ignored.
+            needs to be. Where an image is invalid, the label is ignored. Instead of a pair, an example may be a dict as
+            under `examples` of a pipeline file: ``{"image": ..., "labels": "lakes.gpkg"}``.
         classes: what masks of several classes hold: names for the values 1, 2, ..., or values by name. Every other
             value is background then, but for 255.
         bands: as `input.bands` of a pipeline file: numbers from 1, names, or arithmetic. None: all of them, but for

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.config.schema import ClassConfig
 from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SupportRequest
 from hdm_pipeline.errors import ModelInputError, SceneError, SupportError
 from hdm_pipeline.notebook.pictures import described, is_path, picture_of
+from hdm_pipeline.notebook.told import problem_in
+from hdm_pipeline.support.examples import requests
 from hdm_pipeline.xarrays.installed import is_data_array
 
 TARGET = "target"
@@ -85,7 +88,7 @@ def _pairs(support: Any, name: str | None = None) -> Iterator[tuple[str, Any]]:
         raise SupportError(f"there is no example{of}", where="segment", remedy="give at least one (image, mask)")
     for number, pair in enumerate(support, 1):
         place = f"example {number}{of}"
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
+        if not isinstance(pair, Mapping) and (not isinstance(pair, tuple | list) or len(pair) != 2):
             raise SupportError(f"{place} is no pair", where="segment", remedy="give (image, mask) for each example")
         yield place, pair
 
@@ -129,6 +132,8 @@ def _read(pair: Any, place: str, values: Values | None, reader: Reader) -> list[
     Raises:
         SupportError: it cannot be used.
     """
+    if isinstance(pair, Mapping):
+        return _configured(pair, place, values, reader)
     image, mask = pair
     with _support_errors(place):
         if is_path(image) and is_path(mask):
@@ -142,6 +147,25 @@ def _read(pair: Any, place: str, values: Values | None, reader: Reader) -> list[
             label[~valid] = IGNORE
             name = os.path.basename(os.fspath(image)) if is_path(image) else place
             return [LabeledImage(name, pixels, valid, label, picture.bands, picture.pixel_size)]
+
+
+def _configured(given: Mapping[str, Any], place: str, values: Values | None, reader: Reader) -> list[LabeledImage]:
+    """An example that is written as under `examples` of a pipeline file: with drawn labels, values, slices.
+
+    Raises:
+        SupportError: it cannot be used.
+    """
+    if values is not None:
+        remedy = "give examples by class: {'lake': [{'image': ..., 'labels': ...}]}"
+        raise SupportError(f"{place} says itself what it shows, and so does `classes`", where="segment", remedy=remedy)
+    plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
+    try:
+        example = ClassConfig.model_validate({"name": place[:64], "examples": [plain]})
+    except ValueError as error:
+        remedy = "write it as under `examples` of a pipeline file: image, and mask or labels"
+        raise SupportError(f"{place}: {problem_in(error)}", where="segment", remedy=remedy) from error
+    with _support_errors(place):
+        return [image for request in requests(example) for image in reader.read_support(request)]
 
 
 @contextmanager

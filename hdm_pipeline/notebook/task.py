@@ -13,7 +13,7 @@ from hdm_pipeline.contracts import IGNORE, LabeledImage, Pixels, RasterGeometry,
 from hdm_pipeline.errors import BandError, ConfigError, SupportError
 from hdm_pipeline.model.whole_image import Mask, ReadRows
 from hdm_pipeline.notebook.pictures import FilePicture, Picture
-from hdm_pipeline.notebook.told import Range, Told, suspicions
+from hdm_pipeline.notebook.told import Range, Told, problem_in, suspicions
 from hdm_pipeline.pixels.bands import BandPlan, parse, resolve
 from hdm_pipeline.pixels.sanity import SAMPLE_PIXELS, Look, look_at, result_warnings, scale_warnings, unlike_warnings
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS as RANGE_PIXELS
@@ -43,10 +43,8 @@ class Chosen:
             if given:
                 Input(uri="", scale=whole, **given)
         except (ValueError, TypeError) as error:
-            problems = getattr(error, "errors", None)  # of pydantic, which only the configuration knows
-            what = problems()[0]["msg"] if callable(problems) else str(error)
             remedy = "give scale=(low, high), one such pair a band, or {'percentiles': (1, 99)}; bands=[1, 'VV', ...]"
-            raise ConfigError(f"bands or scale: {what}", where="segment", remedy=remedy) from error
+            raise ConfigError(f"bands or scale: {problem_in(error)}", where="segment", remedy=remedy) from error
         return cls(tuple(given["bands"]) if given else None, None if scale is None else whole)
 
     def of_image(self, image: Picture | LabeledImage) -> tuple[int | str, ...]:
@@ -109,6 +107,7 @@ class Task:
             self.told += suspicions(image.name, unlike_warnings(look, looks))
         except BandError as error:
             raise SupportError(error.what, where=image.name, remedy=error.remedy) from error
+        self.told += suspicions(image.name, image.warnings)
         looks.append(look)
         return pixels, np.where(valid, image.label, IGNORE).astype(np.uint8)
 
@@ -146,7 +145,9 @@ class Task:
     def told_after(self, mask: Mask, names: Sequence[str]) -> Told:
         """What only the whole image and its mask could tell."""
         told = [] if self._seen is None else self._seen.told()
-        counts = sum(np.bincount(row, minlength=256) for row in mask)  # by rows: it makes eight bytes of each
+        counts = np.zeros(256, dtype=np.int64)
+        for row in mask:  # not at once: it makes eight bytes of each pixel
+            counts += np.bincount(row, minlength=256)
         pixels = {name: int(counts[value]) for value, name in enumerate(names, 1)}
         height, width = mask.shape
         nowhere, ref = RasterGeometry((1, 0, 0, 0, 1, 0)), SceneRef(self.name, self.name, "", "")

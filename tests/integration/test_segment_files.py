@@ -202,6 +202,26 @@ def test_an_example_that_is_broken_is_told_and_not_left_out(shared: Workbench, n
         assert "example 2" in str(caught.value)
 
 
+def test_an_example_may_be_written_as_in_a_pipeline(shared: Workbench, network: FewShotSegmenter) -> None:
+    arguments = asked(shared, network)
+    expected = quiet(shared.scenes / "middle.tif", **arguments)
+    example = {"image": shared.root / "support" / "chip.tif", "mask": str(shared.root / "support" / "labels.tif")}
+    del arguments["classes"]
+    arguments["support"] = {"open water": [example], "shore": [example | {"value": 7}]}
+    np.testing.assert_array_equal(quiet(shared.scenes / "middle.tif", **arguments).values, expected.values)
+    for wrong, words in (
+        ({"value": "x"}, "value"),
+        ({"masc": "a.tif"}, "masc"),
+        ({"mask": "absent.tif"}, "absent.tif"),
+    ):
+        with pytest.raises(SupportError) as caught:
+            segment(shared.scenes / "middle.tif", **arguments | {"support": {"shore": [example | wrong]}})
+        assert words in str(caught.value)
+        assert caught.value.remedy
+    with pytest.raises(SupportError, match="and so does `classes`"):
+        segment(shared.scenes / "middle.tif", **arguments | {"support": [example], "classes": ["shore"]})
+
+
 def test_the_crs_may_have_any_name(shared: Workbench, network: FewShotSegmenter) -> None:
     arguments = one_class(shared, network)
     plain = arguments["array"].drop_vars("spatial_ref")
