@@ -6,9 +6,7 @@ lightly compressed, lies next to the product and is gone when the product is the
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,16 +21,14 @@ from rasterio.crs import CRS
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window as RasterWindow
 
-from hdm_geotiff.environment import CACHE_MB, GDAL_ERRORS, cause_of
+from hdm_geotiff.environment import CACHE_MB, GDAL_ERRORS
+from hdm_geotiff.failures import what_stops_writing, write_error
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader
-from hdm_pipeline.errors import OutputError, WriteError
+from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window
 
 TILE = 512
 """Side of the file's tiles."""
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -87,10 +83,10 @@ def write_cog(
                 for name in beside:
                     os.replace(Path(folder, f"beside-{name}"), path.with_name(name))
             except GDAL_ERRORS as error:
-                # While the unfinished files still fill the disk: GDAL seldom says what its trouble was.
-                raise _write_error(error, path, _what_stops_writing(Path(folder), scene, layout)) from error
+                needed = (layout.bands + 1) * scene.shape[2] * scene.shape[3]  # without compression
+                raise write_error(error, path, what_stops_writing(Path(folder), needed)) from error
     except OSError as error:
-        raise _write_error(error, path, error) from error
+        raise write_error(error, path, error) from error
 
 
 def windows(scene: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
@@ -180,35 +176,3 @@ def _check(product: Path, scene: SceneHeader, layout: CogLayout) -> None:
             raise WriteError("the product came out wrong", where=str(product), remedy="please report this")
         written.read(window=last)
         written.read_masks(1, window=last)
-
-
-def _what_stops_writing(folder: Path, scene: SceneHeader, layout: CogLayout) -> OSError | None:
-    """What the operating system has against writing there, if anything.
-
-    GDAL removes some of its files when it fails, so that there may be room again for a little: less room than the
-    pixels need without compression counts as a full disk too.
-    """
-    try:
-        with Path(folder, "probe").open("wb") as target:
-            target.write(bytes(2**20))
-            target.flush()
-            os.fsync(target.fileno())
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return error
-    needed = (layout.bands + 1) * scene.shape[2] * scene.shape[3]
-    return OSError(errno.ENOSPC, f"{free / 2**20:.0f} MiB are free") if free < needed else None
-
-
-def _write_error(error: BaseException, path: Path, found: OSError | None) -> OutputError | WriteError:
-    """The typed error for a failure; `found` is what the operating system said, where it was asked."""
-    text = cause_of(error) if found is None else f"{found.strerror} ({cause_of(error)})"
-    number = None if found is None else found.errno
-    if number in _FULL:
-        remedy = "free some space or choose another output directory, then run again: finished scenes are kept"
-        return OutputError(f"the disk is full: {text}", where=str(path.parent), remedy=remedy)
-    if number in _FORBIDDEN:
-        remedy = "give this user permission to write there, or choose another output directory"
-        return OutputError(f"the output directory is not writable: {text}", where=str(path.parent), remedy=remedy)
-    remedy = "run again; if it stays, check the file system"
-    return WriteError(f"the product cannot be written: {text}", where=str(path), remedy=remedy)

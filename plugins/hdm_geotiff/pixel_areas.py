@@ -17,6 +17,7 @@ Figures, and why not geodesic polygons: docs/decisions/geodesy.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -32,6 +33,8 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Place: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
+"""From columns and rows (0, 0 is the upper left corner) to coordinates of a CRS."""
 
 TOLERANCE = 0.01
 """Relative error of the map's area from which on areas are measured on the ellipsoid."""
@@ -57,6 +60,12 @@ class RowAreas:
         self.square_metres.setflags(write=False)  # remembered and shared
 
 
+def affine_place(transform: Affine) -> Place:
+    """How an affine transform places pixels."""
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return lambda columns, rows: (a * columns + b * rows + c, d * columns + e * rows + f)
+
+
 @lru_cache(maxsize=4)
 def row_areas(crs: CRS | None, transform: Affine, height: int, width: int) -> RowAreas | None:
     """Area of one pixel in each row, or None where the scene has no usable coordinates.
@@ -74,13 +83,13 @@ def row_areas(crs: CRS | None, transform: Affine, height: int, width: int) -> Ro
 
 
 def _geographic(crs: CRS, transform: Affine, height: int, width: int) -> RowAreas | None:
-    equal_area = _equal_area_map(crs.to_wkt())
+    equal_area = equal_area_map(crs.to_wkt())
     if equal_area is None:
         return None
     if transform.b or transform.d:
         # Rotated: rows are no parallels. Measured at the middle of each row; beyond the pole there is no area.
         rows = np.arange(height, dtype=np.float64) + 0.5
-        return RowAreas(np.nan_to_num(equal_area.cells(transform, rows, np.full(height, width / 2), 0.5)))
+        return RowAreas(np.nan_to_num(equal_area.cells(affine_place(transform), rows, np.full(height, width / 2), 0.5)))
     radians = crs.units_factor[1]
     pole = math.pi / 2 / radians
     edges = np.clip(transform.f + transform.e * np.arange(height + 1, dtype=np.float64), -pole, pole)
@@ -89,7 +98,7 @@ def _geographic(crs: CRS, transform: Affine, height: int, width: int) -> RowArea
 
 
 @dataclass(frozen=True)
-class _EqualAreaMap:
+class EqualAreaMap:
     """The cylindrical equal-area map of a CRS' own ellipsoid.
 
     Attributes:
@@ -101,18 +110,21 @@ class _EqualAreaMap:
     radius: float
     transformer: pyproj.Transformer
 
-    def cells(self, transform: Affine, rows: Floats, columns: Floats, half: float) -> Floats:
+    def cells(self, place: Place, rows: Floats, columns: Floats, half: float) -> Floats:
         """Ground area of one pixel around each (row, column): that of a square of 2 * half pixels, divided.
+
+        Args:
+            place: from columns and rows to coordinates of the CRS.
+            rows: [n] of the middles.
+            columns: [n] of the middles.
+            half: pixels.
 
         Returns:
             [n] m²; NaN where a corner cannot be carried over, or the square holds a pole.
         """
         across = columns + half * np.array([[-1.0], [1.0], [1.0], [-1.0]])
         down = rows + half * np.array([[-1.0], [-1.0], [1.0], [1.0]])
-        x, y = self.transformer.transform(
-            transform.a * across + transform.b * down + transform.c,
-            transform.d * across + transform.e * down + transform.f,
-        )
+        x, y = self.transformer.transform(*place(across, down))
         around = 2 * math.pi * self.radius
         with np.errstate(invalid="ignore"):
             # From corner to corner the short way round: a square may lie across the date line.
@@ -125,7 +137,7 @@ class _EqualAreaMap:
 
 
 @lru_cache(maxsize=16)
-def _equal_area_map(wkt: str) -> _EqualAreaMap | None:
+def equal_area_map(wkt: str) -> EqualAreaMap | None:
     """The equal-area map for a CRS; None where it names no ellipsoid, or PROJ cannot invert its projection.
 
     Remembered: PROJ takes some 50 ms to find its way from one CRS to another, and an archive has few of them.
@@ -137,7 +149,7 @@ def _equal_area_map(wkt: str) -> _EqualAreaMap | None:
             return None
         # On the datum of the CRS itself, so that no shift between datums is mixed in.
         target = ProjectedCRS(LambertCylindricalEqualAreaConversion(), geodetic_crs=base)
-        return _EqualAreaMap(ellipsoid.semi_major_metre, pyproj.Transformer.from_crs(crs, target, always_xy=True))
+        return EqualAreaMap(ellipsoid.semi_major_metre, pyproj.Transformer.from_crs(crs, target, always_xy=True))
     except ProjError:
         return None
 
@@ -153,7 +165,7 @@ def _projected(crs: CRS, transform: Affine, height: int, width: int) -> RowAreas
 
 def _true_over_map(crs: CRS, transform: Affine, height: int, width: int, map_area: float) -> Floats | None:
     """[y] ground area over map area, interpolated between sampled rows; None where it cannot be told."""
-    equal_area = _equal_area_map(crs.to_wkt())
+    equal_area = equal_area_map(crs.to_wkt())
     if equal_area is None:
         return None
     rows = np.linspace(0.5, height - 0.5, min(height, _SAMPLE_ROWS))
@@ -161,7 +173,10 @@ def _true_over_map(crs: CRS, transform: Affine, height: int, width: int, map_are
     # Squares of several pixels: a single small pixel would drown in the rounding of the projection's inverse.
     half = max(0.5, min(height, width) / 64)
     grid_rows, grid_columns = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
-    ratio = equal_area.cells(transform, grid_rows, grid_columns, half).reshape(rows.size, columns.size) / map_area
+    ratio = (
+        equal_area.cells(affine_place(transform), grid_rows, grid_columns, half).reshape(rows.size, columns.size)
+        / map_area
+    )
     usable = np.isfinite(ratio) & (ratio > 0)
     if not usable.any():
         return None

@@ -42,12 +42,7 @@ class _CogWriter:
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Check that the classes fit into uint8 with 255 as nodata; see `Writer.check`."""
-        values = [one.value for one in classes]
-        if not classes or len(set(values)) != len(values) or min(values) <= BACKGROUND or max(values) >= NODATA:
-            where = ", ".join(f"{one.name}: {one.value}" for one in classes) or "no class"
-            remedy = f"number the classes {BACKGROUND + 1} to {NODATA - 1}, each once"
-            raise ConfigError("these classes do not fit into a mask", where=where, remedy=remedy)
-        return []
+        return check_classes(classes)
 
     def filename(self, scene: SceneHeader) -> str:
         """The product's name with ``.tif``."""
@@ -76,7 +71,9 @@ class MaskWriter(_CogWriter):
         def fill(target: DatasetWriter) -> None:
             names = {BACKGROUND: "background", **{one.value: one.name for one in product.classes}, NODATA: "nodata"}
             colors = {BACKGROUND: BACKGROUND_COLOR, **{one.value: tuple(one.color) for one in product.classes}}
-            target.update_tags(**_provenance(product), CLASSES=", ".join(f"{v}={name}" for v, name in names.items()))
+            target.update_tags(
+                **provenance_tags(product), CLASSES=", ".join(f"{v}={name}" for v, name in names.items())
+            )
             target.update_tags(1, **{f"CLASS_{value}": name for value, name in names.items()})
             target.set_band_description(1, ", ".join(f"{v} {name}" for v, name in names.items() if v != NODATA))
             target.write_colormap(1, colors)
@@ -108,7 +105,7 @@ class ScoreWriter(_CogWriter):
         count = len(product.classes)
 
         def fill(target: DatasetWriter) -> None:
-            target.update_tags(**_provenance(product))
+            target.update_tags(**provenance_tags(product))
             target.scales, target.offsets = (1 / 255,) * count, (0.0,) * count
             target.units = ("probability",) * count
             for number, one in enumerate(product.classes, 1):
@@ -125,7 +122,22 @@ class ScoreWriter(_CogWriter):
         write_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), fill, {style: score_style(product.classes)})
 
 
-def _provenance(product: Product) -> dict[str, str]:
+def check_classes(classes: Sequence[ClassInfo]) -> list[str]:
+    """`Writer.check` of all products here.
+
+    Raises:
+        ConfigError: the classes do not fit into uint8 with 0 as background and 255 as nodata.
+    """
+    values = [one.value for one in classes]
+    if not classes or len(set(values)) != len(values) or min(values) <= BACKGROUND or max(values) >= NODATA:
+        where = ", ".join(f"{one.name}: {one.value}" for one in classes) or "no class"
+        remedy = f"number the classes {BACKGROUND + 1} to {NODATA - 1}, each once"
+        raise ConfigError("these classes do not fit into a mask", where=where, remedy=remedy)
+    return []
+
+
+def provenance_tags(product: Product) -> dict[str, str]:
+    """What made a product, as texts for its metadata."""
     made = product.provenance
     date = product.scene.attributes.get("datetime")
     return {

@@ -17,6 +17,7 @@ from affine import Affine
 from PIL import Image
 from rasterio.enums import Resampling
 
+from hdm_geotiff.polygons import PolygonWriter
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.contracts import ClassInfo, SceneHeader, SceneRef, SupportRequest
@@ -91,6 +92,11 @@ def test_the_geotiff_writers_conform(tmp_path: Path) -> None:
         MaskWriter, example_product(), tmp_path / "mask", read_mask=read_tiff, empty=example_product(empty=True)
     )
     check_writer(ScoreWriter, example_product(), tmp_path / "score", empty=example_product(empty=True))
+    for form in ("gpkg", "fgb", "parquet"):
+        options = {"format": form}
+        check_writer(
+            PolygonWriter, example_product(), tmp_path / form, options=options, empty=example_product(empty=True)
+        )
 
 
 def test_the_example_product_can_be_checked_at_any_size(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
+import pyogrio.raw
 import pytest
 import rasterio
+import shapely
+from rasterio import features
 
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SceneHeader, SceneRef
@@ -223,3 +227,40 @@ def test_events_are_told_line_by_line_for_programs(bench: Workbench) -> None:
     report = str(bench.root / "out" / "run.json")
     counts = {"done": 3, "done_before": 0, "left": 0, "quarantined": 0}
     assert events[-1] == {"event": "summary", **counts, "report": report}
+
+
+def test_polygons_are_published_like_any_product(bench: Workbench) -> None:
+    out = bench.root / "vectors"
+    file = bench.pipeline(
+        "vectors", output={"directory": "vectors", "products": ["mask", {"polygons": {"format": "fgb"}}]}
+    )
+    Pipeline.from_yaml(file).run()
+    shutil.copy(out / "middle/polygons.fgb", bench.root / "first.fgb")
+    products = ["mask", "polygons"]
+    Pipeline.from_yaml(bench.pipeline("vectors", output={"directory": "vectors", "products": products})).run()
+    report = json.loads((out / "run.json").read_text())["scenes"]
+    for name in ("large", "middle", "small"):
+        # The other format belonged to the product before this one.
+        assert {path.name for path in (out / name).glob("polygons*")} == {"polygons.gpkg"}
+        assert f"{name}/polygons.gpkg" in report[name]["outputs"]
+        with rasterio.open(out / name / "mask.tif") as mask:
+            pixels, transform = mask.read(1), mask.transform
+        meta, _, shapes, columns = pyogrio.raw.read(out / name / "polygons.gpkg")
+        again = features.rasterize(shapely.from_wkb(shapes), pixels.shape, transform=transform)
+        assert np.array_equal(again == 1, pixels == 1)
+        found = dict(zip(meta["fields"], columns, strict=True))
+        assert found["pixels"].sum() == report[name]["pixels"]["water"]
+        assert found["area_m2"].sum() == pytest.approx(report[name]["area_m2"]["water"], rel=1e-3)
+        assert ((found["score"] >= 0.5) & (found["score"] <= 1)).all()
+    old = pyogrio.raw.read(bench.root / "first.fgb")[2]
+    new = pyogrio.raw.read(out / "middle/polygons.gpkg")[2]
+    assert sorted(old) == sorted(new)
+
+
+def test_polygons_of_a_scene_that_was_damaged_are_set_aside(bench: Workbench) -> None:
+    file = bench.pipeline(output={"directory": "out", "products": ["polygons"]})
+    Pipeline.from_yaml(file).run()
+    (bench.scenes / "middle.tif").write_bytes(b"damaged")
+    Pipeline.from_yaml(file).run()
+    assert not list((bench.root / "out/middle").iterdir())
+    assert (bench.root / "out/.hdm/stale/middle/polygons.gpkg").is_file()

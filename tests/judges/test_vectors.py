@@ -1,0 +1,63 @@
+"""GDAL 3.6 of another installation opens polygons, and finds the same in the mask with its own `gdal_polygonize.py`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyogrio.raw
+import pytest
+import shapely
+
+from hdm_geotiff.polygons import PolygonWriter
+from hdm_geotiff.writer import MaskWriter
+from tests.judges.conftest import RequireJudge
+from tests.raster_product import product, scene
+
+PLAIN = {"PATH": "/usr/bin:/bin"}
+
+
+def told(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=PLAIN).stdout
+
+
+@pytest.mark.parametrize("form", ["gpkg", "fgb"])
+def test_an_older_gdal_opens_polygons(tmp_path: Path, form: str, require_judge: RequireJudge) -> None:
+    ogrinfo = require_judge("ogrinfo", install="apt install gdal-bin")
+    path = tmp_path / f"polygons.{form}"
+    PolygonWriter({"format": form}).write(product(scene(300, 400)), path)
+    said = told(ogrinfo, "-so", "-al", str(path))
+    assert "Geometry: Polygon" in said
+    assert 'ID["EPSG",32633]' in said
+    for field in ("class: String", "class_id: Integer", "area_m2: Real", "pixels: Integer64", "score: Real"):
+        assert field in said
+    count = len(pyogrio.raw.read(path)[2])
+    assert f"Feature Count: {count}" in said
+    ogr2ogr = require_judge("ogr2ogr", install="apt install gdal-bin")
+    told(ogr2ogr, str(tmp_path / "old.shp"), str(path))
+    fields = set(pyogrio.raw.read(tmp_path / "old.shp")[0]["fields"])
+    assert {"class", "class_id", "area_m2", "pixels", "score", "scene", "date"} == fields
+
+
+def test_gdal_finds_the_same_polygons(tmp_path: Path, require_judge: RequireJudge) -> None:
+    require_judge("gdal_polygonize.py", install="apt install python3-gdal")
+    noise = np.random.default_rng(3).choice(np.array([0, 1, 2, 255], np.uint8), (1, 90, 110), p=[0.4, 0.4, 0.15, 0.05])
+    noise = np.repeat(np.repeat(noise, 2, axis=1), 3, axis=2)
+    made = product(scene(*noise.shape[1:]), noise)
+    MaskWriter().write(made, tmp_path / "mask.tif")
+    PolygonWriter().write(made, tmp_path / "polygons.gpkg")
+    told(
+        "/usr/bin/gdal_polygonize.py", str(tmp_path / "mask.tif"), "-f", "GPKG", str(tmp_path / "gdal.gpkg"), "m", "DN"
+    )
+    shapes, classes = (pyogrio.raw.read(tmp_path / "polygons.gpkg", columns=["class_id"])[i] for i in (2, 3))
+    expected, values = (pyogrio.raw.read(tmp_path / "gdal.gpkg")[i] for i in (2, 3))
+    for value in (1, 2):
+        one = shapely.from_wkb(shapes[classes[0] == value])
+        # GDAL 3.6 lets rings touch themselves; made valid, they enclose the same.
+        other = shapely.make_valid(shapely.from_wkb(expected[values[0] == value]))
+        assert len(one) == len(other)
+        keys = [[json.dumps([*shape.bounds, shape.area]) for shape in many] for many in (one, other)]
+        assert sorted(keys[0]) == sorted(keys[1])
+        assert shapely.equals(shapely.union_all(one), shapely.union_all(other))
