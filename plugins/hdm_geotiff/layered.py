@@ -7,7 +7,6 @@ resolution are resampled to it (`hdm_geotiff.raster_grid`). Files are opened whe
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.environment import open_dataset, reading
-from hdm_geotiff.header import check_size, declared, geometry_of, grid_warnings, placing
-from hdm_geotiff.layers import Layer, LayeredScene
+from hdm_geotiff.header import check_size, date_attributes, declared, geometry_of, grid_warnings, placing
+from hdm_geotiff.layers import Layer, LayeredScene, words_of
 from hdm_geotiff.metadata import product_laws, product_warnings
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.raster_grid import Grid, Lie
@@ -31,9 +30,6 @@ from hdm_geotiff.values import Law
 from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.grid import Window
-
-_WORD = re.compile(r"\d[\w.]*|[^\W\d][\w.]*")
-_WORDS = {"abs", "log10", "sqrt", "min", "max"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,7 @@ def asked_for(layers: Sequence[Layer], asked: Sequence[str]) -> tuple[list[Layer
     unknown = False
     for entry in asked:
         exact = by_name.get(entry.strip().casefold())
-        words = [entry.strip()] if exact else [word for word in _WORD.findall(entry) if word not in _WORDS]
+        words = [entry.strip()] if exact else words_of(entry)
         for word in words:
             number = word if word == entry.strip() else word[1:] if word[0] == "b" else ""
             if word.casefold() in by_name:
@@ -235,8 +231,7 @@ class LayeredSource(RasterSource):
             attributes = placing(dataset) if grid == Grid.of(dataset) else {}
             dtypes = [np.dtype(one.stored.dataset.dtypes[one.index]) for one in self._opened.values()]
             chunk = min(dataset.block_shapes)
-        if self._files.scene.datetime:
-            attributes["datetime"] = self._files.scene.datetime
+            attributes |= self._dates(dataset)
         bands = [Band(layer.name, layer.unit) for layer in layers]
         for number, one in self._opened.items():
             unit = one.layer.unit or (one.stored.dataset.units[one.index] or "").strip()
@@ -251,6 +246,14 @@ class LayeredSource(RasterSource):
             warnings=tuple(warnings),
             attributes=attributes,
         )
+
+    def _dates(self, dataset: DatasetReader) -> dict[str, str]:
+        """When the scene was taken, and what says so: its item, its name and metadata, or the names of its files."""
+        scene = self._files.scene
+        told = scene.attributes or date_attributes(dataset, self._files.ref, self._files.options)
+        if told or not scene.datetime:
+            return told
+        return {"datetime": scene.datetime, "datetime_source": "the names of its files"}
 
     def _notes(self) -> list[str | SceneWarning]:
         """Which bands are resampled, what the product lacks, and which of several bands of a file is used."""

@@ -127,7 +127,7 @@ class ScoreWriter(_CogWriter):
 
 def _provenance(product: Product) -> dict[str, str]:
     made = product.provenance
-    date = product.scene.attributes.get("datetime")
+    date = product.scene.attributes.get("datetime") or product.scene.attributes.get("start_datetime")
     return {
         "TIFFTAG_SOFTWARE": f"hdm_pipeline {made.version}",
         "HDM_VERSION": made.version,
