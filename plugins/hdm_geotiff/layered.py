@@ -6,6 +6,7 @@ resolution are resampled to it (`hdm_geotiff.raster_grid`). Files are opened whe
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
+from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
@@ -41,6 +44,18 @@ class _Opened:
     index: int
     law: Law
     lie: Lie | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Where its pixels lie: as the file says, or else as the layer does of a file of this size."""
+        own = Grid.of(self.stored.dataset)
+        if own.placed or not self.layer.placed:
+            return own
+        crs, transform, shape = json.loads(self.layer.placed)
+        if tuple(shape) != own.shape:
+            return own
+        with reading(self.layer.uri, "read the coordinates that the catalog gives"):
+            return Grid(CRS.from_user_input(crs), Affine(*transform), *own.shape)
 
 
 @contextmanager
@@ -177,9 +192,9 @@ class LayeredSource(RasterSource):
         self._files = files
         opened = {number: files.open(number) for number in files.needed}
         measured = [one for one in opened.values() if not one.layer.categorical] or list(opened.values())
-        finest = min(measured, key=lambda one: (Grid.of(one.stored.dataset).pixel, -one.stored.dataset.width))
+        finest = min(measured, key=lambda one: (one.grid.pixel, -one.stored.dataset.width))
         self._reference = finest
-        grid = Grid.of(finest.stored.dataset)
+        grid = finest.grid
         if files.options.resolution is not None and grid.placed:
             grid = grid.at_resolution(files.options.resolution)
         self._grid = grid
@@ -187,7 +202,7 @@ class LayeredSource(RasterSource):
         super().__init__(self._describe(), grid, allow_network=allow_network)
 
     def _lying(self, one: _Opened) -> _Opened:
-        own = Grid.of(one.stored.dataset)
+        own = one.grid
         lie = Lie.between(self._grid, own, one.layer.name, self._reference.layer.name, self._files.ref.uri)
         return _Opened(one.layer, one.stored, one.index, one.law, None if lie.same else lie)
 
@@ -228,7 +243,7 @@ class LayeredSource(RasterSource):
         grid, layers = self._grid, self._files.layers
         with reading(ref.uri, "read the header", allow_network=self._files.options.allow_network):
             warnings = [*grid_warnings(dataset, grid), *self._notes()]
-            attributes = placing(dataset) if grid == Grid.of(dataset) else {}
+            attributes = placing(dataset) if grid == self._reference.grid else {}
             dtypes = [np.dtype(one.stored.dataset.dtypes[one.index]) for one in self._opened.values()]
             chunk = min(dataset.block_shapes)
             attributes |= self._dates(dataset)

@@ -51,6 +51,7 @@ class Layer:
         code: what the product's metadata call the band (``B04``, ``SR_B4``); empty where there are none.
         extra: read only where `input.bands` names it: clouds, angles, quality. It has no number.
         categorical: holds classes or flags: where it is resampled, values are taken and never mixed.
+        placed: where the file lies if it does not say so itself: JSON of [CRS, [a, b, c, d, e, f], [height, width]].
     """
 
     name: str
@@ -63,6 +64,7 @@ class Layer:
     code: str = ""
     extra: bool = False
     categorical: bool = False
+    placed: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from ``raster:bands`` (raster extension 1), or from ``bands`` and the asset itse
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -40,13 +41,16 @@ class AssetBand:
     names: tuple[str, ...]
 
 
-def bands_of(assets: Mapping[str, Any], resolve: Mapping[str, str], asked: Sequence[str]) -> list[AssetBand]:
+def bands_of(
+    assets: Mapping[str, Any], resolve: Mapping[str, str], asked: Sequence[str], properties: Mapping[str, Any]
+) -> list[AssetBand]:
     """The bands of all assets that are rasters, in the order of the item.
 
     Args:
         assets: of the item, as JSON.
         resolve: where each asset lies, by key.
         asked: entries of `input.bands`: an asset that does not say how many bands it has gets those asked by number.
+        properties: of the item.
     """
     rasters = {key: asset for key, asset in assets.items() if key in resolve and _is_raster(asset, resolve[key])}
     plain = [key for key, asset in rasters.items() if not _roles(asset) & _NO_MEASUREMENTS]
@@ -55,13 +59,13 @@ def bands_of(assets: Mapping[str, Any], resolve: Mapping[str, str], asked: Seque
         bands = list(_described(asset))
         if not bands:
             bands = [{}] * (_highest(asked) if plain == [key] else 1)
-        several = len(bands) > 1
+        several, placed = len(bands) > 1, _placed({**properties, **asset})
         for number, band in enumerate(bands, 1):
             name = str(band.get("name") or "")
             common = str(band.get("eo:common_name") or band.get("common_name") or "")
             own = key if not several else name or f"{key}_{number}"
             names = (key, name, common) if not several else (f"{key}:{number}", f"{key}:{name}", name, common)
-            layer = Layer(own, resolve[key], number, **_values(band, asset), **_kind(asset))
+            layer = Layer(own, resolve[key], number, **_values(band, asset), **_kind(asset), placed=placed)
             found.append(AssetBand(layer, key, tuple(one for one in names if one and not one.endswith(":"))))
     return _unique(found)
 
@@ -180,6 +184,18 @@ def _values(band: Mapping[str, Any], asset: Mapping[str, Any]) -> dict[str, Any]
         found["nodata"] = float(nodata)
     unit = _first(band.get("unit"), asset.get("unit"))
     return found | ({"unit": unit} if isinstance(unit, str) else {})
+
+
+def _placed(said: Mapping[str, Any]) -> str:
+    """Where an asset lies, as the projection extension says it and `Layer.placed` has it; empty if not all is said."""
+    code = said.get("proj:code") or said.get("proj:wkt2")
+    if code is None and _is_number(said.get("proj:epsg")):
+        code = f"EPSG:{said['proj:epsg']}"
+    transform, shape = said.get("proj:transform"), said.get("proj:shape")
+    known = isinstance(code, str) and isinstance(transform, list) and isinstance(shape, list)
+    if not known or len(transform) < 6 or len(shape) != 2 or not all(map(_is_number, [*transform, *shape])):
+        return ""
+    return json.dumps([code, transform[:6], shape])
 
 
 def _first(*values: Any) -> Any:

@@ -103,7 +103,7 @@ def _candidate(found: ItemAt, options: ReaderOptions, known: Identities) -> _Can
         return Skipped(found.shown, "the item says that it is deprecated")
     assets = {key: asset for key, asset in found.content["assets"].items() if isinstance(asset, dict)}
     places = {key: _place(str(asset["href"]), found.base) for key, asset in assets.items() if asset.get("href")}
-    scene = _scene(assets, places, attributes, options)
+    scene = _scene(item, assets, places, attributes, options)
     used = {layer.uri for layer in scene.layers}
     updated = str(item.properties.get("updated", ""))
     parts = tuple(
@@ -127,9 +127,13 @@ def _apart(names: list[str], longer: list[str]) -> list[str]:
 
 
 def _scene(
-    assets: dict[str, Any], places: dict[str, str], attributes: dict[str, str], options: ReaderOptions
+    item: pystac.Item,
+    assets: dict[str, Any],
+    places: dict[str, str],
+    attributes: dict[str, str],
+    options: ReaderOptions,
 ) -> LayeredScene:
-    bands = bands_of(assets, places, options.asked)
+    bands = bands_of(assets, places, options.asked, item.properties)
     if options.bands:
         layers, missing = chosen(bands, dict(options.bands))
         scene = LayeredScene(tuple(layers), attributes=attributes)

@@ -18,7 +18,7 @@ import pystac
 import pytest
 
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_pipeline.contracts import SceneRef, Skipped
+from hdm_pipeline.contracts import RasterGeometry, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, ReadError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from tests.stac_catalog import asset, catalog, item, stored, write_band
@@ -300,6 +300,21 @@ def test_what_an_item_says_wrongly_or_not_at_all_is_left_to_the_file(tmp_path: P
     _, found, valid = _read(_one(file, asked=["B04"]), asked=["B04"])
     assert np.array_equal(valid, RED[0, 0] != RED)
     assert np.array_equal(found[0][valid], RED[valid].astype(np.float32))
+
+
+@pytest.mark.parametrize("code", [{"proj:code": "EPSG:32633"}, {"proj:epsg": 32633}])
+def test_a_file_without_coordinates_lies_where_its_item_says(tmp_path: Path, code: dict[str, Any]) -> None:
+    transform = [10, 0, 400_000, 0, -10, 5_000_000]
+    write_band(tmp_path / "data/bare.tif", RED, crs=None, transform=None)
+    write_band(tmp_path / "data/own.tif", RED)
+    for name, shape, left in (("bare", [40, 50], 400_000), ("own", [40, 50], 500_000), ("bare", [41, 50], 0)):
+        fields = {**code, "proj:transform": [*transform, 0, 0, 1], "proj:shape": shape}
+        (tmp_path / "cat").mkdir(exist_ok=True)
+        file = catalog(tmp_path / "cat", item("a", {"B04": asset(tmp_path / f"data/{name}.tif")}, **fields))
+        geometry = GeoTiffReader({"asked": ["B04"]}).header(_one(file, asked=["B04"])).geometry
+        assert isinstance(geometry, RasterGeometry)
+        assert geometry.transform[2] == left
+        assert bool(geometry.crs_wkt) == (left > 0)
 
 
 def test_masks_of_clouds_are_read_but_have_no_number(tmp_path: Path) -> None:
