@@ -192,8 +192,9 @@ def _placed(said: Mapping[str, Any]) -> str:
     if code is None and _is_number(said.get("proj:epsg")):
         code = f"EPSG:{said['proj:epsg']}"
     transform, shape = said.get("proj:transform"), said.get("proj:shape")
-    known = isinstance(code, str) and isinstance(transform, list) and isinstance(shape, list)
-    if not known or len(transform) < 6 or len(shape) != 2 or not all(map(_is_number, [*transform, *shape])):
+    if not (isinstance(code, str) and isinstance(transform, list) and isinstance(shape, list)):
+        return ""
+    if len(transform) < 6 or len(shape) != 2 or not all(map(_is_number, [*transform, *shape])):
         return ""
     return json.dumps([code, transform[:6], shape])
 

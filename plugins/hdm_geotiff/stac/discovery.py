@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 import pystac
 from pystac.utils import make_absolute_href, str_to_datetime
 
+from hdm_geotiff.containers import container_of
 from hdm_geotiff.dates import text
 from hdm_geotiff.layers import STAC_ITEM, LayeredScene, layered_ref
 from hdm_geotiff.options import ReaderOptions
@@ -95,7 +96,8 @@ def discover_items(uri: str, options: ReaderOptions, reader: str) -> list[SceneR
 def _candidate(found: ItemAt, options: ReaderOptions, known: Identities) -> _Candidate | Skipped:
     """The scene of an item; or why it is left out."""
     try:
-        item = pystac.Item.from_dict(found.content)
+        # Its assets are looked at below: pystac would copy all of them, twice, to read a handful.
+        item = pystac.Item.from_dict({**found.content, "assets": {}, "links": []})
         attributes = _attributes(found)
     except (pystac.STACError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return Skipped(found.shown, f"no valid STAC item: {type(error).__name__}: {error}")
@@ -159,6 +161,8 @@ def _place(href: str, base: str) -> str:
     local = not is_remote(base)
     if local and urlsplit(href).scheme == "file":
         return unquote(urlsplit(href).path)
+    if not local and container_of(href):
+        return f"{base}#{href}"
     return href if is_remote(href) or (local and is_virtual(href)) else str(make_absolute_href(href, base))
 
 

@@ -475,6 +475,16 @@ def test_a_static_catalog_on_the_network(tmp_path: Path, server: str, two_bands:
     assert ref.members == (f"{server}/static/data/B04.tif",)
     with pytest.raises(UnsupportedSceneError, match="network"):
         GeoTiffReader({"asked": ["B04"]}).header(ref)
+    for href in (
+        f"file://{tmp_path}/data/B04.tif",
+        f"/vsizip/{tmp_path}/a.zip/a.tif",
+        f"zip://{tmp_path}/a.zip!/a.tif",
+    ):
+        stranger = item("a", {"B04": asset(href)}).to_dict(include_self_link=False)
+        (tmp_path / "cat/stranger.json").write_text(json.dumps(stranger))
+        network = {"allow_network": True, "asked": ["B04"]}
+        (place,) = _one(f"{server}/static/cat/stranger.json", **network).members
+        assert place.startswith("file://") or place.startswith(server)  # no file of this machine is opened
     with pytest.raises(ArchiveError, match="cannot be read"):
         _found(f"{server}/static/none.json", allow_network=True)
     with pytest.raises(ArchiveError, match="user or a password"):
