@@ -7,6 +7,7 @@
 ``one.tif``              one file, whatever its suffix
 ``X.SAFE``, ``X.zip``    a product, or an archive (zip, tar) with rasters in it
 ``/vsizip/X.zip/folder`` a part of an archive, as GDAL calls it; also ``/vsitar/``
+``catalog.json``         a STAC catalog, collection, item or list of items, see `hdm_geotiff.stac.discovery`
 ``s3://bucket/prefix``   with ``allow_network: true``; a URI that ends in ``.tif`` is one object
 =======================  ==========================================================================================
 
@@ -26,6 +27,7 @@ from dataclasses import replace
 from hdm_geotiff.assembly import assemble
 from hdm_geotiff.listing import NOT_ENTERED, OTHER_RASTERS, Found, list_files
 from hdm_geotiff.options import READER, ReaderOptions
+from hdm_geotiff.uris import is_stac
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 
@@ -37,6 +39,10 @@ def discover(uri: str, options: ReaderOptions, reader: str = READER) -> list[Sce
         EmptyArchiveError: nothing is there.
         ArchiveError: two scenes have one id.
     """
+    if is_stac(uri):
+        from hdm_geotiff.stac.discovery import discover_items
+
+        return discover_items(uri, options, reader)
     listed = list(list_files(uri, options))
     files = [entry for entry in listed if isinstance(entry, Found)]
     if not files and any(isinstance(entry, Skipped) and entry.reason == NOT_ENTERED for entry in listed):
@@ -57,16 +63,20 @@ def discover(uri: str, options: ReaderOptions, reader: str = READER) -> list[Sce
         what = "no scene was found"
         if skipped:
             what += f" ({len(skipped)} other files were left out, e.g. {skipped[0].uri}: {skipped[0].reason})"
-        raise EmptyArchiveError(what, where=uri, remedy=_remedy(skipped, options))
+        raise EmptyArchiveError(what, where=uri, remedy=_remedy(uri, skipped, options))
     return [*sorted(scenes.values(), key=lambda ref: ref.id), *sorted(skipped, key=lambda one: one.uri)]
 
 
-def _remedy(skipped: list[Skipped], options: ReaderOptions) -> str:
+def _remedy(uri: str, skipped: list[Skipped], options: ReaderOptions) -> str:
     """What to do where no scene was found."""
+    named = (os.path.join(uri, name) for name in ("catalog.json", "collection.json"))
+    catalogs = [path for path in named if os.path.isfile(path)]
     suffixes = {os.path.splitext(one.uri)[1].lower() for one in skipped}
     if suffixes == {".vrt"}:
         return "set the reader option allow_vrt: true if you trust these files: a VRT may name any other file"
     if suffixes and suffixes <= set(OTHER_RASTERS):
         return "convert the files: gdal_translate -of COG IN OUT.tif"
+    if catalogs:
+        return f"name the STAC catalog, if it is one: {catalogs[0]}"
     hint = "" if options.recursive else ", or set the reader option recursive: true to look into subfolders"
     return f"name a folder, pattern or list of .tif files{hint}"

@@ -6,20 +6,22 @@ resolution are resampled to it (`hdm_geotiff.raster_grid`). Files are opened whe
 
 from __future__ import annotations
 
+import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
+from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.environment import open_dataset, reading
-from hdm_geotiff.header import check_size, declared, geometry_of, grid_warnings, placing
-from hdm_geotiff.layers import Layer, LayeredScene
+from hdm_geotiff.header import check_size, date_attributes, declared, geometry_of, grid_warnings, placing
+from hdm_geotiff.layers import Layer, LayeredScene, words_of
 from hdm_geotiff.metadata import product_laws, product_warnings
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.raster_grid import Grid, Lie
@@ -32,9 +34,6 @@ from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.grid import Window
 
-_WORD = re.compile(r"\d[\w.]*|[^\W\d][\w.]*")
-_WORDS = {"abs", "log10", "sqrt", "min", "max"}
-
 
 @dataclass(frozen=True)
 class _Opened:
@@ -45,6 +44,18 @@ class _Opened:
     index: int
     law: Law
     lie: Lie | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Where its pixels lie: as the file says, or else as the layer does of a file of this size."""
+        own = Grid.of(self.stored.dataset)
+        if own.placed or not self.layer.placed:
+            return own
+        crs, transform, shape = json.loads(self.layer.placed)
+        if tuple(shape) != own.shape:
+            return own
+        with reading(self.layer.uri, "read the coordinates that the catalog gives"):
+            return Grid(CRS.from_user_input(crs), Affine(*transform), *own.shape)
 
 
 @contextmanager
@@ -87,7 +98,7 @@ def asked_for(layers: Sequence[Layer], asked: Sequence[str]) -> tuple[list[Layer
     unknown = False
     for entry in asked:
         exact = by_name.get(entry.strip().casefold())
-        words = [entry.strip()] if exact else [word for word in _WORD.findall(entry) if word not in _WORDS]
+        words = [entry.strip()] if exact else words_of(entry)
         for word in words:
             number = word if word == entry.strip() else word[1:] if word[0] == "b" else ""
             if word.casefold() in by_name:
@@ -181,9 +192,9 @@ class LayeredSource(RasterSource):
         self._files = files
         opened = {number: files.open(number) for number in files.needed}
         measured = [one for one in opened.values() if not one.layer.categorical] or list(opened.values())
-        finest = min(measured, key=lambda one: (Grid.of(one.stored.dataset).pixel, -one.stored.dataset.width))
+        finest = min(measured, key=lambda one: (one.grid.pixel, -one.stored.dataset.width))
         self._reference = finest
-        grid = Grid.of(finest.stored.dataset)
+        grid = finest.grid
         if files.options.resolution is not None and grid.placed:
             grid = grid.at_resolution(files.options.resolution)
         self._grid = grid
@@ -191,7 +202,7 @@ class LayeredSource(RasterSource):
         super().__init__(self._describe(), grid, allow_network=allow_network)
 
     def _lying(self, one: _Opened) -> _Opened:
-        own = Grid.of(one.stored.dataset)
+        own = one.grid
         lie = Lie.between(self._grid, own, one.layer.name, self._reference.layer.name, self._files.ref.uri)
         return _Opened(one.layer, one.stored, one.index, one.law, None if lie.same else lie)
 
@@ -232,11 +243,10 @@ class LayeredSource(RasterSource):
         grid, layers = self._grid, self._files.layers
         with reading(ref.uri, "read the header", allow_network=self._files.options.allow_network):
             warnings = [*grid_warnings(dataset, grid), *self._notes()]
-            attributes = placing(dataset) if grid == Grid.of(dataset) else {}
+            attributes = placing(dataset) if grid == self._reference.grid else {}
             dtypes = [np.dtype(one.stored.dataset.dtypes[one.index]) for one in self._opened.values()]
             chunk = min(dataset.block_shapes)
-        if self._files.scene.datetime:
-            attributes["datetime"] = self._files.scene.datetime
+            attributes |= self._dates(dataset)
         bands = [Band(layer.name, layer.unit) for layer in layers]
         for number, one in self._opened.items():
             unit = one.layer.unit or (one.stored.dataset.units[one.index] or "").strip()
@@ -251,6 +261,14 @@ class LayeredSource(RasterSource):
             warnings=tuple(warnings),
             attributes=attributes,
         )
+
+    def _dates(self, dataset: DatasetReader) -> dict[str, str]:
+        """When the scene was taken, and what says so: its item, its name and metadata, or the names of its files."""
+        scene = self._files.scene
+        told = scene.attributes or date_attributes(dataset, self._files.ref, self._files.options)
+        if told or not scene.datetime:
+            return told
+        return {"datetime": scene.datetime, "datetime_source": "the names of its files"}
 
     def _notes(self) -> list[str | SceneWarning]:
         """Which bands are resampled, what the product lacks, and which of several bands of a file is used."""

@@ -20,12 +20,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from hdm_geotiff.options import READER
 from hdm_geotiff.sidecars import joined
 from hdm_pipeline.contracts import SceneRef
+
+STAC_ITEM = "stac_item"
+"""Attribute of a scene: the STAC item that it was found by, a path or URL."""
+
+_WORD = re.compile(r"\d[\w.]*|[^\W\d][\w.]*")
+_FUNCTIONS = {"abs", "log10", "sqrt", "min", "max"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Layer:
         code: what the product's metadata call the band (``B04``, ``SR_B4``); empty where there are none.
         extra: read only where `input.bands` names it: clouds, angles, quality. It has no number.
         categorical: holds classes or flags: where it is resampled, values are taken and never mixed.
+        placed: where the file lies if it does not say so itself: JSON of [CRS, [a, b, c, d, e, f], [height, width]].
     """
 
     name: str
@@ -56,6 +64,7 @@ class Layer:
     code: str = ""
     extra: bool = False
     categorical: bool = False
+    placed: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class LayeredScene:
         product: whose metadata `metadata` is: ``sentinel2``, ``landsat``, or empty.
         metadata: file that says scale, offset and nodata of the layers by `Layer.code`; empty without one.
         datetime: when it was taken, as ISO 8601; empty if unknown. Handed on to writers (`SceneHeader.attributes`).
+        attributes: what else is handed on to writers; `hdm_geotiff.stac` says of an item its dates and where it lies.
         problem: why the scene cannot be used, e.g. that a band is missing; it is then quarantined. Empty if it can.
         remedy: what the user can do about the problem.
     """
@@ -75,6 +85,7 @@ class LayeredScene:
     product: str = ""
     metadata: str = ""
     datetime: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     remedy: str = ""
 
@@ -105,9 +116,18 @@ def layered_ref(
     """
     members = tuple(dict.fromkeys(layer.uri for layer in scene.layers if layer.uri))
     # How files are read is part of the identity, where they lie is not: an archive may be moved.
-    laid = replace(scene, layers=tuple(replace(one, uri=os.path.basename(one.uri)) for one in scene.layers))
+    laid = replace(
+        scene,
+        layers=tuple(replace(one, uri=os.path.basename(one.uri)) for one in scene.layers),
+        attributes={name: value for name, value in scene.attributes.items() if name != STAC_ITEM},
+    )
     parts = [*identities, ("", replace(laid, metadata=os.path.basename(scene.metadata)).dumps())]
     return SceneRef(scene_id, uri, reader, joined(f"{len(members)} files", parts), members, recipe=scene.dumps())
+
+
+def words_of(entry: str) -> list[str]:
+    """The words of an entry of `input.bands` that may name bands: of arithmetic all but functions."""
+    return [word for word in _WORD.findall(entry) if word not in _FUNCTIONS]
 
 
 def _told(layer: Layer) -> dict[str, object]:

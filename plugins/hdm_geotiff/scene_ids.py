@@ -29,7 +29,11 @@ def scene_id(relative: str, ids: str) -> str:
     path = PurePosixPath(relative)
     stem = path.stem if path.suffix.lower() in (*SUFFIXES, ".vrt") else path.name
     parts = [*path.parts[:-1], stem] if ids == "path" else [stem]
-    full = "__".join(parts)
+    return safe_id("__".join(parts))
+
+
+def safe_id(full: str) -> str:
+    """A name as an id; see `scene_id`."""
     bare = "".join(c for c in unicodedata.normalize("NFKD", full) if not unicodedata.combining(c))  # é as e
     name = _UNSAFE.sub("_", bare).strip(" ").rstrip(".")
     if not name or name[0] in ".+=@-" or _RESERVED.fullmatch(name):

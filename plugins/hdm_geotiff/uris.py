@@ -20,6 +20,12 @@ def is_remote(uri: str) -> bool:
     return bool(_SCHEME.match(uri))
 
 
+def is_stac(uri: str) -> bool:
+    """Whether a path, pattern or URL names STAC: a JSON file, or the search of an API."""
+    path = urlsplit(uri).path if is_remote(uri) else uri
+    return path.lower().endswith((".json", ".geojson")) or (is_remote(uri) and path.rstrip("/").endswith("/search"))
+
+
 def is_virtual(uri: str) -> bool:
     """Whether a path is one of GDAL's virtual file systems (`/vsizip/`, `/vsicurl/`, ...), which fetch or unpack."""
     return uri.startswith("/vsi")

@@ -139,7 +139,7 @@ def check_classes(classes: Sequence[ClassInfo]) -> list[str]:
 def provenance_tags(product: Product) -> dict[str, str]:
     """What made a product, as texts for its metadata."""
     made = product.provenance
-    date = product.scene.attributes.get("datetime")
+    date = product.scene.attributes.get("datetime") or product.scene.attributes.get("start_datetime")
     return {
         "TIFFTAG_SOFTWARE": f"hdm_pipeline {made.version}",
         "HDM_VERSION": made.version,

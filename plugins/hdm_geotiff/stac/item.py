@@ -20,6 +20,7 @@ import rasterio
 from pyproj import CRS
 from pystac.utils import str_to_datetime
 
+from hdm_geotiff.layers import STAC_ITEM
 from hdm_geotiff.stac.assets import make_assets
 from hdm_geotiff.stac.footprint import footprint
 from hdm_geotiff.uris import is_remote, without_user
@@ -150,10 +151,9 @@ def _sources(scene: SceneHeader, folder: Path) -> list[pystac.Link]:
     ref = scene.ref
     if ref.private:
         return []
-    found = [pystac.Link("via", _href(ref.uri, folder), title="the scene")]
-    if item := scene.attributes.get("stac_item"):
-        found.append(pystac.Link("derived_from", _href(item, folder), "application/geo+json"))
-    return found
+    if item := scene.attributes.get(STAC_ITEM):
+        return [pystac.Link("derived_from", _href(item, folder), "application/geo+json")]
+    return [pystac.Link("via", _href(ref.uri, folder), title="the scene")]
 
 
 def _href(uri: str, folder: Path) -> str:

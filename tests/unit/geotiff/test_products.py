@@ -197,7 +197,7 @@ def test_a_landsat_product_is_a_scene(packed: str, tmp_path: Path) -> None:
     assert ref.id == LANDSAT
     header = GeoTiffReader().header(ref)
     assert [band.name for band in header.bands] == ["SR_B2", "SR_B4", "SR_B5", "ST_B10"]
-    assert header.attributes["datetime"] == "2022-01-26"
+    assert header.attributes["datetime"][:10] == "2022-01-26"
     pixels = read(ref, "SR_B4", "ST_B10")
     assert np.isnan(pixels[:, :3]).all()
     np.testing.assert_allclose(pixels[0, 3:], bands["SR_B4"][3:] * 2.75e-5 - 0.2, rtol=1e-5)
