@@ -313,3 +313,19 @@ def test_keys_of_input_are_options_of_the_reader() -> None:
     assert made.options == {"bands": given["bands"], "nodata": 0, "offset": {"x*": -1}}
     assert Input.model_validate(made.model_dump()) == made
     assert given["nodata"] == 0
+
+
+def test_a_lake_across_two_scenes_of_a_day_is_found_whole(archive: Workbench) -> None:
+    _, image = lake(0)
+    whole = {name: pixels[:, :130] for name, pixels in image.items()}
+    place = Affine(10, 0, 499980, 0, -10, 5200020)
+    stack(archive.root / "one" / "a.tif", whole)
+    stack(archive.scenes / "w_20220126.tif", {name: pixels[:, :70] for name, pixels in whole.items()})
+    right = {name: pixels[:, 60:] for name, pixels in whole.items()}
+    stack(archive.scenes / "e_20220126.tif", right, transform=place * Affine.translation(60, 0))
+    code, text = hdm(archive, "run", str(pipeline(archive, options={"mosaic": "date"})))
+    assert code == 0, text
+    Pipeline.from_yaml(pipeline(archive, "single", uri="one")).run()
+    (scene,) = scenes(archive)
+    assert scene == "2022-01-26_e_20220126"
+    np.testing.assert_array_equal(mask(archive, scene), mask(archive, "a", "single"))
