@@ -81,17 +81,18 @@ def write_safe(
         write_band(images / "R20m" / f"{tile}_{date}_SCL_20m.jp2", np.full((8, 8), 4, dtype=np.uint8), 20)
         write_band(images / "R10m" / f"{tile}_{date}_TCI_10m.jp2", np.ones((8, 8), dtype=np.uint8), 10)
     if metadata:
-        (safe / f"MTD_MSI{level}.xml").write_text(_safe_metadata(level, offset))
+        (safe / f"MTD_MSI{level}.xml").write_text(_safe_metadata(safe.name, level, offset))
     return safe
 
 
-def _safe_metadata(level: str, offset: int | None) -> str:
+def _safe_metadata(name: str, level: str, offset: int | None) -> str:
     tag = "BOA" if level == "L2A" else "RADIO"
     listed = "".join(f'<{tag}_ADD_OFFSET band_id="{number}">{offset}</{tag}_ADD_OFFSET>\n' for number in range(13))
     offsets = f"<{tag}_ADD_OFFSET_VALUES_LIST>\n{listed}</{tag}_ADD_OFFSET_VALUES_LIST>" if offset is not None else ""
     return (
         f'<?xml version="1.0" encoding="UTF-8" standalone="no"?>\n<n1:Level-User_Product xmlns:n1="https://psd-14">'
-        f"<n1:General_Info><Product_Image_Characteristics><Special_Values><SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>"
+        f"<n1:General_Info><PRODUCT_URI>{name}</PRODUCT_URI><Product_Image_Characteristics><Special_Values>"
+        f"<SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>"
         f"<SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values>{offsets}</Product_Image_Characteristics>"
         f"</n1:General_Info></n1:Level-User_Product>\n"
     )

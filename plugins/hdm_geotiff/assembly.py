@@ -59,15 +59,18 @@ def assemble(found: Iterable[Found], options: ReaderOptions, reader: str) -> lis
         reader: name of the plug-in that opens the scenes.
     """
     files = list({one.uri: one for one in found}.values())
-    metadata = [one for one in files if is_metadata(os.path.basename(one.uri))]
-    rasters = [one for one in files if not is_metadata(os.path.basename(one.uri))]
+    rasters: list[Found] = []
+    described: list[Found] = []
+    for one in files:
+        (described if is_metadata(os.path.basename(one.uri)) else rasters).append(one)
+    metadata = _Metadata(described)
     if options.bands:
         return _by_pattern(rasters, metadata, options, reader)
     return _by_name(rasters, metadata, options, reader)
 
 
 def _by_pattern(
-    rasters: Sequence[Found], metadata: Sequence[Found], options: ReaderOptions, reader: str
+    rasters: Sequence[Found], metadata: _Metadata, options: ReaderOptions, reader: str
 ) -> list[SceneRef | Skipped]:
     patterns = {name: _compiled(pattern) for name, pattern in options.bands}
     groups: dict[str, _Group] = {}
@@ -109,7 +112,7 @@ def _stars(match: re.Match[str]) -> list[str]:
     return [part for index, part in enumerate(match.groups(), 1) if index not in named and part]
 
 
-def _pattern_scene(group: _Group, metadata: Sequence[Found], options: ReaderOptions, reader: str) -> SceneRef:
+def _pattern_scene(group: _Group, metadata: _Metadata, options: ReaderOptions, reader: str) -> SceneRef:
     layers: list[Layer] = []
     used: list[Found] = []
     problems: list[str] = []
@@ -137,7 +140,7 @@ def _pattern_scene(group: _Group, metadata: Sequence[Found], options: ReaderOpti
 
 
 def _by_name(
-    rasters: Sequence[Found], metadata: Sequence[Found], options: ReaderOptions, reader: str
+    rasters: Sequence[Found], metadata: _Metadata, options: ReaderOptions, reader: str
 ) -> list[SceneRef | Skipped]:
     groups: dict[tuple[str, str], _Group] = {}
     made: list[SceneRef | Skipped] = []
@@ -197,7 +200,7 @@ def _numbered(groups: Iterable[_Group]) -> dict[str, list[BandFile]]:
 def _named_scene(
     group: _Group,
     numbered: Mapping[str, Sequence[BandFile]],
-    metadata: Sequence[Found],
+    metadata: _Metadata,
     options: ReaderOptions,
     reader: str,
 ) -> SceneRef:
@@ -219,7 +222,7 @@ def _ref(
     group: _Group,
     layers: Sequence[Layer],
     used: Sequence[Found],
-    metadata: Sequence[Found],
+    metadata: _Metadata,
     options: ReaderOptions,
     reader: str,
     *,
@@ -227,7 +230,7 @@ def _ref(
     remedy: str = "",
 ) -> SceneRef:
     known = next((band for one in used if (band := band_file(os.path.basename(one.uri)))), None)
-    said = _metadata_of(used[0], known, metadata) if known else None
+    said = metadata.of(used[0], known) if known else None
     scene = LayeredScene(
         tuple(layers),
         product=known.product if known else "",
@@ -241,20 +244,26 @@ def _ref(
     return layered_ref(scene, scene_id(relative, options.ids), group.uri, parts, reader)
 
 
-def _metadata_of(one: Found, known: BandFile, metadata: Sequence[Found]) -> Found | None:
-    """The metadata of a product's band: in its folder or the nearest above it; Landsat's is called as the scene is."""
-    best: tuple[int, Found] | None = None
-    for file in metadata:
-        folder, name = os.path.split(file.uri)
-        if known.product == "landsat" and not name.upper().startswith(f"{known.scene.upper()}_MTL"):
-            continue
-        if known.product == "sentinel2" and not name.lower().endswith(".xml"):
-            continue
-        if "MTL" in name.upper() and known.product == "sentinel2":
-            continue
-        if one.uri.startswith(f"{folder}/" if folder else "") and (best is None or len(folder) > best[0]):
-            best = len(folder), file
-    return best[1] if best else None
+class _Metadata:
+    """Metadata of products, by where they lie: Sentinel-2's by folder, Landsat's by folder and scene."""
+
+    def __init__(self, files: Iterable[Found]) -> None:
+        self._found: dict[tuple[str, str], Found] = {}
+        for file in files:
+            folder, name = os.path.split(file.uri)
+            scene, landsat, _ = name.upper().partition("_MTL")
+            self._found.setdefault((folder, scene if landsat else ""), file)
+
+    def of(self, one: Found, known: BandFile) -> Found | None:
+        """Those of a band: in its folder, or the nearest above it."""
+        scene = known.scene.upper() if known.product == "landsat" else ""
+        folder = os.path.dirname(one.uri)
+        while (folder, scene) not in self._found:
+            above = os.path.dirname(folder)
+            if above == folder:
+                return None
+            folder = above
+        return self._found[folder, scene]
 
 
 def _safe_relative(one: Found, safe: str) -> str:

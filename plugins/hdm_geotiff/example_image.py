@@ -28,6 +28,7 @@ def image_ref(image: str, options: ReaderOptions) -> SceneRef:
         SupportError: more than one scene is there.
         ArchiveError: none is.
     """
+    options = replace(options, mosaic=None)
     name = os.path.basename(image.rstrip("/"))
     alone = SceneRef(scene_id(name, options.ids), image, READER, "example")
     if os.path.isdir(image) or is_container(image) or is_metadata(name):

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from rasterio.windows import Window as RasterWindow
 from hdm_geotiff.environment import open_dataset, reading
 from hdm_geotiff.header import check_size, date_attributes, declared, geometry_of, grid_warnings, placing
 from hdm_geotiff.layers import Layer, LayeredScene, words_of
-from hdm_geotiff.metadata import product_laws, product_warnings
+from hdm_geotiff.metadata import ProductFacts, product_facts
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.raster_grid import Grid, Lie
 from hdm_geotiff.source import RasterSource
@@ -130,7 +131,6 @@ class _Files:
         self._instead = instead
         self._stack = stack
         self._datasets: dict[str, DatasetReader] = {}
-        self._product: dict[str, Law] | None = None
 
     def open(self, number: int) -> _Opened:
         """Open a band, by its place among `layers`.
@@ -154,6 +154,11 @@ class _Files:
         with reading(layer.uri, "read the header", allow_network=self.options.allow_network, instead=self._instead):
             return _Opened(layer, StoredBands(dataset, laws), layer.band - 1, law)
 
+    @cached_property
+    def product(self) -> ProductFacts:
+        """What the product's metadata say."""
+        return product_facts(self.scene, f"{self.ref.uri}/{self.ref.id}")
+
     def _dataset(self, uri: str) -> DatasetReader:
         if uri not in self._datasets:
             check_uri(uri, allow_network=self.options.allow_network, allow_vrt=self.options.allow_vrt)
@@ -168,9 +173,7 @@ class _Files:
         Metadata speak of integers as they were delivered; whoever made others of them has applied it.
         """
         layer = self.layers[number]
-        if self._product is None:
-            self._product = product_laws(self.scene)
-        said = self._product.get(layer.code, own) if integer else own
+        said = self.product.laws.get(layer.code, own) if integer else own
         law = own if (own.scale, own.offset) != (1.0, 0.0) else said
         if layer.scale is not None or layer.offset is not None:
             law = Law(1.0 if layer.scale is None else layer.scale, layer.offset or 0.0)
@@ -274,7 +277,7 @@ class LayeredSource(RasterSource):
         """Which bands are resampled, what the product lacks, and which of several bands of a file is used."""
         files, found = self._files, list[str | SceneWarning]()
         if not files.options.values.offset.entries:
-            found += product_warnings(files.scene, f"{files.ref.uri}/{files.ref.id}")
+            found += files.product.warnings
         for one in self._opened.values():
             if one.stored.dataset.count > 1 and sum(layer.uri == one.layer.uri for layer in files.scene.layers) == 1:
                 name, count = os.path.basename(one.layer.uri), one.stored.dataset.count

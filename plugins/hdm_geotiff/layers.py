@@ -22,7 +22,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from hdm_geotiff.options import READER
 from hdm_geotiff.sidecars import joined
@@ -91,7 +91,8 @@ class LayeredScene:
 
     def dumps(self) -> str:
         """As text, without what has its default value."""
-        plain = {name: value for name, value in asdict(self).items() if value and name != "layers"}
+        told = ((one.name, getattr(self, one.name)) for one in fields(self) if one.name != "layers")
+        plain: dict[str, object] = {name: value for name, value in told if value}
         plain["layers"] = [_told(layer) for layer in self.layers]
         return json.dumps(plain, separators=(",", ":"))
 
@@ -131,5 +132,5 @@ def words_of(entry: str) -> list[str]:
 
 
 def _told(layer: Layer) -> dict[str, object]:
-    defaults = {field.name: field.default for field in fields(Layer)}
-    return {name: value for name, value in asdict(layer).items() if value != defaults[name]}
+    told = ((one.name, getattr(layer, one.name), one.default) for one in fields(Layer))
+    return {name: value for name, value, default in told if value != default}

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from hdm_geotiff.containers import read_text
 from hdm_geotiff.layers import LayeredScene
-from hdm_geotiff.products_by_name import SENTINEL2_BANDS
+from hdm_geotiff.products_by_name import SENTINEL2_BANDS, safe_root
 from hdm_geotiff.remote import read_remote
 from hdm_geotiff.uris import is_remote
 from hdm_geotiff.values import Law
@@ -29,45 +30,63 @@ from hdm_pipeline.contracts import SceneWarning
 _OFFSET = re.compile(r'<(?:BOA|RADIO)_ADD_OFFSET\s+band_id="(\d+)"\s*>\s*([-+.\deE]+)\s*<')
 _BASELINE = re.compile(r"_N(\d{4})_")
 _OFFSET_SINCE = "2022-01-25"
+_NO_MTL = "its MTL file is missing: values are those stored, not reflectance"
+_URI = re.compile(r"<PRODUCT_URI(?:_1C|_2A)?>\s*([^<]+)<")
 _LINE = re.compile(r'^\s*(\w+)\s*=\s*"?([^"\n]*?)"?\s*$', re.MULTILINE)
 _ELEMENT = re.compile(r"<(/?)(\w+)>(?:([^<>]+)</\2>)?")
 _LANDSAT_BAND = re.compile(r"(SR_|ST_)?B(\d+(?:_VCID_\d)?)")
 
 
-def product_laws(scene: LayeredScene) -> dict[str, Law]:
-    """How the bands of a product are read, by `Layer.code`; empty where nothing but the files says so.
+@dataclass(frozen=True)
+class ProductFacts:
+    """What a product's metadata say.
+
+    Attributes:
+        laws: how its bands are read, by `Layer.code`; empty where nothing but the files says so.
+        warnings: what is to be known where a product comes without its metadata.
+    """
+
+    laws: Mapping[str, Law]
+    warnings: tuple[str | SceneWarning, ...] = ()
+
+
+def product_facts(scene: LayeredScene, name: str) -> ProductFacts:
+    """Read a product's metadata.
+
+    Args:
+        scene: the scene.
+        name: what it is called: the name of a Sentinel-2 product tells its processing baseline.
 
     Raises:
         ReadError: the metadata cannot be read.
     """
     if not scene.product:
-        return {}
+        return ProductFacts({})
     text = ""
     if scene.metadata:
         text = read_remote(scene.metadata) if is_remote(scene.metadata) else read_text(scene.metadata)
-    if scene.product == "sentinel2":
-        return _sentinel2(text)
-    return {layer.code: _landsat(layer.code, text) for layer in scene.layers if _LANDSAT_BAND.fullmatch(layer.code)}
-
-
-def product_warnings(scene: LayeredScene, name: str) -> list[str | SceneWarning]:
-    """What is to be known where a product comes without its metadata.
-
-    Args:
-        scene: the scene.
-        name: what it is called: the name of a Sentinel-2 product tells its processing baseline.
-    """
-    if not scene.product or scene.metadata:
-        return []
     if scene.product == "landsat":
-        return ["its MTL file is missing: values are those stored, not reflectance"]
+        laws = {layer.code: _landsat(layer.code, text) for layer in scene.layers if _LANDSAT_BAND.fullmatch(layer.code)}
+        return ProductFacts(laws, () if text else (_NO_MTL,))
+    if not _is_of(text, scene):
+        text = ""
+    return ProductFacts(_sentinel2(text), () if text else tuple(_offset_unknown(scene, name)))
+
+
+def _is_of(text: str, scene: LayeredScene) -> bool:
+    """Whether metadata are a scene's own: bands of several products may lie in one folder, with the file of one."""
+    product, stamp = _URI.search(text), re.sub(r"[^0-9T]", "", scene.datetime)
+    return safe_root(scene.metadata) is not None or product is None or len(stamp) < 15 or stamp in product[1]
+
+
+def _offset_unknown(scene: LayeredScene, name: str) -> Iterator[SceneWarning]:
     baseline = _BASELINE.search(name)
     sure = baseline is not None and baseline[1] >= "0400"
     if not sure and (baseline is not None or scene.datetime < _OFFSET_SINCE):
-        return []
+        return
     what = "the product's MTD_MSIL*.xml is missing: values may be 1000 too high, as they are stored since 2022"
     remedy = "put the file beside the bands, or set the reader option offset (-1000, or 0 where they are not)"
-    return [SceneWarning("offset_unknown", what, remedy, suspect=sure)]
+    yield SceneWarning("offset_unknown", what, remedy, suspect=sure)
 
 
 def _sentinel2(text: str) -> dict[str, Law]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 from hdm_geotiff.aoi import AreaOfInterest, SceneArea
 from hdm_geotiff.environment import open_dataset, reading
 from hdm_geotiff.header import describe, names_of
 from hdm_geotiff.layered import open_layered
+from hdm_geotiff.mosaic import MARK, open_mosaic
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.raster_grid import Grid
 from hdm_geotiff.source import GeoTiffSource, RasterSource
@@ -36,11 +37,17 @@ def open_source(
         aoi: the area of interest.
         instead: what else the user can do about a damaged file, for messages.
     """
-    with (open_layered if ref.recipe else _open_file)(ref, options, instead) as source:
+    with _opened(ref, options, instead) as source:
         if aoi is not None:
             source.header, area = _placed(aoi, ref, source.header, source.grid)
             source.limit(area)
         yield source
+
+
+def _opened(ref: SceneRef, options: ReaderOptions, instead: str) -> AbstractContextManager[RasterSource]:
+    if ref.recipe.startswith(MARK):
+        return open_mosaic(ref, options, open_source)
+    return (open_layered if ref.recipe else _open_file)(ref, options, instead)
 
 
 @contextmanager

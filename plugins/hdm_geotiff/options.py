@@ -34,6 +34,7 @@ class ReaderOptions:
         resolution: side of a pixel, in units of the CRS, to which bands in files of their own are resampled; by default
             that of the finest band that is asked for.
         resampling: ``bilinear`` or ``nearest``.
+        mosaic: ``date``: scenes of one day that touch or overlap become one, see `hdm_geotiff.mosaic`.
         values: `nodata`, `scale_factor` and `offset`, for all scenes or by glob.
         allow_vrt: open virtual rasters, which may name any other file.
         allow_network: open ``s3://`` and ``https://`` URIs.
@@ -51,6 +52,7 @@ class ReaderOptions:
     scene: str | None = None
     resolution: float | None = None
     resampling: str = "bilinear"
+    mosaic: str | None = None
     values: ValueOptions = field(default_factory=ValueOptions)
     allow_vrt: bool = False
     allow_network: bool = False
@@ -143,6 +145,12 @@ def _scene(value: Any, where: str) -> str | None:
     return str(value)
 
 
+def _mosaic(value: Any, where: str) -> str | None:
+    if value not in (None, "date"):
+        raise ConfigError(f"{value!r} is no way to join scenes", where=where, remedy="date, or leave the option out")
+    return None if value is None else "date"
+
+
 def _resolution(value: Any, where: str) -> float | None:
     if value is None:
         return None
@@ -161,4 +169,5 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "bands": _bands,
     "scene": _scene,
     "resolution": _resolution,
+    "mosaic": _mosaic,
 }

@@ -20,6 +20,7 @@ from hdm_pipeline.pipeline import Pipeline
 from tests.integration.conftest import Workbench, steps_of
 from tests.products import coarse, tarred, write_band, write_landsat, write_safe, zipped
 
+ROOT = Path(__file__).resolve().parents[2]
 Image = dict[str, npt.NDArray[np.uint16]]
 SCALE = {"fixed": [0, 4000]}
 
@@ -285,6 +286,25 @@ def test_what_is_wrong_is_told_before_the_run(given: dict[str, Any], what: str, 
         Pipeline.from_yaml(pipeline(archive, **given)).validate()
 
 
+def test_the_pipeline_file_for_sentinel2_runs(archive: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its header says it: products in a folder, a chip with described bands beside them."""
+    water, image = lake(0)
+    bands = {"B03": image["B03"], "B08": image["B04"], "B11": image["B04"]}
+    data = archive.root / "data"
+    safe = write_safe(data, {name: pixels + np.uint16(1000) for name, pixels in bands.items()})
+    chip, pixels = lake(7, 128, 128)
+    stack(data / "support" / "chip.tif", {"B03": pixels["B03"], "B08": pixels["B04"], "B11": pixels["B04"]})
+    with rasterio.open(data / "support" / "chip.tif", "r+") as file:
+        file.descriptions = tuple(bands)
+    write_band(data / "support" / "chip_mask.tif", chip.astype(np.uint8), 10)
+    monkeypatch.setenv("HDM_SENTINEL2_DATA", str(data))
+    given = {"execution.executor": "inline", "model.weights": archive.weights, "output.directory": archive.root / "out"}
+    words = [word for key, value in given.items() for word in ("--set", f"{key}={value}")]
+    code, text = hdm(archive, "run", str(ROOT / "pipelines" / "sentinel2_bands.yaml"), *words)
+    assert code == 0, text
+    assert found(mask(archive, safe.name.removesuffix(".SAFE")), water) > 0.8
+
+
 def test_keys_of_input_are_options_of_the_reader() -> None:
     """They stand among the options, and so in the keys of scenes; what is read again is the same."""
     given = {"uri": "x", "scale": SCALE, "bands": {"a": "*a.tif", "b": "*b.tif"}, "nodata": 0, "offset": {"x*": -1}}
@@ -293,3 +313,19 @@ def test_keys_of_input_are_options_of_the_reader() -> None:
     assert made.options == {"bands": given["bands"], "nodata": 0, "offset": {"x*": -1}}
     assert Input.model_validate(made.model_dump()) == made
     assert given["nodata"] == 0
+
+
+def test_a_lake_across_two_scenes_of_a_day_is_found_whole(archive: Workbench) -> None:
+    _, image = lake(0)
+    whole = {name: pixels[:, :130] for name, pixels in image.items()}
+    place = Affine(10, 0, 499980, 0, -10, 5200020)
+    stack(archive.root / "one" / "a.tif", whole)
+    stack(archive.scenes / "w_20220126.tif", {name: pixels[:, :70] for name, pixels in whole.items()})
+    right = {name: pixels[:, 60:] for name, pixels in whole.items()}
+    stack(archive.scenes / "e_20220126.tif", right, transform=place * Affine.translation(60, 0))
+    code, text = hdm(archive, "run", str(pipeline(archive, options={"mosaic": "date"})))
+    assert code == 0, text
+    Pipeline.from_yaml(pipeline(archive, "single", uri="one")).run()
+    (scene,) = scenes(archive)
+    assert scene == "2022-01-26_e_20220126"
+    np.testing.assert_array_equal(mask(archive, scene), mask(archive, "a", "single"))

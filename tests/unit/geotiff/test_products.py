@@ -127,6 +127,21 @@ def test_metadata_that_are_missing_are_told(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(ref, "B04", offset=-1000)[0], BANDS["B04"] - 1000.0)
 
 
+def test_metadata_of_another_product_in_the_folder_are_not_taken(tmp_path: Path) -> None:
+    """Loose bands of two products with one MTD file: its offset is that of one of them."""
+    for date in ("20220126T100321", "20220210T100321"):
+        safe = write_safe(tmp_path, {"B04": BANDS["B04"], "B08": BANDS["B08"]}, date=date)
+        for path in [*safe.rglob("*_B0?_10m.jp2"), *safe.glob("*.xml")]:
+            path.rename(tmp_path / path.name)
+        shutil.rmtree(safe)
+    reader = GeoTiffReader({"asked": ["B04"]})
+    first, second = (ref for ref in reader.discover(str(tmp_path)) if isinstance(ref, SceneRef))
+    np.testing.assert_array_equal(read(second, "B04")[0], BANDS["B04"] - 1000.0)
+    np.testing.assert_array_equal(read(first, "B04")[0], BANDS["B04"])
+    (warning,) = (w for w in reader.header(first).warnings if isinstance(w, SceneWarning))
+    assert warning.kind == "offset_unknown"
+
+
 def test_metadata_are_part_of_the_identity(tmp_path: Path) -> None:
     safe = write_safe(tmp_path, BANDS)
     before = find(safe).identity
