@@ -12,7 +12,6 @@ from qgis.core import (
     QgsFeatureSource,
     QgsField,
     QgsFields,
-    QgsGeometry,
     QgsProcessingException,
     QgsVectorFileWriter,
     QgsWkbTypes,
@@ -71,7 +70,7 @@ def write_labels(
     options = QgsVectorFileWriter.SaveVectorOptions()
     options.driverName, options.layerName = "GPKG", "labels"
     unfinished = path.with_name(f".{path.name}")
-    kind = QgsWkbTypes.linearType(source.wkbType())
+    kind = QgsWkbTypes.Unknown  # polygons and multipolygons may be mixed, whatever the source says
     writer = QgsVectorFileWriter.create(str(unfinished), fields, kind, source.sourceCrs(), transforms, options)
     if writer.hasError() != QgsVectorFileWriter.NoError:
         raise QgsProcessingException(f"{path} cannot be written: {writer.errorMessage()}")
@@ -81,7 +80,7 @@ def write_labels(
             continue
         written = QgsFeature(fields)
         written.setAttribute(0, name)
-        written.setGeometry(QgsGeometry(feature.geometry().constGet().segmentize()))
+        written.setGeometry(feature.geometry())  # the writer makes lines of curves
         if not writer.addFeature(written):
             raise QgsProcessingException(f"{path} cannot be written: {writer.errorMessage()}")
     del writer  # closes the file
