@@ -78,8 +78,13 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
 
 def _check_examples(class_config: ClassConfig, config: PipelineConfig) -> None:
     """The files of a class's examples are there, and those with drawn labels hold what is asked for."""
-    if any(request.vector is not None for request in requests(class_config)):
-        check_vector_files(class_config, archive_reader(config))
+    if not any(request.vector is not None for request in requests(class_config)):
+        return
+    try:
+        reader = archive_reader(config)
+    except HdmError:
+        return  # told under input.reader
+    check_vector_files(class_config, reader)
 
 
 def _key_of(error: HdmError, key: Key, config: PipelineConfig) -> Key:

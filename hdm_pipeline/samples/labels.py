@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ _CLASSES = {1: "water", 0: "land"}
 _CELL = 128
 """Side in pixels of the lattice in whose cells polygons are drawn."""
 
-_POLYGONS = 2
-"""Polygons of each class that are drawn in a chip."""
+_RIM = 8
+_PLACES = 2
+"""Cells of a chip in which something is drawn: a polygon of each class."""
 
+_SHARE = 0.75
 _SHORE = 2.5
 """Distance of drawn polygons to the shore, and how far their outline may stray, in pixels."""
 
@@ -58,7 +60,7 @@ def write_labels(path: Path, chips: Sequence[tuple[Path, Path]]) -> None:
         outlines = _polygons((label == 1).astype(np.uint8), grid)
         traced += [(outline, _CLASSES[1], image.stem) for outline in _moved(outlines, crs)]
         for value, name in _CLASSES.items():
-            sketch = list(_sketch(label == value, grid))
+            sketch = _sketch(label == value, grid)
             drawn += [(polygon, name, image.stem) for polygon in _moved(sketch, crs)]
     part = path.with_name(f".{path.name}")
     part.unlink(missing_ok=True)
@@ -76,23 +78,27 @@ def _polygons(mask: npt.NDArray[np.uint8], grid: Any) -> list[Any]:
     return [shapely.geometry.shape(outline) for outline, _ in shapes(mask, mask=mask == 1, transform=grid)]
 
 
-def _sketch(mask: npt.NDArray[np.bool_], grid: Any) -> Iterator[Any]:
-    """One polygon in each of the cells that show most of a class."""
+def _cells(mask: npt.NDArray[np.bool_]) -> list[tuple[slice, slice]]:
+    """The cells of a lattice of which a class fills about three quarters, without their rims: people draw at shores."""
+    found = [
+        (slice(row + _RIM, row + _CELL - _RIM), slice(column + _RIM, column + _CELL - _RIM))
+        for row in range(0, mask.shape[0] - _CELL + 1, _CELL)
+        for column in range(0, mask.shape[1] - _CELL + 1, _CELL)
+    ]
+    return sorted(found, key=lambda cell: abs(float(mask[cell].mean()) - _SHARE))[:_PLACES]
+
+
+def _sketch(mask: npt.NDArray[np.bool_], grid: Any) -> list[Any]:
+    """The largest polygon of a class in each of some cells, at a distance to the shore."""
     pixel = abs(grid.a)
-    sides = mask.shape[0] // _CELL, mask.shape[1] // _CELL
-    cells = mask[: sides[0] * _CELL, : sides[1] * _CELL].reshape(sides[0], _CELL, sides[1], _CELL)
-    shares = cells.mean(axis=(1, 3))
-    # Neither the fullest cells, which show no shore, nor those with a bit of it.
-    order = np.argsort(np.abs(shares - 0.75), axis=None, kind="stable")
-    for index in order[:_POLYGONS]:
-        row, column = (int(part) * _CELL for part in np.unravel_index(index, shares.shape))
+    found = []
+    for cell in _cells(mask):
         part = np.zeros_like(mask, dtype=np.uint8)
-        inner = slice(row + 8, row + _CELL - 8), slice(column + 8, column + _CELL - 8)
-        part[inner] = mask[inner]
+        part[cell] = mask[cell]
         inside = [outline.buffer(-_SHORE * pixel).simplify(_SHORE * pixel / 2) for outline in _polygons(part, grid)]
-        largest = max(shapely.get_parts(shapely.union_all(inside)), key=shapely.area, default=None)
-        if largest is not None and not largest.is_empty:
-            yield shapely.Polygon(largest.exterior, [ring for ring in largest.interiors if ring.length > 20 * pixel])
+        found += sorted(shapely.get_parts(inside), key=shapely.area)[-1:]
+    kept = [polygon for polygon in found if not polygon.is_empty]
+    return [shapely.Polygon(p.exterior, [ring for ring in p.interiors if ring.length > 20 * pixel]) for p in kept]
 
 
 def _moved(polygons: Sequence[Any], crs: Any) -> list[Any]:

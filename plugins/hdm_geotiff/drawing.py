@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -156,16 +157,13 @@ class Grid:
     width: int
     transform: Affine
     crs: CRS
-    _cache: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def metres(self) -> tuple[float, float]:
         """Width and height in metres of a pixel in the middle of the image, on the ground."""
-        if "metres" not in self._cache:
-            column, row = self.width / 2, self.height / 2
-            across = self._distance((column - 0.5, row), (column + 0.5, row))
-            self._cache["metres"] = across, self._distance((column, row - 0.5), (column, row + 0.5))
-        return self._cache["metres"]
+        column, row = self.width / 2, self.height / 2
+        across = self._distance((column - 0.5, row), (column + 0.5, row))
+        return across, self._distance((column, row - 0.5), (column, row + 0.5))
 
     def _distance(self, start: tuple[float, float], end: tuple[float, float]) -> float:
         (x0, y0), (x1, y1) = self.transform * start, self.transform * end

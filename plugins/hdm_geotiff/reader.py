@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_geotiff import discovery
@@ -12,6 +13,7 @@ from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, SceneSou
 
 if TYPE_CHECKING:
     from hdm_geotiff.aoi import AreaOfInterest
+    from hdm_geotiff.vector_support import DrawnLabels
 
 
 class GeoTiffReader:
@@ -58,21 +60,21 @@ class GeoTiffReader:
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Read a labelled image; see `Reader.read_support`, `hdm_geotiff.support` and `hdm_geotiff.vector_support`."""
         if request.vector is not None:
-            from hdm_geotiff.vector_support import read_drawn
-
-            return read_drawn(request, self.options)
+            return self._drawn.read(request)
         from hdm_geotiff.support import read_example
 
         return [read_example(request, self.options)]
 
     def check_vector(self, request: SupportRequest) -> None:
         """Check a file of drawn labels; see `VectorLabelReader.check_vector`."""
-        from hdm_geotiff.vector_support import check_vector_file
-
-        check_vector_file(request)
+        self._drawn.check(request)
 
     def vector_identity(self, request: SupportRequest) -> str:
         """What changes with drawn labels; see `VectorLabelReader.vector_identity`."""
-        from hdm_geotiff.vector_support import vector_identity
+        return self._drawn.identity(request)
 
-        return vector_identity(request, self.options)
+    @cached_property
+    def _drawn(self) -> DrawnLabels:
+        from hdm_geotiff.vector_support import DrawnLabels
+
+        return DrawnLabels(self.options)

@@ -33,10 +33,11 @@ Geometries: TypeAlias = npt.NDArray[Any]
 Bounds = tuple[float, float, float, float]
 """(left, bottom, right, top)."""
 
+_GEOPACKAGE = "GeoPackage"
 _JSON = "GeoJSON"
 _PARQUET = "GeoParquet"
 _FORMATS: Mapping[str, tuple[str, bytes]] = {
-    ".gpkg": ("GeoPackage", b"SQLite format 3\x00"),
+    ".gpkg": (_GEOPACKAGE, b"SQLite format 3\x00"),
     ".geojson": (_JSON, b"{"),
     ".json": (_JSON, b"{"),
     ".fgb": ("FlatGeobuf", b"fgb\x03"),
@@ -48,13 +49,19 @@ _FORMATS: Mapping[str, tuple[str, bytes]] = {
 
 _ERRORS = (DataSourceError, DataLayerError, FeatureError, FieldError, GeometryError, ValueError, RuntimeError, OSError)
 _MOST_NAMED = 8
+_MOST_KEPT = 100_000
+"""Features up to which a layer is read once and kept; of a larger one only what lies near an image is read."""
+
+_PIPELINE = b"gdal_streamed_alg"
+"""In a JSON file that GDAL takes for a list of commands, which may name any other file."""
+
 _QUOTED_NAME = re.compile(r'"((?:[^"]|"")+)"')
 _QUOTED_TEXT = re.compile(r"'(?:[^']|'')*'")
 _SAVE_AS = "save it as GeoPackage (in QGIS: Export > Save Features As), or: ogr2ogr labels.gpkg FILE"
 
 
 class VectorFile:
-    """A vector file, checked so far that its layers are known.
+    """A vector file, checked so far that its layers are known. What was read once is kept.
 
     Args:
         path: of the file.
@@ -66,12 +73,16 @@ class VectorFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.format = _format_of(path)
+        self._infos: dict[str, dict[str, Any]] = {}
+        self._kept: dict[tuple[str, str | None], Geometries] = {}
         self._source: str | bytes = _parquet(path) if self.format == _PARQUET else os.path.abspath(path)
         with self._reading("the file cannot be read", f"check it with `ogrinfo`, or {_SAVE_AS}"):
             found = pyogrio.list_layers(self._source)
         self.layers = tuple(str(name) for name, geometry in found if geometry is not None)
         if not self.layers:
             raise SupportError("the file has no layer with geometries", where=path, remedy="give a layer of polygons")
+        if self.format == _GEOPACKAGE and self._info(self.layers[0])["driver"] != "GPKG":
+            raise SupportError("the file is not GeoPackage, as its name says", where=path, remedy=_SAVE_AS)
 
     def layer(self, selection: Selection) -> str:
         """The layer that is meant.
@@ -135,17 +146,29 @@ class VectorFile:
             SupportError: layer or attribute do not exist, the filter is none, or the geometries cannot be read.
         """
         layer = self.layer(selection)
-        self._check_names(layer, selection.where)
-        with self._reading(
-            f"the filter cannot be used: {selection.where}" if selection.where else "the features cannot be read",
-            f"{self.attributes(layer)}; text stands in single quotes: class = 'flood'"
-            if selection.where
-            else f"check the file with `ogrinfo -al`, or {_SAVE_AS}",
-        ):
+        if self._info(layer)["features"] > _MOST_KEPT and box is not None:
+            return self._read(layer, selection.where, box)
+        key = layer, selection.where
+        if key not in self._kept:
+            self._kept[key] = self._read(layer, selection.where, None)
+        found = self._kept[key]
+        if box is None:
+            return found
+        left, bottom, right, top = shapely.bounds(found).T
+        near = (left <= box[2]) & (right >= box[0]) & (bottom <= box[3]) & (top >= box[1])
+        return np.asarray(found[near], dtype=object)
+
+    def _read(self, layer: str, where: str | None, box: Bounds | None) -> Geometries:
+        self._check_names(layer, where)
+        what, remedy = "the features cannot be read", f"check the file with `ogrinfo -al`, or {_SAVE_AS}"
+        if where is not None:
+            what = f"the filter cannot be used: {where}"
+            remedy = f"{self.attributes(layer)}; text stands in single quotes: class = 'flood'"
+        with self._reading(what, remedy):
             # FlatGeobuf finds nothing by attributes that are not read.
-            columns: list[str] | None = None if selection.where else []
+            columns: list[str] | None = [] if where is None else None
             _, _, stored, _ = pyogrio.raw.read(
-                self._source, layer=layer, where=selection.where, bbox=box, columns=columns, force_2d=True
+                self._source, layer=layer, where=where, bbox=box, columns=columns, force_2d=True
             )
         if stored is None:
             return np.empty(0, dtype=object)
@@ -179,9 +202,12 @@ class VectorFile:
             raise SupportError(f"there is no attribute {missing[0]!r}", where=self.path, remedy=remedy)
 
     def _info(self, layer: str) -> dict[str, Any]:
-        with self._reading("the layer cannot be read", f"check the file with `ogrinfo`, or {_SAVE_AS}"):
-            found: dict[str, Any] = pyogrio.read_info(self._source, layer=layer, force_total_bounds=True)
-            return found
+        if layer not in self._infos:
+            with self._reading("the layer cannot be read", f"check the file with `ogrinfo`, or {_SAVE_AS}"):
+                self._infos[layer] = pyogrio.read_info(
+                    self._source, layer=layer, force_total_bounds=True, force_feature_count=True
+                )
+        return self._infos[layer]
 
     @contextmanager
     def _reading(self, what: str, remedy: str) -> Iterator[None]:
@@ -215,11 +241,11 @@ def _format_of(path: str) -> str:
     name, start = _FORMATS[suffix]
     try:
         with open(path, "rb") as file:
-            head = file.read(256)
+            head = file.read(1 << 16)
     except OSError as error:
         remedy = "check the path and its permissions"
         raise SupportError(f"the labels cannot be read: {error.strerror}", where=path, remedy=remedy) from error
-    if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(start.lstrip()):
+    if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(start.lstrip()) or _PIPELINE in head:
         raise SupportError(f"the file is not {name}, as its name says", where=path, remedy=_SAVE_AS)
     return name
 

@@ -47,61 +47,76 @@ class _Labels:
     warnings: tuple[SceneWarning, ...]
 
 
-def check_vector_file(request: SupportRequest) -> None:
-    """See `VectorLabelReader.check_vector`."""
-    labels = _vector(request)
-    file = VectorFile(request.mask)
-    for part, selection in labels.selections().items():
-        file.crs(file.layer(selection), labels.crs)
-        if not len(file.features(selection)):
-            raise _selects_nothing(file, part, labels)
+class DrawnLabels:
+    """What `GeoTiffReader` does for drawn labels; see `VectorLabelReader`. A vector file is opened once.
 
-
-def vector_identity(request: SupportRequest, options: ReaderOptions) -> str:
-    """See `VectorLabelReader.vector_identity`: of the labels themselves, and where they lie in the image."""
-    with _typed(request), _image(request, options) as image:
-        found = _labels(image.grid, request)
-    if not found.windows:
-        return ""
-    digest = hashlib.sha256()
-    for window, label in found.windows:
-        digest.update(f"{window.y},{window.x},{label.shape}".encode())
-        digest.update(label.tobytes())
-    return digest.hexdigest()
-
-
-def read_drawn(request: SupportRequest, options: ReaderOptions) -> list[LabeledImage]:
-    """See `VectorLabelReader`; with all bands of the image.
-
-    Raises:
-        SupportError: unreadable, too large, without a place, or nothing is drawn in the image.
+    Args:
+        options: of the reader.
     """
-    with _typed(request), _image(request, options) as image:
-        labels = _labels(image.grid, request)
-        header, areas = image.header, image.row_areas()
-        every = range(len(header.bands))
-        read = [(window, label, *image.read(window, every)) for window, label in labels.windows]
-        whole = [label.shape for _, label in labels.windows] == [image.grid.shape]
-        statistics = None if whole or not read else image.sample(every, STATISTICS_PIXELS)
-    found: list[LabeledImage] = []
-    for window, label, pixels, valid in read:
-        label[~valid] = IGNORE
-        if not (label != IGNORE).any():
-            continue
-        own = None if areas is None else areas[window.y : window.bottom]
-        size = None if own is None or not own.any() else math.sqrt(float(own.mean()))
-        place = "" if whole else f" [{window.x}, {window.y}, {window.width}, {window.height}]"
-        # Of the whole image, and told once.
-        warnings = labels.warnings if not found else ()
-        name = os.path.basename(request.image.rstrip("/")) + place
-        found.append(LabeledImage(name, pixels, valid, label, header.bands, size, warnings, statistics))
-    if read and not found:
-        raise SupportError(
-            "everything that is drawn lies where the image holds no data",
-            where=f"{request.image} with {request.mask}",
-            remedy="draw where the image holds data, or correct its nodata value",
-        )
-    return found
+
+    def __init__(self, options: ReaderOptions) -> None:
+        self._options = options
+        self._files: dict[str, VectorFile] = {}
+
+    def check(self, request: SupportRequest) -> None:
+        """See `VectorLabelReader.check_vector`."""
+        labels = _vector(request)
+        with _typed(request):
+            file = self._file(request)
+            for part, selection in labels.selections().items():
+                file.crs(file.layer(selection), labels.crs)
+                if not len(file.features(selection)):
+                    raise _selects_nothing(file, part, labels)
+
+    def identity(self, request: SupportRequest) -> str:
+        """See `VectorLabelReader.vector_identity`: of the labels themselves, and where they lie in the image."""
+        with _typed(request), _image(request, self._options) as image:
+            found = _labels(image.grid, self._file(request), request)
+        if not found.windows:
+            return ""
+        digest = hashlib.sha256()
+        for window, label in found.windows:
+            digest.update(f"{window.y},{window.x},{label.shape}".encode())
+            digest.update(label.tobytes())
+        return digest.hexdigest()
+
+    def read(self, request: SupportRequest) -> list[LabeledImage]:
+        """See `VectorLabelReader`; with all bands of the image.
+
+        Raises:
+            SupportError: unreadable, too large, without a place, or nothing is drawn in the image.
+        """
+        with _typed(request), _image(request, self._options) as image:
+            labels = _labels(image.grid, self._file(request), request)
+            header, areas = image.header, image.row_areas()
+            every = range(len(header.bands))
+            read = [(window, label, *image.read(window, every)) for window, label in labels.windows]
+            whole = [label.shape for _, label in labels.windows] == [image.grid.shape]
+            statistics = None if whole or not read else image.sample(every, STATISTICS_PIXELS)
+        found: list[LabeledImage] = []
+        for window, label, pixels, valid in read:
+            label[~valid] = IGNORE
+            if not (label != IGNORE).any():
+                continue
+            own = None if areas is None else areas[window.y : window.bottom]
+            size = None if own is None or not own.any() else math.sqrt(float(own.mean()))
+            place = "" if whole else f" [{window.x}, {window.y}, {window.width}, {window.height}]"
+            # Of the whole image, and told once.
+            warnings = labels.warnings if not found else ()
+            name = os.path.basename(request.image.rstrip("/")) + place
+            found.append(LabeledImage(name, pixels, valid, label, header.bands, size, warnings, statistics))
+        if read and not found:
+            raise SupportError(
+                "everything that is drawn lies where the image holds no data",
+                where=f"{request.image} with {request.mask}",
+                remedy="draw where the image holds data, or correct its nodata value",
+            )
+        return found
+
+    def _file(self, request: SupportRequest) -> VectorFile:
+        if request.mask not in self._files:
+            self._files[request.mask] = VectorFile(request.mask)
+        return self._files[request.mask]
 
 
 def _vector(request: SupportRequest) -> VectorLabels:
@@ -137,14 +152,13 @@ def _image(request: SupportRequest, options: ReaderOptions) -> Iterator[RasterSo
         yield source
 
 
-def _labels(image: RasterGrid, request: SupportRequest) -> _Labels:
+def _labels(image: RasterGrid, file: VectorFile, request: SupportRequest) -> _Labels:
     """Draw what lies in the image, and cut the image where something is drawn."""
     labels, where = _vector(request), f"{request.image} with {request.mask}"
     assert image.crs is not None  # `_image` looked
     grid = Grid(image.height, image.width, image.transform, CRS.from_wkt(image.crs.to_wkt()))
-    file = VectorFile(request.mask)
     drawing, warnings = _draw(file, labels, grid)
-    if not len(drawing.target) + len(drawing.background):
+    if not len(drawing.target) + len(drawing.background) + len(drawing.extent):
         if labels.optional:
             return _Labels((), ())
         raise _nothing_here(file, labels, grid, where)
@@ -172,9 +186,8 @@ def _labels(image: RasterGrid, request: SupportRequest) -> _Labels:
 def _draw(file: VectorFile, labels: VectorLabels, grid: Grid) -> tuple[Drawing, list[SceneWarning]]:
     """What is drawn in the image, in its pixels, and what is strange about it."""
     parts, warnings = {}, []
-    across, down = grid.metres
     wide = labels.width or 0.0
-    margin = 2 + (wide if labels.width_unit == "px" else wide / min(across, down))
+    margin = 2 + (wide / min(grid.metres) if wide and labels.width_unit == "m" else wide)
     for part, selection in labels.selections().items():
         crs, strange = file.crs(file.layer(selection), labels.crs)
         if strange:
