@@ -81,7 +81,7 @@ def test_the_masks_are_those_of_lakes(followed: Followed) -> None:
     assert len(found) == 2
     assert min(found.values()) > 0.9
     with rasterio.open(followed.folder / "out" / "lakes" / "s1_20240602_birch" / "mask.tif") as mask:
-        assert mask.tags()["CLASS_1"] == "lake"
+        assert mask.tags(1)["CLASS_1"] == "lake"
         assert set(np.unique(mask.read(1)).tolist()) == {0, 1, 255}
 
 
