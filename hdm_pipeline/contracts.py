@@ -347,6 +347,7 @@ class Reader(Protocol):
     a list of text. It may leave other bands unopened, or out of the header. A reader may have a method
     `example_files(request: SupportRequest) -> list[str]`: files on disk, beside image and mask and what is called like
     them, that an example is read from; the supports are then hashed with them.
+    A class may also say `volumes = True`: its scenes are volumes.
     """
 
     name: ClassVar[str]
@@ -502,6 +503,7 @@ class Product:
         block: (height, width) in which reading `mask` and `score` is cheapest.
         provenance: what made it.
         published: the scene's other products; None but for a `CatalogWriter`.
+        uncertainty: shape (classes, z, y, x): 0..255 = uncertainty 0..1; None unless a product of the run needs it.
     """
 
     scene: SceneHeader
@@ -511,11 +513,15 @@ class Product:
     block: tuple[int, int]
     provenance: Provenance
     published: ScenePublication | None = None
+    uncertainty: PixelSource | None = None
 
 
 @runtime_checkable
 class Writer(Protocol):
-    """Writes one kind of product. Constructed with the YAML's options for it (ConfigError if unknown)."""
+    """Writes one kind of product. Constructed with the YAML's options for it (ConfigError if unknown).
+
+    A class may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which costs time.
+    """
 
     name: ClassVar[str]
 

@@ -31,6 +31,14 @@ class AdaptMode(StrEnum):
     OFF = "off"
 
 
+class AugmentMode(StrEnum):
+    """Views of a query whose scores are averaged."""
+
+    NONE = "none"
+    FLIPS = "flips"
+    ROTATIONS = "rotations"
+
+
 class BaselineName(StrEnum):
     """Pixel classifiers trained on the same examples."""
 
@@ -61,12 +69,21 @@ def evaluate(
     baseline: Annotated[BaselineName | None, typer.Option(help="Also run a baseline, to compare with.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet (PNG) to look at.")] = None,
     sheet_rows: Annotated[int, typer.Option(min=1, max=200, help="Episodes on the contact sheet.")] = 24,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Also say how far the scores are right, before and after calibration.")
+    ] = False,
+    reliability: Annotated[
+        Path | None, typer.Option(help="Write reliability diagrams (PNG) by task; implies --calibrate.")
+    ] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures as JSON.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep adapted weights in this folder and use them again.")] = None,
     points: Annotated[
         str | None,
         typer.Option(help="Also keep only so many labelled pixels of each class in each example: 1,5,20,100."),
     ] = None,
+    augment: Annotated[
+        AugmentMode, typer.Option(help="Average over 4 flipped, or 8 flipped and turned views of each query.")
+    ] = AugmentMode.NONE,
     seed: Annotated[int, typer.Option(help="Seed of adaptation, and of the points.")] = 0,
 ) -> None:
     """Segment every query of a list by its labelled examples and compare with the truth: IoU, Dice, intervals.
@@ -75,13 +92,15 @@ def evaluate(
     """
     from dataclasses import replace
 
+    from hdm_pipeline.evaluation.calibration import calibration_text
+    from hdm_pipeline.evaluation.diagram import write_diagram
     from hdm_pipeline.evaluation.episode_list import read_episodes
     from hdm_pipeline.evaluation.evaluate import EvaluationSettings
     from hdm_pipeline.evaluation.points import curve_text, parse_points
     from hdm_pipeline.evaluation.sheet import write_sheet
     from hdm_pipeline.model.segmenter import FewShotSegmenter
 
-    for target in (sheet, json_path):
+    for target in (sheet, reliability, json_path):
         _require_folder(target)
     counts = () if points is None else parse_points(points)
     listed = read_episodes(episodes)
@@ -90,11 +109,16 @@ def evaluate(
         baseline=None if baseline is None else baseline.value,
         cache=cache,
         seed=seed,
+        augment=augment.value,
+        calibrate=calibrate or reliability is not None,
     )
     segmenter = FewShotSegmenter.load(weights)
     found = _with_progress(listed, segmenter, settings, keep_shown=sheet_rows if sheet else 0)
     typer.echo(_table(found))
-    thinned = [_with_progress(listed, segmenter, replace(settings, points=n), keep_shown=0) for n in counts]
+    if settings.calibrate:
+        typer.echo(calibration_text(found.calibration))
+    thinner = [replace(settings, points=n, calibrate=False) for n in counts]
+    thinned = [_with_progress(listed, segmenter, fewer, keep_shown=0) for fewer in thinner]
     curve = [each.as_dict() for each in thinned]
     if curve:
         typer.echo(curve_text([*curve, found.as_dict()]))
@@ -104,6 +128,8 @@ def evaluate(
         json_path.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if sheet is not None:
         write_sheet(found.results, sheet)
+    if reliability is not None:
+        write_diagram(found.calibration, reliability)
     _exit_if_left_out([found, *thinned])
 
 

@@ -261,6 +261,9 @@ class ModelConfig(Model):
         "auto",
         description="the network sees the image this many times smaller; auto: as segments held-out examples best",
     )
+    augment: Literal["none", "flips", "rotations"] = Field(
+        "none", description="average over 4 flipped, or 8 flipped and turned views of each tile: 4 or 8 times the time"
+    )
 
     @property
     def source(self) -> str:

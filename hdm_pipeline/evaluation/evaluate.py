@@ -18,6 +18,7 @@ import numpy.typing as npt
 from hdm_pipeline.contracts import Labels, Pixels
 from hdm_pipeline.errors import HdmError, TrainingError
 from hdm_pipeline.evaluation.baselines import BASELINES, Baseline
+from hdm_pipeline.evaluation.calibration import TaskCalibration, by_task, overall
 from hdm_pipeline.evaluation.episode_list import ListedEpisode, Query, SupportSet, load_query, load_support
 from hdm_pipeline.evaluation.outline import OutlineCounts, count_outlines
 from hdm_pipeline.evaluation.points import keep_points
@@ -25,11 +26,14 @@ from hdm_pipeline.iou import Counts, Summary, count, summarize
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import bounded, support_tensors
+from hdm_pipeline.model.views import Augment
 from hdm_pipeline.model.whole_image import OVERLAP, TILE, segment_image
 from hdm_pipeline.support.adaptation import AdaptationReport
 from hdm_pipeline.support.bands import choose_band_weight
 from hdm_pipeline.support.fit import Adapt, fit_to_examples
+from hdm_pipeline.support.quality import leave_one_out
 from hdm_pipeline.support.reliability import Reliability
+from hdm_pipeline.support.temperature import Calibration, choose_temperature
 
 OnEpisode = Callable[["EpisodeResult"], None]
 SCORE_THRESHOLD = 128
@@ -46,6 +50,8 @@ class EvaluationSettings:
         reduction: how much smaller the network sees images; None to choose it by the examples.
         seed: of adaptation, and of the points.
         points: keep the labels of so many random pixels of each class in each example, or None to keep all.
+        augment: flipped and turned views of a query whose answers are averaged (`model.views`).
+        calibrate: also hold out examples to choose a temperature; no prediction changes by it.
     """
 
     adapt: Adapt = "off"
@@ -54,6 +60,8 @@ class EvaluationSettings:
     reduction: float | None = None
     seed: int = 0
     points: int | None = None
+    augment: Augment = "none"
+    calibrate: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +77,7 @@ class EpisodeResult:
         shown: what a contact sheet needs, or None.
         outlines: outline pixels of the network's prediction, or None if the episode failed.
         reliability: the network's scores against the truth, or None if the episode failed.
+        temperature: that the episode's examples would calibrate them with; 1 leaves them as they are.
     """
 
     episode: ListedEpisode
@@ -79,6 +88,7 @@ class EpisodeResult:
     shown: Shown | None = None
     outlines: OutlineCounts | None = None
     reliability: Reliability | None = None
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,27 +144,30 @@ class Evaluation:
         return found
 
     @property
-    def reliability(self) -> Reliability:
-        """The network's scores against the truth, over all episodes."""
-        empty = np.zeros(256, np.int64)
-        return sum((r.reliability for r in self.results if r.reliability is not None), Reliability(empty, empty))
+    def calibration(self) -> dict[str, TaskCalibration]:
+        """The network's scores against the truth, by task."""
+        queries = [(r.episode.task, r.reliability, r.temperature) for r in self.results if r.reliability is not None]
+        return by_task(queries)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able: what `evaluate --json` writes."""
         queries = [result.seconds for result in self.results if result.counts is not None]
         adaptations = [report.seconds for _, report in self.adaptations]
         baseline = self.baseline_summary
+        calibration = self.calibration
+        pixels = overall(calibration).as_dict()
         return {
             **_summary_dict(self.summary),
             "boundary_f1": {task: _known(counts.f1) for task, counts in self.outlines.items()},
-            "calibration_error": _known(self.reliability.expected_error),
-            "reliability": [
-                {"probability": probability, "share_of_target": share, "pixels": pixels}
-                for probability, share, pixels in self.reliability.bins
-            ],
+            "calibration_error": pixels["error"],
+            "calibration_error_calibrated": pixels["error_calibrated"],
+            "reliability": pixels["reliability"],
+            "reliability_calibrated": pixels["reliability_calibrated"],
+            "calibration": {task: found.as_dict() for task, found in calibration.items()},
             "episodes": len(queries),
             "adapt": self.settings.adapt,
             "points": self.settings.points,
+            "augment": self.settings.augment,
             "seconds_per_query": _mean(queries),
             "seconds_per_adaptation": _mean(adaptations),
             "adaptations": [{"task": task, **report.as_dict()} for task, report in self.adaptations],
@@ -245,6 +258,7 @@ class _Runner:
                 shown=shown,
                 outlines=count_outlines(prediction, query.truth),
                 reliability=Reliability.of(scores, query.truth),
+                temperature=task.calibration.temperature,
             )
         except HdmError as error:
             return EpisodeResult(episode, error=error)
@@ -281,6 +295,7 @@ class PreparedTask:
         bank: the encoded examples.
         baseline: trained on the examples, or None.
         adaptation: what adaptation did, or None.
+        calibration: how sure the scores may be.
     """
 
     support: SupportSet
@@ -288,6 +303,7 @@ class PreparedTask:
     bank: SupportBank
     baseline: Baseline | None
     adaptation: AdaptationReport | None
+    calibration: Calibration = field(default_factory=Calibration)
 
     def segment(self, query: Query) -> npt.NDArray[np.uint8]:
         """Scores [y, x] of a query, 255 times the probability; 0 where it has no data."""
@@ -307,7 +323,7 @@ def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: Eva
         cache=settings.cache,
         seed=settings.seed,
     )
-    fitted = FewShotSegmenter.from_network(fit.network, reduction=fit.reduction)
+    fitted = FewShotSegmenter.from_network(fit.network, reduction=fit.reduction, augment=settings.augment)
     baseline = None
     if settings.baseline is not None:
         baseline = BASELINES[settings.baseline]()
@@ -315,9 +331,15 @@ def prepare_task(segmenter: FewShotSegmenter, support: SupportSet, settings: Eva
     bands = choose_band_weight(fitted, examples)
     if bands is not None:
         fitted.band_weight = bands.weight
-    # Adapted weights have seen the examples, so these can no longer be held out to weigh the sources.
-    bank = fitted.encode(bounded(examples), weigh=fit.network is segmenter.network)
-    return PreparedTask(support, fitted, bank, baseline, fit.report)
+    # Adapted weights have seen the examples, so these can no longer be held out, to weigh the sources or to calibrate.
+    unseen = fit.network is segmenter.network
+    bank = fitted.encode(bounded(examples), weigh=unseen)
+    calibration = Calibration()
+    if settings.calibrate and unseen and len(examples) > 1:
+        held_out: list[Reliability | None] = []
+        leave_one_out(fitted, examples, support.names, held_out, bank)
+        calibration = choose_temperature(held_out)
+    return PreparedTask(support, fitted, bank, baseline, fit.report, calibration)
 
 
 def _summary_dict(summary: Summary) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from hdm_pipeline.errors import BankMismatchError, ExecutionError
 from hdm_pipeline.execution import likeness
 from hdm_pipeline.execution.malloc import keep_freed
 from hdm_pipeline.execution.messages import InferResult, InferTask, RunContext, SceneWork, TileIndex
-from hdm_pipeline.execution.steps import score_folder, stage_folder
+from hdm_pipeline.execution.steps import open_scores, stage_folder
 from hdm_pipeline.model.bank import SupportBank
+from hdm_pipeline.model.fast.optimize import ANSWERS, Answer
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.pixels.scaling import decode_pixels
 from hdm_pipeline.stitch import BlockAccumulator
-from hdm_pipeline.store.scene import ImageStore, ScoreStore
+from hdm_pipeline.store.scene import ImageStore
 from hdm_pipeline.support.bundle import ModelBundle, NetworkKey
 
 Batch = tuple[list[TileIndex], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
@@ -58,40 +59,45 @@ class ModelWorker:
         block = work.blocks(self._context)[task.block]
         images = ImageStore.open(stage_folder(self._context, work))
         tiles = [task.probe] if task.probe is not None else list(work.grid.tiles(block))
-        accumulator = BlockAccumulator(work.grid, block, len(self._bundle.banks))
+        uncertain = work.keys.uncertain
+        accumulator = BlockAccumulator(work.grid, block, len(self._bundle.banks) * (2 if uncertain else 1))
         inferred = 0
         # No tile counts as nothing far, not as unknown.
         unlike = [tuple((0, 0) if known else None for known in self._described)]
         for chosen, pixels, valid in self._read_ahead(work, images, tiles):
-            scores, distances = self._predict(pixels, valid)
+            scores, distances, *doubts = self._predict(pixels, valid, "doubt" if uncertain else "distance")
             unlike.append(likeness.tally(distances, valid, self._described))
-            for tile, score in zip(chosen, scores, strict=True):
-                accumulator.add(tile, score)
+            for tile, maps in zip(chosen, np.concatenate((scores, *doubts), axis=1), strict=True):
+                accumulator.add(tile, maps)
             inferred += len(chosen)
         if task.probe is None:
-            store = ScoreStore.open(score_folder(self._context, work))
+            store = open_scores(self._context, work)
             store.write_block(accumulator.finish(), images.read_valid(block))
         return InferResult(
             time.perf_counter() - start, inferred, skipped=len(tiles) - inferred, unlike=likeness.summed(unlike)
         )
 
     def _predict(
-        self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Scores and distances, each [tiles, classes, y, x]; classes of the same network share the backbone's pass."""
+        self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], kind: Answer = "distance"
+    ) -> npt.NDArray[np.uint8]:
+        """What `FewShotSegmenter.answer` gives: [n, tiles, classes, y, x], n maps of each tile and class.
+
+        Classes of the same network share the backbone's pass.
+        """
         count, _, height, width = pixels.shape
-        answers = np.empty((2, count, len(self._bundle.banks), height, width), dtype=np.uint8)
+        kinds = ANSWERS[kind]
+        answers = np.empty((kinds, count, len(self._bundle.banks), height, width), dtype=np.uint8)
         try:
             for segmenter, indices, banks in self._groups:
-                found = segmenter.answer("distance", pixels, banks, valid=valid)
-                answers[:, :, indices] = found.reshape(count, 2, len(banks), height, width).swapaxes(0, 1)
+                found = segmenter.answer(kind, pixels, banks, valid=valid)
+                answers[:, :, indices] = found.reshape(count, kinds, len(banks), height, width).swapaxes(0, 1)
         except torch.OutOfMemoryError as error:  # all tiles of a run are of one size: the next scene would fail, too
             raise ExecutionError(
                 "the GPU ran out of memory",
                 where=f"{count} tiles of {height} x {width} pixels at once",
                 remedy="lower execution.batch_size or tiling.size, or end other programs on this GPU; then run again",
             ) from error
-        return answers[0], answers[1]
+        return answers
 
     def _read_ahead(self, work: SceneWork, images: ImageStore, tiles: Sequence[TileIndex]) -> Iterator[Batch]:
         """Batches of tiles that hold valid pixels; the next one is read while the caller computes."""

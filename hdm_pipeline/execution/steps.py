@@ -87,7 +87,8 @@ def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
     work = SceneWork(header, keys, scene_grid(context.config, header), plan, ranges, warnings)
     blocks = work.blocks(context)
     ImageStore.create(stage_folder(context, work), len(plan.bands), work.grid, blocks)
-    ScoreStore.create(score_folder(context, work), len(context.classes), work.grid, blocks)
+    scores = score_folder(context, work)
+    ScoreStore.create(scores, len(context.classes), work.grid, blocks, uncertain=keys.uncertain)
     return work
 
 
@@ -119,6 +120,15 @@ def score_folder(context: RunContext, work: SceneWork) -> Path:
     return context.workspace.score_folder(work.ref.id, work.keys.score)
 
 
+def open_scores(context: RunContext, work: SceneWork) -> ScoreStore:
+    """The store of a scene's scores.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
+    return ScoreStore.open(score_folder(context, work), uncertain=work.keys.uncertain)
+
+
 def stage(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
     """Read a block's cell from the scene, scale it and store it."""
     start = time.perf_counter()
@@ -140,7 +150,7 @@ def stage(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
 def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult:
     """Add up what all blocks know of a cell and store its final scores."""
     start = time.perf_counter()
-    store = ScoreStore.open(score_folder(context, work))
+    store = open_scores(context, work)
     block = work.blocks(context)[block_index]
     store.finish(block)
     return StepResult(time.perf_counter() - start)
@@ -149,7 +159,7 @@ def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult
 def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     """Measure a scene, write its products to a scratch folder and rename them into place."""
     start = time.perf_counter()
-    store = ScoreStore.open(score_folder(context, work))
+    store = open_scores(context, work)
     product = product_of(context, work, store)
     with reader_of(context, work.ref.reader).open(work.ref) as source:
         areas = source.row_areas()
@@ -207,4 +217,12 @@ def product_of(context: RunContext, work: SceneWork, store: ScoreStore) -> Produ
     """What writers get of a scene."""
     store.calibrate(context.temperatures)
     mask = store.mask_source(context.config.output.threshold)
-    return Product(work.header, context.classes, mask, store.score_source(), store.cell_shape, context.provenance)
+    return Product(
+        work.header,
+        context.classes,
+        mask,
+        store.score_source(),
+        store.cell_shape,
+        context.provenance,
+        uncertainty=store.uncertainty_source(),
+    )

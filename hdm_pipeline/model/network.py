@@ -60,6 +60,8 @@ class FewShotNetwork(nn.Module, ABC):
     """Whether a support pixel labelled 255 stays out of it; False where it is taken for background."""
     adaptable: ClassVar[bool] = True
     """Whether there are weights that adaptation may change."""
+    knows_uncertainty: ClassVar[bool] = False
+    """Whether `examine` knows `doubt`."""
     frozen: tuple[str, ...] = ()
     """Prefixes of parameters that neither training nor adaptation changes."""
 
@@ -158,12 +160,13 @@ class FewShotNetwork(nn.Module, ABC):
         return False
 
     def examine(self, tiles: Tensor, banks: Sequence[SupportBank], *, doubt: bool = False) -> Tensor:
-        """`score`, and how far the tiles lie from the examples, in one pass; for banks that were described.
+        """`score`, and how far the tiles lie from the examples, in one pass.
 
         Returns:
             [B, n * len(banks), H, W] in [0, 1]: all probabilities; then all distances (0 as near as half of the
-            examples' own pixels, above 0.5 farther than 95 % of them); with `doubt` then all uncertainties (1 minus
-            the product of 1 minus the distance and 1 minus the spread between the examples).
+            examples' own pixels, above 0.5 farther than 95 % of them; 0 for a bank that was not described); with
+            `doubt` then for all classes what log odds are to be multiplied by, so that they are no surer than distance
+            and disagreement allow.
         """
         raise NotImplementedError(f"{self.architecture} describes no supports")
 

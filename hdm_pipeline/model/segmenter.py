@@ -28,6 +28,8 @@ from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.partial_labels import IGNORE, has_both, partly_labelled
 from hdm_pipeline.model.reduction import enlarge, reduced_size, shrink_labels, shrink_valid
 from hdm_pipeline.model.support_tensors import SupportTensors, require_known, support_tensors, three_channels
+from hdm_pipeline.model.uncertainty import uncertainty
+from hdm_pipeline.model.views import Augment, averaged, views
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "int8", "auto"]
@@ -46,6 +48,7 @@ class FewShotSegmenter:
         network: the network in float32, as loaded; banks belong to its weights.
         weights_hash: its fingerprint.
         reduction: how much smaller than they are the network sees examples and tiles.
+        augment: flipped and turned views of a tile whose answers are averaged (`views`).
         gpu_batch: tiles that a GPU computes together; smaller batches are filled up to it.
         reports: what the mode of each encoded class was measured to do; empty for fp32.
         band_weight: how much the evidence of all bands counts beside the network's in banks that are encoded from now
@@ -60,6 +63,7 @@ class FewShotSegmenter:
         precision: Precision,
         runtime: Runtime,
         reduction: float = 1.0,
+        augment: Augment = "none",
     ) -> None:
         if not 1 <= reduction < math.inf:
             raise ModelInputError(f"a reduction of {reduction:g}", where="reduction", remedy="give 1 or more")
@@ -68,6 +72,7 @@ class FewShotSegmenter:
         self.precision = precision
         self.runtime = runtime
         self.reduction = reduction
+        self.augment = augment
         self.gpu_batch = _GPU_BATCH
         self.reports: list[OptimizationReport] = []
         self.band_weight = DEFAULT_WEIGHT
@@ -83,6 +88,7 @@ class FewShotSegmenter:
         runtime: Runtime = "torch",
         base_learner: bool | None = None,
         reduction: float = 1.0,
+        augment: Augment = "none",
         pin: str | None = None,
     ) -> FewShotSegmenter:
         """Load weights and make them ready to segment.
@@ -96,6 +102,8 @@ class FewShotSegmenter:
             base_learner: override what the weights say (`HDMNet` only); None keeps it.
             reduction: the network sees examples and tiles this many times smaller, at least 1; scores come back at
                 full size. Banks are to be used at the reduction that they were made at.
+            augment: ``flips`` averages the answers to four views of each tile, ``rotations`` to eight, at four and
+                eight times the cost; banks are the same.
             pin: see `checkpoints.load_network`.
 
         Raises:
@@ -105,7 +113,9 @@ class FewShotSegmenter:
         network = load_network(weights, pin=pin)
         if base_learner is not None:
             network = reconfigure(network, base_learner=base_learner)
-        return cls.from_network(network, device=device, precision=precision, runtime=runtime, reduction=reduction)
+        return cls.from_network(
+            network, device=device, precision=precision, runtime=runtime, reduction=reduction, augment=augment
+        )
 
     @classmethod
     def from_network(
@@ -116,14 +126,27 @@ class FewShotSegmenter:
         precision: Precision = "fp32",
         runtime: Runtime = "torch",
         reduction: float = 1.0,
+        augment: Augment = "none",
     ) -> FewShotSegmenter:
         """Make a network in memory ready to segment; it is moved to the device and set to eval mode."""
-        return cls(network, device=_device(device), precision=precision, runtime=runtime, reduction=reduction)
+        return cls(
+            network,
+            device=_device(device),
+            precision=precision,
+            runtime=runtime,
+            reduction=reduction,
+            augment=augment,
+        )
 
     def refitted(self, network: FewShotNetwork, reduction: float) -> FewShotSegmenter:
-        """What `fit_to_examples` chose, on the same device and in the same precision and runtime."""
+        """What `fit_to_examples` chose, on the same device, in the same precision and runtime, with the same views."""
         return FewShotSegmenter(
-            network, device=self.device, precision=self.precision, runtime=self.runtime, reduction=reduction
+            network,
+            device=self.device,
+            precision=self.precision,
+            runtime=self.runtime,
+            reduction=reduction,
+            augment=self.augment,
         )
 
     @property
@@ -259,11 +282,12 @@ class FewShotSegmenter:
 
         Args:
             kind: ``scores``; ``distance``; or ``doubt``, distance and uncertainty.
-            tiles, banks, valid: as in `predict`. Banks that were not described (`encode`) answer with zeros.
+            tiles, banks, valid: as in `predict`. Of banks that were not described (`encode`) all distances are 0, and
+                so are the uncertainties of a network that tells none.
 
         Returns:
             [B, n * len(banks), H, W] uint8, n = 1, 2 or 3: scores; 255 * distance, 128 and more being farther than
-            95 % of the examples' own pixels; 255 * uncertainty (`FewShotNetwork.examine`). All are 0 where invalid.
+            95 % of the examples' own pixels; 255 * uncertainty (`uncertainty`). All are 0 where invalid.
 
         Raises:
             HdmError: as `predict`.
@@ -272,7 +296,8 @@ class FewShotSegmenter:
         batch, _, height, width = tiles.shape
         scores = np.zeros((batch, ANSWERS[kind] * len(banks), height, width), np.uint8)
         network, banks = self._prepare(banks)
-        asked: Answer = kind if any(map(self.network.is_described, banks)) else "scores"
+        knows = any(map(self.network.is_described, banks)) or (kind == "doubt" and self.network.knows_uncertainty)
+        asked: Answer = kind if knows else "scores"
         step = self.gpu_batch if self._gpu else 1
         for start in range(0, batch, step):
             part = slice(start, min(start + step, batch))
@@ -307,7 +332,8 @@ class FewShotSegmenter:
         size = tiles.shape[2], tiles.shape[3]
         small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
         normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
-        answer = network.answer(kind, normalized, banks)[:count]
+        seen_as = views(normalized, self.augment)
+        answer = averaged([network.answer(kind, view, banks) for view in seen_as], self.augment)[:count]
         # Values near the end of float32 overflow in `normalize` or in the network. Sums tell, and are asked for after
         # the network's work, so that a GPU does not wait for the answer.
         full = enlarge(answer, size).float()
@@ -315,6 +341,9 @@ class FewShotSegmenter:
             classes = len(banks)  # what else was asked for comes after their scores
             weighed = many.combine(full[:, :classes], bands[:count], mask[:count])
             full = answer = torch.cat((weighed, full[:, classes:]), dim=1)
+        if kind == "doubt":
+            told, trust = full[:, : -len(banks)], full[:, -len(banks) :]
+            full = torch.cat((told, uncertainty(told[:, : len(banks)], trust)), dim=1)
         sums = torch.stack([normalized.sum(dtype=torch.float64), answer.sum(dtype=torch.float64)])
         score = (full * 255 - 0.5).ceil_().clamp_(0, 255)
         array: npt.NDArray[np.uint8] = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8).cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ BUILTIN = "builtin:"
 TRANSFORMERS = "transformers:"
 SEPARATOR = "::"
 _SHIPPED = Path(__file__).parent.parent / "weights"
+_MOST_HEADER = 8 << 20  # bytes of a safetensors header that are read
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -94,6 +96,27 @@ def checked_source(source: str) -> str:
         return str(weights_path(source))
     folder.files()
     return source
+
+
+def architecture(source: str) -> str | None:
+    """The architecture that a source names, as far as its files tell without loading a network; else None.
+
+    Raises:
+        WeightsError: the weights file is missing.
+    """
+    if FolderSource.parse(source) is not None:
+        return "foundation"
+    path = weights_path(source)
+    if path.suffix == ".pth":  # what the authors of HDMNet released
+        return "hdmnet"
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(size, _MOST_HEADER)))
+        name = header["__metadata__"]["architecture"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # whoever loads it says what is wrong
+    return name if isinstance(name, str) else None
 
 
 def weights_fingerprint(config: PipelineConfig) -> str:

@@ -13,6 +13,7 @@ from hdm_pipeline.errors import BandError, HdmError
 from hdm_pipeline.grid import TileGrid
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import noted
+from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.plan import Plan
 
 HEADER_LIMIT = 1000
@@ -76,12 +77,14 @@ def scene_cost(config: PipelineConfig, header: SceneHeader) -> SceneCost:
 def peak_memory(config: PipelineConfig) -> int:
     """Bound on the resident bytes of any one process of the run; does not depend on the scenes' size.
 
-    A worker holds a block's staged pixels, its integer sums for each class, and the activations of one batch.
+    A worker holds a block's staged pixels, its integer sums for each class (and for each one's uncertainty where that
+    is asked for), and the activations of one batch.
     """
-    tiling, classes, bands = config.tiling, len(config.support.classes), len(config.input.bands)
+    tiling, bands = config.tiling, len(config.input.bands)
+    maps = len(config.support.classes) * (2 if uncertainty.asked(config) else 1)
     tile_pixels = tiling.size**2
     block_pixels = max(tiling.block, 1) * tile_pixels
-    block = block_pixels * (bands * (_BYTES_STAGED + 2 * 4) + classes * (4 + 4 + 1 + 1))
+    block = block_pixels * (bands * (_BYTES_STAGED + 2 * 4) + maps * (4 + 4 + 1 + 1))
     batch = config.execution.batch_size * tile_pixels * _NETWORK_BYTES_PER_PIXEL
     more = config.execution.batch_size * tile_pixels * max(0, bands - 3) * _BAND_BYTES_PER_PIXEL
     return _PROCESS_BASE + block + batch + more

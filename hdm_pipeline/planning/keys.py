@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import SceneRef
@@ -37,11 +38,13 @@ class SceneKeys:
         stage: input identity, reader, bands, scaling, grid.
         score: stage key, weights, supports, adaptation, precision, batches.
         product: score key, threshold, classes as written, products and their options.
+        uncertain: work under the score key holds uncertainties beside the scores.
     """
 
     stage: str
     score: str
     product: str
+    uncertain: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,14 @@ class PendingScene:
     keys: SceneKeys
 
 
-_MODEL_FIELDS = {"precision", "runtime", "base_learner", "reduction"}
+_MODEL_FIELDS = {"precision", "runtime", "base_learner", "reduction", "augment"}
 """What of `model` changes scores, apart from the weights."""
+
+
+def _model(config: PipelineConfig) -> dict[str, Any]:
+    """What of `model` changes scores; what is not used is not named, so that work from before it existed is found."""
+    plain = {"augment"} if config.model.augment == "none" else set()
+    return config.model.model_dump(mode="json", include=_MODEL_FIELDS - plain)
 
 
 def pixel_hash(config: PipelineConfig) -> str:
@@ -69,7 +78,7 @@ def pixel_hash(config: PipelineConfig) -> str:
             "input": config.input.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
             "tiling": config.tiling.model_dump(mode="json"),
             "support": config.support.model_dump(mode="json", include={"adapt"}),
-            "model": config.model.model_dump(mode="json", include=_MODEL_FIELDS),
+            "model": _model(config),
         }
     )
 
@@ -80,10 +89,12 @@ class SceneKeyring:
     Args:
         config: the pipeline.
         fingerprints: of the files that it points at.
+        uncertain: a product needs the uncertainty of the scores.
     """
 
-    def __init__(self, config: PipelineConfig, fingerprints: Fingerprints) -> None:
-        source, model, support = config.input, config.model, config.support
+    def __init__(self, config: PipelineConfig, fingerprints: Fingerprints, *, uncertain: bool = False) -> None:
+        self._uncertain = uncertain
+        source, support = config.input, config.support
         self._stage = stable_hash(
             {
                 "version": PIXELS_VERSION,
@@ -97,7 +108,7 @@ class SceneKeyring:
                 "weights": fingerprints.weights,
                 "supports": fingerprints.supports,
                 "adapt": support.model_dump(mode="json", include={"adapt"}),
-                "model": model.model_dump(mode="json", include=_MODEL_FIELDS),
+                "model": _model(config),
                 "batch": config.execution.batch_size,
             }
         )
@@ -111,8 +122,17 @@ class SceneKeyring:
             }
         )
 
-    def keys(self, ref: SceneRef) -> SceneKeys:
-        """The keys of one scene."""
+    def keys(self, ref: SceneRef, kept: str = "") -> SceneKeys:
+        """The keys of one scene.
+
+        Args:
+            ref: the scene.
+            kept: score key of work on it that is kept. Where that holds uncertainties that are no longer asked for, it
+                serves as well as work without them.
+        """
         stage = stable_hash([self._stage, ref.id, ref.identity])
         score = stable_hash([self._score, stage])
-        return SceneKeys(stage, score, stable_hash([self._product, score]))
+        both = stable_hash(["uncertainty", score])
+        uncertain = self._uncertain or kept == both
+        score = both if uncertain else score
+        return SceneKeys(stage, score, stable_hash([self._product, score]), uncertain)

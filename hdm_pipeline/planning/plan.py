@@ -18,6 +18,7 @@ from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring
 from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
@@ -66,7 +67,8 @@ def make_plan(
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    keyring = SceneKeyring(config, _fingerprints(config, supports, reader))
+    fingerprints = _fingerprints(config, supports, reader)
+    keyring = SceneKeyring(config, fingerprints, uncertain=uncertainty.asked(config))
     known = {record.id: record for record in ledger.scenes()}
     products = {str(workspace.root / output) for record in known.values() for output in record.outputs}
     archive = discover(config, reader, products)
@@ -74,8 +76,8 @@ def make_plan(
     done: dict[str, Mapping[str, Any]] = {}
     quarantined: dict[str, Mapping[str, Any]] = {}
     for ref in archive.scenes:
-        keys = keyring.keys(ref)
         record = known.pop(ref.id, None)
+        keys = keyring.keys(ref, "" if record is None or config.output.keep == "nothing" else record.score_key)
         if record is None or record.product_key != keys.product:
             scenes.append(PendingScene(ref, keys))
         elif record.status == "done" and _outputs_are_there(workspace, record) and not _now_refused(config, record):

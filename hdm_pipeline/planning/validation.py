@@ -17,6 +17,7 @@ from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
+from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.plugin.registry import archive_reader, make_writer
 from hdm_pipeline.support.examples import check_vector_files, requests
@@ -74,6 +75,7 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
             ("output", "products", index),
             lambda n=name, o=options: warnings.extend(make_writer(n, o).check(classes)),  # type: ignore[misc]
         )
+        yield ("output", "products", index), lambda n=name: uncertainty.require(config, n)  # type: ignore[misc]
 
 
 def _check_examples(class_config: ClassConfig, config: PipelineConfig) -> None:

@@ -96,6 +96,7 @@ class GuardedReader:
 
     def __init__(self, reader: Reader, plugin: str) -> None:
         self.name = plugin
+        self.volumes = bool(getattr(reader, "volumes", False))
         self._reader = reader
         self._guard = _Guard(plugin)
 
@@ -253,6 +254,7 @@ class GuardedWriter:
 
     def __init__(self, writer: Writer, plugin: str) -> None:
         self.name = plugin
+        self.needs_uncertainty = bool(getattr(writer, "needs_uncertainty", False))
         self._writer = writer
         self._guard = _Guard(plugin)
 
@@ -283,8 +285,9 @@ class GuardedWriter:
         """See `Writer.write`."""
         where = product.scene.ref.shown
         mask, score = (GuardedPixels(source, self.name) for source in (product.mask, product.score))
+        doubt = None if product.uncertainty is None else GuardedPixels(product.uncertainty, self.name)
         with self._guard.calling("write", where, private=product.scene.ref.private):
-            self._writer.write(replace(product, mask=mask, score=score), path)
+            self._writer.write(replace(product, mask=mask, score=score, uncertainty=doubt), path)
         made = path.is_file() and not path.is_symlink() and path.stat().st_size > 0
         self._guard.require(made, "write left no file where it was told to", where)
 

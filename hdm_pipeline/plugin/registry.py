@@ -79,6 +79,11 @@ def archive_reader(config: PipelineConfig) -> Reader:
     return make_reader(config.input.reader, config.input.reader_options(), config.input.bands)
 
 
+def reads_volumes(reader: Reader) -> bool:
+    """Whether a reader says that its scenes are volumes (`Reader`: optional attribute `volumes`)."""
+    return bool(getattr(reader, "volumes", False))
+
+
 def make_writer(name: str, options: Mapping[str, Any]) -> GuardedWriter:
     """A writer by product name, constructed with its options and kept to its contract."""
     return guard_writer(construct(load(WRITERS, name), name, options), name)

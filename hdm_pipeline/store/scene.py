@@ -1,8 +1,9 @@
 """What lies where in the work folders of one scene: staged pixels, scores and validity.
 
     <stage folder>/            [band, z, y, x] uint16: 0 invalid, 1..65535 = 0..1
-    <score folder>/scores/     [class + 1, z, y, x] uint8: final scores, and last 1 where the pixels held data,
-                               which is so still known when the staged image is deleted
+    <score folder>/scores/     [map + 1, z, y, x] uint8: final scores of all classes, where asked for then the
+                               uncertainties of all classes, and last 1 where the pixels held data, which is so still
+                               known when the staged image is deleted
                    partials/interior/, partials/strips/     what blocks know before they are merged
 
 All are zarr arrays whose files are the cells of the scene's blocks: see `zarr_array` for what that promises.
@@ -94,36 +95,52 @@ class ScoreStore:
 
     A block's life: `write_block` when it is inferred, `finish` when its neighbors are, too, and `drop_partials` when
     all blocks are finished. Each may be repeated after a crash.
+
+    Attributes:
+        grid: the scene's tiles.
+        classes: number of classes.
+        maps: [classes], or twice as many where it holds uncertainties as well: what `write_block` takes.
     """
 
-    def __init__(self, path: Path, scores: ShardedArray) -> None:
+    def __init__(self, path: Path, scores: ShardedArray, *, uncertain: bool = False) -> None:
         self._path = path
         self._scores = scores
         self.grid = scores.grid
-        self.classes = scores.channels - 1
+        self.maps = scores.channels - 1
+        self.classes = self.maps // 2 if uncertain else self.maps
         self._tables: list[npt.NDArray[np.uint8]] = []
 
     @classmethod
-    def create(cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block]) -> ScoreStore:
+    def create(
+        cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block], *, uncertain: bool = False
+    ) -> ScoreStore:
         """Make the store in a folder, or open it where it is there already with the same layout.
+
+        Args:
+            path: the folder.
+            classes: number of classes.
+            grid, blocks: of the scene.
+            uncertain: it holds uncertainties beside the scores.
 
         Raises:
             OutputError: the folder cannot be written.
         """
-        store = cls(path, ShardedArray.create(path / "scores", classes + 1, "uint8", grid, blocks))
+        maps = 2 * classes if uncertain else classes
+        scores = ShardedArray.create(path / "scores", maps + 1, "uint8", grid, blocks)
+        store = cls(path, scores, uncertain=uncertain)
         if not store._seamless:
-            ShardedArray.create(path / "partials" / "interior", classes + 1, "uint8", grid, blocks)
-            StripArray.create(path / "partials" / "strips", classes, grid, blocks)
+            ShardedArray.create(path / "partials" / "interior", maps + 1, "uint8", grid, blocks)
+            StripArray.create(path / "partials" / "strips", maps, grid, blocks)
         return store
 
     @classmethod
-    def open(cls, path: Path) -> ScoreStore:
-        """Open a store.
+    def open(cls, path: Path, *, uncertain: bool = False) -> ScoreStore:
+        """Open a store that was made so.
 
         Raises:
             StoreError: there is none, or it is damaged.
         """
-        return cls(path, ShardedArray.open(path / "scores"))
+        return cls(path, ShardedArray.open(path / "scores"), uncertain=uncertain)
 
     @property
     def cell_shape(self) -> tuple[int, int]:
@@ -147,14 +164,14 @@ class ScoreStore:
         """Write what a block knows of its scores.
 
         Args:
-            scores: of the block.
+            scores: of the block, with uncertainties as further classes where the store holds them.
             valid: [z, height, width] of its cell: which pixels held data.
 
         Raises:
             OutputError: disk full or not writable.
         """
         top, left = self.grid.lead(scores.block)
-        cell = np.zeros((self.classes + 1, *valid.shape), dtype=np.uint8)
+        cell = np.zeros((self.maps + 1, *valid.shape), dtype=np.uint8)
         cell[:-1, :, top:, left:] = scores.interior
         cell[-1] = valid
         if self._seamless:
@@ -193,12 +210,25 @@ class ScoreStore:
         Raises:
             StoreError: a cell it needs was never written, or is damaged.
         """
-        rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
-        channels: npt.NDArray[np.uint8] = self._scores.read(window.z, rows, columns)
-        scores, valid = channels[:-1], channels[-1].view(np.bool_)
+        channels = self._read(window)
+        scores, valid = channels[: self.classes], channels[-1].view(np.bool_)
         if self._tables:
             scores = np.stack([table[one] for table, one in zip(self._tables, scores, strict=True)])
         return scores, valid
+
+    def read_uncertainty(self, window: Window) -> npt.NDArray[np.uint8]:
+        """Uncertainties [classes, height, width] of a window within the scene, of a store that holds them.
+
+        Raises:
+            StoreError: a cell it needs was never written, or is damaged.
+        """
+        return self._read(window)[self.classes : -1]
+
+    def _read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[maps + 1, height, width]."""
+        rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
+        channels: npt.NDArray[np.uint8] = self._scores.read(window.z, rows, columns)
+        return channels
 
     def calibrate(self, temperatures: Sequence[float]) -> None:
         """Read final scores as each class's temperature has them (`stitch.temper`); what is stored stays as it is."""
@@ -211,6 +241,10 @@ class ScoreStore:
     def score_source(self) -> ScoreSource:
         """The final scores as a writer pulls them."""
         return ScoreSource(self)
+
+    def uncertainty_source(self) -> UncertaintySource | None:
+        """The uncertainties as a writer pulls them; None for a store that holds none."""
+        return UncertaintySource(self) if self.maps > self.classes else None
 
     def mask_source(self, threshold: float) -> MaskSource:
         """The mask at a threshold (0..1), computed as a writer pulls it."""
@@ -227,6 +261,18 @@ class ScoreSource:
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[classes, height, width] uint8, 0..255 = probability 0..1."""
         return self._store.read(window)
+
+
+class UncertaintySource:
+    """The uncertainties of a scene's scores (a `contracts.PixelSource`)."""
+
+    def __init__(self, store: ScoreStore) -> None:
+        self._store = store
+        self.shape = (store.classes, *store.grid.size)
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[classes, height, width] uint8, 0..255 = uncertainty 0..1."""
+        return self._store.read_uncertainty(window)
 
 
 class MaskSource:

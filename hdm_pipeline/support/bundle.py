@@ -70,4 +70,5 @@ def load_segmenter(weights: str, model: ModelConfig, reduction: float = 1.0) -> 
         runtime=model.runtime,
         base_learner=model.base_learner,
         reduction=reduction,
+        augment=model.augment,
     )

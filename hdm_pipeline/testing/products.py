@@ -84,4 +84,5 @@ def example_product(
         score=scores,
         block=(min(512, height), min(512, width)),
         provenance=Provenance("0.0.0", "a" * 64, "b" * 64, "c" * 64, _THRESHOLD, "example"),
+        uncertainty=ComputedScores((len(classes), depth, height, width)),
     )

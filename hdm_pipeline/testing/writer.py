@@ -104,7 +104,8 @@ def _check_writing(
     read_mask: Callable[[Path], npt.NDArray[np.uint8]] | None,
 ) -> None:
     mask, score = _Counted(product.mask), _Counted(product.score)
-    counted = replace(product, mask=mask, score=score)
+    doubt = None if product.uncertainty is None else _Counted(product.uncertainty)
+    counted = replace(product, mask=mask, score=score, uncertainty=doubt)
     scene = pickle.dumps(product.scene)
     contents: list[dict[str, bytes]] = []
     for number in (1, 2):
@@ -118,7 +119,7 @@ def _check_writing(
     findings.require(contents[0] == contents[1], "the same product written twice differs")
     findings.require(pickle.dumps(product.scene) == scene, "the scene's header is changed")
     most = _MOST_BLOCKS * product.block[0] * product.block[1]
-    largest = max(mask.largest, score.largest)
+    largest = max(mask.largest, score.largest, 0 if doubt is None else doubt.largest)
     findings.require(largest <= most, f"{largest} pixels are pulled at once, more than {_MOST_BLOCKS} blocks ({most})")
     if read_mask is not None:
         found = read_mask(folder / "run-1" / make().filename(product.scene))

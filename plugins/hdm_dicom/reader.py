@@ -24,6 +24,7 @@ class DicomReader:
     """
 
     name: ClassVar[str] = READER
+    volumes: ClassVar[bool] = True
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options = ReaderOptions.parse(options)

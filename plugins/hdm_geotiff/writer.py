@@ -1,13 +1,13 @@
-"""The GeoTIFF writer plug-ins: `mask` and `score`, both cloud-optimized.
+"""The GeoTIFF writer plug-ins: `mask`, `score` and `uncertainty`, all cloud-optimized.
 
 The mask is uint8 with nodata 255, a color table and nearest overviews. Class names stand in the band's description and
 tags, and, as GDAL's category names and attribute table, in ``mask.tif.aux.xml``: a TIFF has no place for these.
 
 The score is uint8, one band a class, 0..255 = probability 0..1, with averaged overviews. All 256 values are
 measurements, so no value can mean nodata: an internal mask does, which QGIS, GDAL and rasterio honour. Scale 1/255 is
-set on each band, so that QGIS shows probabilities.
+set on each band, so that QGIS shows probabilities. The uncertainty is laid out likewise.
 
-Both have a style for QGIS beside them (``mask.qml``, ``score.qml``), which it takes by itself.
+All have a style for QGIS beside them (``mask.qml``, ``score.qml``), which it takes by itself.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, Product, SceneHeader
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, PixelSource, Product, SceneHeader
+from hdm_pipeline.errors import ConfigError, WriteError
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetWriter
@@ -87,13 +87,13 @@ class MaskWriter(_CogWriter):
         write_cog(path, product.scene, CogLayout(1, NODATA, "NEAREST"), fill, sidecars)
 
 
-class ScoreWriter(_CogWriter):
-    """Writes the scores of a scene as ``score.tif``."""
+class _BandsWriter(_CogWriter):
+    """What products of one uint8 band a class share: all values are measurements, and a mask says what is valid."""
 
-    name: ClassVar[str] = "score"
+    unit: ClassVar[str]
 
     def write(self, product: Product, path: Path) -> None:
-        """Write the scores; see `Writer.write`.
+        """Write the bands; see `Writer.write`.
 
         Raises:
             OutputError: the folder is not writable, or the disk is full.
@@ -103,23 +103,54 @@ class ScoreWriter(_CogWriter):
         from hdm_geotiff.styles import score_style
 
         count = len(product.classes)
+        source = self._source(product)
 
         def fill(target: DatasetWriter) -> None:
             target.update_tags(**provenance_tags(product))
             target.scales, target.offsets = (1 / 255,) * count, (0.0,) * count
-            target.units = ("probability",) * count
+            target.units = (self.unit,) * count
             for number, one in enumerate(product.classes, 1):
                 target.set_band_description(number, one.name)
             for window in windows(product.scene, product.block):
                 valid = product.mask.read(window)[0] != NODATA
                 # What is not written reads as masked, but for the first window: without it there would be no mask.
                 if valid.any() or (window.y, window.x) == (0, 0):
-                    scores = np.where(valid, product.score.read(window), np.uint8(0))
-                    target.write(scores, window=raster_window(window))
+                    values = np.where(valid, source.read(window), np.uint8(0))
+                    target.write(values, window=raster_window(window))
                     target.write_mask(valid, window=raster_window(window))
 
         _, style = self.sidecars(path.name)
         write_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), fill, {style: score_style(product.classes)})
+
+    def _source(self, product: Product) -> PixelSource:
+        raise NotImplementedError
+
+
+class ScoreWriter(_BandsWriter):
+    """Writes the scores of a scene as ``score.tif``."""
+
+    name: ClassVar[str] = "score"
+    unit: ClassVar[str] = "probability"
+
+    def _source(self, product: Product) -> PixelSource:
+        return product.score
+
+
+class UncertaintyWriter(_BandsWriter):
+    """Writes how uncertain the scores of a scene are as ``uncertainty.tif``."""
+
+    name: ClassVar[str] = "uncertainty"
+    unit: ClassVar[str] = "uncertainty"
+    needs_uncertainty: ClassVar[bool] = True
+
+    def _source(self, product: Product) -> PixelSource:
+        if product.uncertainty is None:
+            raise WriteError(
+                "the uncertainty of the scores was not computed",
+                where=product.scene.ref.id,
+                remedy="give a product that has it, as a run does whose output.products name uncertainty",
+            )
+        return product.uncertainty
 
 
 def check_classes(classes: Sequence[ClassInfo]) -> list[str]:

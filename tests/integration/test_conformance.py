@@ -19,7 +19,7 @@ from rasterio.enums import Resampling
 
 from hdm_geotiff.polygons import PolygonWriter
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.writer import MaskWriter, ScoreWriter
+from hdm_geotiff.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_pipeline.contracts import ClassInfo, SceneHeader, SceneRef, SupportRequest
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing import ConformanceError, check_reader, check_writer, example_header, example_product
@@ -97,6 +97,7 @@ def test_the_geotiff_writers_conform(tmp_path: Path) -> None:
         check_writer(
             PolygonWriter, example_product(), tmp_path / form, options=options, empty=example_product(empty=True)
         )
+    check_writer(UncertaintyWriter, example_product(), tmp_path / "uncertainty", empty=example_product(empty=True))
 
 
 def test_the_example_product_can_be_checked_at_any_size(tmp_path: Path) -> None:

@@ -247,3 +247,33 @@ def test_episodes_that_only_points_cannot_serve_set_the_exit_code(tmp_path: Path
     assert result.exit_code == 3, result.output
     assert "line 1 left out, with 400 labelled pixels of each class" in result.stderr
     assert "1 of 2 episodes left out, with 400 labelled pixels of each class" in result.stderr
+
+
+def test_calibration_is_measured_and_drawn_and_changes_no_figure(
+    episode_list: Path, weights: Path, tmp_path: Path
+) -> None:
+    pairs = []
+    for seed in range(5):
+        image, mask = (part.repeat(2, 0).repeat(2, 1) for part in scene(seed, (48, 48)))  # 1008 pixels of target
+        np.save(tmp_path / f"s{seed}.npy", image)
+        np.save(tmp_path / f"s{seed}_mask.npy", mask)
+        pairs.append({"image": f"s{seed}.npy", "mask": f"s{seed}_mask.npy"})
+    record = {"task": "calm", "support": pairs[:4], "query": pairs[4], "scale": [-30, 0]}
+    episode_list.write_text(json.dumps(record) + "\n")
+    facts = []
+    for options in ((), ("--reliability", tmp_path / "diagram.png"), ("--augment", "flips")):
+        out = tmp_path / "out.json"
+        result = call("evaluate", episode_list, "--weights", weights, "--adapt", "off", "--json", out, *options)
+        assert result.exit_code == 0, result.output
+        facts.append(json.loads(out.read_text()))
+        assert ("mean of tasks  " in result.output) == (len(facts) == 2)
+    plain, calibrated, flipped = facts
+    assert plain["mean_iou"] == calibrated["mean_iou"]
+    assert plain["calibration"]["calm"]["temperatures"] == [1.0]
+    assert calibrated["calibration"]["calm"]["temperatures"] != [1.0]
+    assert calibrated["calibration_error"] == plain["calibration_error"]
+    assert calibrated["calibration_error_calibrated"] != plain["calibration_error"]
+    assert (plain["augment"], flipped["augment"]) == ("none", "flips")
+    assert flipped["reliability"] != plain["reliability"]
+    with Image.open(tmp_path / "diagram.png") as picture:
+        assert picture.format == "PNG"

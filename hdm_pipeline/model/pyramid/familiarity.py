@@ -1,13 +1,14 @@
 """How far a query lies from the supports, and how much the supports disagree about it: what a score cannot say.
 
 A network answers for every picture, also for one that its supports have nothing to do with. Two things tell, both from
-features that the query's pass computes anyway, on cells of 16 pixels:
+features that the query's pass computes anyway:
 
-* **Distance**: one minus the cosine to the nearest of a few prototypes of all labelled pixels, target and background.
-  What is near and what is far, the supports themselves say: each one's distances to the others' prototypes are
-  measured, or those of the two halves of a single support, and their median and 95th percentile kept.
+* **Distance**, on cells of 16 pixels: one minus the cosine to the nearest of a few prototypes of all labelled pixels,
+  target and background. What is near and what is far, the supports themselves say: each one's distances to the others'
+  prototypes are measured, or those of the two halves of a single support, and their median and 95th percentile kept.
 * **Spread**: the coarsest regression is solved again without each of the supports in turn (closed form, from moments
-  that are there). Where the solutions differ, the answer hangs on one support.
+  that are there). Where the solutions differ, the answer hangs on one support. With one support, two rules on the same
+  features are compared instead.
 """
 
 from __future__ import annotations
@@ -116,19 +117,6 @@ def known(bank: SupportBank) -> bool:
     return f"{_PREFIX}prototypes" in bank.arrays
 
 
-def maps(context: Tensor, regress: Tensor, stride: int, banks: Sequence[SupportBank], *, doubt: bool) -> Tensor:
-    """Distances of all classes [B, len(banks), H / 16, W / 16] and, with `doubt`, then as many uncertainties.
-
-    An uncertainty is 1 - (1 - distance) * (1 - spread): 0 only where the query is near and the supports agree.
-    """
-    with torch.autocast(context.device.type, enabled=False):
-        far = distance(context.float(), stride, banks)
-        if not doubt:
-            return far
-        apart = pooled(spread(regress.float(), banks), stride)
-        return torch.cat((far, 1.0 - (1.0 - far) * (1.0 - apart)), dim=1)
-
-
 def distance(context: Tensor, stride: int, banks: Sequence[SupportBank]) -> Tensor:
     """How far each cell lies from each class's supports.
 
@@ -154,29 +142,31 @@ def distance(context: Tensor, stride: int, banks: Sequence[SupportBank]) -> Tens
     return torch.stack(maps, 1)
 
 
-def spread(regress: Tensor, banks: Sequence[SupportBank]) -> Tensor:
-    """How much the answer hangs on single supports.
+def variance(regress: Tensor, bank: SupportBank, rules: Tensor | None) -> Tensor:
+    """How far the log odds of a class may be off, as different ways to learn from its supports disagree about them.
+
+    With several supports that is the jackknife's variance of the regression that lacks each of them in turn; with one,
+    the variance between the two rules on the frozen features.
 
     Args:
         regress: [B, D, h, w] regression features of tiles, of the level that the supports were described by.
-        banks: one a class.
+        bank: of the class.
+        rules: [B, 2, h', w'] log odds of the two rules, or None without them.
 
     Returns:
-        [B, len(banks), h, w] in [0, 1]: twice the standard deviation of the probability over the regressions that lack
-        a support each; 0 where there is one support.
+        [B, 1, h, w] or [B, 1, h', w'], at least 0; 0 where nothing can be told.
     """
-    maps = []
-    for bank in banks:
-        arrays = _tensors(bank, regress.device)
-        if "coefficients" not in arrays:
-            maps.append(regress.new_zeros(len(regress), *regress.shape[-2:]))
-            continue
-        odds = [
-            RidgeSolution(coefficients[None], calibration[None]).evidence(regress)[:, 1] * 4.0
-            for coefficients, calibration in zip(arrays["coefficients"], arrays["calibration"], strict=True)
-        ]
-        maps.append((2.0 * torch.stack(odds).sigmoid().std(0, correction=0)).clamp(0.0, 1.0))
-    return torch.stack(maps, 1)
+    arrays = _tensors(bank, regress.device)
+    if "coefficients" in arrays:
+        odds = torch.stack(
+            [
+                RidgeSolution(coefficients[None], calibration[None]).log_odds(regress)
+                for coefficients, calibration in zip(arrays["coefficients"], arrays["calibration"], strict=True)
+            ],
+            dim=1,
+        )
+        return (len(arrays["coefficients"]) - 1) * odds.var(1, correction=0, keepdim=True)
+    return torch.zeros_like(regress[:, :1]) if rules is None else rules.var(1, correction=0, keepdim=True)
 
 
 def pooled(x: Tensor, stride: int) -> Tensor:

@@ -31,6 +31,7 @@ from hdm_pipeline.model.pyramid.prototypes import systematic_sample
 from hdm_pipeline.model.pyramid.ridge import Moments
 from hdm_pipeline.model.pyramid.rules import SCALE, Mix, Rules, RuleTokens, mixed, read_rules, rule_scale, with_mix
 from hdm_pipeline.model.pyramid.weighing import MOST_FOLDS, HeldOut, choose_mix
+from hdm_pipeline.model.uncertainty import trust
 
 _PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
 _MULTIPLE = STRIDES[-1]
@@ -66,6 +67,7 @@ class HDMNetPyramid(FewShotNetwork):
     """
 
     architecture: ClassVar[str] = "hdmnet-pyramid"
+    knows_uncertainty: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -254,7 +256,9 @@ class HDMNetPyramid(FewShotNetwork):
         """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.score`."""
         padded = pad_images(tiles, _MULTIPLE)
         features = self.features(padded, min(_finest(banks), default=0))
-        return self._score_features(features, padded, banks)[:, :, : tiles.shape[-2], : tiles.shape[-1]]
+        answers = [logits.sigmoid() for logits, _ in self._class_answers(features, padded, banks)]
+        scores = torch.cat(answers, dim=1) if answers else padded.new_zeros(len(padded), 0, *padded.shape[-2:])
+        return scores[:, :, : tiles.shape[-2], : tiles.shape[-1]]
 
     def weighed_like(self, bank: SupportBank, run: SupportBank) -> SupportBank:
         """See `FewShotNetwork.weighed_like`."""
@@ -265,30 +269,42 @@ class HDMNetPyramid(FewShotNetwork):
         return familiarity.known(bank)
 
     def examine(self, tiles: Tensor, banks: Sequence[SupportBank], *, doubt: bool = False) -> Tensor:
-        """Scores, distances and, with `doubt`, uncertainties. See `FewShotNetwork.examine`."""
-        height, width = tiles.shape[-2:]
+        """Scores, distances and, with `doubt`, how far log odds may be trusted. See `FewShotNetwork.examine`."""
         padded = pad_images(tiles, _MULTIPLE)
+        size = padded.shape[-2], padded.shape[-1]
         features = self.features(padded, min(_finest(banks), default=0))
-        maps = familiarity.maps(features[-1].context, features[-1].regress, self.strides[-1], banks, doubt=doubt)
-        large = resize(maps, (padded.shape[-2], padded.shape[-1]))
-        return torch.cat((self._score_features(features, padded, banks), large), dim=1)[:, :, :height, :width]
+        answers = self._class_answers(features, padded, banks)
+        last = features[-1]
+        with torch.autocast(tiles.device.type, enabled=False):
+            far = resize(familiarity.distance(last.context.float(), self.strides[-1], banks), size)
+            found = [*(logits.sigmoid() for logits, _ in answers), far]
+            if doubt:
+                regress = last.regress.float()
+                apart = [
+                    resize(familiarity.variance(regress, bank, rules), size)
+                    for bank, (_, rules) in zip(banks, answers, strict=True)
+                ]
+                found.append(trust(torch.cat(apart, dim=1), far))
+        return torch.cat(found, dim=1)[:, :, : tiles.shape[-2], : tiles.shape[-1]]
 
-    def _score_features(
+    def _class_answers(
         self, features: Sequence[LevelFeatures], padded: Tensor, banks: Sequence[SupportBank]
-    ) -> Tensor:
-        """The scores of padded tiles whose features are known from the finest level on that a bank asks for."""
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """Of padded tiles, whose features are known from the finest level on that a bank asks for, each class's logits
+        [B, 1, H, W] and the log odds [B, 2, h, w] of its two rules, where there are any."""
         levels = _finest(banks)
         first = min(levels, default=0)
         scales = [] if self.context is None else [int(bank.array(SCALE)[0]) for bank in banks]
         frozen = {scale: self._rule_features(padded, features, scale) for scale in dict.fromkeys(scales)}
-        scores = []
+        answers: list[tuple[Tensor, Tensor | None]] = []
         for number, (bank, finest) in enumerate(zip(banks, levels, strict=True)):
-            logits = self._class_logits(features[finest - first :], bank, finest)
+            logits, odds = self._class_logits(features[finest - first :], bank, finest), None
             if scales:
                 rules, mix = read_rules(bank, logits.device)
-                logits = mixed(logits, rules.odds(frozen[scales[number]]), mix)
-            scores.append(logits.sigmoid())
-        return torch.cat(scores, dim=1) if scores else padded.new_zeros(len(padded), 0, *padded.shape[-2:])
+                odds = rules.odds(frozen[scales[number]])
+                logits = mixed(logits, odds, mix)
+            answers.append((logits, odds))
+        return answers
 
     def _class_logits(self, features: Sequence[LevelFeatures], bank: SupportBank, finest: int) -> Tensor:
         supports = [

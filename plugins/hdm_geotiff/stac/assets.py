@@ -35,7 +35,12 @@ _MEDIA_TYPES: Mapping[str, str] = {
     ".xml": "application/xml",
 }
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-_TITLES: Mapping[str, str] = {"mask": "Mask of classes", "score": "Probability of each class", "polygons": "Polygons"}
+_TITLES: Mapping[str, str] = {
+    "mask": "Mask of classes",
+    "score": "Probability of each class",
+    "uncertainty": "Uncertainty of each class",
+    "polygons": "Polygons",
+}
 _PICTURES = (".png", ".jpg")
 _BESIDE = (".xml", ".qml", ".json", ".html")
 _CHUNK = 2**20

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hdm_pipeline.evaluation.calibration import by_task, calibration_text, overall
+from hdm_pipeline.evaluation.diagram import CALIBRATED, PLAIN, SIDE, draw_diagram
 from hdm_pipeline.evaluation.outline import OutlineCounts, count_outlines
 from hdm_pipeline.support.reliability import Reliability
 
@@ -76,3 +78,44 @@ def test_overconfidence_is_measured_and_unknown_pixels_are_not() -> None:
 
 def test_without_pixels_there_is_no_error() -> None:
     assert np.isnan(Reliability.of(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8)).expected_error)
+
+
+def test_calibration_is_told_by_task_before_and_after() -> None:
+    """Scores of 0.88 that are right in three pixels of four, and ones that are right already."""
+    bold = np.repeat(np.array([31, 224], np.uint8), 400)[None]
+    truth = np.zeros((1, 800), np.uint8)
+    truth[0, :100] = truth[0, 400:700] = 1
+    plain = Reliability.of(bold, truth)
+    fair = Reliability.of(np.full((1, 4), 255, np.uint8), np.ones((1, 4), np.uint8))
+    tasks = by_task([("bold", plain, 1.775), ("fair", fair, 1.0), ("bold", plain, 1.775)])
+    assert list(tasks) == ["bold", "fair"]
+    facts = tasks["bold"].as_dict()
+    assert facts["error"] == pytest.approx(0.128, abs=0.002)
+    assert facts["error_calibrated"] < 0.005
+    assert facts["temperatures"] == [1.775]
+    assert sum(entry["pixels"] for entry in facts["reliability"]) == 1600
+    assert tasks["fair"].as_dict()["error"] == 0.0
+    assert overall(tasks).as_dict()["error"] == pytest.approx(0.128 * 1600 / 1604, abs=0.002)
+    text = calibration_text(tasks).splitlines()
+    assert text[1].split() == ["bold", "0.128", f"{facts['error_calibrated']:.3f}", "1.77"]
+    assert text[-3].split()[:3] == ["mean", "of", "tasks"]
+
+
+def test_the_diagram_shows_scores_off_the_diagonal_and_calibrated_ones_on_it() -> None:
+    bold = np.repeat(np.array([31, 224], np.uint8), 400)[None]
+    truth = np.zeros((1, 800), np.uint8)
+    truth[0, :100] = truth[0, 400:700] = 1
+    picture = np.asarray(draw_diagram(by_task([("bold", Reliability.of(bold, truth), 1.775)])))
+    assert picture.shape[1] > 2 * SIDE  # all pixels, and the task
+    off = {}
+    for color in (PLAIN, CALIBRATED):
+        rows, columns = np.nonzero((picture[36 : 36 + SIDE + 1, 36 : 36 + SIDE + 1] == color).all(-1))
+        across, up = columns / SIDE, 1 - rows / SIDE
+        off[color] = np.median(abs(across - up))
+    assert off[PLAIN] > 0.05
+    assert off[CALIBRATED] < 0.02
+
+
+def test_without_a_query_there_is_nothing_to_tell() -> None:
+    facts = overall({}).as_dict()
+    assert (facts["error"], facts["reliability"]) == (None, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from rasterio.enums import MaskFlags
 from rasterio.rpc import RPC
 
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.writer import MaskWriter, ScoreWriter
+from hdm_geotiff.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_pipeline.contracts import ClassInfo, SceneHeader, SidecarWriter, VolumeGeometry, Writer
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from hdm_pipeline.grid import Window
@@ -34,6 +35,20 @@ def test_is_a_writer(kind: type[Writer]) -> None:
     assert kind({}).filename(scene(5, 5)) == f"{kind.name}.tif"
     with pytest.raises(ConfigError, match="no options"):
         kind({"compress": "jpeg"})
+
+
+def test_the_uncertainty_is_laid_out_like_scores_and_must_be_there(tmp_path: Path) -> None:
+    made = product(scene(60, 70))
+    doubt = np.random.default_rng(0).integers(0, 256, (2, 60, 70)).astype(np.uint8)
+    with pytest.raises(WriteError, match="not computed"):
+        UncertaintyWriter().write(made, tmp_path / "none.tif")
+    UncertaintyWriter().write(replace(made, uncertainty=ArraySource(doubt)), tmp_path / "uncertainty.tif")
+    valid = made.mask.read(Window(z=0, y=0, x=0, height=60, width=70))[0] != 255
+    with rasterio.open(tmp_path / "uncertainty.tif") as written:
+        np.testing.assert_array_equal(written.read(), np.where(valid, doubt, 0))
+        np.testing.assert_array_equal(written.dataset_mask() > 0, valid)
+        assert set(written.units) == {"uncertainty"}
+        assert written.scales[0] == 1 / 255
 
 
 @pytest.mark.parametrize("size", [(1, 1), (300, 200), (512, 512), (513, 1030), (1500, 700)])

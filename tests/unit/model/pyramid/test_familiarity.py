@@ -61,14 +61,16 @@ def test_invalid_pixels_are_neither_near_nor_far(segmenter: FewShotSegmenter) ->
 
 
 @pytest.mark.parametrize("kind", ["scores", "distance", "doubt"])
-def test_a_bank_that_was_not_described_answers_with_zeros(segmenter: FewShotSegmenter, kind: Answer) -> None:
+def test_a_bank_that_was_not_described_knows_no_distance(segmenter: FewShotSegmenter, kind: Answer) -> None:
     image, mask = speckle(1)
     bank = segmenter.encode_support([image], [mask])
     assert not segmenter.network.is_described(bank)
     answer = segmenter.answer(kind, image[None], [bank])[0]
     assert len(answer) == ANSWERS[kind]
     np.testing.assert_array_equal(answer[0], segmenter.predict(image[None], [bank])[0, 0])
-    assert not answer[1:].any()
+    assert not answer[1:2].any()
+    if kind == "doubt":  # the margin is known without a description
+        assert np.abs(answer[2].astype(int) - (255 - abs(2 * answer[0].astype(int) - 255))).max() <= 2
 
 
 @torch.no_grad()
@@ -81,9 +83,16 @@ def test_the_spread_is_where_single_examples_decide() -> None:
         network.encode_for_run([pixels, pixels], [labels, other], describe=True) for other in (labels, 1 - labels)
     )
     level = network.features(network.normalize(pixels)[None], finest=1)[-1]
-    means = [float(familiarity.spread(level.regress, [bank]).mean()) for bank in (agreeing, contradicting)]
+    means = [float(familiarity.variance(level.regress, bank, None).mean()) for bank in (agreeing, contradicting)]
     assert means[0] < 1e-4
     assert means[1] > 0.1
+
+
+def test_one_example_is_doubted_where_the_two_rules_differ() -> None:
+    bank = small_pyramid(0).encode_support(*([torch.from_numpy(part)] for part in speckle(1)))
+    rules = torch.tensor([1.0, 4.0]).view(1, 2, 1, 1)
+    assert float(familiarity.variance(torch.zeros(1, 9, 2, 2), bank, rules)) == pytest.approx(2.25)
+    assert not familiarity.variance(torch.zeros(1, 9, 2, 2), bank, None).any()
 
 
 def test_too_few_labelled_pixels_say_nothing() -> None:
@@ -95,16 +104,19 @@ def test_too_few_labelled_pixels_say_nothing() -> None:
     assert not network.is_described(bank)
 
 
-def test_the_uncertainty_is_never_below_the_distance(segmenter: FewShotSegmenter) -> None:
+def test_the_uncertainty_is_the_margin_and_more_where_the_tile_is_far(segmenter: FewShotSegmenter) -> None:
     examples = [speckle(seed) for seed in range(3)]
     tensors = support_tensors([image for image, _ in examples], [mask for _, mask in examples], "test")
     bank = segmenter.encode(tensors, describe=True)
-    means = []
+    added = []
     for tile in (speckle(9)[0], stripes()):
-        _, distance, doubt = segmenter.answer("doubt", tile[None], [bank])[0]
-        assert (doubt >= distance).all()
-        means.append(doubt.mean())
-    assert means[1] > 2 * means[0]
+        scores, distance, doubt = segmenter.answer("doubt", tile[None], [bank])[0].astype(int)
+        margin = 255 - abs(2 * scores - 255)
+        assert (doubt >= margin - 2).all()  # both are rounded
+        assert (doubt > margin)[(distance > 64) & (margin > 20) & (margin < 200)].all()
+        sure = (margin > 20) & (margin < 200)
+        added.append((doubt - margin)[sure].mean())
+    assert added[1] > 2 * added[0]
 
 
 def test_describing_costs_no_second_pass_of_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
