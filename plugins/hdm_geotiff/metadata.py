@@ -32,7 +32,6 @@ _BASELINE = re.compile(r"_N(\d{4})_")
 _OFFSET_SINCE = "2022-01-25"
 _NO_MTL = "its MTL file is missing: values are those stored, not reflectance"
 _URI = re.compile(r"<PRODUCT_URI(?:_1C|_2A)?>\s*([^<]+)<")
-_LINE = re.compile(r'^\s*(\w+)\s*=\s*"?([^"\n]*?)"?\s*$', re.MULTILINE)
 _ELEMENT = re.compile(r"<(/?)(\w+)>(?:([^<>]+)</\2>)?")
 _LANDSAT_BAND = re.compile(r"(SR_|ST_)?B(\d+(?:_VCID_\d)?)")
 
@@ -129,11 +128,12 @@ def _entries(text: str) -> Iterator[tuple[str, str, str]]:
             elif not closing:
                 group = name
         return
-    for key, value in _LINE.findall(text):
+    for line in text.splitlines():
+        key, _, value = (part.strip() for part in line.partition("="))
         if key == "GROUP":
             group = value
         elif key != "END_GROUP":
-            yield group, key, value
+            yield group, key, value.strip('"')
 
 
 def _number(text: str | None) -> float | None:
