@@ -78,7 +78,8 @@ def write_safe(
     quality = safe / "GRANULE" / images.parent.name / "QI_DATA"
     write_band(quality / "MSK_CLASSI_B00.jp2", np.ones((8, 8), dtype=np.uint8), 60)
     if level == "L2A":
-        write_band(images / "R20m" / f"{tile}_{date}_SCL_20m.jp2", np.full((8, 8), 4, dtype=np.uint8), 20)
+        classes = np.where(np.indices((8, 8)).sum(axis=0) % 2, 4, 6).astype(np.uint8)
+        write_band(images / "R20m" / f"{tile}_{date}_SCL_20m.jp2", classes, 20)
         write_band(images / "R10m" / f"{tile}_{date}_TCI_10m.jp2", np.ones((8, 8), dtype=np.uint8), 10)
     if metadata:
         (safe / f"MTD_MSI{level}.xml").write_text(_safe_metadata(safe.name, level, offset))

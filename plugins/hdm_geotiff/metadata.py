@@ -30,9 +30,9 @@ from hdm_pipeline.contracts import SceneWarning
 _OFFSET = re.compile(r'<(?:BOA|RADIO)_ADD_OFFSET\s+band_id="(\d+)"\s*>\s*([-+.\deE]+)\s*<')
 _BASELINE = re.compile(r"_N(\d{4})_")
 _OFFSET_SINCE = "2022-01-25"
+_TILE = re.compile(r"(?:^|[/_])T\d\d[A-Z]{3}_\d{8}T\d{6}")
 _NO_MTL = "its MTL file is missing: values are those stored, not reflectance"
 _URI = re.compile(r"<PRODUCT_URI(?:_1C|_2A)?>\s*([^<]+)<")
-_LINE = re.compile(r'^\s*(\w+)\s*=\s*"?([^"\n]*?)"?\s*$', re.MULTILINE)
 _ELEMENT = re.compile(r"<(/?)(\w+)>(?:([^<>]+)</\2>)?")
 _LANDSAT_BAND = re.compile(r"(SR_|ST_)?B(\d+(?:_VCID_\d)?)")
 
@@ -82,6 +82,8 @@ def _is_of(text: str, scene: LayeredScene) -> bool:
 def _offset_unknown(scene: LayeredScene, name: str) -> Iterator[SceneWarning]:
     baseline = _BASELINE.search(name)
     sure = baseline is not None and baseline[1] >= "0400"
+    if baseline is None and not _TILE.search(name):
+        return  # called like a product, but made by somebody else
     if not sure and (baseline is not None or scene.datetime < _OFFSET_SINCE):
         return
     what = "the product's MTD_MSIL*.xml is missing: values may be 1000 too high, as they are stored since 2022"
@@ -129,11 +131,12 @@ def _entries(text: str) -> Iterator[tuple[str, str, str]]:
             elif not closing:
                 group = name
         return
-    for key, value in _LINE.findall(text):
+    for line in text.splitlines():
+        key, _, value = (part.strip() for part in line.partition("="))
         if key == "GROUP":
             group = value
         elif key != "END_GROUP":
-            yield group, key, value
+            yield group, key, value.strip('"')
 
 
 def _number(text: str | None) -> float | None:

@@ -21,7 +21,9 @@ _LANDSAT = re.compile(
     re.IGNORECASE,
 )
 _PRODUCT = re.compile(
-    r"S2[A-D]_\w+\.SAFE|S2[A-D]_MSIL\w+|L[COTEM]\d\d_[A-Z0-9]{4}_\d{6}_\d{8}_\d{8}_\d\d_\w\w", re.IGNORECASE
+    r"S2[A-D]_\w+\.SAFE|S2[A-D]_MSIL\w+|L[COTEM]\d\d_[A-Z0-9]{4}_\d{6}_\d{8}_\d{8}_\d\d_\w\w"
+    r"|L[COTEM]\d{14}[A-Z]{3}\d\d",
+    re.IGNORECASE,
 )
 _METADATA = re.compile(
     r"MTD_MSIL\w+\.xml|S2[A-D]_\w+_MTD_SAFL\w+\.xml|L[COTEM]\d\d_\w+_MTL\.(?:txt|xml)", re.IGNORECASE

@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
+import rasterio.features
 from affine import Affine
+from shapely.geometry import shape
 
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.config.schema import Input
 from hdm_pipeline.pipeline import Pipeline
 from tests.integration.conftest import Workbench, steps_of
 from tests.products import coarse, tarred, write_band, write_landsat, write_safe, zipped
+from tests.vector_files import write_vector
 
 ROOT = Path(__file__).resolve().parents[2]
 Image = dict[str, npt.NDArray[np.uint16]]
@@ -169,6 +172,28 @@ def test_sentinel2_products_of_two_baselines(level: str, archive: Workbench) -> 
     Pipeline.from_yaml(file).run()
     np.testing.assert_array_equal(mask(archive, unsure), first)
     assert example.any()
+
+
+def test_polygons_drawn_over_products(archive: Workbench) -> None:
+    """Labels in one GeoPackage over Sentinel-2 products, one of them zipped, with a band of 20 m."""
+    water, image = lake(7, 128, 128)
+    bands = {"B03": image["B03"], "B11": image["B04"]}
+    write_safe(archive.root / "chips", bands, offset=None, date="20210801T100321")
+    zipped(write_safe(archive.scenes, {name: pixels + np.uint16(1000) for name, pixels in bands.items()}))
+    shapes = rasterio.features.shapes(water.astype(np.uint8), transform=Affine(10, 0, 499980, 0, -10, 5200020))
+    polygons = [(shape(geometry), "lake") for geometry, value in shapes if value == 1]
+    write_vector(archive.root / "labels.gpkg", polygons, layer="labels")
+    example = {"image": "chips/*.SAFE", "labels": "labels.gpkg", "complete": True}
+    support = {"classes": [{"name": "lake", "examples": [example]}]}
+    file = archive.pipeline(
+        input={"bands": ["B03", "B11"], "scale": SCALE},
+        support=support,
+        model={"weights": str(archive.weights), "reduction": 1},
+    )
+    code, text = hdm(archive, "run", str(file))
+    assert code == 0, text
+    (scene,) = scenes(archive)
+    assert found(mask(archive, scene), water) > 0.9
 
 
 def test_a_changed_metadata_file_or_example_redoes_the_work(archive: Workbench) -> None:

@@ -23,6 +23,7 @@ from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import SceneRef, SupportRequest
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
+from hdm_pipeline.testing.reader import check_reader
 from tests.unit.geotiff.conftest import UTM, WriteTif, find
 from tests.unit.geotiff.test_discovery import ids, left_out, touch
 
@@ -172,6 +173,17 @@ def test_a_pixel_is_the_same_in_any_window(data: st.DataObject) -> None:
     np.testing.assert_array_equal(part[valid], all_of_it[place][valid])
 
 
+def test_no_data_is_left_out_of_means(tmp_path: Path, write_tif: WriteTif) -> None:
+    coarse = np.full((20, 20), 1000, dtype=np.uint16)
+    coarse[:, 10:] = 0
+    write_tif("a_B04.tif", values(40, 40))
+    write_tif("a_B11.tif", coarse, nodata=0, **COARSE)
+    pixels, valid = read_all(tmp_path, bands=BANDS)
+    assert valid[:, :20].all()
+    assert not valid[:, 20:].any()
+    np.testing.assert_allclose(pixels[1][:, :20], 1000, rtol=1e-6)
+
+
 def test_blocks_of_a_file_have_no_seams(tmp_path: Path, write_tif: WriteTif) -> None:
     coarse = values(150, 130, 2)
     coarse[40:60, 30:90] = 0
@@ -301,3 +313,24 @@ def test_an_example_of_one_file_without_names_has_the_bands_of_the_archive(write
     for bands, names in ((BANDS, ["B04", "B11"]), ({**BANDS, "B12": "*_B12.tif"}, ["", ""])):
         (example,) = GeoTiffReader({"bands": bands}).read_support(SupportRequest(str(image), str(mask)))
         assert [band.name for band in example.bands] == names
+
+
+def test_layered_scenes_keep_the_contract_of_readers(tmp_path: Path, write_tif: WriteTif) -> None:
+    archive = tmp_path / "archive"
+    for scene in ("a", "b"):
+        for name, profile, side in (("B04", UTM, 80), ("B11", COARSE, 40)):
+            write_tif(f"archive/{scene}_{name}.tif", values(side, side), nodata=7, **profile)
+    chip = write_tif("chip/c_B04.tif", values(40, 40))
+    write_tif("chip/c_B11.tif", values(20, 20), **COARSE)
+    mask = write_tif("mask.tif", (values(40, 40) > 2000).astype(np.uint8))
+    damaged = tmp_path / "damaged"
+    write_tif("damaged/a_B04.tif", values(8, 8))
+    (damaged / "a_B11.tif").write_bytes(b"II*\0 no more")
+    check_reader(
+        GeoTiffReader,
+        str(archive),
+        options={"bands": BANDS},
+        damaged=[str(damaged)],
+        support=SupportRequest(str(chip), str(mask)),
+        unusable_support=[SupportRequest(str(tmp_path / "none"), str(mask))],
+    )

@@ -142,6 +142,23 @@ def test_metadata_of_another_product_in_the_folder_are_not_taken(tmp_path: Path)
     assert warning.kind == "offset_unknown"
 
 
+def test_the_note_is_for_names_of_products_since_2022(tmp_path: Path) -> None:
+    for scene in ("T33_20220126", "T33UUP_20210126T100321", "T33UUP_20220126T100321"):
+        for band in ("B02", "B03"):
+            write_band(tmp_path / f"{scene}_{band}.tif", stored(), 10)
+    reader = GeoTiffReader()
+    found = {
+        ref.id: [w.kind for w in reader.header(ref).warnings if isinstance(w, SceneWarning)]
+        for ref in reader.discover(str(tmp_path))
+        if isinstance(ref, SceneRef)
+    }
+    assert found == {
+        "T33_20220126": [],
+        "T33UUP_20210126T100321": [],
+        "T33UUP_20220126T100321": ["offset_unknown"],
+    }
+
+
 def test_metadata_are_part_of_the_identity(tmp_path: Path) -> None:
     safe = write_safe(tmp_path, BANDS)
     before = find(safe).identity
@@ -166,7 +183,7 @@ def test_the_scene_classification_is_read_only_where_it_is_asked_for(tmp_path: P
     assert [band.name for band in header.bands] == ["B11", "SCL"]
     pixels = read(ref, "SCL", "B02")
     assert pixels.shape == (2, 16, 16)
-    assert set(np.unique(pixels[1])) == {4.0}
+    assert set(np.unique(pixels[1])) == {4.0, 6.0}  # classes are never mixed
 
 
 def test_two_granules_are_two_scenes(tmp_path: Path) -> None:
