@@ -13,12 +13,17 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from shapely.geometry import box
 
 from hdm_pipeline.iou import iou
+from tests.vector_files import write_vector
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tutorials" / "polygons.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+LAND = ((250, 1800), (275, 2100), (150, 2900))
+"""Values of lake and land in three bands."""
 
 pytestmark = pytest.mark.slow
 
@@ -112,3 +117,33 @@ def test_polygons_are_about_as_good_as_masks(followed: Followed, tmp_path: Path)
     assert polygons.keys() == masks.keys()
     assert len(masks) == 3
     assert np.mean(list(polygons.values())) > np.mean(list(masks.values())) - 0.03
+
+
+def test_the_pipeline_file_on_the_first_screen_of_the_readme(tmp_path: Path) -> None:
+    """Scenes of three bands, a GeoPackage as it says, and the file as it stands there."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    kind, content = next(block.groups() for block in BLOCK.finditer(text))
+    assert kind == "yaml"
+    (tmp_path / "lakes.yaml").write_text(content)
+    (tmp_path / "scenes").mkdir()
+    rng = np.random.default_rng(1)
+    rows, columns = np.mgrid[0:200, 0:240]
+    lake = np.hypot((rows - 90) / 50, (columns - 110) / 70) < 1
+    for index in range(2):
+        grid = rasterio.Affine(10, 0, 500_000 + 10_000 * index, 0, -10, 5_200_000)
+        profile = {"count": 3, "height": 200, "width": 240, "dtype": "uint16", "crs": "EPSG:32633", "transform": grid}
+        with rasterio.open(tmp_path / "scenes" / f"s{index}.tif", "w", driver="GTiff", **profile) as file:
+            file.write(
+                np.stack([np.where(lake, a, b) + rng.normal(0, 60, lake.shape) for a, b in LAND]).astype("uint16")
+            )
+    drawn = [
+        (box(500_800, 5_198_800, 501_400, 5_199_400), "lake"),
+        (box(500_100, 5_198_050, 502_300, 5_198_400), "other"),
+    ]
+    write_vector(tmp_path / "my_labels.gpkg", drawn, crs="EPSG:3857")
+    done = give("python -m hdm_pipeline run lakes.yaml --executor inline --set support.adapt=off", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 example" in done.stderr
+    for index in range(2):
+        with rasterio.open(tmp_path / "out" / f"s{index}" / "mask.tif") as mask:
+            assert iou(mask.read(1) == 1, lake.astype(np.uint8)) > 0.9
