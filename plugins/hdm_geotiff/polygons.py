@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hdm_geotiff.failures import write_error
 from hdm_geotiff.polygon_options import SUFFIXES, PolygonOptions
 from hdm_geotiff.writer import check_classes, provenance_tags
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader
@@ -33,10 +34,13 @@ class PolygonWriter:
         return f"{self.name}.{self.options.format}"
 
     def sidecars(self, filename: str) -> tuple[str, ...]:
-        """What must not outlive an earlier product: its journals, which SQLite would play back, and other formats."""
+        """The style for QGIS, and what must not outlive an earlier product.
+
+        That is its journals, which SQLite would play back, and other formats.
+        """
         journals = tuple(f"{self.name}.gpkg-{kind}" for kind in ("wal", "shm", "journal"))
         others = (f"{self.name}.{suffix}" for suffix in SUFFIXES)
-        return (*journals, *(name for name in others if name != filename))
+        return (f"{self.name}.qml", *journals, *(name for name in others if name != filename))
 
     def write(self, product: Product, path: Path) -> None:
         """Write the polygons; see `Writer.write`.
@@ -46,5 +50,11 @@ class PolygonWriter:
             WriteError: the scene's place is not known well enough, or any other failure.
         """
         from hdm_geotiff.polygonize import write_polygons
+        from hdm_geotiff.styles import polygon_style
 
         write_polygons(product, path, self.options, provenance_tags(product))
+        style = path.with_suffix(".qml")
+        try:
+            style.write_text(polygon_style(product.classes), encoding="utf-8")
+        except OSError as error:
+            raise write_error(error, style, error) from error

@@ -1,8 +1,8 @@
 """Class names and colors as GDAL and QGIS look for them beside a raster.
 
 ``mask.tif.aux.xml`` is GDAL's persistent auxiliary metadata (PAM): category names, and a raster attribute table with
-the columns that GDAL's usages define. A GeoTIFF has no place for these that GDAL before 3.11 reads. ``mask.qml`` and
-``score.qml`` are styles of QGIS 3, which takes one of the raster's name by itself.
+the columns that GDAL's usages define. A GeoTIFF has no place for these that GDAL before 3.11 reads. ``mask.qml``,
+``score.qml`` and ``polygons.qml`` are styles of QGIS 3, which takes one of the raster's name by itself.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _COLUMNS = (  # name, type and usage, as GDAL numbers them
     ("Blue", _INTEGER, 8),
     ("Alpha", _INTEGER, 9),
 )
+_FILL_ALPHA = 90
+"""How opaque the inside of a polygon is: what lies below can be seen."""
+
 _RAMP = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Probabilities at which the ramp of scores has a color and the legend a line."""
 
@@ -84,6 +87,30 @@ def score_style(classes: Sequence[ClassInfo]) -> str:
                 alpha=str(round(255 * share)),
             )
         )
+    return _text(root)
+
+
+def polygon_style(classes: Sequence[ClassInfo], attribute: str = "class") -> str:
+    """A style for QGIS: polygons by the class that an attribute names, half transparent, with an outline."""
+    root = ElementTree.Element("qgis", version="3.22.0", styleCategories="Symbology")
+    renderer = ElementTree.SubElement(root, "renderer-v2", type="categorizedSymbol", attr=attribute)
+    categories = ElementTree.SubElement(renderer, "categories")
+    symbols = ElementTree.SubElement(renderer, "symbols")
+    for index, one in enumerate(classes):
+        name = _clean(one.name)
+        ElementTree.SubElement(categories, "category", symbol=str(index), value=name, label=name, render="true")
+        symbol = ElementTree.SubElement(symbols, "symbol", type="fill", name=str(index), alpha="1")
+        layer = ElementTree.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0"})
+        red, green, blue = one.color
+        for key, value in {
+            "color": f"{red},{green},{blue},{_FILL_ALPHA}",
+            "style": "solid",
+            "outline_color": f"{red},{green},{blue},255",
+            "outline_style": "solid",
+            "outline_width": "0.4",
+            "outline_width_unit": "MM",
+        }.items():
+            ElementTree.SubElement(layer, "prop", k=key, v=value)
     return _text(root)
 
 

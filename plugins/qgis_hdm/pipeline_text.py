@@ -46,7 +46,7 @@ class Training:
     background: bool
     complete: bool
     output: str
-    products: tuple[str, ...] = ("mask", "score")
+    products: tuple[str, ...] = ("mask", "polygons")
 
 
 def safe_name(text: str) -> str:

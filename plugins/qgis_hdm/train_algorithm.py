@@ -47,7 +47,7 @@ class Train(RunningAlgorithm):
         "features are one class. What is not drawn is unknown, unless you tick that it is background. Features without "
         "a class are left out.\n\n"
         f"The output folder gets {PIPELINE} (the pipeline, to change and to run again), {LABELS} (the features) and "
-        f"{RESULTS}/ (masks and scores)."
+        f"{RESULTS}/ (masks and polygons)."
     )
 
     def initAlgorithm(self, config: dict[str, Any] | None = None) -> None:
@@ -86,7 +86,7 @@ class Train(RunningAlgorithm):
             QgsProcessingParameterRange(
                 "RANGE", "Values that become 0 and 1, for all bands (empty: by the raster's own)", optional=True
             ),
-            QgsProcessingParameterString("PRODUCTS", "Products, parted by commas", "mask, score"),
+            QgsProcessingParameterString("PRODUCTS", "Products, parted by commas", "mask, polygons"),
         ):
             parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.FlagAdvanced)
             self.addParameter(parameter)

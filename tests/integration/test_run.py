@@ -241,7 +241,7 @@ def test_polygons_are_published_like_any_product(bench: Workbench) -> None:
     report = json.loads((out / "run.json").read_text())["scenes"]
     for name in ("large", "middle", "small"):
         # The other format belonged to the product before this one.
-        assert {path.name for path in (out / name).glob("polygons*")} == {"polygons.gpkg"}
+        assert {path.name for path in (out / name).glob("polygons*")} == {"polygons.gpkg", "polygons.qml"}
         assert f"{name}/polygons.gpkg" in report[name]["outputs"]
         with rasterio.open(out / name / "mask.tif") as mask:
             pixels, transform = mask.read(1), mask.transform

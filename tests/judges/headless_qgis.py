@@ -44,10 +44,10 @@ class Qgis:
         pairs = (f"{name}={value}" for name, value in parameters.items())
         return dict(self.process("run", algorithm, "--", *pairs)["results"])
 
-    def look(self, picture: Path, *rasters: Path) -> list[dict[str, Any]]:
+    def look(self, picture: Path, *files: Path) -> list[dict[str, Any]]:
         """See `look_in_qgis.py`."""
         script = Path(__file__).with_name("look_in_qgis.py")
-        return list(json.loads(self.call(SYSTEM_PYTHON, str(script), str(picture), *map(str, rasters)).stdout))
+        return list(json.loads(self.call(SYSTEM_PYTHON, str(script), str(picture), *map(str, files)).stdout))
 
 
 def find_qgis(home: Path, **more: str) -> Qgis:

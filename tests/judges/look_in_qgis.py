@@ -1,18 +1,26 @@
-"""What QGIS sees of rasters: opened, described and drawn by PyQGIS; run by the system's Python, not by pytest.
+"""What QGIS sees of rasters and polygons: opened, described and drawn by PyQGIS.
 
-Usage: look_in_qgis.py PICTURE RASTER...   prints a list of descriptions as JSON; PICTURE becomes what the first one
-looks like over magenta, a pixel of the raster a pixel of the picture.
+Run by the system's Python, not by pytest: look_in_qgis.py PICTURE FILE...   prints a list of descriptions as JSON;
+PICTURE becomes what the first file looks like over magenta, in the extent of the last one, 450 by 350 pixels.
 """
 
 import json
 import sys
 
-from qgis.core import QgsApplication, QgsMapRendererParallelJob, QgsMapSettings, QgsRasterLayer
+from qgis.core import (
+    QgsApplication,
+    QgsLayerTreeLayer,
+    QgsMapLayer,
+    QgsMapRendererParallelJob,
+    QgsMapSettings,
+    QgsRasterLayer,
+    QgsVectorLayer,
+)
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
 
-def described(layer: QgsRasterLayer) -> dict:
+def described(layer: QgsMapLayer) -> dict:
     renderer = layer.renderer()
     found = {"valid": layer.isValid(), "renderer": renderer.type()}
     found["legend"] = [
@@ -20,6 +28,13 @@ def described(layer: QgsRasterLayer) -> dict:
         for node in layer_nodes(layer)
         if node.data(0)
     ]
+    if renderer.type() == "categorizedSymbol":
+        layers = [(one, one.symbol().symbolLayer(0)) for one in renderer.categories()]
+        found["field"] = renderer.classAttribute()
+        found["classes"] = [
+            [one.value(), one.label(), drawn.color().name(), drawn.color().alpha(), drawn.strokeColor().name()]
+            for one, drawn in layers
+        ]
     if renderer.type() == "paletted":
         found["classes"] = [[one.value, one.label, one.color.name(), one.color.alpha()] for one in renderer.classes()]
     if renderer.type() == "singlebandpseudocolor":
@@ -28,18 +43,20 @@ def described(layer: QgsRasterLayer) -> dict:
     return found
 
 
-def layer_nodes(layer: QgsRasterLayer) -> list:
-    from qgis.core import QgsLayerTreeLayer, QgsMapLayerLegend
-
-    return QgsMapLayerLegend.defaultRasterLegend(layer).createLayerTreeModelLegendNodes(QgsLayerTreeLayer(layer))
+def opened(path: str) -> QgsMapLayer:
+    return QgsRasterLayer(path, path) if path.endswith(".tif") else QgsVectorLayer(path, path, "ogr")
 
 
-def drawn(layer: QgsRasterLayer, path: str) -> None:
+def layer_nodes(layer: QgsMapLayer) -> list:
+    return layer.legend().createLayerTreeModelLegendNodes(QgsLayerTreeLayer(layer))
+
+
+def drawn(layer: QgsMapLayer, within: QgsMapLayer, path: str) -> None:
     settings = QgsMapSettings()
     settings.setLayers([layer])
     settings.setDestinationCrs(layer.crs())
-    settings.setExtent(layer.extent())
-    settings.setOutputSize(QSize(layer.width(), layer.height()))
+    settings.setExtent(within.extent())
+    settings.setOutputSize(QSize(450, 350))
     settings.setBackgroundColor(QColor(255, 0, 255))
     job = QgsMapRendererParallelJob(settings)
     job.start()
@@ -52,8 +69,8 @@ def main() -> None:
     application = QgsApplication([], False)
     application.initQgis()
     picture, *paths = sys.argv[1:]
-    layers = [QgsRasterLayer(path, path) for path in paths]
-    drawn(layers[0], picture)
+    layers = [opened(path) for path in paths]
+    drawn(layers[0], layers[-1], picture)
     print(json.dumps([described(layer) for layer in layers]))
 
 

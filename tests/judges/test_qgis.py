@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from hdm_geotiff.polygons import PolygonWriter
 from hdm_geotiff.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.contracts import ClassInfo
 from tests.judges.conftest import RequireJudge
@@ -76,6 +77,19 @@ def test_a_score_is_a_ramp_of_probability(qgis: Qgis, folder: Path) -> None:
     share = ((y + x) % 256 / 255)[:, None]  # see `product`
     expected = np.array(CLASSES[0].color) * share + np.array(MAGENTA) * (1 - share)
     assert np.abs(seen[y, x] - expected).max() <= 4
+
+
+def test_polygons_are_drawn_by_class(qgis: Qgis, folder: Path) -> None:
+    PolygonWriter().write(product(scene(HEIGHT, WIDTH)), folder / "polygons.gpkg")
+    told, _ = qgis.look(folder / "seen.png", folder / "polygons.gpkg", folder / "mask.tif")
+    assert (told["renderer"], told["field"]) == ("categorizedSymbol", "class")
+    assert told["classes"] == [
+        ["flood", "flood", "#1e64dc", 90, "#1e64dc"],
+        ["crue é <&>", "crue é <&>", "#c80000", 90, "#c80000"],
+    ]
+    seen, mask = picture(folder / "seen.png").astype(int), pattern(HEIGHT, WIDTH)[0]
+    inside = np.array(CLASSES[0].color) * 90 / 255 + np.array(MAGENTA) * (1 - 90 / 255)
+    assert np.mean(np.abs(seen[mask == 1] - inside).max(axis=1) <= 3) > 0.5  # outlines are drawn, too
 
 
 def test_names_of_many_classes_with_gaps(qgis: Qgis, tmp_path: Path) -> None:

@@ -56,9 +56,14 @@ def test_training_from_drawn_polygons(qgis: Qgis, tmp_path: Path) -> None:
     assert "1 features have no class" in json.dumps(told["log"])
     assert (results["DONE"], results["QUARANTINED"]) == (2, 0)
     assert results["PIPELINE"] == str(tmp_path / "new" / "out" / "training.yaml")
-    assert results["LAYERS"] == [str(tmp_path / "new" / "out" / "results" / f"s{seed}" / "mask.tif") for seed in (1, 2)]
-    for mask in results["LAYERS"]:
-        assert iou(Path(mask), lake(192, 160)) > 0.9
+    folders = [tmp_path / "new" / "out" / "results" / f"s{seed}" for seed in (1, 2)]
+    files = [str(folder / name) for folder in folders for name in ("mask.tif", "polygons.gpkg")]
+    assert results["LAYERS"] == files
+    for folder in folders:
+        assert iou(folder / "mask.tif", lake(192, 160)) > 0.9
+    loaded = in_qgis(qgis, "hdm:load", RESULTS=folders[0].parent, MASKS=False)
+    assert [layer["name"] for layer in loaded["layers"]] == ["s1 polygons", "s2 polygons"]
+    assert {layer["renderer"] for layer in loaded["layers"]} == {"categorizedSymbol"}
 
 
 def test_what_training_writes_is_a_pipeline(qgis: Qgis, tmp_path: Path) -> None:

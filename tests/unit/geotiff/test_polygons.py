@@ -47,7 +47,7 @@ def written(made: Product, folder: Path, **options: Any) -> dict[str, Any]:
         return {**columns, "shapes": shapely.from_wkb(np.array(columns.pop("geom"), dtype=object))}
     meta, _, shapes, columns = pyogrio.raw.read(path, layer="polygons")
     assert path.parent == folder
-    assert os.listdir(folder) == [path.name]
+    assert set(os.listdir(folder)) == {path.name, "polygons.qml"}
     return {**dict(zip(meta["fields"], columns, strict=True)), "shapes": shapely.from_wkb(shapes), "meta": meta}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from hdm_geotiff.styles import attribute_table, mask_style, score_style
+from hdm_geotiff.styles import attribute_table, mask_style, polygon_style, score_style
 from hdm_pipeline.contracts import ClassInfo
 
 CLASSES = (ClassInfo(1, "lake", (0, 114, 178)), ClassInfo(4, 'a\x01 "<&> é\n', (230, 159, 0)))
@@ -37,3 +37,11 @@ def test_the_ramp_of_scores_goes_from_nothing_to_the_color() -> None:
     assert [one.get("alpha") for one in items] == ["0", "64", "128", "191", "255"]
     assert {one.get("color") for one in items} == {"#0072b2"}
     assert items[-1].get("label") == "lake 100%"
+
+
+def test_polygons_have_a_symbol_for_each_class() -> None:
+    root = ElementTree.fromstring(polygon_style(CLASSES))
+    symbols = {one.get("name"): {p.get("k"): p.get("v") for p in one.iter("prop")} for one in root.iter("symbol")}
+    categories = [(one.get("value"), symbols[one.get("symbol")]["color"]) for one in root.iter("category")]
+    assert categories == [("lake", "0,114,178,90"), ('a\ufffd "<&> é\n', "230,159,0,90")]
+    assert symbols["0"]["outline_color"] == "0,114,178,255"

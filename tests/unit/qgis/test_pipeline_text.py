@@ -44,7 +44,7 @@ def test_what_was_chosen_comes_back(tmp_path: Path) -> None:
     assert config.input.bands == [1, 3]
     assert config.input.scale.fixed == [(0.0, 255.0), (-1e-07, 12345.68)]
     assert config.output.directory == "results"
-    assert config.output.products == ["mask", "score"]
+    assert config.output.products == ["mask", "polygons"]
     assert config.execution.executor == "inline"
     assert [one.name for one in config.support.classes] == list(TRAINING.classes)
     first, second = only_example(config, 0), only_example(config, 1)
