@@ -169,8 +169,12 @@ def test_a_catalog_that_is_not_there(tmp_path: Path) -> None:
 def test_own_products_are_no_scenes(tmp_path: Path, two_bands: dict[str, pystac.Asset]) -> None:
     own = catalog(tmp_path / "out", item("a", two_bands))
     (tmp_path / "out/.hdm").mkdir()
-    with pytest.raises(ArchiveError, match="products are no scenes"):
-        _found(own)
+    place = tmp_path / "out/scene/item.json"
+    place.parent.mkdir()
+    place.write_text(json.dumps(item("a", two_bands).to_dict(include_self_link=False)))
+    for named in (own, place):
+        with pytest.raises(ArchiveError, match="products are no scenes"):
+            _found(named)
     content = json.loads(catalog(tmp_path / "cat", item("b", two_bands)).read_text())
     content["links"].append({"rel": "child", "href": "../out/catalog.json"})
     (tmp_path / "cat/catalog.json").write_text(json.dumps(content))
