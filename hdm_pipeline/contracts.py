@@ -615,3 +615,43 @@ class CatalogWriter(Writer, Protocol):
             OutputError: they cannot be written.
         """
         ...
+
+
+@runtime_checkable
+class ArchiveWriter(Writer, Protocol):
+    """A writer whose products of all scenes can be put together, and compared with those of another run."""
+
+    def mosaic(self, run: RunCatalog, *, whole: bool) -> Mapping[str, Any]:
+        """Put the products of all scenes together; called at the end of each run, also of one without work.
+
+        Args:
+            run: the output directory.
+            whole: make copies of all pixels too (`run --mosaic`), not only files that refer to the products.
+
+        Returns:
+            What `run.json` says of it: ``files``, the names of those made in `run.root`, each put in place by renaming,
+            and ``left_out``, why scenes are in none of them, by scene.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        ...
+
+    def compare(self, before: RunCatalog, after: RunCatalog, folder: Path | None) -> Mapping[str, Any]:
+        """Compare the products of two runs where their scenes lie on each other.
+
+        Args:
+            before: the earlier run.
+            after: the later run; `memory` of neither is used.
+            folder: an existing folder for rasters of what changed; None to write nothing.
+
+        Returns:
+            JSON-able: ``classes``: by class and kind (``stable``, ``gained``, ``lost``) ``pixels`` and ``area_m2``
+            (None where unknown); ``scenes``: the same for each scene of `before`; ``unmatched``: scenes without a
+            counterpart, by run; ``notices``: what a person should know.
+
+        Raises:
+            ConfigError: nothing lies on each other.
+            ReadError: a product cannot be read.
+        """
+        ...

@@ -20,6 +20,7 @@ class RunOptions:
         retry_quarantined: try scenes again that were quarantined under the same key.
         wait: wait for another run on the same output to end, instead of refusing.
         rebuild_ledger: rename a damaged ledger and start an empty one; all scenes are then done again.
+        mosaic: write rasters of all scenes too, one for each class, not only a mosaic that refers to their masks.
     """
 
     limit: int | None = None
@@ -27,6 +28,7 @@ class RunOptions:
     retry_quarantined: bool = False
     wait: bool = False
     rebuild_ledger: bool = False
+    mosaic: bool = False
 
 
 @dataclass(frozen=True)

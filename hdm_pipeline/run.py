@@ -17,7 +17,7 @@ from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.errors import HdmError
-from hdm_pipeline.execution.catalogs import write_catalogs
+from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
@@ -78,6 +78,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
                 _work(config, workspace, reader, ledger, supports, scenes, report, tell, should_stop)
             report.note(catalogs=write_catalogs(config, workspace, ledger))
+            report.note(mosaics=write_mosaics(config, workspace, ledger, whole=options.mosaic))
             left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
             report.status = "stopped" if left else "done"
         except BaseException as error:

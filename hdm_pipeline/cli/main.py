@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from hdm_pipeline import __version__
+from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
@@ -50,6 +51,9 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Quarantine scenes with warnings that their result may be nonsense.")
     ] = False,
+    mosaic: Annotated[
+        bool, typer.Option("--mosaic", help="At the end, also write one raster of all scenes for each class.")
+    ] = False,
     as_json: JsonOption = False,
     events: Annotated[
         bool, typer.Option("--events", help="Print each event as a line of JSON while it runs, for programs.")
@@ -67,7 +71,7 @@ def run(
     overrides += [f"execution.address={json.dumps(address)}"] if address else []
     overrides += [f"output.directory={json.dumps(str(output.absolute()))}"] if output else []
     overrides += ["execution.strict=true"] if strict else []
-    options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger)
+    options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger, mosaic)
     loaded = _pipeline(pipeline, overrides)
     show = _run_events if events else _run_json if as_json else _run_text
     raise typer.Exit(show(loaded, options).exit_code)
@@ -221,6 +225,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 app.command()(train)
+app.command()(compare)
 app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")
 

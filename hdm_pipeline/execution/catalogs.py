@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import CatalogEntry, RunCatalog
 from hdm_pipeline.output.files import output_errors
@@ -23,18 +25,37 @@ def write_catalogs(config: PipelineConfig, workspace: Workspace, ledger: Ledger)
         PluginError: a plug-in fails.
     """
     found: dict[str, list[str]] = {}
-    entries: tuple[CatalogEntry, ...] | None = None
     for name, options in config.output.product_options().items():
         writer = make_writer(name, options)
-        if not writer.describes:
-            continue
-        if entries is None:
-            entries = tuple(_entry(workspace, record) for record in ledger.scenes("done"))
-        memory = workspace.catalog_folder(name)
-        with output_errors(memory):
-            memory.mkdir(parents=True, exist_ok=True)
-        found[name] = list(writer.finish(RunCatalog(config.name, workspace.root, memory, entries)))
+        if writer.describes:
+            found[name] = list(writer.finish(_with_memory(run_catalog(config.name, workspace, ledger, name))))
     return found
+
+
+def write_mosaics(config: PipelineConfig, workspace: Workspace, ledger: Ledger, *, whole: bool) -> dict[str, Any]:
+    """Let every product that can (`contracts.ArchiveWriter`) put its scenes together; see `write_catalogs`.
+
+    Returns:
+        What each product says of it.
+    """
+    found: dict[str, Any] = {}
+    for name, options in config.output.product_options().items():
+        writer = make_writer(name, options)
+        if writer.gathers:
+            found[name] = writer.mosaic(_with_memory(run_catalog(config.name, workspace, ledger, name)), whole=whole)
+    return found
+
+
+def run_catalog(pipeline: str, workspace: Workspace, ledger: Ledger, product: str) -> RunCatalog:
+    """What lies in an output directory, for a product's writer. Makes no folder."""
+    entries = tuple(_entry(workspace, record) for record in ledger.scenes("done"))
+    return RunCatalog(pipeline, workspace.root, workspace.catalog_folder(product), entries)
+
+
+def _with_memory(run: RunCatalog) -> RunCatalog:
+    with output_errors(run.memory):
+        run.memory.mkdir(parents=True, exist_ok=True)
+    return run
 
 
 def _entry(workspace: Workspace, record: SceneRecord) -> CatalogEntry:

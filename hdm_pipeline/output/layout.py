@@ -2,6 +2,7 @@
 
     OUT/<scene>/mask.tif ...     products, published by atomic rename
     OUT/run.json                 what the last run did
+    OUT/mosaic.vrt               all masks as one raster (`mosaic*`: one for each CRS, and rasters of classes)
     OUT/collection.json          the whole directory as others read it, by products that describe it (`stac`)
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
     OUT/.hdm/stale/<scene>/      products of a scene whose present file is quarantined
@@ -24,6 +25,9 @@ from hdm_pipeline.errors import OutputError
 from hdm_pipeline.output.files import output_errors, remove_tree
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
+
+_TAKEN = ("run.json", "collection.json", "mosaic.vrt")
+"""What no scene may be called: files of the output directory itself."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def checked_component(name: str) -> str:
     Raises:
         OutputError: it holds a separator, `..` or characters that file systems disagree about.
     """
-    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name in ("run.json", "collection.json"):
+    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name in _TAKEN:
         raise OutputError(
             "name cannot be used as a folder or file name in the output",
             where=repr(name),

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import (
+    ArchiveWriter,
     Band,
     CatalogWriter,
     ClassInfo,
@@ -314,6 +315,28 @@ class GuardedWriter:
             made = isinstance(name, str) and Path(name).name == name and (run.root / name).is_file()
             self._guard.require(made, f"finish made no file called {name!r}", str(run.root))
         return names
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it is an `ArchiveWriter`."""
+        return isinstance(self._writer, ArchiveWriter)
+
+    def mosaic(self, run: RunCatalog, *, whole: bool) -> dict[str, Any]:
+        """See `ArchiveWriter.mosaic`; nothing where the writer is none."""
+        if not isinstance(self._writer, ArchiveWriter):
+            return {"files": []}
+        with self._guard.calling("mosaic", str(run.root)):
+            made = dict(self._writer.mosaic(run, whole=whole))
+        there = all(Path(name).name == name and (run.root / name).is_file() for name in made["files"])
+        self._guard.require(there, "mosaic made no file of a name that it tells", str(run.root))
+        return made
+
+    def compare(self, before: RunCatalog, after: RunCatalog, folder: Path | None) -> dict[str, Any]:
+        """See `ArchiveWriter.compare`; nothing where the writer is none."""
+        if not isinstance(self._writer, ArchiveWriter):
+            return {}
+        with self._guard.calling("compare", f"{before.root} and {after.root}"):
+            return dict(self._writer.compare(before, after, folder))
 
 
 class GuardedPixels:

@@ -60,7 +60,7 @@ def discover(uri: str, options: ReaderOptions, reader: str = READER) -> list[Sce
             remedy = "rename one, or set the reader option ids: path if they lie in different folders"
             raise ArchiveError(f"two scenes are called {ref.id!r}", where=f"{other.uri} and {ref.uri}", remedy=remedy)
     if options.mosaic == "date" and scenes:
-        from hdm_geotiff.mosaic import join_by_date  # loads GDAL, which finding scenes needs for nothing else
+        from hdm_geotiff.joined_scenes import join_by_date  # loads GDAL, which finding scenes needs for nothing else
         from hdm_geotiff.opening import open_source
 
         scenes = {ref.id: ref for ref in join_by_date(list(scenes.values()), options, open_source)}

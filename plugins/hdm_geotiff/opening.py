@@ -9,8 +9,8 @@ from dataclasses import replace
 from hdm_geotiff.aoi import AreaOfInterest, SceneArea
 from hdm_geotiff.environment import open_dataset, reading
 from hdm_geotiff.header import describe, names_of
+from hdm_geotiff.joined_scenes import MARK, open_mosaic
 from hdm_geotiff.layered import open_layered
-from hdm_geotiff.mosaic import MARK, open_mosaic
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.raster_grid import Grid
 from hdm_geotiff.source import GeoTiffSource, RasterSource

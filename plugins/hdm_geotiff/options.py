@@ -34,7 +34,7 @@ class ReaderOptions:
         resolution: side of a pixel, in units of the CRS, to which bands in files of their own are resampled; by default
             that of the finest band that is asked for.
         resampling: ``bilinear`` or ``nearest``.
-        mosaic: ``date``: scenes of one day that touch or overlap become one, see `hdm_geotiff.mosaic`.
+        mosaic: ``date``: scenes of one day that touch or overlap become one, see `hdm_geotiff.joined_scenes`.
         values: `nodata`, `scale_factor` and `offset`, for all scenes or by glob.
         allow_vrt: open virtual rasters, which may name any other file.
         allow_network: open ``s3://`` and ``https://`` URIs.

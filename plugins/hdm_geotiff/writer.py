@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, PixelSource, Product, SceneHeader
+from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, PixelSource, Product, RunCatalog, SceneHeader
 from hdm_pipeline.errors import ConfigError, WriteError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class _CogWriter:
 
 
 class MaskWriter(_CogWriter):
-    """Writes the mask of a scene as ``mask.tif``."""
+    """Writes the mask of a scene as ``mask.tif``; implements `contracts.ArchiveWriter`."""
 
     name: ClassVar[str] = "mask"
 
@@ -85,6 +85,18 @@ class MaskWriter(_CogWriter):
         texts = attribute_table(product.classes), mask_style(product.classes)
         sidecars = dict(zip(self.sidecars(path.name), texts, strict=True))
         write_cog(path, product.scene, CogLayout(1, NODATA, "NEAREST"), fill, sidecars)
+
+    def mosaic(self, run: RunCatalog, *, whole: bool) -> dict[str, Any]:
+        """Put the masks of all scenes together; see `ArchiveWriter.mosaic`."""
+        from hdm_geotiff.mosaic import write_mosaics
+
+        return write_mosaics(run, whole=whole)
+
+    def compare(self, before: RunCatalog, after: RunCatalog, folder: Path | None) -> dict[str, Any]:
+        """Compare masks of one place; see `ArchiveWriter.compare`."""
+        from hdm_geotiff.change import compare_masks
+
+        return compare_masks(before, after, folder)
 
 
 class _BandsWriter(_CogWriter):
