@@ -65,7 +65,7 @@ def test_polygons_of_a_mask_give_the_masks_that_the_mask_gives(bench: Workbench,
 
 
 def _pixels(folder: Path) -> dict[str, bytes]:
-    return {name: rasterio.open(folder / name).read().tobytes() for name in published(folder)}
+    return {n: rasterio.open(folder / n).read().tobytes() for n in published(folder) if n.endswith(".tif")}
 
 
 def test_an_edit_redoes_the_scenes_and_a_look_does_not(bench: Workbench) -> None:
