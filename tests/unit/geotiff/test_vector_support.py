@@ -508,3 +508,19 @@ def test_the_identity_changes_with_what_is_read_and_with_nothing_else(chip: Path
     prj = (tmp_path / "a.prj").read_text().replace("15.0", "15.0001")
     (tmp_path / "d.prj").write_text(prj)
     assert before != identity(tmp_path / "d.shp")
+
+
+def test_edits_that_a_gis_has_not_yet_written_into_the_geopackage_count(chip: Path, tmp_path: Path) -> None:
+    """QGIS leaves them in a write-ahead log beside the file as long as the project is open."""
+    file = write_vector(tmp_path / "a.gpkg", [(at(5, 6, 20, 18), FLOOD), (at(25, 6, 35, 30), FLOOD)])
+    request = SupportRequest(str(chip), str(file), vector=VectorLabels(complete=True))
+    before = GeoTiffReader().vector_identity(request)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        stored = file.read_bytes()
+        with connection:
+            connection.execute("DELETE FROM a WHERE number = 1")
+        assert file.with_name("a.gpkg-wal").stat().st_size > 0
+        assert file.read_bytes() == stored
+        assert GeoTiffReader().vector_identity(request) != before
+        assert np.array_equal(label_of(chip, file, complete=True), expected((5, 6, 20, 18, 1), rest=0))
