@@ -588,12 +588,14 @@ class RunCatalog:
         root: the output directory, absolute.
         memory: an existing folder in which the writer may keep what it wants to remember.
         entries: every scene of the archive that is done, by id.
+        files: names of what else lies in `root` and belongs to all scenes: mosaics.
     """
 
     name: str
     root: Path
     memory: Path
     entries: tuple[CatalogEntry, ...]
+    files: tuple[str, ...] = ()
 
 
 @runtime_checkable

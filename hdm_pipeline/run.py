@@ -77,8 +77,10 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
                 _work(config, workspace, reader, ledger, supports, scenes, report, tell, should_stop)
-            report.note(catalogs=write_catalogs(config, workspace, ledger))
-            report.note(mosaics=write_mosaics(config, workspace, ledger, whole=options.mosaic))
+            mosaics = write_mosaics(config, workspace, ledger, whole=options.mosaic)
+            report.note(mosaics=mosaics)
+            files = [name for of_product in mosaics.values() for name in of_product.get("files", ())]
+            report.note(catalogs=write_catalogs(config, workspace, ledger, files))
             left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
             report.status = "stopped" if left else "done"
         except BaseException as error:

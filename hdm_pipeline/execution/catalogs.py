@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
@@ -12,10 +14,18 @@ from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.plugin.registry import make_writer
 
 
-def write_catalogs(config: PipelineConfig, workspace: Workspace, ledger: Ledger) -> dict[str, list[str]]:
+def write_catalogs(
+    config: PipelineConfig, workspace: Workspace, ledger: Ledger, files: Sequence[str] = ()
+) -> dict[str, list[str]]:
     """Let every product that is a catalog (`contracts.CatalogWriter`) describe what lies in the output directory.
 
     The ledger decides what lies there, not the events of this run: what a killed run left out is caught up.
+
+    Args:
+        config: the pipeline.
+        workspace: the output directory.
+        ledger: what is done.
+        files: names of mosaics in the output directory.
 
     Returns:
         Files in the output directory, by product.
@@ -28,7 +38,8 @@ def write_catalogs(config: PipelineConfig, workspace: Workspace, ledger: Ledger)
     for name, options in config.output.product_options().items():
         writer = make_writer(name, options)
         if writer.describes:
-            found[name] = list(writer.finish(_with_memory(run_catalog(config.name, workspace, ledger, name))))
+            run = replace(run_catalog(config.name, workspace, ledger, name), files=tuple(files))
+            found[name] = list(writer.finish(_with_memory(run)))
     return found
 
 

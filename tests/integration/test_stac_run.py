@@ -79,6 +79,9 @@ def test_pystac_opens_what_a_run_made_and_every_file_is_there(bench: Workbench) 
         via = item.get_single_link("via")
         assert via is not None
         assert (ran.root / "out" / name / str(via.target)).resolve() == ran.scenes / f"{name}.tif"
+    with rasterio.open(str(collection.assets["mosaic.vrt"].get_absolute_href())) as mosaic:
+        assert mosaic.shape[0] >= 333
+    assert (ran.root / "out" / collection.assets["mosaic.qml"].href).is_file()
     assert items["small"].properties["datetime"] == "2024-06-02T10:20:30Z"
     assert items["large"].datetime is None
     with rasterio.open(ran.root / "out/small/mask.tif") as mask:

@@ -21,7 +21,7 @@ from hdm_geotiff.environment import GDAL_ERRORS, cause_of, gdal_environment
 from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, PublishedFile, ScenePublication
 from hdm_pipeline.errors import WriteError
 
-_MEDIA_TYPES: Mapping[str, str] = {
+MEDIA_TYPES: Mapping[str, str] = {
     ".fgb": "application/vnd.flatgeobuf",
     ".gpkg": "application/geopackage+sqlite3",
     ".geojson": "application/geo+json",
@@ -32,8 +32,11 @@ _MEDIA_TYPES: Mapping[str, str] = {
     ".png": "image/png",
     ".qml": "application/vnd.qgis.style+xml",
     ".tif": "image/tiff; application=geotiff",
+    ".vrt": "application/xml",
     ".xml": "application/xml",
 }
+"""Of products, by suffix."""
+
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _TITLES: Mapping[str, str] = {
     "mask": "Mask of classes",
@@ -72,7 +75,7 @@ def _asset(
     file: PublishedFile, publication: ScenePublication, classes: Sequence[ClassInfo], grid: Mapping[str, Any]
 ) -> pystac.Asset:
     suffix = file.path.suffix.lower()
-    media_type = _MEDIA_TYPES.get(suffix)
+    media_type = MEDIA_TYPES.get(suffix)
     fields: dict[str, Any] = {}
     try:
         if suffix == ".tif":

@@ -15,6 +15,7 @@ from typing import Any
 import pystac
 from pystac.utils import str_to_datetime
 
+from hdm_geotiff.stac.assets import MEDIA_TYPES
 from hdm_geotiff.stac.item import CLASSIFICATION, COLLECTION, PROCESSING, PROJECTION
 from hdm_pipeline.contracts import RunCatalog
 from hdm_pipeline.errors import WriteError
@@ -77,7 +78,7 @@ def make_collection(run: RunCatalog, items: dict[str, dict[str, Any]], options: 
         stac_extensions=[PROJECTION, CLASSIFICATION, PROCESSING],
         license=options["license"],
         summaries=pystac.Summaries(_summaries(items.values()), maxcount=1000),
-        assets={"run": pystac.Asset("./run.json", "What the run did", None, "application/json", ["metadata"])},
+        assets=_assets(run),
     )
     if definitions:
         collection.item_assets = definitions
@@ -86,6 +87,16 @@ def make_collection(run: RunCatalog, items: dict[str, dict[str, Any]], options: 
     for scene in items:
         collection.add_link(pystac.Link("item", f"./{scene}/{ITEM}", "application/geo+json", scene))
     return collection.to_dict(include_self_link=False, transform_hrefs=False)
+
+
+def _assets(run: RunCatalog) -> dict[str, pystac.Asset]:
+    """The files of all scenes together: the report, and mosaics."""
+    found = {"run": pystac.Asset("./run.json", "What the run did", None, "application/json", ["metadata"])}
+    for name in run.files:
+        suffix = Path(name).suffix
+        roles = ["data"] if suffix in (".tif", ".vrt") else ["metadata"]
+        found[name] = pystac.Asset(f"./{name}", name, None, MEDIA_TYPES.get(suffix), roles)
+    return found
 
 
 def _facts(path: Path, version: str) -> dict[str, Any]:
