@@ -1,0 +1,81 @@
+"""What plug-ins implement, and the frozen values that travel between rooms.
+
+A reader plug-in turns files into pixels, a writer plug-in turns masks into products. Both are found by entry point
+(`hdm_pipeline.readers`, `hdm_pipeline.writers`; the writer's entry point name is the product's name in the YAML) and
+know nothing but this package, `hdm_pipeline.grid` and `hdm_pipeline.errors`.
+
+Axes are always (band, z, y, x). A raster has z = 1; a volume's z runs along the slice normal.
+"""
+
+from __future__ import annotations
+
+from hdm_pipeline.contracts.product import (
+    CatalogEntry,
+    ClassInfo,
+    PixelSource,
+    Product,
+    Provenance,
+    PublishedFile,
+    RunCatalog,
+    ScenePublication,
+)
+from hdm_pipeline.contracts.reader import Reader, SceneSource, VectorLabelReader
+from hdm_pipeline.contracts.scene import (
+    Band,
+    RasterGeometry,
+    SceneHeader,
+    SceneRef,
+    SceneWarning,
+    Skipped,
+    VolumeGeometry,
+)
+from hdm_pipeline.contracts.support import ImageWindow, LabeledImage, Selection, SupportRequest, VectorLabels
+from hdm_pipeline.contracts.values import (
+    BACKGROUND,
+    IGNORE,
+    NODATA,
+    OUTPUT_MARKER,
+    STATISTICS_PIXELS,
+    Labels,
+    Pixels,
+    Validity,
+)
+from hdm_pipeline.contracts.writer import ArchiveWriter, CatalogWriter, SidecarWriter, Writer
+
+__all__ = [
+    "Pixels",
+    "Validity",
+    "Labels",
+    "BACKGROUND",
+    "NODATA",
+    "IGNORE",
+    "STATISTICS_PIXELS",
+    "OUTPUT_MARKER",
+    "Band",
+    "RasterGeometry",
+    "VolumeGeometry",
+    "SceneRef",
+    "SceneWarning",
+    "SceneHeader",
+    "Skipped",
+    "Selection",
+    "ImageWindow",
+    "VectorLabels",
+    "SupportRequest",
+    "LabeledImage",
+    "SceneSource",
+    "Reader",
+    "VectorLabelReader",
+    "ClassInfo",
+    "Provenance",
+    "PixelSource",
+    "PublishedFile",
+    "ScenePublication",
+    "Product",
+    "CatalogEntry",
+    "RunCatalog",
+    "Writer",
+    "SidecarWriter",
+    "CatalogWriter",
+    "ArchiveWriter",
+]

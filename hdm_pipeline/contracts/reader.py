@@ -1,0 +1,122 @@
+"""What a reader plug-in implements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.contracts.scene import SceneHeader, SceneRef, Skipped
+from hdm_pipeline.contracts.support import LabeledImage, SupportRequest
+from hdm_pipeline.grid import Window
+
+
+@runtime_checkable
+class SceneSource(Protocol):
+    """An open scene. Used by one thread at a time; never shared."""
+
+    header: SceneHeader
+
+    def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Read a window that lies within the scene.
+
+        Args:
+            window: part of one slice.
+            bands: zero-based band indices.
+
+        Returns:
+            Pixels [len(bands), height, width] float32 with scale and offset applied, and validity [height, width]:
+            False where any of the bands is nodata, NaN, masked or transparent, or the pixel lies outside the area
+            of interest. Pixels are finite where valid.
+
+        Raises:
+            ReadError: the file cannot be decoded there.
+        """
+        ...
+
+    def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
+        """Valid pixels spread evenly over the scene, for statistics: [len(bands), n], n at most `max_pixels`.
+
+        Deterministic. Reads overviews or strides, never the whole scene.
+        """
+        ...
+
+    def row_areas(self) -> npt.NDArray[np.float64] | None:
+        """Area in m² of one pixel in each row: [y]; None where the scene has no usable coordinates."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Finds and opens scenes of one kind. Constructed with the YAML's reader options (ConfigError if unknown).
+
+    A class with an attribute `takes_bands` that is true gets one more option, `asked`: the entries of `input.bands` as
+    a list of text. It may leave other bands unopened, or out of the header. A reader may have a method
+    `example_files(request: SupportRequest) -> list[str]`: files on disk, beside image and mask and what is called like
+    them, that an example is read from; the supports are then hashed with them.
+    A class may also say `volumes = True`: its scenes are volumes.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None: ...
+
+    def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
+        """Find the scenes behind a path, glob, list file or bucket prefix, sorted by id, without reading pixels.
+
+        Raises:
+            EmptyArchiveError: nothing is there.
+            ArchiveError: two scenes have one id.
+        """
+        ...
+
+    def header(self, ref: SceneRef) -> SceneHeader:
+        """Read a scene's header.
+
+        Raises:
+            ReadError: corrupt or not readable.
+            UnsupportedSceneError: readable, but not supported.
+        """
+        ...
+
+    def open(self, ref: SceneRef) -> AbstractContextManager[SceneSource]:
+        """Open a scene for reading; closed on leaving the context."""
+        ...
+
+    def read_support(self, request: SupportRequest) -> list[LabeledImage]:
+        """Read a labelled example; a labelled volume gives one image per labelled slice.
+
+        Raises:
+            SupportError: unreadable, sizes differ, no pixel of the class, or everything is ignored.
+        """
+        ...
+
+
+@runtime_checkable
+class VectorLabelReader(Protocol):
+    """What a reader may do beyond `Reader`: take examples whose labels are drawn as polygons, lines and points.
+
+    Its `read_support` takes requests with `SupportRequest.vector`. It gives one image for each window of the image in
+    which something is drawn, and may give images that show nothing of the class, but only background. For an image that
+    is `VectorLabels.optional` and shows nothing, it gives an empty list.
+    """
+
+    def check_vector(self, request: SupportRequest) -> None:
+        """Check the vector file of a request without opening the image.
+
+        Raises:
+            SupportError: unreadable, no such layer or attribute, nothing is selected, or its CRS is unknown.
+        """
+        ...
+
+    def vector_identity(self, request: SupportRequest) -> str:
+        """What changes whenever the labels of a request may have changed: of what `read_support` would make of the
+        vector file; empty if it would make nothing of it. Opens the image, but reads no pixel.
+
+        Raises:
+            SupportError: as `read_support`.
+        """
+        ...
