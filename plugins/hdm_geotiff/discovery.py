@@ -39,15 +39,30 @@ def discover(uri: str, options: ReaderOptions, reader: str = READER) -> list[Sce
         EmptyArchiveError: nothing is there.
         ArchiveError: two scenes have one id.
     """
-    if is_stac(uri):
-        from hdm_geotiff.stac.discovery import discover_items
+    found = _items(uri, options, reader) if is_stac(uri) else _files(uri, options, reader)
+    if options.mosaic != "date":
+        return found
+    from hdm_geotiff.joined_scenes import join_by_date  # loads GDAL, which finding scenes needs for nothing else
+    from hdm_geotiff.opening import open_source
 
-        return discover_items(uri, options, reader)
+    scenes = join_by_date([one for one in found if isinstance(one, SceneRef)], options, open_source)
+    return [*sorted(scenes, key=lambda ref: ref.id), *(one for one in found if isinstance(one, Skipped))]
+
+
+def _items(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Skipped]:
+    """The scenes of a STAC catalog."""
+    from hdm_geotiff.stac.discovery import discover_items
+
+    return discover_items(uri, options, reader)
+
+
+def _files(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Skipped]:
+    """The scenes of files."""
     listed = list(list_files(uri, options))
     files = [entry for entry in listed if isinstance(entry, Found)]
     if not files and any(isinstance(entry, Skipped) and entry.reason == NOT_ENTERED for entry in listed):
         # A folder of nothing but zipped scenes: there is nothing else that could be meant.
-        return discover(uri, replace(options, recursive=True), reader)
+        return _files(uri, replace(options, recursive=True), reader)
     skipped = [entry for entry in listed if isinstance(entry, Skipped)]
     scenes: dict[str, SceneRef] = {}
     for ref in assemble(files, options, reader):
@@ -59,11 +74,6 @@ def discover(uri: str, options: ReaderOptions, reader: str = READER) -> list[Sce
         if other is not ref:
             remedy = "rename one, or set the reader option ids: path if they lie in different folders"
             raise ArchiveError(f"two scenes are called {ref.id!r}", where=f"{other.uri} and {ref.uri}", remedy=remedy)
-    if options.mosaic == "date" and scenes:
-        from hdm_geotiff.joined_scenes import join_by_date  # loads GDAL, which finding scenes needs for nothing else
-        from hdm_geotiff.opening import open_source
-
-        scenes = {ref.id: ref for ref in join_by_date(list(scenes.values()), options, open_source)}
     if not scenes:
         what = "no scene was found"
         if skipped:

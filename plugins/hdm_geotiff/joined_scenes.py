@@ -1,7 +1,8 @@
 """Scenes of one date that touch or overlap as one scene, so that what lies across their border is seen whole.
 
-With `mosaic: date`, discovery opens the header of each scene that has a date in its name, and joins those of one day,
-of one CRS, of one grid (pixels of one size that lie on each other) and of the same bands, as far as they hang together.
+With `mosaic: date`, discovery opens the header of each scene whose date its name or its catalog tells, and joins those
+of one day, of one CRS, of one grid (pixels of one size that lie on each other) and of the same bands, as far as they
+hang together.
 Where scenes overlap, the first in the order of ids counts where it is valid. What joins nothing stays as it is.
 """
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from hdm_geotiff.dates import acquisition
+from hdm_geotiff.layers import STAC_ITEM, LayeredScene
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.products_by_name import datetime_of
 from hdm_geotiff.raster_grid import Grid
@@ -145,7 +147,8 @@ class _MosaicSource(RasterSource):
 
     def _described(self, ref: SceneRef, first: SceneHeader, grid: Grid) -> SceneHeader:
         listed = ", ".join(part.ref.id for part in self._parts[:4]) + (", ..." if len(self._parts) > 4 else "")
-        kept = {name: value for name, value in first.attributes.items() if "gcps" not in name and name != "rpcs"}
+        ones = ("gcps", "gcps_crs_wkt", "rpcs", STAC_ITEM)
+        kept = {name: value for name, value in first.attributes.items() if name not in ones}
         return replace(
             first,
             ref=ref,
@@ -181,7 +184,10 @@ class _MosaicSource(RasterSource):
 
 
 def _day(ref: SceneRef, options: ReaderOptions) -> str:
-    """The day a scene was taken, by its name; empty if it does not say."""
+    """The day a scene was taken, by its catalog or its name; empty if neither says."""
+    scene = LayeredScene.loads(ref.recipe) if ref.recipe else None
+    if scene is not None and options.date is None and (told := scene.attributes.get("datetime") or scene.datetime):
+        return told[:10]
     found = acquisition(ref.id, {}, {}, options.date)
     return found.start.date().isoformat() if found else datetime_of(ref.id)[:10]
 

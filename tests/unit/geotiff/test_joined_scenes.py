@@ -10,6 +10,10 @@ import numpy.typing as npt
 import pytest
 from affine import Affine
 
+from hdm_geotiff.joined_scenes import join_by_date
+from hdm_geotiff.layers import Layer, LayeredScene, layered_ref
+from hdm_geotiff.opening import open_source
+from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
@@ -96,6 +100,22 @@ def test_products_with_offsets_of_their_own(tmp_path: Path) -> None:
     assert ref.id.startswith("2022-01-26_S2A_MSIL2A")
     # Both lie in one place here: the first by its id counts, N0301 before N0400.
     assert set(np.unique(read(ref, asked=["B04"]))) == {3000.0}
+
+
+def test_the_date_may_stand_in_a_catalog(tmp_path: Path, write_tif: WriteTif) -> None:
+    """Scenes as a catalog gives them, whose names say nothing."""
+    found = []
+    for name, place, date in (
+        ("x", at(0, 0), "2022-01-26"),
+        ("y", at(40, 0), "2022-01-26"),
+        ("z", at(80, 0), "2022-02-01"),
+    ):
+        path = write_tif(f"{name}.tif", values(40, 40), **place)
+        scene = LayeredScene((Layer("red", str(path)),), datetime=f"{date}T10:00:00Z")
+        found.append(layered_ref(scene, name, str(path), [(name, "1")]))
+    made = join_by_date(found, ReaderOptions.parse(MOSAIC), open_source)
+    assert [ref.id for ref in made] == ["2022-01-26_x", "z"]
+    assert GeoTiffReader(MOSAIC).header(made[0]).bands[0].name == "red"
 
 
 def test_limits(tmp_path: Path, write_tif: WriteTif) -> None:
