@@ -88,7 +88,7 @@ class MaskWriter(_CogWriter):
 
     def mosaic(self, run: RunCatalog, *, whole: bool) -> dict[str, Any]:
         """Put the masks of all scenes together; see `ArchiveWriter.mosaic`."""
-        from hdm_geotiff.mosaic import write_mosaics
+        from hdm_geotiff.mask_mosaic import write_mosaics
 
         return write_mosaics(run, whole=whole)
 
