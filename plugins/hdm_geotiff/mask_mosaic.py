@@ -29,7 +29,7 @@ from hdm_geotiff.failures import write_error
 from hdm_geotiff.mask_files import MaskFile, masks_of, read_mask_file
 from hdm_geotiff.styles import BACKGROUND_COLOR, attribute_table, mask_style
 from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, RunCatalog
-from hdm_pipeline.errors import WriteError
+from hdm_pipeline.errors import ReadError, WriteError
 
 _MEMORY = "masks.json"
 _FORMAT = 1
@@ -65,7 +65,7 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
         WriteError: a mosaic would be too large, or any other failure.
     """
     before = _memory(run)
-    known = _known_masks(run, before.get("masks", {}))
+    known, unreadable = _known_masks(run, before.get("masks", {}))
     facts = {mask.scene: {"version": version, **asdict(mask), "path": None} for mask, version in known}
     same = {scene: one["version"] for scene, one in facts.items()} == {
         scene: one["version"] for scene, one in before.get("masks", {}).items()
@@ -92,7 +92,7 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
         _put(run.memory / _MEMORY, json.dumps({"format": _FORMAT, "files": made, "masks": facts}))
     except OSError as error:
         raise write_error(error, run.root, error) from error
-    return {"files": made, "left_out": left_out}
+    return {"files": made, "left_out": unreadable | left_out}
 
 
 def _memory(run: RunCatalog) -> dict[str, Any]:
@@ -104,19 +104,27 @@ def _memory(run: RunCatalog) -> dict[str, Any]:
     return found if isinstance(found, dict) and found.get("format") == _FORMAT else {}
 
 
-def _known_masks(run: RunCatalog, before: Mapping[str, Any]) -> list[tuple[MaskFile, str]]:
-    """The masks of a run with their versions; only the headers of those that are new are read."""
-    paths, found = masks_of(run), []
+def _known_masks(run: RunCatalog, before: Mapping[str, Any]) -> tuple[list[tuple[MaskFile, str]], dict[str, str]]:
+    """The masks of a run with their versions, and why others cannot be used.
+
+    Only the headers of those that are new are read. One that is gone or damaged must not end a run whose work is done.
+    """
+    paths, left_out = masks_of(run), {}
+    found: list[tuple[MaskFile, str]] = []
     for entry in run.entries:
         if (path := paths.get(entry.scene)) is None:
             continue
         old = before.get(entry.scene)
-        if old is not None and old["version"] == entry.version:
-            mask = _remembered(old, entry.scene, path)
-        else:
-            mask = read_mask_file(entry.scene, path)
-        found.append((mask, entry.version))
-    return found
+        try:
+            if not path.is_file():
+                left_out[entry.scene] = "its mask is gone: run the pipeline again"
+            elif old is not None and old["version"] == entry.version:
+                found.append((_remembered(old, entry.scene, path), entry.version))
+            else:
+                found.append((read_mask_file(entry.scene, path), entry.version))
+        except ReadError as error:
+            left_out[entry.scene] = error.what
+    return found, left_out
 
 
 def _remembered(facts: Mapping[str, Any], scene: str, path: Path) -> MaskFile:

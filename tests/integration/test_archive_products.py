@@ -142,6 +142,21 @@ def test_files_of_others_stay(tiles: Workbench) -> None:
     assert (out / "mosaic_of_mine.tif").read_text() == "mine"
 
 
+def test_a_mask_that_is_damaged_or_gone_is_left_out(tiles: Workbench) -> None:
+    run(tiles)
+    out = tiles.root / "out"
+    (out / "a" / "mask.tif").unlink()
+    (out / "b" / "mask.tif").write_bytes(b"damaged")
+    shutil.rmtree(out / ".hdm" / "catalogs")
+    options = RunOptions(time_budget=0.0)  # nothing is published anew
+    Pipeline.from_yaml(tiles.root / "out.yaml").run(options=options)
+    told = json.loads((out / "run.json").read_text())["mosaics"]["mask"]
+    assert set(told["left_out"]) >= {"b"}
+    assert "gone" in told["left_out"].get("a", "gone")
+    with rasterio.open(out / "mosaic.vrt") as mosaic:
+        assert mosaic.shape == (80, 100)
+
+
 @pytest.fixture
 def dates(bench: Workbench) -> Workbench:
     """Two runs, `one` and `two`, over one grid; the later one has no data in its last rows."""
