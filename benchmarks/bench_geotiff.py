@@ -23,9 +23,9 @@ from _table import Row, alternate, arguments, at_least, at_most, median, show
 from rasterio.windows import Window as RasterWindow
 from rio_cogeo import cog_profiles, cog_translate
 
-from hdm_geotiff.environment import gdal_environment
+from hdm_geotiff.files.environment import gdal_environment
+from hdm_geotiff.products.writer import MaskWriter
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.writer import MaskWriter
 from hdm_pipeline.contracts import ClassInfo, PixelSource, Product, Provenance, SceneHeader
 from hdm_pipeline.grid import Window
 from hdm_pipeline.samples.landscape import Landscape

@@ -28,7 +28,7 @@ import rasterio
 from rasterio.windows import Window as RasterWindow
 
 from benchmarks._table import Row, arguments, at_most, median, show
-from hdm_geotiff.polygons import PolygonWriter
+from hdm_geotiff.polygons.writer import PolygonWriter
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
 from hdm_pipeline.grid import Window

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-_LIBRARIES = ["torch", "rasterio", "hdm_geotiff.reader", "hdm_geotiff.writer", "hdm_pipeline.run"]
+_LIBRARIES = ["torch", "rasterio", "hdm_geotiff.reader", "hdm_geotiff.products.writer", "hdm_pipeline.run"]
 _LIBRARIES += ["hdm_pipeline.execution.inline", "hdm_pipeline.model.segmenter", "hdm_pipeline.support.prepare"]
 _LIBRARIES += ["hdm_pipeline.training.trainer"]
 

@@ -28,13 +28,13 @@ class ReaderOptions:
             by ``__``), for archives that repeat names.
         date: how the date stands in the scenes' names, such as ``s1_%Y%m%d`` (`hdm_geotiff.dates`).
         aoi: GeoJSON file with polygons; pixels whose centre lies outside are invalid.
-        bands: patterns of the files that hold one band each, by name of the band; see `hdm_geotiff.assembly`.
+        bands: patterns of the files that hold one band each, by name of the band; see `hdm_geotiff.archive.assembly`.
         scene: regular expression whose group, or whole match, in a file's path below the archive tells the scene that
             the file is a band of; by default what the stars of its pattern match.
         resolution: side of a pixel, in units of the CRS, to which bands in files of their own are resampled; by default
             that of the finest band that is asked for.
         resampling: ``bilinear`` or ``nearest``.
-        mosaic: ``date``: scenes of one day that touch or overlap become one, see `hdm_geotiff.joined_scenes`.
+        mosaic: ``date``: scenes of one day that touch or overlap become one, see `hdm_geotiff.scenes.joined_scenes`.
         values: `nodata`, `scale_factor` and `offset`, for all scenes or by glob.
         allow_vrt: open virtual rasters, which may name any other file.
         allow_network: open ``s3://`` and ``https://`` URIs.

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hdm_geotiff import discovery
+from hdm_geotiff.archive import discovery
 from hdm_geotiff.options import READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, SceneSource, Skipped, SupportRequest
 
 if TYPE_CHECKING:
-    from hdm_geotiff.aoi import AreaOfInterest
-    from hdm_geotiff.vector_support import DrawnLabels
+    from hdm_geotiff.examples.vector_support import DrawnLabels
+    from hdm_geotiff.scenes.aoi import AreaOfInterest
 
 
 class GeoTiffReader:
@@ -31,37 +31,37 @@ class GeoTiffReader:
         self.options = ReaderOptions.parse(options)
         self._aoi: AreaOfInterest | None = None
         if self.options.aoi is not None:
-            from hdm_geotiff.aoi import load_area
+            from hdm_geotiff.scenes.aoi import load_area
 
             self._aoi = load_area(self.options.aoi)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
-        """Find scenes; see `Reader.discover` and `hdm_geotiff.discovery`."""
+        """Find scenes; see `Reader.discover` and `hdm_geotiff.archive.discovery`."""
         yield from discovery.discover(uri, self.options, self.name)
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """Read a scene's header; see `Reader.header`."""
-        from hdm_geotiff.opening import read_header
+        from hdm_geotiff.scenes.opening import read_header
 
         return read_header(ref, self.options, self._aoi)
 
     def open(self, ref: SceneRef) -> AbstractContextManager[SceneSource]:
         """Open a scene; each call opens the file anew, so that no dataset is shared. See `Reader.open`."""
-        from hdm_geotiff.opening import open_source
+        from hdm_geotiff.scenes.opening import open_source
 
         return open_source(ref, self.options, self._aoi)
 
     def example_files(self, request: SupportRequest) -> list[str]:
-        """Files on disk, beside image and mask, that an example is read from; see `hdm_geotiff.example_image`."""
-        from hdm_geotiff.example_image import image_files
+        """Files on disk, beside image and mask, that an example is read from; see `examples.example_image`."""
+        from hdm_geotiff.examples.example_image import image_files
 
         return image_files(request.image, self.options)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
-        """Read a labelled image; see `Reader.read_support`, `hdm_geotiff.support` and `hdm_geotiff.vector_support`."""
+        """Read a labelled image; see `Reader.read_support`, and `support` and `vector_support` in `examples`."""
         if request.vector is not None:
             return self._drawn.read(request)
-        from hdm_geotiff.support import read_example
+        from hdm_geotiff.examples.support import read_example
 
         return [read_example(request, self.options)]
 
@@ -75,6 +75,6 @@ class GeoTiffReader:
 
     @cached_property
     def _drawn(self) -> DrawnLabels:
-        from hdm_geotiff.vector_support import DrawnLabels
+        from hdm_geotiff.examples.vector_support import DrawnLabels
 
         return DrawnLabels(self.options)

@@ -17,9 +17,9 @@ from affine import Affine
 from PIL import Image
 from rasterio.enums import Resampling
 
-from hdm_geotiff.polygons import PolygonWriter
+from hdm_geotiff.polygons.writer import PolygonWriter
+from hdm_geotiff.products.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_pipeline.contracts import ClassInfo, SceneHeader, SceneRef, SupportRequest
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing import ConformanceError, check_reader, check_writer, example_header, example_product

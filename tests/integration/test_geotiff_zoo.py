@@ -12,8 +12,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
+from hdm_geotiff.products.writer import MaskWriter, ScoreWriter
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader, SceneRef, Skipped, Writer
 from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError
 from hdm_pipeline.grid import Window

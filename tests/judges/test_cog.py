@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from hdm_geotiff.writer import MaskWriter, ScoreWriter
+from hdm_geotiff.products.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.contracts import Writer
 from tests.judges.conftest import RequireJudge, missing
 from tests.raster_product import pattern, product, scene

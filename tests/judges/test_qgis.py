@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from hdm_geotiff.polygons import PolygonWriter
-from hdm_geotiff.writer import MaskWriter, ScoreWriter
+from hdm_geotiff.polygons.writer import PolygonWriter
+from hdm_geotiff.products.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.contracts import ClassInfo
 from tests.judges.conftest import RequireJudge
 from tests.judges.headless_qgis import Qgis, find_qgis

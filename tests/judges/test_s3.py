@@ -96,7 +96,7 @@ def test_identity_follows_the_content(bucket: Path) -> None:
     assert scenes(f"s3://{BUCKET}/scenes/one.tif") == [before]
     with rasterio.open(bucket, "r+") as target:
         target.write(np.full((2, 300, 400), 3, dtype=np.int16))
-    from hdm_geotiff.remote import _endpoint
+    from hdm_geotiff.files.remote import _endpoint
 
     boto3.client("s3", endpoint_url=_endpoint()).upload_file(str(bucket), BUCKET, "scenes/one.tif")
     (after,) = scenes(f"s3://{BUCKET}/scenes/one.tif")

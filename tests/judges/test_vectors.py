@@ -11,8 +11,8 @@ import pyogrio.raw
 import pytest
 import shapely
 
-from hdm_geotiff.polygons import PolygonWriter
-from hdm_geotiff.writer import MaskWriter
+from hdm_geotiff.polygons.writer import PolygonWriter
+from hdm_geotiff.products.writer import MaskWriter
 from hdm_pipeline.contracts import CatalogEntry, RunCatalog
 from tests.judges.conftest import RequireJudge
 from tests.raster_product import pattern, product, scene

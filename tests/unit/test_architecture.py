@@ -110,6 +110,21 @@ def test_imports_go_down() -> None:
     assert not upward, "\n".join(upward)
 
 
+def test_imports_of_the_geotiff_plug_in_go_down() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    floors = {name: int(floor) for floor, name in re.findall(r"\| (\d+) \| `hdm_geotiff\.(\w+)` \|", text)}
+    own = {name: file for name, file in PLUGIN_MODULES.items() if name.startswith("hdm_geotiff.")}
+    assert {room_of(name) for name in own} == set(floors)
+    upward = [
+        f"{file.relative_to(ROOT)}:{found.line} imports {reached}"
+        for name, file in own.items()
+        for found in imports(file)
+        if (reached := target(found, own)) is not None
+        if room_of(reached) != room_of(name) and floors[room_of(reached)] >= floors[room_of(name)]
+    ]
+    assert not upward, "\n".join(upward)
+
+
 @pytest.mark.parametrize("known", [CORE_MODULES, PLUGIN_MODULES], ids=["core", "plugins"])
 def test_no_file_imports_itself_in_a_circle(known: dict[str, Path]) -> None:
     edges = {

@@ -17,7 +17,7 @@ from affine import Affine
 from pystac.extensions.classification import Classification
 from rasterio.io import DatasetReader
 
-from hdm_geotiff.environment import GDAL_ERRORS, cause_of, gdal_environment
+from hdm_geotiff.files.environment import GDAL_ERRORS, cause_of, gdal_environment
 from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, PublishedFile, ScenePublication
 from hdm_pipeline.errors import WriteError
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hdm_geotiff.layers import Layer, words_of
-from hdm_geotiff.scene_ids import SUFFIXES
+from hdm_geotiff.recipes.layers import Layer, words_of
+from hdm_geotiff.recipes.scene_ids import SUFFIXES
 
 _NUMBER = re.compile(r"b?\d+")
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff", "image/x.geotiff", "application/x-geotiff")

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pystac.utils import make_absolute_href
 
+from hdm_geotiff.files.uris import is_remote, without_user
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.uris import is_remote, without_user
 from hdm_pipeline.contracts import OUTPUT_MARKER, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 

@@ -26,15 +26,15 @@ from urllib.parse import unquote, urlsplit
 import pystac
 from pystac.utils import make_absolute_href, str_to_datetime
 
-from hdm_geotiff.containers import container_of
 from hdm_geotiff.dates import text
-from hdm_geotiff.layers import STAC_ITEM, LayeredScene, layered_ref
+from hdm_geotiff.files.containers import container_of
+from hdm_geotiff.files.sidecars import Identities
+from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.scene_ids import safe_id
-from hdm_geotiff.sidecars import Identities
+from hdm_geotiff.recipes.layers import STAC_ITEM, LayeredScene, layered_ref
+from hdm_geotiff.recipes.scene_ids import safe_id
 from hdm_geotiff.stac.bands import bands_of, by_number, chosen, renamed
 from hdm_geotiff.stac.catalog import ItemAt, find_items
-from hdm_geotiff.uris import is_remote, is_virtual
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import EmptyArchiveError
 

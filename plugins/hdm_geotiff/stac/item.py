@@ -20,10 +20,10 @@ import rasterio
 from pyproj import CRS
 from pystac.utils import str_to_datetime
 
-from hdm_geotiff.layers import STAC_ITEM
+from hdm_geotiff.files.uris import is_remote, without_user
+from hdm_geotiff.recipes.layers import STAC_ITEM
 from hdm_geotiff.stac.assets import make_assets
 from hdm_geotiff.stac.footprint import footprint
-from hdm_geotiff.uris import is_remote, without_user
 from hdm_pipeline.contracts import Product, RasterGeometry, SceneHeader, ScenePublication
 from hdm_pipeline.errors import WriteError
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.scene_ids import scene_id
+from hdm_geotiff.recipes.scene_ids import scene_id
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, ConfigError, EmptyArchiveError, ReadError, UnsupportedSceneError
 from hdm_pipeline.output.layout import checked_component

@@ -14,8 +14,8 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
-from hdm_geotiff.pixel_areas import TOLERANCE, row_areas
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_geotiff.scenes.pixel_areas import TOLERANCE, row_areas
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader, SceneWarning
 from tests.unit.geotiff.conftest import WriteTif, find
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 from affine import Affine
 
-from hdm_geotiff.joined_scenes import join_by_date
-from hdm_geotiff.layers import Layer, LayeredScene, layered_ref
-from hdm_geotiff.opening import open_source
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
+from hdm_geotiff.scenes.joined_scenes import join_by_date
+from hdm_geotiff.scenes.opening import open_source
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window

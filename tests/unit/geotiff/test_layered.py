@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
-from hdm_geotiff.layered import asked_for
-from hdm_geotiff.layers import Layer, LayeredScene, layered_ref
-from hdm_geotiff.raster_grid import Grid, Lie
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
+from hdm_geotiff.scenes.layered import asked_for
+from hdm_geotiff.scenes.raster_grid import Grid, Lie
 from hdm_pipeline.contracts import SceneRef, SupportRequest
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window

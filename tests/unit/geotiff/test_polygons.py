@@ -21,7 +21,7 @@ from rasterio import features
 from rasterio.crs import CRS
 from scipy import ndimage
 
-from hdm_geotiff.polygons import PolygonWriter
+from hdm_geotiff.polygons.writer import PolygonWriter
 from hdm_pipeline.contracts import Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from tests.raster_product import CLASSES, PROVENANCE, ArraySource, pattern, product, scene
@@ -159,8 +159,8 @@ def test_blocks_leave_no_seam_in_random_masks(tmp_path: Path, seed: int) -> None
 
 
 def test_a_wide_mask_is_read_in_few_rows_and_keeps_its_polygons(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("hdm_geotiff.polygonize._READ_PIXELS", 1500)
-    monkeypatch.setattr("hdm_geotiff.polygonize._STRIP_PIXELS", 700)
+    monkeypatch.setattr("hdm_geotiff.polygons.polygonize._READ_PIXELS", 1500)
+    monkeypatch.setattr("hdm_geotiff.polygons.polygonize._STRIP_PIXELS", 700)
     mask = np.where(pattern(60, 300)[0] == 255, 255, pattern(60, 300)[0]).astype(np.uint8)
     made = made_of(mask, (40, 64), **NOWHERE)
     found = written(made, tmp_path)
@@ -292,7 +292,7 @@ def test_a_scene_without_regions_has_a_file_without_polygons(tmp_path: Path, for
 
 
 def test_batches_are_appended_under_one_spatial_index(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("hdm_geotiff.vector_files.MOST_POLYGONS", 100)
+    monkeypatch.setattr("hdm_geotiff.polygons.vector_files.MOST_POLYGONS", 100)
     mask = SHAPES["checkers"](50)
     found = written(made_of(mask, (10, 20)), tmp_path)
     assert len(found["shapes"]) == 1250
@@ -369,7 +369,7 @@ DISK_FULL = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from hdm_geotiff.polygons import PolygonWriter
+from hdm_geotiff.polygons.writer import PolygonWriter
 from hdm_pipeline.errors import OutputError
 from tests.raster_product import product, scene
 

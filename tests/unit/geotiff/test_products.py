@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hdm_geotiff.products_by_name import band_file, datetime_of
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_geotiff.recipes.products_by_name import band_file, datetime_of
 from hdm_pipeline.contracts import SceneRef, SceneWarning, SupportRequest
 from hdm_pipeline.errors import ArchiveError, ReadError, SupportError, UnsupportedSceneError
 from tests.products import LANDSAT, coarse, tarred, write_band, write_landsat, write_safe, zipped

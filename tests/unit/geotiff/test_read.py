@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.validity import differs
+from hdm_geotiff.scenes.validity import differs
 from hdm_pipeline.contracts import Reader
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 from hdm_pipeline.grid import Window

@@ -10,10 +10,10 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from hdm_geotiff import listing
+from hdm_geotiff.archive import listing
+from hdm_geotiff.files.remote import RemoteObject
+from hdm_geotiff.files.sidecars import MISSING, Identities
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.remote import RemoteObject
-from hdm_geotiff.sidecars import MISSING, Identities
 from hdm_pipeline.contracts import SceneRef
 from tests.unit.geotiff.conftest import WriteTif, find
 

@@ -12,9 +12,9 @@ from typing import Any
 import pystac
 import pytest
 
+from hdm_geotiff.products.writer import MaskWriter, ScoreWriter
 from hdm_geotiff.stac.collection import ITEM
 from hdm_geotiff.stac.writer import StacWriter
-from hdm_geotiff.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.contracts import (
     CatalogEntry,
     CatalogWriter,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from hdm_geotiff.styles import attribute_table, mask_style, polygon_style, score_style
+from hdm_geotiff.products.styles import attribute_table, mask_style, polygon_style, score_style
 from hdm_pipeline.contracts import ClassInfo
 
 CLASSES = (ClassInfo(1, "lake", (0, 114, 178)), ClassInfo(4, 'a\x01 "<&> é\n', (230, 159, 0)))

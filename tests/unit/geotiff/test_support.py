@@ -11,7 +11,7 @@ from affine import Affine
 from PIL import Image
 from rasterio.warp import transform
 
-from hdm_geotiff import support
+from hdm_geotiff.examples import support
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import LabeledImage, SupportRequest
 from hdm_pipeline.errors import SupportError

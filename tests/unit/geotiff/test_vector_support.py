@@ -18,7 +18,7 @@ import shapely
 from affine import Affine
 from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygon, box, shape
 
-from hdm_geotiff import cuts, vector_file
+from hdm_geotiff.examples import cuts, vector_file
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import STATISTICS_PIXELS, ImageWindow, LabeledImage, Selection, SupportRequest, VectorLabels
 from hdm_pipeline.errors import SupportError

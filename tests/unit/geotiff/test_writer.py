@@ -16,8 +16,8 @@ from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
 from rasterio.rpc import RPC
 
+from hdm_geotiff.products.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_pipeline.contracts import ClassInfo, SceneHeader, SidecarWriter, VolumeGeometry, Writer
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from hdm_pipeline.grid import Window
@@ -236,7 +236,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.writer import MaskWriter, ScoreWriter
+from hdm_geotiff.products.writer import MaskWriter, ScoreWriter
 from hdm_pipeline.errors import OutputError
 from tests.raster_product import product, scene
 from tests.unit.geotiff.conftest import WriteTif, find

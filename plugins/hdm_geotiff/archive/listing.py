@@ -1,0 +1,263 @@
+"""Listing the files behind a path, a pattern, a list, an archive or a bucket prefix, without opening any raster.
+
+Folders of products (`.SAFE`, Landsat) are entered in any case, other subfolders with `recursive`. Of zip and tar
+archives only the table of contents is read.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from hdm_geotiff.files.containers import Container, container_of, is_container
+from hdm_geotiff.files.remote import list_remote
+from hdm_geotiff.files.sidecars import Identities, Siblings, with_siblings
+from hdm_geotiff.files.uris import NETWORK_SCHEMES, is_remote, is_virtual, unknown_address, without_user
+from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.recipes.products_by_name import is_metadata, is_product
+from hdm_geotiff.recipes.scene_ids import SUFFIXES
+from hdm_pipeline.contracts import OUTPUT_MARKER, Skipped
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
+
+OTHER_RASTERS = (".img", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".h5", ".ecw", ".sid", ".zarr")
+"""Suffixes of rasters that are no scenes; they are named, other files are passed over in silence."""
+
+_OWN = "an output directory of this program: its products are no scenes"
+NOT_ENTERED = "an archive of files; name it as input.uri, or set the reader option recursive: true to look into it"
+"""Why an archive in a folder was left out."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file as listing sees it.
+
+    Attributes:
+        uri: path or URI.
+        relative: path below the archive's root, with forward slashes; what ids are made of.
+        identity: size and time stamp, or ETag.
+    """
+
+    uri: str
+    relative: str
+    identity: str
+
+
+def list_files(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
+    """Files that may be scenes, bands of scenes, or metadata of products, and what was left out.
+
+    Raises:
+        EmptyArchiveError: the input does not exist.
+        ArchiveError: it cannot be listed, or may not be.
+    """
+    if container := container_of(uri):
+        return _named_container(container, uri, options)
+    if is_remote(uri) or is_virtual(uri):
+        return _remote(uri, options)
+    known = Identities()
+    if os.path.isdir(uri):
+        if options.recursive and _is_output(uri):
+            raise _mixed(uri)
+        return _folder(uri, uri, options, known)
+    if os.path.isfile(uri):
+        if uri.lower().endswith(".txt") and not is_metadata(os.path.basename(uri)):
+            return _list_file(uri, options, known)
+        if is_metadata(os.path.basename(uri)):  # the file that other programs open a product by
+            return _folder(os.path.dirname(uri) or ".", os.path.dirname(uri) or ".", options, known, within=True)
+        if is_container(uri):
+            return _named_container(Container(uri), uri, options)
+        return [Found(uri, os.path.basename(uri), known.of(uri))]
+    if glob.has_magic(uri):
+        return _pattern(uri, options, known)
+    remedy = "check the path; relative paths start at the folder of the pipeline file"
+    raise EmptyArchiveError("the input does not exist", where=uri, remedy=remedy)
+
+
+def _named_container(container: Container, uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+    """What an archive holds that the user named; one that is not there, or is damaged, ends the run."""
+    if not os.path.isfile(container.path):
+        remedy = "check the path; relative paths start at the folder of the pipeline file"
+        raise EmptyArchiveError("the archive does not exist", where=uri, remedy=remedy)
+    yield from _members(container, "", options, Identities())
+
+
+def _members(container: Container, above: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
+    """The files of an archive; `above` is its own path below the root, or empty."""
+    identity = known.of(container.path)
+    whole = Container(container.path)
+    for name in container.names():
+        inner = name.removeprefix(container.inner).strip("/") or os.path.basename(name)
+        reason = _reason_against(os.path.basename(name), options)
+        uri = f"{whole.uri}/{name}"
+        if reason:
+            yield Skipped(uri, reason)
+        elif reason is None:
+            yield Found(uri, f"{above}/{inner}".lstrip("/"), identity)
+
+
+def _entered(path: str, relative: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
+    """What an archive among other files holds; a damaged one is left out."""
+    try:
+        yield from list(_members(Container(path), relative, options, known))
+    except ArchiveError as error:
+        yield Skipped(path, error.what)
+
+
+def _is_output(folder: str) -> bool:
+    return os.path.isdir(os.path.join(folder, OUTPUT_MARKER))
+
+
+def _mixed(folder: str) -> ArchiveError:
+    remedy = "choose an output.directory beside the scenes or in a folder of its own below them"
+    return ArchiveError("scenes and products lie in one folder, and cannot be told apart", where=folder, remedy=remedy)
+
+
+def _folder(
+    folder: str, root: str, options: ReaderOptions, known: Identities, *, within: bool = False
+) -> Iterator[Found | Skipped]:
+    """One pass of `scandir`, which knows names and kinds without asking for each file; `within`: of a product."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+    except OSError as error:
+        if folder != root:
+            yield Skipped(folder, f"the folder cannot be listed: {error.strerror}")
+            return
+        remedy = "check the permissions of the folder"
+        raise ArchiveError(f"the folder cannot be listed: {error.strerror}", where=folder, remedy=remedy) from error
+    names = [entry.name for entry in entries]
+    if OUTPUT_MARKER in names and folder != root:
+        yield Skipped(folder, _OWN)
+        return
+    known.knows(os.path.dirname(os.path.join(folder, "x")), names)
+    within = within or is_product(os.path.basename(folder))
+    everywhere = within or options.recursive or any("/" in pattern for _, pattern in options.bands)
+    for entry in entries:
+        if entry.is_dir():
+            if (everywhere or is_product(entry.name)) and not entry.name.startswith(".") and not entry.is_symlink():
+                yield from _folder(entry.path, root, options, known, within=within)
+            continue
+        relative = os.path.relpath(entry.path, root).replace(os.sep, "/") if folder != root else entry.name
+        yield from _file(entry.path, relative, options, known)
+
+
+def _file(path: str, relative: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
+    """A file that was listed."""
+    name = os.path.basename(path)
+    if is_container(name):
+        stem = re.sub(r"(\.zip|\.tar|\.tar\.gz|\.tgz)$", "", name, flags=re.IGNORECASE)
+        if options.recursive or is_product(stem):
+            yield from _entered(path, relative, options, known)
+        else:
+            yield Skipped(path, NOT_ENTERED)
+        return
+    reason = _reason_against(name, options)
+    if reason:
+        yield Skipped(path, reason)
+    elif reason is None:
+        yield Found(path, relative, known.of(path))
+
+
+def _pattern(pattern: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
+    root = os.path.dirname(re.split(r"[*?\[]", pattern, maxsplit=1)[0])
+    outputs: dict[str, str | None] = {root: None}
+    mixed = _is_output(root or ".")
+    for path in glob.iglob(pattern, recursive=True):
+        relative = os.path.relpath(path, root or ".").replace(os.sep, "/")
+        if os.path.isdir(path):
+            if is_product(os.path.basename(path)):
+                yield from _folder(path, root or ".", options, known)
+            continue
+        folder = os.path.dirname(path)
+        if mixed and folder != root:
+            raise _mixed(root or ".")
+        if own := _output_above(folder, outputs):
+            if own not in outputs:
+                yield Skipped(own, _OWN)
+            outputs[own] = own
+            continue
+        if is_container(path):
+            yield from _entered(path, relative, options, known)
+        else:
+            yield from _file(path, relative, options, known)
+
+
+def _output_above(folder: str, outputs: dict[str, str | None]) -> str | None:
+    """The output directory that a folder is or lies in, if any; `outputs` remembers, and holds where to stop."""
+    if folder not in outputs:
+        above = os.path.dirname(folder)
+        inherited = _output_above(above, outputs) if above != folder else None
+        found = inherited or (folder if _is_output(folder) else None)
+        if found == folder:
+            return folder  # not remembered yet: the caller tells of it once
+        outputs[folder] = found
+    return outputs[folder]
+
+
+def _list_file(path: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
+    try:
+        with open(path, encoding="utf-8-sig") as lines:  # editors on Windows begin a text with a byte order mark
+            entries = [line.strip() for line in lines]
+    except (OSError, UnicodeDecodeError) as error:
+        remedy = "a list is a text file in UTF-8 with one path a line"
+        raise ArchiveError(f"the list cannot be read: {error}", where=path, remedy=remedy) from error
+    base = os.path.dirname(path)
+    for entry in entries:
+        if not entry or entry.startswith("#"):
+            continue
+        listed = os.path.join(base, entry)
+        relative = os.path.normpath(entry).replace(os.sep, "/")
+        if container := container_of(entry):
+            yield from _named_container(container, entry, options)
+        elif is_remote(entry) or is_virtual(entry):
+            yield from _remote(entry, options)
+        elif os.path.isdir(listed):
+            yield from _folder(listed, base or ".", options, known)
+        elif is_container(listed) and os.path.isfile(listed):
+            yield from _entered(listed, relative, options, known)
+        else:
+            # A listed file that is not there stays a scene: its header fails, and the run reports it.
+            yield Found(listed, relative, known.of(listed))
+
+
+def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+    if is_virtual(uri) or urlsplit(uri).scheme.lower() not in NETWORK_SCHEMES:
+        what, remedy = unknown_address(uri)
+        raise ArchiveError(what, where=without_user(uri), remedy=remedy)
+    if not options.allow_network:
+        remedy = "use a path, or set the reader option allow_network: true for s3:// and https:// URIs"
+        raise ArchiveError("network access is switched off", where=without_user(uri), remedy=remedy)
+    if without_user(uri) != uri:
+        # Reports and the ledger name each scene by its URI.
+        remedy = "give keys in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)"
+        raise ArchiveError("the address holds a user or a password", where=without_user(uri), remedy=remedy)
+    objects = list(list_remote(uri))
+    folders: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for remote in objects:
+        folder, _, name = remote.uri.rpartition("/")
+        folders[folder][name] = remote.identity
+    siblings = {folder: Siblings(folder, list(names)) for folder, names in folders.items()}
+    for remote in objects:
+        folder, _, name = remote.uri.rpartition("/")
+        reason = None if remote.uri == uri else _reason_against(name, options)
+        if reason:
+            yield Skipped(remote.uri, reason)
+        elif reason is None:
+            identity = with_siblings(name, remote.identity, siblings[folder], folders[folder])
+            yield Found(remote.uri, remote.relative, identity)
+
+
+def _reason_against(name: str, options: ReaderOptions) -> str | None:
+    """Why a file is left out: None if it is not, empty if it is not even worth a word (sidecars, read-me files)."""
+    lower = name.lower()
+    if lower.endswith(SUFFIXES):
+        return "a macOS resource fork, not an image" if name.startswith("._") else None
+    if is_metadata(name):
+        return None
+    if lower.endswith(".vrt"):
+        return None if options.allow_vrt else "a virtual raster; set the reader option allow_vrt: true if you trust it"
+    return "neither GeoTIFF nor JPEG 2000" if lower.endswith(OTHER_RASTERS) else ""

@@ -1,0 +1,1 @@
+"""Labelled examples: images with masks, and images with drawn labels."""

@@ -1,0 +1,1 @@
+"""Files and addresses: what may be opened, how GDAL opens it, what lies beside it, and why it fails."""

@@ -1,0 +1,101 @@
+"""How GDAL is used: which settings, which drivers, and how its failures become typed errors.
+
+Datasets are opened with `sharing=False` and belong to the thread that opened them. The settings hold for the calls made
+here and are gone afterwards, so that a notebook's own GDAL settings stay as they were.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+
+import rasterio
+from rasterio._err import CPLE_BaseError  # rasterio re-raises GDAL's own errors as these, and exports them nowhere else
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+from hdm_geotiff.files.uris import is_remote, is_virtual
+from hdm_pipeline.errors import ReadError
+
+CACHE_MB = 64
+"""GDAL's block cache per process: enough for a row of tiles of a wide scene, little compared with a model."""
+
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
+"""Everything that a failing GDAL call may raise; a text in the file, or a name, that is no UTF-8 comes as the last."""
+
+_DRIVERS = {".vrt": "VRT", ".png": "PNG", ".jp2": "JP2OpenJPEG", ".j2k": "JP2OpenJPEG"}
+_LEAVE_OUT = "leave it out of the archive"
+
+# A scene without coordinates is said so in its header's warnings, once, and not on every open.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+
+@contextmanager
+def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
+    """GDAL's settings for one call or a few."""
+    settings: dict[str, object] = {
+        # Sidecars (.msk, .ovr) are probed by name: listing a folder of 100,000 files for each open is what hurts.
+        "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+        "GDAL_CACHEMAX": CACHE_MB,
+        "GDAL_NUM_THREADS": 1,
+        "GDAL_TIFF_INTERNAL_MASK": True,
+        "VSI_CACHE": True,
+        "VSI_CACHE_SIZE": 8 * 2**20,
+        "GDAL_HTTP_MAX_RETRY": 3,
+        "GDAL_HTTP_RETRY_DELAY": 1,
+        "GDAL_HTTP_TIMEOUT": 60,
+    }
+    if not allow_network:
+        # A VRT or a damaged file cannot make GDAL fetch anything: no URL ends like this.
+        settings["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".network-is-switched-off"
+    with rasterio.Env(**settings):
+        yield
+
+
+@contextmanager
+def reading(where: str, doing: str, *, allow_network: bool = False, instead: str = "") -> Iterator[None]:
+    """Run GDAL calls under `gdal_environment`; failures become `ReadError`.
+
+    Args:
+        where: the file, for the message.
+        doing: what is tried, for the message: "cannot {doing}: ...".
+        allow_network: whether the calls may fetch.
+        instead: what else the user can do about a damaged file; by default, leave it out of the archive.
+    """
+    try:
+        with gdal_environment(allow_network=allow_network):
+            yield
+    except GDAL_ERRORS as error:
+        raise ReadError(
+            f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where, instead or _LEAVE_OUT)
+        ) from error
+
+
+def open_dataset(uri: str) -> DatasetReader:
+    """Open a raster by the one driver that its suffix allows: VRT, PNG, JPEG 2000, or else GTiff; within `reading`."""
+    driver = _DRIVERS.get(PurePath(uri).suffix.lower(), "GTiff")
+    target = (
+        uri if is_remote(uri) or is_virtual(uri) else os.path.abspath(uri)
+    )  # a file called "zip:x.tif" stays a file
+    return rasterio.open(target, driver=driver, sharing=False)
+
+
+def cause_of(error: BaseException) -> str:
+    """The most telling line of a GDAL failure: rasterio often says only "see previous exception"."""
+    deepest = error
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+    lines = str(deepest).strip().splitlines()
+    return lines[0] if lines else type(deepest).__name__
+
+
+def _remedy(where: str, instead: str) -> str:
+    local = not is_remote(where) and not is_virtual(where)
+    if local and not os.path.exists(where):
+        return "the file is not there: was it moved or deleted after it was listed?"
+    if local and not os.access(where, os.R_OK):
+        return "give this user permission to read the file"
+    return f"check the file with `gdalinfo -checksum`; copy or download it again, or {instead}"

@@ -1,0 +1,1 @@
+"""Cloud-optimized masks and scores, their styles, their mosaics, and what changed between two runs."""

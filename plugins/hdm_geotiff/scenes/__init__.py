@@ -1,0 +1,1 @@
+"""Scenes that are open: header, grid, pixels, validity, areas."""

@@ -1,0 +1,163 @@
+"""What a file says about itself, checked before any pixel is decoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader
+
+from hdm_geotiff.dates import acquisition
+from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.scenes.pixel_areas import TOLERANCE, row_areas
+from hdm_geotiff.scenes.raster_grid import Grid
+from hdm_geotiff.values import Law
+from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
+from hdm_pipeline.errors import ReadError, UnsupportedSceneError
+
+_MAX_SIDE = 4_000_000
+_MAX_BANDS = 4096
+
+_ROLES: Mapping[ColorInterp, Literal["alpha", "palette"]] = {
+    ColorInterp.alpha: "alpha",
+    ColorInterp.palette: "palette",
+}
+
+
+def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options: ReaderOptions) -> SceneHeader:
+    """Make the header of a scene that is one open dataset.
+
+    Args:
+        dataset: the open dataset.
+        laws: how its bands are read.
+        ref: the scene.
+        options: of the reader.
+
+    Raises:
+        ReadError: it holds no band.
+        UnsupportedSceneError: complex pixels, too large, or cut into blocks too large to decode.
+    """
+    check_size(dataset, ref.uri, options)
+    grid = Grid.of(dataset)
+    bands = tuple(
+        Band(name.strip(), (unit or "").strip(), _ROLES.get(color, ""), declared(law.nodata))
+        for name, unit, color, law in zip(names_of(dataset), dataset.units, dataset.colorinterp, laws, strict=True)
+    )
+    height, width = min(dataset.block_shapes)
+    return SceneHeader(
+        ref=ref,
+        shape=(dataset.count, 1, dataset.height, dataset.width),
+        dtype=str(np.dtype(dataset.dtypes[0])),
+        bands=bands,
+        geometry=geometry_of(grid),
+        chunk=(height, width),
+        warnings=tuple(grid_warnings(dataset, grid)),
+        attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
+    )
+
+
+def names_of(dataset: DatasetReader) -> list[str]:
+    """Descriptions of a dataset's bands; empty where there is none."""
+    return [name or "" for name in dataset.descriptions]
+
+
+def geometry_of(grid: Grid) -> RasterGeometry:
+    """A grid as the contract has it."""
+    return RasterGeometry(tuple(grid.transform)[:6], grid.crs.to_wkt() if grid.crs else None)
+
+
+def declared(nodata: float | None) -> float | None:
+    """A nodata value that says something: NaN is never valid, and would make a header unequal to its copy."""
+    return None if nodata is None or math.isnan(nodata) else nodata
+
+
+def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> None:
+    """Refuse what cannot be processed in bounded memory, by its header.
+
+    Raises:
+        ReadError: it holds no band.
+        UnsupportedSceneError: complex pixels, too large, or cut into blocks too large to decode.
+    """
+    if dataset.count < 1:
+        raise ReadError("the file holds no band", where=where, remedy="leave it out of the archive")
+    if any("complex" in dtype for dtype in dataset.dtypes):
+        remedy = "convert it to amplitude or power first, e.g. gdal_calc.py --calc='abs(A)'"
+        raise UnsupportedSceneError(f"complex pixels ({dataset.dtypes[0]})", where=where, remedy=remedy)
+    pixels = dataset.width * dataset.height
+    if pixels > options.max_pixels or max(dataset.shape) > _MAX_SIDE or dataset.count > _MAX_BANDS:
+        what = f"the header claims {dataset.count} x {dataset.height} x {dataset.width} pixels, more than is accepted"
+        remedy = f"if that is true, raise the reader option max_pixels (now {options.max_pixels}) or cut the scene"
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
+    interleaved = dataset.count if dataset.interleaving and dataset.interleaving.name == "pixel" else 1
+    itemsize = max(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
+    block = max(math.prod(shape) for shape in dataset.block_shapes) * itemsize * interleaved
+    if block > options.max_block_bytes:
+        what = f"one block of the file decodes to {block / 2**20:.0f} MiB, more than is accepted"
+        remedy = (
+            "tile it: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE; or raise the reader option max_block_bytes"
+        )
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
+
+
+def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning]:
+    """What is to be known of how a scene is placed, and of the dataset that its grid comes from."""
+    crs = grid.crs
+    found: list[str | SceneWarning] = []
+    points = dataset.gcps[0]
+    if crs is None and points:
+        found.append(
+            f"placed only by {len(points)} ground control points: treated as without coordinates, no areas in m²; "
+            "the points are kept on the products"
+        )
+    elif crs is None and dataset.rpcs is not None:
+        found.append(
+            "placed only by rational polynomials (RPC): treated as without coordinates, no areas in m²; "
+            "the polynomials are kept on the products"
+        )
+    elif crs is None:
+        what = "no coordinate reference system: no areas in m², and the products have none either"
+        remedy = "give it one (gdal_edit.py -a_srs EPSG:...), or run without execution.strict"
+        found.append(SceneWarning("no_crs", what, remedy))
+    elif not grid.placed:
+        found.append("no transform from pixels to coordinates: no areas in m²")
+    else:
+        found.extend(_area_warnings(grid, crs))
+    if dataset.colorinterp[0] == ColorInterp.palette:
+        found.append("band 1 is a palette: its pixels are color numbers, not measurements")
+    if dataset.subdatasets:
+        found.append(f"the file holds {len(dataset.subdatasets)} images: the first is used")
+    return found
+
+
+def _area_warnings(grid: Grid, crs: CRS) -> list[str]:
+    areas = row_areas(crs, grid.transform, grid.height, grid.width)
+    if areas is None:
+        return ["areas in m² cannot be told from its coordinate reference system"]
+    if math.isnan(areas.map_error):
+        return ["the projection cannot be inverted here: areas in m² are those of the map"]
+    if areas.map_error > TOLERANCE:
+        error = f"up to {areas.map_error:.0%}" if areas.map_error < 10 else f"up to {areas.map_error:.0f} times"
+        return [f"the map projection distorts areas by {error}: areas in m² are measured on the ellipsoid"]
+    return []
+
+
+def date_attributes(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> dict[str, str]:
+    """When the scene was taken, if anything says so (`hdm_geotiff.dates`)."""
+    found = acquisition(ref.id, dataset.tags(), dataset.tags(ns="IMAGERY"), options.date)
+    return {} if found is None else found.attributes()
+
+
+def placing(dataset: DatasetReader) -> dict[str, Any]:
+    """What else places a dataset: the writers of this plug-in need it, and the contract has no field for it."""
+    found: dict[str, Any] = {}
+    points, crs = dataset.gcps
+    if points:
+        found["gcps"] = [[p.row, p.col, p.x, p.y, p.z, p.id, p.info] for p in points]
+        found["gcps_crs_wkt"] = crs.to_wkt() if crs else None
+    if dataset.rpcs is not None:
+        found["rpcs"] = dataset.rpcs.to_gdal()
+    return found
