@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -168,9 +168,22 @@ def support_fingerprint(files: SupportFiles, reader: Reader) -> str:
             read from.
 
     Raises:
-        SupportError: a file cannot be read.
+        SupportError: a file cannot be read, or one scene of several files is named twice.
     """
-    return stable_hash([[_request_fingerprint(request, reader) for request in of_class] for of_class in files])
+    tell = getattr(reader, "example_files", None)
+    found = []
+    for of_class in files:
+        named: dict[object, SupportRequest] = {}
+        for request in of_class:
+            more = tuple(tell(request)) if tell else ()
+            # A pattern that names each band of a scene would make as many equal examples of it.
+            other = named.setdefault((replace(request, image=""), more) if more else request, request)
+            if other is not request and other.image != request.image:
+                what = "two examples are one: both files are bands of one scene"
+                remedy = "name each scene once: its folder, or by a pattern one of its files (scenes/*_B04.tif)"
+                raise SupportError(what, where=f"{other.image} and {request.image}", remedy=remedy)
+        found.append([_request_fingerprint(request, reader) for request in of_class])
+    return stable_hash(found)
 
 
 def _request_fingerprint(request: SupportRequest, reader: Reader) -> list[object]:

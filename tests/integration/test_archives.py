@@ -18,6 +18,7 @@ from shapely.geometry import shape
 
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.config.schema import Input
+from hdm_pipeline.errors import SupportError
 from hdm_pipeline.pipeline import Pipeline
 from tests.integration.conftest import Workbench, steps_of
 from tests.products import coarse, tarred, write_band, write_landsat, write_safe, zipped
@@ -194,6 +195,29 @@ def test_polygons_drawn_over_products(archive: Workbench) -> None:
     assert code == 0, text
     (scene,) = scenes(archive)
     assert found(mask(archive, scene), water) > 0.9
+
+
+def test_a_pattern_that_names_every_band_of_an_example_is_refused(archive: Workbench) -> None:
+    """It would make three equal examples of one scene."""
+    water, image = lake(7, 128, 128)
+    for name, pixels in image.items():
+        write_band(archive.root / "chips" / f"c_{name}.tif", pixels, 10)
+        write_band(archive.scenes / f"a_{name}.tif", pixels, 10)
+    place = Affine(10, 0, 499980, 0, -10, 5200020)
+    shapes = rasterio.features.shapes(water.astype(np.uint8), transform=place)
+    drawn = [(shape(geometry), "lake") for geometry, value in shapes if value == 1]
+    write_vector(archive.root / "labels.gpkg", drawn, layer="labels")
+    bands = {name: f"*_{name}.tif" for name in image}
+    for pattern, refused in (("chips/*.tif", True), ("chips/*_B04.tif", False)):
+        example = {"image": pattern, "labels": "labels.gpkg", "complete": True}
+        file = archive.pipeline(
+            input={"bands": bands, "scale": SCALE}, support={"classes": [{"name": "lake", "examples": [example]}]}
+        )
+        if refused:
+            with pytest.raises(SupportError, match="two examples are one"):
+                Pipeline.from_yaml(file).plan()
+        else:
+            assert len(Pipeline.from_yaml(file).run().done) == 1
 
 
 def test_a_changed_metadata_file_or_example_redoes_the_work(archive: Workbench) -> None:
