@@ -78,6 +78,7 @@ def test_it_is_asked_for_later_and_no_longer_and_the_rest_stays_as_it_was(small:
     margin = 255 - np.abs(2 * score[0].astype(int) - 255)
     assert (doubt[0][valid] >= margin[valid] - 3).mean() > 0.99  # blended apart, rounded, and scores are calibrated
     assert doubt[0][valid].std() > 5
+    assert np.median(doubt[0][valid & (score[0] > 250)]) < 100  # sure that it is there, not only that it is not
     with rasterio.open(small.root / "out" / SCENE / "uncertainty.tif") as file:
         assert (file.count, file.dtypes[0], file.descriptions, file.units) == (1, "uint8", ("water",), ("uncertainty",))
         np.testing.assert_array_equal(file.dataset_mask() > 0, valid)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.partial_labels import partly_labelled
 from hdm_pipeline.model.support_tensors import SupportTensors
 from hdm_pipeline.support.fit import Fit
 from hdm_pipeline.support.one_pass import share_reduction
@@ -67,19 +68,24 @@ def test_adapted_classes_and_equal_reductions_are_left_alone(
 def test_a_class_of_a_few_points_bears_what_the_others_chose(
     network: FewShotNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held-out points would say that it loses everything; fewer than 25 of them say nothing."""
-    monkeypatch.setattr("hdm_pipeline.support.one_pass.held_out_iou", lambda *given: float(given[-1] == 1.0))
+    """Held-out points would say that they lose everything by it; fewer than 25 of them say nothing."""
+
+    def held_out(_: object, __: object, masks: list[torch.Tensor], reduction: float) -> float:
+        return float(reduction == (1.2 if partly_labelled(masks[0]) else 1.0))
+
+    monkeypatch.setattr("hdm_pipeline.support.one_pass.held_out_iou", held_out)
     whole = discs(30, 0)
-    known = torch.full_like(whole.labels, 255)
-    for value, count in ((1, 20), (0, 40)):
-        y, x = (whole.labels == value).nonzero()[:: (1 + int((whole.labels == value).sum()) // count)].unbind(1)
-        known[y, x] = value
-    points = dataclasses.replace(whole, labels=known)
-    assert 10 < int((known == 1).sum()) < 25
-    shared = share_reduction(network, [[whole, discs(30, 1)], [points]], fits(network, 1.0, 1.2))
-    assert [fit.reduction for fit in shared] == [1.0, 1.0]
-    shared = share_reduction(network, [[points], [whole, discs(30, 1)]], fits(network, 1.0, 1.2))
-    assert [fit.reduction for fit in shared] == [1.0, 1.0]
-    monkeypatch.setattr("hdm_pipeline.support.one_pass.held_out_iou", lambda *given: float(given[-1] == 1.2))
-    shared = share_reduction(network, [[whole, discs(30, 1)], [points]], fits(network, 1.2, 1.0))
-    assert [fit.reduction for fit in shared] == [1.2, 1.2]
+
+    def reductions(targets: int) -> list[float]:
+        known = torch.full_like(whole.labels, 255)
+        for value in (0, 1):
+            y, x = (
+                (whole.labels == value).nonzero()[:: int((whole.labels == value).sum()) // targets][:targets].unbind(1)
+            )
+            known[y, x] = value
+        points = dataclasses.replace(whole, labels=known)
+        shared = share_reduction(network, [[whole, discs(30, 1)], [points]], fits(network, 1.0, 1.2))
+        return [fit.reduction for fit in shared]
+
+    assert reductions(24) == [1.0, 1.0]
+    assert reductions(25) == [1.0, 1.2]
