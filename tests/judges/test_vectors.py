@@ -21,7 +21,9 @@ PLAIN = {"PATH": "/usr/bin:/bin"}
 
 
 def told(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=PLAIN).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=PLAIN)
+    assert "partially supported" not in done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("form", ["gpkg", "fgb"])

@@ -62,6 +62,7 @@ class GeoPackage:
         """See `VectorFile.write`."""
         new: dict[str, Any] = {} if self._begun else {"layer_metadata": self._facts}
         if not self._begun:
+            new["dataset_options"] = {"VERSION": "1.2"}  # of GeoPackage: GDAL 3.6 warns of a newer one
             new["layer_options"] = {"SPATIAL_INDEX": "YES" if self._index else "NO", "GEOMETRY_NAME": GEOMETRY}
         with _calm():
             pyogrio.raw.write(
