@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import CatalogEntry, RunCatalog
-from hdm_pipeline.output.files import output_errors
+from hdm_pipeline.output.files import output_errors, write_json
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.plugin.registry import make_writer
@@ -40,6 +41,7 @@ def write_catalogs(
         if writer.describes:
             run = replace(run_catalog(config.name, workspace, ledger, name), files=tuple(files))
             found[name] = list(writer.finish(_with_memory(run)))
+    _drop_unasked(workspace, "described", found)
     return found
 
 
@@ -54,7 +56,25 @@ def write_mosaics(config: PipelineConfig, workspace: Workspace, ledger: Ledger, 
         writer = make_writer(name, options)
         if writer.gathers:
             found[name] = writer.mosaic(_with_memory(run_catalog(config.name, workspace, ledger, name)), whole=whole)
+    _drop_unasked(
+        workspace, "gathered", {name: list(of_product.get("files", ())) for name, of_product in found.items()}
+    )
     return found
+
+
+def _drop_unasked(workspace: Workspace, kind: str, found: dict[str, list[str]]) -> None:
+    """Set aside what products made for the whole directory that are no longer asked for; remember what is made now."""
+    memory = workspace.catalog_folder(f"{kind}.json")
+    before: dict[str, list[str]] = {}
+    with output_errors(memory):
+        if memory.is_file():
+            before = json.loads(memory.read_text(encoding="utf-8"))
+        kept = {file for files in found.values() for file in files}
+        unasked = {file for name, files in before.items() if name not in found for file in files}
+        workspace.set_aside_files(sorted(unasked - kept))
+        if found != before:
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            write_json(memory, found)
 
 
 def run_catalog(pipeline: str, workspace: Workspace, ledger: Ledger, product: str) -> RunCatalog:

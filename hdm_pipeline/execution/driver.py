@@ -260,9 +260,14 @@ class Driver:
         dropped = [] if keep == "all" else [(work.keys.stage, stage_folder(self._context, work))]
         dropped += [(work.keys.score, score_folder(self._context, work))] if keep == "nothing" else []
         record = _record(scene, work.keys, "done", outputs=event.outputs, info=event.facts())
+        before = self._ledger.scene(scene)
+        unasked = sorted(set(before.outputs if before else ()) - set(event.outputs))
+        # Before the ledger forgets them: a run that is killed in between finds them again.
+        self._context.workspace.set_aside_files(unasked)
         self._ledger.upsert_scene(record, forget=[key for key, _ in dropped])
         self._tell(event)
-        for folder in [*(folder for _, folder in dropped), self._context.workspace.stale_folder(scene)]:
+        stale = [] if unasked else [self._context.workspace.stale_folder(scene)]
+        for folder in [*(folder for _, folder in dropped), *stale]:
             self._sweeper.submit(_sweep, folder)
 
     def _quarantine(self, scene: str, error: HdmError) -> None:

@@ -5,7 +5,7 @@
     OUT/mosaic.vrt               all masks as one raster (`mosaic*`: one for each CRS, and rasters of classes)
     OUT/collection.json          the whole directory as others read it, by products that describe it (`stac`)
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
-    OUT/.hdm/stale/<scene>/      products of a scene whose present file is quarantined
+    OUT/.hdm/stale/              products whose scene is quarantined now, and such as are no longer asked for
 
 Nothing is ever written outside OUT: scene ids and product names are single, plain path components, and a symbolic
 link inside OUT that leads elsewhere is refused.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +95,12 @@ class Workspace:
         """Where products are kept that no longer belong to the scene's present file."""
         return self._inside(self.private / "stale" / checked_component(scene_id))
 
+    def stale(self) -> list[str]:
+        """What `.hdm/stale` holds: scenes, and files of the whole directory; sorted."""
+        folder = self.private / "stale"
+        with output_errors(folder):
+            return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+
     def set_aside(self, scene_id: str) -> Path | None:
         """Move all products of a scene to `stale_folder`: they were made of a file that is not there any more.
 
@@ -113,6 +119,24 @@ class Workspace:
             os.rename(source, target)
             source.mkdir()  # whoever lists it sees at once that there is nothing
         return target
+
+    def set_aside_files(self, files: Iterable[str]) -> None:
+        """Move products that are no longer asked for below `private`/stale: nobody keeps them true any more.
+
+        Args:
+            files: relative to `root`; what is not there is passed over.
+
+        Raises:
+            OutputError: they cannot be moved.
+        """
+        for name in files:
+            source, target = self.root / name, self.private / "stale" / name
+            self._inside(source.parent)
+            self._inside(target.parent)
+            with output_errors(target):
+                if source.is_file():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(source, target)
 
     def _work_folder(self, scene_id: str) -> Path:
         """Everything of a scene that is no product."""

@@ -38,7 +38,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "holder": holder(workspace.lock),
         "scenes": dict(sorted(Counter(record.status for record in records).items())),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
-        "stale": [r.id for r in records if r.status == "quarantined" and workspace.stale_folder(r.id).is_dir()],
+        "stale": workspace.stale(),
         "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
         "catalogs": [str(workspace.root / file) for files in report.get("catalogs", {}).values() for file in files],
@@ -82,7 +82,7 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"warnings  {kinds}; run.json says what and what to do")
     if found["stale"]:
         names = ", ".join(found["stale"][:_SHOWN])
-        lines.append(f"stale     products of an earlier input are kept in .hdm/stale: {names}")
+        lines.append(f"stale     products of an earlier input, or no longer asked for, are kept in .hdm/stale: {names}")
     if found["vanished"]:
         lines.append(f"no longer in the archive: {', '.join(found['vanished'][:_SHOWN])}")
     return "\n".join(lines)

@@ -101,6 +101,31 @@ def test_sidecars_belong_to_their_product(bench: Workbench) -> None:
     assert {path.name for path in (bench.root / "out" / ".hdm" / "stale" / "small").iterdir()} == names
 
 
+def test_products_that_are_no_longer_asked_for_are_set_aside(bench: Workbench) -> None:
+    """Nobody would keep them true: after the next change of the scene they would pass for products of its new file."""
+    only(bench, "small")
+    out = bench.root / "out"
+
+    def run(*products: str) -> tuple[str, ...]:
+        return Pipeline.from_yaml(bench.pipeline(output={"directory": "out", "products": list(products)})).run().done
+
+    assert run("mask", "score", "stac") == ("small",)
+    assert (out / "collection.json").is_file()
+    score = (out / "small" / "score.tif").read_bytes()
+
+    assert run("mask") == ("small",)
+    assert {path.name for path in (out / "small").iterdir()} == {"mask.tif", "mask.tif.aux.xml", "mask.qml"}
+    assert not (out / "collection.json").exists()
+    stale = out / ".hdm" / "stale"
+    assert (stale / "small" / "score.tif").read_bytes() == score
+    assert {path.name for path in (stale / "small").iterdir()} == {"score.tif", "score.qml", "item.json"}
+    assert output_status(out)["stale"] == ["collection.json", "small"]
+    assert run("mask") == ()
+
+    assert run("mask", "score") == ("small",)
+    assert (out / "small" / "score.tif").read_bytes() == score
+
+
 def test_a_run_killed_while_publishing_leaves_no_names_of_another_product(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
