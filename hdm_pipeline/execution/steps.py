@@ -45,7 +45,7 @@ from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
 from hdm_pipeline.planning.forecast import scene_grid
 from hdm_pipeline.planning.keys import SceneKeys
-from hdm_pipeline.plugin.guard import GuardedWriter
+from hdm_pipeline.plugin.guarded_writer import GuardedWriter
 from hdm_pipeline.plugin.registry import make_reader, make_writer
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
 

@@ -10,7 +10,9 @@ from typing import Any
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader
 from hdm_pipeline.errors import ConfigError, PluginLoadError
-from hdm_pipeline.plugin.guard import GuardedWriter, construct, guard_reader, guard_writer
+from hdm_pipeline.plugin.guard import construct
+from hdm_pipeline.plugin.guarded_reader import guard_reader
+from hdm_pipeline.plugin.guarded_writer import GuardedWriter, guard_writer
 
 READERS = "hdm_pipeline.readers"
 WRITERS = "hdm_pipeline.writers"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hdm_pipeline.contracts import Reader, SceneHeader, SceneRef, SceneSource, SupportRequest
 from hdm_pipeline.errors import ArchiveError, ConfigError, SceneError, SupportError
 from hdm_pipeline.grid import Window
-from hdm_pipeline.plugin.guard import guard_reader
+from hdm_pipeline.plugin.guarded_reader import guard_reader
 from hdm_pipeline.testing.findings import Findings
 
 _SCENES = 8

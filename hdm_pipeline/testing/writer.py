@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hdm_pipeline.contracts import PixelSource, Product, Writer
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from hdm_pipeline.grid import Window
-from hdm_pipeline.plugin.guard import GuardedWriter, guard_writer
+from hdm_pipeline.plugin.guarded_writer import GuardedWriter, guard_writer
 from hdm_pipeline.testing.findings import Findings
 
 _MOST_BLOCKS = 4

@@ -20,7 +20,8 @@ from hdm_pipeline.contracts import (
     SupportRequest,
 )
 from hdm_pipeline.grid import Window
-from hdm_pipeline.plugin.guard import guard_reader, guard_writer
+from hdm_pipeline.plugin.guarded_reader import guard_reader
+from hdm_pipeline.plugin.guarded_writer import guard_writer
 
 REF = SceneRef("scene", "/archive/scene", "honest", "1")
 HEADER = SceneHeader(

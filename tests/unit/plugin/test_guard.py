@@ -19,7 +19,9 @@ from hdm_pipeline.contracts import (
     SupportRequest,
 )
 from hdm_pipeline.errors import ConfigError, PluginError, ReadError
-from hdm_pipeline.plugin.guard import construct, guard_reader, guard_writer
+from hdm_pipeline.plugin.guard import construct
+from hdm_pipeline.plugin.guarded_reader import guard_reader
+from hdm_pipeline.plugin.guarded_writer import guard_writer
 from tests.unit.plugin.honest import HEADER, PRODUCT, REF, WINDOW, Reader, Source, Writer, labeled, reader_with
 
 

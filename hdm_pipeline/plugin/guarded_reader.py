@@ -1,0 +1,241 @@
+"""Readers kept to their contract; see `guard`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.contracts import (
+    Band,
+    LabeledImage,
+    RasterGeometry,
+    Reader,
+    SceneHeader,
+    SceneRef,
+    SceneSource,
+    SceneWarning,
+    Skipped,
+    SupportRequest,
+    VectorLabelReader,
+    VolumeGeometry,
+)
+from hdm_pipeline.errors import OutputError, PluginLoadError, SupportError
+from hdm_pipeline.grid import Window
+from hdm_pipeline.output.layout import checked_component
+from hdm_pipeline.plugin.guard import END, Guard, check_array, finite
+
+
+class GuardedReader:
+    """A reader that is kept to `contracts.Reader`.
+
+    Args:
+        reader: the plug-in.
+        plugin: its entry point name.
+    """
+
+    def __init__(self, reader: Reader, plugin: str) -> None:
+        self.name = plugin
+        self.volumes = bool(getattr(reader, "volumes", False))
+        self._reader = reader
+        self._guard = Guard(plugin)
+
+    def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
+        """See `Reader.discover`."""
+        with self._guard.calling("discover", uri):
+            found = iter(self._reader.discover(uri))
+        while True:
+            with self._guard.calling("discover", uri):
+                item: Any = next(found, END)
+            if item is END:
+                return
+            self._check_found(item, uri)
+            yield item
+
+    def header(self, ref: SceneRef) -> SceneHeader:
+        """See `Reader.header`."""
+        with self._guard.calling("header", ref.shown, private=ref.private):
+            header = self._reader.header(ref)
+        check_header(self._guard, header, ref)
+        return header
+
+    @contextmanager
+    def open(self, ref: SceneRef) -> Iterator[SceneSource]:
+        """See `Reader.open`."""
+        stack = ExitStack()
+        with self._guard.calling("open", ref.shown, private=ref.private):
+            source = stack.enter_context(self._reader.open(ref))
+        try:
+            self._guard.require(isinstance(source, SceneSource), "open gives no SceneSource", ref.shown)
+            check_header(self._guard, source.header, ref)
+            yield GuardedSource(source, self.name)
+        finally:
+            with self._guard.calling("closing a scene", ref.shown, private=ref.private):
+                stack.close()
+
+    def example_files(self, request: SupportRequest) -> list[str]:
+        """See `Reader`; none where the reader has no such method."""
+        tell = getattr(self._reader, "example_files", None)
+        if tell is None:
+            return []
+        with self._guard.calling("example_files", request.image):
+            return [str(path) for path in tell(request)]
+
+    def read_support(self, request: SupportRequest) -> list[LabeledImage]:
+        """See `Reader.read_support`."""
+        where = f"{request.image} with {request.mask}"
+        if request.vector is not None:
+            self._vector_reader(request)
+        with self._guard.calling("read_support", where):
+            images = self._reader.read_support(request)
+        may_be_empty = request.vector is not None and request.vector.optional
+        self._guard.require(
+            isinstance(images, list) and (len(images) > 0 or may_be_empty), "read_support gives no list", where
+        )
+        for image in images:
+            check_labeled(self._guard, image, where)
+        return images
+
+    def check_vector(self, request: SupportRequest) -> None:
+        """See `VectorLabelReader.check_vector`."""
+        reader = self._vector_reader(request)
+        with self._guard.calling("check_vector", request.mask):
+            reader.check_vector(request)
+
+    def vector_identity(self, request: SupportRequest) -> str:
+        """See `VectorLabelReader.vector_identity`."""
+        reader, where = self._vector_reader(request), f"{request.image} with {request.mask}"
+        with self._guard.calling("vector_identity", where):
+            found = reader.vector_identity(request)
+        self._guard.require(isinstance(found, str), f"vector_identity gives a {type(found).__name__}", where)
+        return found
+
+    def _vector_reader(self, request: SupportRequest) -> VectorLabelReader:
+        """The reader, if it takes vector files as labels.
+
+        Raises:
+            SupportError: it does not.
+        """
+        if not isinstance(self._reader, VectorLabelReader):
+            raise SupportError(
+                f"the reader {self.name!r} takes no labels from vector files (polygons, lines, points)",
+                where=request.mask,
+                remedy="give a `mask` in one of the reader's own formats; drawn labels are for input.reader: geotiff",
+            )
+        return self._reader
+
+    def _check_found(self, item: Any, uri: str) -> None:
+        require = self._guard.require
+        require(isinstance(item, SceneRef | Skipped), f"discover gives a {type(item).__name__}", uri)
+        if isinstance(item, SceneRef):
+            try:
+                checked_component(item.id)
+            except OutputError:
+                require(False, f"the scene id {item.id!r} cannot be a folder name", item.shown)
+            require(item.reader == self.name, f"a scene names the reader {item.reader!r}", item.shown)
+            require(bool(item.identity), "a scene has no identity", item.shown)
+
+
+class GuardedSource:
+    """An open scene that is kept to `contracts.SceneSource`.
+
+    Args:
+        source: the plug-in's.
+        plugin: its entry point name.
+    """
+
+    def __init__(self, source: SceneSource, plugin: str) -> None:
+        self.header = source.header
+        self._source = source
+        self._guard = Guard(plugin)
+
+    def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """See `SceneSource.read`."""
+        where = f"{self.header.ref.shown}: {window}"
+        with self._guard.calling("read", where, private=self.header.ref.private):
+            result = self._source.read(window, tuple(bands))
+        require = self._guard.require
+        require(isinstance(result, tuple) and len(result) == 2, "read gives no pair of pixels and validity", where)
+        pixels, valid = result
+        check_array(self._guard, "pixels", pixels, np.float32, (len(bands), window.height, window.width), where)
+        check_array(self._guard, "validity", valid, np.bool_, (window.height, window.width), where)
+        require(finite(pixels, valid), "pixels that it calls valid are not finite", where)
+        return pixels, valid
+
+    def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
+        """See `SceneSource.sample`."""
+        where = self.header.ref.shown
+        with self._guard.calling("sample", where, private=self.header.ref.private):
+            pixels = self._source.sample(tuple(bands), max_pixels)
+        count = pixels.shape[1] if isinstance(pixels, np.ndarray) and pixels.ndim == 2 else 0
+        check_array(self._guard, "the sample", pixels, np.float32, (len(bands), count), where)
+        self._guard.require(count <= max_pixels, f"the sample has {count} pixels, not {max_pixels} at most", where)
+        self._guard.require(bool(np.isfinite(pixels).all()), "the sample is not finite", where)
+        return pixels
+
+    def row_areas(self) -> npt.NDArray[np.float64] | None:
+        """See `SceneSource.row_areas`."""
+        where = self.header.ref.shown
+        with self._guard.calling("row_areas", where, private=self.header.ref.private):
+            areas = self._source.row_areas()
+        if areas is not None:
+            check_array(self._guard, "row areas", areas, np.float64, (self.header.shape[2],), where)
+            self._guard.require(bool(np.isfinite(areas).all() and (areas >= 0).all()), "row areas are no areas", where)
+        return areas
+
+
+def guard_reader(reader: Any, plugin: str) -> Reader:
+    """Wrap a reader.
+
+    Raises:
+        PluginLoadError: it is no reader at all.
+    """
+    Guard(plugin, PluginLoadError).require(
+        isinstance(reader, Reader), "it lacks methods of a Reader", type(reader).__qualname__
+    )
+    return cast(Reader, GuardedReader(reader, plugin))
+
+
+def check_header(guard: Guard, header: Any, ref: SceneRef) -> None:
+    """Raise `PluginError` unless a header is one, and of this scene."""
+    require, where = guard.require, ref.shown
+    require(isinstance(header, SceneHeader), f"the header is a {type(header).__name__}", where)
+    require(header.ref == ref, "the header is of another scene", where)
+    shape = header.shape
+    require(len(shape) == 4 and all(type(n) is int and n > 0 for n in shape), f"the shape is {shape}", where)
+    require(len(header.bands) == shape[0], f"{len(header.bands)} bands are described, not {shape[0]}", where)
+    require(all(isinstance(band, Band) for band in header.bands), "bands are not described by Band", where)
+    geometry = header.geometry
+    require(isinstance(geometry, RasterGeometry | VolumeGeometry), "the geometry is neither kind", where)
+    numbers = geometry.transform if isinstance(geometry, RasterGeometry) else geometry.affine
+    count = 6 if isinstance(geometry, RasterGeometry) else 16
+    require(len(numbers) == count and bool(np.isfinite(numbers).all()), "the geometry is no affine map", where)
+    told = all(isinstance(warning, str | SceneWarning) for warning in header.warnings)
+    require(told, "a warning is neither a text nor a SceneWarning", where)
+    require(len(header.chunk) == 2 and min(header.chunk) > 0, f"the chunk is {header.chunk}", where)
+    try:
+        json.dumps(dict(header.attributes), allow_nan=False)
+    except (TypeError, ValueError):
+        require(False, "the attributes are no JSON", where)
+
+
+def check_labeled(guard: Guard, image: Any, where: str) -> None:
+    """Raise `PluginError` unless this is a usable `LabeledImage`."""
+    guard.require(isinstance(image, LabeledImage), f"a support example is a {type(image).__name__}", where)
+    guard.require(getattr(image.label, "ndim", 0) == 2, "the label of a support example is no image", where)
+    shape = image.label.shape
+    check_array(guard, "the pixels of a support example", image.pixels, np.float32, (len(image.bands), *shape), where)
+    check_array(guard, "the validity of a support example", image.valid, np.bool_, shape, where)
+    check_array(guard, "the label of a support example", image.label, np.uint8, shape, where)
+    guard.require(finite(image.pixels, image.valid), "valid pixels of a support example are not finite", where)
+    if image.statistics is not None:
+        drawn = image.statistics.shape[1:] if isinstance(image.statistics, np.ndarray) else ()
+        check_array(guard, "the statistics", image.statistics, np.float32, (len(image.bands), *drawn), where)
+        guard.require(bool(np.isfinite(image.statistics).all()), "the statistics are not finite", where)
+    counts = np.bincount(image.label.ravel(), minlength=256)
+    guard.require(not counts[2:255].any(), "a support label holds values other than 0, 1 and 255", where)
+    guard.require(bool((image.label[~image.valid] == 255).all()), "a support label is not 255 where invalid", where)
