@@ -91,6 +91,29 @@ def test_twelve_bands_are_segmented_inline_and_on_ray_alike(archive: Path, clust
     assert published(archive / "ray") == published(archive / "out")
 
 
+def test_thirty_two_bands_are_segmented(archive: Path) -> None:
+    """Twenty bands of noise beside the twelve; what shows water is band 31 and 32 now."""
+
+    def widened(pixels: np.ndarray, seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).uniform(0, 1, (20, *pixels.shape[1:])).astype(np.float32)
+        others = [band for band in range(BANDS) if band not in SHOWN["water"]]
+        return np.concatenate([noise, pixels[others], pixels[list(SHOWN["water"])]])
+
+    truth = scene(5, 224)[1]["water"]
+    write(archive / "scenes" / "one.tif", widened(scene(5, 224)[0], 1), units=True)
+    content = yaml.safe_load((archive / "bands.yaml").read_text())
+    content["input"]["bands"] = [*range(1, 33)]
+    content["support"]["classes"] = content["support"]["classes"][:1]
+    for number, example in enumerate(content["support"]["classes"][0]["examples"]):
+        write(Path(example["image"]), widened(scene((20, 30)[number], 96)[0], 2 + number), units=True)
+    (archive / "wide.yaml").write_text(yaml.safe_dump(content))
+    summary = Pipeline.from_yaml(archive / "wide.yaml").run()
+    assert summary.done == ("one",)
+    assert json.loads(summary.report.read_text())["support"]["water"]["bands"]["count"] == 32
+    with rasterio.open(archive / "out" / "one" / "mask.tif") as file:
+        assert iou(file.read(1) == 1, truth) > 0.5
+
+
 def test_more_than_32_bands_and_bands_that_are_not_there_are_refused(archive: Path) -> None:
     file = archive / "bands.yaml"
     many = json.dumps([1] * 33)
