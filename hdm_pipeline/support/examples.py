@@ -38,6 +38,13 @@ from hdm_pipeline.pixels.scaling import scale_pixels, scene_ranges
 _HASHED_WHOLE = 256 << 20
 """Files up to this size are hashed by content, larger ones (a whole volume in one file) by size and time."""
 
+_OF_VECTOR_FILES = (
+    *(".shx", ".dbf", ".cpg", ".qpj"),
+    *(".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".atx", ".ixs", ".mxs", ".idm", ".ind"),  # indexes
+    *(".qmd", ".qml", ".sld", ".qlr"),
+)
+"""What GIS put beside a Shapefile or a GeoPackage; no image is read from it."""
+
 
 @dataclass(frozen=True, eq=False)
 class SupportExample:
@@ -176,17 +183,20 @@ def support_fingerprint(files: SupportFiles, reader: Reader) -> str:
         named: dict[object, SupportRequest] = {}
         for request in of_class:
             more = tuple(tell(request)) if tell else ()
-            # A pattern that names each band of a scene would make as many equal examples of it.
-            other = named.setdefault((replace(request, image=""), more) if more else request, request)
+            # A pattern that names each band of a scene would make as many equal examples of it. All images of one zip
+            # are read from one file, so that alone says nothing.
+            other = named.setdefault((replace(request, image=""), more) if len(more) > 1 else request, request)
             if other is not request and other.image != request.image:
                 what = "two examples are one: both files are bands of one scene"
                 remedy = "name each scene once: its folder, or by a pattern one of its files (scenes/*_B04.tif)"
                 raise SupportError(what, where=f"{other.image} and {request.image}", remedy=remedy)
-        found.append([_request_fingerprint(request, reader) for request in of_class])
+        # An image in which nothing is drawn is no example: a new one in the archive must not redo all others.
+        found.append([hashed for request in of_class if (hashed := _request_fingerprint(request, reader))])
     return stable_hash(found)
 
 
 def _request_fingerprint(request: SupportRequest, reader: Reader) -> list[object]:
+    """What an example hashes to; nothing where nothing is drawn in its image."""
     tell = getattr(reader, "example_files", None)
     more = [f"{os.path.basename(path)}:{_content_hash(path)}" for path in (tell(request) if tell else [])]
     if request.vector is not None:
@@ -239,7 +249,7 @@ def _sidecars(path: str, labels: str = "") -> list[str]:
     beside = sorted(other for other in os.listdir(folder or ".") if other.startswith(starts) and other != name)
     if labels:
         drawn = os.path.basename(labels)
-        beside = [o for o in beside if not o.startswith(drawn) and not o.lower().endswith((".shx", ".dbf", ".cpg"))]
+        beside = [o for o in beside if not o.startswith(drawn) and not o.lower().endswith(_OF_VECTOR_FILES)]
     files = [os.path.join(folder, other) for other in beside]
     return [f"{os.path.basename(file)}:{_content_hash(file)}" for file in files if os.path.isfile(file)]
 

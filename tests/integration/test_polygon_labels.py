@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.errors import ConfigError, SupportError
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.plugin.registry import make_reader
-from hdm_pipeline.support.examples import load_examples, support_files
+from hdm_pipeline.support.examples import load_examples, support_files, support_fingerprint
 from tests.integration.conftest import Workbench, published
 from tests.vector_files import write_vector
 
@@ -255,3 +257,46 @@ def test_a_reader_that_takes_no_drawn_labels_says_so(bench: Workbench) -> None:
     assert done.returncode == 2
     assert "takes no labels from vector files" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _fingerprint(path: Path) -> str:
+    config = Pipeline.from_yaml(path).config
+    return support_fingerprint(support_files(config), make_reader("geotiff", {}))
+
+
+def test_an_image_in_which_nothing_is_drawn_changes_no_example(bench: Workbench) -> None:
+    write_vector(bench.root / "labels.gpkg", traced(bench), layer="labels")
+    path = drawn(bench, image="support/chip*.tif", where="class = 'water'", complete=True)
+    (bench.root / "support" / "chip_mask.tif").unlink()
+    before = _fingerprint(path)
+    with rasterio.open(bench.root / "support" / "chip.tif") as chip:
+        profile = {**chip.profile, "transform": chip.transform @ chip.transform.translation(9000, 0)}
+        pixels = chip.read()
+    with rasterio.open(bench.root / "support" / "chip_far.tif", "w", **profile) as far:
+        far.write(pixels)
+    assert _fingerprint(path) == before
+    shutil.copy(bench.root / "support" / "chip.tif", bench.root / "support" / "chip_near.tif")
+    assert _fingerprint(path) != before
+
+
+def test_two_rasters_of_one_zip_file_are_two_examples(bench: Workbench) -> None:
+    write_vector(bench.root / "labels.gpkg", traced(bench), layer="labels")
+    names = ["a.tif", "b.tif"]
+    with zipfile.ZipFile(bench.root / "chips.zip", "w") as archive:
+        for name in names:
+            archive.write(bench.root / "support" / "chip.tif", name)
+    more = {"labels": "labels.gpkg", "where": "class = 'water'", "complete": True}
+    examples = [{"image": f"/vsizip/{bench.root}/chips.zip/{name}", **more} for name in names]
+    path = bench.pipeline("zipped", support={"classes": [{"name": "water", "examples": examples}]})
+    assert _fingerprint(path)
+
+
+def test_what_a_gis_puts_beside_a_shapefile_changes_no_example(bench: Workbench) -> None:
+    write_vector(bench.root / "support" / "chip.shp", traced(bench))
+    path = drawn(bench, labels="support/chip.shp", where="class = 'water'", complete=True)
+    before = _fingerprint(path)
+    for suffix in (".qix", ".sbn", ".sbx", ".qmd", ".qml", ".shp.xml"):
+        (bench.root / "support" / f"chip{suffix}").write_bytes(b"of no importance")
+    assert _fingerprint(path) == before
+    (bench.root / "support" / "chip.tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+    assert _fingerprint(path) != before
