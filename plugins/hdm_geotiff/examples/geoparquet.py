@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 import pyogrio
+from pyproj import CRS
 
 from hdm_pipeline.errors import SupportError
 
@@ -69,7 +70,10 @@ def _geometry(path: str, metadata: dict[bytes, bytes]) -> tuple[str, str | None]
         what = f"the geometries are encoded as {described['encoding']}, not as WKB"
         raise SupportError(what, where=path, remedy=_WRITE_AGAIN)
     crs = described.get("crs", _DEFAULT_CRS)
-    return column, crs if crs is None or isinstance(crs, str) else json.dumps(crs)
+    # As text it goes through PROJ first: GDAL would open a file or an address of that name.
+    if crs is None:
+        return column, None
+    return column, CRS.from_user_input(crs).to_wkt() if isinstance(crs, str) else json.dumps(crs)
 
 
 def _nested(pa: Any, kind: Any) -> bool:

@@ -23,6 +23,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from hdm_geotiff.examples.geojson import refuse_linked_crs
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.contracts import Selection
 from hdm_pipeline.errors import SupportError
@@ -73,6 +74,9 @@ class VectorFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.format = _format_of(path)
+        if self.format == _JSON:
+            with self._reading("the file cannot be read", "check the path and its permissions"):
+                refuse_linked_crs(path)
         self._infos: dict[str, dict[str, Any]] = {}
         self._kept: dict[tuple[str, str | None], Geometries] = {}
         self._source: str | bytes = _parquet(path) if self.format == _PARQUET else os.path.abspath(path)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as parquet
 import pytest
 import rasterio.features
 import shapely
 from affine import Affine
+from pyproj import CRS
 from shapely.geometry import LineString, MultiPoint, MultiPolygon, Point, Polygon, box, shape
 
 from hdm_geotiff.examples import cuts, vector_file
@@ -524,3 +528,68 @@ def test_edits_that_a_gis_has_not_yet_written_into_the_geopackage_count(chip: Pa
         assert file.read_bytes() == stored
         assert GeoTiffReader().vector_identity(request) != before
         assert np.array_equal(label_of(chip, file, complete=True), expected((5, 6, 20, 18, 1), rest=0))
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that describes a CRS, and what it was asked for."""
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            text = CRS.from_epsg(4326).to_wkt("WKT1_GDAL").encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}/crs", asked
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        '"crs": {"type": "link", "properties": {"href": "URL"}}, ',
+        '"CRS": {"properties": {"url": "URL"}, "type": "Url"}, ',
+        '"\\u0063rs": {"type": "\\u006cink", "properties": {"href": "URL"}}, ',
+        '"crs": {"type": "name", "properties": {"name": "EPSG:4326"}}, '
+        '"crs": {"type": "link", "properties": {"href": "URL"}}, ',
+        "'crs': {'type': 'link', 'properties': {'href': 'URL'}}, ",
+    ],
+    ids=["plain", "case", "escaped", "twice", "quotes"],
+)
+def test_the_address_of_a_crs_is_not_fetched(
+    chip: Path, tmp_path: Path, server: tuple[str, list[str]], spelled: str
+) -> None:
+    address, asked = server
+    file = write_vector(tmp_path / "a.geojson", [(at(5, 6, 20, 18), FLOOD)], crs="EPSG:4326")
+    text = file.read_text()
+    file.write_text(text.replace('"features"', spelled.replace("URL", address) + '"features"', 1))
+    refused(chip, file, "CRS is an address|no JSON")
+    assert asked == []
+    # Links that are attributes are nobody's concern.
+    file.write_text(text.replace('"class": "flood"', f'"class": "flood", "type": "link", "url": "{address}"'))
+    assert read(chip, file, complete=True)
+    assert asked == []
+
+
+def test_the_address_of_a_crs_is_not_fetched_of_geoparquet_either(
+    chip: Path, tmp_path: Path, server: tuple[str, list[str]]
+) -> None:
+    address, asked = server
+    file = write_vector(tmp_path / "a.parquet", [(at(5, 6, 20, 18), FLOOD)])
+    table = parquet.read_table(file)
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"][geo["primary_column"]]["crs"] = address
+    parquet.write_table(table.replace_schema_metadata({b"geo": json.dumps(geo).encode()}), file)
+    refused(chip, file, "GeoParquet file cannot be read")
+    assert asked == []
