@@ -6,6 +6,7 @@ The core knows no file formats: it tells the writer plug-in of the product what 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hdm_pipeline.execution.catalogs import run_catalog
 from hdm_pipeline.output.files import output_errors, write_json
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.plugin.registry import make_writer
 
 PRODUCT = "mask"
@@ -34,24 +36,62 @@ def compare_outputs(before: Path, after: Path, to: Path | None = None) -> dict[s
         See `ArchiveWriter.compare`; also ``before`` and ``after``, the directories.
 
     Raises:
-        ConfigError: a directory is of no run, `to` is one of them, or nothing lies on each other.
+        ConfigError: a directory is of no run, nothing lies on each other, or `to` lies in an output directory or holds
+            files of others.
         ReadError: a mask cannot be read.
         OutputError: `to` cannot be written.
     """
     runs = [_run_of(folder) for folder in (before, after)]
+    notices = [notice for folder in (before, after) for notice in _unfinished(folder)]
     if to is not None:
         to = to.absolute()
-        if to.resolve() in [run.root.resolve() for run in runs]:
-            remedy = "give another folder: its rasters would lie among the products"
-            raise ConfigError("changes cannot be written into an output directory", where=str(to), remedy=remedy)
         with output_errors(to):
+            _check_target(to)
             # With the marker no reader takes these rasters for scenes.
             (to / OUTPUT_MARKER).mkdir(parents=True, exist_ok=True)
     writer = make_writer(PRODUCT, {})
     found = {"before": str(runs[0].root), "after": str(runs[1].root), **writer.compare(runs[0], runs[1], to)}
+    found["notices"] = [*notices, *found.get("notices", ())]
     if to is not None:
         write_json(to / REPORT, found)
     return found
+
+
+def _check_target(to: Path) -> None:
+    """Refuse to mark a folder as this program's that is none of its, or to write among products.
+
+    Raises:
+        ConfigError: it lies in an output directory, or holds files of others.
+    """
+    place = to.resolve()
+    if any(Workspace(folder).ledger.is_file() for folder in (place, *place.parents)):
+        remedy = "give another folder: its rasters would lie among the products"
+        raise ConfigError("changes cannot be written into an output directory", where=str(to), remedy=remedy)
+    if not to.is_dir() or (to / REPORT).is_file():
+        return
+    # An empty marker is all that a comparison leaves that found nothing in common.
+    if [*to.iterdir()] not in ([], [to / OUTPUT_MARKER]):
+        remedy = "give a new folder, or one of an earlier comparison: its rasters would no longer be found as scenes"
+        raise ConfigError("the folder for changes holds other files", where=str(to), remedy=remedy)
+
+
+def _unfinished(folder: Path) -> list[str]:
+    """What to say of a run that is not complete: nothing is known of where it did not get to."""
+    workspace = Workspace(folder.absolute())
+    try:
+        told = str(json.loads(workspace.report.read_text(encoding="utf-8"))["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        told = "unknown"
+    state = run_state(told, holder(workspace.lock))
+    if state == "done":
+        return []
+    how = {
+        "running": "a run is still writing there",
+        "stopped": "its last run was stopped before all scenes were done",
+        "killed": "its last run was killed before all scenes were done",
+        "failed": "its last run failed",
+    }.get(state, "its run.json does not say how the last run ended")
+    return [f"{folder}: {how}: only scenes that are done are compared"]
 
 
 def _run_of(folder: Path) -> RunCatalog:

@@ -77,12 +77,10 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
                 _work(config, workspace, reader, ledger, supports, scenes, report, tell, should_stop)
-            mosaics = write_mosaics(config, workspace, ledger, whole=options.mosaic)
-            report.note(mosaics=mosaics)
-            files = [name for of_product in mosaics.values() for name in of_product.get("files", ())]
-            report.note(catalogs=write_catalogs(config, workspace, ledger, files))
+            if not lock.lost:
+                _describe(config, workspace, ledger, report, whole=options.mosaic)
             left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
-            report.status = "stopped" if left else "done"
+            report.status = "stopped" if left or lock.lost else "done"
         except BaseException as error:
             report.status = "failed"
             report.note(error=_shown(error, private=any(ref.private for ref in plan.archive.scenes)))
@@ -93,6 +91,14 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     return RunSummary(
         tuple(outcomes.done), len(plan.done), outcomes.quarantined, left, workspace.report, outcomes.warnings
     )
+
+
+def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:
+    """Bring up to date what is made of the whole output directory; only who holds its lock may."""
+    mosaics = write_mosaics(config, workspace, ledger, whole=whole)
+    report.note(mosaics=mosaics)
+    files = [name for of_product in mosaics.values() for name in of_product.get("files", ())]
+    report.note(catalogs=write_catalogs(config, workspace, ledger, files))
 
 
 def _work(

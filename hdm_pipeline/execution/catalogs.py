@@ -50,6 +50,11 @@ def write_mosaics(config: PipelineConfig, workspace: Workspace, ledger: Ledger, 
 
     Returns:
         What each product says of it.
+
+    Raises:
+        OutputError: they cannot be written.
+        WriteError: a product cannot be put together. It ends the run, whose scenes are done: the next one tries again.
+        PluginError: a plug-in fails.
     """
     found: dict[str, Any] = {}
     for name, options in config.output.product_options().items():

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -128,6 +128,21 @@ def holder(path: Path) -> dict[str, Any] | None:
         return None
     gone = _gone(found[0])
     return {**{key: found[0].get(key) for key in ("owner", "host")}, "alive": None if gone is None else not gone}
+
+
+def run_state(told: str, owner: Mapping[str, Any] | None) -> str:
+    """How the last run of an output directory ended, or that one goes on.
+
+    Args:
+        told: `status` of its `run.json`; a run that was killed could not say so itself.
+        owner: who holds its lock; see `holder`.
+
+    Returns:
+        ``running``, ``killed``, or what was told.
+    """
+    if owner is not None and owner["alive"] is not False:
+        return "running"
+    return "killed" if told == "running" else told
 
 
 def _gone(content: Any) -> bool | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hdm_pipeline.errors import ConfigError, NoSuchSceneError, OutputError, ReadError
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
-from hdm_pipeline.output.lock import holder
+from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.xarrays.installed import require
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
     with ledger:
         records = {record.id: record for record in ledger.scenes()}
     run = _report(workspace.report)
-    state = _state(run, holder(workspace.lock))
+    state = run_state(str(run.get("status", "running")), holder(workspace.lock))
     if state != "done" and not partial:
         raise _incomplete(workspace, run, state)
     return RunOutput(workspace.root, records, run, state, chunks)
@@ -179,14 +179,6 @@ def _report(path: Path) -> dict[str, Any]:
         remedy = "run the pipeline again: it writes the file anew, and finished scenes stay"
         raise ReadError(f"the report of the run cannot be read: {error}", where=str(path), remedy=remedy) from error
     return found if isinstance(found, dict) else {}
-
-
-def _state(run: Mapping[str, Any], owner: Mapping[str, Any] | None) -> str:
-    """How the last run ended, or that it goes on; a run that was killed could not say so itself."""
-    if owner is not None and owner["alive"] is not False:
-        return "running"
-    told = str(run.get("status", "running"))
-    return "killed" if told == "running" else told
 
 
 def _incomplete(workspace: Workspace, run: Mapping[str, Any], state: str) -> OutputError:

@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,13 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform_bounds
 
+import hdm_pipeline.run
 from hdm_pipeline.comparison import compare_outputs, comparison_text
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.options import RunOptions
+from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.events import Event, SceneDone
 from tests.integration.conftest import Workbench
 
 LEFT, TOP, SIDE = 500_000.0, 5_000_000.0, 10.0
@@ -273,3 +278,54 @@ def test_the_command_prints_a_table(dates: Workbench) -> None:
     assert row == comparison_text(found).splitlines()[1]
     assert "km2" in row or "m2" in row
     assert report.endswith("change.json")
+
+
+def test_a_run_that_lost_its_lock_leaves_the_directory_to_the_other(
+    tiles: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdm_pipeline.run, "RunLock", partial(RunLock, heartbeat=0.05))
+    output = {"directory": "out", "products": ["mask", "stac"]}
+    path = tiles.pipeline(output=output)
+    out, taken = tiles.root / "out", {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1}
+
+    def take(event: Event) -> None:
+        if isinstance(event, SceneDone) and event.scene == "c":
+            (out / ".hdm" / "run.lock").write_text(json.dumps(taken))
+            time.sleep(0.5)
+
+    summary = Pipeline.from_yaml(path).run(on_event=take)
+    assert "c" in summary.done
+    assert not [*out.glob("mosaic*"), *out.glob("collection*")]
+    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
+    assert json.loads((out / ".hdm" / "run.lock").read_text()) == taken
+
+
+def test_a_run_that_is_not_complete_is_compared_with_a_notice(dates: Workbench) -> None:
+    one, two = dates.root / "one", dates.root / "two"
+    report = json.loads((one / "run.json").read_text())
+    for status, said in (("stopped", "stopped before"), ("running", "killed before"), ("failed", "failed")):
+        (one / "run.json").write_text(json.dumps({**report, "status": status}))
+        (notice,) = compare_outputs(one, two)["notices"]
+        assert str(one) in notice
+        assert said in notice
+    (one / "run.json").write_text(json.dumps(report))
+    with RunLock(two / ".hdm" / "run.lock", "me"):
+        found = compare_outputs(one, two)
+    (notice,) = found["notices"]
+    assert str(two) in notice
+    assert "still writing" in notice
+    assert notice in comparison_text(found)
+
+
+def test_changes_are_not_written_among_files_of_others(dates: Workbench) -> None:
+    """A marker there would hide the scenes of an archive that is searched recursively."""
+    one, two = dates.root / "one", dates.root / "two"
+    with pytest.raises(ConfigError, match="other files"):
+        compare_outputs(one, two, dates.scenes)
+    assert not (dates.scenes / ".hdm").exists()
+    with pytest.raises(ConfigError, match="output directory"):
+        compare_outputs(one, two, two / "two" / "change")
+    assert not (two / "two" / "change").exists()
+    to = dates.root / "change"
+    (to / ".hdm").mkdir(parents=True)  # all that is left where nothing was found in common
+    assert compare_outputs(one, two, to) == compare_outputs(one, two, to)
