@@ -118,13 +118,18 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
-def reader_of(name: str, options: Mapping[str, Any] | None) -> Reader:
+def reader_of(name: str, options: Mapping[str, Any] | None, bands: Sequence[int | str] = ()) -> Reader:
     """The reader plug-in that opens paths.
+
+    Args:
+        name: of the entry point.
+        options: of the reader.
+        bands: those that are asked for: of a scene of several files only these are opened, on the grid of the finest.
 
     Raises:
         ConfigError: there is none of that name, or an option is unknown.
     """
-    return make_reader(name, options or {})
+    return make_reader(name, options or {}, bands)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import rasterio.features
 from affine import Affine
 from shapely.geometry import shape
 
+from hdm_pipeline import segment
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.config.schema import Input
 from hdm_pipeline.errors import SupportError
@@ -378,3 +379,12 @@ def test_a_lake_across_two_scenes_of_a_day_is_found_whole(archive: Workbench) ->
     (scene,) = scenes(archive)
     assert scene == "2022-01-26_e_20220126"
     np.testing.assert_array_equal(mask(archive, scene), mask(archive, "a", "single"))
+
+
+def test_segment_opens_only_the_bands_that_are_asked_for(archive: Workbench) -> None:
+    """A run segments B11 on its own grid of 20 m; so does `segment`, though the product has bands of 10 m."""
+    water, image = lake(7, 128, 128)
+    safe = write_safe(archive.root, {**image, "B11": image["B02"]}, offset=None)
+    write_band(archive.root / "water.tif", coarse(water.astype(np.uint16), 2).astype(np.uint8), 20)
+    made = segment(safe, [(safe, archive.root / "water.tif")], bands=["B11"], scale=(0, 4000), weights=archive.weights)
+    assert made.shape == (64, 64)
