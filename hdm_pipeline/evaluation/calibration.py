@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,18 +80,19 @@ def calibration_text(tasks: dict[str, TaskCalibration]) -> str:
         degrees = f"{span[0]:.2f}" if len(span) == 1 else f"{span[0]:.2f} to {span[-1]:.2f}"
         errors = f"{found.plain.expected_error:9.3f}  {found.calibrated.expected_error:10.3f}"
         lines.append(f"{name:{max(width, 17)}}  {errors}  {degrees}")
-    plain, calibrated = (
-        float(np.nanmean(values))
-        for values in (
-            [found.plain.expected_error for found in tasks.values()],
-            [found.calibrated.expected_error for found in tasks.values()],
-        )
-    )
+    plain = _mean([found.plain.expected_error for found in tasks.values()])
+    calibrated = _mean([found.calibrated.expected_error for found in tasks.values()])
     lines.append(f"{'mean of tasks':{max(width, 17)}}  {plain:9.3f}  {calibrated:10.3f}")
     lines.append("of pixels calibrated to about a probability, so many are target (all tasks):")
     bins = overall(tasks).calibrated.bins
     lines.append("  " + "  ".join(f"{probability:.2f}: {share:.2f}" for probability, share, _ in bins))
     return "\n".join(lines)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that are known; NaN where none is."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _known(value: float) -> float | None:

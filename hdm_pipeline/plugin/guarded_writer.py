@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,10 @@ class GuardedWriter:
             return {"files": []}
         with self._guard.calling("mosaic", str(run.root)):
             made = dict(self._writer.mosaic(run, whole=whole))
+        files, left_out = made.get("files"), made.get("left_out", {})
+        told = isinstance(files, list | tuple) and all(isinstance(name, str) for name in files)
+        self._guard.require(told, "mosaic does not tell the names of its files", str(run.root))
+        self._guard.require(isinstance(left_out, Mapping), "mosaic does not tell what is left out", str(run.root))
         there = all(Path(name).name == name and (run.root / name).is_file() for name in made["files"])
         self._guard.require(there, "mosaic made no file of a name that it tells", str(run.root))
         return made

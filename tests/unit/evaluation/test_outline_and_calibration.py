@@ -119,3 +119,10 @@ def test_the_diagram_shows_scores_off_the_diagonal_and_calibrated_ones_on_it() -
 def test_without_a_query_there_is_nothing_to_tell() -> None:
     facts = overall({}).as_dict()
     assert (facts["error"], facts["reliability"]) == (None, [])
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_a_labelled_pixel_the_mean_is_unknown() -> None:
+    unknown = Reliability.of(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8))
+    text = calibration_text(by_task([("unknown", unknown, 1.0)])).splitlines()
+    assert text[-3].split() == ["mean", "of", "tasks", "nan", "nan"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from hdm_pipeline.contracts import RunCatalog
 from hdm_pipeline.errors import PluginError
 from hdm_pipeline.grid import Window
 from tests.unit.plugin.honest import HEADER, PRODUCT, writer_with
@@ -54,3 +55,13 @@ def test_a_writer_without_sidecars_has_none() -> None:
 def test_wrong_names_of_sidecars_are_caught(name: Any) -> None:
     with pytest.raises(PluginError, match="sidecar"):
         writer_with(sidecars=lambda filename: (name,)).sidecars("mask.bin")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [{}, {"files": None}, {"files": [7]}, {"files": "mosaic"}, {"files": ["none"]}, {"files": [], "left_out": 1}],
+)
+def test_wrong_mosaics_are_caught(made: Any, tmp_path: Path) -> None:
+    writer = writer_with(mosaic=lambda run, *, whole: made, compare=lambda before, after, folder: {})
+    with pytest.raises(PluginError, match=r"'liar'.*mosaic"):
+        writer.mosaic(RunCatalog("test", tmp_path, tmp_path, ()), whole=False)
