@@ -95,7 +95,7 @@ def segment(
     """
     _check(threshold, tile, overlap)
     chosen = Chosen.of(bands, scale)
-    plugin = reader_of(reader, options)
+    plugin = reader_of(reader, options, bands)
     with ExitStack() as stack:
         picture = stack.enter_context(picture_of(array, "the array", plugin))
         hidden = validity_of(valid, picture)

@@ -118,13 +118,13 @@ def is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
-def reader_of(name: str, options: Mapping[str, Any] | None) -> Reader:
-    """The reader plug-in that opens paths.
+def reader_of(name: str, options: Mapping[str, Any] | None, bands: Sequence[int | str] | None = None) -> Reader:
+    """The reader plug-in that opens paths, told which bands are wanted, as a run tells it.
 
     Raises:
         ConfigError: there is none of that name, or an option is unknown.
     """
-    return make_reader(name, options or {})
+    return make_reader(name, options or {}, bands or ())
 
 
 @contextmanager

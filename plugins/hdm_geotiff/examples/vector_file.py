@@ -23,6 +23,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from hdm_geotiff.examples.json_crs import links_crs
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.contracts import Selection
 from hdm_pipeline.errors import SupportError
@@ -242,11 +243,16 @@ def _format_of(path: str) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(1 << 16)
+        linked = name == _JSON and head != b"" and links_crs(path)
     except OSError as error:
         remedy = "check the path and its permissions"
         raise SupportError(f"the labels cannot be read: {error.strerror}", where=path, remedy=remedy) from error
     if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(start.lstrip()) or _PIPELINE in head:
         raise SupportError(f"the file is not {name}, as its name says", where=path, remedy=_SAVE_AS)
+    if linked:
+        # GDAL would fetch it, and the network is for scenes only.
+        remedy = 'give it by name, as in "crs": {"type": "name", "properties": {"name": "EPSG:32633"}}'
+        raise SupportError("the file's `crs` is a link, and links are not followed", where=path, remedy=remedy)
     return name
 
 
