@@ -4,7 +4,7 @@ Asked in this order:
 
 1. the option ``date`` of the reader: how a date stands in the scene's name, such as ``s1_%Y%m%d``
 2. the file's IMAGERY metadata (``ACQUISITIONDATETIME``), which GDAL fills from vendors' metadata files
-3. a name of Sentinel-1, Sentinel-2, Sentinel-3 or Landsat
+3. a name of Sentinel-1, Sentinel-2, Sentinel-3 or Landsat: the scene's, or that of the files of its bands
 4. the tag ``TIFFTAG_DATETIME``: strictly the date of the file, which many programs use for that of the picture
 """
 
@@ -26,10 +26,20 @@ _NAMES = (
     (re.compile(_START + r"S[123][A-D]_(?:[A-Z0-9_]*?_)?(\d{8}T\d{6})(?:_(\d{8}T\d{6})(?=_\d{6}_))?"), "%Y%m%dT%H%M%S"),
     # Sentinel-2 tiles: T32UQD_20240602T101031, L2A_T32UQD_A046..._20240602T101031, S2B_32UQD_20240602_0_L2A
     (re.compile(_START + r"T\d{2}[A-Z]{3}_(?:A\d{6}_)?(\d{8}T\d{6})"), "%Y%m%dT%H%M%S"),
+    (re.compile(_START + r"T\d{2}[A-Z]{3}_(\d{8})(?![0-9T])"), "%Y%m%d"),
     (re.compile(_START + r"S2[A-D]_\d{1,2}[A-Z]{3}_(\d{8})_\d+_L[12]"), "%Y%m%d"),
     # Landsat collections: LC08_L2SP_193024_20240602_20240610_02_T1
     (re.compile(_START + r"L[COTEM]0[1-9]_L[12][A-Z]{2}_\d{6}_(\d{8})(?!\d)"), "%Y%m%d"),
 )
+_YEARS = range(1970, 2101)
+"""Years that an image of a satellite may be of."""
+
+_DAY = timedelta(days=1, seconds=-1)
+"""From the first second of a day to its last."""
+
+FILE_TAG = "the file's tag TIFFTAG_DATETIME"
+"""`Acquisition.source` where nothing better than the date of the file is known."""
+
 _TIFF = re.compile(r"\d{4}:\d{2}:\d{2}[ T]\d{2}:\d{2}:\d{2}")
 
 
@@ -62,7 +72,11 @@ def text(moment: datetime) -> str:
 
 
 def acquisition(
-    name: str, tags: Mapping[str, str], imagery: Mapping[str, str], pattern: str | None = None
+    name: str,
+    tags: Mapping[str, str],
+    imagery: Mapping[str, str],
+    pattern: str | None = None,
+    files: str = "",
 ) -> Acquisition | None:
     """When a scene was taken; None where nothing says so.
 
@@ -71,6 +85,7 @@ def acquisition(
         tags: of the file.
         imagery: metadata of GDAL's domain ``IMAGERY``.
         pattern: how the date stands in the name (`compiled`); nothing else is asked where the name has it.
+        files: what the names of its files tell (`date_of_name`), where the scene is called otherwise.
     """
     if pattern is not None and (match := compiled(pattern).search(name)):
         found = _from_groups(match.groupdict())
@@ -79,14 +94,36 @@ def acquisition(
     told = _moment(imagery.get("ACQUISITIONDATETIME", ""), ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"))
     if told is not None:
         return Acquisition(told, told, "the file's metadata, ACQUISITIONDATETIME")
+    if (known := _by_product(name)) is not None:
+        return Acquisition(*known, "the scene's name")
+    if files:
+        start = datetime.fromisoformat(files).replace(tzinfo=UTC)
+        return Acquisition(start, start if "T" in files else start + _DAY, "the names of its files")
+    value = tags.get("TIFFTAG_DATETIME", "").strip()
+    told = _moment(value.replace("T", " "), ("%Y:%m:%d %H:%M:%S",)) if _TIFF.fullmatch(value) else None
+    return None if told is None else Acquisition(told, told, FILE_TAG)
+
+
+def date_of_name(name: str) -> str:
+    """When a product of Sentinel or Landsat was taken, by its name; empty for other names, and for what is no date.
+
+    ``2022-01-26T10:03:21Z``, or the day alone where the name tells no more.
+    """
+    known = _by_product(name)
+    if known is None:
+        return ""
+    start, end = known
+    return start.date().isoformat() if end - start == _DAY else text(start)
+
+
+def _by_product(name: str) -> tuple[datetime, datetime] | None:
     for expression, form in _NAMES:
         if (match := expression.search(name)) and (start := _moment(match[1], (form,))) is not None:
             last = match.lastindex or 1
             end = (_moment(match[last], (form,)) if last > 1 else _end(start, form)) or start
-            return Acquisition(start, max(start, end), "the scene's name")
-    value = tags.get("TIFFTAG_DATETIME", "").strip()
-    told = _moment(value.replace("T", " "), ("%Y:%m:%d %H:%M:%S",)) if _TIFF.fullmatch(value) else None
-    return None if told is None else Acquisition(told, told, "the file's tag TIFFTAG_DATETIME")
+            if start.year in _YEARS:
+                return start, max(start, end)
+    return None
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -130,7 +167,7 @@ def _from_groups(groups: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
 def _end(start: datetime, form: str) -> datetime:
     """The last second of what a form tells: a date without an hour is the whole day."""
     if "%H" not in form:
-        return start + timedelta(days=1, seconds=-1)
+        return start + _DAY
     return start if "%M" in form else start + timedelta(hours=1, seconds=-1)
 
 

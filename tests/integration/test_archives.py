@@ -373,7 +373,7 @@ def test_a_lake_across_two_scenes_of_a_day_is_found_whole(archive: Workbench) ->
     stack(archive.scenes / "w_20220126.tif", {name: pixels[:, :70] for name, pixels in whole.items()})
     right = {name: pixels[:, 60:] for name, pixels in whole.items()}
     stack(archive.scenes / "e_20220126.tif", right, transform=place * Affine.translation(60, 0))
-    code, text = hdm(archive, "run", str(pipeline(archive, options={"mosaic": "date"})))
+    code, text = hdm(archive, "run", str(pipeline(archive, options={"mosaic": "date", "date": "_%Y%m%d"})))
     assert code == 0, text
     Pipeline.from_yaml(pipeline(archive, "single", uri="one")).run()
     (scene,) = scenes(archive)

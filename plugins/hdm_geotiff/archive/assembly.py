@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from hdm_geotiff.archive.listing import Found
+from hdm_geotiff.dates import date_of_name
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
-from hdm_geotiff.recipes.products_by_name import BandFile, band_file, datetime_of, is_metadata, safe_root
+from hdm_geotiff.recipes.products_by_name import BandFile, band_file, is_metadata, safe_root
 from hdm_geotiff.recipes.scene_ids import scene_id
 from hdm_pipeline.contracts import SceneRef, Skipped
 
@@ -58,7 +59,8 @@ def assemble(found: Iterable[Found], options: ReaderOptions, reader: str) -> lis
         options: of the reader.
         reader: name of the plug-in that opens the scenes.
     """
-    files = list({one.uri: one for one in found}.values())
+    # In an order of their own: that of a folder differs from disk to disk, and identities and names follow from it.
+    files = sorted({one.uri: one for one in found}.values(), key=lambda one: (one.relative, one.uri))
     rasters: list[Found] = []
     described: list[Found] = []
     for one in files:
@@ -235,7 +237,7 @@ def _ref(
         tuple(layers),
         product=known.product if known else "",
         metadata=said.uri if said else "",
-        datetime=datetime_of(known.scene if known else PurePosixPath(group.relative).name),
+        datetime=date_of_name(known.scene if known else PurePosixPath(group.relative).name),
         problem=problem,
         remedy=remedy,
     )

@@ -28,6 +28,7 @@ OTHER_RASTERS = (".img", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".h5", ".ecw", 
 """Suffixes of rasters that are no scenes; they are named, other files are passed over in silence."""
 
 _OWN = "an output directory of this program: its products are no scenes"
+_LINK = "a symbolic link to a folder, which is not followed; name the folder itself as input.uri"
 NOT_ENTERED = "an archive of files; name it as input.uri, or set the reader option recursive: true to look into it"
 """Why an archive in a folder was left out."""
 
@@ -138,7 +139,10 @@ def _folder(
     everywhere = within or options.recursive or any("/" in pattern for _, pattern in options.bands)
     for entry in entries:
         if entry.is_dir():
-            if (everywhere or is_product(entry.name)) and not entry.name.startswith(".") and not entry.is_symlink():
+            entered = (everywhere or is_product(entry.name)) and not entry.name.startswith(".")
+            if entered and entry.is_symlink():
+                yield Skipped(entry.path, _LINK)
+            elif entered:
                 yield from _folder(entry.path, root, options, known, within=within)
             continue
         relative = os.path.relpath(entry.path, root).replace(os.sep, "/") if folder != root else entry.name

@@ -23,7 +23,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldE
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from hdm_geotiff.examples.geojson import refuse_linked_crs
+from hdm_geotiff.examples.json_crs import links_crs
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.contracts import Selection
 from hdm_pipeline.errors import SupportError
@@ -74,9 +74,6 @@ class VectorFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.format = _format_of(path)
-        if self.format == _JSON:
-            with self._reading("the file cannot be read", "check the path and its permissions"):
-                refuse_linked_crs(path)
         self._infos: dict[str, dict[str, Any]] = {}
         self._kept: dict[tuple[str, str | None], Geometries] = {}
         self._source: str | bytes = _parquet(path) if self.format == _PARQUET else os.path.abspath(path)
@@ -246,11 +243,16 @@ def _format_of(path: str) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(1 << 16)
+        linked = name == _JSON and head != b"" and links_crs(path)
     except OSError as error:
         remedy = "check the path and its permissions"
         raise SupportError(f"the labels cannot be read: {error.strerror}", where=path, remedy=remedy) from error
     if not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(start.lstrip()) or _PIPELINE in head:
         raise SupportError(f"the file is not {name}, as its name says", where=path, remedy=_SAVE_AS)
+    if linked:
+        # GDAL would fetch it, and the network is for scenes only.
+        remedy = 'give it by name, as in "crs": {"type": "name", "properties": {"name": "EPSG:32633"}}'
+        raise SupportError("the file's `crs` is a link, and links are not followed", where=path, remedy=remedy)
     return name
 
 

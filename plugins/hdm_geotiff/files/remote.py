@@ -93,21 +93,30 @@ def read_remote(uri: str) -> str:
     """A small text file of a bucket or a web server.
 
     Raises:
-        ReadError: it cannot be read.
+        ReadError: it cannot be read, or is too large to be one.
     """
-    parts = urlsplit(uri)
     try:
-        if parts.scheme.lower() == "s3":
-            import boto3
-
-            answer = boto3.client("s3", endpoint_url=_endpoint()).get_object(
-                Bucket=parts.netloc, Key=parts.path.lstrip("/")
-            )
-            data = answer["Body"].read(_MOST_TEXT)
-        else:
-            with urllib.request.urlopen(uri, timeout=_TIMEOUT_SECONDS) as response:
-                data = response.read(_MOST_TEXT)
+        data = _content(uri)
+    except ImportError as error:
+        what = "reading metadata from a bucket needs boto3"
+        raise ReadError(what, where=uri, remedy="pip install 'hdm-pipeline[s3]'") from error
     except Exception as error:  # botocore's errors have no root that is there without boto3
         remedy = "check the address and your keys, or copy the product here"
         raise ReadError(f"the metadata cannot be read: {error}", where=uri, remedy=remedy) from error
-    return str(data.decode("utf-8", "replace"))
+    if len(data) > _MOST_TEXT:
+        remedy = "leave the product out of the archive"
+        raise ReadError("the metadata file is too large to be one", where=uri, remedy=remedy)
+    return data.decode("utf-8", "replace")
+
+
+def _content(uri: str) -> bytes:
+    """What lies there, up to a byte more than is accepted."""
+    parts = urlsplit(uri)
+    if parts.scheme.lower() == "s3":
+        import boto3
+
+        client = boto3.client("s3", endpoint_url=_endpoint())
+        answer = client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))
+        return bytes(answer["Body"].read(_MOST_TEXT + 1))
+    with urllib.request.urlopen(uri, timeout=_TIMEOUT_SECONDS) as response:
+        return bytes(response.read(_MOST_TEXT + 1))

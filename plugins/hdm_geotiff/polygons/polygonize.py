@@ -42,7 +42,7 @@ def write_polygons(product: Product, path: Path, options: PolygonOptions, facts:
         product: the scene.
         path: the file, in an existing folder; it appears there by renaming.
         options: format, simplification and least area.
-        facts: texts for the file's metadata.
+        facts: texts for the file's metadata; ``HDM_DATETIME`` among them is the date of each polygon.
 
     Raises:
         OutputError: the folder is not writable, or the disk is full.
@@ -50,7 +50,7 @@ def write_polygons(product: Product, path: Path, options: PolygonOptions, facts:
     """
     ground = ground_of(product.scene)
     try:
-        maker = _Maker.of(product, ground, options)
+        maker = _Maker.of(product, ground, options, facts.get("HDM_DATETIME"))
         with tempfile.TemporaryDirectory(prefix=".polygons-", dir=path.parent) as folder:
             made = Path(folder, path.name).with_suffix(f".{options.format}")
             try:
@@ -136,7 +136,7 @@ class _Maker:
     has_areas: bool
 
     @classmethod
-    def of(cls, product: Product, ground: Ground, options: PolygonOptions) -> _Maker:
+    def of(cls, product: Product, ground: Ground, options: PolygonOptions, date: str | None) -> _Maker:
         names = np.full(256, "", dtype=object)
         for one in product.classes:
             names[one.value] = one.name
@@ -151,8 +151,8 @@ class _Maker:
         if least.unit == "m2" and not has_areas:
             raise _needs_metres("min_area", "'9 px'", scene.ref.id)
         small = (least.value, 0.0) if least.unit == "px" else (0.0, least.value)
-        date = np.datetime64(str(scene.attributes.get("datetime") or "NaT")[:10], "D")
-        return cls(ground, names, scene.ref.id, date, small, simplify.value, unit, has_areas)
+        day = np.datetime64((date or "NaT")[:10], "D")
+        return cls(ground, names, scene.ref.id, day, small, simplify.value, unit, has_areas)
 
     def large_enough(self, regions: Regions) -> Regions:
         """Without those that are smaller than the least area."""

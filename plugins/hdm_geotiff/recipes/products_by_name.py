@@ -29,7 +29,6 @@ _METADATA = re.compile(
     r"MTD_MSIL\w+\.xml|S2[A-D]_\w+_MTD_SAFL\w+\.xml|L[COTEM]\d\d_\w+_MTL\.(?:txt|xml)", re.IGNORECASE
 )
 _SAFE = re.compile(r".*?[^/]*\.SAFE(?=/|$)", re.IGNORECASE)
-_DATE = re.compile(r"(?:^|_)(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d))?(?=_|$)")
 _CLASSES = re.compile(r"SCL|.*QA.*", re.IGNORECASE)
 SENTINEL2_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 """In the order in which the metadata number them, from 0."""
@@ -93,12 +92,3 @@ def safe_root(path: str) -> str | None:
     """The part of a path, with forward slashes, up to its ``.SAFE`` folder; None without one."""
     found = _SAFE.match(path)
     return found[0] if found else None
-
-
-def datetime_of(scene: str) -> str:
-    """When a scene was taken, by its name, as ISO 8601; empty if the name does not say."""
-    found = _DATE.search(scene)
-    if found is None or not ("01" <= found[2] <= "12" and "01" <= found[3] <= "31"):
-        return ""
-    day = f"{found[1]}-{found[2]}-{found[3]}"
-    return f"{day}T{found[4]}:{found[5]}:{found[6]}Z" if found[4] else day

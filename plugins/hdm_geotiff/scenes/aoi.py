@@ -18,6 +18,7 @@ from rasterio.features import geometry_mask
 from rasterio.warp import transform_geom
 
 from hdm_geotiff.files.environment import GDAL_ERRORS, gdal_environment
+from hdm_geotiff.files.named_crs import crs_named
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 
@@ -55,7 +56,7 @@ class AreaOfInterest:
             )
         try:
             with gdal_environment():
-                placed = transform_geom(CRS.from_user_input(self.crs_text), crs, list(self.polygons))
+                placed = transform_geom(crs_named(self.crs_text), crs, list(self.polygons))
         except GDAL_ERRORS as error:
             what = f"the area of interest cannot be expressed in the scene's coordinates: {error}"
             raise UnsupportedSceneError(what, where=where, remedy=f"check the polygons of {self.path}") from error
@@ -106,12 +107,12 @@ def load_area(path: str) -> AreaOfInterest:
     try:
         polygons = tuple(_polygons(document))
         crs_text = _crs_text(document)
-        CRS.from_user_input(crs_text)
+        crs_named(crs_text)
     except (CRSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(f"the area of interest is not sound: {error}", where=path, remedy=_REMEDY) from error
     if not polygons:
         raise ConfigError("the area of interest holds no polygon", where=path, remedy=_REMEDY)
-    if CRS.from_user_input(crs_text).is_geographic and (place := _off_the_globe(polygons)):
+    if crs_named(crs_text).is_geographic and (place := _off_the_globe(polygons)):
         said = (
             f"says {crs_text}" if document.get("crs") else "names no CRS, and then GeoJSON has longitude and latitude"
         )

@@ -145,9 +145,9 @@ def _area_warnings(grid: Grid, crs: CRS) -> list[str]:
     return []
 
 
-def date_attributes(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions) -> dict[str, str]:
-    """When the scene was taken, if anything says so (`hdm_geotiff.dates`)."""
-    found = acquisition(ref.id, dataset.tags(), dataset.tags(ns="IMAGERY"), options.date)
+def date_attributes(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions, files: str = "") -> dict[str, str]:
+    """When the scene was taken, if anything says so (`hdm_geotiff.dates`); `files` is what names of its files tell."""
+    found = acquisition(ref.id, dataset.tags(), dataset.tags(ns="IMAGERY"), options.date, files)
     return {} if found is None else found.attributes()
 
 

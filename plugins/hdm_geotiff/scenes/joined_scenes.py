@@ -1,8 +1,8 @@
 """Scenes of one date that touch or overlap as one scene, so that what lies across their border is seen whole.
 
-With `mosaic: date`, discovery opens the header of each scene whose date its name or its catalog tells, and joins those
-of one day, of one CRS, of one grid (pixels of one size that lie on each other) and of the same bands, as far as they
-hang together.
+With `mosaic: date`, discovery opens the header of each scene, and joins those of one day (`hdm_geotiff.dates`, but for
+the date of the file), of one CRS, of one grid (pixels of one size that lie on each other) and of the same bands, as far
+as they hang together.
 Where scenes overlap, the first in the order of ids counts where it is valid. What joins nothing stays as it is.
 """
 
@@ -20,11 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from hdm_geotiff.dates import acquisition
+from hdm_geotiff.dates import FILE_TAG
 from hdm_geotiff.files.sidecars import joined
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.recipes.layers import STAC_ITEM, LayeredScene
-from hdm_geotiff.recipes.products_by_name import datetime_of
+from hdm_geotiff.recipes.layers import STAC_ITEM
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.scenes.source import RasterSource
 from hdm_geotiff.scenes.validity import Mask
@@ -87,15 +86,13 @@ def join_by_date(refs: Sequence[SceneRef], options: ReaderOptions, opened: Opene
     """
     days: defaultdict[tuple[Any, ...], list[_Seen]] = defaultdict(list)
     for ref in sorted(refs, key=lambda one: one.id):
-        day = _day(ref, options)
         try:
-            if not day:
-                continue
             with opened(ref, options, None) as source:
+                day = _day(source.header)
                 grid, bands = source.grid, tuple(band.name for band in source.header.bands)
         except SceneError:
             continue  # it stays a scene, and the run says what is wrong with it
-        if grid.crs is not None and grid.placed:
+        if day and grid.crs is not None and grid.placed:
             seen = _Seen(ref, grid, _place(grid))
             days[day, grid.crs.to_wkt(), *_alike(seen), bands].append(seen)
     made: list[SceneRef] = []
@@ -183,13 +180,12 @@ class _MosaicSource(RasterSource):
         return pixels, valid
 
 
-def _day(ref: SceneRef, options: ReaderOptions) -> str:
-    """The day a scene was taken, by its catalog or its name; empty if neither says."""
-    scene = LayeredScene.loads(ref.recipe) if ref.recipe else None
-    if scene is not None and options.date is None and (told := scene.attributes.get("datetime") or scene.datetime):
-        return told[:10]
-    found = acquisition(ref.id, {}, {}, options.date)
-    return found.start.date().isoformat() if found else datetime_of(ref.id)[:10]
+def _day(header: SceneHeader) -> str:
+    """The day a scene was taken, as its header has it; empty if nothing says so but the date of its file, which many
+    programs leave there that made tiles of many days in one night."""
+    told = header.attributes
+    day = told.get("datetime") or told.get("start_datetime") or ""
+    return "" if told.get("datetime_source") == FILE_TAG else str(day)[:10]
 
 
 def _place(grid: Grid) -> tuple[float, float]:

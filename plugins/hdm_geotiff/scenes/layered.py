@@ -17,11 +17,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from rasterio.crs import CRS
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.files.environment import open_dataset, reading
+from hdm_geotiff.files.named_crs import crs_named
 from hdm_geotiff.files.uris import check_uri
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, words_of
@@ -57,7 +57,7 @@ class _Opened:
         if tuple(shape) != own.shape:
             return own
         with reading(self.layer.uri, "read the coordinates that the catalog gives"):
-            return Grid(CRS.from_user_input(crs), Affine(*transform), *own.shape)
+            return Grid(crs_named(crs), Affine(*transform), *own.shape)
 
 
 @contextmanager
@@ -267,12 +267,9 @@ class LayeredSource(RasterSource):
         )
 
     def _dates(self, dataset: DatasetReader) -> dict[str, str]:
-        """When the scene was taken, and what says so: its item, its name and metadata, or the names of its files."""
-        scene = self._files.scene
-        told = scene.attributes or date_attributes(dataset, self._files.ref, self._files.options)
-        if told or not scene.datetime:
-            return told
-        return {"datetime": scene.datetime, "datetime_source": "the names of its files"}
+        """When the scene was taken, and what says so: its item, or else what `hdm_geotiff.dates` asks."""
+        scene, files = self._files.scene, self._files
+        return scene.attributes or date_attributes(dataset, files.ref, files.options, scene.datetime)
 
     def _notes(self) -> list[str | SceneWarning]:
         """Which bands are resampled, what the product lacks, and which of several bands of a file is used."""

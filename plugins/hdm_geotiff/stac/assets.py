@@ -46,6 +46,9 @@ _TITLES: Mapping[str, str] = {
 }
 _PICTURES = (".png", ".jpg")
 _BESIDE = (".xml", ".qml", ".json", ".html")
+_CHANGING = (".xml", ".gpkg")
+"""Have neither size nor checksum: programs add statistics to a .aux.xml, and write to a GeoPackage by opening it."""
+
 _CHUNK = 2**20
 _SHA256 = "1220"
 """What a multihash begins with: SHA-256, 32 bytes."""
@@ -82,7 +85,7 @@ def _asset(
             with gdal_environment(), rasterio.open(file.path, sharing=False) as dataset:
                 media_type = _COG if dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG" else media_type
                 fields |= _raster_fields(dataset, file.product, grid)
-        if suffix != ".xml":  # other programs add their statistics to a .aux.xml
+        if suffix not in _CHANGING:
             fields |= {"file:size": file.path.stat().st_size, "file:checksum": _SHA256 + _sha256(file.path)}
     except GDAL_ERRORS as error:
         what = f"a product cannot be read to describe it: {cause_of(error)}"

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hdm_geotiff.files.named_crs import is_named
 from hdm_geotiff.recipes.layers import Layer, words_of
 from hdm_geotiff.recipes.scene_ids import SUFFIXES
 
@@ -193,6 +194,8 @@ def _placed(said: Mapping[str, Any]) -> str:
         code = f"EPSG:{said['proj:epsg']}"
     transform, shape = said.get("proj:transform"), said.get("proj:shape")
     if not (isinstance(code, str) and isinstance(transform, list) and isinstance(shape, list)):
+        return ""
+    if not is_named(code):
         return ""
     if len(transform) < 6 or len(shape) != 2 or not all(map(_is_number, [*transform, *shape])):
         return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,9 +78,9 @@ def find_items(uri: str, options: ReaderOptions) -> Iterator[ItemAt | Skipped]:
 
 def _walk(href: str, options: ReaderOptions, seen: set[str], *, top: bool = False) -> Iterator[ItemAt | Skipped]:
     """Everything below a file, each file once; what cannot be read is left out, but for the file that was named."""
-    pending = [href]
+    pending = deque([href])
     while pending:
-        href = pending.pop(0)
+        href = pending.popleft()
         if href in seen:
             continue
         seen.add(href)
@@ -93,7 +94,7 @@ def _walk(href: str, options: ReaderOptions, seen: set[str], *, top: bool = Fals
             continue
         top = False
         yield from found
-        pending = below + pending
+        pending.extendleft(reversed(below))
 
 
 def _parts(content: Any, href: str) -> tuple[list[ItemAt | Skipped], list[str]]:
@@ -148,12 +149,17 @@ def _read(href: str, options: ReaderOptions) -> Any:
             _check_network(href, options)
             return json.loads(_fetched(href))
         if os.path.getsize(href) > _MOST_BYTES:
-            raise ArchiveError("the file is too large to be a catalog", where=href, remedy="split it")
+            raise _too_large(href)
         with open(href, encoding="utf-8-sig") as file:
             return json.load(file)
     except (OSError, ValueError, RecursionError) as error:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ArchiveError(f"the catalog cannot be read: {text}", where=without_user(href), remedy=remedy) from error
+
+
+def _too_large(href: str) -> ArchiveError:
+    what = f"the file is too large to be a catalog: more than {_MOST_BYTES // 2**20} MiB"
+    return ArchiveError(what, where=without_user(href), remedy="split it")
 
 
 def _fetched(url: str) -> bytes:
@@ -162,7 +168,10 @@ def _fetched(url: str) -> bytes:
         from urllib.request import urlopen
 
         with urlopen(url, timeout=_TIMEOUT) as answer:
-            return bytes(answer.read(_MOST_BYTES))
+            content = bytes(answer.read(_MOST_BYTES + 1))
+        if len(content) > _MOST_BYTES:
+            raise _too_large(url)
+        return content
     what = f"catalogs are not read from {urlsplit(url).scheme}://"
     raise ArchiveError(what, where=without_user(url), remedy="give its https:// address, or copy it here")
 

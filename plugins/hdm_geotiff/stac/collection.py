@@ -7,6 +7,7 @@ run over an archive of many thousand scenes reads the items of those that it pub
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from pystac.utils import str_to_datetime
 from hdm_geotiff.stac.assets import MEDIA_TYPES
 from hdm_geotiff.stac.item import CLASSIFICATION, COLLECTION, PROCESSING, PROJECTION
 from hdm_pipeline.contracts import RunCatalog
-from hdm_pipeline.errors import WriteError
+
+log = logging.getLogger(__name__)
 
 ITEM = "item.json"
 
@@ -34,8 +36,7 @@ _DEFINITION = ("type", "title", "roles", "data_type", "nodata", "bands", "classi
 def known_items(run: RunCatalog) -> dict[str, dict[str, Any]]:
     """What the collection needs of each item, by scene; only items that are new or were made anew are read.
 
-    Raises:
-        WriteError: an item cannot be read.
+    An item that cannot be read is left out, and told: it is one scene's, and the run has done the others.
     """
     before = _remembered(run.memory / _MEMORY)
     found: dict[str, dict[str, Any]] = {}
@@ -44,7 +45,16 @@ def known_items(run: RunCatalog) -> dict[str, dict[str, Any]]:
         if path is None:
             continue
         old = before.get(entry.scene)
-        found[entry.scene] = old if old is not None and old["version"] == entry.version else _facts(path, entry.version)
+        if old is not None and old["version"] == entry.version:
+            found[entry.scene] = old
+            continue
+        try:
+            found[entry.scene] = _facts(path, entry.version)
+        except FileNotFoundError:
+            log.warning("%s is not there and not in the collection; run again: the scene is published anew", path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = "%s cannot be read and is not in the collection (%s: %s); remove it and run again: the scene is "
+            log.warning(what + "published anew", path, type(error).__name__, error)
     return found
 
 
@@ -100,16 +110,12 @@ def _assets(run: RunCatalog) -> dict[str, pystac.Asset]:
 
 
 def _facts(path: Path, version: str) -> dict[str, Any]:
-    try:
-        item = json.loads(path.read_text(encoding="utf-8"))
-        properties = item["properties"]
-        assets = {
-            name: {field: _uncounted(asset[field]) for field in _DEFINITION if field in asset}
-            for name, asset in item["assets"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "remove the file and run again: the scene is published anew"
-        raise WriteError(f"a STAC item cannot be read: {error}", where=str(path), remedy=remedy) from error
+    item = json.loads(path.read_text(encoding="utf-8"))
+    properties = item["properties"]
+    assets = {
+        name: {field: _uncounted(asset[field]) for field in _DEFINITION if field in asset}
+        for name, asset in item["assets"].items()
+    }
     moment = properties.get("datetime")
     known = properties.get("hdm:datetime_source") != "unknown"
     return {

@@ -30,6 +30,7 @@ _DIGITS = 7
 _STRAIGHT = 1e-6
 """Degrees that an edge may bend without getting a point there: ten centimetres."""
 
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _WHOLE = 360.0 - 1e-6
 
 
@@ -46,12 +47,18 @@ class Footprint:
     bbox: tuple[float, float, float, float]
 
 
+def is_placed(geometry: RasterGeometry) -> bool:
+    """Whether a raster has a CRS and a transform; the identity is what files without one have."""
+    return bool(geometry.crs_wkt) and tuple(geometry.transform) != _IDENTITY
+
+
 def footprint(geometry: RasterGeometry, height: int, width: int) -> Footprint | None:
     """The footprint of a raster of `height` rows and `width` columns.
 
-    None where it has no CRS, or where the projection cannot be inverted at all of its edges.
+    None where it has no CRS or no transform (`is_placed`), or where the projection cannot be inverted at all of its
+    edges.
     """
-    if not geometry.crs_wkt:
+    if not is_placed(geometry):
         return None
     a, b, c, d, e, f = geometry.transform
     columns, rows = _edges(height, width)

@@ -20,10 +20,11 @@ import rasterio
 from pyproj import CRS
 from pystac.utils import str_to_datetime
 
+from hdm_geotiff.files.containers import container_of
 from hdm_geotiff.files.uris import is_remote, without_user
 from hdm_geotiff.recipes.layers import STAC_ITEM
 from hdm_geotiff.stac.assets import make_assets
-from hdm_geotiff.stac.footprint import footprint
+from hdm_geotiff.stac.footprint import footprint, is_placed
 from hdm_pipeline.contracts import Product, RasterGeometry, SceneHeader, ScenePublication
 from hdm_pipeline.errors import WriteError
 
@@ -98,7 +99,7 @@ def _when(attributes: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any
 def _grid(geometry: RasterGeometry, height: int, width: int) -> dict[str, Any]:
     """The projection extension's fields."""
     found: dict[str, Any] = {"proj:shape": [height, width], "proj:transform": list(geometry.transform)}
-    if not geometry.crs_wkt:
+    if not is_placed(geometry):
         return {"proj:code": None, **found}
     crs = CRS.from_wkt(geometry.crs_wkt)
     known = crs.to_authority(min_confidence=100)
@@ -143,6 +144,8 @@ def _measures(measures: Mapping[str, Any]) -> dict[str, Any]:
 def _why_nowhere(scene: SceneHeader) -> str:
     if not isinstance(scene.geometry, RasterGeometry) or not scene.geometry.crs_wkt:
         return "the scene has no coordinate reference system"
+    if not is_placed(scene.geometry):
+        return "the scene has no transform from pixels to coordinates"
     return "the scene's projection cannot be turned into longitude and latitude at all of its edges"
 
 
@@ -157,7 +160,9 @@ def _sources(scene: SceneHeader, folder: Path) -> list[pystac.Link]:
 
 
 def _href(uri: str, folder: Path) -> str:
-    """A link to a file, relative to the item wherever that is possible."""
+    """A link to a file, or to the zip or tar that it lies in; relative to the item wherever that is possible."""
+    if container := container_of(uri):
+        uri = container.path
     if is_remote(uri):
         return without_user(uri)
     return os.path.relpath(uri, folder).replace(os.sep, "/")

@@ -61,7 +61,6 @@ class StacWriter:
 
         Raises:
             OutputError: the folder is not writable, or the disk is full.
-            WriteError: an item cannot be read.
         """
         from hdm_geotiff.stac.collection import known_items, make_collection, memory_path, memory_text
         from hdm_geotiff.stac.item import COLLECTION

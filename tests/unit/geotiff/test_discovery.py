@@ -214,6 +214,17 @@ def test_output_directories_are_passed_over(tmp_path: Path) -> None:
     assert ids(tmp_path / "old" / "x") == ["mask"]  # asked for by name
 
 
+def test_a_link_to_a_folder_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/b.tif", "in/a.tif")
+    product = "S2A_MSIL2A_20240602T101031_N0510_R022_T32UQD_20240602T162400.SAFE"
+    for name in (product, "more"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert ids(tmp_path / "in") == ids(tmp_path / "in", recursive=True) == ["a"]
+    assert left_out(tmp_path / "in").keys() == {product}
+    assert left_out(tmp_path / "in", recursive=True).keys() == {product, "more"}
+    assert "symbolic link" in left_out(tmp_path / "in")[product]
+
+
 def test_scenes_and_products_in_one_folder_are_refused_where_they_cannot_be_told_apart(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "a/mask.tif")
     (tmp_path / ".hdm").mkdir()

@@ -28,6 +28,10 @@ def _shape(found: Footprint | None) -> shapely.Geometry:
     return shape
 
 
+def test_a_raster_without_a_transform_lies_nowhere() -> None:
+    assert _of("EPSG:32633", (1, 0, 0, 0, 1, 0), 40, 20) is None
+
+
 def test_a_degree_grid_is_its_own_box() -> None:
     found = _of("EPSG:4326", (0.5, 0, 10, 0, -0.25, 50), 40, 20)
     assert found is not None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rasterio
 from affine import Affine
 
 from hdm_geotiff.options import ReaderOptions
@@ -22,7 +23,7 @@ from tests.products import write_safe
 from tests.unit.geotiff.conftest import UTM, WriteTif
 from tests.unit.geotiff.test_layered import values, whole
 
-MOSAIC = {"mosaic": "date"}
+MOSAIC = {"mosaic": "date", "date": "_%Y%m%d"}
 
 
 def at(row: int, column: int, **more: Any) -> dict[str, Any]:
@@ -33,6 +34,13 @@ def at(row: int, column: int, **more: Any) -> dict[str, Any]:
 def refs(folder: Path, **options: Any) -> dict[str, SceneRef]:
     found = GeoTiffReader({**MOSAIC, **options}).discover(str(folder))
     return {ref.id: ref for ref in found if isinstance(ref, SceneRef)}
+
+
+def tagged(path: Path) -> Path:
+    """The file with a date of its own, that of a later day."""
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(TIFFTAG_DATETIME="2023:05:01 08:00:00")
+    return path
 
 
 def read(ref: SceneRef, **options: Any) -> npt.NDArray[np.float32]:
@@ -133,3 +141,27 @@ def test_the_date_of_a_name_may_be_told(tmp_path: Path, write_tif: WriteTif) -> 
         write_tif(name, values(40, 40), **place)
     assert len(refs(tmp_path)) == 2
     assert list(refs(tmp_path, date="s%jx%Y")) == ["2022-01-26_s026x2022a"]
+
+
+def test_the_day_is_that_of_the_header(tmp_path: Path, write_tif: WriteTif) -> None:
+    """The names of a product's files come before the tag of the file, and the tag alone joins nothing."""
+    names = ("T33UUP_20220126T100321", "T33UVP_20220126T100321")
+    for name, place in zip(names, (at(0, 0), at(40, 0)), strict=True):
+        for band in ("B04", "B08"):
+            tagged(write_tif(f"{name}_{band}.tif", values(40, 40), **place))
+    options = {"mosaic": "date", "ids": "path"}
+    (ref,) = GeoTiffReader(options).discover(str(tmp_path))
+    assert isinstance(ref, SceneRef)
+    day = GeoTiffReader(options).header(ref).attributes["datetime"][:10]
+    assert (day, ref.id[:10]) == ("2022-01-26", day)
+    for letter, place in (("a", at(0, 0)), ("b", at(40, 0))):
+        tagged(write_tif(f"tagged/{letter}.tif", values(40, 40), **place))
+    found = [ref.id for ref in GeoTiffReader(options).discover(str(tmp_path / "tagged")) if isinstance(ref, SceneRef)]
+    assert sorted(found) == ["a", "b"]
+
+
+def test_files_under_another_name_have_the_date_of_their_names(tmp_path: Path, write_tif: WriteTif) -> None:
+    path = tagged(write_tif("x.tif", values(8, 8)))
+    scene = LayeredScene((Layer("red", str(path)),), datetime="2022-01-26T10:00:00Z")
+    attributes = GeoTiffReader().header(layered_ref(scene, "x", str(path), [("x", "1")])).attributes
+    assert attributes == {"datetime": "2022-01-26T10:00:00Z", "datetime_source": "the names of its files"}

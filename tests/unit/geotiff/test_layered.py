@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from rasterio.enums import Resampling
 from rasterio.warp import reproject
 
+from hdm_geotiff.archive.assembly import assemble
+from hdm_geotiff.archive.listing import Found
+from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
 from hdm_geotiff.scenes.layered import asked_for
@@ -24,6 +27,7 @@ from hdm_pipeline.contracts import SceneRef, SupportRequest
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing.reader import check_reader
+from tests.products import LANDSAT
 from tests.unit.geotiff.conftest import UTM, WriteTif, find
 from tests.unit.geotiff.test_discovery import ids, left_out, touch
 
@@ -265,7 +269,7 @@ def test_a_recipe_says_everything_and_is_part_of_the_identity(tmp_path: Path, wr
     ref = layered_ref(scene, "item", "item.json", [("asset.tif", "1")])
     with GeoTiffReader().open(ref) as source:
         pixels, valid = source.read(whole(source), [0])
-        assert source.header.attributes["datetime"] == "2022-01-26"
+        assert source.header.attributes["end_datetime"] == "2022-01-26T23:59:59Z"
         assert source.header.bands[0].unit == "1"
     np.testing.assert_array_equal(valid, stored != stored[0, 0])
     np.testing.assert_allclose(pixels[0][valid], (stored * 0.5 - 7.0)[valid])
@@ -334,3 +338,21 @@ def test_layered_scenes_keep_the_contract_of_readers(tmp_path: Path, write_tif: 
         support=SupportRequest(str(chip), str(mask)),
         unusable_support=[SupportRequest(str(tmp_path / "none"), str(mask))],
     )
+
+
+@pytest.mark.parametrize("number", ["10021030", "20220231", "20220126"])
+def test_a_number_of_eight_digits_is_no_date(tmp_path: Path, write_tif: WriteTif, number: str) -> None:
+    for band in ("B04", "B11"):
+        write_tif(f"parcel_{number}_{band}.tif", values(8, 8))
+    header = GeoTiffReader({"bands": BANDS}).header(find(tmp_path, bands=BANDS))
+    assert "datetime" not in header.attributes
+
+
+def test_the_order_in_which_a_folder_lists_its_files_does_not_matter() -> None:
+    names = [f"{LANDSAT}_{rest}" for rest in ("SR_B4.TIF", "SR_B5.TIF", "MTL.txt", "MTL.xml")]
+    files = [Found(f"/a/{name}", name, f"identity of {name}") for name in names]
+    (one,), (other,) = (assemble(order, ReaderOptions.parse({}), "geotiff") for order in (files, files[::-1]))
+    assert one == other
+    patterns = ReaderOptions.parse({"bands": {"red": "*_B4.TIF", "nir": "*_B5.TIF"}})
+    (one,), (other,) = (assemble(order, patterns, "geotiff") for order in (files, files[::-1]))
+    assert one == other

@@ -22,6 +22,7 @@ from rasterio.crs import CRS
 from scipy import ndimage
 
 from hdm_geotiff.polygons.writer import PolygonWriter
+from hdm_geotiff.products.writer import provenance_tags
 from hdm_pipeline.contracts import Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from tests.raster_product import CLASSES, PROVENANCE, ArraySource, pattern, product, scene
@@ -267,6 +268,14 @@ def test_without_coordinates_polygons_are_in_pixels(tmp_path: Path) -> None:
     for options in ({"simplify": "3 m"}, {"min_area": "3 m2"}):
         with pytest.raises(WriteError, match="needs coordinates"):
             PolygonWriter(options).write(made_of(nested(20), **NOWHERE), tmp_path / "polygons.gpkg")
+
+
+@pytest.mark.parametrize("name", ["datetime", "start_datetime"])
+def test_the_date_of_polygons_is_that_of_the_tags(tmp_path: Path, name: str) -> None:
+    made = made_of(np.ones((4, 4), np.uint8), attributes={name: "2024-06-02T10:10:31Z"})
+    found = written(made, tmp_path)
+    assert np.datetime64(found["date"][0], "D") == np.datetime64("2024-06-02")
+    assert provenance_tags(made)["HDM_DATETIME"][:10] == "2024-06-02"
 
 
 @pytest.mark.parametrize("form", ["gpkg", "fgb", "parquet"])

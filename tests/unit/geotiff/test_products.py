@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from hdm_geotiff.dates import date_of_name
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.recipes.products_by_name import band_file, datetime_of
+from hdm_geotiff.recipes.products_by_name import band_file
 from hdm_pipeline.contracts import SceneRef, SceneWarning, SupportRequest
 from hdm_pipeline.errors import ArchiveError, ReadError, SupportError, UnsupportedSceneError
 from tests.products import LANDSAT, coarse, tarred, write_band, write_landsat, write_safe, zipped
@@ -62,9 +63,17 @@ def test_other_names_are_no_bands(name: str) -> None:
 
 
 def test_dates_of_names() -> None:
-    assert datetime_of("T33UUP_20220126T100321") == "2022-01-26T10:03:21Z"
-    assert datetime_of(LANDSAT) == "2022-01-26"
-    assert datetime_of("a_99999999_b") == ""
+    assert date_of_name("T33UUP_20220126T100321") == "2022-01-26T10:03:21Z"
+    assert date_of_name("T33UUP_20220126") == date_of_name(LANDSAT) == "2022-01-26"
+    for name in (
+        "parcel_10021030",
+        "lake_20220126",
+        "lot_20220231",
+        "T33UUP_20220231",
+        "T33UUP_10021030",
+        "a_99999999",
+    ):
+        assert date_of_name(name) == ""
 
 
 @pytest.mark.parametrize("level", ["L1C", "L2A"])

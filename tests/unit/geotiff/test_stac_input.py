@@ -16,10 +16,16 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pystac
 import pytest
+from rasterio.crs import CRS
 
+from hdm_geotiff.files import remote
+from hdm_geotiff.files.named_crs import crs_named
+from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_geotiff.stac import catalog as stac_catalog
+from hdm_geotiff.stac.catalog import ItemAt, find_items
 from hdm_pipeline.contracts import RasterGeometry, SceneRef, Skipped
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, ReadError, UnsupportedSceneError
+from hdm_pipeline.errors import ArchiveError, ConfigError, EmptyArchiveError, ReadError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from tests.stac_catalog import asset, catalog, item, stored, write_band
 
@@ -321,6 +327,42 @@ def test_a_file_without_coordinates_lies_where_its_item_says(tmp_path: Path, cod
         assert bool(geometry.crs_wkt) == (left > 0)
 
 
+@pytest.mark.parametrize("name", ["proj:code", "proj:wkt2"])
+def test_a_crs_that_is_an_address_is_not_fetched(tmp_path: Path, server: str, name: str) -> None:
+    write_band(tmp_path / "data/bare.tif", RED, crs=None, transform=None)
+    fields = {name: f"{server}/api/search", "proj:transform": [10, 0, 4e5, 0, -10, 5e6], "proj:shape": [40, 50]}
+    file = catalog(tmp_path / "cat", item("a", {"B04": asset(tmp_path / "data/bare.tif")}, **fields))
+    geometry = GeoTiffReader({"asked": ["B04"]}).header(_one(file, asked=["B04"])).geometry
+    assert isinstance(geometry, RasterGeometry)
+    assert not geometry.crs_wkt
+    assert not _Server.asked
+
+
+def test_nor_is_that_of_an_area_of_interest(tmp_path: Path, server: str) -> None:
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
+    area = tmp_path / "aoi.geojson"
+    for name in (f"{server}/api/search", f"/vsicurl/{server}/api/search"):
+        area.write_text(json.dumps({**square, "crs": {"properties": {"name": name}}}), encoding="utf-8")
+        with pytest.raises(ConfigError, match="neither by a code nor as WKT"):
+            GeoTiffReader({"aoi": str(area)})
+    assert not _Server.asked
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EPSG:32633",
+        "urn:ogc:def:crs:EPSG::32633",
+        "http://www.opengis.net/def/crs/EPSG/0/32633",
+        "+proj=utm +zone=33 +datum=WGS84",
+        CRS.from_epsg(32633).to_wkt(),
+        CRS.from_epsg(32633).to_wkt(version="WKT2_2019"),
+    ],
+)
+def test_names_of_a_crs(name: str) -> None:
+    assert crs_named(name).to_epsg() == 32633
+
+
 def test_masks_of_clouds_are_read_but_have_no_number(tmp_path: Path) -> None:
     write_band(tmp_path / "data/a.tif", RED)
     write_band(tmp_path / "data/clouds.tif", (RED[::2, ::2] > 2000).astype(np.uint8), side=20)
@@ -468,6 +510,33 @@ def test_without_pystac_client_an_api_is_an_error_that_names_it(tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("ArchiveError pip install 'hdm-pipeline[geo]'")
+
+
+def test_what_is_too_large_on_the_network_is_refused_and_not_cut(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text('{"stac_version": "1.0.0", "links": []}' + " " * 100, encoding="utf-8")
+    monkeypatch.setattr(stac_catalog, "_MOST_BYTES", 50)  # cut there, it would be a whole catalog
+    with pytest.raises(ArchiveError, match="too large"):
+        _found(f"{server}/static/a.json", allow_network=True)
+    monkeypatch.setattr(remote, "_MOST_TEXT", 50)
+    with pytest.raises(ReadError, match="too large"):
+        remote.read_remote(f"{server}/static/a.json")
+    monkeypatch.setattr(remote, "_MOST_TEXT", 500)
+    assert remote.read_remote(f"{server}/static/a.json").startswith('{"stac_version"')
+
+
+def test_metadata_in_a_bucket_without_boto3_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ReadError, match="needs boto3") as refused:
+        remote.read_remote("s3://bucket/MTD_MSIL2A.xml")
+    assert "hdm-pipeline[s3]" in str(refused.value.remedy)
+
+
+def test_items_come_in_the_order_of_the_catalog(tmp_path: Path, two_bands: dict[str, pystac.Asset]) -> None:
+    file = catalog(tmp_path / "cat", *(item(name, two_bands) for name in "dacb"))
+    found = [one.content["id"] for one in find_items(str(file), ReaderOptions.parse({})) if isinstance(one, ItemAt)]
+    assert found == list("dacb")
 
 
 def test_a_static_catalog_on_the_network(tmp_path: Path, server: str, two_bands: dict[str, pystac.Asset]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pystac
 import pytest
 
+from hdm_geotiff.polygons.writer import PolygonWriter
 from hdm_geotiff.products.writer import MaskWriter, ScoreWriter
 from hdm_geotiff.stac.collection import ITEM
 from hdm_geotiff.stac.writer import StacWriter
@@ -117,6 +118,15 @@ def test_a_scene_without_crs_has_no_place_and_says_why(tmp_path: Path) -> None:
     assert "raster:spatial_resolution" not in found["assets"]["mask"]
 
 
+def test_a_scene_with_a_crs_but_no_transform_has_no_place_either(tmp_path: Path) -> None:
+    header = scene(64, 64, transform=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
+    found = _item(_published(tmp_path / "a", header), tmp_path / "a")
+    assert found["geometry"] is None
+    assert found["properties"]["proj:code"] is None
+    assert "proj:bbox" not in found["properties"]
+    assert "no transform" in found["properties"]["hdm:no_geometry"]
+
+
 def test_a_resolution_in_degrees_is_not_called_metres(tmp_path: Path) -> None:
     header = scene(64, 64, crs="EPSG:4326", transform=(0.001, 0, 10, 0, -0.001, 50))
     assert (
@@ -141,6 +151,9 @@ def test_links_lead_to_the_scene_unless_it_is_private(tmp_path: Path) -> None:
         **dict.fromkeys(("root", "parent", "collection"), "../collection.json"),
         "via": "../../in/my scene.tif",
     }
+    inside = f"/vsizip/{tmp_path}/in/a.zip/b.tif"
+    packed = replace(made, scene=replace(header, ref=replace(header.ref, uri=inside)))
+    assert {"rel": "via", "href": "../../in/a.zip", "title": "the scene"} in _item(packed, folder)["links"]
     private = replace(made, scene=replace(header, ref=replace(header.ref, private=True)))
     found = _item(private, folder)
     assert "via" not in {link["rel"] for link in found["links"]}
@@ -208,11 +221,42 @@ def test_only_changed_items_are_read_again(tmp_path: Path) -> None:
     (tmp_path / "a" / ITEM).write_text("no JSON: nobody may look")
     assert _finish(tmp_path, *entries) == first
     assert (tmp_path / "collection.json").stat().st_ino == inode  # nothing has changed, nothing is written
-    with pytest.raises(WriteError, match="item cannot be read"):
-        _finish(tmp_path, replace(entries[0], version="2"), entries[1])
     assert _finish(tmp_path, entries[1])["extent"]["spatial"]["bbox"] == [[3, 9.36, 4, 10]]
     (tmp_path / "memory" / "items.json").write_text("{")  # a lost memory costs time and nothing else
     assert _finish(tmp_path, entries[1])["extent"]["spatial"]["bbox"] == [[3, 9.36, 4, 10]]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"properties": {}, "assets": []}', "\udcff"])
+def test_an_item_that_cannot_be_read_is_left_out_of_the_collection(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    entries = [_entry(tmp_path, "a", 1, 1), _entry(tmp_path, "b", 3, 1)]
+    item = tmp_path / "a" / ITEM
+    whole = item.read_bytes()
+    if content is None:
+        item.unlink()
+    else:
+        item.write_text(content, encoding="utf-8", errors="surrogateescape")
+    found = _finish(tmp_path, *entries)
+    assert [link["href"] for link in found["links"] if link["rel"] == "item"] == ["./b/item.json"]
+    assert str(item) in caplog.text
+    assert ("remove it" in caplog.text) == (content is not None)
+    item.write_bytes(whole)
+    assert len(_finish(tmp_path, *entries)["links"]) == 3  # what was left out is not remembered
+
+
+def test_a_geopackage_has_no_checksum(tmp_path: Path) -> None:
+    """Opening one, as QGIS does, changes its bytes."""
+    header = scene(64, 64)
+    folder = tmp_path / "a"
+    made = _published(folder, header)
+    writer = PolygonWriter()
+    writer.write(made, path := folder / writer.filename(header))
+    assert made.published is not None
+    files = (*made.published.files, PublishedFile("polygons", path))
+    assets = _item(replace(made, published=replace(made.published, files=files)), folder)["assets"]
+    assert {"file:checksum", "file:size"} <= assets["mask"].keys()
+    assert not {"file:checksum", "file:size"} & assets["polygons"].keys()
 
 
 def test_a_run_without_scenes_leaves_an_empty_collection(tmp_path: Path) -> None:

@@ -574,7 +574,7 @@ def test_the_address_of_a_crs_is_not_fetched(
     file = write_vector(tmp_path / "a.geojson", [(at(5, 6, 20, 18), FLOOD)], crs="EPSG:4326")
     text = file.read_text()
     file.write_text(text.replace('"features"', spelled.replace("URL", address) + '"features"', 1))
-    refused(chip, file, "CRS is an address|no JSON")
+    refused(chip, file, "is a link")
     assert asked == []
     # Links that are attributes are nobody's concern.
     file.write_text(text.replace('"class": "flood"', f'"class": "flood", "type": "link", "url": "{address}"'))
@@ -593,3 +593,46 @@ def test_the_address_of_a_crs_is_not_fetched_of_geoparquet_either(
     parquet.write_table(table.replace_schema_metadata({b"geo": json.dumps(geo).encode()}), file)
     refused(chip, file, "GeoParquet file cannot be read")
     assert asked == []
+
+
+_LINK = '"crs": {"type": "link", "properties": {"href": "http://127.0.0.1:9/crs"}}'
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        _LINK,
+        _LINK.upper().replace("HTTP", "http"),
+        _LINK.replace("crs", "c\\u0072s", 1),
+        _LINK.replace('"', "'"),
+        _LINK.replace('"link"', '"l\\u0069nk"'),
+        _LINK.replace(":", ": /* */", 1),
+        _LINK.replace(":", "/* */ :", 1),
+        _LINK.replace("link", "url").replace("href", "url"),
+        '"crs": {"type": "link", "type": "name", "properties": {"href": "http://127.0.0.1:9/crs"}}',
+    ],
+)
+@pytest.mark.parametrize("where", ["before", "behind", "feature", "geometry"])
+def test_a_crs_that_is_a_link_is_not_followed(
+    chip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crs: str, where: str
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(vector_file.pyogrio, "list_layers", lambda *args: opened.append(args))
+    shown = dict.fromkeys(("before", "behind", "feature", "geometry"), "") | {where: f", {crs}"}
+    geometry = f'{{"type": "Polygon"{shown["geometry"]}, "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}}'
+    feature = f'{{"type": "Feature"{shown["feature"]}, "properties": {{}}, "geometry": {geometry}}}'
+    text = f'{{"type": "FeatureCollection"{shown["before"]}, "features": [{feature}]{shown["behind"]}}}'
+    file = tmp_path / "a.geojson"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(SupportError, match="is a link") as refused:
+        read(chip, file)
+    assert "EPSG:32633" in str(refused.value.remedy)
+    assert not opened
+
+
+def test_an_attribute_called_crs_is_no_link(chip: Path, tmp_path: Path) -> None:
+    file = write_vector(tmp_path / "a.geojson", [(at(5, 6, 20, 18), FLOOD)], crs="EPSG:32633")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["features"][0]["properties"] |= {"crs": "link", "note": "http://127.0.0.1:9/crs"}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert (label_of(chip, file, target=selected(FLOOD)) == 1).any()

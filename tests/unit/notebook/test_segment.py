@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hdm_pipeline import segment
 from hdm_pipeline.errors import HdmError, ModelInputError, SupportError
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.notebook import UnscaledWarning
+from tests.products import write_safe
 
 RNG = np.random.default_rng(0)
 MASK = np.zeros((64, 64), np.uint8)
@@ -114,3 +116,14 @@ def test_any_number_type_gives_the_same(segmenter: FewShotSegmenter) -> None:
     wide = segment(IMAGE.astype(np.float64), [(IMAGE, MASK.astype(bool))], segmenter=segmenter)
     assert np.array_equal(wide, expected)
     assert ((expected == 1) == (MASK == 1)).mean() > 0.9
+
+
+def test_a_path_is_read_on_the_grid_of_the_bands_that_are_asked_for(
+    segmenter: FewShotSegmenter, tmp_path: Path
+) -> None:
+    """As a run reads it: a product of 10 and 20 m whose band of 20 m is wanted is not resampled to 10 m."""
+    fine = np.full((128, 128), 2000, np.uint16)
+    coarse = np.where(MASK, 1500, 9000).astype(np.uint16).repeat(2, 0).repeat(2, 1)
+    safe = write_safe(tmp_path, {"B04": fine, "B11": coarse})
+    found = segment(str(safe), [(str(safe), MASK)], bands=["B11"], scale=(0, 10000), segmenter=segmenter)
+    assert found.shape[-2:] == (64, 64)
