@@ -75,22 +75,34 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
     found: Found = []
     told: list[str] = []
     lacking: dict[int, list[BandError]] = {}
-    read = 0
+    unusable: list[HdmError] = []
     for ref in sample:
         try:
             header = reader.header(ref)
         except HdmError as error:
+            unusable.append(error)
             told.append(f"scene {ref.id} cannot be used: {error.what}")
             continue
-        read += 1
         for index, band in enumerate(config.input.bands):
             try:
                 resolve([band], header.bands)
             except BandError as error:
                 lacking.setdefault(index, []).append(BandError(error.what, where=ref.shown, remedy=error.remedy))
+    read = len(sample) - len(unusable)
+    if unusable and not read:  # a slip in the pipeline file, not a scene that is odd
+        return [_none_is_usable(unusable)], told
     for index, errors in sorted(lacking.items()):
         if len(errors) == read:
             found.append((("input", "bands", index), errors[0]))
         else:
             told.append(f"{len(errors)} of {read} scenes lack band {config.input.bands[index]}: {errors[0].what}")
     return found, told
+
+
+def _none_is_usable(errors: Sequence[HdmError]) -> tuple[Key, HdmError]:
+    """What to say where no scene that was opened can be used, and under which key."""
+    first = errors[0]
+    several = f"none of the {len(errors)} scenes that were opened can be used; the first: "
+    what = (several if len(errors) > 1 else "the scene cannot be used: ") + first.what
+    key: Key = ("input", "bands") if isinstance(first, BandError) else ("input",)
+    return key, type(first)(what, where=first.where, remedy=first.remedy)
