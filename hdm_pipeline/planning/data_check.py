@@ -10,7 +10,8 @@ from hdm_pipeline.contracts import Reader, SceneRef
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
-from hdm_pipeline.support.examples import example_warnings, load_example, require_both, support_files
+from hdm_pipeline.support.examples import example_warnings, load_example, support_files, support_fingerprint
+from hdm_pipeline.support.shown import require_both
 
 SCENES = 16
 """Headers of scenes that are opened, evenly spread over the archive."""
@@ -30,12 +31,25 @@ def check_data(config: PipelineConfig, reader: Reader) -> tuple[Found, list[str]
         What is wrong by key of the pipeline file, and warnings.
     """
     found, warnings = check_supports(config, reader)
+    if not found:
+        found = _check_files(config, reader)
     try:
         scenes = discover(config, reader).scenes
     except HdmError as error:
         return [*found, (("input", "uri"), error)], warnings
     wrong, told = _check_scenes(config, reader, scenes)
     return found + wrong, warnings + told
+
+
+def _check_files(config: PipelineConfig, reader: Reader) -> Found:
+    """What a run looks at before it reads any example: one scene that is named twice, say."""
+    found: Found = []
+    for index, of_class in enumerate(support_files(config)):
+        try:
+            support_fingerprint((of_class,), reader)
+        except SupportError as error:
+            found.append((("support", "classes", index, "examples"), error))
+    return found
 
 
 def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[str]]:
@@ -52,7 +66,7 @@ def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[
                 found.append((key, error))
         if len(found) == unread:  # one that cannot be read may be the one that labels background
             try:
-                require_both(class_config, read)
+                require_both(class_config, requests, read, reader)
             except SupportError as error:
                 found.append((key, error))
         classes.append(read)

@@ -233,6 +233,8 @@ def test_a_pattern_that_names_every_band_of_an_example_is_refused(archive: Workb
         if refused:
             with pytest.raises(SupportError, match="two examples are one"):
                 Pipeline.from_yaml(file).plan()
+            with pytest.raises(PipelineFileError, match="two examples are one"):
+                Pipeline.from_yaml(file).validate(data=True)
         else:
             assert len(Pipeline.from_yaml(file).run().done) == 1
 
