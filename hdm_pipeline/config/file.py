@@ -37,7 +37,7 @@ class Problem:
         key: dotted path of the value, e.g. ``support.classes.0.name``.
         line: one-based line in the file; None for a value given on the command line.
         what: what is wrong.
-        remedy: what to do.
+        remedy: what to do; empty where `what` says it.
     """
 
     key: str
@@ -55,7 +55,8 @@ class FileError(ConfigError):
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
         lines = [
-            f"{file}{f':{p.line}' if p.line else ''}: {p.key + ': ' if p.key else ''}{p.what}\n    remedy: {p.remedy}"
+            f"{file}{f':{p.line}' if p.line else ''}: {p.key + ': ' if p.key else ''}{p.what}"
+            + (f"\n    remedy: {p.remedy}" if p.remedy else "")
             for p in problems
         ]
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''} in the {self.kind}"
@@ -297,7 +298,11 @@ def _substitute(
 
 
 def _from_pydantic(error: ValidationError, data: Any, lines: Mapping[Key, int], keys: str) -> Iterator[Problem]:
-    remedies = {"extra_forbidden": f"remove the key, or look up its name with {keys}", "missing": "add the key"}
+    remedies = {
+        "extra_forbidden": f"remove the key, or look up its name with {keys}",
+        "missing": "add the key",
+        "value_error": "",  # of our own validators, which say what to do
+    }
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         key = _place(item["loc"], data)
         what = item["msg"].removeprefix("Value error, ")

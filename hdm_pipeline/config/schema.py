@@ -142,7 +142,7 @@ class Input(Model):
         given = data.get("options") or {}
         if moved and isinstance(given, dict):
             if twice := [key for key in moved if key in given]:
-                raise ValueError(f"{twice[0]} is given twice, under input and under input.options")
+                raise ValueError(f"{twice[0]} is given twice, under input and under input.options: keep one")
             data["options"] = {**given, **moved}
         return data
 
@@ -150,7 +150,9 @@ class Input(Model):
     def _ranges_match_bands(self) -> Input:
         fixed = self.scale.fixed
         if isinstance(fixed, list) and len(fixed) != len(self.bands):
-            raise ValueError(f"scale.fixed has {len(fixed)} ranges for {len(self.bands)} bands")
+            raise ValueError(
+                f"scale.fixed has {len(fixed)} ranges for {len(self.bands)} bands: give one range, or one a band"
+            )
         if "aoi" in self.options:
             raise ValueError("the area of interest is input.aoi, not an option: its content is part of the scene's key")
         return self
@@ -232,7 +234,7 @@ class Support(Model):
     def _unique_names(self) -> Support:
         names = [c.name for c in self.classes]
         if len(set(names)) != len(names):
-            raise ValueError("two classes have one name")
+            raise ValueError("two classes have one name: rename one")
         return self
 
 
@@ -322,7 +324,8 @@ class Output(Model):
             raise ValueError("a product is a name, or one name with its options")
         names = [p if isinstance(p, str) else next(iter(p)) for p in value]
         if len(set(names)) != len(names):
-            raise ValueError("a product is named twice")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the product {twice!r} is named twice: name it once")
         return value
 
     def product_options(self) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.config.example import VECTOR_SUFFIXES
 from hdm_pipeline.config.schema import ClassConfig
 from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SupportRequest
 from hdm_pipeline.errors import ModelInputError, SceneError, SupportError
@@ -135,11 +136,16 @@ def _read(pair: Any, place: str, values: Values | None, reader: Reader) -> list[
     if isinstance(pair, Mapping):
         return _configured(pair, place, values, reader)
     image, mask = pair
+    drawn = is_path(mask) and os.fspath(mask).lower().endswith(VECTOR_SUFFIXES)
+    if drawn and is_path(image):  # as under `mask` of a pipeline file: what is not drawn is background
+        return _configured({"image": image, "mask": mask}, place, values, reader)
     with _support_errors(place):
         if is_path(image) and is_path(mask):
             return reader.read_support(SupportRequest(os.fspath(image), os.fspath(mask), values or (1,)))
         if is_path(mask):
-            remedy = "give both as paths, or open the mask as the image was: rioxarray.open_rasterio(path)"
+            remedy = "give both as paths"
+            if not drawn:
+                remedy += ", or open the mask as the image was: rioxarray.open_rasterio(path)"
             raise SupportError(f"the mask of {place} is a path, its image is none", where="segment", remedy=remedy)
         with picture_of(image, f"the image of {place}", reader) as picture:
             pixels, valid = picture.read(0, picture.shape[1], range(picture.shape[0]))
@@ -158,6 +164,11 @@ def _configured(given: Mapping[str, Any], place: str, values: Values | None, rea
     if values is not None:
         remedy = "give examples by class: {'lake': [{'image': ..., 'labels': ...}]}"
         raise SupportError(f"{place} says itself what it shows, and so does `classes`", where="segment", remedy=remedy)
+    for key in ("image", "mask", "labels"):
+        if key in given and not is_path(given[key]):
+            what = f"`{key}` of {place} is {described(given[key])}, not a path"
+            remedy = "in a dict name files, as in a pipeline file; arrays are given as pairs: (image, mask)"
+            raise SupportError(what, where="segment", remedy=remedy)
     plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in given.items()}
     try:
         example = ClassConfig.model_validate({"name": place[:64], "examples": [plain]})

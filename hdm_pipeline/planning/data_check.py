@@ -10,7 +10,8 @@ from hdm_pipeline.contracts import Reader, SceneRef
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
-from hdm_pipeline.support.examples import example_warnings, load_example, require_both, support_files
+from hdm_pipeline.support.examples import example_warnings, load_example, support_files, support_fingerprint
+from hdm_pipeline.support.shown import require_both
 
 SCENES = 16
 """Headers of scenes that are opened, evenly spread over the archive."""
@@ -30,12 +31,25 @@ def check_data(config: PipelineConfig, reader: Reader) -> tuple[Found, list[str]
         What is wrong by key of the pipeline file, and warnings.
     """
     found, warnings = check_supports(config, reader)
+    if not found:
+        found = _check_files(config, reader)
     try:
         scenes = discover(config, reader).scenes
     except HdmError as error:
         return [*found, (("input", "uri"), error)], warnings
     wrong, told = _check_scenes(config, reader, scenes)
     return found + wrong, warnings + told
+
+
+def _check_files(config: PipelineConfig, reader: Reader) -> Found:
+    """What a run looks at before it reads any example: one scene that is named twice, say."""
+    found: Found = []
+    for index, of_class in enumerate(support_files(config)):
+        try:
+            support_fingerprint((of_class,), reader)
+        except SupportError as error:
+            found.append((("support", "classes", index, "examples"), error))
+    return found
 
 
 def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[str]]:
@@ -52,7 +66,7 @@ def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[
                 found.append((key, error))
         if len(found) == unread:  # one that cannot be read may be the one that labels background
             try:
-                require_both(class_config, read)
+                require_both(class_config, requests, read, reader)
             except SupportError as error:
                 found.append((key, error))
         classes.append(read)
@@ -75,22 +89,34 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
     found: Found = []
     told: list[str] = []
     lacking: dict[int, list[BandError]] = {}
-    read = 0
+    unusable: list[HdmError] = []
     for ref in sample:
         try:
             header = reader.header(ref)
         except HdmError as error:
+            unusable.append(error)
             told.append(f"scene {ref.id} cannot be used: {error.what}")
             continue
-        read += 1
         for index, band in enumerate(config.input.bands):
             try:
                 resolve([band], header.bands)
             except BandError as error:
                 lacking.setdefault(index, []).append(BandError(error.what, where=ref.shown, remedy=error.remedy))
+    read = len(sample) - len(unusable)
+    if unusable and not read:  # a slip in the pipeline file, not a scene that is odd
+        return [_none_is_usable(unusable)], told
     for index, errors in sorted(lacking.items()):
         if len(errors) == read:
             found.append((("input", "bands", index), errors[0]))
         else:
             told.append(f"{len(errors)} of {read} scenes lack band {config.input.bands[index]}: {errors[0].what}")
     return found, told
+
+
+def _none_is_usable(errors: Sequence[HdmError]) -> tuple[Key, HdmError]:
+    """What to say where no scene that was opened can be used, and under which key."""
+    first = errors[0]
+    several = f"none of the {len(errors)} scenes that were opened can be used; the first: "
+    what = (several if len(errors) > 1 else "the scene cannot be used: ") + first.what
+    key: Key = ("input", "bands") if isinstance(first, BandError) else ("input",)
+    return key, type(first)(what, where=first.where, remedy=first.remedy)

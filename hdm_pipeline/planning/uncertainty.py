@@ -60,7 +60,7 @@ def require(config: PipelineConfig, product: str) -> None:
         ConfigError: the network tells no uncertainty, or the scenes are volumes.
         WeightsError: the weights are not there.
     """
-    if product not in _asking(config):
+    if not make_writer(product, config.output.product_options()[product]).needs_uncertainty:
         return
     if reads_volumes(archive_reader(config)):
         raise ConfigError(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Problem
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
@@ -73,9 +74,17 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
     for index, (name, options) in enumerate(config.output.product_options().items()):
         yield (
             ("output", "products", index),
-            lambda n=name, o=options: warnings.extend(make_writer(n, o).check(classes)),  # type: ignore[misc]
+            lambda n=name, o=options: warnings.extend(_check_product(config, n, o, classes)),  # type: ignore[misc]
         )
-        yield ("output", "products", index), lambda n=name: uncertainty.require(config, n)  # type: ignore[misc]
+
+
+def _check_product(
+    config: PipelineConfig, name: str, options: Mapping[str, Any], classes: tuple[ClassInfo, ...]
+) -> Sequence[str]:
+    """One product, whatever is wrong with the others: its name, its options, and what it needs."""
+    told = make_writer(name, options).check(classes)
+    uncertainty.require(config, name)
+    return told
 
 
 def _check_examples(class_config: ClassConfig, config: PipelineConfig) -> None:

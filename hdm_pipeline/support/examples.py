@@ -30,10 +30,10 @@ from hdm_pipeline.contracts import (
 )
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.hashing import file_hash, stable_hash, stat_identity
-from hdm_pipeline.model.background import require_background
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import Look, look_at, scale_warnings, unlike_warnings
 from hdm_pipeline.pixels.scaling import scale_pixels, scene_ranges
+from hdm_pipeline.support.shown import require_both
 
 _HASHED_WHOLE = 256 << 20
 """Files up to this size are hashed by content, larger ones (a whole volume in one file) by size and time."""
@@ -283,7 +283,7 @@ def load_examples(config: PipelineConfig, files: SupportFiles, reader: Reader) -
     found = []
     for class_config, of_class in zip(config.support.classes, files, strict=True):
         examples = [e for request in of_class for e in load_example(config, request, reader, class_config.name)]
-        require_both(class_config, examples)
+        require_both(class_config, of_class, examples, reader)
         found.append(examples)
     return found
 
@@ -306,29 +306,6 @@ def load_example(
                 remedy="choose a chip that holds the class, and check `value` and `ignore`",
             )
     return found
-
-
-def require_both(class_config: ClassConfig, examples: Sequence[SupportExample]) -> None:
-    """Check that the examples of a class show the class and something else.
-
-    Raises:
-        SupportError: they do not.
-    """
-    shown = [value for value in (1, 0) if any(bool((example.label == value).any()) for example in examples)]
-    where, drawn = f"class {class_config.name!r}", any(example.vector for example in class_config.examples)
-    if 1 not in shown:
-        raise SupportError(
-            "nothing of the class is drawn where an image holds data" if drawn else "no example shows the class",
-            where=where,
-            remedy="draw some of it within the images, and check `where` and `layer`" if drawn else "label it as 1",
-        )
-    if 0 not in shown and drawn:
-        raise SupportError(
-            "no example of the class labels any background: nothing would say what is not the class",
-            where=where,
-            remedy="draw some background within the images, and name it (`background`); or say `complete: true`",
-        )
-    require_background([example.label for example in examples], where)
 
 
 def _read(reader: Reader, request: SupportRequest, class_name: str) -> Sequence[LabeledImage]:

@@ -132,6 +132,23 @@ def test_a_scene_that_lacks_a_band_is_quarantined_by_name(archive: Workbench) ->
     assert any("whole_B99.tif" in one["input"] and "fits no pattern" in one["reason"] for one in report["skipped"])
 
 
+def test_an_archive_of_which_no_scene_can_be_used_is_not_valid(archive: Workbench) -> None:
+    _, image = lake(0)
+    for name, pixels in image.items():
+        write_band(archive.scenes / f"a_{name}.tif", pixels, 10)
+        write_band(archive.scenes / f"b_{name}.tif", pixels, 10)
+    bands = {"B02": "*_B02.tif", "B03": "*_B03.tif", "B04": "*_B4.tif"}
+    with pytest.raises(PipelineFileError) as caught:
+        Pipeline.from_yaml(pipeline(archive, bands=bands)).validate(data=True)
+    (problem,) = caught.value.problems
+    assert problem.key == "input"
+    assert "none of the 2 scenes that were opened can be used" in problem.what
+    assert "no file fits *_B4.tif" in problem.what
+    write_band(archive.scenes / "b_B4.tif", image["B04"], 10)
+    told = Pipeline.from_yaml(pipeline(archive, bands=bands)).validate(data=True)
+    assert told[0].startswith("scene a cannot be used: band B04 is missing")
+
+
 def test_a_band_that_changed_redoes_its_scene_alone(archive: Workbench) -> None:
     for scene in ("a", "b"):
         for name, pixels in lake(3)[1].items():
@@ -217,6 +234,8 @@ def test_a_pattern_that_names_every_band_of_an_example_is_refused(archive: Workb
         if refused:
             with pytest.raises(SupportError, match="two examples are one"):
                 Pipeline.from_yaml(file).plan()
+            with pytest.raises(PipelineFileError, match="two examples are one"):
+                Pipeline.from_yaml(file).validate(data=True)
         else:
             assert len(Pipeline.from_yaml(file).run().done) == 1
 

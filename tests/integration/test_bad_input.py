@@ -127,6 +127,16 @@ def test_unknown_keys_and_wrong_types_are_named_with_their_lines(bench: Workbenc
 
 
 @pytest.mark.parametrize(
+    ("product", "what"), [("polygon", "no plug-in called 'polygon'"), ({"score": {"huge": 1}}, "huge")]
+)
+def test_a_product_that_is_wrong_is_told_once_where_it_stands(bench: Workbench, product: Any, what: str) -> None:
+    file = bench.pipeline(output={"directory": "out", "products": ["mask", product]})
+    with pytest.raises(PipelineFileError, match=what) as caught:
+        Pipeline.from_yaml(file).validate()
+    assert [problem.key for problem in caught.value.problems] == ["output.products.1"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "code"), [(["run", "none.yaml"], 2), (["validate"], 2), (["status", "nowhere"], 2)]
 )
 def test_exit_codes_of_wrong_usage(arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch) -> None:

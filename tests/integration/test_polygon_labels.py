@@ -233,7 +233,11 @@ def test_validate_data_and_plan_find_labels_that_miss_the_image(bench: Workbench
     assert done.returncode == 2
     assert "lies in the image" in done.stderr
     everywhere = drawn(bench, complete=True, image="scenes/*.tif")
-    assert "nothing of the class is drawn" in problems(everywhere, data=True)["support.classes.0.examples"]
+    told = problems(everywhere, data=True)["support.classes.0.examples"]
+    assert "nothing of the class is drawn" in told
+    assert "they lie around 600050, 5000050" in told
+    assert "the middle of the image is at" in told
+    assert "check both CRS" in told
 
 
 def test_background_that_misses_the_image_is_found_before_the_run(bench: Workbench) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
 import rioxarray
 import xarray
 from affine import Affine
+from shapely.geometry import shape
 
 from hdm_pipeline import FewShotSegmenter, Pipeline, segment
 from hdm_pipeline.errors import BandError, ConfigError, HdmError, ModelInputError, SupportError
 from hdm_pipeline.notebook import Segmentation, SuspectWarning, UnscaledWarning
 from tests.integration.conftest import Workbench, make_bench, write_mask
+from tests.vector_files import write_vector
 
 SCALE = [(-25, 0), (-32, -5)]
 TILES: dict[str, Any] = {"tile": 64, "overlap": 16}
@@ -213,6 +216,7 @@ def test_an_example_may_be_written_as_in_a_pipeline(shared: Workbench, network: 
         ({"value": "x"}, "value"),
         ({"masc": "a.tif"}, "masc"),
         ({"mask": "absent.tif"}, "absent.tif"),
+        ({"image": np.zeros((2, 8, 8))}, "`image` of example 1 of 'shore' is float64 (2, 8, 8), not a path"),
     ):
         with pytest.raises(SupportError) as caught:
             segment(shared.scenes / "middle.tif", **arguments | {"support": {"shore": [example | wrong]}})
@@ -220,6 +224,23 @@ def test_an_example_may_be_written_as_in_a_pipeline(shared: Workbench, network: 
         assert caught.value.remedy
     with pytest.raises(SupportError, match="and so does `classes`"):
         segment(shared.scenes / "middle.tif", **arguments | {"support": [example], "classes": ["shore"]})
+
+
+def test_a_vector_file_in_a_pair_is_a_mask(shared: Workbench, network: FewShotSegmenter) -> None:
+    chip, mask = shared.root / "support" / "chip.tif", shared.root / "support" / "chip_mask.tif"
+    with rasterio.open(mask) as file:
+        shapes = rasterio.features.shapes(file.read(1), transform=file.transform)
+        drawn = [(shape(geometry), "water") for geometry, value in shapes if value == 1]
+    polygons = write_vector(shared.root / "drawn.gpkg", drawn)
+    arguments = asked(shared, network)
+    del arguments["classes"]
+    found = [
+        quiet(shared.scenes / "small.tif", **arguments | {"support": [(chip, one)]}).values for one in (mask, polygons)
+    ]
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(SupportError, match="its image is none") as caught:
+        segment(shared.scenes / "small.tif", **arguments | {"support": [(rioxarray.open_rasterio(chip), polygons)]})
+    assert "rioxarray" not in caught.value.remedy
 
 
 def test_the_crs_may_have_any_name(shared: Workbench, network: FewShotSegmenter) -> None:

@@ -76,6 +76,7 @@ def test_wrong_scenes_are_done_and_told(
         assert kind in kinds(odd, scene)
         assert f"({kind})" in text
     assert "1 scene:" in text
+    assert "execution.strict" not in text
     assert "scale_high 1 scene" in command(capsys, monkeypatch, "status", str(odd.root / "out"))[1]
     assert not kinds(odd, "middle") & set(WRONG.values())
 

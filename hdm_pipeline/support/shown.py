@@ -1,0 +1,65 @@
+"""Whether the examples of a class show what they must: the class, and something else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hdm_pipeline.config.schema import ClassConfig
+from hdm_pipeline.contracts import Reader, SupportRequest
+from hdm_pipeline.errors import HdmError, SupportError
+from hdm_pipeline.model.background import require_background
+
+if TYPE_CHECKING:
+    from hdm_pipeline.support.examples import SupportExample
+
+
+def require_both(
+    class_config: ClassConfig, files: Sequence[SupportRequest], examples: Sequence[SupportExample], reader: Reader
+) -> None:
+    """Check that the examples of a class show the class and something else.
+
+    Args:
+        class_config: the class.
+        files: its examples as files.
+        examples: what was read of them.
+        reader: what read them; it knows where labels lie.
+
+    Raises:
+        SupportError: they do not.
+    """
+    shown = [value for value in (1, 0) if any(bool((example.label == value).any()) for example in examples)]
+    where, drawn = f"class {class_config.name!r}", any(example.vector for example in class_config.examples)
+    if 1 not in shown:
+        raise (
+            _class_is_not_shown(files, reader, where)
+            if drawn
+            else SupportError("no example shows the class", where=where, remedy="label it as 1")
+        )
+    if 0 not in shown and drawn:
+        raise SupportError(
+            "no example of the class labels any background: nothing would say what is not the class",
+            where=where,
+            remedy="draw some background within the images, and name it (`background`); or say `complete: true`",
+        )
+    require_background([example.label for example in examples], where)
+
+
+def _class_is_not_shown(files: Sequence[SupportRequest], reader: Reader, where: str) -> SupportError:
+    """That nothing of the class is drawn in any image; and where it is drawn, if the reader can tell.
+
+    An image in which nothing is drawn is no error where one file of labels serves many: here the first is read as if
+    it were the only one, and then the reader says where the image lies, and where the labels.
+    """
+    what = "nothing of the class is drawn where an image holds data"
+    for file in files:
+        if file.vector is None or not file.vector.optional:
+            continue
+        try:
+            reader.read_support(replace(file, vector=replace(file.vector, optional=False)))
+        except HdmError as error:
+            what += f", in none of {len(files)} images; of the first: {error.what}"
+            return SupportError(what, where=f"{where}: {error.where}", remedy=error.remedy)
+        break
+    return SupportError(what, where=where, remedy="draw some of it within the images, and check `where` and `layer`")
