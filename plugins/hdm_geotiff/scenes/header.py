@@ -55,7 +55,7 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
         bands=bands,
         geometry=geometry_of(grid),
         chunk=(height, width),
-        warnings=tuple(grid_warnings(dataset, grid)),
+        warnings=(*grid_warnings(dataset, grid), *options.values.warnings(ref, names_of(dataset))),
         attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
     )
 
@@ -120,7 +120,7 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
         )
     elif crs is None:
         what = "no coordinate reference system: no areas in m², and the products have none either"
-        remedy = "give it one (gdal_edit.py -a_srs EPSG:...), or run without execution.strict"
+        remedy = "give it one (gdal_edit.py -a_srs EPSG:...)"
         found.append(SceneWarning("no_crs", what, remedy))
     elif not grid.placed:
         found.append("no transform from pixels to coordinates: no areas in m²")

@@ -339,9 +339,9 @@ def test_simplified_polygons_are_valid(tmp_path: Path) -> None:
     [
         ({"driver": "x"}, "no such option"),
         ({"format": "shp"}, "no such format"),
-        ({"simplify": 5}, "no amount"),
-        ({"simplify": "5 m2"}, "no amount"),
-        ({"min_area": "-5 px"}, "no amount"),
+        ({"simplify": 5}, "5 is not a number with the unit m or px"),
+        ({"simplify": "5 m2"}, "not a number with the unit m or px"),
+        ({"min_area": "-5 px"}, "with the unit m2 or px"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], told: str) -> None:
