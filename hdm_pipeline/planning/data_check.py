@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from hdm_pipeline.config.file import Key
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.contracts import Reader, SceneRef
+from hdm_pipeline.contracts import Reader, SceneHeader, SceneRef
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
+from hdm_pipeline.plugin.registry import make_writer
 from hdm_pipeline.support.examples import example_warnings, load_example, require_both, support_files
 
 SCENES = 16
@@ -76,6 +77,7 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
     told: list[str] = []
     lacking: dict[int, list[BandError]] = {}
     read = 0
+    headers: list[SceneHeader] = []
     for ref in sample:
         try:
             header = reader.header(ref)
@@ -83,6 +85,7 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
             told.append(f"scene {ref.id} cannot be used: {error.what}")
             continue
         read += 1
+        headers.append(header)
         for index, band in enumerate(config.input.bands):
             try:
                 resolve([band], header.bands)
@@ -93,4 +96,25 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
             found.append((("input", "bands", index), errors[0]))
         else:
             told.append(f"{len(errors)} of {read} scenes lack band {config.input.bands[index]}: {errors[0].what}")
+    impossible, partly = _check_products(config, headers)
+    return found + impossible, told + partly
+
+
+def _check_products(config: PipelineConfig, headers: Sequence[SceneHeader]) -> tuple[Found, list[str]]:
+    """Products that cannot be made of any of the scenes, and warnings of those that cannot be made of some."""
+    found: Found = []
+    told: list[str] = []
+    for index, (name, options) in enumerate(config.output.product_options().items()):
+        writer = make_writer(name, options)
+        errors = []
+        for header in headers:
+            try:
+                writer.check_scene(header)
+            except HdmError as error:
+                errors.append(error)
+        if errors and len(errors) == len(headers):
+            found.append((("output", "products", index), errors[0]))
+        elif errors:
+            first = f"{errors[0].what} ({errors[0].where})"
+            told.append(f"{len(errors)} of {len(headers)} scenes cannot have the product {name}: {first}")
     return found, told

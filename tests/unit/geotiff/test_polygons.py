@@ -267,6 +267,9 @@ def test_without_coordinates_polygons_are_in_pixels(tmp_path: Path) -> None:
     for options in ({"simplify": "3 m"}, {"min_area": "3 m2"}):
         with pytest.raises(WriteError, match="needs coordinates"):
             PolygonWriter(options).write(made_of(nested(20), **NOWHERE), tmp_path / "polygons.gpkg")
+        with pytest.raises(WriteError, match="needs coordinates"):
+            PolygonWriter(options).check_scene(made_of(nested(20), **NOWHERE).scene)
+        PolygonWriter(options).check_scene(made_of(nested(20)).scene)
 
 
 @pytest.mark.parametrize("form", ["gpkg", "fgb", "parquet"])
