@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pystac
 import rasterio
@@ -157,7 +158,7 @@ def _sources(scene: SceneHeader, folder: Path) -> list[pystac.Link]:
 
 
 def _href(uri: str, folder: Path) -> str:
-    """A link to a file, relative to the item wherever that is possible."""
+    """A link to a file as a URI reference, relative to the item wherever that is possible."""
     if is_remote(uri):
         return without_user(uri)
-    return os.path.relpath(uri, folder).replace(os.sep, "/")
+    return quote(os.path.relpath(uri, folder).replace(os.sep, "/"), errors="surrogateescape")
