@@ -92,7 +92,7 @@ class ProgressBar:
                 if error.remedy:
                     self._print(f"  remedy: {error.remedy}")
                 if event.stale:
-                    self._print(f"  its earlier products are stale and were moved to {event.stale}")
+                    self._print(f"  its products are no longer valid and were moved to {event.stale}")
             case WorkerDied():
                 self._print(f"[yellow]a worker died[/] at step {event.step} of {event.scene}: {event.reason}")
             case Stopping():

@@ -40,7 +40,7 @@ from hdm_pipeline.contracts.values import (
     Pixels,
     Validity,
 )
-from hdm_pipeline.contracts.writer import ArchiveWriter, CatalogWriter, SidecarWriter, Writer
+from hdm_pipeline.contracts.writer import ArchiveWriter, CatalogWriter, SceneCheckingWriter, SidecarWriter, Writer
 
 __all__ = [
     "Pixels",
@@ -56,6 +56,7 @@ __all__ = [
     "VolumeGeometry",
     "SceneRef",
     "SceneWarning",
+    "SceneCheckingWriter",
     "SceneHeader",
     "Skipped",
     "Selection",

@@ -59,6 +59,19 @@ class SidecarWriter(Writer, Protocol):
 
 
 @runtime_checkable
+class SceneCheckingWriter(Writer, Protocol):
+    """A writer that can tell by a scene's header that its product cannot be made, before hours of work on the scene."""
+
+    def check_scene(self, scene: SceneHeader) -> None:
+        """Check a scene before any pixel of it is worked on.
+
+        Raises:
+            WriteError: `write` would raise it, whatever the mask is.
+        """
+        ...
+
+
+@runtime_checkable
 class CatalogWriter(Writer, Protocol):
     """A writer that describes the other products of a scene, and at the end the whole run.
 

@@ -72,6 +72,8 @@ def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
     """Read a scene's header, settle its scaling, look whether it makes sense, and lay out its stores."""
     reader = reader_of(context, ref.reader)
     header = reader.header(ref)
+    for _, writer in _writers(context):
+        writer.check_scene(header)  # rather than after all inference
     scale = context.config.input.scale
     try:
         plan = resolve(context.config.input.bands, header.bands)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from hdm_pipeline.config.file import Key
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.contracts import Reader, SceneRef
+from hdm_pipeline.contracts import Reader, SceneHeader, SceneRef
 from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
+from hdm_pipeline.plugin.registry import make_writer
 from hdm_pipeline.support.examples import example_warnings, load_example, support_files, support_fingerprint
 from hdm_pipeline.support.shown import require_both
 
@@ -90,6 +91,7 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
     told: list[str] = []
     lacking: dict[int, list[BandError]] = {}
     unusable: list[HdmError] = []
+    headers: list[SceneHeader] = []
     for ref in sample:
         try:
             header = reader.header(ref)
@@ -97,12 +99,13 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
             unusable.append(error)
             told.append(f"scene {ref.id} cannot be used: {error.what}")
             continue
+        headers.append(header)
         for index, band in enumerate(config.input.bands):
             try:
                 resolve([band], header.bands)
             except BandError as error:
                 lacking.setdefault(index, []).append(BandError(error.what, where=ref.shown, remedy=error.remedy))
-    read = len(sample) - len(unusable)
+    read = len(headers)
     if unusable and not read:  # a slip in the pipeline file, not a scene that is odd
         return [_none_is_usable(unusable)], told
     for index, errors in sorted(lacking.items()):
@@ -110,6 +113,27 @@ def _check_scenes(config: PipelineConfig, reader: Reader, scenes: Sequence[Scene
             found.append((("input", "bands", index), errors[0]))
         else:
             told.append(f"{len(errors)} of {read} scenes lack band {config.input.bands[index]}: {errors[0].what}")
+    impossible, partly = _check_products(config, headers)
+    return found + impossible, told + partly
+
+
+def _check_products(config: PipelineConfig, headers: Sequence[SceneHeader]) -> tuple[Found, list[str]]:
+    """Products that cannot be made of any of the scenes, and warnings of those that cannot be made of some."""
+    found: Found = []
+    told: list[str] = []
+    for index, (name, options) in enumerate(config.output.product_options().items()):
+        writer = make_writer(name, options)
+        errors = []
+        for header in headers:
+            try:
+                writer.check_scene(header)
+            except HdmError as error:
+                errors.append(error)
+        if errors and len(errors) == len(headers):
+            found.append((("output", "products", index), errors[0]))
+        elif errors:
+            first = f"{errors[0].what} ({errors[0].where})"
+            told.append(f"{len(errors)} of {len(headers)} scenes cannot have the product {name}: {first}")
     return found, told
 
 

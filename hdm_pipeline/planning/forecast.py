@@ -15,6 +15,7 @@ from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import noted
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.plan import Plan
+from hdm_pipeline.plugin.registry import make_writer
 
 HEADER_LIMIT = 1000
 """Headers that are read; of a larger archive an even sample is, and the rest is estimated."""
@@ -197,10 +198,13 @@ def forecast(
     costs: list[SceneCost] = []
     refused = [(scene, str(error.get("what", ""))) for scene, error in plan.quarantined.items()]
     lacking: list[BandError] = []
+    writers = [make_writer(name, options) for name, options in config.output.product_options().items()]
     for scene in plan.scenes[::step]:
         try:
             header = reader.header(scene.ref)
             resolve(config.input.bands, header.bands)
+            for writer in writers:
+                writer.check_scene(header)
             costs.append(scene_cost(config, header))
         except HdmError as error:
             if error.scope == "run":

@@ -17,6 +17,7 @@ from hdm_pipeline.contracts import (
     PixelSource,
     Product,
     RunCatalog,
+    SceneCheckingWriter,
     SceneHeader,
     SidecarWriter,
     Writer,
@@ -52,6 +53,12 @@ class GuardedWriter:
         with self._guard.calling("filename", where, private=scene.ref.private):
             name = self._writer.filename(scene)
         return self._plain(name, f"the file name {name!r}", where)
+
+    def check_scene(self, scene: SceneHeader) -> None:
+        """See `SceneCheckingWriter.check_scene`; nothing where the writer is none."""
+        if isinstance(self._writer, SceneCheckingWriter):
+            with self._guard.calling("check_scene", scene.ref.shown, private=scene.ref.private):
+                self._writer.check_scene(scene)
 
     def sidecars(self, filename: str) -> tuple[str, ...]:
         """See `SidecarWriter.sidecars`; none where the writer is none."""

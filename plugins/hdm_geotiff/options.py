@@ -126,11 +126,15 @@ def _bands(value: Any, where: str) -> tuple[tuple[str, str], ...]:
     for name, pattern in value.items():
         if not isinstance(pattern, str) or not pattern.strip("*/ "):
             remedy = "give a glob that only files of this band match, e.g. *_B04.tif"
-            raise ConfigError(f"{pattern!r} tells no files of band {name}", where=where, remedy=remedy)
+            what = f"{pattern!r} is not a pattern that tells the files of band {name} from others"
+            raise ConfigError(what, where=where, remedy=remedy)
         if pattern.count("{scene}") > 1:
             raise ConfigError(f"{pattern!r} names the scene twice", where=where, remedy="write {scene} once")
         if found.setdefault(str(name).casefold(), (str(name), pattern)) != (str(name), pattern):
             raise ConfigError(f"two bands are called {name!r}", where=where, remedy="give each a name of its own")
+        if same := next((other for other, known in found.values() if known == pattern and other != str(name)), None):
+            what = f"the bands {same} and {name} have the same pattern, {pattern!r}"
+            raise ConfigError(what, where=where, remedy="give each band the pattern of its own files")
     return tuple(found.values())
 
 

@@ -7,17 +7,22 @@ the first key that fits a band of a scene counts.
 
 from __future__ import annotations
 
+import glob
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.contracts import SceneRef, SceneWarning
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 
 _Values = float | None | tuple[float | None, ...]
+_ALIKE = 0.7
+"""Likeness of two words, 0..1, from which on one may be the other misspelt."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,23 @@ class ByScene:
                 found.append((None, False))
         return found
 
+    def unused(self, names: Sequence[str], bands: Sequence[str]) -> list[str]:
+        """Keys that fit nothing here and ought to.
+
+        A glob of scenes may be meant for others: globs are named only where no key at all fits.
+
+        Args:
+            names: what the scene may be called.
+            bands: names of its bands.
+        """
+        known = {band.casefold() for band in bands}
+        idle = [
+            key
+            for key, _ in self.entries
+            if key.casefold() not in known and not any(fnmatchcase(name, key) for name in names)
+        ]
+        return idle if len(idle) == len(self.entries) else [key for key in idle if not glob.has_magic(key)]
+
 
 @dataclass(frozen=True)
 class ValueOptions:
@@ -106,8 +128,7 @@ class ValueOptions:
         """
         if not (self.nodata.entries or self.scale_factor.entries or self.offset.entries):
             return tuple(laws)
-        file = os.path.basename(ref.uri.rstrip("/"))
-        names = (ref.id, file, os.path.splitext(file)[0])
+        names = _names(ref)
         found = []
         for law, nodata, scale, offset in zip(
             laws, *(one.of(names, bands, ref.uri) for one in (self.nodata, self.scale_factor, self.offset)), strict=True
@@ -121,6 +142,48 @@ class ValueOptions:
                 made = replace(made, nodata=nodata[0])
             found.append(made)
         return tuple(found)
+
+    def warnings(self, ref: SceneRef, bands: Sequence[str]) -> list[SceneWarning]:
+        """Keys that fit neither the scene nor a band of it; those that look like a band misspelt are suspect.
+
+        Args:
+            ref: the scene.
+            bands: names of all its bands.
+        """
+        there = ", ".join(band for band in bands if band)
+        has = f"whose bands are {there}" if there else "whose bands have no names"
+        found = []
+        for one in (self.nodata, self.scale_factor, self.offset):
+            for key in one.unused(_names(ref), bands):
+                if glob.has_magic(key) or not _is_beside(ref.uri, key):
+                    what = f"{one.option}: the key {key!r} fits neither the scene nor a band of it, {has}"
+                    remedy = f"if it is meant for a band, correct it in {one.option}: else nothing is to be done"
+                    suspect = any(_misspelt(key, band) for band in bands)
+                    found.append(SceneWarning("unused_key", what, remedy, suspect))
+        return found
+
+
+def _names(ref: SceneRef) -> tuple[str, ...]:
+    """What keys may call a scene."""
+    file = os.path.basename(ref.uri.rstrip("/"))
+    return ref.id, file, os.path.splitext(file)[0]
+
+
+def _is_beside(uri: str, name: str) -> bool:
+    """Whether a key is the name of another scene, as far as the files beside this one tell."""
+    folder = os.path.dirname(uri.rstrip("/"))
+    return any(_beside(os.path.join(folder, name)) for name in (name, name.split("__")[-1]))
+
+
+def _beside(path: str) -> bool:
+    return os.path.lexists(path) or any(glob.iglob(f"{glob.escape(path)}[._]*"))
+
+
+def _misspelt(key: str, band: str) -> bool:
+    """Whether a key may be a band's name misspelt: like it, and with the same numbers (B04 and B4, not B04 and B05)."""
+    one, other = key.casefold(), band.casefold()
+    numbers = ([int(number) for number in re.findall(r"[0-9]+", text)] for text in (one, other))
+    return SequenceMatcher(None, one, other).ratio() >= _ALIKE and next(numbers) == next(numbers)
 
 
 def _values(option: str, value: Any, where: str) -> _Values:
@@ -139,7 +202,16 @@ def _number(option: str, value: Any, where: str) -> float | None:
         remedy = "give a number, a list of one number a band, or a mapping to these from globs of scene ids"
         if option == "nodata":
             remedy += "; null for none (NaN is never valid, and needs no word)"
-        raise ConfigError(f"{value!r} is no finite number", where=where, remedy=remedy)
+        if isinstance(value, str) and _is_number(value):
+            raise ConfigError(f"{value!r} is text", where=where, remedy=f"write it without quotes: {value.strip()}")
+        raise ConfigError(f"{value!r} is not a finite number", where=where, remedy=remedy)
     if option == "scale_factor" and value == 0:
         raise ConfigError("a scale_factor of 0 makes all values alike", where=where, remedy="give another number")
     return float(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

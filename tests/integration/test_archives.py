@@ -339,10 +339,10 @@ def test_jpeg2000_and_zip_scenes(archive: Workbench) -> None:
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        ({"bands": {"B04": 3}}, "tells no files"),
-        ({"bands": {"B04": "*"}}, "tells no files"),
-        ({"nodata": "zero"}, "no finite number"),
-        ({"offset": {"a*": "b"}}, "no finite number"),
+        ({"bands": {"B04": 3}}, "is not a pattern that tells the files"),
+        ({"bands": {"B04": "*"}}, "is not a pattern that tells the files"),
+        ({"nodata": "zero"}, "not a finite number"),
+        ({"offset": {"a*": "b"}}, "not a finite number"),
         ({"scale_factor": 0}, "makes all values alike"),
         ({"options": {"scene": "("}}, "no regular expression"),
         ({"options": {"resolution": -1}}, "no resolution"),

@@ -264,3 +264,25 @@ def test_polygons_of_a_scene_that_was_damaged_are_set_aside(bench: Workbench) ->
     Pipeline.from_yaml(file).run()
     assert not list((bench.root / "out/middle").iterdir())
     assert (bench.root / "out/.hdm/stale/middle/polygons.gpkg").is_file()
+
+
+def test_a_product_that_cannot_be_made_is_told_before_any_work(bench: Workbench) -> None:
+    """Metres in a scene without coordinates: said by `validate --data`, `plan`, and a run before it infers."""
+    with rasterio.open(bench.scenes / "middle.tif") as middle:
+        pixels, profile = middle.read(), middle.profile
+    for path in sorted(bench.scenes.glob("*.tif")):
+        path.unlink()
+    with rasterio.open(bench.scenes / "bare.tif", "w", **{**profile, "crs": None, "transform": None}) as target:
+        target.write(pixels)
+    products = ["mask", {"polygons": {"simplify": "15 m"}}]
+    pipeline = Pipeline.from_yaml(bench.pipeline(output={"directory": "out", "products": products}))
+    with pytest.raises(PipelineFileError, match="simplify in metres needs coordinates") as caught:
+        pipeline.validate(data=True)
+    assert [problem.key for problem in caught.value.problems] == ["output.products.1"]
+    ((scene, reason),) = pipeline.plan().refused
+    assert scene == "bare"
+    assert "simplify in metres" in reason
+    summary = pipeline.run()
+    assert set(summary.quarantined) == {"bare"}
+    assert steps_of(bench.root / "out") == {}
+    assert not (bench.root / "out/.hdm/stale").exists()

@@ -58,6 +58,12 @@ _PIPELINE = b"gdal_streamed_alg"
 
 _QUOTED_NAME = re.compile(r'"((?:[^"]|"")+)"')
 _QUOTED_TEXT = re.compile(r"'(?:[^']|'')*'")
+_BARE_NAME = re.compile(r"\b[^\W\d]\w*\b(?!\s*\()")
+_SQL_WORD = re.compile(
+    "and|or|not|in|is|null|i?like|between|escape|cast|as|true|false|glob|case|when|then|else|end|collate|nocase|fid|ogc_fid|"
+    "character|integer|float|numeric|text|real|date|time|timestamp|bigint|smallint",
+    re.IGNORECASE,
+)
 _SAVE_AS = "save it as GeoPackage (in QGIS: Export > Save Features As), or: ogr2ogr labels.gpkg FILE"
 
 
@@ -161,11 +167,8 @@ class VectorFile:
 
     def _read(self, layer: str, where: str | None, box: Bounds | None) -> Geometries:
         self._check_names(layer, where)
-        what, remedy = "the features cannot be read", f"check the file with `ogrinfo -al`, or {_SAVE_AS}"
-        if where is not None:
-            what = f"the filter cannot be used: {where}"
-            remedy = f"{self.attributes(layer)}; text stands in single quotes: class = 'flood'"
-        with self._reading(what, remedy):
+        remedy = f"check the file with `ogrinfo -al`, or {_SAVE_AS}"
+        with self._filtering(layer, where), self._reading("the features cannot be read", remedy):
             # FlatGeobuf finds nothing by attributes that are not read.
             columns: list[str] | None = [] if where is None else None
             _, _, stored, _ = pyogrio.raw.read(
@@ -201,6 +204,26 @@ class VectorFile:
         if missing:
             remedy = f"{self.attributes(layer)}; text stands in single quotes: class = 'flood'"
             raise SupportError(f"there is no attribute {missing[0]!r}", where=self.path, remedy=remedy)
+
+    @contextmanager
+    def _filtering(self, layer: str, where: str | None) -> Iterator[None]:
+        """Failures to read are those of the filter, where there is one; what GDAL says of them is of little help."""
+        try:
+            yield
+        except SupportError as error:
+            if where is None:
+                raise
+            bare = _QUOTED_NAME.sub("", _QUOTED_TEXT.sub("", where))
+            known = {str(name).casefold() for name in self._info(layer)["fields"]}
+            words = [name for name in _BARE_NAME.findall(bare) if not _SQL_WORD.fullmatch(name)]
+            missing = [name for name in words if name.casefold() not in known]
+            what = f"there is no attribute {missing[0]!r}" if missing else "the filter cannot be used"
+            remedy = f"{self.attributes(layer)}; text stands in single quotes: class = 'flood'"
+            remedy = f"compare by a single =, not by ==; {remedy}" if "==" in bare else remedy
+            cause = str(error.__cause__)
+            if not missing and not cause.startswith(("Failed to prepare SQL", "Invalid SQL query")):
+                what += f" ({cause})"
+            raise SupportError(f"{what}: {where}", where=self.path, remedy=remedy) from error
 
     def _info(self, layer: str) -> dict[str, Any]:
         if layer not in self._infos:

@@ -72,5 +72,7 @@ def _amount(name: str, given: Any, units: tuple[str, str]) -> Amount | None:
     if found is None or found[2] not in units:
         where = f"option of the product polygons: {name}: {given!r}"
         remedy = f"a number and a unit, such as '20 {units[0]}' or '4 {units[1]}'"
-        raise ConfigError(f"{name} is no amount in {units[0]} or {units[1]}", where=where, remedy=remedy)
+        raise ConfigError(
+            f"{given!r} is not a number with the unit {units[0]} or {units[1]}", where=where, remedy=remedy
+        )
     return Amount(float(found[1]), found[2])

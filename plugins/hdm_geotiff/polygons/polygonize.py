@@ -24,7 +24,7 @@ from hdm_geotiff.polygons.places import Ground, GroundAreas, ground_of
 from hdm_geotiff.polygons.regions import Regions, RegionTracer, Sums
 from hdm_geotiff.polygons.vector_files import FORMATS, VECTOR_ERRORS, Batches, Columns
 from hdm_geotiff.scenes.pixel_areas import Floats
-from hdm_pipeline.contracts import NODATA, Product
+from hdm_pipeline.contracts import NODATA, Product, SceneHeader
 from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window
 
@@ -143,13 +143,8 @@ class _Maker:
         scene = product.scene
         has_areas = GroundAreas.of(ground, scene) is not None
         least, simplify = options.min_area or Amount(0, "px"), options.simplify or Amount(0, "px")
-        unit = (1.0, 1.0)
-        if simplify.unit == "m":
-            if ground.metres is None:
-                raise _needs_metres("simplify", "'2 px'", scene.ref.id)
-            unit = ground.metres
-        if least.unit == "m2" and not has_areas:
-            raise _needs_metres("min_area", "'9 px'", scene.ref.id)
+        _check_amounts(scene.ref.id, ground, options, has_areas=has_areas)
+        unit = ground.metres if simplify.unit == "m" and ground.metres is not None else (1.0, 1.0)
         small = (least.value, 0.0) if least.unit == "px" else (0.0, least.value)
         day = np.datetime64((date or "NaT")[:10], "D")
         return cls(ground, names, scene.ref.id, day, small, simplify.value, unit, has_areas)
@@ -189,6 +184,23 @@ class _Maker:
             "scene": np.full(count, self.scene, dtype=object),
             "date": np.full(count, self.date),
         }
+
+
+def check_amounts(scene: SceneHeader, options: PolygonOptions) -> None:
+    """Check that a scene has what the options ask for, by its header.
+
+    Raises:
+        WriteError: it has no place that polygons could have, or an amount is in metres and it has no coordinates.
+    """
+    ground = ground_of(scene)
+    _check_amounts(scene.ref.id, ground, options, has_areas=GroundAreas.of(ground, scene) is not None)
+
+
+def _check_amounts(scene: str, ground: Ground, options: PolygonOptions, *, has_areas: bool) -> None:
+    if options.simplify is not None and options.simplify.unit == "m" and ground.metres is None:
+        raise _needs_metres("simplify", "'2 px'", scene)
+    if options.min_area is not None and options.min_area.unit == "m2" and not has_areas:
+        raise _needs_metres("min_area", "'9 px'", scene)
 
 
 def _needs_metres(option: str, instead: str, scene: str) -> WriteError:

@@ -29,6 +29,16 @@ class PolygonWriter:
         """Check that the classes can be told apart in a mask; see `Writer.check`."""
         return check_classes(classes)
 
+    def check_scene(self, scene: SceneHeader) -> None:
+        """Check that amounts in metres make sense there; see `SceneCheckingWriter.check_scene`.
+
+        Raises:
+            WriteError: the scene's place is not known well enough.
+        """
+        from hdm_geotiff.polygons.polygonize import check_amounts
+
+        check_amounts(scene, self.options)
+
     def filename(self, scene: SceneHeader) -> str:
         """``polygons`` with the format's suffix."""
         return f"{self.name}.{self.options.format}"

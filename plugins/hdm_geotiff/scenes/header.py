@@ -55,7 +55,7 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
         bands=bands,
         geometry=geometry_of(grid),
         chunk=(height, width),
-        warnings=tuple(grid_warnings(dataset, grid)),
+        warnings=(*grid_warnings(dataset, grid), *options.values.warnings(ref, names_of(dataset))),
         attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
     )
 

@@ -274,6 +274,7 @@ class LayeredSource(RasterSource):
     def _notes(self) -> list[str | SceneWarning]:
         """Which bands are resampled, what the product lacks, and which of several bands of a file is used."""
         files, found = self._files, list[str | SceneWarning]()
+        found += files.options.values.warnings(files.ref, [layer.name for layer in files.scene.layers])
         if not files.options.values.offset.entries:
             found += files.product.warnings
         for one in self._opened.values():

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pystac
 import rasterio
@@ -160,9 +161,9 @@ def _sources(scene: SceneHeader, folder: Path) -> list[pystac.Link]:
 
 
 def _href(uri: str, folder: Path) -> str:
-    """A link to a file, or to the zip or tar that it lies in; relative to the item wherever that is possible."""
+    """A link to a file, or to the zip or tar that it lies in, as a URI reference; relative to the item where possible."""
     if container := container_of(uri):
         uri = container.path
     if is_remote(uri):
         return without_user(uri)
-    return os.path.relpath(uri, folder).replace(os.sep, "/")
+    return quote(os.path.relpath(uri, folder).replace(os.sep, "/"), errors="surrogateescape")

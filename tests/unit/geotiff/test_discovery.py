@@ -260,3 +260,14 @@ def test_wrong_options_are_refused(options: dict[str, object]) -> None:
         GeoTiffReader(options)
     assert caught.value.where
     assert caught.value.remedy
+
+
+def test_a_number_in_quotes_is_called_one() -> None:
+    with pytest.raises(ConfigError) as caught:
+        GeoTiffReader({"nodata": {"a*": "0"}})
+    assert "without quotes: 0" in caught.value.remedy
+
+
+def test_two_bands_of_one_pattern_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"red and nir have the same pattern, '\*_B4.tif'"):
+        GeoTiffReader({"bands": {"red": "*_B4.tif", "nir": "*_B4.tif"}})

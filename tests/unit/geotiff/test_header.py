@@ -62,8 +62,33 @@ def test_no_crs_works_and_says_so(write_tif: WriteTif) -> None:
     assert isinstance(warning, SceneWarning)
     assert warning.kind == "no_crs"
     assert "no coordinate reference system" in warning.what
+    assert "strict" not in warning.remedy  # the run is not: whoever makes it so says what that means
     with GeoTiffReader().open(find(path)) as source:
         assert source.row_areas() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told", "suspect"),
+    [
+        ({"offset": {"redd": -1000}}, ["redd"], True),
+        ({"nodata": {"zzz*": 0}}, ["zzz*"], False),
+        ({"offset": {"b*": -1000, "B10": 0, "red": 1}}, ["B10"], False),  # the glob is meant for other scenes
+        ({"offset": {"b*": 1, "a": 0}}, [], False),
+        ({"scale_factor": {"red": 2, "nir": 3}, "offset": {"other": 1, "a": 2}, "nodata": 0}, [], False),
+    ],
+)
+def test_a_key_that_fits_nothing_is_told_with_the_bands(
+    write_tif: WriteTif, options: dict[str, object], told: list[str], suspect: bool
+) -> None:
+    path = write_tif("a.tif", PIXELS, descriptions=("red", "nir"))
+    write_tif("other.tif", PIXELS)
+    warnings = GeoTiffReader(options).header(find(path)).warnings
+    assert [one.what.split("'")[1] for one in warnings if isinstance(one, SceneWarning)] == told
+    for one in warnings:
+        assert isinstance(one, SceneWarning)
+        assert (one.kind, one.suspect) == ("unused_key", suspect)
+        assert "red, nir" in one.what
+        assert one.what.startswith(next(iter(options)))
 
 
 def test_ground_control_points_are_kept_for_the_writer(write_tif: WriteTif) -> None:

@@ -23,7 +23,7 @@ from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
 from hdm_geotiff.scenes.layered import asked_for
 from hdm_geotiff.scenes.raster_grid import Grid, Lie
-from hdm_pipeline.contracts import SceneRef, SupportRequest
+from hdm_pipeline.contracts import SceneRef, SceneWarning, SupportRequest
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing.reader import check_reader
@@ -99,6 +99,17 @@ def test_a_band_in_two_files_is_named(tmp_path: Path, write_tif: WriteTif) -> No
 def test_patterns_are_checked(bands: object) -> None:
     with pytest.raises(ConfigError):
         GeoTiffReader({"bands": bands})
+
+
+def test_a_key_is_held_against_all_bands_of_a_scene(tmp_path: Path, write_tif: WriteTif) -> None:
+    for name in ("a_B04.tif", "a_B11.tif"):
+        write_tif(name, values(8, 8))
+    options = {"bands": BANDS, "asked": ["B04"], "offset": {"B11": -1, "B4": -1}}
+    (warning,) = GeoTiffReader(options).header(find(tmp_path, **options)).warnings
+    assert isinstance(warning, SceneWarning)
+    assert warning.what.split("'")[1] == "B4"
+    assert "B04, B11" in warning.what
+    assert warning.suspect
 
 
 def test_equal_grids_give_the_pixels_of_one_file(tmp_path: Path, write_tif: WriteTif) -> None:

@@ -268,6 +268,9 @@ def test_without_coordinates_polygons_are_in_pixels(tmp_path: Path) -> None:
     for options in ({"simplify": "3 m"}, {"min_area": "3 m2"}):
         with pytest.raises(WriteError, match="needs coordinates"):
             PolygonWriter(options).write(made_of(nested(20), **NOWHERE), tmp_path / "polygons.gpkg")
+        with pytest.raises(WriteError, match="needs coordinates"):
+            PolygonWriter(options).check_scene(made_of(nested(20), **NOWHERE).scene)
+        PolygonWriter(options).check_scene(made_of(nested(20)).scene)
 
 
 @pytest.mark.parametrize("name", ["datetime", "start_datetime"])
@@ -348,9 +351,9 @@ def test_simplified_polygons_are_valid(tmp_path: Path) -> None:
     [
         ({"driver": "x"}, "no such option"),
         ({"format": "shp"}, "no such format"),
-        ({"simplify": 5}, "no amount"),
-        ({"simplify": "5 m2"}, "no amount"),
-        ({"min_area": "-5 px"}, "no amount"),
+        ({"simplify": 5}, "5 is not a number with the unit m or px"),
+        ({"simplify": "5 m2"}, "not a number with the unit m or px"),
+        ({"min_area": "-5 px"}, "with the unit m2 or px"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], told: str) -> None:

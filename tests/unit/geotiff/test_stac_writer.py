@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pystac
 import pytest
@@ -144,13 +145,14 @@ def test_a_crs_without_code_is_written_out(tmp_path: Path) -> None:
 def test_links_lead_to_the_scene_unless_it_is_private(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "scene"
     header = scene(64, 64)
-    header = replace(header, ref=replace(header.ref, uri=str(tmp_path / "in" / "my scene.tif")))
+    header = replace(header, ref=replace(header.ref, uri=str(tmp_path / "in" / "my scene é (x) [1]%.tif")))
     made = _published(folder, header)
     links = {link["rel"]: link["href"] for link in _item(made, folder)["links"]}
     assert links == {
         **dict.fromkeys(("root", "parent", "collection"), "../collection.json"),
-        "via": "../../in/my scene.tif",
+        "via": "../../in/my%20scene%20%C3%A9%20%28x%29%20%5B1%5D%25.tif",
     }
+    assert (folder / unquote(links["via"])).resolve() == Path(header.ref.uri)
     inside = f"/vsizip/{tmp_path}/in/a.zip/b.tif"
     packed = replace(made, scene=replace(header, ref=replace(header.ref, uri=inside)))
     assert {"rel": "via", "href": "../../in/a.zip", "title": "the scene"} in _item(packed, folder)["links"]

@@ -369,6 +369,18 @@ def test_a_filter_that_selects_nothing_or_names_no_attribute(chip: Path, tmp_pat
         assert "class (flood)" in error.remedy
 
 
+@pytest.mark.parametrize("name", ["a.gpkg", "a.fgb", "a.geojson"])
+def test_a_filter_that_fails_is_told_without_sql(chip: Path, tmp_path: Path, name: str) -> None:
+    file = write_vector(tmp_path / name, [(at(5, 6, 20, 18), FLOOD)])
+    for where in ("klass = 'flood'", "upper(klass) = 'FLOOD'"):
+        error = refused(chip, file, "there is no attribute 'klass'", target=Selection(where=where))
+        assert "class (flood)" in error.remedy
+    error = refused(chip, file, "the filter cannot be used: class == ", target=Selection(where="class == "))
+    assert "SQL" not in error.what
+    assert "b'" not in error.what
+    assert "a single =, not by ==" in error.remedy
+
+
 def test_labels_elsewhere_say_where_both_lie(chip: Path, tmp_path: Path) -> None:
     file = write_vector(tmp_path / "a.gpkg", [(at(500, 600, 520, 618), FLOOD), (at(5, 5, 9, 9), DRY)])
     error = refused(chip, file, "none of the 1 features of the class lies in the image", target=selected(FLOOD))
