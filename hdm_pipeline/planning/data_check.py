@@ -67,7 +67,7 @@ def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[
                 found.append((key, error))
         if len(found) == unread:  # one that cannot be read may be the one that labels background
             try:
-                require_both(class_config, requests, read, reader)
+                require_both(class_config, requests, [example.label for example in read], reader)
             except SupportError as error:
                 found.append((key, error))
         classes.append(read)

@@ -283,7 +283,7 @@ def load_examples(config: PipelineConfig, files: SupportFiles, reader: Reader) -
     found = []
     for class_config, of_class in zip(config.support.classes, files, strict=True):
         examples = [e for request in of_class for e in load_example(config, request, reader, class_config.name)]
-        require_both(class_config, of_class, examples, reader)
+        require_both(class_config, of_class, [example.label for example in examples], reader)
         found.append(examples)
     return found
 

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from hdm_pipeline.config.schema import ClassConfig
-from hdm_pipeline.contracts import Reader, SupportRequest
+from hdm_pipeline.contracts import Labels, Reader, SupportRequest
 from hdm_pipeline.errors import HdmError, SupportError
 from hdm_pipeline.model.background import require_background
 
-if TYPE_CHECKING:
-    from hdm_pipeline.support.examples import SupportExample
-
 
 def require_both(
-    class_config: ClassConfig, files: Sequence[SupportRequest], examples: Sequence[SupportExample], reader: Reader
+    class_config: ClassConfig, files: Sequence[SupportRequest], labels: Sequence[Labels], reader: Reader
 ) -> None:
     """Check that the examples of a class show the class and something else.
 
     Args:
         class_config: the class.
         files: its examples as files.
-        examples: what was read of them.
+        labels: [y, x] of what was read of them: 1, 0 and 255.
         reader: what read them; it knows where labels lie.
 
     Raises:
         SupportError: they do not.
     """
-    shown = [value for value in (1, 0) if any(bool((example.label == value).any()) for example in examples)]
+    shown = [value for value in (1, 0) if any(bool((label == value).any()) for label in labels)]
     where, drawn = f"class {class_config.name!r}", any(example.vector for example in class_config.examples)
     if 1 not in shown:
         raise (
@@ -43,7 +39,7 @@ def require_both(
             where=where,
             remedy="draw some background within the images, and name it (`background`); or say `complete: true`",
         )
-    require_background([example.label for example in examples], where)
+    require_background(labels, where)
 
 
 def _class_is_not_shown(files: Sequence[SupportRequest], reader: Reader, where: str) -> SupportError:

@@ -58,7 +58,7 @@ def footprint(geometry: RasterGeometry, height: int, width: int) -> Footprint | 
     None where it has no CRS or no transform (`is_placed`), or where the projection cannot be inverted at all of its
     edges.
     """
-    if not is_placed(geometry):
+    if geometry.crs_wkt is None or not is_placed(geometry):
         return None
     a, b, c, d, e, f = geometry.transform
     columns, rows = _edges(height, width)

@@ -100,7 +100,7 @@ def _when(attributes: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any
 def _grid(geometry: RasterGeometry, height: int, width: int) -> dict[str, Any]:
     """The projection extension's fields."""
     found: dict[str, Any] = {"proj:shape": [height, width], "proj:transform": list(geometry.transform)}
-    if not is_placed(geometry):
+    if geometry.crs_wkt is None or not is_placed(geometry):
         return {"proj:code": None, **found}
     crs = CRS.from_wkt(geometry.crs_wkt)
     known = crs.to_authority(min_confidence=100)
@@ -161,7 +161,7 @@ def _sources(scene: SceneHeader, folder: Path) -> list[pystac.Link]:
 
 
 def _href(uri: str, folder: Path) -> str:
-    """A link to a file, or to the zip or tar that it lies in, as a URI reference; relative to the item where possible."""
+    """A link to a file, or to the zip or tar that it lies in, as a URI reference; relative where possible."""
     if container := container_of(uri):
         uri = container.path
     if is_remote(uri):
