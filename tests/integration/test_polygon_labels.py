@@ -206,7 +206,7 @@ def test_a_pipeline_file_that_contradicts_itself(bench: Workbench, example: dict
     ("example", "what"),
     [
         ({"where": "class = 'lake'"}, "no feature is selected as the class by \"class = 'lake'\""),
-        ({"where": "klass = 'water'"}, "no such column: klass"),
+        ({"where": "klass = 'water'"}, "no attribute 'klass'"),
         ({"layer": "lakes"}, "there is no layer 'lakes'"),
         ({"crs": "EPSG:0"}, "`crs` is not known"),
         ({"where": "class = 'water'", "complete": None, "extent": "class = 'area'"}, "selected as `extent`"),
