@@ -126,6 +126,18 @@ def _by_product(name: str) -> tuple[datetime, datetime] | None:
     return None
 
 
+def misfit(name: str, pattern: str | None) -> str:
+    """Why a pattern of the user's tells no date of a scene; empty if it does, or if there is none."""
+    if pattern is None:
+        return ""
+    match = compiled(pattern).search(name)
+    if match is None:
+        return f"the date option, {pattern!r}, does not fit the scene's name"
+    if _from_groups(match.groupdict()) is None:
+        return f"{match[0]!r} in the scene's name fits the date option, {pattern!r}, but is not a real date"
+    return ""
+
+
 def compiled(pattern: str) -> re.Pattern[str]:
     """A pattern such as ``s1_%Y%m%d*`` as an expression to be searched for.
 

@@ -71,6 +71,13 @@ def assemble(found: Iterable[Found], options: ReaderOptions, reader: str) -> lis
     return _by_name(rasters, metadata, options, reader)
 
 
+def unmatched(found: Iterable[Found], options: ReaderOptions) -> list[str]:
+    """The bands, with their patterns, that no file at all fits."""
+    paths = [one.relative for one in found]
+    fits = {name: _compiled(pattern).fullmatch for name, pattern in options.bands}
+    return [f"{name} ({pattern})" for name, pattern in options.bands if not any(map(fits[name], paths))]
+
+
 def _by_pattern(
     rasters: Sequence[Found], metadata: _Metadata, options: ReaderOptions, reader: str
 ) -> list[SceneRef | Skipped]:

@@ -21,10 +21,11 @@ Output directories of this program are passed over: its products are no scenes.
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import replace
 
-from hdm_geotiff.archive.assembly import assemble
+from hdm_geotiff.archive.assembly import assemble, unmatched
 from hdm_geotiff.archive.listing import NOT_ENTERED, OTHER_RASTERS, Found, list_files
 from hdm_geotiff.files.uris import is_stac
 from hdm_geotiff.options import READER, ReaderOptions
@@ -64,6 +65,11 @@ def _files(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Ski
         # A folder of nothing but zipped scenes: there is nothing else that could be meant.
         return _files(uri, replace(options, recursive=True), reader)
     skipped = [entry for entry in listed if isinstance(entry, Skipped)]
+    lacking = unmatched(files, options) if files else []
+    if lacking and glob.has_magic(uri) and not os.path.exists(uri):
+        what = f"no file that the pattern finds is one of the bands {', '.join(lacking)}"
+        remedy = f"name the folder instead ({os.path.dirname(uri) or '.'}): what input.uri leaves out is no band"
+        raise EmptyArchiveError(what, where=uri, remedy=remedy)
     scenes: dict[str, SceneRef] = {}
     for ref in assemble(files, options, reader):
         if isinstance(ref, Skipped):
@@ -78,12 +84,18 @@ def _files(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Ski
         what = "no scene was found"
         if skipped:
             what += f" ({len(skipped)} other files were left out, e.g. {skipped[0].uri}: {skipped[0].reason})"
-        raise EmptyArchiveError(what, where=uri, remedy=_remedy(uri, skipped, options))
+        raise EmptyArchiveError(what, where=uri, remedy=_remedy(uri, skipped, options, lacking))
     return [*sorted(scenes.values(), key=lambda ref: ref.id), *sorted(skipped, key=lambda one: one.uri)]
 
 
-def _remedy(uri: str, skipped: list[Skipped], options: ReaderOptions) -> str:
-    """What to do where no scene was found."""
+def _remedy(uri: str, skipped: list[Skipped], options: ReaderOptions, lacking: list[str]) -> str:
+    """What to do where no scene was found; `lacking` are bands whose patterns fit no file."""
+    if lacking:
+        return f"compare the patterns of bands with the names of the files: none is one of {', '.join(lacking)}"
+    if options.scene is not None and any("option scene" in one.reason for one in skipped):
+        return f"compare the reader option scene, {options.scene!r}, with the paths of the files"
+    if template := next((pattern for _, pattern in options.bands if "{scene}" in pattern and skipped), None):
+        return f"compare the pattern {template!r} with the names of the files"
     named = (os.path.join(uri, name) for name in ("catalog.json", "collection.json"))
     catalogs = [path for path in named if os.path.isfile(path)]
     suffixes = {os.path.splitext(one.uri)[1].lower() for one in skipped}

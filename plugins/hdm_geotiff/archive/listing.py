@@ -17,7 +17,15 @@ from urllib.parse import urlsplit
 from hdm_geotiff.files.containers import Container, container_of, is_container
 from hdm_geotiff.files.remote import list_remote
 from hdm_geotiff.files.sidecars import Identities, Siblings, with_siblings
-from hdm_geotiff.files.uris import NETWORK_SCHEMES, is_remote, is_virtual, unknown_address, without_user
+from hdm_geotiff.files.uris import (
+    NETWORK_SCHEMES,
+    WINDOWS_REMEDY,
+    is_remote,
+    is_virtual,
+    is_windows_path,
+    unknown_address,
+    without_user,
+)
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.products_by_name import is_metadata, is_product
 from hdm_geotiff.recipes.scene_ids import SUFFIXES
@@ -74,6 +82,8 @@ def list_files(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
         return [Found(uri, os.path.basename(uri), known.of(uri))]
     if glob.has_magic(uri):
         return _pattern(uri, options, known)
+    if is_windows_path(uri):
+        raise EmptyArchiveError("the input is a path of Windows, and this is not", where=uri, remedy=WINDOWS_REMEDY)
     remedy = "check the path; relative paths start at the folder of the pipeline file"
     raise EmptyArchiveError("the input does not exist", where=uri, remedy=remedy)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import PurePath
 from urllib.parse import urlsplit
@@ -15,9 +16,19 @@ NETWORK_SCHEMES = ("s3", "http", "https")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
+_WINDOWS = re.compile(r"(?:^|/)[A-Za-z]:\\|^[A-Za-z]:/(?!/)|^\\\\\w")
+
+WINDOWS_REMEDY = "give the path as it is called on this machine, with forward slashes"
+
+
 def is_remote(uri: str) -> bool:
     """Whether a URI is more than a path: it has a scheme."""
     return bool(_SCHEME.match(uri))
+
+
+def is_windows_path(uri: str) -> bool:
+    """Whether a path, or what was made absolute of it, begins as on Windows, and this is another system."""
+    return os.name != "nt" and bool(_WINDOWS.search(uri))
 
 
 def is_stac(uri: str) -> bool:
@@ -59,6 +70,8 @@ def check_uri(uri: str, *, allow_network: bool, allow_vrt: bool) -> None:
     if any("\ud800" <= character <= "\udfff" for character in uri):
         where = ascii(uri)[1:-1]
         raise UnsupportedSceneError("the name of the file is not text (UTF-8)", where=where, remedy="rename the file")
+    if is_windows_path(uri) and not os.path.exists(uri):
+        raise UnsupportedSceneError("the path is one of Windows, and this is not", where=uri, remedy=WINDOWS_REMEDY)
     if (is_remote(uri) or is_virtual(uri)) and container_of(uri) is None:
         if is_virtual(uri) or urlsplit(uri).scheme.lower() not in NETWORK_SCHEMES:
             what, remedy = unknown_address(uri)

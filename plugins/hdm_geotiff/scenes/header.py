@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader
 
-from hdm_geotiff.dates import acquisition
+from hdm_geotiff.dates import acquisition, misfit
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.scenes.pixel_areas import TOLERANCE, row_areas
 from hdm_geotiff.scenes.raster_grid import Grid
@@ -55,7 +55,7 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
         bands=bands,
         geometry=geometry_of(grid),
         chunk=(height, width),
-        warnings=(*grid_warnings(dataset, grid), *options.values.warnings(ref, names_of(dataset))),
+        warnings=(*grid_warnings(dataset, grid), *option_warnings(ref, names_of(dataset), options)),
         attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
     )
 
@@ -143,6 +143,15 @@ def _area_warnings(grid: Grid, crs: CRS) -> list[str]:
         error = f"up to {areas.map_error:.0%}" if areas.map_error < 10 else f"up to {areas.map_error:.0f} times"
         return [f"the map projection distorts areas by {error}: areas in m² are measured on the ellipsoid"]
     return []
+
+
+def option_warnings(ref: SceneRef, bands: Sequence[str], options: ReaderOptions) -> list[SceneWarning]:
+    """Options that say nothing of a scene although they are given; `bands` are the names of all its bands."""
+    found = options.values.warnings(ref, bands)
+    if what := misfit(ref.id, options.date):
+        remedy = "correct the option date, or the name of the scene"
+        found.append(SceneWarning("date_unfit", what, remedy, suspect=False))
+    return found
 
 
 def date_attributes(dataset: DatasetReader, ref: SceneRef, options: ReaderOptions, files: str = "") -> dict[str, str]:

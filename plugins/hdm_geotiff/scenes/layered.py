@@ -25,7 +25,15 @@ from hdm_geotiff.files.named_crs import crs_named
 from hdm_geotiff.files.uris import check_uri
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, words_of
-from hdm_geotiff.scenes.header import check_size, date_attributes, declared, geometry_of, grid_warnings, placing
+from hdm_geotiff.scenes.header import (
+    check_size,
+    date_attributes,
+    declared,
+    geometry_of,
+    grid_warnings,
+    option_warnings,
+    placing,
+)
 from hdm_geotiff.scenes.metadata import ProductFacts, product_facts
 from hdm_geotiff.scenes.raster_grid import Grid, Lie
 from hdm_geotiff.scenes.source import RasterSource
@@ -274,7 +282,7 @@ class LayeredSource(RasterSource):
     def _notes(self) -> list[str | SceneWarning]:
         """Which bands are resampled, what the product lacks, and which of several bands of a file is used."""
         files, found = self._files, list[str | SceneWarning]()
-        found += files.options.values.warnings(files.ref, [layer.name for layer in files.scene.layers])
+        found += option_warnings(files.ref, [layer.name for layer in files.scene.layers], files.options)
         if not files.options.values.offset.entries:
             found += files.product.warnings
         for one in self._opened.values():

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hdm_geotiff.files.uris import check_uri
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.recipes.scene_ids import scene_id
 from hdm_pipeline.contracts import SceneRef, Skipped
@@ -266,6 +267,15 @@ def test_a_number_in_quotes_is_called_one() -> None:
     with pytest.raises(ConfigError) as caught:
         GeoTiffReader({"nodata": {"a*": "0"}})
     assert "without quotes: 0" in caught.value.remedy
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such paths are at home there")
+def test_a_path_of_windows_is_called_one(tmp_path: Path) -> None:
+    for uri in ("C:\\data\\scenes", "C:/data", f"{tmp_path}/D:\\data\\a.tif"):
+        with pytest.raises(EmptyArchiveError, match="path of Windows"):
+            ids(Path(uri))
+        with pytest.raises(UnsupportedSceneError, match="one of Windows"):
+            check_uri(uri, allow_network=False, allow_vrt=False)
 
 
 def test_two_bands_of_one_pattern_are_named() -> None:

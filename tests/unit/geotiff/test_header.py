@@ -91,6 +91,15 @@ def test_a_key_that_fits_nothing_is_told_with_the_bands(
         assert one.what.startswith(next(iter(options)))
 
 
+def test_a_date_option_that_tells_no_date_is_noted(write_tif: WriteTif) -> None:
+    options = {"date": "x_%Y%m%d"}
+    for name, told in (("x_20240630", ""), ("x_20240631", "not a real date"), ("y", "does not fit")):
+        warnings = GeoTiffReader(options).header(find(write_tif(f"{name}.tif", PIXELS), **options)).warnings
+        found = [one for one in warnings if isinstance(one, SceneWarning)]
+        assert [one.kind for one in found] == (["date_unfit"] if told else [])
+        assert all(told in one.what and not one.suspect for one in found)
+
+
 def test_ground_control_points_are_kept_for_the_writer(write_tif: WriteTif) -> None:
     points = [GroundControlPoint(0, 0, 10.0, 50.0, 1.5, id="a"), GroundControlPoint(6, 8, 11.0, 49.0, 2.0)]
     path = write_tif("a.tif", PIXELS, crs=WGS84, transform=None, gcps=points)

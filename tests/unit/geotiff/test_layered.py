@@ -24,7 +24,7 @@ from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
 from hdm_geotiff.scenes.layered import asked_for
 from hdm_geotiff.scenes.raster_grid import Grid, Lie
 from hdm_pipeline.contracts import SceneRef, SceneWarning, SupportRequest
-from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
+from hdm_pipeline.errors import ConfigError, EmptyArchiveError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing.reader import check_reader
 from tests.products import LANDSAT
@@ -85,6 +85,19 @@ def test_a_scene_that_lacks_a_band_is_named_and_not_dropped(tmp_path: Path, writ
     with pytest.raises(UnsupportedSceneError, match=r"B11 is missing: no file fits \*_B11.tif \(it has B04 in b_B04"):
         reader.header(refs["b"])
     assert "fits no pattern" in left_out(tmp_path, bands=BANDS)["c_B08.tif"]
+
+
+def test_patterns_that_fit_no_file_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a_B04.tif", "a_B11.tif")
+    for options, uri, told in (
+        ({"bands": {"red": "*_b4x.tif", "nir": "*_n.tif"}}, "", r"red \(\*_b4x.tif\), nir \(\*_n.tif\)"),
+        ({"bands": BANDS, "scene": "(T[0-9]+)_"}, "", "option scene, .*T"),
+        ({"bands": BANDS}, "*_B04.tif", "name the folder instead"),
+    ):
+        with pytest.raises(EmptyArchiveError) as caught:
+            ids(tmp_path / uri, **options)
+        assert re.search(told, caught.value.remedy), caught.value.remedy
+    assert ids(tmp_path / "*.tif", bands=BANDS) == ["a"]
 
 
 def test_a_band_in_two_files_is_named(tmp_path: Path, write_tif: WriteTif) -> None:
