@@ -46,7 +46,7 @@ def run(
     """Run a command to its end.
 
     Cancelling sends SIGINT once and waits: hdm_pipeline then finishes the blocks that it is working on, and the next
-    run goes on from there.
+    run goes on from there. The same happens where `on_line`, `on_error` or `cancelled` raises, and then that is raised.
 
     Args:
         command: program and arguments.
@@ -71,24 +71,29 @@ def run(
     readers = [_reader(process.stdout, on_line, lines), _reader(process.stderr, on_error, lines)]
     errors: deque[str] = deque(maxlen=_TAIL)
     asked, open_pipes = False, len(readers)
-    while open_pipes:
-        if not asked and cancelled():
-            asked = True
+    try:
+        while open_pipes:
+            if not asked and cancelled():
+                asked = True
+                process.send_signal(signal.SIGINT)
+            try:
+                item = lines.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
+            if item is None:
+                open_pipes -= 1
+                continue
+            tell, line = item
+            if tell is on_error:
+                errors.append(line)
+            tell(line)
+    finally:
+        if open_pipes and not asked:  # nobody listens any more
             process.send_signal(signal.SIGINT)
-        try:
-            item = lines.get(timeout=_LOOK)
-        except queue.Empty:
-            continue
-        if item is None:
-            open_pipes -= 1
-            continue
-        tell, line = item
-        if tell is on_error:
-            errors.append(line)
-        tell(line)
-    for reader in readers:
-        reader.join()
-    return Ended(process.wait(), asked, "\n".join(errors))
+        for reader in readers:  # they empty the pipes, so that the command can end
+            reader.join()
+        code = process.wait()
+    return Ended(code, asked, "\n".join(errors))
 
 
 def _reader(

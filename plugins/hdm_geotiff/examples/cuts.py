@@ -10,7 +10,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from hdm_geotiff.examples.drawing import TARGET, Drawing, Grid
+from hdm_geotiff.examples.drawing import TARGET, Canvas, Drawing
 from hdm_pipeline.contracts import BACKGROUND, IGNORE, ImageWindow
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.grid import Window
@@ -33,7 +33,7 @@ _OVERVIEW = 2048
 _ENOUGH = 0.25
 
 
-def asked_for(window: ImageWindow, grid: Grid, where: str) -> Window:
+def asked_for(window: ImageWindow, grid: Canvas, where: str) -> Window:
     """The part of an image that the user names, as far as it lies in the image.
 
     Raises:
@@ -56,7 +56,7 @@ def asked_for(window: ImageWindow, grid: Grid, where: str) -> Window:
     return Window(z=0, y=top, x=left, height=bottom - top, width=right - left)
 
 
-def _pixels_of(window: ImageWindow, grid: Grid, where: str) -> tuple[int, int, int, int]:
+def _pixels_of(window: ImageWindow, grid: Canvas, where: str) -> tuple[int, int, int, int]:
     assert window.bounds is not None
     left, bottom, right, top = window.bounds
     x, y = (side.ravel() for side in np.meshgrid(np.linspace(left, right, 21), np.linspace(bottom, top, 21)))
@@ -74,7 +74,7 @@ def _pixels_of(window: ImageWindow, grid: Grid, where: str) -> tuple[int, int, i
     return round(columns.min()), round(rows.min()), round(columns.max()), round(rows.max())
 
 
-def where_drawn(drawing: Drawing, grid: Grid) -> tuple[list[Window], int]:
+def where_drawn(drawing: Drawing, grid: Canvas) -> tuple[list[Window], int]:
     """Parts of a large image in which something is drawn, none over another; and how many more there are.
 
     Parts are cells of a lattice around what is drawn, trimmed to it. If there are too many, those that show both the
@@ -105,7 +105,7 @@ def where_drawn(drawing: Drawing, grid: Grid) -> tuple[list[Window], int]:
 
 
 def _bounds(
-    places: tuple[npt.NDArray[np.intp], ...], step: int, grid: Grid, first: tuple[int, int] = (0, 0)
+    places: tuple[npt.NDArray[np.intp], ...], step: int, grid: Canvas, first: tuple[int, int] = (0, 0)
 ) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) in pixels of what was found in the overview, with a margin."""
     (y0, x0), (y1, x1) = ((int(side.min()) for side in places), (int(side.max()) + 1 for side in places))
@@ -115,7 +115,7 @@ def _bounds(
 
 
 def _trimmed(
-    overview: npt.NDArray[np.uint8], step: int, limits: tuple[int, int, int, int], grid: Grid
+    overview: npt.NDArray[np.uint8], step: int, limits: tuple[int, int, int, int], grid: Canvas
 ) -> Window | None:
     """The part of a cell in which something is drawn, with its margin; None where nothing is."""
     rows, columns = slice(limits[0] // step, -(-limits[2] // step)), slice(limits[1] // step, -(-limits[3] // step))

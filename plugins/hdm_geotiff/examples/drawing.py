@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from affine import Affine
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
 from hdm_geotiff.examples.vector_file import Bounds, Geometries
 from hdm_geotiff.files.environment import gdal_environment
+from hdm_geotiff.scenes.pixel_areas import affine_place, pixel_sides
 from hdm_pipeline.contracts import BACKGROUND, IGNORE, VectorLabels
 
 TARGET = 1
@@ -143,7 +145,7 @@ def _box_of(height: int, width: int, placed: Affine) -> Bounds:
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class Canvas:
     """Where an image lies.
 
     Attributes:
@@ -160,22 +162,18 @@ class Grid:
 
     @cached_property
     def metres(self) -> tuple[float, float]:
-        """Width and height in metres of a pixel in the middle of the image, on the ground."""
-        column, row = self.width / 2, self.height / 2
-        across = self._distance((column - 0.5, row), (column + 0.5, row))
-        return across, self._distance((column, row - 0.5), (column, row + 0.5))
+        """Width and height in metres of a pixel in the middle of the image, on the ground.
 
-    def _distance(self, start: tuple[float, float], end: tuple[float, float]) -> float:
-        (x0, y0), (x1, y1) = self.transform * start, self.transform * end
-        geodetic = self.crs.geodetic_crs
-        if geodetic is None:
-            return math.hypot(x1 - x0, y1 - y0)
-        turn = Transformer.from_crs(self.crs, geodetic, always_xy=True)
-        longitudes, latitudes = turn.transform([x0, x1], [y0, y1])
-        ellipsoid = geodetic.ellipsoid
-        assert ellipsoid is not None
-        geod = Geod(a=ellipsoid.semi_major_metre, b=ellipsoid.semi_minor_metre)
-        return float(geod.inv(longitudes[0], latitudes[0], longitudes[1], latitudes[1])[2])
+        Raises:
+            ProjError: the middle of the image lies nowhere on the ground.
+        """
+        if self.crs.geodetic_crs is None:  # a local CRS
+            a, b, _, d, e, _ = tuple(self.transform)[:6]
+            return math.hypot(a, d), math.hypot(b, e)
+        sides = pixel_sides(self.crs, affine_place(self.transform), self.height, self.width)
+        if sides is None:
+            raise ProjError("the middle of the image lies nowhere on the ground")
+        return sides
 
     def box_in(self, crs: CRS, margin: float) -> Bounds | None:
         """The image, with a margin in pixels, as a box in another CRS; None where it cannot be told."""
@@ -211,7 +209,7 @@ class Grid:
         return np.asarray(moved[np.isfinite(shapely.bounds(moved)).all(axis=1)], dtype=object)
 
 
-def shapes_of(geometries: Geometries, crs: CRS, grid: Grid, labels: VectorLabels) -> tuple[Shapes, int]:
+def shapes_of(geometries: Geometries, crs: CRS, grid: Canvas, labels: VectorLabels) -> tuple[Shapes, int]:
     """Features as shapes in an image, and how many of them were repaired.
 
     Args:
@@ -272,7 +270,7 @@ def _with_centres(polygons: Geometries) -> tuple[Geometries, Geometries]:
     return polygons[~lost], np.asarray(shapely.point_on_surface(polygons[lost]), dtype=object)
 
 
-def _widened(geometries: Geometries, labels: VectorLabels, grid: Grid) -> Geometries:
+def _widened(geometries: Geometries, labels: VectorLabels, grid: Canvas) -> Geometries:
     """Lines and points as polygons, as wide as the labels say."""
     assert labels.width is not None
     if not len(geometries):

@@ -17,13 +17,13 @@ from pyproj import CRS
 from pyproj.exceptions import ProjError
 
 from hdm_geotiff.examples.cuts import MOST, SIDE, WHOLE, asked_for, where_drawn
-from hdm_geotiff.examples.drawing import TARGET, Drawing, Grid, drawing_of, shapes_of
+from hdm_geotiff.examples.drawing import TARGET, Canvas, Drawing, drawing_of, shapes_of
 from hdm_geotiff.examples.example_image import image_ref
 from hdm_geotiff.examples.support import MAX_PIXELS
 from hdm_geotiff.examples.vector_file import VectorFile
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.scenes.opening import open_source
-from hdm_geotiff.scenes.raster_grid import Grid as RasterGrid
+from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.scenes.source import RasterSource
 from hdm_pipeline.contracts import (
     IGNORE,
@@ -152,11 +152,11 @@ def _image(request: SupportRequest, options: ReaderOptions) -> Iterator[RasterSo
         yield source
 
 
-def _labels(image: RasterGrid, file: VectorFile, request: SupportRequest) -> _Labels:
+def _labels(image: Grid, file: VectorFile, request: SupportRequest) -> _Labels:
     """Draw what lies in the image, and cut the image where something is drawn."""
     labels, where = _vector(request), f"{request.image} with {request.mask}"
     assert image.crs is not None  # `_image` looked
-    grid = Grid(image.height, image.width, image.transform, CRS.from_wkt(image.crs.to_wkt()))
+    grid = Canvas(image.height, image.width, image.transform, CRS.from_wkt(image.crs.to_wkt()))
     drawing, warnings = _draw(file, labels, grid)
     if not len(drawing.target) + len(drawing.background) + len(drawing.extent):
         if labels.optional:
@@ -183,7 +183,7 @@ def _labels(image: RasterGrid, file: VectorFile, request: SupportRequest) -> _La
     return _Labels(tuple(found), tuple(warnings))
 
 
-def _draw(file: VectorFile, labels: VectorLabels, grid: Grid) -> tuple[Drawing, list[SceneWarning]]:
+def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas) -> tuple[Drawing, list[SceneWarning]]:
     """What is drawn in the image, in its pixels, and what is strange about it."""
     parts, warnings = {}, []
     wide = labels.width or 0.0
@@ -232,7 +232,7 @@ def _selects_nothing(file: VectorFile, part: str, labels: VectorLabels) -> Suppo
     )
 
 
-def _nothing_here(file: VectorFile, labels: VectorLabels, grid: Grid, where: str) -> SupportError:
+def _nothing_here(file: VectorFile, labels: VectorLabels, grid: Canvas, where: str) -> SupportError:
     """Nothing of the class or the background lies in the image: because nothing is selected, or it lies elsewhere."""
     selection = labels.target
     crs, _ = file.crs(file.layer(selection), labels.crs)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hdm_geotiff.polygons.cycles import Flags, Ints, encode
 
-Pixels = npt.NDArray[np.uint8]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Runs:
 
     starts: Ints
     ends: Ints
-    values: Pixels
+    values: Bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +54,12 @@ class Edges:
     pixels: Ints
 
 
-def changes_of(flat: Pixels) -> Ints:
+def changes_of(flat: Bytes) -> Ints:
     """Indices at which a flat strip differs from the pixel before."""
     return np.flatnonzero(flat[1:] != flat[:-1]) + 1
 
 
-def runs_of(flat: Pixels, changes: Ints) -> Runs:
+def runs_of(flat: Bytes, changes: Ints) -> Runs:
     """The runs of a flat strip."""
     after, before = flat[changes], flat[changes - 1]
     begins = after != 0
@@ -76,7 +76,7 @@ def overlaps(runs: Runs, stride: int) -> tuple[Ints, Ints]:
     return upper[same], lower[same]
 
 
-def edges_of(flat: Pixels, changes: Ints, stride: int, top: int) -> Edges:
+def edges_of(flat: Bytes, changes: Ints, stride: int, top: int) -> Edges:
     """The horizontal edges between the rows of a strip.
 
     Args:

@@ -20,7 +20,7 @@ from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer
 
 from hdm_geotiff.polygons.cycles import Ints
-from hdm_geotiff.scenes.pixel_areas import Floats, Place, affine_place, equal_area_map, row_areas
+from hdm_geotiff.scenes.pixel_areas import Floats, Place, affine_place, equal_area_map, pixel_sides, row_areas
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader
 from hdm_pipeline.errors import WriteError
 
@@ -87,27 +87,15 @@ def _by_points(points: list[list[Any]]) -> Place:
 
 
 def _grounded(crs_wkt: str | None, place: Place, scene: SceneHeader) -> Ground:
-    return Ground(crs_wkt, place, None if crs_wkt is None else _metres(crs_wkt, place, scene.shape))
+    _, _, height, width = scene.shape
+    return Ground(crs_wkt, place, None if crs_wkt is None else _metres(crs_wkt, place, height, width))
 
 
-def _metres(crs_wkt: str, place: Place, shape: tuple[int, ...]) -> tuple[float, float] | None:
-    row, column = shape[2] / 2, shape[3] / 2
-    x, y = place(np.array([column, column + 1, column]), np.array([row, row, row + 1]))
+def _metres(crs_wkt: str, place: Place, height: int, width: int) -> tuple[float, float] | None:
     try:
-        crs = pyproj.CRS.from_wkt(crs_wkt)
-        geod, base = crs.get_geod(), crs.geodetic_crs
-        if geod is None or base is None:
-            return None
-        longitude, latitude = pyproj.Transformer.from_crs(crs, base, always_xy=True).transform(x, y)
-        radians = base.axis_info[0].unit_conversion_factor
-        longitude, latitude = (np.rad2deg(axis * radians) for axis in (longitude, latitude))
-        _, _, sides = geod.inv(
-            [longitude[0]] * 2, [latitude[0]] * 2, [longitude[1], longitude[2]], [latitude[1], latitude[2]]
-        )
+        return pixel_sides(pyproj.CRS.from_wkt(crs_wkt), place, height, width)
     except ProjError:
         return None
-    across, down = float(sides[0]), float(sides[1])
-    return (across, down) if np.isfinite(sides).all() and min(across, down) > 0 else None
 
 
 class GroundAreas:

@@ -17,7 +17,7 @@ from pyproj.exceptions import ProjError
 
 from hdm_geotiff.files.environment import GDAL_ERRORS
 from hdm_geotiff.files.failures import what_stops_writing, write_error
-from hdm_geotiff.polygons.contours import Pixels
+from hdm_geotiff.polygons.contours import Bytes
 from hdm_geotiff.polygons.cycles import Rings, columns_of, rows_of
 from hdm_geotiff.polygons.options import Amount, PolygonOptions
 from hdm_geotiff.polygons.places import Ground, GroundAreas, ground_of
@@ -53,8 +53,8 @@ def write_polygons(product: Product, path: Path, options: PolygonOptions, facts:
         maker = _Maker.of(product, ground, options, facts.get("HDM_DATETIME"))
         with tempfile.TemporaryDirectory(prefix=".polygons-", dir=path.parent) as folder:
             made = Path(folder, path.name).with_suffix(f".{options.format}")
+            batches = Batches(FORMATS[options.format](made, ground.crs_wkt, facts), maker.columns(Sums.none()))
             try:
-                batches = Batches(FORMATS[options.format](made, ground.crs_wkt, facts), maker.columns(Sums.none()))
                 for regions in regions_of(product, GroundAreas.of(ground, product.scene)):
                     chosen = maker.large_enough(regions)
                     if chosen.sums.values.size:
@@ -63,6 +63,8 @@ def write_polygons(product: Product, path: Path, options: PolygonOptions, facts:
                 os.replace(made, path)
             except (*GDAL_ERRORS, *VECTOR_ERRORS) as error:
                 raise write_error(error, path, what_stops_writing(Path(folder), 0)) from error
+            finally:
+                batches.give_up()
     except ProjError as error:
         remedy = "mend its georeference, or leave polygons out"
         raise WriteError(
@@ -82,7 +84,7 @@ def regions_of(product: Product, areas: GroundAreas | None) -> Iterator[Regions]
     yield tracer.finish()
 
 
-def _strips(product: Product) -> Iterator[tuple[Pixels, Pixels]]:
+def _strips(product: Product) -> Iterator[tuple[Bytes, Bytes]]:
     """Rows of the mask, 0 where no class is, and the score of each pixel's class; read block by block."""
     _, _, height, width = product.scene.shape
     block_height, block_width = product.block
@@ -98,7 +100,7 @@ def _strips(product: Product) -> Iterator[tuple[Pixels, Pixels]]:
             yield classes, scores
 
 
-def _read(product: Product, window: Window, classes: Pixels, scores: Pixels) -> None:
+def _read(product: Product, window: Window, classes: Bytes, scores: Bytes) -> None:
     mask = product.mask.read(window)[0]
     np.multiply(mask, mask != NODATA, out=classes)
     if not classes.any():

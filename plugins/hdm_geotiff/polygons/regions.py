@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from hdm_geotiff.polygons.contours import Edges, Pixels, Runs, changes_of, edges_of, overlaps, runs_of
+from hdm_geotiff.polygons.contours import Bytes, Edges, Runs, changes_of, edges_of, overlaps, runs_of
 from hdm_geotiff.polygons.cycles import (
     Flags,
     Ints,
@@ -50,7 +50,7 @@ class Sums:
         areas: [regions] square metres; 0 where the scene has no coordinates.
     """
 
-    values: Pixels
+    values: Bytes
     pixels: Ints
     scores: Floats
     areas: Floats
@@ -109,7 +109,7 @@ class RegionTracer:
         self._rings: list[Rings] = []  # of open regions: a part for each strip that finished some
         self._open = _Open(Rings.none(), np.empty(0, np.int64), np.empty(0, np.int64))
 
-    def feed(self, classes: Pixels, scores: Pixels, areas: AreasOfRuns | None = None) -> Regions:
+    def feed(self, classes: Bytes, scores: Bytes, areas: AreasOfRuns | None = None) -> Regions:
         """Take the next rows.
 
         Args:
@@ -153,7 +153,7 @@ class RegionTracer:
         graph = csr_array((np.ones(one.size, dtype=np.int8), (one, other)), (count, count))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
-    def _add_up(self, labels: Ints, runs: Runs, old: int, scores: Pixels, areas: AreasOfRuns | None) -> Sums:
+    def _add_up(self, labels: Ints, runs: Runs, old: int, scores: Bytes, areas: AreasOfRuns | None) -> Sums:
         """Sums of all regions that are open or new."""
         known = self._sums
         count = int(labels.max()) + 1 if labels.size else 0

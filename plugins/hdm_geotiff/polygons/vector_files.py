@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -30,7 +30,7 @@ VECTOR_ERRORS = (DataSourceError, DataLayerError)
 Columns: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 
-class VectorFile(Protocol):
+class PolygonFile(Protocol):
     """A file that takes batches of polygons."""
 
     def write(self, shapes: npt.NDArray[np.object_], columns: Columns) -> None:
@@ -39,6 +39,10 @@ class VectorFile(Protocol):
 
     def close(self) -> None:
         """Finish the file."""
+        ...
+
+    def give_up(self) -> None:
+        """Let go of a file that will not be finished; does nothing to one that is."""
         ...
 
 
@@ -59,7 +63,7 @@ class GeoPackage:
         self._begun = False
 
     def write(self, shapes: npt.NDArray[np.object_], columns: Columns) -> None:
-        """See `VectorFile.write`."""
+        """See `PolygonFile.write`."""
         new: dict[str, Any] = {} if self._begun else {"layer_metadata": self._facts}
         if not self._begun:
             new["dataset_options"] = {"VERSION": "1.2"}  # of GeoPackage: GDAL 3.6 warns of a newer one
@@ -80,7 +84,10 @@ class GeoPackage:
         self._begun = True
 
     def close(self) -> None:
-        """See `VectorFile.close`."""
+        """See `PolygonFile.close`."""
+
+    def give_up(self) -> None:
+        """See `PolygonFile.give_up`."""
 
 
 class FlatGeobuf:
@@ -94,11 +101,11 @@ class FlatGeobuf:
         self._stage = GeoPackage(self._staged, crs_wkt, facts, index=False)
 
     def write(self, shapes: npt.NDArray[np.object_], columns: Columns) -> None:
-        """See `VectorFile.write`."""
+        """See `PolygonFile.write`."""
         self._stage.write(shapes, columns)
 
     def close(self) -> None:
-        """See `VectorFile.close`."""
+        """See `PolygonFile.close`."""
         with _calm(), pyogrio.raw.open_arrow(str(self._staged), layer=LAYER, batch_size=MOST_POLYGONS) as (_, stream):
             pyogrio.raw.write_arrow(
                 stream,
@@ -112,6 +119,9 @@ class FlatGeobuf:
             )
         self._staged.unlink()
 
+    def give_up(self) -> None:
+        """See `PolygonFile.give_up`."""
+
 
 class GeoParquet:
     """A GeoParquet 1.0 file; see `GeoPackage` for the arguments. Needs pyarrow."""
@@ -123,7 +133,7 @@ class GeoParquet:
         self._writer: Any = None
 
     def write(self, shapes: npt.NDArray[np.object_], columns: Columns) -> None:
-        """See `VectorFile.write`."""
+        """See `PolygonFile.write`."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -135,8 +145,14 @@ class GeoParquet:
         self._writer.write_table(table)
 
     def close(self) -> None:
-        """See `VectorFile.close`."""
+        """See `PolygonFile.close`."""
         self._writer.close()
+
+    def give_up(self) -> None:
+        """See `PolygonFile.give_up`."""
+        if self._writer is not None:
+            with suppress(OSError):  # closing writes the index of the file, and the disk may be full
+                self._writer.close()
 
     def _geo(self) -> dict[str, Any]:
         crs = None if self._crs is None else pyproj.CRS.from_wkt(self._crs).to_json_dict()
@@ -157,14 +173,14 @@ class Batches:
         columns: no polygon: the columns and their types, for a file without any.
     """
 
-    def __init__(self, file: VectorFile, columns: Columns) -> None:
+    def __init__(self, file: PolygonFile, columns: Columns) -> None:
         self._file = file
         self._parts: list[tuple[npt.NDArray[np.object_], Columns]] = [(np.empty(0, dtype=object), columns)]
         self._count = self._bytes = 0
         self._written = False
 
     def add(self, shapes: npt.NDArray[np.object_], columns: Columns) -> None:
-        """Take polygons; see `VectorFile.write`."""
+        """Take polygons; see `PolygonFile.write`."""
         self._parts.append((shapes, columns))
         self._count += shapes.size
         self._bytes += sum(map(len, shapes))
@@ -176,6 +192,10 @@ class Batches:
         if self._count or not self._written:
             self._flush()
         self._file.close()
+
+    def give_up(self) -> None:
+        """See `PolygonFile.give_up`."""
+        self._file.give_up()
 
     def _flush(self) -> None:
         shapes = np.concatenate([part for part, _ in self._parts])
@@ -193,8 +213,9 @@ def _calm() -> Iterator[None]:
     """GDAL's clock stands still, so that the same polygons give the same bytes; a missing CRS is no news."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'crs' was not provided", category=UserWarning)
+        before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
         try:
             yield
         finally:
-            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})

@@ -151,7 +151,7 @@ def _pairs(earlier: Sequence[MaskFile], later: Sequence[MaskFile], notices: list
     by_grid: dict[tuple[object, ...], list[MaskFile]] = {}
     for one in later:
         by_grid.setdefault(one.grid, []).append(one)
-    boxes = _Boxes(later)
+    boxes, told_apart = _Boxes(later), set[str | None]()
     for mask in earlier:
         same = by_grid.get(mask.grid, [])
         if mask.crs_wkt is None:  # pixels of two scenes without coordinates may show different places
@@ -162,7 +162,12 @@ def _pairs(earlier: Sequence[MaskFile], later: Sequence[MaskFile], notices: list
                 others = ", ".join(one.scene for one in same if one is not chosen)
                 notices.append(f"{mask.scene}: compared with {chosen.scene}; {others} lie there, too, and are not used")
             yield _Pair(mask, (chosen,), same_grid=True)
-        elif reaching := boxes.reaching(mask):
+            continue
+        if (apart := boxes.apart(mask)) and mask.crs_wkt not in told_apart:
+            told_apart.add(mask.crs_wkt)
+            others = ", ".join(one.scene for one in apart[:4]) + (", ..." if len(apart) > 4 else "")
+            notices.append(f"{mask.scene}: nothing leads from its coordinate reference system to that of {others}")
+        if reaching := boxes.reaching(mask):
             told = ", ".join(one.scene for one in reaching)
             notices.append(f"{mask.scene}: on another grid than {told}, which was warped onto its own (nearest)")
             yield _Pair(mask, reaching, same_grid=False)
@@ -181,16 +186,25 @@ class _Boxes:
 
     def reaching(self, mask: MaskFile) -> tuple[MaskFile, ...]:
         """The masks whose boxes overlap that of a mask by half a pixel of it at least."""
-        if mask.crs_wkt is None or not self._masks:
-            return ()
-        boxes = self._known.get(mask.crs_wkt)
-        if boxes is None:
-            boxes = self._known[mask.crs_wkt] = np.array([one.bounds_in(str(mask.crs_wkt)) for one in self._masks])
-        left, bottom, right, top = mask.bounds_in(mask.crs_wkt)
+        boxes = self._in(mask.crs_wkt)
+        left, bottom, right, top = mask.bounds
         least = float(np.sqrt(abs(mask.affine.determinant))) / 2
         across = np.minimum(boxes[:, 2], right) - np.maximum(boxes[:, 0], left)
         down = np.minimum(boxes[:, 3], top) - np.maximum(boxes[:, 1], bottom)
         return tuple(self._masks[index] for index in np.flatnonzero((across > least) & (down > least)))
+
+    def apart(self, mask: MaskFile) -> tuple[MaskFile, ...]:
+        """The masks that lie nowhere in the CRS of a mask."""
+        return tuple(self._masks[index] for index in np.flatnonzero(np.isnan(self._in(mask.crs_wkt)).all(axis=1)))
+
+    def _in(self, crs_wkt: str | None) -> npt.NDArray[np.float64]:
+        """[masks, 4] boxes in a CRS, NaN where there is none; no masks without a CRS."""
+        if crs_wkt is None or not self._masks:
+            return np.empty((0, 4))
+        if crs_wkt not in self._known:
+            boxes = [one.bounds_in(crs_wkt) or (np.nan,) * 4 for one in self._masks]
+            self._known[crs_wkt] = np.array(boxes)
+        return self._known[crs_wkt]
 
 
 def _overlap_notices(masks: Sequence[MaskFile]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import rasterio
@@ -12,7 +13,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
-from hdm_geotiff.files.environment import reading
+from hdm_geotiff.files.environment import GDAL_ERRORS, gdal_environment, reading
 from hdm_geotiff.scenes.pixel_areas import affine_place
 from hdm_pipeline.contracts import (
     BACKGROUND,
@@ -26,6 +27,9 @@ from hdm_pipeline.contracts import (
 )
 
 MASK = "mask.tif"
+
+Bounds: TypeAlias = tuple[float, float, float, float]
+"""(left, bottom, right, top)."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,24 @@ class MaskFile:
         """The transform."""
         return Affine(*self.transform)
 
-    def bounds_in(self, crs_wkt: str) -> tuple[float, float, float, float]:
-        """(left, bottom, right, top) in another CRS."""
+    @property
+    def bounds(self) -> Bounds:
+        """Where it lies in its own CRS."""
         columns, rows = np.array([0.0, 1.0, 0.0, 1.0]) * self.width, np.array([0.0, 0.0, 1.0, 1.0]) * self.height
         x, y = affine_place(self.affine)(columns, rows)
-        box = float(x.min()), float(y.min()), float(x.max()), float(y.max())
+        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
+
+    def bounds_in(self, crs_wkt: str) -> Bounds | None:
+        """Where it lies in another CRS; None if nothing leads there, as from Mars to Earth."""
         if crs_wkt == self.crs_wkt or self.crs_wkt is None:
-            return box
-        left, bottom, right, top = transform_bounds(CRS.from_wkt(self.crs_wkt), CRS.from_wkt(crs_wkt), *box)
-        return float(left), float(bottom), float(right), float(top)
+            return self.bounds
+        try:
+            with gdal_environment():
+                box = transform_bounds(CRS.from_wkt(self.crs_wkt), CRS.from_wkt(crs_wkt), *self.bounds)
+        except GDAL_ERRORS:
+            return None
+        left, bottom, right, top = map(float, box)
+        return left, bottom, right, top
 
     def header(self, scene: str, shape: tuple[int, int] | None = None) -> SceneHeader:
         """The header of a raster on this mask's grid, for writing."""

@@ -29,7 +29,7 @@ from hdm_geotiff.products.cog import CogLayout, raster_window, windows, write_co
 from hdm_geotiff.products.mask_files import MaskFile, masks_of, read_mask_file
 from hdm_geotiff.products.styles import BACKGROUND_COLOR, attribute_table, mask_style
 from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, RunCatalog
-from hdm_pipeline.errors import ReadError, WriteError
+from hdm_pipeline.errors import ReadError
 
 _MEMORY = "masks.json"
 _FORMAT = 1
@@ -62,7 +62,7 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
 
     Raises:
         OutputError: they cannot be written.
-        WriteError: a mosaic would be too large, or any other failure.
+        WriteError: any other failure.
     """
     before = _memory(run)
     known, unreadable = _known_masks(run, before.get("masks", {}))
@@ -74,7 +74,7 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
     earlier = [name for name in before.get("files", ()) if (run.root / name).is_file()]
     made: list[str] = []
     try:
-        for mosaic in _mosaics(run.root, masks):
+        for mosaic in _mosaics(run.root, masks, left_out):
             texts = {mosaic.grid.path: _vrt(mosaic, run.root)}
             texts[mosaic.grid.path.with_suffix(".qml")] = mask_style(mosaic.grid.classes)
             for path, text in texts.items():
@@ -151,7 +151,8 @@ def _usable(known: Sequence[tuple[MaskFile, str]]) -> tuple[list[MaskFile], dict
     return good, left_out
 
 
-def _mosaics(root: Path, masks: Sequence[MaskFile]) -> Iterator[Mosaic]:
+def _mosaics(root: Path, masks: Sequence[MaskFile], left_out: dict[str, str]) -> Iterator[Mosaic]:
+    """A mosaic for each CRS; where it would have too many pixels, `left_out` gets its scenes instead."""
     systems: dict[str, list[MaskFile]] = {}
     for mask in masks:
         systems.setdefault(str(mask.crs_wkt), []).append(mask)
@@ -160,7 +161,7 @@ def _mosaics(root: Path, masks: Sequence[MaskFile]) -> Iterator[Mosaic]:
         name = "" if len(systems) == 1 else f".{'_'.join(authority) if authority else f'crs{number}'}"
         x_size = min(mask.transform[0] for mask in members)
         y_size = min(-mask.transform[4] for mask in members)
-        boxes = [mask.bounds_in(wkt) for mask in members]
+        boxes = [mask.bounds for mask in members]
         # Anchored at a mask of the finest pixels: its pixels, and those of its neighbors, stay as they are.
         fine = next(mask for mask in members if mask.transform[0] == x_size)
         left = (
@@ -170,8 +171,9 @@ def _mosaics(root: Path, masks: Sequence[MaskFile]) -> Iterator[Mosaic]:
         width = math.ceil((max(box[2] for box in boxes) - left) / x_size - 1e-6)
         height = math.ceil((top - min(box[1] for box in boxes)) / y_size - 1e-6)
         if max(width, height) > _MOST:
-            remedy = "use scenes of one resolution, or of one region, in one pipeline"
-            raise WriteError(f"a mosaic would have {height} x {width} pixels", where=str(root), remedy=remedy)
+            told = f"a mosaic would have {height} x {width} pixels: use scenes of one resolution, or of one region"
+            left_out |= {mask.scene: told for mask in members}
+            continue
         places = tuple(
             (
                 (mask.transform[2] - left) / x_size,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _CogWriter:
-    """What both products share; implements `hdm_pipeline.contracts.Writer` but for `write`."""
+    """What the products share; implements `hdm_pipeline.contracts.Writer` but for `write`."""
 
     name: ClassVar[str]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -36,6 +36,9 @@ MARK = '{"mosaic":'
 
 _SAME = 0.01
 """Pixels by which grids may be shifted against each other and be one."""
+
+_MOST_OPEN = 16
+"""Scenes of a mosaic that are open at a time: a window meets few, and a mosaic of a country may have hundreds."""
 
 
 class Opener(Protocol):
@@ -130,8 +133,8 @@ class _MosaicSource(RasterSource):
         self._parts = parts
         self._options = options
         self._opener = opened
-        self._stack = stack
-        self._open: dict[int, RasterSource] = {}
+        self._open: OrderedDict[int, tuple[RasterSource, ExitStack]] = OrderedDict()  # the last used is the last
+        stack.callback(self._close)
         first = self._source(0)
         shift = Affine.translation(-parts[0].left, -parts[0].top)
         height, width = (max(ends) for ends in zip(*((p.top + p.height, p.left + p.width) for p in parts), strict=True))
@@ -156,10 +159,22 @@ class _MosaicSource(RasterSource):
         )
 
     def _source(self, number: int) -> RasterSource:
+        """A scene, open until `_MOST_OPEN` others were used since; each failure names the scene's own file."""
         if number not in self._open:
-            source = self._opener(self._parts[number].ref, self._options, None)
-            self._open[number] = self._stack.enter_context(source)
-        return self._open[number]
+            if len(self._open) == _MOST_OPEN:
+                _, (_, oldest) = self._open.popitem(last=False)
+                oldest.close()
+            with ExitStack() as stack:
+                source = stack.enter_context(self._opener(self._parts[number].ref, self._options, None))
+                self._open[number] = source, stack.pop_all()
+        self._open.move_to_end(number)
+        return self._open[number][0]
+
+    def _close(self) -> None:
+        with ExitStack() as every:
+            for _, one in self._open.values():
+                every.push(one)
+            self._open.clear()
 
     def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
         pixels = np.zeros((len(bands), window.height, window.width), dtype=np.float32)

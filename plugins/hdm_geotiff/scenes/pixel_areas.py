@@ -154,6 +154,33 @@ def equal_area_map(wkt: str) -> EqualAreaMap | None:
         return None
 
 
+def pixel_sides(crs: pyproj.CRS, place: Place, height: int, width: int) -> tuple[float, float] | None:
+    """(across, down) sides in metres of the pixel in the middle of a scene, on the ellipsoid; None if they are unknown.
+
+    Args:
+        crs: of the coordinates; in whatever unit.
+        place: from columns and rows to coordinates.
+        height: rows.
+        width: columns.
+
+    Raises:
+        ProjError: PROJ does not know the way from the CRS to longitude and latitude.
+    """
+    row, column = height / 2, width / 2
+    x, y = place(np.array([column, column + 1, column]), np.array([row, row, row + 1]))
+    geod, base = crs.get_geod(), crs.geodetic_crs
+    if geod is None or base is None:
+        return None
+    longitude, latitude = pyproj.Transformer.from_crs(crs, base, always_xy=True).transform(x, y)
+    radians = base.axis_info[0].unit_conversion_factor  # some count in grads
+    longitude, latitude = (np.rad2deg(axis * radians) for axis in (longitude, latitude))
+    _, _, sides = geod.inv(
+        [longitude[0]] * 2, [latitude[0]] * 2, [longitude[1], longitude[2]], [latitude[1], latitude[2]]
+    )
+    across, down = float(sides[0]), float(sides[1])
+    return (across, down) if np.isfinite(sides).all() and min(across, down) > 0 else None
+
+
 def _projected(crs: CRS, transform: Affine, height: int, width: int) -> RowAreas:
     map_area = abs(transform.determinant) * crs.linear_units_factor[1] ** 2
     ratio = _true_over_map(crs, transform, height, width, map_area)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from affine import Affine
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
-from hdm_geotiff.scenes.joined_scenes import join_by_date
+from hdm_geotiff.scenes.joined_scenes import join_by_date, open_mosaic
 from hdm_geotiff.scenes.opening import open_source
+from hdm_geotiff.scenes.source import RasterSource
 from hdm_pipeline.contracts import SceneRef
-from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
+from hdm_pipeline.errors import ConfigError, ReadError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from tests.products import write_safe
 from tests.unit.geotiff.conftest import UTM, WriteTif
@@ -134,6 +137,39 @@ def test_limits(tmp_path: Path, write_tif: WriteTif) -> None:
     (ref,) = refs(tmp_path).values()
     with pytest.raises(UnsupportedSceneError, match="a mosaic of 2 scenes has 80 x 40"):
         GeoTiffReader({**MOSAIC, "max_pixels": 2000}).header(ref)
+
+
+def test_few_files_of_a_mosaic_are_open_at_a_time(tmp_path: Path, write_tif: WriteTif) -> None:
+    picture = values(400, 20)
+    for number in range(40):
+        write_tif(f"{number:02}_20220126.tif", picture[10 * number : 10 * number + 10], **at(10 * number, 0))
+    (ref,) = refs(tmp_path).values()
+    opened: list[str] = []
+
+    @contextmanager
+    def opener(ref: SceneRef, options: ReaderOptions, aoi: None) -> Iterator[RasterSource]:
+        with open_source(ref, options, aoi) as source:
+            opened.append(ref.id)
+            most.append(len(opened))
+            yield source
+            opened.remove(ref.id)
+
+    most: list[int] = []
+    with open_mosaic(ref, ReaderOptions(), opener) as source:
+        for _ in range(2):
+            np.testing.assert_array_equal(source.read(whole(source), [0])[0][0], picture)
+    assert max(most) == 16
+    assert opened == []
+
+
+def test_a_damaged_file_of_a_mosaic_is_named(tmp_path: Path, write_tif: WriteTif) -> None:
+    for number in range(3):
+        write_tif(f"{number}_20220126.tif", values(40, 40), compress="deflate", **at(40 * number, 0))
+    (ref,) = refs(tmp_path).values()
+    (tmp_path / "1_20220126.tif").write_bytes(b"II*\0 no more")
+    with GeoTiffReader(MOSAIC).open(ref) as source, pytest.raises(ReadError, match="cannot open") as caught:
+        source.read(whole(source), [0])
+    assert caught.value.where.endswith("1_20220126.tif")
 
 
 def test_the_date_of_a_name_may_be_told(tmp_path: Path, write_tif: WriteTif) -> None:

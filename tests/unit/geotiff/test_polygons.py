@@ -25,6 +25,7 @@ from hdm_geotiff.polygons.writer import PolygonWriter
 from hdm_geotiff.products.writer import provenance_tags
 from hdm_pipeline.contracts import Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
+from hdm_pipeline.grid import Window
 from tests.raster_product import CLASSES, PROVENANCE, ArraySource, pattern, product, scene
 
 Mask = npt.NDArray[np.uint8]
@@ -294,6 +295,36 @@ def test_all_formats_hold_the_same(tmp_path: Path, form: str) -> None:
     written(made, folders[2], format=form)
     name = f"polygons.{form}"
     assert (folders[1] / name).read_bytes() == (folders[2] / name).read_bytes()
+
+
+def test_the_users_settings_of_gdal_stay(tmp_path: Path) -> None:
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2001-02-03T04:05:06.000Z"})
+    try:
+        written(made_of(nested(20)), tmp_path)
+        assert pyogrio.get_gdal_config_option("OGR_CURRENT_DATE") == "2001-02-03T04:05:06.000Z"
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for open files where Linux shows them")
+def test_a_failure_leaves_no_file_open(tmp_path: Path, monkeypatch: Any) -> None:
+    """The scores of the second half cannot be read."""
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("hdm_geotiff.polygons.vector_files.MOST_POLYGONS", 10)
+    made = made_of(SHAPES["checkers"](50), (25, 50))
+
+    class Half(ArraySource):
+        def read(self, window: Window) -> Mask:
+            if window.y >= 25:
+                raise WriteError("gone", where="", remedy="")
+            return super().read(window)
+
+    broken = replace(made, score=Half(made.score.read(Window(z=0, y=0, x=0, height=50, width=50))))
+    with pytest.raises(WriteError, match="gone") as caught:
+        PolygonWriter({"format": "parquet"}).write(broken, tmp_path / "polygons.parquet")
+    links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    assert not [link for link in links if str(tmp_path) in link], caught  # whose frames hold what was not closed
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("form", ["gpkg", "fgb", "parquet"])

@@ -211,6 +211,16 @@ def test_metres_count_on_the_ground_also_where_pixels_are_degrees(write_tif: Wri
         file.unlink()
 
 
+def test_metres_count_on_the_ground_also_where_angles_are_grads(write_tif: WriteTif, tmp_path: Path) -> None:
+    """On the equator a grad is 100 km, and not the 111 of a degree."""
+    grid = Affine(1e-4, 0, 10, 0, -1e-4, 0.01)
+    image = write_tif("chip.tif", np.ones((200, 200), np.uint8), crs="EPSG:4807", transform=grid)
+    line = LineString([grid * (100, -9), grid * (100, 209)])
+    file = write_vector(tmp_path / "a.gpkg", [(line, FLOOD)], source="EPSG:4807", crs="EPSG:4807")
+    label = label_of(image, file, width=1000.0, width_unit="m", target=Selection())
+    assert (label == 1).sum() / 200 == pytest.approx(1000 / 10.02, abs=1.01)
+
+
 def test_no_feature_is_lost_for_being_small(chip: Path, tmp_path: Path) -> None:
     small = at(7.6, 3.6, 7.9, 3.9)
     sliver = at(10.6, 20, 10.9, 30)

@@ -18,7 +18,15 @@ from rasterio.rpc import RPC
 
 from hdm_geotiff.products.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_pipeline.contracts import ClassInfo, SceneHeader, SidecarWriter, VolumeGeometry, Writer
+from hdm_pipeline.contracts import (
+    CatalogEntry,
+    ClassInfo,
+    RunCatalog,
+    SceneHeader,
+    SidecarWriter,
+    VolumeGeometry,
+    Writer,
+)
 from hdm_pipeline.errors import ConfigError, OutputError, WriteError
 from hdm_pipeline.grid import Window
 from tests.raster_product import PROVENANCE, UTM_TRANSFORM, ArraySource, pattern, product, scene
@@ -229,6 +237,51 @@ def test_a_volume_is_refused(tmp_path: Path) -> None:
     volume = SceneHeader(flat.ref, flat.shape, flat.dtype, flat.bands, geometry)
     with pytest.raises(WriteError, match="volume"):
         MaskWriter().write(product(volume, pattern(5, 5)), tmp_path / "mask.tif")
+
+
+MARS = (
+    'GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,169.89]],PRIMEM["Airy-0",0],'
+    'UNIT["degree",0.0174532925199433],AXIS["Longitude",EAST],AXIS["Latitude",NORTH]]'
+)
+LOCAL = 'LOCAL_CS["a mine",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+
+
+def run_of(root: Path, **scenes: SceneHeader) -> RunCatalog:
+    """The output directory of a run that published the masks of scenes."""
+    entries = []
+    for name, header in scenes.items():
+        path = root / name / "mask.tif"
+        path.parent.mkdir(parents=True)
+        MaskWriter().write(product(header), path)
+        entries.append(CatalogEntry(name, (path,), "1"))
+    (root / "memory").mkdir()
+    return RunCatalog("test", root, root / "memory", tuple(entries))
+
+
+def placed(side: float, left: float, **crs: str) -> SceneHeader:
+    return scene(20, 30, transform=(side, 0.0, left, 0.0, -side, 40.0), **crs)
+
+
+def test_a_mosaic_that_would_be_too_large_leaves_its_scenes_out(tmp_path: Path) -> None:
+    """Others are made, and the run comes to its end."""
+    far = {"a": placed(5e-8, 1.0, crs="EPSG:4326"), "b": placed(5e-8, 170.0, crs="EPSG:4326"), "c": placed(1, 5e5)}
+    found = MaskWriter().mosaic(run_of(tmp_path, **far), whole=True)
+    assert found["files"][0] == "mosaic.EPSG_32633.vrt"
+    assert not any("4326" in name for name in found["files"])
+    assert set(found["left_out"]) == {"a", "b"}
+    assert "x 3380000030 pixels: use scenes of one resolution" in found["left_out"]["a"]
+
+
+@pytest.mark.parametrize("crs", [MARS, LOCAL])
+def test_masks_between_whose_places_nothing_leads_are_not_compared_and_that_is_told(tmp_path: Path, crs: str) -> None:
+    before = run_of(tmp_path / "one", a=placed(1e-3, 5.0, crs=crs), b=placed(1e-3, 5.0, crs="EPSG:4326"))
+    after = run_of(tmp_path / "two", c=placed(1e-3, 5.001, crs="EPSG:4326"))
+    found = MaskWriter().compare(before, after, None)
+    assert found["scenes"]["b"]["with"] == ["c"]
+    assert found["unmatched"] == {"before": ["a"], "after": []}
+    assert "a: nothing leads from its coordinate reference system to that of c" in found["notices"]
+    same = MaskWriter().compare(before, before, None)
+    assert [one["same_grid"] for one in same["scenes"].values()] == [True, True]
 
 
 DISK_FULL = """

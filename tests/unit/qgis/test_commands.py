@@ -108,3 +108,25 @@ def test_a_killed_program_says_by_what() -> None:
 def test_no_program() -> None:
     with pytest.raises(FileNotFoundError):
         run(["/no/such/program"], on_line=print, on_error=print, cancelled=lambda: False)
+
+
+def test_a_command_is_told_to_stop_where_its_lines_cannot_be_taken_in(tmp_path: Path) -> None:
+    """It ends by itself, as if it was cancelled, and goes on writing until then; nobody waits for a dead dialog."""
+    ended = tmp_path / "ended"
+    text = f"""#!{sys.executable}
+import pathlib, time
+try:
+    print("first", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("x" * 1_000_000, flush=True)
+    pathlib.Path({str(ended)!r}).write_text("whole")
+"""
+
+    def broken(line: str) -> None:
+        raise KeyError(line)
+
+    command = [str(program(tmp_path / "loop", text))]
+    with pytest.raises(KeyError, match="first"):
+        run(command, on_line=broken, on_error=str, cancelled=lambda: False)
+    assert ended.read_text() == "whole"
