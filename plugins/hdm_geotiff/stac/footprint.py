@@ -47,23 +47,24 @@ class Footprint:
     bbox: tuple[float, float, float, float]
 
 
-def is_placed(geometry: RasterGeometry) -> bool:
-    """Whether a raster has a CRS and a transform; the identity is what files without one have."""
-    return bool(geometry.crs_wkt) and tuple(geometry.transform) != _IDENTITY
+def placed_crs(geometry: RasterGeometry) -> str | None:
+    """The CRS of a raster as WKT; None where it has none, or no transform: files without one have the identity."""
+    return None if tuple(geometry.transform) == _IDENTITY else geometry.crs_wkt or None
 
 
 def footprint(geometry: RasterGeometry, height: int, width: int) -> Footprint | None:
     """The footprint of a raster of `height` rows and `width` columns.
 
-    None where it has no CRS or no transform (`is_placed`), or where the projection cannot be inverted at all of its
+    None where it has no CRS or no transform (`placed_crs`), or where the projection cannot be inverted at all of its
     edges.
     """
-    if geometry.crs_wkt is None or not is_placed(geometry):
+    crs_wkt = placed_crs(geometry)
+    if crs_wkt is None:
         return None
     a, b, c, d, e, f = geometry.transform
     columns, rows = _edges(height, width)
     try:
-        crs = CRS.from_wkt(geometry.crs_wkt)
+        crs = CRS.from_wkt(crs_wkt)
         to_globe = Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
         lon, lat = to_globe.transform(a * columns + b * rows + c, d * columns + e * rows + f)
     except ProjError:

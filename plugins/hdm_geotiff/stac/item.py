@@ -25,7 +25,7 @@ from hdm_geotiff.files.containers import container_of
 from hdm_geotiff.files.uris import is_remote, without_user
 from hdm_geotiff.recipes.layers import STAC_ITEM
 from hdm_geotiff.stac.assets import make_assets
-from hdm_geotiff.stac.footprint import footprint, is_placed
+from hdm_geotiff.stac.footprint import footprint, placed_crs
 from hdm_pipeline.contracts import Product, RasterGeometry, SceneHeader, ScenePublication
 from hdm_pipeline.errors import WriteError
 
@@ -100,9 +100,10 @@ def _when(attributes: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any
 def _grid(geometry: RasterGeometry, height: int, width: int) -> dict[str, Any]:
     """The projection extension's fields."""
     found: dict[str, Any] = {"proj:shape": [height, width], "proj:transform": list(geometry.transform)}
-    if geometry.crs_wkt is None or not is_placed(geometry):
+    crs_wkt = placed_crs(geometry)
+    if crs_wkt is None:
         return {"proj:code": None, **found}
-    crs = CRS.from_wkt(geometry.crs_wkt)
+    crs = CRS.from_wkt(crs_wkt)
     known = crs.to_authority(min_confidence=100)
     code: dict[str, Any] = {"proj:code": ":".join(known)} if known else {"proj:code": None, "proj:wkt2": crs.to_wkt()}
     a, b, c, d, e, f = geometry.transform
@@ -145,7 +146,7 @@ def _measures(measures: Mapping[str, Any]) -> dict[str, Any]:
 def _why_nowhere(scene: SceneHeader) -> str:
     if not isinstance(scene.geometry, RasterGeometry) or not scene.geometry.crs_wkt:
         return "the scene has no coordinate reference system"
-    if not is_placed(scene.geometry):
+    if placed_crs(scene.geometry) is None:
         return "the scene has no transform from pixels to coordinates"
     return "the scene's projection cannot be turned into longitude and latitude at all of its edges"
 
