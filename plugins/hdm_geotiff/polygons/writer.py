@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hdm_geotiff.files.failures import write_error
+from hdm_geotiff.files.placing import put
 from hdm_geotiff.polygons.options import SUFFIXES, PolygonOptions
 from hdm_geotiff.products.writer import check_classes, provenance_tags
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader
@@ -63,8 +63,4 @@ class PolygonWriter:
         from hdm_geotiff.products.styles import polygon_style
 
         write_polygons(product, path, self.options, provenance_tags(product))
-        style = path.with_suffix(".qml")
-        try:
-            style.write_text(polygon_style(product.classes), encoding="utf-8")
-        except OSError as error:
-            raise write_error(error, style, error) from error
+        put(path.with_suffix(".qml"), polygon_style(product.classes))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +20,17 @@ import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.io import DatasetReader, DatasetWriter
+from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.files.environment import reading
 from hdm_geotiff.files.failures import write_error
-from hdm_geotiff.products.cog import CogLayout, raster_window, windows, write_cog
+from hdm_geotiff.products.class_raster import ClassRaster, open_class_raster
+from hdm_geotiff.products.cog import windows
 from hdm_geotiff.products.mask_files import MaskFile, masks_of, read_mask_file
-from hdm_geotiff.products.styles import BACKGROUND_COLOR, attribute_table, mask_style
 from hdm_geotiff.scenes.pixel_areas import row_areas
+from hdm_geotiff.scenes.raster_grid import raster_window
 from hdm_pipeline.contracts import NODATA, ClassInfo, RunCatalog
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import Window
@@ -90,7 +91,7 @@ def compare_masks(before: RunCatalog, after: RunCatalog, folder: Path | None) ->
     """Compare the masks of two runs; see `contracts.ArchiveWriter.compare`.
 
     With a folder, ``<scene>/change_<value>_<class>.tif`` is written there for each class: a COG, 1 stable, 2 gained,
-    3 lost, 0 neither, 255 unknown on either side.
+    3 lost, 0 neither, 255 unknown on either side. The value is that of the class in the earlier mask.
 
     Raises:
         ConfigError: nothing lies on each other, or no class has the same name.
@@ -106,9 +107,11 @@ def compare_masks(before: RunCatalog, after: RunCatalog, folder: Path | None) ->
         remedy = "compare runs over the same place; scenes without coordinates are matched by id and size"
         raise ConfigError("no scene of one run lies on a scene of the other", where=where, remedy=remedy)
     total, files = _Counts(), list[str]()
+    every = {one.name: one.value for mask in reversed(earlier) for one in mask.classes}
+    values = {name: every[name] for name in names}  # of the first mask that has the class
     scenes: dict[str, dict[str, Any]] = {}
     for pair in pairs:
-        counts = _compare(pair, names, folder, files)
+        counts = _compare(pair, values, folder, files)
         total.add(counts)
         scenes[pair.before.scene] = {"with": [mask.scene for mask in pair.after], "same_grid": pair.same_grid}
         scenes[pair.before.scene]["classes"] = counts.as_dict(names)
@@ -218,56 +221,47 @@ def _overlap_notices(masks: Sequence[MaskFile]) -> list[str]:
     return []
 
 
-def _compare(pair: _Pair, names: Sequence[str], folder: Path | None, files: list[str]) -> _Counts:
-    """Count a pair, and write its rasters."""
+def _compare(pair: _Pair, classes: Mapping[str, int], folder: Path | None, files: list[str]) -> _Counts:
+    """Count a pair, and write its rasters; each block of the masks is read once for all classes."""
     mask, counts = pair.before, _Counts()
-    crs = CRS.from_wkt(mask.crs_wkt) if mask.crs_wkt else None
-    areas = row_areas(crs, mask.affine, mask.height, mask.width)
-    counts.measured = areas is not None
-    header = mask.header(mask.scene)
     with ExitStack() as stack:
-        instead = "run the pipeline again"
-        stack.enter_context(reading(str(mask.path), "compare the masks", instead=instead))
+        stack.enter_context(reading(str(mask.path), "compare the masks", instead="run the pipeline again"))
+        crs = CRS.from_wkt(mask.crs_wkt) if mask.crs_wkt else None
+        areas = row_areas(crs, mask.affine, mask.height, mask.width)
+        counts.measured = areas is not None
         sources = _Sources(pair, stack)
-        for number, name in enumerate(names, 1):
-
-            def changes(name: str = name) -> Iterator[tuple[Window, npt.NDArray[np.uint8]]]:
-                for window in windows(header, _BLOCK):
-                    found = sources.changes(window, name)
-                    rows = np.stack([(found == kind.value).sum(axis=1) for kind in KINDS])
-                    for kind, row in zip(KINDS, rows, strict=True):
-                        counts.pixels[name, kind.name] += int(row.sum())
-                        if areas is not None:
-                            square_metres = areas.square_metres[window.y : window.bottom]
-                            counts.areas[name, kind.name] += float(row @ square_metres)
-                    yield window, found
-
-            if folder is None:
-                for _ in changes():
-                    pass
-                continue
-            safe = re.sub(r"[^A-Za-z0-9._+=@-]", "_", name)
-            path = folder / mask.scene / f"change_{number}_{safe}.tif"
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise write_error(error, path, error) from error
-            _write(path, mask, name, changes())
-            files.append(path.relative_to(folder).as_posix())
+        rasters = {} if folder is None else _rasters(mask, classes, folder, stack)
+        for window in windows(mask.header(mask.scene), _BLOCK):
+            for name, found in sources.changes(window, classes):
+                rows = np.stack([(found == kind.value).sum(axis=1) for kind in KINDS])
+                for kind, row in zip(KINDS, rows, strict=True):
+                    counts.pixels[name, kind.name] += int(row.sum())
+                    if areas is not None:
+                        square_metres = areas.square_metres[window.y : window.bottom]
+                        counts.areas[name, kind.name] += float(row @ square_metres)
+                if rasters:
+                    rasters[name][1].write(window, found)
+    files += [path.relative_to(folder).as_posix() for path, _ in rasters.values() if folder is not None]
     return counts
 
 
-def _write(path: Path, mask: MaskFile, name: str, changes: Iterator[tuple[Window, npt.NDArray[np.uint8]]]) -> None:
-    def fill(target: DatasetWriter) -> None:
-        target.update_tags(1, CLASS=name, **{f"CLASS_{kind.value}": kind.name for kind in KINDS})
-        target.set_band_description(1, f"{name}: " + ", ".join(f"{kind.value} {kind.name}" for kind in KINDS))
-        target.write_colormap(1, {0: BACKGROUND_COLOR, **{kind.value: kind.color for kind in KINDS}})
-        for window, found in changes:
-            if (found != NODATA).any():
-                target.write(found[None], window=raster_window(window))
-
-    sidecars = {f"{path.name}.aux.xml": attribute_table(KINDS), f"{path.stem}.qml": mask_style(KINDS)}
-    write_cog(path, mask.header(mask.scene), CogLayout(1, NODATA, "NEAREST"), fill, sidecars)
+def _rasters(
+    mask: MaskFile, classes: Mapping[str, int], folder: Path, stack: ExitStack
+) -> dict[str, tuple[Path, ClassRaster]]:
+    """A raster of changes for each class, open until the stack ends."""
+    made = {}
+    own = _values(mask.classes)
+    for name, value in classes.items():
+        safe = re.sub(r"[^A-Za-z0-9._+=@-]", "_", name)
+        path = folder / mask.scene / f"change_{own.get(name, value)}_{safe}.tif"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(error, path, error) from error
+        told = f"{name}: " + ", ".join(f"{kind.value} {kind.name}" for kind in KINDS)
+        tags = {"CLASS": name, **{f"CLASS_{kind.value}": kind.name for kind in KINDS}}
+        made[name] = path, stack.enter_context(open_class_raster(path, mask.header(mask.scene), KINDS, told, tags))
+    return made
 
 
 class _Sources:
@@ -279,9 +273,10 @@ class _Sources:
     """
 
     def __init__(self, pair: _Pair, stack: ExitStack) -> None:
+        self._masks = (pair.before, *pair.after)
         self._before = stack.enter_context(rasterio.open(pair.before.path, sharing=False))
         self._after: list[DatasetReader] = []
-        self._values = [_values(mask.classes) for mask in (pair.before, *pair.after)]
+        self._values = [_values(mask.classes) for mask in self._masks]
         for mask in pair.after:
             opened = stack.enter_context(rasterio.open(mask.path, sharing=False))
             if not pair.same_grid:
@@ -293,23 +288,31 @@ class _Sources:
                 opened = stack.enter_context(warped)
             self._after.append(opened)
 
-    def changes(self, window: Window, name: str) -> npt.NDArray[np.uint8]:
-        """[height, width] kinds of a class; see `KINDS`."""
-        before = _states(self._before, window, self._values[0].get(name))
-        after = np.full(before.shape, NODATA, dtype=np.uint8)
-        for source, values in zip(self._after, self._values[1:], strict=True):
-            found = _states(source, window, values.get(name))
-            np.copyto(after, found, where=(after == NODATA) & (found != NODATA))
-        kinds = np.array([[0, 2], [3, 1]], dtype=np.uint8)[before & 1, after & 1]
-        return np.where((before == NODATA) | (after == NODATA), np.uint8(NODATA), kinds)
+    def changes(self, window: Window, names: Iterable[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+        """[height, width] kinds of each class; see `KINDS`."""
+        place = raster_window(window)
+        before, *after = [self._read(number, place) for number in range(1 + len(self._after))]
+        for name in names:
+            known = _states(before, self._values[0].get(name))
+            later = np.full(known.shape, NODATA, dtype=np.uint8)
+            for pixels, values in zip(after, self._values[1:], strict=True):
+                found = _states(pixels, values.get(name))
+                np.copyto(later, found, where=(later == NODATA) & (found != NODATA))
+            kinds = np.array([[0, 2], [3, 1]], dtype=np.uint8)[known & 1, later & 1]
+            yield name, np.where((known == NODATA) | (later == NODATA), np.uint8(NODATA), kinds)
+
+    def _read(self, number: int, place: RasterWindow) -> npt.NDArray[np.uint8]:
+        """A window of a mask; a failure names that mask, and does not count as one of writing."""
+        source = (self._before, *self._after)[number]
+        with reading(str(self._masks[number].path), "compare the masks", instead="run the pipeline again"):
+            return np.asarray(source.read(1, window=place), dtype=np.uint8)
 
 
 def _values(classes: Sequence[ClassInfo]) -> Mapping[str, int]:
     return {one.name: one.value for one in classes}
 
 
-def _states(source: DatasetReader, window: Window, value: int | None) -> npt.NDArray[np.uint8]:
+def _states(pixels: npt.NDArray[np.uint8], value: int | None) -> npt.NDArray[np.uint8]:
     """[height, width]: 1 the class, 0 not, 255 nodata; all nodata where the mask does not know the class."""
-    pixels = source.read(1, window=RasterWindow(window.x, window.y, window.width, window.height))
     known = (pixels != NODATA) & (value is not None)
     return np.where(known, pixels == value, NODATA).astype(np.uint8)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.io import DatasetWriter
-from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.files.environment import CACHE_MB, GDAL_ERRORS
 from hdm_geotiff.files.failures import what_stops_writing, write_error
@@ -46,20 +46,18 @@ class CogLayout:
     overviews: str
 
 
-def write_cog(
-    path: Path,
-    scene: SceneHeader,
-    layout: CogLayout,
-    fill: Callable[[DatasetWriter], None],
-    sidecars: Mapping[str, str] | None = None,
-) -> None:
-    """Write a COG on a scene's grid, with small files beside it, and put them in place by renaming.
+@contextmanager
+def open_cog(
+    path: Path, scene: SceneHeader, layout: CogLayout, sidecars: Mapping[str, str] | None = None
+) -> Iterator[DatasetWriter]:
+    """Write a COG on a scene's grid, with small files beside it; they are put in place when the block ends well.
+
+    The block writes tags and pixels into the plain file that it is given.
 
     Args:
         path: where it appears, in an existing folder.
         scene: whose size, CRS, transform and ground control points it gets.
         layout: bands, nodata and overviews.
-        fill: writes tags and pixels into the plain file.
         sidecars: texts of the files beside it, by name.
 
     Raises:
@@ -73,7 +71,7 @@ def write_cog(
                 with rasterio.Env(**_settings()):
                     with rasterio.open(plain, "w", **_profile(scene, layout)) as target:
                         _place_otherwise(target, scene)
-                        fill(target)
+                        yield target
                     rasterio.shutil.copy(plain, product, **_cog_options(layout))
                     _check(product, scene, layout)
                 beside = dict(sidecars or {})
@@ -96,11 +94,6 @@ def windows(scene: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
     for y in range(0, height, down):
         for x in range(0, width, across):
             yield Window(z=0, y=y, x=x, height=min(down, height - y), width=min(across, width - x))
-
-
-def raster_window(window: Window) -> RasterWindow:
-    """A window as rasterio writes it."""
-    return RasterWindow(window.x, window.y, window.width, window.height)
 
 
 def _settings() -> dict[str, Any]:

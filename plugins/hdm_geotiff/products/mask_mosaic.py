@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,16 +17,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pyproj
 import rasterio
 from rasterio.crs import CRS
-from rasterio.io import DatasetReader, DatasetWriter
-from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.files.environment import gdal_environment
 from hdm_geotiff.files.failures import write_error
-from hdm_geotiff.products.cog import CogLayout, raster_window, windows, write_cog
+from hdm_geotiff.files.placing import put
+from hdm_geotiff.products.class_raster import open_class_raster
+from hdm_geotiff.products.cog import windows
 from hdm_geotiff.products.mask_files import MaskFile, masks_of, read_mask_file
 from hdm_geotiff.products.styles import BACKGROUND_COLOR, attribute_table, mask_style
+from hdm_geotiff.scenes.raster_grid import raster_window
 from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, RunCatalog
 from hdm_pipeline.errors import ReadError
 
@@ -78,7 +79,7 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
             texts = {mosaic.grid.path: _vrt(mosaic, run.root)}
             texts[mosaic.grid.path.with_suffix(".qml")] = mask_style(mosaic.grid.classes)
             for path, text in texts.items():
-                _put(path, text)
+                put(path, text)
                 made.append(path.name)
             for one in mosaic.grid.classes:
                 names = _class_files(mosaic, one)
@@ -89,7 +90,7 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
         for name in earlier:
             if name not in made:  # of other scenes: it would show what is not there any more
                 (run.root / name).unlink()
-        _put(run.memory / _MEMORY, json.dumps({"format": _FORMAT, "files": made, "masks": facts}))
+        put(run.memory / _MEMORY, json.dumps({"format": _FORMAT, "files": made, "masks": facts}))
     except OSError as error:
         raise write_error(error, run.root, error) from error
     return {"files": made, "left_out": unreadable | left_out}
@@ -231,10 +232,7 @@ def _legend(band: ElementTree.Element, classes: Sequence[ClassInfo]) -> None:
 
 def _axes(grid: MaskFile) -> str:
     """Which axis of the CRS is x: GDAL's own order for georeferenced rasters."""
-    crs = CRS.from_wkt(str(grid.crs_wkt))
-    import pyproj
-
-    first = pyproj.CRS.from_wkt(crs.to_wkt()).axis_info
+    first = pyproj.CRS.from_wkt(str(grid.crs_wkt)).axis_info
     return "2,1" if first and first[0].direction.lower() in ("north", "south") else "1,2"
 
 
@@ -252,36 +250,16 @@ def _class_files(mosaic: Mosaic, one: ClassInfo) -> list[str]:
 
 def _write_class(mosaic: Mosaic, one: ClassInfo, name: str) -> None:
     """One class of a mosaic as a COG: 1 the class, 0 not, 255 nodata."""
-    path = mosaic.grid.path.with_name(name)
-    alone = (replace(one, value=1),)
-
-    def fill(target: DatasetWriter) -> None:
-        target.update_tags(1, CLASS_1=one.name)
-        target.set_band_description(1, one.name)
-        target.write_colormap(1, {0: BACKGROUND_COLOR, 1: one.color})
-        with gdal_environment(), rasterio.open(mosaic.grid.path, driver="VRT", sharing=False) as source:
-            _copy_class(source, target, mosaic, one.value)
-
-    sidecars = {f"{path.name}.aux.xml": attribute_table(alone), f"{path.stem}.qml": mask_style(alone)}
-    write_cog(path, mosaic.grid.header("mosaic"), CogLayout(1, NODATA, "NEAREST"), fill, sidecars)
-
-
-def _copy_class(source: DatasetReader, target: DatasetWriter, mosaic: Mosaic, value: int) -> None:
-    places = np.array(mosaic.places)
-    for window in windows(mosaic.grid.header("mosaic"), _BLOCK):
-        across = (places[:, 0] < window.right) & (places[:, 0] + places[:, 2] > window.x)
-        down = (places[:, 1] < window.bottom) & (places[:, 1] + places[:, 3] > window.y)
-        if not (across & down).any():
-            continue  # what is not written reads as nodata
-        place = RasterWindow(window.x, window.y, window.width, window.height)
-        pixels = source.read(1, window=place)
-        valid = pixels != NODATA
-        if valid.any():
-            target.write(np.where(valid, pixels == value, NODATA).astype(np.uint8)[None], window=raster_window(window))
-
-
-def _put(path: Path, text: str) -> None:
-    """Write a small file and rename it into place."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)
+    path, header = mosaic.grid.path.with_name(name), mosaic.grid.header("mosaic")
+    alone, places = (replace(one, value=1),), np.array(mosaic.places)
+    with (
+        open_class_raster(path, header, alone, one.name, {"CLASS_1": one.name}) as target,
+        gdal_environment(),
+        rasterio.open(mosaic.grid.path, driver="VRT", sharing=False) as source,
+    ):
+        for window in windows(header, _BLOCK):
+            across = (places[:, 0] < window.right) & (places[:, 0] + places[:, 2] > window.x)
+            down = (places[:, 1] < window.bottom) & (places[:, 1] + places[:, 3] > window.y)
+            if (across & down).any():
+                pixels = source.read(1, window=raster_window(window))
+                target.write(window, np.where(pixels != NODATA, pixels == one.value, NODATA).astype(np.uint8))

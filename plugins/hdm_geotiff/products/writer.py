@@ -14,15 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, PixelSource, Product, RunCatalog, SceneHeader
 from hdm_pipeline.errors import ConfigError, WriteError
-
-if TYPE_CHECKING:
-    from rasterio.io import DatasetWriter
 
 
 class _CogWriter:
@@ -65,26 +62,16 @@ class MaskWriter(_CogWriter):
             OutputError: the folder is not writable, or the disk is full.
             WriteError: any other failure.
         """
-        from hdm_geotiff.products.cog import CogLayout, raster_window, windows, write_cog
-        from hdm_geotiff.products.styles import BACKGROUND_COLOR, attribute_table, mask_style
+        from hdm_geotiff.products.class_raster import open_class_raster
+        from hdm_geotiff.products.cog import windows
 
-        def fill(target: DatasetWriter) -> None:
-            names = {BACKGROUND: "background", **{one.value: one.name for one in product.classes}, NODATA: "nodata"}
-            colors = {BACKGROUND: BACKGROUND_COLOR, **{one.value: tuple(one.color) for one in product.classes}}
-            target.update_tags(
-                **provenance_tags(product), CLASSES=", ".join(f"{v}={name}" for v, name in names.items())
-            )
-            target.update_tags(1, **{f"CLASS_{value}": name for value, name in names.items()})
-            target.set_band_description(1, ", ".join(f"{v} {name}" for v, name in names.items() if v != NODATA))
-            target.write_colormap(1, colors)
+        names = {BACKGROUND: "background", **{one.value: one.name for one in product.classes}, NODATA: "nodata"}
+        told = ", ".join(f"{value} {name}" for value, name in names.items() if value != NODATA)
+        by_value = {f"CLASS_{value}": name for value, name in names.items()}
+        tags = {**provenance_tags(product), "CLASSES": ", ".join(f"{v}={name}" for v, name in names.items())}
+        with open_class_raster(path, product.scene, product.classes, told, by_value, tags) as target:
             for window in windows(product.scene, product.block):
-                pixels = product.mask.read(window)
-                if (pixels != NODATA).any():  # what is not written reads as nodata
-                    target.write(pixels, window=raster_window(window))
-
-        texts = attribute_table(product.classes), mask_style(product.classes)
-        sidecars = dict(zip(self.sidecars(path.name), texts, strict=True))
-        write_cog(path, product.scene, CogLayout(1, NODATA, "NEAREST"), fill, sidecars)
+                target.write(window, product.mask.read(window)[0])
 
     def mosaic(self, run: RunCatalog, *, whole: bool) -> dict[str, Any]:
         """Put the masks of all scenes together; see `ArchiveWriter.mosaic`."""
@@ -111,13 +98,15 @@ class _BandsWriter(_CogWriter):
             OutputError: the folder is not writable, or the disk is full.
             WriteError: any other failure.
         """
-        from hdm_geotiff.products.cog import CogLayout, raster_window, windows, write_cog
+        from hdm_geotiff.products.cog import CogLayout, open_cog, windows
         from hdm_geotiff.products.styles import score_style
+        from hdm_geotiff.scenes.raster_grid import raster_window
 
         count = len(product.classes)
         source = self._source(product)
-
-        def fill(target: DatasetWriter) -> None:
+        _, style = self.sidecars(path.name)
+        beside = {style: score_style(product.classes)}
+        with open_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), beside) as target:
             target.update_tags(**provenance_tags(product))
             target.scales, target.offsets = (1 / 255,) * count, (0.0,) * count
             target.units = (self.unit,) * count
@@ -130,9 +119,6 @@ class _BandsWriter(_CogWriter):
                     values = np.where(valid, source.read(window), np.uint8(0))
                     target.write(values, window=raster_window(window))
                     target.write_mask(valid, window=raster_window(window))
-
-        _, style = self.sidecars(path.name)
-        write_cog(path, product.scene, CogLayout(count, None, "AVERAGE"), fill, {style: score_style(product.classes)})
 
     def _source(self, product: Product) -> PixelSource:
         raise NotImplementedError

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from rasterio.io import DatasetReader
-from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.files.environment import open_dataset, reading
 from hdm_geotiff.files.named_crs import crs_named
@@ -35,7 +34,7 @@ from hdm_geotiff.scenes.header import (
     placing,
 )
 from hdm_geotiff.scenes.metadata import ProductFacts, product_facts
-from hdm_geotiff.scenes.raster_grid import Grid, Lie
+from hdm_geotiff.scenes.raster_grid import Grid, Lie, raster_window
 from hdm_geotiff.scenes.source import RasterSource
 from hdm_geotiff.scenes.stored import StoredBands, own_laws
 from hdm_geotiff.scenes.validity import Mask
@@ -230,8 +229,7 @@ class LayeredSource(RasterSource):
             one, target = self._band(number), pixels[place : place + 1]
             with reading(one.layer.uri, f"read band {one.layer.name}", allow_network=self._allow_network):
                 if one.lie is None:
-                    at = RasterWindow(window.x, window.y, window.width, window.height)
-                    _, known = one.stored.read([one.index], at, target)
+                    _, known = one.stored.read([one.index], raster_window(window), target)
                 else:
                     known = self._resample(one, one.lie, window, target[0])
             valid = known if valid is None else np.logical_and(valid, known, out=valid)
@@ -243,8 +241,7 @@ class LayeredSource(RasterSource):
         nearest = one.layer.categorical or self._files.options.resampling == "nearest"
         for strip in lie.strips(window):
             source = lie.source(strip, nearest)
-            place = RasterWindow(source.x, source.y, source.width, source.height)
-            made, known = one.stored.read([one.index], place)
+            made, known = one.stored.read([one.index], raster_window(source))
             rows = slice(strip.y - window.y, strip.bottom - window.y)
             target[rows], valid[rows] = lie.resampled(made[0], known, source, strip, nearest)
         return valid

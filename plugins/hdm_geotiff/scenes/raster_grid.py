@@ -15,6 +15,7 @@ import numpy.typing as npt
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
 
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.grid import Window
@@ -78,6 +79,11 @@ class Grid:
         across, down = (math.hypot(*pair) / side for pair in _sides(self.transform))
         height, width = (max(1, math.ceil(n * s - 0.5 - 1e-9)) for n, s in ((self.height, down), (self.width, across)))
         return Grid(self.crs, self.transform * Affine.scale(1 / across, 1 / down), height, width)
+
+
+def raster_window(window: Window) -> RasterWindow:
+    """A window as rasterio reads and writes it."""
+    return RasterWindow(window.x, window.y, window.width, window.height)
 
 
 def _sides(transform: Affine) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.files.environment import reading
 from hdm_geotiff.scenes.aoi import SceneArea
 from hdm_geotiff.scenes.pixel_areas import row_areas
-from hdm_geotiff.scenes.raster_grid import Grid
+from hdm_geotiff.scenes.raster_grid import Grid, raster_window
 from hdm_geotiff.scenes.stored import StoredBands
 from hdm_geotiff.scenes.validity import Mask
 from hdm_pipeline.contracts import SceneHeader
@@ -119,7 +118,7 @@ class GeoTiffSource(RasterSource):
         self._bands = stored
 
     def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
-        return self._bands.read(bands, RasterWindow(window.x, window.y, window.width, window.height))
+        return self._bands.read(bands, raster_window(window))
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hdm_geotiff.files.placing import put
 from hdm_pipeline.contracts import ClassInfo, Product, RunCatalog, SceneHeader
-from hdm_pipeline.errors import ConfigError, OutputError
+from hdm_pipeline.errors import ConfigError
 
 _OPTIONS = ("collection", "title", "description", "license")
 
@@ -54,7 +53,7 @@ class StacWriter:
         """
         from hdm_geotiff.stac.item import make_item
 
-        _put(path, _text(make_item(product, self._options.get("collection"))))
+        put(path, _text(make_item(product, self._options.get("collection"))))
 
     def finish(self, run: RunCatalog) -> list[str]:
         """Write the collection; see `CatalogWriter.finish`.
@@ -73,26 +72,10 @@ class StacWriter:
             "license": "other",
             **self._options,
         }
-        _put(run.root / COLLECTION, _text(make_collection(run, items, options)))
-        _put(memory_path(run), memory_text(items))
+        put(run.root / COLLECTION, _text(make_collection(run, items, options)))
+        put(memory_path(run), memory_text(items))
         return [COLLECTION]
 
 
 def _text(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _put(path: Path, text: str) -> None:
-    """Write a file whole or not at all; one that is there already with the same text is left alone."""
-    content = text.encode("utf-8")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        if path.is_file() and path.read_bytes() == content:
-            return
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some space, then run again" if full else "check the folder and its permissions, then run again"
-        raise OutputError(f"cannot write: {error.strerror}", where=str(path), remedy=remedy) from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,8 @@ from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
 from rasterio.rpc import RPC
 
+from hdm_geotiff.files.placing import put
+from hdm_geotiff.products.cog import windows
 from hdm_geotiff.products.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import (
@@ -27,7 +32,7 @@ from hdm_pipeline.contracts import (
     VolumeGeometry,
     Writer,
 )
-from hdm_pipeline.errors import ConfigError, OutputError, WriteError
+from hdm_pipeline.errors import ConfigError, OutputError, ReadError, WriteError
 from hdm_pipeline.grid import Window
 from tests.raster_product import PROVENANCE, UTM_TRANSFORM, ArraySource, pattern, product, scene
 from tests.unit.geotiff.conftest import WriteTif, find
@@ -282,6 +287,63 @@ def test_masks_between_whose_places_nothing_leads_are_not_compared_and_that_is_t
     assert "a: nothing leads from its coordinate reference system to that of c" in found["notices"]
     same = MaskWriter().compare(before, before, None)
     assert [one["same_grid"] for one in same["scenes"].values()] == [True, True]
+
+
+def test_changes_are_called_by_the_value_of_the_class_and_read_once_for_all(tmp_path: Path, monkeypatch: Any) -> None:
+    before, after = (run_of(tmp_path / name, a=placed(10, 5e5)) for name in ("one", "two"))
+    calls: list[SceneHeader] = []
+
+    def counted(header: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
+        calls.append(header)
+        return windows(header, block)
+
+    monkeypatch.setattr("hdm_geotiff.products.change.windows", counted)
+    found = MaskWriter().compare(before, after, tmp_path / "to")
+    assert len(calls) == 1  # for two classes
+    assert found["files"] == ["a/change_1_flood.tif", "a/change_2_crue______.tif"]
+    for value in (1, 2):
+        with rasterio.open(tmp_path / "to" / found["files"][value - 1]) as change:
+            pixels = pattern(20, 30)[0]
+            np.testing.assert_array_equal(change.read(1), np.where(pixels == 255, 255, pixels == value))
+    later = after.root / "a" / "mask.tif"
+    MaskWriter().write(replace(product(placed(10, 5e5)), classes=product(placed(10, 5e5)).classes[1:]), later)
+    found = MaskWriter().compare(before, after, tmp_path / "other")
+    assert found["files"] == ["a/change_2_crue______.tif"]
+
+
+def test_a_mask_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
+    """Its header is whole; that its pixels are not is no failure of writing."""
+    before, after = (run_of(tmp_path / name, a=placed(10, 5e5)) for name in ("one", "two"))
+    later = after.root / "a" / "mask.tif"
+    with rasterio.open(later) as file:
+        start = int(file.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    content = bytearray(later.read_bytes())
+    content[start : start + 40] = bytes(40)
+    later.write_bytes(content)
+    with pytest.raises(ReadError, match="cannot compare the masks") as caught:
+        MaskWriter().compare(before, after, tmp_path / "to")
+    assert caught.value.where == str(later)
+    assert os.listdir(tmp_path / "to" / "a") == []
+
+
+def test_small_files_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
+    run = run_of(tmp_path, a=placed(10, 5e5))
+    (tmp_path / ".mosaic.vrt.part").mkdir()  # of another run that writes there
+    assert MaskWriter().mosaic(run, whole=False)["files"] == ["mosaic.vrt", "mosaic.qml"]
+    written = (tmp_path / "mosaic.vrt").stat().st_mtime_ns
+    MaskWriter().mosaic(run, whole=False)
+    assert (tmp_path / "mosaic.vrt").stat().st_mtime_ns == written
+    before = sorted(os.listdir(tmp_path))
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("hdm_geotiff.files.placing.os.replace", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        put(tmp_path / "mosaic.vrt", "other")
+    assert sorted(os.listdir(tmp_path)) == before
+    with pytest.raises(WriteError, match="No such file"):
+        put(tmp_path / "none" / "item.json", "{}")
 
 
 DISK_FULL = """
