@@ -145,7 +145,7 @@ def _matches(pattern: str, class_name: str) -> list[str]:
             raise SupportError(
                 "support file does not exist",
                 where=f"class {class_name!r}: {pattern}",
-                remedy="paths are relative to the pipeline file",
+                remedy="check the path; in a pipeline file, relative paths start at its folder",
             )
         return [pattern]
     return sorted(glob.glob(pattern))
