@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.contracts import OUTPUT_MARKER, RunCatalog
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.execution.catalogs import run_catalog
@@ -28,8 +29,8 @@ def compare_outputs(before: Path, after: Path, to: Path | None = None) -> dict[s
     """Compare the masks of two runs over one place.
 
     Args:
-        before: output directory of the earlier date.
-        after: output directory of the later date.
+        before: output directory of the earlier date, or its pipeline file.
+        after: the same of the later date.
         to: folder for rasters of what changed, and for `change.json`; made if it is not there. None to write nothing.
 
     Returns:
@@ -95,7 +96,7 @@ def _unfinished(folder: Path) -> list[str]:
 
 
 def _run_of(folder: Path) -> RunCatalog:
-    workspace = Workspace(folder.absolute())
+    workspace = Workspace(output_directory(folder))
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
         remedy = "give the output directory of a pipeline"

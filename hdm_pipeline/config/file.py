@@ -161,6 +161,15 @@ def read_pipeline_file(
     return PipelineFile(path.absolute(), config, lines)
 
 
+def output_directory(path: Path) -> Path:
+    """The output directory that a user means: `path` itself or, if that is a pipeline file, what it says.
+
+    Raises:
+        PipelineFileError: it is a file, and no sound pipeline file.
+    """
+    return Path(read_pipeline_file(path).absolute().output.directory) if path.is_file() else path.absolute()
+
+
 def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str] = ()) -> _Model:
     """Read a training file; `overrides` as in `read_pipeline_file`.
 

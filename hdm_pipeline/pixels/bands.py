@@ -48,6 +48,9 @@ _MANY_ARGUMENTS: dict[str, np.ufunc] = {"min": np.minimum, "max": np.maximum}
 _LARGEST = float(np.finfo(np.float32).max)
 _PLAIN_NAME = re.compile(r"[^\W\d][\w .:#]*")
 _POSITION = re.compile(r"b([1-9]\d{0,4})")
+_FILES = re.compile(r"\*.*|.*\.(tiff?|jp2|vrt)", re.IGNORECASE)
+"""What looks like a file, or a pattern of files."""
+
 _GRAMMAR = "write a band number, a band description, or arithmetic with + - * / abs log10 sqrt min max, e.g. VV - VH"
 
 
@@ -149,7 +152,13 @@ def parse(expression: str | int) -> BandExpression:
     if len(text) > MAX_LENGTH:
         where = f"{text[:60]}... ({len(text)} characters)"
         raise ConfigError(f"a band expression is longer than {MAX_LENGTH} characters", where=where, remedy=_GRAMMAR)
-    root = _parse_text(text)
+    try:
+        root = _parse_text(text)
+    except ConfigError as error:
+        if not _FILES.fullmatch(text):
+            raise
+        remedy = f'give each pattern a name: bands: {{red: "{text}"}}, and name every band so'
+        raise ConfigError("a pattern of files is no band expression", where=text, remedy=remedy) from error
     names = {name.text: name.column for name in reversed(list(_walk(root)))}
     if not names:
         raise ConfigError("a band expression that names no band", where=text, remedy=_GRAMMAR)

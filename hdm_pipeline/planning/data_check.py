@@ -11,7 +11,14 @@ from hdm_pipeline.errors import BandError, HdmError, SupportError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
 from hdm_pipeline.plugin.registry import make_writer
-from hdm_pipeline.support.examples import example_warnings, load_example, support_files, support_fingerprint
+from hdm_pipeline.support.examples import (
+    SupportExample,
+    example_warnings,
+    expand,
+    load_example,
+    support_files,
+    support_fingerprint,
+)
 from hdm_pipeline.support.shown import require_both
 
 SCENES = 16
@@ -58,13 +65,15 @@ def check_supports(config: PipelineConfig, reader: Reader) -> tuple[Found, list[
     found: Found = []
     classes = []
     for index, (class_config, requests) in enumerate(zip(config.support.classes, support_files(config), strict=True)):
-        read, key = [], ("support", "classes", index, "examples")
+        read: list[SupportExample] = []
+        key: Key = ("support", "classes", index, "examples")
         unread = len(found)
+        written = {r: n for n, e in enumerate(class_config.examples) for r in expand(e, class_config.name)}
         for request in requests:
             try:
                 read += load_example(config, request, reader, class_config.name)
             except HdmError as error:
-                found.append((key, error))
+                found.append(((*key, written[request]) if request in written else key, error))
         if len(found) == unread:  # one that cannot be read may be the one that labels background
             try:
                 require_both(class_config, requests, [example.label for example in read], reader)

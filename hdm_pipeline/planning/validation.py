@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hdm_pipeline.config.example import Example, Features
 from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Problem
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.contracts import ClassInfo
-from hdm_pipeline.errors import HdmError
+from hdm_pipeline.errors import HdmError, SupportError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.plugin.registry import archive_reader, make_writer
-from hdm_pipeline.support.examples import check_vector_files, requests
+from hdm_pipeline.support.examples import check_vector_files, expand, requests
+
+_OPTION = re.compile(r"(?:reader option |input\.options\.)(\w+)")
+"""How readers name their option that is wrong."""
+
+_QUOTED = re.compile(r"`(\w+)`")
+_ATTRIBUTE = re.compile(r"no attribute '([^']+)'")
+_FILES = ("image", "mask", "labels")
 
 
 def class_infos(config: PipelineConfig) -> tuple[ClassInfo, ...]:
@@ -48,7 +57,9 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     config = file.absolute()
     warnings: list[str] = []
     problems = [
-        file.problem(_key_of(error, key, config), f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy)
+        file.problem(
+            _key_of(error, key, config, file.lines), f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy
+        )
         for key, check in _checks(config, warnings)
         if (error := _error_of(check)) is not None
     ]
@@ -68,7 +79,10 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
     for index, band in enumerate(config.input.bands):
         yield ("input", "bands", index), lambda band=band: parse(band)  # type: ignore[misc]
     for index, class_config in enumerate(config.support.classes):
-        yield ("support", "classes", index, "examples"), lambda c=class_config: _check_examples(c, config)  # type: ignore[misc]
+        key = ("support", "classes", index, "examples")
+        for number, example in enumerate(class_config.examples):
+            yield (*key, number), lambda e=example, c=class_config: _check_example(e, c, config)  # type: ignore[misc]
+        yield key, lambda c=class_config: _check_any_example(c)  # type: ignore[misc]
     yield ("model", "weights"), lambda: weights_fingerprint(config)
     classes = class_infos(config)
     for index, (name, options) in enumerate(config.output.product_options().items()):
@@ -87,20 +101,57 @@ def _check_product(
     return told
 
 
-def _check_examples(class_config: ClassConfig, config: PipelineConfig) -> None:
-    """The files of a class's examples are there, and those with drawn labels hold what is asked for."""
-    if not any(request.vector is not None for request in requests(class_config)):
+def _check_example(example: Example, class_config: ClassConfig, config: PipelineConfig) -> None:
+    """The files of an example are there, and those with drawn labels hold what is asked for."""
+    files = list(expand(example, class_config.name))
+    if not example.vector:
         return
     try:
         reader = archive_reader(config)
     except HdmError:
-        return  # told under input.reader
-    check_vector_files(class_config, reader)
+        return  # told under input
+    check_vector_files(files, reader)
 
 
-def _key_of(error: HdmError, key: Key, config: PipelineConfig) -> Key:
-    """Where the value stands that is wrong: a reader that is constructed may find fault with the area of interest."""
-    return ("input", "aoi") if config.input.aoi is not None and error.where == config.input.aoi else key
+def _check_any_example(class_config: ClassConfig) -> None:
+    """The globs of a class match something; one of several may match nothing."""
+    try:
+        for example in class_config.examples:
+            list(expand(example, class_config.name))
+    except SupportError:
+        return  # told under the example
+    requests(class_config)
+
+
+def _key_of(error: HdmError, key: Key, config: PipelineConfig, lines: Mapping[Key, int]) -> Key:
+    """Where the value stands that is wrong, as near as the error tells."""
+    if config.input.aoi is not None and error.where == config.input.aoi:
+        return ("input", "aoi")  # a reader that is constructed may find fault with the area of interest
+    if key == ("input", "reader"):
+        option = _OPTION.search(error.where)
+        places: list[Key] = [("input", "options", option[1]), ("input", option[1])] if option else []
+        return next((place for place in places if place in lines), key)
+    match key:
+        case ("support", "classes", int(index), "examples", int(number)):
+            return (*key, *_part_of(error, config.support.classes[index].examples[number]))
+    return key
+
+
+def _part_of(error: HdmError, example: Example) -> Key:
+    """The key of an example that an error speaks of; none where it does not say."""
+    told = set(_QUOTED.findall(error.what))
+    attribute = _ATTRIBUTE.search(error.what)
+    for name in sorted(example.model_fields_set):
+        value = getattr(example, name)
+        if name in told or (name in _FILES and error.where.endswith(f": {value}")):
+            return (name,)
+        texts = {"where": (value,), "layer": (value,)}.get(name, ())
+        if isinstance(value, Features):
+            texts = (value.where, value.layer)
+        for text in texts:
+            if text and (repr(text) in error.what or (attribute is not None and attribute[1] in text)):
+                return (name,)
+    return ()
 
 
 def _error_of(check: Callable[[], object]) -> HdmError | None:

@@ -13,7 +13,6 @@ _SHOWN = 20
 def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> str:
     """The plan and its cost as lines of text; `quality` is what checking the supports gave, by class."""
     about = "about " if found.sampled else ""
-    time = "unknown before the first run here" if found.seconds is None else f"about {duration(found.seconds)}"
     lines = [
         f"scenes    {found.scenes_total} in the archive, {found.scenes_done} done, "
         f"{len(found.refused)} quarantined or not readable",
@@ -21,7 +20,7 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
         f"blocks    {about}{found.blocks}",
         f"to stage  {about}{human_bytes(found.stage_bytes)}",
         f"memory    at most {human_bytes(found.peak_memory)} a process",
-        f"time      {time}",
+        f"time      {_time(found)}",
     ]
     if found.sampled:
         lines.append(f"(estimated from {counted(len(found.scenes), 'header')})")
@@ -39,6 +38,15 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
             iou = example["leave_one_out_iou"]
             lines.append(f"  {example['name']}: IoU {'-' if iou is None else f'{iou:.2f}'}  {example['note']}".rstrip())
     return "\n".join(lines)
+
+
+def _time(found: Forecast) -> str:
+    """How long inference takes, or why nobody knows."""
+    if not found.tiles:
+        return "none: there is no tile to infer"
+    if found.seconds is not None:
+        return f"about {duration(found.seconds)}"
+    return "unknown until a run here infers tiles"
 
 
 def counted(number: int, thing: str) -> str:

@@ -71,7 +71,7 @@ def requests(class_config: ClassConfig) -> list[SupportRequest]:
     Raises:
         SupportError: a plain path does not exist, a glob pairs unequal numbers of files, or nothing matched at all.
     """
-    found = [request for example in class_config.examples for request in _expand(example, class_config.name)]
+    found = [request for example in class_config.examples for request in expand(example, class_config.name)]
     if not found:
         raise SupportError(
             "no support example was found: every glob matched nothing",
@@ -81,7 +81,12 @@ def requests(class_config: ClassConfig) -> list[SupportRequest]:
     return found
 
 
-def _expand(example: Example, class_name: str) -> Iterator[SupportRequest]:
+def expand(example: Example, class_name: str) -> Iterator[SupportRequest]:
+    """One example with its globs expanded; none where they match nothing.
+
+    Raises:
+        SupportError: as `requests`, which wants one example at least.
+    """
     named = example.mask if example.labels is None else example.labels
     assert named is not None  # the schema wants one of the two
     images, masks = _matches(example.image, class_name), _matches(named, class_name)
@@ -145,7 +150,7 @@ def _matches(pattern: str, class_name: str) -> list[str]:
             raise SupportError(
                 "support file does not exist",
                 where=f"class {class_name!r}: {pattern}",
-                remedy="paths are relative to the pipeline file",
+                remedy="check the path; in a pipeline file, relative paths start at its folder",
             )
         return [pattern]
     return sorted(glob.glob(pattern))
@@ -224,14 +229,14 @@ def _vector_reader(reader: Reader) -> VectorLabelReader:
     return cast(VectorLabelReader, reader)
 
 
-def check_vector_files(class_config: ClassConfig, reader: Reader) -> None:
-    """Check the drawn labels of a class without opening any image.
+def check_vector_files(files: Sequence[SupportRequest], reader: Reader) -> None:
+    """Check drawn labels without opening any image.
 
     Raises:
         SupportError: as `VectorLabelReader.check_vector`.
     """
     checked: set[tuple[str, VectorLabels | None]] = set()
-    for request in requests(class_config):
+    for request in files:
         if request.vector is not None and (request.mask, request.vector) not in checked:
             checked.add((request.mask, request.vector))
             _vector_reader(reader).check_vector(request)

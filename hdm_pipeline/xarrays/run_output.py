@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.errors import ConfigError, NoSuchSceneError, OutputError, ReadError
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
@@ -130,7 +131,7 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
     """Open the output directory of a run: its masks and scores, lazily, for thousands of scenes.
 
     Args:
-        folder: `output.directory` of the pipeline.
+        folder: `output.directory` of the pipeline, or its pipeline file.
         partial: take a directory whose run is not complete, too: it goes on still, or it failed, was stopped or killed.
             What is finished is there; a product that a run replaces meanwhile is read as it then is.
         chunks: side in pixels of dask's chunks; None for arrays that are read when they are used, without dask.
@@ -147,7 +148,7 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
     require("open_output")
     if chunks is not None and chunks < 1:
         raise ConfigError(f"chunks of {chunks} pixels", where="open_output", remedy="give 1 or more, or None")
-    workspace = Workspace(Path(folder).absolute())
+    workspace = Workspace(output_directory(Path(folder)))
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
         remedy = "give the output directory of a pipeline (output.directory)"

@@ -230,7 +230,7 @@ def test_another_grid_is_warped_onto_the_earlier_one(bench: Workbench) -> None:
 def test_overlaps_are_told_and_neighbors_are_not(tiles: Workbench) -> None:
     """Areas of scenes that lie on each other count twice."""
     run(tiles, "one")
-    found = compare_outputs(tiles.root / "one", tiles.root / "one")
+    found = compare_outputs(tiles.root / "one.yaml", tiles.root / "one")
     assert [scene["with"] for scene in found["scenes"].values()] == [["a"], ["b"], ["c"]]
     assert any("overlap (a and b" in notice for notice in found["notices"])
     assert found["classes"]["water"]["gained"]["pixels"] == found["classes"]["water"]["lost"]["pixels"] == 0

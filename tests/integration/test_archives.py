@@ -337,22 +337,24 @@ def test_jpeg2000_and_zip_scenes(archive: Workbench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "what"),
+    ("given", "key", "what"),
     [
-        ({"bands": {"B04": 3}}, "is not a pattern that tells the files"),
-        ({"bands": {"B04": "*"}}, "is not a pattern that tells the files"),
-        ({"nodata": "zero"}, "not a finite number"),
-        ({"offset": {"a*": "b"}}, "not a finite number"),
-        ({"scale_factor": 0}, "makes all values alike"),
-        ({"options": {"scene": "("}}, "no regular expression"),
-        ({"options": {"resolution": -1}}, "no resolution"),
-        ({"options": {"resampling": "cubic"}}, "none of the choices"),
-        ({"nodata": 0, "options": {"nodata": 1}}, "given twice"),
+        ({"bands": {"B04": 3}}, "bands", "is not a pattern that tells the files"),
+        ({"bands": {"B04": "*"}}, "bands", "is not a pattern that tells the files"),
+        ({"nodata": "zero"}, "nodata", "not a finite number"),
+        ({"offset": {"a*": "b"}}, "offset", "not a finite number"),
+        ({"scale_factor": 0}, "scale_factor", "makes all values alike"),
+        ({"options": {"scene": "("}}, "options.scene", "no regular expression"),
+        ({"options": {"resolution": -1}}, "options.resolution", "no resolution"),
+        ({"options": {"resampling": "cubic"}}, "options.resampling", "none of the choices"),
+        ({"options": {"recursiv": True}}, "options.recursiv", "no such reader option"),
+        ({"nodata": 0, "options": {"nodata": 1}}, "", "given twice"),
     ],
 )
-def test_what_is_wrong_is_told_before_the_run(given: dict[str, Any], what: str, archive: Workbench) -> None:
-    with pytest.raises(PipelineFileError, match=what):
+def test_what_is_wrong_is_told_before_the_run(given: dict[str, Any], key: str, what: str, archive: Workbench) -> None:
+    with pytest.raises(PipelineFileError, match=what) as caught:
         Pipeline.from_yaml(pipeline(archive, **given)).validate()
+    assert f"input.{key}".rstrip(".") in [problem.key for problem in caught.value.problems]
 
 
 def test_the_pipeline_file_for_sentinel2_runs(archive: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:

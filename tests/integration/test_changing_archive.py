@@ -202,8 +202,8 @@ def test_products_that_are_named_are_left_out(bench: Workbench) -> None:
     ("sections", "key", "error"),
     [
         ({"input": {"bands": ["VV", "B99"]}}, "input.bands.1", BandError),
-        ({"support": {"mask": "support/half.tif"}}, "support.classes.0.examples", SupportError),
-        ({"support": {"mask": "support/text.tif"}}, "support.classes.0.examples", SupportError),
+        ({"support": {"mask": "support/half.tif"}}, "support.classes.0.examples.0", SupportError),
+        ({"support": {"mask": "support/text.tif"}}, "support.classes.0.examples.0", SupportError),
         ({"support": {"mask": "support/all.tif"}}, "support.classes.0.examples", SupportError),
     ],
 )

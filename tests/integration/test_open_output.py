@@ -50,6 +50,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, kit: Path) -> Path:
 def test_a_scene_is_its_products_with_all_that_belongs_to_them(done: Path) -> None:
     output = open_output(done)
     assert list(output) == ["large", "middle", "small"]
+    assert open_output(done.with_suffix(".yaml")).root == output.root
     scene = output["large"]
     report = json.loads((done / "run.json").read_text())
     with rasterio.open(done / "large" / "mask.tif") as mask, rasterio.open(done / "large" / "score.tif") as score:

@@ -203,22 +203,28 @@ def test_a_pipeline_file_that_contradicts_itself(bench: Workbench, example: dict
 
 
 @pytest.mark.parametrize(
-    ("example", "what"),
+    ("example", "key", "what"),
     [
-        ({"where": "class = 'lake'"}, "no feature is selected as the class by \"class = 'lake'\""),
-        ({"where": "klass = 'water'"}, "no attribute 'klass'"),
-        ({"layer": "lakes"}, "there is no layer 'lakes'"),
-        ({"crs": "EPSG:0"}, "`crs` is not known"),
-        ({"where": "class = 'water'", "complete": None, "extent": "class = 'area'"}, "selected as `extent`"),
-        ({"labels": "gone.gpkg"}, "support file does not exist"),
-        ({"labels": "support/chip.tif"}, "not from .tif"),
+        ({"where": "class = 'lake'"}, ".where", "no feature is selected as the class by \"class = 'lake'\""),
+        ({"where": "klass = 'water'"}, ".where", "no attribute 'klass'"),
+        ({"layer": "lakes"}, ".layer", "there is no layer 'lakes'"),
+        ({"crs": "EPSG:0"}, ".crs", "`crs` is not known"),
+        (
+            {"where": "class = 'water'", "complete": None, "extent": "class = 'area'"},
+            ".extent",
+            "selected as `extent`",
+        ),
+        ({"labels": "gone.gpkg"}, ".labels", "support file does not exist"),
+        ({"labels": "support/chip.tif"}, "", "not from .tif"),
     ],
 )
-def test_validate_finds_mistakes_in_the_file(bench: Workbench, example: dict[str, Any], what: str) -> None:
+def test_validate_finds_mistakes_in_the_file(bench: Workbench, example: dict[str, Any], key: str, what: str) -> None:
     write_vector(bench.root / "labels.gpkg", traced(bench), layer="labels")
     path = drawn(bench, **{"complete": True, **example})
-    found = problems(path)
-    assert what in found["support.classes.0.examples"]
+    ((place, told),) = problems(path).items()
+    assert what in told
+    assert place.startswith("support.classes.0.examples.0")
+    assert place.endswith(key)
     with pytest.raises(ConfigError):
         Pipeline.from_yaml(path).plan()
 
@@ -228,7 +234,7 @@ def test_validate_data_and_plan_find_labels_that_miss_the_image(bench: Workbench
     write_vector(bench.root / "labels.gpkg", away, layer="labels")
     path = drawn(bench, complete=True)
     assert Pipeline.from_yaml(path).validate() == []
-    assert "lies in the image" in problems(path, data=True)["support.classes.0.examples"]
+    assert "lies in the image" in problems(path, data=True)["support.classes.0.examples.0"]
     done = hdm("plan", path)
     assert done.returncode == 2
     assert "lies in the image" in done.stderr
@@ -256,7 +262,7 @@ def test_a_reader_that_takes_no_drawn_labels_says_so(bench: Workbench) -> None:
     content = yaml.safe_load(path.read_text())
     content["input"]["reader"] = "dicom"
     path.write_text(yaml.safe_dump(content))
-    assert "'dicom' takes no labels from vector files" in problems(path)["support.classes.0.examples"]
+    assert "'dicom' takes no labels from vector files" in problems(path)["support.classes.0.examples.0"]
     done = hdm("run", path)
     assert done.returncode == 2
     assert "takes no labels from vector files" in done.stderr

@@ -210,7 +210,7 @@ def test_validation_names_every_mistake_with_its_line(bench: Workbench) -> None:
     with pytest.raises(PipelineFileError) as caught:
         Pipeline.from_yaml(file).validate()
     keys = {problem.key: problem for problem in caught.value.problems}
-    assert set(keys) >= {"input.bands.1", "input.reader", "output.products.1"}
+    assert set(keys) >= {"input.bands.1", "input.options.colour", "output.products.1"}
     lines = file.read_text().splitlines()
     assert "hologram" in lines[(keys["output.products.1"].line or 0) - 1]
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.planning.archive import Archive
+from hdm_pipeline.planning.forecast import Forecast, SceneCost
+from hdm_pipeline.planning.plan import Plan
 from hdm_pipeline.reporting.events import BlockInferred, Event, SceneDone, SceneStarted
+from hdm_pipeline.reporting.plan_text import plan_text
 from hdm_pipeline.reporting.status import output_status, status_text
 from tests.integration.conftest import Workbench
 from tests.integration.faults.victim import kill_at
@@ -56,3 +63,20 @@ def test_a_killed_run_is_not_said_to_be_running(bench: Workbench) -> None:
     found = output_status(bench.root / "out")
     assert found["holder"]["alive"] is False
     assert "killed (run again to go on)" in status_text(found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rate", "time"),
+    [
+        (None, None, "none: there is no tile to infer"),
+        ((1, 1, 64, 64), None, "unknown until a run here infers tiles"),
+        ((1, 1, 64, 64), 90.0, "about 1 min 30 s"),
+    ],
+)
+def test_a_plan_tells_a_time_only_where_there_is_one(
+    shape: tuple[int, int, int, int] | None, rate: float | None, time: str
+) -> None:
+    costs = () if shape is None else (SceneCost("a", shape, tiles=1, blocks=1, stage_bytes=8192),)
+    scenes = () if shape is None else (SceneRef("a", "/a.tif", "geotiff", "1"),)
+    plan = Plan(Archive(scenes, ()), (), {}, {}, ())
+    assert f"time      {time}" in plan_text(Forecast(plan, costs, (), 0, rate), None).splitlines()

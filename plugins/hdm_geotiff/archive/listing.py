@@ -84,14 +84,14 @@ def list_files(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
         return _pattern(uri, options, known)
     if is_windows_path(uri):
         raise EmptyArchiveError("the input is a path of Windows, and this is not", where=uri, remedy=WINDOWS_REMEDY)
-    remedy = "check the path; relative paths start at the folder of the pipeline file"
+    remedy = "check the path; in a pipeline file, relative paths start at its folder"
     raise EmptyArchiveError("the input does not exist", where=uri, remedy=remedy)
 
 
 def _named_container(container: Container, uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
     """What an archive holds that the user named; one that is not there, or is damaged, ends the run."""
     if not os.path.isfile(container.path):
-        remedy = "check the path; relative paths start at the folder of the pipeline file"
+        remedy = "check the path; in a pipeline file, relative paths start at its folder"
         raise EmptyArchiveError("the archive does not exist", where=uri, remedy=remedy)
     yield from _members(container, "", options, Identities())
 

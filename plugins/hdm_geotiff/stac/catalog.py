@@ -64,7 +64,7 @@ def find_items(uri: str, options: ReaderOptions) -> Iterator[ItemAt | Skipped]:
         return
     paths = sorted(glob.glob(uri, recursive=True)) if glob.has_magic(uri) and not os.path.exists(uri) else [uri]
     if not paths or (not is_remote(uri) and not os.path.exists(paths[0])):
-        remedy = "check the path; relative paths start at the folder of the pipeline file"
+        remedy = "check the path; in a pipeline file, relative paths start at its folder"
         raise EmptyArchiveError("the input does not exist", where=uri, remedy=remedy)
     seen: set[str] = set()
     for path in paths:

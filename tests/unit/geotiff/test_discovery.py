@@ -100,8 +100,9 @@ def test_nothing_found_says_so(tmp_path: Path) -> None:
     touch(tmp_path, "a.img")
     with pytest.raises(EmptyArchiveError, match=r"a\.img: neither GeoTIFF nor"):
         ids(tmp_path)
-    with pytest.raises(EmptyArchiveError, match="does not exist"):
+    with pytest.raises(EmptyArchiveError, match="does not exist") as caught:
         ids(tmp_path / "nowhere")
+    assert "in a pipeline file" in caught.value.remedy  # `segment` has none
     with pytest.raises(EmptyArchiveError):
         ids(tmp_path / "*.tiff")
 

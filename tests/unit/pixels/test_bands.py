@@ -185,3 +185,10 @@ def test_two_bands_of_one_description_need_a_number() -> None:
         resolve(["gray"], bands)
     assert resolve(["Gray"], bands).indices == (2,)
     assert resolve(["b2 - b1"], bands).indices == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["*_B4.tif", "S2_*_B04.jp2", "B4.TIF", "*B4"])
+def test_a_pattern_of_files_in_a_list_lacks_its_name(text: str) -> None:
+    with pytest.raises(ConfigError, match="a pattern of files is no band expression") as caught:
+        parse(text)
+    assert f'{{red: "{text}"}}' in caught.value.remedy
