@@ -7,6 +7,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -103,6 +104,10 @@ class FewShotNetwork(nn.Module, ABC):
                 the network cannot tell, or the examples show too little.
         """
         return self.encode_support(images, masks, class_name=class_name)
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """Within it, an image that comes again need not be computed again; the weights must stay as they are."""
+        return nullcontext()
 
     def weighed_like(self, bank: SupportBank, run: SupportBank) -> SupportBank:
         """A bank whose sources of evidence count as much as those of another bank of these weights.

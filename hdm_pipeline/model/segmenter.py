@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,6 +149,10 @@ class FewShotSegmenter:
             reduction=reduction,
             augment=self.augment,
         )
+
+    def remembering(self) -> AbstractContextManager[None]:
+        """`FewShotNetwork.remembering`, in fp32 only: other precisions are timed against it."""
+        return self.network.remembering() if self.precision == "fp32" else nullcontext()
 
     @property
     def _gpu(self) -> bool:

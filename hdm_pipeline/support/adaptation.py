@@ -31,6 +31,7 @@ from hdm_pipeline.support.folds import folds
 StepCallback = Callable[[int, float], None]
 _WARM_UP = 10
 _SMALLEST_CROP = 64
+_MOST_JUDGED = 12
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class AdaptationSettings:
     Attributes:
         steps: gradient steps, or None to let the guard choose.
         candidates: numbers of steps that the guard compares with none, ascending.
+        most_pixels: that may pass the network in all, to learn from and to measure on, unless `steps` are given: fewer
+            candidates are tried where more would not fit (`affordable`). A limit in seconds would let a busy machine
+            choose other weights than an idle one. A pixel takes 6 us of one core to learn from, no more to measure on:
+            the default is 75 s of one core, 45 s on two.
         stretch: what the guard's choice is multiplied by: all examples carry more steps than the guard's parts of them.
         learning_rate: of AdamW, after a warm-up of ten steps.
         averaging: decay of the moving average of the weights, which is what is kept.
@@ -55,6 +60,7 @@ class AdaptationSettings:
 
     steps: int | None = None
     candidates: tuple[int, ...] = (20, 40, 80)
+    most_pixels: int = 12_500_000
     stretch: float = 1.5
     learning_rate: float = 1e-3
     averaging: float = 0.9
@@ -160,15 +166,18 @@ def held_out_ious(
 ) -> dict[int, float]:
     """Mean IoU over held-out examples (one example: held-out parts) after 0 and after each candidate's steps.
 
-    No further candidate is tried once one is worse than no step at all, or two in a row brought no new best.
+    No further candidate is tried once one is worse than no step at all, or two in a row brought no new best, or where
+    it would be more work than the settings allow. Of more than twelve examples, twelve are asked.
     """
+    chosen = _judged(masks)
+    images, masks = [images[i] for i in chosen], [masks[i] for i in chosen]
     parts = [
         (fold, _Learner(network, [images[i] for i in fold.kept], fold.kept_masks, settings, seed))
         for fold in folds(masks, settings.folds)
     ]
     found: dict[int, float] = {}
     best, fruitless = -1.0, 0
-    for steps in (0, *settings.candidates):
+    for steps in (0, *affordable(settings, masks)):
         ious: list[float] = []
         for fold, learner in parts:
             _advance(learner, steps, on_step)
@@ -180,6 +189,31 @@ def held_out_ious(
         if fruitless == 2 or found[steps] < found[0]:
             break
     return found
+
+
+def affordable(settings: AdaptationSettings, masks: Sequence[Tensor]) -> tuple[int, ...]:
+    """The candidates that can be tried, and the best of them taken on all examples, within `most_pixels`; at least one.
+
+    Args:
+        settings: what is tried.
+        masks: K masks [H, W] of the examples.
+    """
+    chosen = _judged(masks)
+    parts = folds([masks[i] for i in chosen], settings.folds)
+    measured = sum(masks[chosen[i]].numel() for part in parts for i in (*part.kept, *part.tested))
+    step = settings.batch * (1 + settings.crops.shots) * _crop_size(masks, settings) ** 2
+    fitting = [
+        count
+        for count, most in enumerate(settings.candidates, 1)
+        if (1 + count) * measured + (len(parts) * most + round(settings.stretch * most)) * step <= settings.most_pixels
+    ]
+    return settings.candidates[: max(fitting, default=1)]
+
+
+def _judged(masks: Sequence[Tensor]) -> list[int]:
+    """Which examples the guard asks, those with target first: more take longer and decide the same."""
+    shown = sorted(range(len(masks)), key=lambda i: not bool((masks[i] == 1).any()))
+    return sorted(shown[:_MOST_JUDGED])
 
 
 def best_steps(held_out: Mapping[int, float], margin: float, floor: float = -1.0) -> int:
@@ -233,8 +267,11 @@ class _Learner:
         self._sampler = CropSampler(images, masks, replace(settings.crops, size=_crop_size(masks, settings)), seed=seed)
         for name, parameter in self._network.named_parameters():
             parameter.requires_grad_(not name.startswith((*settings.frozen, *network.frozen)))
-        self._trained = [p for p in self._network.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.AdamW(self._trained, settings.learning_rate, weight_decay=settings.weight_decay)
+        pairs = zip(self._network.parameters(), self.average.parameters(), strict=True)
+        self._trained, self._means = zip(*((p, mean) for p, mean in pairs if p.requires_grad), strict=True)
+        self._optimizer = torch.optim.AdamW(
+            self._trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
         self._fast = _has_bfloat16(next(network.parameters()).device)
         self.done = 0
 
@@ -262,8 +299,7 @@ class _Learner:
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self._settings.averaging, self.done / (self.done + 1))
-        for mean, parameter in zip(self.average.parameters(), self._network.parameters(), strict=True):
-            mean.lerp_(parameter, 1 - decay)
+        torch._foreach_lerp_(self._means, self._trained, 1 - decay)
 
 
 def _crop_size(masks: Sequence[Tensor], settings: AdaptationSettings) -> int:

@@ -21,10 +21,10 @@ from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.support_tensors import windows
 from hdm_pipeline.support.adaptation import AdaptationReport, AdaptationSettings, StepCallback, adapt_network
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raised whenever the same input would give other weights."""
 
-_SIDE = 512
+_SIDE = 256  # twice the largest crop; what the guard measures on is bounded by it, too
 _MOST_CUTS = 12
 
 

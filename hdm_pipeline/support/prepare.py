@@ -185,9 +185,10 @@ def _prepare_class(
     segmenter = unadapted if fit.weights is None else base.refitted(fit.network, fit.reduction)
     bands = _weigh_bands([segmenter, unadapted], tensors)
     # Adapted weights have seen the examples, so these can no longer be held out to weigh the sources.
-    bank = segmenter.encode(tensors, class_name=name, weigh=fit.weights is None, describe=True)
-    mode = _mode(segmenter)
-    quality, held_out = _quality(unadapted, tensors, examples, bank if fit.weights is None else None)
+    with unadapted.remembering():
+        bank = segmenter.encode(tensors, class_name=name, weigh=fit.weights is None, describe=True)
+        mode = _mode(segmenter)
+        quality, held_out = _quality(unadapted, tensors, examples, bank if fit.weights is None else None)
     calibration = _calibration(config, fit, held_out)
     area_scores = _area_scores(fit, held_out, calibration)
     report = {

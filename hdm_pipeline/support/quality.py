@@ -86,7 +86,8 @@ def leave_one_out(
         raise SupportError("no example shows the target", where=", ".join(names), remedy="label it as 1")
     only = len(examples) == 1
     found = [] if reliabilities is None else reliabilities
-    counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples, found, run)
+    with segmenter.remembering():  # each example is a support of all others
+        counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples, found, run)
     typical = _typical(counted)
     return [
         _judge(name, counts, example, typical, only=only)

@@ -92,6 +92,15 @@ def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Seque
 
     Counted at full size, so that reductions can be compared; -1 if it cannot be told.
     """
+    with network.remembering():  # each example is a support of one fold and a query of another
+        found = _fold_ious(network, images, masks, reduction)
+    known = [value for value in found if not np.isnan(value)]
+    return float(np.mean(known)) if known else -1.0
+
+
+def _fold_ious(
+    network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], reduction: float
+) -> list[float]:
     found = []
     for fold in folds(masks, _FOLDS):
         kept = [reduce_example(images[i], m, reduction) for i, m in zip(fold.kept, fold.kept_masks, strict=True)]
@@ -102,8 +111,7 @@ def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Seque
             query, _ = reduce_example(images[index], masks[index], reduction)
             scores = enlarge(network.predict(network.normalize(query)[None], [bank]), _size(truth))[0, 0]
             found.append(iou((scores >= 0.5).cpu().numpy(), truth.cpu().numpy()))
-    known = [value for value in found if not np.isnan(value)]
-    return float(np.mean(known)) if known else -1.0
+    return found
 
 
 def reduce_example(image: Tensor, mask: Tensor, reduction: float) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, Lev
 from hdm_pipeline.model.pyramid.labels import cell_shares, finest_level, pad_images, pad_masks, without_orphans
 from hdm_pipeline.model.pyramid.layers import resize
 from hdm_pipeline.model.pyramid.matching import Tokens
+from hdm_pipeline.model.pyramid.memory import FeatureMemory
 from hdm_pipeline.model.pyramid.objective import segmentation_loss
 from hdm_pipeline.model.pyramid.prototypes import systematic_sample
 from hdm_pipeline.model.pyramid.ridge import Moments
@@ -134,6 +136,7 @@ class HDMNetPyramid(FewShotNetwork):
             self.frozen = ("context.backbone.",)
             evidence.append(LevelEvidence(matches=False, log_penalty=0.0))  # many features of unit size
         self.evidence = nn.ModuleList(evidence)
+        self._memory = FeatureMemory(0)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -219,18 +222,32 @@ class HDMNetPyramid(FewShotNetwork):
         arrays[_FINEST] = np.array([finest], dtype=np.float32)
         return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
 
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """See `FewShotNetwork.remembering`."""
+        before, self._memory = self._memory, self._memory if self._memory.most_pixels else FeatureMemory()
+        try:
+            yield
+        finally:
+            self._memory = before
+
     def _encode_image(self, image: Tensor, mask: Tensor, scale: int) -> EncodedImage:
         """One support [3, H, W] with its mask [H, W] at all levels, and what the rules take of it."""
         pixels = pad_images(image.unsqueeze(0), _MULTIPLE)
-        features = self.features(pixels)
+        features = self._known_features(pixels, 0)
         rules = None if self.context is None else self._rule_features(pixels, features, scale)
         return EncodedImage(mask, pad_masks(mask.unsqueeze(0), _MULTIPLE), features, self.strides, rules)
 
     def _rule_features(self, images: Tensor, features: Sequence[LevelFeatures], scale: int) -> Tensor:
         """Frozen features [B, D + 1, h, w] of normalised images, at a scale; those of scale 1 are there already."""
-        if self.context is None or scale == 1:
+        context = self.context
+        if context is None or scale == 1:
             return features[-1].regress
-        return self.context.enlarged(self.denormalize(images), scale)
+        return self._memory.get(("rules", scale), images, lambda: context.enlarged(self.denormalize(images), scale))
+
+    def _known_features(self, images: Tensor, finest: int) -> list[LevelFeatures]:
+        """`features`, from memory where these images are in it."""
+        return self._memory.get(("levels", finest), images, lambda: self.features(images, finest))
 
     def _held_out(self, encoded: Sequence[EncodedImage], start: Tensor) -> list[HeldOut]:
         """Each example as the others segment it."""
@@ -255,7 +272,7 @@ class HDMNetPyramid(FewShotNetwork):
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.score`."""
         padded = pad_images(tiles, _MULTIPLE)
-        features = self.features(padded, min(_finest(banks), default=0))
+        features = self._known_features(padded, min(_finest(banks), default=0))
         answers = [logits.sigmoid() for logits, _ in self._class_answers(features, padded, banks)]
         scores = torch.cat(answers, dim=1) if answers else padded.new_zeros(len(padded), 0, *padded.shape[-2:])
         return scores[:, :, : tiles.shape[-2], : tiles.shape[-1]]
@@ -272,7 +289,7 @@ class HDMNetPyramid(FewShotNetwork):
         """Scores, distances and, with `doubt`, how far log odds may be trusted. See `FewShotNetwork.examine`."""
         padded = pad_images(tiles, _MULTIPLE)
         size = padded.shape[-2], padded.shape[-1]
-        features = self.features(padded, min(_finest(banks), default=0))
+        features = self._known_features(padded, min(_finest(banks), default=0))
         answers = self._class_answers(features, padded, banks)
         last = features[-1]
         with torch.autocast(tiles.device.type, enabled=False):

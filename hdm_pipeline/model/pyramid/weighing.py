@@ -23,6 +23,7 @@ MOST_FOLDS = 6
 _PIXELS = 20_000  # of each held-out example, evenly spread
 _STEPS = 80
 _RATE = 0.05
+_MOMENTA = (0.9, 0.999)
 _RESTRAINT = 1.0  # on departures from the weights that are right on average; chosen on folders of real tasks
 _OFFSET_STEP = 2.0  # so that restraint lets an offset of two weigh as much as a factor of e
 
@@ -70,15 +71,17 @@ def choose_mix(held_out: Sequence[HeldOut], usual: Mix) -> Mix:
     target = torch.cat([example.target for example in held_out])
     start = odds.new_tensor([usual.network, usual.ridge, usual.logistic])
     moved = torch.zeros(4, dtype=odds.dtype, requires_grad=True)
-    optimizer = torch.optim.Adam([moved], lr=_RATE)
+    first, second = torch.zeros_like(moved), torch.zeros_like(moved)
     with torch.enable_grad():
-        for _ in range(_STEPS):
+        for number in range(1, _STEPS + 1):
             chance = torch.sigmoid(odds @ (start * moved[:3].exp()) + usual.offset + _OFFSET_STEP * moved[3])
             both = (chance * target).sum()
             either = chance.sum() + target.sum() - both
             loss = _RESTRAINT * moved.square().sum() - torch.log((both + 1) / (either + 1))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            (slope,) = torch.autograd.grad(loss, moved)
+            # Adam, by hand: the first use of torch.optim imports PyTorch's compiler, which takes two seconds.
+            first, second = first.lerp(slope, 1 - _MOMENTA[0]), second.lerp(slope.square(), 1 - _MOMENTA[1])
+            size = (second / (1 - _MOMENTA[1] ** number)).sqrt() + 1e-8
+            moved = (moved - _RATE * first / (1 - _MOMENTA[0] ** number) / size).detach().requires_grad_()
     network, ridge, logistic = (start * moved.detach()[:3].exp()).tolist()
     return Mix(network, ridge, logistic, usual.offset + _OFFSET_STEP * float(moved.detach()[3]))

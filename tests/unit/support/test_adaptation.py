@@ -13,7 +13,13 @@ from torch import Tensor
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.model.checkpoints import load_network
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.support.adaptation import AdaptationSettings, adapt_network, best_steps
+from hdm_pipeline.support.adaptation import (
+    AdaptationSettings,
+    adapt_network,
+    affordable,
+    best_steps,
+    held_out_ious,
+)
 from hdm_pipeline.support.cache import adapted_weights, cache_key
 from hdm_pipeline.support.crops import CropSampler, CropSettings
 from hdm_pipeline.support.folds import folds, half_folds
@@ -234,3 +240,51 @@ def test_the_key_changes_with_everything_that_matters(network: FewShotNetwork) -
         cache_key(network, images, masks, AdaptationSettings(), 0),
     }
     assert len(keys) == 5
+
+
+def example_masks(count: int, side: int) -> list[Tensor]:
+    masks = [torch.zeros(side, side, dtype=torch.uint8) for _ in range(count)]
+    for mask in masks:
+        mask[: side // 2] = 1
+    return masks
+
+
+def test_work_limits_the_candidates_before_anything_is_computed() -> None:
+    masks = example_masks(5, 160)
+    # Crops of 96 pixels, four pairs a step: 20 steps in each of two folds and 30 on all, measured twice.
+    twenty = 70 * 8 * 96 * 96 + 2 * 2 * 5 * 160 * 160
+    forty = 140 * 8 * 96 * 96 + 3 * 2 * 5 * 160 * 160
+    settings = AdaptationSettings(candidates=(20, 40, 80))
+    assert affordable(replace(settings, most_pixels=forty), masks) == (20, 40)
+    assert affordable(replace(settings, most_pixels=forty - 1), masks) == (20,)
+    assert affordable(replace(settings, most_pixels=twenty), masks) == (20,)
+    assert affordable(replace(settings, most_pixels=0), masks) == (20,)  # one is always tried
+    assert affordable(replace(settings, most_pixels=10**9), masks) == (20, 40, 80)
+
+
+@pytest.mark.parametrize(("count", "side"), [(1, 160), (5, 160), (10, 160), (12, 256), (1, 256)])
+def test_up_to_twelve_examples_stay_within_the_default_limit(count: int, side: int) -> None:
+    settings, masks = AdaptationSettings(), example_masks(count, side)
+    most = affordable(settings, masks)[-1]
+    tight = affordable(replace(settings, candidates=(most,)), masks)
+    assert tight == (most,)
+    assert most >= 20
+    pixels = 8 * min(128, 32 * round(side * 0.6 / 32)) ** 2
+    measured = (1 + len(affordable(settings, masks))) * 2 * max(2, count) * side**2
+    assert pixels * (2 * most + 1.5 * most) + measured <= settings.most_pixels
+
+
+def test_the_guard_asks_twelve_of_many_examples_those_with_target_first(
+    network: FewShotNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, masks = examples(15)
+    masks[:3] = [torch.zeros_like(mask) for mask in masks[:3]]
+    asked: set[int] = set()
+
+    def remember(_: object, kept: list[Tensor], __: object, tested: list[Tensor], truths: list[Tensor]) -> list[float]:
+        asked.update(number for image in (*kept, *tested) for number, own in enumerate(images) if own is image)
+        return [0.5 for _ in truths]
+
+    monkeypatch.setattr("hdm_pipeline.support.adaptation._ious", remember)
+    held_out_ious(network, images, masks, replace(FAST, candidates=(1,)))
+    assert asked == set(range(3, 15))

@@ -145,3 +145,25 @@ def test_examples_that_lack_a_class_by_themselves_judge_nothing() -> None:
     targets[0][:48] = torch.where(masks[0][:48] == 1, 1, 0)  # only the first labels background
     mix = network.encode_for_run(images, targets).arrays["rules.mix"]
     assert np.isfinite(mix).all()
+
+
+def test_the_optimizer_is_adam() -> None:
+    """Against PyTorch's, which is not used because its first use imports a compiler for two seconds."""
+    torch.manual_seed(0)
+    target = (torch.rand(400) > 0.6).double()
+    odds = (target[:, None] - 0.4 + torch.randn(400, 3).double()) * torch.tensor([1.0, 2.0, 0.5]).double()
+    usual = Mix(1.0, 0.25, 0.5)
+    start = odds.new_tensor([usual.network, usual.ridge, usual.logistic])
+    moved = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([moved], lr=0.05)
+    for _ in range(80):
+        chance = torch.sigmoid(odds @ (start * moved[:3].exp()) + 2.0 * moved[3])
+        both = (chance * target).sum()
+        loss = moved.square().sum() - torch.log((both + 1) / (chance.sum() + target.sum() - both + 1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = choose_mix([HeldOut(odds, target)], usual)
+    expected = [*(start * moved.detach()[:3].exp()).tolist(), 2.0 * float(moved.detach()[3])]
+    assert [found.network, found.ridge, found.logistic, found.offset] == pytest.approx(expected, rel=1e-9)
+    assert abs(found.offset) > 1e-3
