@@ -145,7 +145,7 @@ def _part_of(error: HdmError, example: Example) -> Key:
         value = getattr(example, name)
         if name in told or (name in _FILES and error.where.endswith(f": {value}")):
             return (name,)
-        texts = {"where": (value,), "layer": (value,)}.get(name, ())
+        texts: tuple[str | None, ...] = (value,) if name in ("where", "layer") else ()
         if isinstance(value, Features):
             texts = (value.where, value.layer)
         for text in texts:

@@ -59,5 +59,5 @@ def _digest(images: Tensor) -> bytes:
     kind = images.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else images.dtype
     digest = hashlib.blake2b(f"{tuple(images.shape)} {precision} {kind}".encode(), digest_size=16)
-    digest.update(images.detach().contiguous().cpu().view(torch.uint8).numpy())
+    digest.update(images.detach().contiguous().cpu().view(torch.uint8).numpy().data)
     return digest.digest()
