@@ -78,7 +78,7 @@ def _check_target(to: Path) -> None:
 
 def _unfinished(folder: Path) -> list[str]:
     """What to say of a run that is not complete: nothing is known of where it did not get to."""
-    workspace = Workspace(folder.absolute())
+    workspace = Workspace(output_directory(folder))
     try:
         told = str(json.loads(workspace.report.read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError, TypeError):
