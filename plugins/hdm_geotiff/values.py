@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from hdm_pipeline.contracts import SceneRef, SceneWarning
@@ -155,7 +156,7 @@ class ValueOptions:
         found = []
         for one in (self.nodata, self.scale_factor, self.offset):
             for key in one.unused(_names(ref), bands):
-                if glob.has_magic(key) or not _is_beside(ref.uri, key):
+                if not _is_beside(os.path.dirname(ref.uri.rstrip("/")), key):
                     what = f"{one.option}: the key {key!r} fits neither the scene nor a band of it, {has}"
                     remedy = f"if it is meant for a band, correct it in {one.option}: else nothing is to be done"
                     suspect = any(_misspelt(key, band) for band in bands)
@@ -169,14 +170,14 @@ def _names(ref: SceneRef) -> tuple[str, ...]:
     return ref.id, file, os.path.splitext(file)[0]
 
 
-def _is_beside(uri: str, name: str) -> bool:
-    """Whether a key is the name of another scene, as far as the files beside this one tell."""
-    folder = os.path.dirname(uri.rstrip("/"))
-    return any(_beside(os.path.join(folder, name)) for name in (name, name.split("__")[-1]))
-
-
-def _beside(path: str) -> bool:
-    return os.path.lexists(path) or any(glob.iglob(f"{glob.escape(path)}[._]*"))
+@lru_cache(maxsize=256)  # all scenes of a folder ask the same
+def _is_beside(folder: str, key: str) -> bool:
+    """Whether a key may call another scene, as far as the files beside this one, and in folders beside its, tell."""
+    own = glob.escape(folder)
+    places = [os.path.join(own, key), os.path.join(os.path.dirname(own), "*", key)]
+    if not glob.has_magic(key):
+        places.append(os.path.join(own, key.split("__")[-1]))
+    return any(next(glob.iglob(place + rest), None) is not None for place in places for rest in ("", "[._]*"))
 
 
 def _misspelt(key: str, band: str) -> bool:

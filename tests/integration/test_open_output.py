@@ -200,10 +200,11 @@ def test_a_run_that_was_stopped_is_told(bench: Workbench) -> None:
 
 
 def test_what_is_no_output_is_told(bench: Workbench, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for wrong in (bench.scenes, bench.root / "nowhere", bench.root / "out.yaml"):
+    for wrong in (bench.scenes, bench.root / "nowhere", bench.root / "other.yaml"):
         with pytest.raises(ConfigError, match="no run has written here") as caught:
             open_output(wrong)
         assert caught.value.remedy
+    assert list(open_output(bench.root / "out.yaml")) == list(open_output(out))
     with pytest.raises(ConfigError, match="chunks of 0"):
         open_output(out, chunks=0)
     (out / "run.json").write_text("{")

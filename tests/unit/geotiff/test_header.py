@@ -91,6 +91,15 @@ def test_a_key_that_fits_nothing_is_told_with_the_bands(
         assert one.what.startswith(next(iter(options)))
 
 
+def test_a_key_that_fits_another_scene_is_not_noted(write_tif: WriteTif) -> None:
+    write_tif("new_1.tif", PIXELS)
+    path = write_tif("old.tif", PIXELS)
+    for key, kinds in (("new*", []), ("new_1", []), ("new_1.tif", []), ("zzz*", ["unused_key"])):
+        options = {"offset": {key: -1000}}
+        warnings = GeoTiffReader(options).header(find(path, **options)).warnings
+        assert [one.kind for one in warnings if isinstance(one, SceneWarning)] == kinds
+
+
 def test_a_date_option_that_tells_no_date_is_noted(write_tif: WriteTif) -> None:
     options = {"date": "x_%Y%m%d"}
     for name, told in (("x_20240630", ""), ("x_20240631", "not a real date"), ("y", "does not fit")):
