@@ -63,7 +63,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path
         target.write(values)
     client = boto3.client("s3", endpoint_url=f"http://{server}")
     client.create_bucket(Bucket=BUCKET)  # as often as one likes, in this region
-    for key in ("scenes/one.tif", "scenes/deep/two.tif", "scenes/notes.md", "scenes/x.jp2", "scenes_old/three.tif"):
+    for key in ("scenes/one.tif", "scenes/deep/two.tif", "scenes/notes.md", "scenes/x.img", "scenes_old/three.tif"):
         client.upload_file(str(copy), BUCKET, key)
     return copy
 
@@ -75,7 +75,7 @@ def scenes(uri: str, **options: object) -> list[SceneRef]:
 def test_a_prefix_is_listed(bucket: Path) -> None:
     found = list(GeoTiffReader(NETWORK).discover(f"s3://{BUCKET}/scenes/"))
     assert [one.id for one in found if isinstance(one, SceneRef)] == ["one", "two"]
-    assert [one.uri for one in found if isinstance(one, Skipped)] == [f"s3://{BUCKET}/scenes/x.jp2"]
+    assert [one.uri for one in found if isinstance(one, Skipped)] == [f"s3://{BUCKET}/scenes/x.img"]
     assert [ref.id for ref in scenes(f"s3://{BUCKET}/scenes/", ids="path")] == ["deep__two", "one"]
 
 
