@@ -10,7 +10,7 @@ from typing import Any
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
-from hdm_pipeline.output.lock import holder
+from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.plan_text import counted, duration
 
 _SHOWN = 20
@@ -90,8 +90,8 @@ def status_text(found: dict[str, Any]) -> str:
 
 def _state(status: str, holder: dict[str, Any] | None) -> str:
     """What a run's own report says, corrected where the run could not: it was killed."""
-    if status != "running":
+    if status != "running":  # of the last run, even if another one begins
         return str(status)
-    if holder is None or holder["alive"] is False:
+    if holder is None or run_state(status, holder) == "killed":
         return "killed (run again to go on)"
     return f"running as {holder['owner']}"

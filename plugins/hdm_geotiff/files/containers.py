@@ -15,7 +15,9 @@ from hdm_pipeline.errors import ArchiveError, ReadError
 
 _KINDS = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tar.gz": "/vsitar/", ".tgz": "/vsitar/"}
 _SCHEME = re.compile(r"(?:zip|tar)(?:\+file)?://", re.IGNORECASE)
-_MOST_TEXT = 16 * 2**20
+MOST_TEXT = 16 * 2**20
+"""Bytes of a metadata file, on disk, in an archive or on the network."""
+
 _DAMAGED = (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
@@ -86,7 +88,16 @@ def read_text(uri: str) -> str:
     except (*_DAMAGED, KeyError) as error:
         remedy = "copy or download the product again, or leave it out of the archive"
         raise ReadError(f"the metadata cannot be read: {error}", where=uri, remedy=remedy) from error
-    if len(data) > _MOST_TEXT:
+    return metadata_text(data, uri)
+
+
+def metadata_text(data: bytes, uri: str) -> str:
+    """Metadata as text, of at most a byte more than `MOST_TEXT` of them.
+
+    Raises:
+        ReadError: there are more: no metadata are so large.
+    """
+    if len(data) > MOST_TEXT:
         remedy = "leave the product out of the archive"
         raise ReadError("the metadata file is too large to be one", where=uri, remedy=remedy)
     return data.decode("utf-8", "replace")
@@ -95,16 +106,16 @@ def read_text(uri: str) -> str:
 def _read(container: Container | None, uri: str) -> bytes:
     if container is None:
         with open(uri, "rb") as file:
-            return file.read(_MOST_TEXT + 1)
+            return file.read(MOST_TEXT + 1)
     if _prefix(container.path) == "/vsizip/":
         with zipfile.ZipFile(container.path) as archive, archive.open(container.inner) as member:
-            return member.read(_MOST_TEXT + 1)
+            return member.read(MOST_TEXT + 1)
     with tarfile.open(container.path) as tar:
         extracted = tar.extractfile(container.inner)
         if extracted is None:
             raise KeyError(container.inner)
         with extracted:
-            return extracted.read(_MOST_TEXT + 1)
+            return extracted.read(MOST_TEXT + 1)
 
 
 def _zip_names(path: str) -> list[str]:

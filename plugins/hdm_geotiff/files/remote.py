@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from hdm_geotiff.files import containers
 from hdm_pipeline.errors import ArchiveError, ReadError
 
 _TIMEOUT_SECONDS = 60
-_MOST_TEXT = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,7 @@ def read_remote(uri: str) -> str:
     except Exception as error:  # botocore's errors have no root that is there without boto3
         remedy = "check the address and your keys, or copy the product here"
         raise ReadError(f"the metadata cannot be read: {error}", where=uri, remedy=remedy) from error
-    if len(data) > _MOST_TEXT:
-        remedy = "leave the product out of the archive"
-        raise ReadError("the metadata file is too large to be one", where=uri, remedy=remedy)
-    return data.decode("utf-8", "replace")
+    return containers.metadata_text(data, uri)
 
 
 def _content(uri: str) -> bytes:
@@ -117,6 +114,6 @@ def _content(uri: str) -> bytes:
 
         client = boto3.client("s3", endpoint_url=_endpoint())
         answer = client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))
-        return bytes(answer["Body"].read(_MOST_TEXT + 1))
+        return bytes(answer["Body"].read(containers.MOST_TEXT + 1))
     with urllib.request.urlopen(uri, timeout=_TIMEOUT_SECONDS) as response:
-        return bytes(response.read(_MOST_TEXT + 1))
+        return bytes(response.read(containers.MOST_TEXT + 1))

@@ -18,7 +18,7 @@ import pystac
 import pytest
 from rasterio.crs import CRS
 
-from hdm_geotiff.files import remote
+from hdm_geotiff.files import containers, remote
 from hdm_geotiff.files.named_crs import crs_named
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.reader import GeoTiffReader
@@ -519,10 +519,10 @@ def test_what_is_too_large_on_the_network_is_refused_and_not_cut(
     monkeypatch.setattr(stac_catalog, "_MOST_BYTES", 50)  # cut there, it would be a whole catalog
     with pytest.raises(ArchiveError, match="too large"):
         _found(f"{server}/static/a.json", allow_network=True)
-    monkeypatch.setattr(remote, "_MOST_TEXT", 50)
+    monkeypatch.setattr(containers, "MOST_TEXT", 50)
     with pytest.raises(ReadError, match="too large"):
         remote.read_remote(f"{server}/static/a.json")
-    monkeypatch.setattr(remote, "_MOST_TEXT", 500)
+    monkeypatch.setattr(containers, "MOST_TEXT", 500)
     assert remote.read_remote(f"{server}/static/a.json").startswith('{"stac_version"')
 
 
