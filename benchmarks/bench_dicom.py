@@ -27,7 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series
 
 from hdm_dicom.reader import DicomReader
-from hdm_dicom.writer import SegmentationWriter
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import Product, SceneHeader, SceneRef
 from hdm_pipeline.grid import Window
 from tests.dicom_product import LIVER, PROVENANCE, ArraySource, make_product

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import check_names
-from hdm_dicom.write_errors import write_error
 from hdm_pipeline.contracts import NODATA, ClassInfo, Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window

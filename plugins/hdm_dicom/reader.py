@@ -10,7 +10,7 @@ from hdm_dicom.options import READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
 
 if TYPE_CHECKING:
-    from hdm_dicom.source import DicomSource
+    from hdm_dicom.volumes.source import DicomSource
 
 
 class DicomReader:
@@ -30,28 +30,28 @@ class DicomReader:
         self.options = ReaderOptions.parse(options)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
-        """Find the volumes behind a folder, file, glob or list file; see `hdm_dicom.discovery.find`."""
-        from hdm_dicom.discovery import find, reference
+        """Find the volumes behind a folder, file, glob or list file; see `hdm_dicom.archive.discovery.find`."""
+        from hdm_dicom.archive.discovery import find, reference
 
         found, skipped = find(uri, self.options)
         yield from skipped
         yield from (reference(volume, self.name) for volume in found)
 
     def header(self, ref: SceneRef) -> SceneHeader:
-        """Shape, geometry and warnings of a volume; see `hdm_dicom.volume_io.open_volume` for the errors."""
-        from hdm_dicom.source import read_header
+        """Shape, geometry and warnings of a volume; see `hdm_dicom.volumes.volume_io.open_volume` for the errors."""
+        from hdm_dicom.volumes.source import read_header
 
         return read_header(ref, self.options)
 
     @contextmanager
     def open(self, ref: SceneRef) -> Iterator[DicomSource]:
         """Open a volume for reading slices."""
-        from hdm_dicom.source import DicomSource
+        from hdm_dicom.volumes.source import DicomSource
 
         yield DicomSource(ref, self.options)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
-        """Labelled slices of a series; see `hdm_dicom.support.read_support`."""
-        from hdm_dicom.support import read_support
+        """Labelled slices of a series; see `hdm_dicom.examples.support.read_support`."""
+        from hdm_dicom.examples.support import read_support
 
         return read_support(request, self.options)

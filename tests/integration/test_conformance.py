@@ -114,7 +114,7 @@ def test_the_geotiff_reader_conforms_on_real_scenes(test_data: Path) -> None:
 def test_the_dicom_plugins_conform_on_a_real_volume(test_data: Path, tmp_path: Path) -> None:
     from hdm_dicom.nifti import NiftiWriter
     from hdm_dicom.reader import DicomReader
-    from hdm_dicom.writer import SegmentationWriter
+    from hdm_dicom.segmentation.writer import SegmentationWriter
 
     volume = test_data / "dicom" / "ct-abdomen"
     damaged = tmp_path / "damaged"

@@ -220,7 +220,7 @@ def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 reader = make_reader(sys.argv[1], {})
 outcome = "skipped"
-import hdm_dicom.source, hdm_geotiff.scenes.opening, hdm_dicom.discovery
+import hdm_dicom.volumes.source, hdm_geotiff.scenes.opening, hdm_dicom.archive.discovery
 before = resident()
 try:
     for found in reader.discover(sys.argv[2]):

@@ -21,7 +21,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from hdm_dicom.writer import SegmentationWriter
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import Product, VolumeGeometry
 from tests.dicom_product import make_product, two_blobs
 from tests.dicom_series import write_series

@@ -110,10 +110,11 @@ def test_imports_go_down() -> None:
     assert not upward, "\n".join(upward)
 
 
-def test_imports_of_the_geotiff_plug_in_go_down() -> None:
+@pytest.mark.parametrize("plugin", ["hdm_geotiff", "hdm_dicom"])
+def test_imports_of_a_plug_in_go_down(plugin: str) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    floors = {name: int(floor) for floor, name in re.findall(r"\| (\d+) \| `hdm_geotiff\.(\w+)` \|", text)}
-    own = {name: file for name, file in PLUGIN_MODULES.items() if name.startswith("hdm_geotiff.")}
+    floors = {name: int(floor) for floor, name in re.findall(rf"\| (\d+) \| `{plugin}\.(\w+)` \|", text)}
+    own = {name: file for name, file in PLUGIN_MODULES.items() if name.startswith(f"{plugin}.")}
     assert {room_of(name) for name in own} == set(floors)
     upward = [
         f"{file.relative_to(ROOT)}:{found.line} imports {reached}"

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def forget_volumes() -> Iterator[None]:
-    from hdm_dicom import volume_io
+    from hdm_dicom.volumes import volume_io
 
     yield
     volume_io.open_volume.cache_clear()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hdm_dicom import codes
-from hdm_dicom.writer import SegmentationWriter
+from hdm_dicom.derived import codes
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import ConfigError
 

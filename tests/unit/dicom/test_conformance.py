@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
-from hdm_dicom.writer import SegmentationWriter
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import NODATA, SceneRef, SupportRequest
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing import check_reader, check_writer, example_product

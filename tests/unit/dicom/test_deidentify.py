@@ -10,8 +10,8 @@ import pytest
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 
-from hdm_dicom.deidentify import actions, deidentify
-from hdm_dicom.writer import SegmentationWriter
+from hdm_dicom.privacy.deidentify import actions, deidentify
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.errors import ConfigError
 from tests.dicom_product import make_product
 from tests.dicom_series import make_slice, write_series

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from hdm_dicom.reader import DicomReader
-from hdm_dicom.writer import SegmentationWriter
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import SceneRef, SupportRequest
 from hdm_pipeline.errors import ArchiveError, SceneError, SupportError
 from hdm_pipeline.grid import Window

@@ -14,8 +14,8 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from hdm_dicom.examples.rtstruct import filled
 from hdm_dicom.reader import DicomReader
-from hdm_dicom.rtstruct import filled
 from hdm_pipeline.contracts import SceneRef, SupportRequest
 from hdm_pipeline.errors import SupportError
 from tests.dicom_series import uid, write_series

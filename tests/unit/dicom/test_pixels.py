@@ -19,9 +19,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from hdm_dicom.headers import scan
-from hdm_dicom.instances import Rejected
-from hdm_dicom.pixels import FrameReader, _codestream_size
+from hdm_dicom.files.headers import scan
+from hdm_dicom.files.instances import Rejected
+from hdm_dicom.volumes.pixels import FrameReader, _codestream_size
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 from tests.dicom_series import make_slice
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from hdm_dicom.headers import scan
-from hdm_dicom.instances import Frame, Rejected
-from hdm_dicom.series import Volume, volumes
+from hdm_dicom.files.headers import scan
+from hdm_dicom.files.instances import Frame, Rejected
+from hdm_dicom.series.grouping import volumes
+from hdm_dicom.series.volume import Volume
 from tests.dicom_series import AXIAL, set_pixels, write_series
 
 

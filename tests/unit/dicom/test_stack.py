@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.reader import DicomReader
-from hdm_dicom.series import Volume
-from hdm_dicom.stack import View, view_of
-from hdm_dicom.volume_io import open_volume
+from hdm_dicom.series.volume import Volume
+from hdm_dicom.volumes.stack import View, view_of
+from hdm_dicom.volumes.volume_io import open_volume
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.grid import Window
 from tests.dicom_series import write_series
@@ -110,7 +110,7 @@ def test_resampled_values_are_those_of_the_place(tmp_path: Path, depths: list[fl
 @pytest.mark.parametrize("policy", ["split", "resample"])
 @pytest.mark.parametrize("plane", ["acquired", "axial", "coronal", "sagittal"])
 def test_a_mask_returns_to_the_slices_it_was_read_from(tmp_path: Path, policy: str, plane: str) -> None:
-    from hdm_dicom.stored_slices import stored_slices
+    from hdm_dicom.derived.stored_slices import stored_slices
 
     field_series(tmp_path, [0, 2, 4, 6], 0 if policy == "split" else 15)
     options = ReaderOptions.parse({"policy": policy, "plane": plane})

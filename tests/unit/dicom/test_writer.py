@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
-from hdm_dicom.writer import SegmentationWriter
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import SupportRequest, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
 from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs
@@ -145,7 +145,7 @@ def test_masks_of_other_planes_land_on_the_stored_slices(series: Path, tmp_path:
 
     def turned(header: object) -> np.ndarray:
         from hdm_dicom.options import ReaderOptions
-        from hdm_dicom.volume_io import open_volume
+        from hdm_dicom.volumes.volume_io import open_volume
 
         opened = open_volume(header.ref, ReaderOptions.parse(turned_reader))  # type: ignore[attr-defined]
         return np.ascontiguousarray(opened.view.apply(two_blobs(straight.scene)), dtype=np.uint8)

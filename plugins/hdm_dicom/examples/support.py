@@ -10,15 +10,15 @@ from functools import cached_property
 import numpy as np
 from PIL import Image as PilImage
 
-from hdm_dicom.attributes import READ_ERRORS, text
-from hdm_dicom.discovery import file_name, find, list_files, reference
-from hdm_dicom.headers import read_header
-from hdm_dicom.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
+from hdm_dicom.archive.discovery import file_name, find, list_files, reference
+from hdm_dicom.examples.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
+from hdm_dicom.examples.rtstruct import StructureLabels
+from hdm_dicom.files.attributes import READ_ERRORS, text
+from hdm_dicom.files.headers import read_header
 from hdm_dicom.options import ReaderOptions
-from hdm_dicom.rtstruct import StructureLabels
-from hdm_dicom.series import Volume
-from hdm_dicom.source import DicomSource
-from hdm_dicom.volume_io import OpenVolume, open_volume
+from hdm_dicom.series.volume import Volume
+from hdm_dicom.volumes.source import DicomSource
+from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
 from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SupportRequest
 from hdm_pipeline.errors import ArchiveError, SceneError, SupportError
 from hdm_pipeline.grid import Window

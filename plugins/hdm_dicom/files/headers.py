@@ -20,10 +20,10 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from hdm_dicom.attributes import PARSE_ERRORS, numbers, text, values
-from hdm_dicom.deflated import check_inflated
-from hdm_dicom.instances import Frame, Instance, PixelSpan, Rejected
-from hdm_dicom.uids import digest
+from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
+from hdm_dicom.files.deflated import check_inflated
+from hdm_dicom.files.instances import Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.files.uids import digest
 
 _KEYS = (
     "EchoNumbers",

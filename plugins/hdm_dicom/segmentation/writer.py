@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hdm_dicom import codes
+from hdm_dicom.derived import codes
+from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
-from hdm_dicom.seg_style import SegmentationStyle
-from hdm_dicom.write_errors import write_error
+from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, WriteError
 
@@ -25,7 +25,7 @@ class SegmentationWriter:
         options: ``type`` BINARY (default), FRACTIONAL or LABELMAP; ``omit_empty_frames`` (default true);
             ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty (default)
             or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
-            ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.deidentify`.
+            ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
 
     Raises:
         ConfigError: an option is unknown or has a wrong value.
@@ -51,7 +51,7 @@ class SegmentationWriter:
         self._key = _key(options.get("deidentify"))
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
-        """Check the coded terms; see `hdm_dicom.codes.check`."""
+        """Check the coded terms; see `hdm_dicom.derived.codes.check`."""
         return codes.check(classes)
 
     def filename(self, scene: SceneHeader) -> str:
@@ -68,7 +68,7 @@ class SegmentationWriter:
             OutputError: the disk is full.
             WriteError: not a DICOM series, changed since, empty where that is an error, or any other failure.
         """
-        from hdm_dicom.seg_writer import write_segmentation
+        from hdm_dicom.segmentation.writing import write_segmentation
 
         where = product.scene.ref.id
         if product.scene.ref.reader != READER or not isinstance(product.scene.geometry, VolumeGeometry):
@@ -90,6 +90,6 @@ def _key(option: object) -> bytes | None:
             "deidentify needs the file of its key", where=where, remedy="write `deidentify: {key_file: PATH}`"
         )
     check_names(option, ["key_file"], where)
-    from hdm_dicom.deidentify import read_key
+    from hdm_dicom.privacy.deidentify import read_key
 
     return read_key(option["key_file"], where)

@@ -9,9 +9,10 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from hdm_dicom.attributes import datasets, numbers, text, values
-from hdm_dicom.labels import Label, SliceFinder, Wanted
-from hdm_dicom.series import Array, Volume
+from hdm_dicom.examples.labels import Label, SliceFinder, Wanted
+from hdm_dicom.files.attributes import datasets, numbers, text, values
+from hdm_dicom.series.places import Array
+from hdm_dicom.series.volume import Volume
 from hdm_pipeline.errors import SupportError
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -90,7 +91,7 @@ class StructureLabels:
         return np.stack([offsets @ self._volume.axes[0] / column_mm, offsets @ self._volume.axes[1] / row_mm], axis=1)
 
     def stored(self, index: int) -> Label:
-        """See `hdm_dicom.labels.LabelSource`."""
+        """See `hdm_dicom.examples.labels.LabelSource`."""
         instance = self._volume.first.instance
         shape = (instance.rows, instance.columns)
         drawing = self._drawings.get(index, _Drawing())

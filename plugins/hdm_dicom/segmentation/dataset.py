@@ -18,12 +18,12 @@ from pydicom.sr.coding import Code as PydicomCode
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
-from hdm_dicom import codes
-from hdm_dicom.attributes import PARSE_ERRORS, datasets, numbers, text
-from hdm_dicom.seg_sources import DATE, TIME, instance_uid, source_images
-from hdm_dicom.seg_style import SegmentationStyle
-from hdm_dicom.series import Volume
-from hdm_dicom.uids import derived_uid, digest
+from hdm_dicom.derived import codes
+from hdm_dicom.derived.sources import DATE, TIME, instance_uid, source_images
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers, text
+from hdm_dicom.files.uids import derived_uid, digest
+from hdm_dicom.segmentation.style import SegmentationStyle
+from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
 from hdm_pipeline.errors import WriteError
 

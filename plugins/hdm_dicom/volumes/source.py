@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.files.uids import digest
 from hdm_dicom.options import ReaderOptions
-from hdm_dicom.uids import digest
-from hdm_dicom.volume_io import OpenVolume, SliceReader, open_volume
+from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
 from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, VolumeGeometry
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.grid import Window
@@ -73,7 +73,7 @@ def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
     """Shape, geometry and warnings of a volume.
 
     Raises:
-        ReadError: see `hdm_dicom.volume_io.open_volume`.
+        ReadError: see `hdm_dicom.volumes.volume_io.open_volume`.
         UnsupportedSceneError: see there; or neighbouring slices of a colour series are asked for.
     """
     opened = open_volume(ref, options)

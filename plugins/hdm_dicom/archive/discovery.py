@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from hdm_dicom.headers import scan
-from hdm_dicom.instances import Frame, Instance, Rejected
+from hdm_dicom.files.headers import scan
+from hdm_dicom.files.instances import Frame, Instance, Rejected
+from hdm_dicom.files.uids import digest
 from hdm_dicom.options import READER, ReaderOptions
-from hdm_dicom.series import Volume, volumes
-from hdm_dicom.uids import digest
+from hdm_dicom.series.grouping import volumes
+from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import OUTPUT_MARKER, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hdm_dicom.transposed_file import TransposedFile
-from hdm_dicom.volume_io import OpenVolume
+from hdm_dicom.volumes.transposed_file import TransposedFile
+from hdm_dicom.volumes.volume_io import OpenVolume
 from hdm_pipeline.contracts import PixelSource
 from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window

@@ -18,8 +18,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from hdm_dicom.attributes import datasets
-from hdm_dicom.uids import digest, keyed_uid
+from hdm_dicom.files.attributes import datasets
+from hdm_dicom.files.uids import digest, keyed_uid
 from hdm_pipeline.errors import ConfigError
 
 _METHOD = "PS3.15 Basic Application Confidentiality Profile"
@@ -88,7 +88,7 @@ def deidentify(dataset: Dataset, key: bytes) -> None:
 @cache
 def actions() -> dict[int, str]:
     """Action codes by tag."""
-    text = resources.files("hdm_dicom").joinpath("basic_profile.json").read_text(encoding="utf-8")
+    text = resources.files("hdm_dicom.privacy").joinpath("basic_profile.json").read_text(encoding="utf-8")
     table: dict[str, str] = json.loads(text)["actions"]
     return {int(tag, 16): action for tag, action in table.items()}
 

@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from hdm_dicom.discovery import reference, reload
-from hdm_dicom.instances import Frame
+from hdm_dicom.archive.discovery import reference, reload
+from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import ReaderOptions
-from hdm_dicom.pixels import FrameReader, check_frame
-from hdm_dicom.series import Volume
-from hdm_dicom.stack import Image, Stack, View, stack_of, view_of
-from hdm_dicom.transposed_file import TransposedFile
+from hdm_dicom.series.volume import Volume
+from hdm_dicom.volumes.pixels import FrameReader, check_frame
+from hdm_dicom.volumes.stack import Image, Stack, View, stack_of, view_of
+from hdm_dicom.volumes.transposed_file import TransposedFile
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 

@@ -13,10 +13,10 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
-from hdm_dicom.attributes import PARSE_ERRORS, datasets, text
-from hdm_dicom.headers import read_header
-from hdm_dicom.series import Volume
-from hdm_dicom.uids import derived_uid, digest, is_uid
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
+from hdm_dicom.files.headers import read_header
+from hdm_dicom.files.uids import derived_uid, digest, is_uid
+from hdm_dicom.series.volume import Volume
 from hdm_pipeline.errors import WriteError
 
 DATE = re.compile(r"\d{8}")
@@ -49,7 +49,7 @@ def instance_uid(name: str) -> str:
 def source_images(volume: Volume) -> list[Dataset]:
     """The stored slices as highdicom's source images: one a slice, or one multi-frame image with only these frames.
 
-    All claim a size of one pixel; see `hdm_dicom.seg_dataset`.
+    All claim a size of one pixel; see `hdm_dicom.segmentation.dataset`.
 
     Raises:
         WriteError: the slices are frames of several files, or have no common place.

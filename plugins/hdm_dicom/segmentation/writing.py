@@ -10,15 +10,15 @@ from highdicom.seg import Segmentation
 from pydicom.dataelem import DataElement
 from pydicom.uid import UID
 
-from hdm_dicom.deidentify import deidentify
-from hdm_dicom.headers import quiet
+from hdm_dicom.derived.stored_slices import stored_slices
+from hdm_dicom.files.headers import quiet
+from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.options import ReaderOptions
-from hdm_dicom.seg_dataset import build
-from hdm_dicom.seg_pixels import spooled, stream
-from hdm_dicom.seg_style import SegmentationStyle
-from hdm_dicom.stored_slices import stored_slices
-from hdm_dicom.uids import derived_uid
-from hdm_dicom.volume_io import open_volume
+from hdm_dicom.privacy.deidentify import deidentify
+from hdm_dicom.segmentation.dataset import build
+from hdm_dicom.segmentation.frames import spooled, stream
+from hdm_dicom.segmentation.style import SegmentationStyle
+from hdm_dicom.volumes.volume_io import open_volume
 from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_dicom.options import Plane, ReaderOptions
-from hdm_dicom.series import Array, Volume
+from hdm_dicom.series.places import Array
+from hdm_dicom.series.volume import Volume
 
 Image = npt.NDArray[np.float32]
 Fetch = Callable[[int], Image]

@@ -17,10 +17,11 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
-from hdm_dicom.attributes import READ_ERRORS, datasets, numbers, text
-from hdm_dicom.headers import scan
-from hdm_dicom.instances import Frame, Rejected
-from hdm_dicom.series import Array, Volume
+from hdm_dicom.files.attributes import READ_ERRORS, datasets, numbers, text
+from hdm_dicom.files.headers import scan
+from hdm_dicom.files.instances import Frame, Rejected
+from hdm_dicom.series.places import Array
+from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import IGNORE, SupportRequest
 from hdm_pipeline.errors import SupportError
 

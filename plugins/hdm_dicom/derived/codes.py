@@ -97,6 +97,6 @@ def _doubts(name: str, role: str, code: Code) -> list[str]:
 @cache
 def snomed() -> dict[str, dict[str, str]]:
     """Known SNOMED CT meanings by role and value."""
-    text = resources.files("hdm_dicom").joinpath("snomed.json").read_text(encoding="utf-8")
+    text = resources.files("hdm_dicom.derived").joinpath("snomed.json").read_text(encoding="utf-8")
     known: dict[str, dict[str, str]] = json.loads(text)
     return known

@@ -21,10 +21,10 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 
-from hdm_dicom.attributes import READ_ERRORS
-from hdm_dicom.headers import read_header, transfer_syntax
-from hdm_dicom.instances import Frame, Instance
-from hdm_dicom.stack import Image
+from hdm_dicom.files.attributes import READ_ERRORS
+from hdm_dicom.files.headers import read_header, transfer_syntax
+from hdm_dicom.files.instances import Frame, Instance
+from hdm_dicom.volumes.stack import Image
 from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")

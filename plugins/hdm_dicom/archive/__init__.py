@@ -1,0 +1,1 @@
+"""From an address to series: listing files, and what is left out."""

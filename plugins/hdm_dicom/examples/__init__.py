@@ -1,0 +1,1 @@
+"""Labelled slices: SEG, RTSTRUCT, NIfTI and images as labels."""

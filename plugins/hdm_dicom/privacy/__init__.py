@@ -1,0 +1,1 @@
+"""Who the patient is, taken out: the Basic Application Confidentiality Profile."""

@@ -1,0 +1,1 @@
+"""The product `segmentation`: a DICOM SEG, streamed."""

@@ -1,0 +1,1 @@
+"""Volumes that are open: planes, pixels in units, resampling."""
