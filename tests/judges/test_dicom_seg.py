@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
-import socket
 import subprocess
-import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +21,7 @@ from hdm_pipeline.contracts import Product, VolumeGeometry
 from tests.dicom_product import make_product, two_blobs
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
+from tests.judges.orthanc import INSTALL, Archive, running
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 REAL = (
@@ -172,76 +168,10 @@ def _in_order(product: Product) -> list[str]:
     return sorted(product.scene.ref.members, key=depth)
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A running Orthanc."""
-
-    http: str
-    dicom_port: int
-    user: str
-    password: str
-
-    def call(self, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
-        token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        request = urllib.request.Request(
-            self.http + path, data=data, headers={"Authorization": f"Basic {token}", **(headers or {})}
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            body: bytes = answer.read()
-        return body
-
-    def stored(self, uid: str) -> bytes:
-        """The file of an instance, as it was stored."""
-        (name,) = json.loads(self.call("/tools/lookup", uid.encode()))
-        return self.call(f"/instances/{name['ID']}/file")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.fixture
 def orthanc(require_judge: RequireJudge, tmp_path: Path) -> Iterator[Archive]:
-    program = require_judge("Orthanc", "apt-get install --no-install-recommends orthanc orthanc-dicomweb orthanc-gdcm")
-    folder = tmp_path / "orthanc"
-    archive = Archive(f"http://127.0.0.1:{(port := free_port())}", free_port(), "judge", "secret")
-    config = {
-        "Name": "JUDGE",
-        "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
-        "HttpPort": port,
-        "DicomPort": archive.dicom_port,
-        "DicomAet": "JUDGE",
-        "DicomCheckCalledAet": True,
-        "DicomAlwaysAllowStore": False,
-        "DicomAlwaysAllowEcho": False,
-        "DicomModalities": {"hdm": ["HDM", "127.0.0.1", 104]},
-        "StorageDirectory": str(folder / "files"),
-        "IndexDirectory": str(folder / "index"),
-        "AuthenticationEnabled": True,
-        "RegisteredUsers": {archive.user: archive.password},
-        "UnknownSopClassAccepted": True,
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, str(folder / "config.json")], stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            try:
-                archive.call("/system")
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            pytest.fail(f"Orthanc does not start: {(folder / 'log').read_text()[-500:]}")
+    with running(require_judge("Orthanc", INSTALL), tmp_path / "orthanc") as archive:
         yield archive
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.mark.parametrize("kind", KINDS)
