@@ -1,4 +1,7 @@
-"""A real Orthanc on loopback: DICOMweb and DIMSE, with users, and with TLS where asked for."""
+"""A real Orthanc on loopback: DICOMweb and DIMSE, with users, and behind stunnel where TLS is asked for.
+
+Debian's Orthanc cannot serve HTTPS itself (its civetweb does not know OpenSSL 3); hospitals put a proxy in front, too.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ class Archive:
     """A running Orthanc.
 
     Attributes:
-        http: address without a path, ``http://127.0.0.1:PORT`` or ``https://localhost:PORT``.
+        http: address without a path, ``http://127.0.0.1:PORT`` or ``https://127.0.0.1:PORT``.
         dicom_port: of DIMSE on 127.0.0.1; its application entity is JUDGE, and it knows the caller HDM.
         user, password: of HTTP.
         certificate: of the server, to be trusted by clients; None without TLS.
@@ -94,26 +97,18 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def running(
-    program: str, folder: Path, *, tls: bool = False, settings: dict[str, Any] | None = None
+    program: str, folder: Path, *, stunnel: str | None = None, settings: dict[str, Any] | None = None
 ) -> Iterator[Archive]:
     """Start Orthanc and stop it again.
 
     Args:
         program: path of Orthanc.
         folder: new folder for its files.
-        tls: serve HTTP by TLS, with a certificate of its own.
+        stunnel: path of stunnel, for HTTPS with a certificate of its own; None for plain HTTP.
         settings: more settings, or others.
     """
     folder.mkdir(parents=True)
-    port, made, secure = free_port(), None, {}
-    if tls:
-        made, key = certificate(folder / "tls")
-        both = folder / "tls" / "both.pem"
-        both.write_bytes(key.read_bytes() + made.read_bytes())
-        secure = {"SslEnabled": True, "SslCertificate": str(both)}
-    archive = Archive(
-        f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}", free_port(), "judge", "secret", made
-    )
+    archive = Archive(f"http://127.0.0.1:{(port := free_port())}", free_port(), "judge", "secret")
     config = {
         "Name": "JUDGE",
         "Plugins": [PLUG_INS],
@@ -130,15 +125,46 @@ def running(
         "RegisteredUsers": {archive.user: archive.password},
         "UnknownSopClassAccepted": True,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        **secure,
         **(settings or {}),
     }
     (folder / "config.json").write_text(json.dumps(config))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, str(folder / "config.json")], stdout=log, stderr=log)
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(_process([program, str(folder / "config.json")], folder / "log"))
         _wait(archive, folder / "log")
+        if stunnel is not None:
+            archive = stack.enter_context(_by_tls(archive, stunnel, folder / "tls"))
         yield archive
+
+
+@contextmanager
+def _by_tls(archive: Archive, stunnel: str, folder: Path) -> Iterator[Archive]:
+    """The same archive by HTTPS. A client may show a certificate; only the server's own is accepted."""
+    made, key = certificate(folder)
+    port = free_port()
+    lines = [
+        "foreground = yes",
+        "pid =",
+        "[https]",
+        f"accept = 127.0.0.1:{port}",
+        f"connect = {archive.http.removeprefix('http://')}",
+        f"cert = {made}",
+        f"key = {key}",
+        f"CAfile = {made}",
+        "requestCert = yes",
+    ]
+    (folder / "stunnel.conf").write_text("\n".join(lines) + "\n")
+    with _process([stunnel, str(folder / "stunnel.conf")], folder / "log"):
+        secure = replace(archive, http=f"https://127.0.0.1:{port}", certificate=made)
+        _wait(secure, folder / "log")
+        yield secure
+
+
+@contextmanager
+def _process(command: list[str], log: Path) -> Iterator[None]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        yield
     finally:
         process.terminate()
         process.wait(20)
