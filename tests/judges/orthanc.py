@@ -32,7 +32,9 @@ class Archive:
         http: address without a path, ``http://127.0.0.1:PORT`` or ``https://127.0.0.1:PORT``.
         dicom_port: of DIMSE on 127.0.0.1; its application entity is JUDGE, and it knows the caller HDM.
         user, password: of HTTP.
-        certificate: of the server, to be trusted by clients; None without TLS.
+        certificate: of the server, to be trusted by clients; None without TLS. Where clients are
+            asked for a certificate, it is theirs, too.
+        key: of the certificate.
     """
 
     http: str
@@ -40,6 +42,7 @@ class Archive:
     user: str
     password: str
     certificate: Path | None = None
+    key: Path | None = None
 
     @property
     def web(self) -> str:
@@ -54,7 +57,10 @@ class Archive:
         request = urllib.request.Request(
             self.http + path, data, {"Authorization": f"Basic {token}", **(headers or {})}, method=method
         )
-        trust = ssl.create_default_context(cafile=self.certificate) if self.certificate else None
+        trust = None
+        if self.certificate and self.key:
+            trust = ssl.create_default_context(cafile=self.certificate)
+            trust.load_cert_chain(self.certificate, self.key)
         with urllib.request.urlopen(request, timeout=20, context=trust) as answer:
             body: bytes = answer.read()
         return body
@@ -97,7 +103,12 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def running(
-    program: str, folder: Path, *, stunnel: str | None = None, settings: dict[str, Any] | None = None
+    program: str,
+    folder: Path,
+    *,
+    stunnel: str | None = None,
+    ask_clients: bool = False,
+    settings: dict[str, Any] | None = None,
 ) -> Iterator[Archive]:
     """Start Orthanc and stop it again.
 
@@ -105,6 +116,7 @@ def running(
         program: path of Orthanc.
         folder: new folder for its files.
         stunnel: path of stunnel, for HTTPS with a certificate of its own; None for plain HTTP.
+        ask_clients: refuse clients that do not show the certificate (with stunnel).
         settings: more settings, or others.
     """
     folder.mkdir(parents=True)
@@ -132,13 +144,13 @@ def running(
         stack.enter_context(_process([program, str(folder / "config.json")], folder / "log"))
         _wait(archive, folder / "log")
         if stunnel is not None:
-            archive = stack.enter_context(_by_tls(archive, stunnel, folder / "tls"))
+            archive = stack.enter_context(_by_tls(archive, stunnel, folder / "tls", ask_clients))
         yield archive
 
 
 @contextmanager
-def _by_tls(archive: Archive, stunnel: str, folder: Path) -> Iterator[Archive]:
-    """The same archive by HTTPS. A client may show a certificate; only the server's own is accepted."""
+def _by_tls(archive: Archive, stunnel: str, folder: Path, ask_clients: bool) -> Iterator[Archive]:
+    """The same archive by HTTPS."""
     made, key = certificate(folder)
     port = free_port()
     lines = [
@@ -149,12 +161,12 @@ def _by_tls(archive: Archive, stunnel: str, folder: Path) -> Iterator[Archive]:
         f"connect = {archive.http.removeprefix('http://')}",
         f"cert = {made}",
         f"key = {key}",
-        f"CAfile = {made}",
-        "requestCert = yes",
     ]
+    if ask_clients:
+        lines += ["verifyPeer = yes", f"CAfile = {made}"]
     (folder / "stunnel.conf").write_text("\n".join(lines) + "\n")
     with _process([stunnel, str(folder / "stunnel.conf")], folder / "log"):
-        secure = replace(archive, http=f"https://127.0.0.1:{port}", certificate=made)
+        secure = replace(archive, http=f"https://127.0.0.1:{port}", certificate=made, key=key)
         _wait(secure, folder / "log")
         yield secure
 
