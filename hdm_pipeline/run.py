@@ -63,7 +63,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
-        plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=options.retry_quarantined)
+        retry = options.retry_quarantined
+        plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, part=options.part)
         ledger.mark_vanished(plan.vanished)
         report = _report(config, workspace, plan)
         outcomes = _Outcomes(quarantined=dict(plan.quarantined))

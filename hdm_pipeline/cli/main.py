@@ -12,6 +12,8 @@ import typer
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
+from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
@@ -184,10 +186,11 @@ def status(
 
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
-    """List the readers, writers and models that are registered."""
-    from hdm_pipeline.plugin.registry import MODELS, READERS, WRITERS, available
+    """List the readers, writers, receivers and models that are registered."""
+    from hdm_pipeline.plugin.registry import MODELS, READERS, RECEIVERS, WRITERS, available
 
-    groups = {group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, MODELS)}
+    kinds = (READERS, WRITERS, RECEIVERS, MODELS)
+    groups = {group: {n: p.value for n, p in available(group).items()} for group in kinds}
     if as_json:
         typer.echo(json.dumps(groups, indent=1))
         return
@@ -226,6 +229,7 @@ def _seconds(text: str | None) -> float | None:
 
 app.command()(train)
 app.command()(compare)
+app.command(epilog=LISTEN_EXIT_CODES)(listen)
 app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")
 

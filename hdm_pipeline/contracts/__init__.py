@@ -1,8 +1,9 @@
 """What plug-ins implement, and the frozen values that travel between rooms.
 
-A reader plug-in turns files into pixels, a writer plug-in turns masks into products. Both are found by entry point
-(`hdm_pipeline.readers`, `hdm_pipeline.writers`; the writer's entry point name is the product's name in the YAML) and
-know nothing but this package, `hdm_pipeline.grid` and `hdm_pipeline.errors`.
+A reader plug-in turns files into pixels, a writer plug-in turns masks into products, a receiver plug-in takes files in
+from a network. All are found by entry point (`hdm_pipeline.readers`, `hdm_pipeline.writers`,
+`hdm_pipeline.receivers`; the writer's entry point name is the product's name in the YAML) and know nothing but this
+package, `hdm_pipeline.grid` and `hdm_pipeline.errors`.
 
 Axes are always (band, z, y, x). A raster has z = 1; a volume's z runs along the slice normal.
 """
@@ -20,6 +21,7 @@ from hdm_pipeline.contracts.product import (
     ScenePublication,
 )
 from hdm_pipeline.contracts.reader import Reader, SceneSource, VectorLabelReader
+from hdm_pipeline.contracts.receiver import Arrival, Inbox, Receiver
 from hdm_pipeline.contracts.scene import (
     Band,
     RasterGeometry,
@@ -67,6 +69,9 @@ __all__ = [
     "SceneSource",
     "Reader",
     "VectorLabelReader",
+    "Arrival",
+    "Inbox",
+    "Receiver",
     "ClassInfo",
     "Provenance",
     "PixelSource",

@@ -51,6 +51,7 @@ def make_plan(
     ledger: Ledger,
     *,
     retry_quarantined: bool = False,
+    part: bool = False,
 ) -> Plan:
     """Find the scenes and decide what is to be done with each. Writes nothing.
 
@@ -61,6 +62,7 @@ def make_plan(
         reader: of the archive.
         ledger: what is known of its scenes.
         retry_quarantined: work again on scenes that were quarantined under the same key.
+        part: the archive is one delivery of many: nothing vanishes because it is not among it.
 
     Raises:
         ArchiveError: there is no scene, or there are two of one name.
@@ -86,7 +88,7 @@ def make_plan(
             quarantined[ref.id] = record.error or {}
         else:
             scenes.append(PendingScene(ref, keys))
-    return Plan(archive, tuple(scenes), done, quarantined, tuple(known))
+    return Plan(archive, tuple(scenes), done, quarantined, () if part else tuple(known))
 
 
 def _now_refused(config: PipelineConfig, record: SceneRecord) -> bool:

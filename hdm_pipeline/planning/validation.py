@@ -56,6 +56,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     """
     config = file.absolute()
     warnings: list[str] = []
+    data = data and bool(config.input.uris)  # a pipeline that only listens has no archive to look at
     problems = [
         file.problem(
             _key_of(error, key, config, file.lines), f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy
@@ -164,7 +165,7 @@ def _error_of(check: Callable[[], object]) -> HdmError | None:
 
 def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Problem]:
     local = [uri for uri in config.input.uris if "://" not in uri and not uri.startswith("/vsi")]
-    if local == config.input.uris and not any(_exists(uri) for uri in local):
+    if local and local == config.input.uris and not any(_exists(uri) for uri in local):
         yield file.problem(
             ("input", "uri"), f"nothing is there: {', '.join(local)}", "paths are relative to the pipeline file"
         )

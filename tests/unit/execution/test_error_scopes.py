@@ -38,6 +38,7 @@ EXPECTED = {
     "StoreError": "scene",
     "WriteError": "scene",
     "OutputError": "run",
+    "InboxFullError": "run",
     "NoSuchSceneError": "run",
     "LedgerError": "run",
     "ExecutionError": "run",
