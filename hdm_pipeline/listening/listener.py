@@ -143,7 +143,9 @@ class _Loop:
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     """Held by one listener; the system lets it go when the process ends, however it ends."""
-    with disk_errors(path), path.open("a+", encoding="utf-8") as file:
+    with ExitStack() as stack:
+        with disk_errors(path):
+            file = stack.enter_context(path.open("a+", encoding="utf-8"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,9 +155,10 @@ def _lock(path: Path) -> Iterator[None]:
                 where=f"{path.parent}, held by {file.read().strip() or 'somebody'}",
                 remedy="stop it, or give this one another listen.inbox",
             ) from None
-        file.truncate(0)
-        file.write(f"{socket.gethostname()}:{os.getpid()}")
-        file.flush()
+        with disk_errors(path):
+            file.truncate(0)
+            file.write(f"{socket.gethostname()}:{os.getpid()}")
+            file.flush()
         yield
 
 
