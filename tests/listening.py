@@ -7,12 +7,19 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 
 
 class ListenerProcess:
@@ -85,3 +92,69 @@ class ListenerProcess:
 def inbox_files(root: Path) -> list[Path]:
     """The files that an inbox holds."""
     return [path for path in (root / "deliveries").rglob("*") if path.is_file()] if os.path.isdir(root) else []
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses at the moment."""
+    with socket.socket() as wire:
+        wire.bind(("127.0.0.1", 0))
+        return int(wire.getsockname()[1])
+
+
+class Sender(threading.Thread):
+    """A modality: sends instances over one association, and again over a new one until each is acknowledged.
+
+    Args:
+        port: of the listener.
+        datasets: instances of one presentation context.
+        called: AE title of the listener.
+        seconds: after which it gives up.
+    """
+
+    def __init__(self, port: int, datasets: Sequence[Dataset], called: str = "HDM", seconds: float = 300) -> None:
+        super().__init__(daemon=True)
+        self._port, self._datasets, self._called = port, list(datasets), called
+        self._end = time.monotonic() + seconds
+        self.acknowledged: list[str] = []
+        self.statuses: list[int] = []
+        self.associations = 0
+
+    def run(self) -> None:
+        """Send until all is acknowledged."""
+        entity = AE(ae_title="MODALITY")
+        entity.add_requested_context(self._datasets[0].SOPClassUID, ExplicitVRLittleEndian)
+        entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = 20
+        waiting = list(self._datasets)
+        while waiting and time.monotonic() < self._end:
+            association = entity.associate("127.0.0.1", self._port, ae_title=self._called)
+            if not association.is_established:
+                time.sleep(0.2)
+                continue
+            self.associations += 1
+            while waiting and association.is_established:
+                try:
+                    answer = association.send_c_store(waiting[0])
+                except (RuntimeError, ValueError):  # it broke off
+                    break
+                if "Status" not in answer:
+                    break
+                self.statuses.append(answer.Status)
+                if answer.Status == 0:
+                    self.acknowledged.append(str(waiting[0].SOPInstanceUID))
+                    waiting.pop(0)
+                else:
+                    time.sleep(0.2)
+            if association.is_established:
+                association.release()
+            else:
+                association.kill()
+
+
+def stored_uids(root: Path) -> dict[str, int]:
+    """SOP instance UIDs of an inbox's files that are whole, and how often each is there."""
+    found: dict[str, int] = {}
+    for path in inbox_files(root):
+        dataset = pydicom.dcmread(path)
+        assert len(dataset.PixelData) == dataset.Rows * dataset.Columns * 2, path
+        found[dataset.SOPInstanceUID] = found.get(dataset.SOPInstanceUID, 0) + 1
+    return found

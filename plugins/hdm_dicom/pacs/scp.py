@@ -18,7 +18,7 @@ from typing import Any
 from hdm_dicom.pacs.associations import entity
 from hdm_dicom.pacs.failures import missing_library
 from hdm_dicom.pacs.incoming import CANNOT_UNDERSTAND, Incoming
-from hdm_dicom.pacs.receiver import WHERE, ReceiverOptions
+from hdm_dicom.pacs.receiver_options import WHERE, ReceiverOptions
 from hdm_pipeline.contracts import Inbox
 from hdm_pipeline.errors import OutputError
 

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from hdm_dicom.pacs.receiver import WHERE, ReceiverOptions
+from hdm_dicom.pacs.receiver_options import WHERE, ReceiverOptions
 from hdm_pipeline.contracts import Inbox
 from hdm_pipeline.errors import OutputError
 
