@@ -16,7 +16,10 @@ from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
 
-EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined, "
+    "4 finished but some products could not be sent (output.send; scenes may be quarantined, too)."
+)
 
 app = typer.Typer(
     name="hdm_pipeline",
@@ -92,7 +95,8 @@ def _run_events(pipeline: Any, options: Any) -> Any:
 
     summary = pipeline.run(on_event=lambda event: tell(event_record(event)), options=options)
     counts = {"done": len(summary.done), "done_before": summary.done_before, "left": summary.left}
-    tell({"event": "summary", **counts, "quarantined": len(summary.quarantined), "report": str(summary.report)})
+    counts |= {"quarantined": len(summary.quarantined), "not_sent": sum(len(p.not_sent) for p in summary.sends)}
+    tell({"event": "summary", **counts, "report": str(summary.report)})
     return summary
 
 
@@ -101,6 +105,7 @@ def _run_text(pipeline: Any, options: Any) -> Any:
 
     from hdm_pipeline.cli.progress import ProgressBar
     from hdm_pipeline.reporting.plan_text import counted
+    from hdm_pipeline.reporting.sends import not_sent_lines, sent_lines
     from hdm_pipeline.reporting.warnings_text import warnings_text
 
     with ProgressBar(Console(stderr=True)) as bar:
@@ -114,6 +119,10 @@ def _run_text(pipeline: Any, options: Any) -> Any:
             typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
     if told := warnings_text(summary.warnings):
         typer.echo(told, err=True)
+    for line in sent_lines(summary.sends):
+        typer.echo(line)
+    for line in (line for peer in summary.sends for line in not_sent_lines(peer.to, peer.not_sent)):
+        typer.echo(line, err=True)
     typer.echo(f"report: {summary.report}")
     return summary
 
@@ -184,10 +193,10 @@ def status(
 
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
-    """List the readers, writers and models that are registered."""
-    from hdm_pipeline.plugin.registry import MODELS, READERS, WRITERS, available
+    """List the readers, writers, senders and models that are registered."""
+    from hdm_pipeline.plugin.registry import MODELS, READERS, SENDERS, WRITERS, available
 
-    groups = {group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, MODELS)}
+    groups = {group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, SENDERS, MODELS)}
     if as_json:
         typer.echo(json.dumps(groups, indent=1))
         return
