@@ -18,6 +18,8 @@ Each class says what becomes of a run in which a step raises it (`scope`):
 | `PixelOverflowError` | scene | about the values of this scene's pixels; others may hold none of that kind |
 | `OptimizationError`, `TrainingError` | run | about the network, not about a scene |
 | `SceneError` and all below it | scene | about this scene's file, pixels or products |
+| `FetchError` | scene | the files of this scene do not arrive; others may |
+| `PeerError`, `PeerRefusedError` | run | about a machine, not about a scene; met before there are scenes |
 | `StoreError` | scene | the scene's work is done once more first; quarantined if that fails, too |
 | `OutputError` and all below it, `LedgerError`, `ExecutionError` | run | disk, ledger and cluster serve all scenes |
 """
@@ -157,8 +159,20 @@ class StoreError(SceneError):
     """Staged pixels or scores of a scene are missing or damaged on disk: what its receipts say must be redone."""
 
 
+class FetchError(SceneError):
+    """The files of a scene that lies on another machine cannot be fetched, or arrive incomplete or wrong."""
+
+
 class WriteError(SceneError):
     """The product of a scene could not be written."""
+
+
+class PeerError(HdmError):
+    """Another machine (a PACS) cannot be reached, breaks off, is too slow, or answers what it must not."""
+
+
+class PeerRefusedError(PeerError):
+    """Another machine refuses us, or we do not trust it: trying again would not help."""
 
 
 class OutputError(HdmError):

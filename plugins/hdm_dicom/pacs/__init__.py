@@ -1,0 +1,1 @@
+"""What speaks to a PACS: addresses, connections and credentials, DICOMweb and DIMSE."""

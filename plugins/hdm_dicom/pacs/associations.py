@@ -1,0 +1,116 @@
+"""DIMSE: an association with a PACS, with TLS, titles and timeouts.
+
+Import this module only when a connection is made: it loads pynetdicom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hdm_dicom.pacs.address import Address
+from hdm_dicom.pacs.connection import Connection
+from hdm_dicom.pacs.failures import hush, missing_library
+from hdm_pipeline.errors import PeerError, PeerRefusedError
+
+try:
+    from pynetdicom import AE
+    from pynetdicom.presentation import PresentationContext
+except ImportError as missing:
+    raise missing_library("pynetdicom") from missing
+
+_PDU = 1 << 17
+"""Most bytes of a message that the peer may send at once."""
+
+
+def entity(connection: Connection) -> AE:
+    """Our application entity, with its title and timeouts; for callers and for listeners."""
+    hush()
+    ours = AE(ae_title=connection.ae_title)
+    ours.connection_timeout = ours.acse_timeout = ours.dimse_timeout = ours.network_timeout = connection.timeout
+    ours.maximum_pdu_size = _PDU
+    return ours
+
+
+@contextmanager
+def association(
+    address: Address,
+    connection: Connection,
+    contexts: Sequence[PresentationContext],
+    where: str,
+    *,
+    roles: Sequence[Any] = (),
+    handlers: Sequence[Any] = (),
+) -> Iterator[Any]:
+    """An established association; released at the end, aborted when the body raises.
+
+    Args:
+        address: of the PACS.
+        connection: its options.
+        contexts: what is asked for (`pynetdicom.build_context`); see `accepts` for what was granted.
+        where: the key of the options, for errors.
+        roles: of C-GET: `pynetdicom.build_role` for what the PACS sends back.
+        handlers: pynetdicom's event handlers.
+
+    Raises:
+        ConfigError: certificates cannot be read.
+        PeerRefusedError: the PACS rejects us, or one side does not trust the other's certificate.
+        PeerError: it cannot be reached, or breaks off.
+    """
+    made = _associated(address, connection, contexts, where, roles, handlers)
+    try:
+        yield made
+    except BaseException:
+        made.abort()
+        raise
+    if made.is_established:
+        made.release()
+
+
+def accepts(made: Any, sop_class: str) -> bool:
+    """Whether an association's peer takes a SOP class."""
+    return any(context.abstract_syntax == sop_class for context in made.accepted_contexts)
+
+
+def _associated(
+    address: Address,
+    connection: Connection,
+    contexts: Sequence[PresentationContext],
+    where: str,
+    roles: Sequence[Any],
+    handlers: Sequence[Any],
+) -> Any:
+    tls = connection.tls(where)
+    made = entity(connection).associate(
+        address.host,
+        address.port,
+        contexts=list(contexts),
+        ae_title=address.called,
+        max_pdu=_PDU,
+        ext_neg=list(roles),
+        tls_args=None if tls is None else (tls, address.host),
+        evt_handlers=list(handlers),
+    )
+    if made.is_established:
+        return made
+    if made.is_rejected:
+        answer = made.acceptor.primitive
+        raise PeerRefusedError(
+            f"the PACS rejects the association: {getattr(answer, 'reason_str', 'no reason given')}",
+            where=address.shown,
+            remedy=f"check the called AE title, and enter {connection.ae_title} with this machine's address "
+            "in the PACS' list of application entities",
+        )
+    if made.is_aborted and tls is None:
+        raise PeerError(
+            "the PACS breaks off instead of answering",
+            where=address.shown,
+            remedy="check the port; leave out plain: true if it speaks TLS",
+        )
+    raise PeerError(
+        "the PACS cannot be reached" if tls is None else "the PACS cannot be reached by TLS",
+        where=address.shown,
+        remedy="check host, port and whether it runs"
+        + ("" if tls is None else "; ca_file, certificate_file and key_file; plain: true if it has no TLS"),
+    )
