@@ -16,6 +16,7 @@ from typing import Any
 from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
+from hdm_pipeline.delivery.courier import Courier
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
@@ -29,6 +30,7 @@ from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
+from hdm_pipeline.planning.routes import routes
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import (
@@ -58,6 +60,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     checked_source(config.model.source)
     uncertainty.asked(config)
     supports = support_files(config)
+    peers = routes(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
@@ -70,16 +73,24 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         outcomes = _Outcomes(quarantined=dict(plan.quarantined))
         log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
         metrics = MetricsFile(workspace.metrics, config.name)
-        tell = fan_out([outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])])
+        courier = stack.enter_context(Courier(peers, workspace, ledger))
+        listeners = [outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])]
+        tell = fan_out([*listeners, courier.event])
         scenes = plan.scenes[: options.limit]
         tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
         try:
-            if scenes:
+            owed = courier.catch_up(plan.done, plan.vanished)
+            should_stop = stopper(deadline, lambda: lock.lost)
+            if scenes or owed:
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
-                _work(config, workspace, reader, ledger, supports, scenes, report, tell, should_stop)
+            if scenes:
+                news = fan_out([tell, lambda _: courier.tell_news(tell)])
+                _work(config, workspace, reader, ledger, supports, scenes, report, news, should_stop)
             if not lock.lost:
                 _describe(config, workspace, ledger, report, whole=options.mosaic)
+            sends = courier.finish(should_stop, tell)
+            report.note(send=[peer.as_dict() for peer in sends])
             left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
             report.status = "stopped" if left or lock.lost else "done"
         except BaseException as error:
@@ -90,7 +101,13 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             report.write()
             tell(RunEnded(status=report.status))
     return RunSummary(
-        tuple(outcomes.done), len(plan.done), outcomes.quarantined, left, workspace.report, outcomes.warnings
+        tuple(outcomes.done),
+        len(plan.done),
+        outcomes.quarantined,
+        left,
+        workspace.report,
+        outcomes.warnings,
+        tuple(sends),
     )
 
 

@@ -133,13 +133,24 @@ class PipelineFile:
             )
             for k in c.support.classes
         ]
+        send = [
+            one.model_copy(
+                update={
+                    "options": {
+                        key: self.resolve(value) if key.endswith("_file") and isinstance(value, str) else value
+                        for key, value in one.options.items()
+                    }
+                }
+            )
+            for one in c.output.send
+        ]
         aoi = None if c.input.aoi is None else self.resolve(c.input.aoi)
         return c.model_copy(
             update={
                 "input": c.input.model_copy(update={"uri": [self.resolve(uri) for uri in c.input.uris], "aoi": aoi}),
                 "support": c.support.model_copy(update={"classes": classes}),
                 "model": c.model.model_copy(update={"weights": weights, "backbone": backbone}),
-                "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory)}),
+                "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory), "send": send}),
                 "listen": None if c.listen is None else self._listen(c.listen),
             }
         )

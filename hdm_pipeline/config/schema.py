@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.palette import default_colors
+from hdm_pipeline.config.send import Peers, check_peers
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -317,6 +318,8 @@ class Output(Model):
         "scores", description="what stays under .hdm: scores (a new threshold needs no inference), staged pixels too"
     )
 
+    send: Peers = Field(default=[], description="peers that get the products of scenes that are done, such as a PACS")
+
     @field_validator("products")
     @classmethod
     def _one_name_each(cls, value: list[Any]) -> list[Any]:
@@ -327,6 +330,11 @@ class Output(Model):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"the product {twice!r} is named twice: name it once")
         return value
+
+    @model_validator(mode="after")
+    def _send_what_is_made(self) -> Output:
+        check_peers(self.send, self.product_options())
+        return self
 
     def product_options(self) -> dict[str, dict[str, Any]]:
         """Options by product name, in the order given."""

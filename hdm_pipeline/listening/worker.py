@@ -78,6 +78,10 @@ def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[s
     scenes = len(summary.done) + summary.done_before
     if summary.left:
         return {"outcome": "stopped", "scenes": scenes}
+    if any(peer.not_sent or peer.waiting for peer in summary.sends):
+        # Its files stay in the inbox, and it is run again until all is sent: what was sent is not sent twice.
+        told = {"type": "PeerError", "remedy": "products are not sent yet: `status` says to whom and why"}
+        return {"outcome": "trouble", "scenes": scenes, "error": told}
     if not summary.quarantined:
         return {"outcome": "done", "scenes": scenes}
     kinds = sorted({str(error.get("type", "")) for error in summary.quarantined.values()})

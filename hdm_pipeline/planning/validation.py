@@ -16,12 +16,14 @@ from typing import Any
 from hdm_pipeline.config.example import Example, Features
 from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Problem
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
+from hdm_pipeline.config.send import Send
 from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError, SupportError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.data_check import check_data
+from hdm_pipeline.planning.routes import make_route
 from hdm_pipeline.plugin.registry import archive_reader, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
 
@@ -91,6 +93,8 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
             ("output", "products", index),
             lambda n=name, o=options: warnings.extend(_check_product(config, n, o, classes)),  # type: ignore[misc]
         )
+    for index, peer in enumerate(config.output.send):
+        yield ("output", "send", index), lambda p=peer: warnings.extend(_check_peer(config, p))  # type: ignore[misc]
 
 
 def _check_product(
@@ -100,6 +104,16 @@ def _check_product(
     told = make_writer(name, options).check(classes)
     uncertainty.require(config, name)
     return told
+
+
+def _check_peer(config: PipelineConfig, peer: Send) -> Sequence[str]:
+    """One peer that gets products; what is wrong with the products themselves is told there."""
+    try:
+        for name, options in config.output.product_options().items():
+            make_writer(name, options)
+    except HdmError:
+        return []
+    return make_route(config, peer)[1]
 
 
 def _check_example(example: Example, class_config: ClassConfig, config: PipelineConfig) -> None:
