@@ -86,6 +86,8 @@ class ListenerProcess:
         self.process.send_signal(number)
         code = self.process.wait(90)
         self._reader.join(20)
+        while not self._events.empty():
+            self.seen.append(self._events.get())
         return code
 
 
