@@ -27,7 +27,7 @@ DOES_NOT_MATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 _IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"[0-9][0-9.]{0,63}")
 """Stricter than that would refuse images of real machines (leading zeros)."""
 
 _PREFIX = bytes(128) + b"DICM"
