@@ -151,8 +151,14 @@ class FileInbox:
         with self._lock:
             self._spare[delivery] = version
 
+    def has(self, delivery: str, version: int) -> bool:
+        """Whether a delivery is there, and has not changed since `version`."""
+        with self._lock:
+            known = self._known.get(delivery)
+            return known is not None and known.version == version
+
     def remove(self, delivery: str, version: int) -> bool:
-        """Remove a delivery's files, unless it has changed since `version`; whether it did."""
+        """Remove a delivery's files, unless it has changed since `version` or a source is open; whether it did."""
         with self._lock:
             aside = self._put_aside(delivery, version)
         if aside is not None:
@@ -160,15 +166,18 @@ class FileInbox:
         return aside is not None
 
     def _put_aside(self, delivery: str, version: int) -> Path | None:
-        self._spare.pop(delivery, None)
         known = self._known.get(delivery)
-        if known is None or known.version != version or known.filing or known.sources:
+        if known is None or known.version != version:
+            self._spare.pop(delivery, None)
+            return None
+        if known.filing or known.sources:
             return None
         path, aside = self._filed / delivery, self._trash / f"{delivery}-{next(self._numbers)}"
         with disk_errors(path):
             size = tree_bytes(path)
             os.rename(path, aside)
         del self._known[delivery]
+        self._spare.pop(delivery, None)
         self.used -= size
         return aside
 

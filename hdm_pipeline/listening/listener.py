@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.config.schema import Listen
-from hdm_pipeline.errors import ConfigError, OutputError
+from hdm_pipeline.errors import ConfigError, HdmError, OutputError
 from hdm_pipeline.listening.figures import write_figures
 from hdm_pipeline.listening.inbox import FileInbox, disk_errors
 from hdm_pipeline.listening.memory import Memory
 from hdm_pipeline.listening.queue import DeliveryQueue, Due, Tell
-from hdm_pipeline.listening.runner import Runner
+from hdm_pipeline.listening.runner import Result, Runner
 from hdm_pipeline.listening.watched import WatchedFolder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.plugin.registry import make_receiver
@@ -118,7 +118,7 @@ class _Loop:
             self._deliveries.tidy(keep)
             self._notice()
             if time.monotonic() >= self._next_figures:
-                write_figures(self._figures, self._name, self._inbox, self._deliveries, self._memory)
+                self._write_figures()
                 self._next_figures = time.monotonic() + _FIGURES_EVERY
 
     def _begin(self, due: Due | None) -> None:
@@ -126,7 +126,18 @@ class _Loop:
             return
         self._tell("complete", delivery=due.id, files=due.seen.files, bytes=due.seen.size)
         self._due, self._started = due, time.monotonic()
-        self._runner.start(due.uris)
+        try:
+            self._runner.start(due.uris)
+        except HdmError as error:
+            told = {"type": type(error).__name__, "remedy": error.remedy}
+            self._deliveries.ended(due, Result("trouble", error=told), 0.0)
+            self._due = None
+
+    def _write_figures(self) -> None:
+        try:
+            write_figures(self._figures, self._name, self._inbox, self._deliveries, self._memory)
+        except OutputError as error:  # no reason to take nothing in any more
+            self._tell("no figures", error={"type": type(error).__name__, "remedy": error.remedy})
 
     def _notice(self) -> None:
         """Say once what somebody should know."""

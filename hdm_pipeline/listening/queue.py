@@ -93,10 +93,9 @@ class DeliveryQueue:
     def tidy(self, keep: float) -> None:
         """Remove what was worked on from the inbox, `keep` seconds after its end."""
         for delivery, (version, finished) in list(self._finished.items()):
-            if time.time() - finished >= keep:
+            gone = not self._inbox.has(delivery, version)  # removed to make room, or changed
+            if gone or (time.time() - finished >= keep and self._inbox.remove(delivery, version)):
                 del self._finished[delivery]
-                if self._inbox.remove(delivery, version):
-                    self._judged.pop(delivery, None)
 
     @property
     def arriving(self) -> int:

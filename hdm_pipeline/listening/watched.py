@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.listening.inbox import hashed
 from hdm_pipeline.listening.snapshot import Snapshot, snapshot
@@ -90,6 +91,7 @@ class WatchedFolder:
         except OSError:  # a share that is away for a moment
             return
         names = {name for name, is_folder in found if is_folder and not name.startswith(".")}
+        names = {name for name in names if not (self._folder / name / OUTPUT_MARKER).exists()}  # where products go
         self.loose = sum(not is_folder and not name.startswith(".") for name, is_folder in found)
         for gone in self._looks.keys() - names:
             del self._looks[gone]

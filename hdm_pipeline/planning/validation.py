@@ -24,7 +24,7 @@ from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.planning.routes import make_route
-from hdm_pipeline.plugin.registry import archive_reader, make_writer
+from hdm_pipeline.plugin.registry import archive_reader, make_receiver, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
 
 _OPTION = re.compile(r"(?:reader option |input\.options\.)(\w+)")
@@ -87,6 +87,8 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
             yield (*key, number), lambda e=example, c=class_config: _check_example(e, c, config)  # type: ignore[misc]
         yield key, lambda c=class_config: _check_any_example(c)  # type: ignore[misc]
     yield ("model", "weights"), lambda: weights_fingerprint(config)
+    for name, given in config.listen.receive.items() if config.listen else ():
+        yield ("listen", "receive", name), lambda n=name, o=given: make_receiver(n, o)  # type: ignore[misc]
     classes = class_infos(config)
     for index, (name, options) in enumerate(config.output.product_options().items()):
         yield (

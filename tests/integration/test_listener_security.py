@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
@@ -161,6 +162,18 @@ def test_an_instance_that_is_too_large_is_refused_and_the_next_is_taken(listenin
         assert made.send_c_store(image(1)).Status == 0
     assert len(bench.files) == 1
     assert bench.inbox.used == bench.files[0].stat().st_size
+
+
+def test_one_uid_for_several_images_and_a_corrected_header(listening: Callable[..., Bench]) -> None:
+    bench = listening()
+    other = image(1)
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = image(0).SOPInstanceUID
+    assert [bench.send(one) for one in (image(0), other, image(0))] == [0, 0, 0]
+    assert len(bench.files) == 2  # both images: nothing that was acknowledged is gone
+    corrected = image(0)
+    corrected.PatientName = "Right^Name"
+    assert bench.send(corrected) == 0
+    assert sorted(str(pydicom.dcmread(path).PatientName) for path in bench.files) == ["Right^Name", "Test^Case"]
 
 
 def test_a_full_inbox_refuses_and_loses_nothing(listening: Callable[..., Bench]) -> None:

@@ -112,6 +112,11 @@ def read_header(path: str, tags: Sequence[str] | None = None) -> FileDataset:
         return _parse(file, tags)
 
 
+def read_to_pixels(file: BinaryIO, tags: Sequence[str] | None = None) -> FileDataset:
+    """As `read_header`, of an open file, which then stands at the pixels' tag; at its end if it has none."""
+    return _parse(file, tags)
+
+
 def scan(path: str) -> list[Frame] | Rejected:
     """The frames of an image file, or why it is none. Broken headers come back with `Instance.fault` set."""
     try:

@@ -1,22 +1,24 @@
 """One instance as it comes in: straight to the inbox, within its bounds, looked at before it is acknowledged.
 
-Import this module only when listening: it loads pynetdicom.
+Import this module only when listening: it loads pydicom.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Callable
 from typing import Any
 
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
-from hdm_dicom.files.headers import read_header
+from hdm_dicom.files.headers import read_to_pixels
+from hdm_dicom.files.uids import derived_uid
 from hdm_pipeline.contracts import Arrival, Inbox
 from hdm_pipeline.errors import HdmError, InboxFullError
 
@@ -31,6 +33,8 @@ _UID = re.compile(r"[0-9][0-9.]{0,63}")
 """Stricter than that would refuse images of real machines (leading zeros)."""
 
 _PREFIX = bytes(128) + b"DICM"
+_OURS = UID(derived_uid("hdm_dicom.pacs.incoming"))
+"""Who wrote the file. Of no library's version: an image sent again after an update is still the same file."""
 
 
 class Incoming(io.BytesIO):
@@ -104,15 +108,18 @@ class Incoming(io.BytesIO):
             return self._refuse(CANNOT_UNDERSTAND, "malformed")
         path = self._arrival.close()
         try:
-            header = read_header(str(path), _IDENTIFIERS)
-            sop_class, instance, study, series = (text(header, name) for name in _IDENTIFIERS)
+            with path.open("rb") as file:
+                header = read_to_pixels(file, _IDENTIFIERS)
+                sop_class, instance, study, series = (text(header, name) for name in _IDENTIFIERS)
+                pixels = hashlib.file_digest(file, "sha256").hexdigest()
         except PARSE_ERRORS:
             return self._refuse(CANNOT_UNDERSTAND, "malformed")
         if not all(_UID.fullmatch(uid) for uid in (sop_class, instance, study, series)):
             return self._refuse(CANNOT_UNDERSTAND, "malformed")
         if self._about != (sop_class, instance):
             return self._refuse(DOES_NOT_MATCH, "not what was announced")
-        self._arrival.file(study, series, instance)
+        # A corrected header replaces the earlier one. Machines that give one UID to several images lose none of them.
+        self._arrival.file(study, series, f"{instance} {pixels}")
         return SUCCESS
 
     def _refuse(self, status: int, reason: str) -> int:
@@ -128,9 +135,8 @@ def _head(sop_class: str, instance: str, syntax: str) -> bytes:
     meta.MediaStorageSOPClassUID = UID(_checked(sop_class))
     meta.MediaStorageSOPInstanceUID = UID(_checked(instance))
     meta.TransferSyntaxUID = UID(syntax)
-    meta.ImplementationClassUID = PYNETDICOM_IMPLEMENTATION_UID
-    meta.ImplementationVersionName = PYNETDICOM_IMPLEMENTATION_VERSION
-    head = io.BytesIO()
+    meta.ImplementationClassUID = _OURS
+    head = DicomBytesIO()
     head.write(_PREFIX)
     write_file_meta_info(head, meta)
     return head.getvalue()

@@ -65,10 +65,8 @@ class ReceiverOptions:
             value = given.get(name, [])
             _require(isinstance(value, list) and all(isinstance(one, str) for one in value), name, "a list of texts")
         _require(isinstance(given.get("host", ""), str), "host", "a text")
-        parsed = cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()},
-            connection=connection,
-        )
+        chosen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        parsed = cls(connection=connection, **chosen)
         parsed._check()
         return parsed
 

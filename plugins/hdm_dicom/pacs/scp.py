@@ -126,7 +126,7 @@ class _Handler(RequestHandler):
                 inbox.closed(made)
                 self.server.ended()
 
-        made.run = run_and_tidy
+        made.run = run_and_tidy  # type: ignore[method-assign]  # the thread's whole life
         made.daemon = made.dul.daemon = True
         return made
 
@@ -194,7 +194,7 @@ def serving(options: ReceiverOptions, inbox: Inbox) -> Iterator[str]:
     ours.require_called_aet = True
     ours.require_calling_aet = list(options.callers)
     for context in AllStoragePresentationContexts:
-        ours.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+        ours.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
     ours.add_supported_context(Verification)
     try:
         server = ours.make_server(
