@@ -130,6 +130,16 @@ def test_a_worker_that_dies_takes_nobody_with_it(pipeline: Path) -> None:
         assert listener.wait("done")["scenes"] == 1
 
 
+def test_a_worker_that_hangs_is_replaced(pipeline: Path) -> None:
+    deliver(pipeline, "first", "a", 1)
+    with ListenerProcess(pipeline, "execution.step_timeout=5") as listener:
+        listener.wait("complete")
+        children = Path(f"/proc/{listener.process.pid}/task/{listener.process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGSTOP)
+        assert "no sign of life" in listener.wait("retry")["error"]["remedy"]
+        assert not Path(f"/proc/{children[0]}").exists()
+
+
 def test_trouble_of_the_pipeline_is_no_fault_of_a_delivery(pipeline: Path) -> None:
     deliver(pipeline, "first", "a", 1)
     weights = pipeline.parent / "mean-color.safetensors"

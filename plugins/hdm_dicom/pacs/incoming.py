@@ -135,7 +135,7 @@ def _head(sop_class: str, instance: str, syntax: str) -> bytes:
     meta.MediaStorageSOPClassUID = UID(_checked(sop_class))
     meta.MediaStorageSOPInstanceUID = UID(_checked(instance))
     meta.TransferSyntaxUID = UID(syntax)
-    meta.ImplementationClassUID = _OURS
+    meta.ImplementationClassUID, meta.ImplementationVersionName = _OURS, "HDM"
     head = DicomBytesIO()
     head.write(_PREFIX)
     write_file_meta_info(head, meta)
