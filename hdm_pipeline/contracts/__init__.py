@@ -19,7 +19,7 @@ from hdm_pipeline.contracts.product import (
     RunCatalog,
     ScenePublication,
 )
-from hdm_pipeline.contracts.reader import Reader, SceneSource, VectorLabelReader
+from hdm_pipeline.contracts.reader import Reader, RemoteReader, SceneSource, VectorLabelReader
 from hdm_pipeline.contracts.scene import (
     Band,
     RasterGeometry,
@@ -67,6 +67,7 @@ __all__ = [
     "SceneSource",
     "Reader",
     "VectorLabelReader",
+    "RemoteReader",
     "ClassInfo",
     "Provenance",
     "PixelSource",

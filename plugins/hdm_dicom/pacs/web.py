@@ -62,6 +62,9 @@ class Session(requests.Session):
         connection: its options.
         where: the key of the options, for errors.
 
+    Attributes:
+        more: the last answer came with a warning: a list may have more items than were given.
+
     Raises:
         ConfigError: certificates or secrets cannot be read.
     """
@@ -71,6 +74,7 @@ class Session(requests.Session):
         hush()
         self.trust_env = False
         self.address, self._patience = address, connection.timeout
+        self.more = False
         known = connection.credentials(where)
         if known.token:
             self.headers["Authorization"] = f"Bearer {known.token}"
@@ -93,6 +97,7 @@ class Session(requests.Session):
                 where=self.address.shown,
                 remedy="write the address that it redirects to, if that is a PACS that you trust",
             )
+        self.more = "Warning" in answer.headers
         if not streamed:
             answer._content = b"".join(bounded(answer, self.address, MAX_ANSWER, 10 * self._patience))
             answer._content_consumed = True

@@ -20,6 +20,7 @@ from hdm_pipeline.reporting.events import (
     RunStarted,
     SceneDone,
     SceneQuarantined,
+    SceneSplit,
     SceneStarted,
     StepDone,
     Stopping,
@@ -75,6 +76,10 @@ LOGGED: list[tuple[Event, dict[str, Any]]] = [
             "valid": 1.0,
             "pixels": {"flood": 7},
         },
+    ),
+    (
+        SceneSplit(scene="a", parts=("b", "c"), left_out=("a localizer",)),
+        {"event": "scene_split", "scene": "a", "parts": ("b", "c"), "left_out": ("a localizer",)},
     ),
     (
         SceneQuarantined(scene="a", error=ReadError("broken", where="a.tif", remedy="copy"), seconds={"stage": 1.0}),
