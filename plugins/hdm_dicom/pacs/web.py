@@ -18,6 +18,7 @@ from hdm_pipeline.errors import PeerError, PeerRefusedError
 
 try:
     import requests
+    import urllib3
     from dicomweb_client.web import DICOMwebClient
     from requests.adapters import HTTPAdapter
     from urllib3.exceptions import ReadTimeoutError
@@ -116,6 +117,17 @@ def client(http: Session, *, plain: bool) -> DICOMwebClient:
     return made
 
 
+def arriving(answer: Any) -> Iterator[bytes]:
+    """The body of a streamed answer as it arrives: a peer that drips is seen, where `iter_content` waits for more."""
+    try:
+        while piece := answer.raw.read1(_CHUNK, decode_content=True):
+            yield piece
+    except ReadTimeoutError:
+        raise requests.ReadTimeout from None
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(type(error).__name__) from None
+
+
 def bounded(answer: Any, address: Address, most: int, seconds: float) -> Iterator[bytes]:
     """The body of a streamed answer in pieces.
 
@@ -123,7 +135,7 @@ def bounded(answer: Any, address: Address, most: int, seconds: float) -> Iterato
         PeerError: it is longer than `most` bytes, or takes longer than `seconds`.
     """
     start, seen = time.monotonic(), 0
-    for piece in answer.iter_content(_CHUNK):
+    for piece in arriving(answer):
         seen += len(piece)
         if seen > most:
             answer.close()

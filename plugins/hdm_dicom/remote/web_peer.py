@@ -23,7 +23,6 @@ from hdm_dicom.remote.query import ListedSeries
 from hdm_pipeline.errors import PeerError
 
 _PAGE = 100
-_PIECE = 1 << 18
 _SLOWEST = 1024
 """Bytes a second below which a peer counts as hung, once `timeout` has passed."""
 
@@ -126,7 +125,7 @@ class WebPeer:
 
     def _pieces(self, answer: Any) -> Iterator[bytes]:
         start, seen = time.monotonic(), 0
-        for piece in answer.iter_content(_PIECE):
+        for piece in web.arriving(answer):
             yield piece
             seen += len(piece)
             passed = time.monotonic() - start

@@ -79,7 +79,7 @@ LOGGED: list[tuple[Event, dict[str, Any]]] = [
     ),
     (
         SceneSplit(scene="a", parts=("b", "c"), left_out=("a localizer",)),
-        {"event": "scene_split", "scene": "a", "parts": ("b", "c"), "left_out": ("a localizer",)},
+        {"event": "scene_split", "scene": "a", "parts": ["b", "c"], "left_out": ["a localizer"]},
     ),
     (
         SceneQuarantined(scene="a", error=ReadError("broken", where="a.tif", remedy="copy"), seconds={"stage": 1.0}),
