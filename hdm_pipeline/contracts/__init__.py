@@ -20,7 +20,7 @@ from hdm_pipeline.contracts.product import (
     RunCatalog,
     ScenePublication,
 )
-from hdm_pipeline.contracts.reader import Reader, SceneSource, VectorLabelReader
+from hdm_pipeline.contracts.reader import Reader, RemoteReader, SceneSource, VectorLabelReader
 from hdm_pipeline.contracts.scene import (
     Band,
     RasterGeometry,
@@ -69,6 +69,7 @@ __all__ = [
     "SceneSource",
     "Reader",
     "VectorLabelReader",
+    "RemoteReader",
     "ClassInfo",
     "Provenance",
     "PixelSource",

@@ -280,11 +280,10 @@ def _kill_when(archive: Archive, path: Path, instances: int) -> None:
 @contextmanager
 def _serving(handler: Any) -> Iterator[int]:
     from pynetdicom import AE
-    from pynetdicom.sop_class import SegmentationStorage
 
     peer = AE(ae_title="JUDGE")
-    peer.add_supported_context(SegmentationStorage)
-    server = peer.start_server(("127.0.0.1", port := free_port()), block=False, evt_handlers=handler)
+    peer.add_supported_context("1.2.840.10008.5.1.4.1.1.66.4")
+    server: Any = peer.start_server(("127.0.0.1", port := free_port()), block=False, evt_handlers=handler)
     try:
         yield port
     finally:

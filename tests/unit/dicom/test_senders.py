@@ -20,6 +20,8 @@ from hdm_pipeline.errors import ConfigError
 from tests.dicom_series import write_series
 
 UID = "1.2.3"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+PUSH_MODEL = "1.2.840.10008.1.20.1"
 WEB = "dicomweb://127.0.0.1:{}/dicom-web"
 
 
@@ -215,12 +217,11 @@ def test_one_that_is_refused_keeps_no_other_back_and_a_peer_that_takes_nothing_i
 @contextmanager
 def scp(handlers: list[Any], *kinds: str) -> Iterator[int]:
     from pynetdicom import AE
-    from pynetdicom.sop_class import CTImageStorage
 
     entity = AE(ae_title="PEER")
-    for kind in kinds or (CTImageStorage,):
+    for kind in kinds or (CT,):
         entity.add_supported_context(kind, scu_role=True, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    server: Any = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     try:
         yield server.socket.getsockname()[1]
     finally:
@@ -229,11 +230,6 @@ def scp(handlers: list[Any], *kinds: str) -> Iterator[int]:
 
 def test_commitment_over_the_same_association(files: list[Path]) -> None:
     from pynetdicom import evt
-    from pynetdicom.sop_class import (
-        CTImageStorage,
-        StorageCommitmentPushModel,
-        StorageCommitmentPushModelInstance,
-    )
 
     kept = pydicom.dcmread(files[0]).SOPInstanceUID
 
@@ -248,14 +244,13 @@ def test_commitment_over_the_same_association(files: list[Path]) -> None:
         report.ReferencedSOPSequence, report.FailedSOPSequence = first, others
 
         def tell() -> None:
-            kind, instance = StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-            event.assoc.send_n_event_report(report, 2, kind, instance)
+            event.assoc.send_n_event_report(report, 2, PUSH_MODEL, PUSH_MODEL + ".1")
 
         threading.Timer(0.2, tell).start()
         return 0x0000, None
 
     handlers = [(evt.EVT_C_STORE, lambda event: 0), (evt.EVT_N_ACTION, action)]
-    with scp(handlers, CTImageStorage, StorageCommitmentPushModel) as port:
+    with scp(handlers, CT, PUSH_MODEL) as port:
         sender = DimseSender(f"dimse://PEER@127.0.0.1:{port}", {"plain": True, "commitment": True, "timeout": 5})
         found = sender.send(files)
     assert [(one.outcome, one.what) for one in found] == [
@@ -277,9 +272,10 @@ def test_a_peer_without_commitment_says_so(files: list[Path]) -> None:
 
 def test_a_class_that_a_peer_does_not_take(files: list[Path]) -> None:
     from pynetdicom import evt
-    from pynetdicom.sop_class import MRImageStorage, Verification
 
-    with scp([(evt.EVT_C_STORE, lambda event: 0)], MRImageStorage, Verification) as port:
+    mr, echo = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
+
+    with scp([(evt.EVT_C_STORE, lambda event: 0)], mr, echo) as port:
         found = DimseSender(f"dimse://PEER@127.0.0.1:{port}", {"plain": True}).send(files)
     assert [one.outcome for one in found] == ["refused"] * 2
     assert found[0].what == "the PACS takes no objects of class 1.2.840.10008.5.1.4.1.1.2"
