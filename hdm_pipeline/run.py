@@ -62,9 +62,9 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     # What is missing is told before a folder is made or another run is waited for.
     checked_source(config.model.source)
     uncertainty.asked(config)
+    peers = routes(config)
     config = local_examples(config, reader, workspace.examples)
     supports = support_files(config)
-    peers = routes(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
@@ -104,15 +104,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         finally:
             report.write()
             tell(RunEnded(status=report.status))
-    return RunSummary(
-        tuple(outcomes.done),
-        len(plan.done),
-        outcomes.quarantined,
-        left,
-        workspace.report,
-        outcomes.warnings,
-        tuple(sends),
-    )
+    done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
+    return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends))
 
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:

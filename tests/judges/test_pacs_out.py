@@ -25,6 +25,7 @@ from hdm_pipeline.reporting.status import output_status
 from tests.dicom_product import ORGAN
 from tests.dicom_series import write_series
 from tests.integration import conftest as whole_runs
+from tests.integration.test_dicom_run import MARKERS, marked
 from tests.judges.conftest import RequireJudge, missing
 from tests.judges.orthanc import INSTALL, Archive, free_port, running
 
@@ -52,7 +53,7 @@ def disc(index: int) -> np.ndarray:
 def pipeline_file(bench: Workbench, send: Any, **output: Any) -> Path:
     """A pipeline over three small series, whose segmentations are sent."""
     for series in SERIES:
-        write_series(bench.root / "archive" / series, series=series, pixels=disc)
+        write_series(bench.root / "archive" / series, series=series, pixels=disc, change=marked)
     write_series(bench.root / "support" / "series", series="support", pixels=disc)
     Image.fromarray((disc(1) > 1000).astype(np.uint8)).save(bench.root / "support" / "mask.png")
     liver = {"category": ORGAN, "type": "SCT:10200004:Liver"}
@@ -62,6 +63,14 @@ def pipeline_file(bench: Workbench, send: Any, **output: Any) -> Path:
         support={"classes": [{"name": "disc", "codes": liver, "examples": [example]}]},
         output={"products": ["segmentation", "nifti"], "send": send, **output},
     )
+
+
+def leaks(bench: Workbench) -> list[str]:
+    """Where something of the patient stands in what was written beside the segmentations, by name or content."""
+    out = bench.root / "out"
+    written = [path for path in out.rglob("*") if path.is_file() and path.name != "segmentation.dcm"]
+    found = [f"{path}: {marker!r}" for path in written for marker in MARKERS if marker in path.read_bytes()]
+    return found + [str(path) for path in written for marker in MARKERS if marker.decode() in str(path)]
 
 
 def by_web(archive: Archive, **options: Any) -> dict[str, Any]:
@@ -119,6 +128,7 @@ def test_stow_over_https_with_a_user(secure: Archive, bench: Workbench) -> None:
     assert summary.exit_code == 0, summary.sends
     assert (summary.sends[0].sent, summary.sends[0].files) == (3, 3)
     assert_holds(secure, bench, exactly=True)
+    assert leaks(bench) == []
     # What a viewer asks: which segmentations has this study?
     study = pydicom.dcmread(next(iter(segmentations(bench).values())), stop_before_pixels=True).StudyInstanceUID
     found = json.loads(
@@ -132,6 +142,7 @@ def test_c_store(orthanc: Archive, bench: Workbench) -> None:
     summary = run(pipeline_file(bench, by_dimse(orthanc.dicom_port)))
     assert summary.exit_code == 0, summary.sends
     assert_holds(orthanc, bench)
+    assert leaks(bench) == []
 
 
 def test_c_store_to_dcmqrscp(require_judge: RequireJudge, bench: Workbench, tmp_path: Path) -> None:
@@ -199,6 +210,7 @@ def test_wrong_credentials_cost_no_mask_and_are_corrected(
     out = bench.root / "out"
     written = b"".join(file.read_bytes() for file in out.rglob("*") if file.is_file())
     assert b"not-the-password" not in written
+    assert leaks(bench) == []
     monkeypatch.setenv("PACS_PASSWORD", "secret")
     again = run(path)
     assert (len(again.done), again.exit_code) == (0, 0)
@@ -305,4 +317,5 @@ def test_what_a_peer_answers_to_c_store(bench: Workbench, status: int, code: int
     with _serving([(evt.EVT_C_STORE, lambda event: status)]) as port:
         summary = run(pipeline_file(bench, by_dimse(port)))
     assert summary.exit_code == code
+    assert leaks(bench) == []
     assert told in (bench.root / "out" / "run.json").read_text()
