@@ -21,7 +21,7 @@ class RunOptions:
         wait: wait for another run on the same output to end, instead of refusing.
         rebuild_ledger: rename a damaged ledger and start an empty one; all scenes are then done again.
         mosaic: write rasters of all scenes too, one for each class, not only a mosaic that refers to their masks.
-        part: the input is one delivery of many to this output directory: scenes that are not among it are not missing.
+        delivery: the input is one delivery of many: scenes of the output directory that it lacks are not missing.
     """
 
     limit: int | None = None
@@ -30,7 +30,7 @@ class RunOptions:
     wait: bool = False
     rebuild_ledger: bool = False
     mosaic: bool = False
-    part: bool = False
+    delivery: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from hdm_pipeline.planning.validation import validate
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import Listener
 from hdm_pipeline.support.examples import support_files
+from hdm_pipeline.support.remote import borrowed_examples
 
 
 class Pipeline:
@@ -73,10 +74,11 @@ class Pipeline:
             BandError: no scene has a band that is asked for.
         """
         reader = archive_reader(self.config)
-        with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            plan = make_plan(self.config, support_files(self.config), self.workspace, reader, ledger)
-            rate = ledger.seconds_per_tile()
-        found, _ = check_supports(self.config, reader)
+        with borrowed_examples(self.config, reader) as config:
+            with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
+                plan = make_plan(config, support_files(config), self.workspace, reader, ledger)
+                rate = ledger.seconds_per_tile()
+            found, _ = check_supports(config, reader)
         if found:
             raise found[0][1]
         return forecast(self.config, plan, reader, rate, header_limit)
@@ -89,7 +91,9 @@ class Pipeline:
         """
         from hdm_pipeline.support.prepare import check_examples
 
-        return check_examples(self.config, archive_reader(self.config))
+        reader = archive_reader(self.config)
+        with borrowed_examples(self.config, reader) as config:
+            return check_examples(config, reader)
 
     def run(self, on_event: Listener | None = None, options: RunOptions | None = None) -> RunSummary:
         """Do everything that is not done yet.

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.delivery.courier import Courier
 from hdm_pipeline.errors import HdmError
+from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
@@ -41,6 +42,7 @@ from hdm_pipeline.reporting.events import (
     RunStarted,
     SceneDone,
     SceneQuarantined,
+    SceneSplit,
     Stopping,
     SupportChecked,
 )
@@ -50,6 +52,7 @@ from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
+from hdm_pipeline.support.remote import local_examples
 
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
@@ -59,18 +62,21 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     # What is missing is told before a folder is made or another run is waited for.
     checked_source(config.model.source)
     uncertainty.asked(config)
-    supports = support_files(config)
     peers = routes(config)
+    config = local_examples(config, reader, workspace.examples)
+    supports = support_files(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry = options.retry_quarantined
-        plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, part=options.part)
+        plan = make_plan(
+            config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=options.delivery
+        )
         ledger.mark_vanished(plan.vanished)
         report = _report(config, workspace, plan)
-        outcomes = _Outcomes(quarantined=dict(plan.quarantined))
+        outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
         log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
         metrics = MetricsFile(workspace.metrics, config.name)
         courier = stack.enter_context(Courier(peers, workspace, ledger))
@@ -86,12 +92,13 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
             if scenes:
                 news = fan_out([tell, lambda _: courier.tell_news(tell)])
-                _work(config, workspace, reader, ledger, supports, scenes, report, news, should_stop)
+                arrivals = stack.enter_context(closing(_arrivals(config, workspace, reader, plan, scenes)))
+                _work(config, workspace, reader, ledger, supports, arrivals, report, news, should_stop)
             if not lock.lost:
                 _describe(config, workspace, ledger, report, whole=options.mosaic)
             sends = courier.finish(should_stop, tell)
             report.note(send=[peer.as_dict() for peer in sends])
-            left = len(plan.scenes) - len(outcomes.done) - (len(outcomes.quarantined) - len(plan.quarantined))
+            left = sum(not outcomes.settled(scene.ref.id) for scene in plan.scenes)
             report.status = "stopped" if left or lock.lost else "done"
         except BaseException as error:
             report.status = "failed"
@@ -100,15 +107,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         finally:
             report.write()
             tell(RunEnded(status=report.status))
-    return RunSummary(
-        tuple(outcomes.done),
-        len(plan.done),
-        outcomes.quarantined,
-        left,
-        workspace.report,
-        outcomes.warnings,
-        tuple(sends),
-    )
+    done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
+    return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends))
 
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:
@@ -119,13 +119,29 @@ def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, repo
     report.note(catalogs=write_catalogs(config, workspace, ledger, files))
 
 
+def _arrivals(
+    config: PipelineConfig, workspace: Workspace, reader: Reader, plan: Plan, scenes: Sequence[PendingScene]
+) -> Arrivals:
+    """The scenes of a run; those of another machine are fetched from now on, while the examples are read."""
+    remote = {scene.ref.id for scene in scenes if scene.ref.remote}
+    drop_leftovers(workspace, remote)
+    keyring = plan.keyring
+    if not remote or keyring is None:
+        return Arrivals(iter(scenes))
+    finished = {*plan.done, *plan.quarantined}
+    ahead = config.execution.fetch_ahead
+    found = Arrivals(iter(scenes), Fetching(reader, workspace, keyring.keys, finished, ahead))
+    found.start()
+    return found
+
+
 def _work(
     config: PipelineConfig,
     workspace: Workspace,
     reader: Reader,
     ledger: Ledger,
     supports: SupportFiles,
-    scenes: Sequence[PendingScene],
+    scenes: Arrivals,
     report: RunReport,
     tell: Listener,
     should_stop: Callable[[], bool],
@@ -148,7 +164,7 @@ def _work(
     executor = _executor(context, prepared.bundle)
     try:
         report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
-        Driver(context, executor, ledger, fan_out([tell, executor.observe]), should_stop).run(iter(scenes))
+        Driver(context, executor, ledger, fan_out([tell, executor.observe]), should_stop).run(scenes)
     finally:
         executor.close()
 
@@ -168,19 +184,35 @@ class _Outcomes:
     done: list[str] = field(default_factory=list)
     quarantined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     warnings: dict[str, tuple[SceneWarning, ...]] = field(default_factory=dict)
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    before: frozenset[str] = frozenset()
+    finished: set[str] = field(default_factory=set)
+
+    def settled(self, scene: str) -> bool:
+        """Whether a planned scene, or all that it turned out to hold, is done or quarantined."""
+        if scene in self.parts:
+            return self.before.union(self.finished).issuperset(self.parts[scene])
+        return scene in self.finished
 
     def event(self, event: Event) -> None:
         match event:
+            case SceneSplit():
+                self.parts[event.scene] = event.parts
             case SceneDone():
+                self.finished.add(event.scene)
                 self.done.append(event.scene)
                 if event.warnings:
                     self.warnings[event.scene] = event.warnings
             case SceneQuarantined():
+                self.finished.add(event.scene)
                 self.quarantined[event.scene] = event.error.as_dict()
 
 
 def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunReport:
-    inputs = {ref.id: ref.shown for ref in plan.archive.scenes}
+    # What was fetched before may be known to hold several scenes, or none.
+    there = {*plan.done, *plan.quarantined, *(scene.ref.id for scene in plan.scenes)}
+    inputs = {ref.id: ref.shown for ref in plan.archive.scenes if ref.id in there}
+    inputs = {**dict.fromkeys(sorted(there - set(inputs)), ""), **inputs}
     report = RunReport(workspace.report, config.name, inputs, plan.done, plan.quarantined)
     report.note(
         skipped=[{"input": s.uri, "reason": s.reason} for s in plan.archive.skipped], vanished=list(plan.vanished)

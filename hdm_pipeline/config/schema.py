@@ -118,6 +118,7 @@ class Input(Model):
     scale_factor: Values | None = Field(None, description="value = stored * scale_factor + offset (geotiff)")
     offset: Values | None = Field(None, description="see scale_factor; -1000 for Sentinel-2 since baseline 04.00")
     aoi: str | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")
+    network: bool = Field(False, description="inputs on the network may be asked and fetched: it must be said")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader plug-in")
 
     @property
@@ -126,8 +127,9 @@ class Input(Model):
         return [self.uri] if isinstance(self.uri, str) else self.uri
 
     def reader_options(self) -> dict[str, Any]:
-        """What the reader is constructed with: its options, and the area of interest."""
-        return dict(self.options) if self.aoi is None else {**self.options, "aoi": self.aoi}
+        """What the reader is constructed with: its options, the area of interest, and leave for the network."""
+        more: dict[str, Any] = {} if self.aoi is None else {"aoi": self.aoi}
+        return {**self.options, **more, **({"allow_network": True} if self.network else {})}
 
     @model_validator(mode="before")
     @classmethod
@@ -300,6 +302,7 @@ class Execution(Model):
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="CPU threads an actor")
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
     blocks_in_flight: Annotated[int, Field(ge=1, le=8, description="blocks queued at each actor")] = 2
+    fetch_ahead: Annotated[int, Field(ge=1, le=64, description="scenes of a PACS on this disk before they start")] = 4
     strict: bool = Field(
         False, description="quarantine scenes whose warnings say that the result may be nonsense, and refuse examples"
     )

@@ -21,7 +21,7 @@ from hdm_pipeline.contracts.product import (
     RunCatalog,
     ScenePublication,
 )
-from hdm_pipeline.contracts.reader import Reader, SceneSource, VectorLabelReader
+from hdm_pipeline.contracts.reader import Reader, RemoteReader, SceneSource, VectorLabelReader
 from hdm_pipeline.contracts.receiver import Arrival, Inbox, Receiver
 from hdm_pipeline.contracts.scene import (
     Band,
@@ -71,6 +71,7 @@ __all__ = [
     "SceneSource",
     "Reader",
     "VectorLabelReader",
+    "RemoteReader",
     "Arrival",
     "Inbox",
     "Receiver",

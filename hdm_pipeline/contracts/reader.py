@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -57,7 +58,9 @@ class Reader(Protocol):
     a list of text. It may leave other bands unopened, or out of the header. A reader may have a method
     `example_files(request: SupportRequest) -> list[str]`: files on disk, beside image and mask and what is called like
     them, that an example is read from; the supports are then hashed with them.
-    A class may also say `volumes = True`: its scenes are volumes.
+    A class may also say `volumes = True`: its scenes are volumes. `not_pixels` names options that do not change what is
+    read (a timeout, say): they are no part of the scenes' keys. A method `check_input(uri: str) -> None` raises
+    `ConfigError` where `discover` could never take an input; `validate` calls it, and it opens nothing.
     """
 
     name: ClassVar[str]
@@ -118,5 +121,49 @@ class VectorLabelReader(Protocol):
 
         Raises:
             SupportError: as `read_support`.
+        """
+        ...
+
+
+@runtime_checkable
+class RemoteReader(Protocol):
+    """What a reader may do beyond `Reader`: fetch scenes and examples that lie on another machine, a PACS say.
+
+    Its `discover` gives references with `SceneRef.remote`. Several threads may fetch at once.
+    """
+
+    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+        """Bring the files of a remote scene to this machine.
+
+        Called again with the same folder after a failure or a crash: what is complete there is not fetched again. A
+        file that is not complete never has its final name.
+
+        Args:
+            ref: of the scene, as `discover` gave it.
+            folder: where its files go; made by the caller, and removed when the scene is finished.
+
+        Returns:
+            What `open` takes: usually one local reference with the id of `ref`. A listing may not tell that an entry
+            holds several scenes, or none: then these, with ids of their own, and what is left out, with its reason.
+
+        Raises:
+            FetchError: they do not come, or not all, or are not what was listed. Tried again, then quarantined.
+            PeerRefusedError: the other machine no longer lets us in.
+        """
+        ...
+
+    def is_remote(self, uri: str) -> bool:
+        """Whether an image or mask of a labelled example is fetched, too."""
+        ...
+
+    def fetch_example(self, uri: str, folder: Path) -> str:
+        """Bring the image or mask of an example here; `folder` as for `fetch`, but kept from run to run.
+
+        Returns:
+            A path for `SupportRequest`: of equal objects, the files' content and times are equal, too.
+
+        Raises:
+            SupportError: there is no such object, or more than one.
+            PeerError: the other machine cannot be reached, or refuses.
         """
         ...

@@ -72,6 +72,7 @@ class SceneRef:
         members: all files of a scene that has several, in any order; empty for one file.
         private: `uri` and `members` may hold personal data (a patient's name in a path) and are never shown.
         recipe: what the reader noted when it found the scene, to open it by; the core only carries it.
+        remote: it lies on another machine and cannot be opened: a `RemoteReader` fetches it first.
     """
 
     id: str
@@ -81,6 +82,7 @@ class SceneRef:
     members: tuple[str, ...] = ()
     private: bool = False
     recipe: str = ""
+    remote: bool = False
 
     @property
     def shown(self) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from hdm_pipeline.errors import HdmError, SceneError, StoreError, TileError
 from hdm_pipeline.execution import likeness
+from hdm_pipeline.execution.arrivals import Arrivals, Arrived, NotArrived
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import (
     Died,
@@ -46,6 +47,7 @@ from hdm_pipeline.reporting.events import (
     Listener,
     SceneDone,
     SceneQuarantined,
+    SceneSplit,
     SceneStarted,
     StepDone,
     WorkerDied,
@@ -90,24 +92,31 @@ class Driver:
         self._in_flight: Counter[str] = Counter()
         self._again: dict[str, PendingScene] = {}
         self._redone: set[str] = set()
+        self._fetched: dict[str, str] = {}
         # Removing a scene's shards takes as long as writing them, and longer on network file systems.
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="hdm-sweep")
 
-    def run(self, scenes: Iterator[PendingScene]) -> None:
+    def run(self, scenes: Iterator[PendingScene] | Arrivals) -> None:
         """Work until every scene is published or quarantined, or `should_stop` says so.
+
+        Args:
+            scenes: in order; `Arrivals` where some are fetched first.
 
         Raises:
             HdmError: one whose `scope` is the run; what was finished before is in the ledger.
         """
         with self._sweeper:
-            self._loop(scenes)
+            self._loop(scenes if isinstance(scenes, Arrivals) else Arrivals(scenes))
 
-    def _loop(self, scenes: Iterator[PendingScene]) -> None:
+    def _loop(self, scenes: Arrivals) -> None:
         while True:
-            if not self._should_stop():
+            stopping = self._should_stop()
+            if not stopping:
                 self._give_out(scenes)
             if not self._in_flight:
-                return
+                if stopping or not scenes.wait():
+                    return
+                continue
             outcome = self._executor.next()
             scene = outcome.task.scene
             self._in_flight[scene] -= 1
@@ -119,7 +128,7 @@ class Driver:
 
     # ------------------------------------------------------------------ what may run
 
-    def _give_out(self, scenes: Iterator[PendingScene]) -> None:
+    def _give_out(self, scenes: Arrivals) -> None:
         while self._retries and self._room_for(self._retries[0].step):
             self._submit(self._retries.popleft())
         for state in list(self._active.values()):
@@ -130,9 +139,40 @@ class Driver:
             for state in self._active.values():
                 self._give_blocks(state, kind)
         self._stage_ahead()
-        while self._wants_scene() and (scene := next(scenes, None)) is not None:
+        while self._wants_scene() and (arrival := scenes.take()) is not None:
+            self._arrived(arrival)
+
+    def _arrived(self, arrival: Arrived | NotArrived) -> None:
+        """Survey what has come, and note what it turned out to hold."""
+        planned = arrival.planned
+        if isinstance(arrival, NotArrived):
+            if arrival.error.scope == "run":
+                raise arrival.error
+            self._surveying[planned.ref.id] = planned
+            self._quarantine(planned.ref.id, arrival.error)
+            return
+        if planned.ref.remote:
+            self._fetched |= {scene.ref.id: planned.ref.id for scene in arrival.scenes}
+        if arrival.parts is not None:
+            reasons = [skipped.reason for skipped in arrival.left_out]
+            detail = {"parts": list(arrival.parts), "left_out": reasons}
+            self._ledger.forget(planned.keys.stage, "fetch")
+            self._ledger.record([Receipt(planned.keys.stage, "fetch", 0, arrival.seconds, detail)])
+            self._tell(SceneSplit(scene=planned.ref.id, parts=arrival.parts, left_out=tuple(reasons)))
+            if not arrival.scenes:
+                self._sweeper.submit(_sweep, self._context.workspace.fetched_folder(planned.ref.id))
+        for scene in arrival.scenes:
             self._surveying[scene.ref.id] = scene
-            self._submit(SurveyTask(pending=scene))
+            # One entry may hold many scenes: those for which there is no room now wait with the retries.
+            self._retries.append(SurveyTask(pending=scene))
+        while self._retries and self._room_for(self._retries[0].step):
+            self._submit(self._retries.popleft())
+
+    def _drop_fetched(self, scene: str) -> None:
+        """Remove the files that were fetched for a scene, once nothing that came with it needs them."""
+        whole = self._fetched.pop(scene, None)
+        if whole is not None and whole not in self._fetched.values():
+            self._sweeper.submit(_sweep, self._context.workspace.fetched_folder(whole))
 
     def _give_blocks(self, state: SceneState, kind: type[InferTask] | type[StitchTask]) -> None:
         while self._room_for(kind.step) and (block := state.ready(kind.step)) is not None:
@@ -273,6 +313,7 @@ class Driver:
         stale = [] if unasked else [self._context.workspace.stale_folder(scene)]
         for folder in [*(folder for _, folder in dropped), *stale]:
             self._sweeper.submit(_sweep, folder)
+        self._drop_fetched(scene)
 
     def _quarantine(self, scene: str, error: HdmError) -> None:
         """End a scene with its reason; what it has in flight is ignored when it ends."""
@@ -283,6 +324,7 @@ class Driver:
         self._ledger.upsert_scene(_record(scene, pending.keys, "quarantined", error=error.as_dict()))
         seconds = dict(state.seconds) if state else {}
         self._tell(SceneQuarantined(scene=scene, error=error, seconds=seconds, stale=shown))
+        self._drop_fetched(scene)
 
     # ------------------------------------------------------------------ work that is lost
 

@@ -66,7 +66,7 @@ def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[s
             _say(answers, {})
 
     try:
-        summary = pipeline.run(on_event=beat, options=RunOptions(part=True))
+        summary = pipeline.run(on_event=beat, options=RunOptions(delivery=True))
     except EmptyArchiveError:
         return {"outcome": "empty"}
     except HdmError as error:

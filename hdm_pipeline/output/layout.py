@@ -83,6 +83,15 @@ class Workspace:
         """Scores of a scene."""
         return self._work_folder(scene_id) / f"score-{score_key[:16]}"
 
+    def fetched_folder(self, scene_id: str) -> Path:
+        """Files of a scene that were fetched from another machine; there while it is worked on."""
+        return self._work_folder(scene_id) / "fetched"
+
+    @property
+    def examples(self) -> Path:
+        """Labelled examples that were fetched from another machine."""
+        return self.private / "examples"
+
     def product_folder(self, scene_id: str) -> Path:
         """Folder of a scene's published products.
 

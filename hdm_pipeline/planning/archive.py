@@ -70,7 +70,7 @@ def _nothing_found(
         reasons.append(f"{len(skipped)} left out, e.g. {skipped[0].uri}: {skipped[0].reason}")
     return EmptyArchiveError(
         "no scene was found: " + "; ".join(reasons),
-        where=", ".join(config.input.uris),
+        where=", ".join(uri.partition("?")[0] if "://" in uri else uri for uri in config.input.uris),
         remedy=empty[0].remedy if empty else "check input.uri (relative to the pipeline file) and input.exclude",
     )
 

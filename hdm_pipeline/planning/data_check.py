@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hdm_pipeline.config.file import Key
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneHeader, SceneRef
-from hdm_pipeline.errors import BandError, HdmError, SupportError
+from hdm_pipeline.errors import BandError, HdmError, PeerError, SupportError
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.planning.archive import discover
 from hdm_pipeline.plugin.registry import make_writer
@@ -19,6 +19,7 @@ from hdm_pipeline.support.examples import (
     support_files,
     support_fingerprint,
 )
+from hdm_pipeline.support.remote import borrowed_examples
 from hdm_pipeline.support.shown import require_both
 
 SCENES = 16
@@ -38,11 +39,15 @@ def check_data(config: PipelineConfig, reader: Reader) -> tuple[Found, list[str]
     Returns:
         What is wrong by key of the pipeline file, and warnings.
     """
-    found, warnings = check_supports(config, reader)
-    if not found:
-        found = _check_files(config, reader)
     try:
-        scenes = discover(config, reader).scenes
+        with borrowed_examples(config, reader) as local:
+            found, warnings = check_supports(local, reader)
+            if not found:
+                found = _check_files(local, reader)
+    except PeerError as error:
+        return [(("support", "classes"), error)], []
+    try:
+        scenes = [scene for scene in discover(config, reader).scenes if not scene.remote]
     except HdmError as error:
         return [*found, (("input", "uri"), error)], warnings
     wrong, told = _check_scenes(config, reader, scenes)

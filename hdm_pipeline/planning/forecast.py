@@ -115,6 +115,11 @@ class Forecast:
         return len(self.plan.archive.scenes)
 
     @property
+    def remote(self) -> int:
+        """Scenes to be done that are fetched first: nothing is known of their size."""
+        return sum(scene.ref.remote for scene in self.plan.scenes)
+
+    @property
     def scenes_done(self) -> int:
         """Scenes whose products are there already."""
         return len(self.plan.done)
@@ -127,7 +132,7 @@ class Forecast:
     @property
     def _unread(self) -> int:
         """Scenes to be done of which no header was read."""
-        return self.scenes_total - self.scenes_done - len(self.refused) - len(self.scenes)
+        return self.scenes_total - self.remote - self.scenes_done - len(self.refused) - len(self.scenes)
 
     @property
     def sampled(self) -> bool:
@@ -164,6 +169,7 @@ class Forecast:
             "scenes": [asdict(scene) for scene in self.scenes],
             "scenes_total": self.scenes_total,
             "scenes_done": self.scenes_done,
+            "scenes_remote": self.remote,
             "refused": self.refused,
             "skipped": self.skipped,
             "peak_memory": self.peak_memory,
@@ -194,12 +200,13 @@ def forecast(
     Raises:
         BandError: there are scenes, and none has the bands that are asked for.
     """
-    step = max(1, -(-len(plan.scenes) // header_limit))
+    here = [scene for scene in plan.scenes if not scene.ref.remote]
+    step = max(1, -(-len(here) // header_limit))
     costs: list[SceneCost] = []
     refused = [(scene, str(error.get("what", ""))) for scene, error in plan.quarantined.items()]
     lacking: list[BandError] = []
     writers = [make_writer(name, options) for name, options in config.output.product_options().items()]
-    for scene in plan.scenes[::step]:
+    for scene in here[::step]:
         try:
             header = reader.header(scene.ref)
             resolve(config.input.bands, header.bands)

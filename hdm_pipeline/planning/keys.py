@@ -8,6 +8,7 @@ from typing import Any
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.hashing import stable_hash
+from hdm_pipeline.plugin.registry import not_pixels
 
 PIXELS_VERSION = 1
 """Raised whenever a release changes pixels for the same input; part of every key, so that old work is redone."""
@@ -70,12 +71,22 @@ def _model(config: PipelineConfig) -> dict[str, Any]:
     return config.model.model_dump(mode="json", include=_MODEL_FIELDS - plain)
 
 
+_INPUT_FIELDS = {"reader", "bands", "scale", "options"}
+
+
+def _input(config: PipelineConfig) -> dict[str, Any]:
+    """What of `input` changes pixels; options that the reader says do not (how a PACS is reached) are not named."""
+    found: dict[str, Any] = config.input.model_dump(mode="json", include=_INPUT_FIELDS)
+    unseen = set(found["options"]) & set(not_pixels(config.input.reader)) if found["options"] else set()
+    return {**found, "options": {k: v for k, v in found["options"].items() if k not in unseen}} if unseen else found
+
+
 def pixel_hash(config: PipelineConfig) -> str:
     """Hash of the configuration that affects pixels, whatever the scene; stamped into products."""
     return stable_hash(
         {
             "version": PIXELS_VERSION,
-            "input": config.input.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
+            "input": _input(config),
             "tiling": config.tiling.model_dump(mode="json"),
             "support": config.support.model_dump(mode="json", include={"adapt"}),
             "model": _model(config),
@@ -94,11 +105,11 @@ class SceneKeyring:
 
     def __init__(self, config: PipelineConfig, fingerprints: Fingerprints, *, uncertain: bool = False) -> None:
         self._uncertain = uncertain
-        source, support = config.input, config.support
+        support = config.support
         self._stage = stable_hash(
             {
                 "version": PIXELS_VERSION,
-                "input": source.model_dump(mode="json", include={"reader", "bands", "scale", "options"}),
+                "input": _input(config),
                 "aoi": fingerprints.aoi,
                 "tiling": config.tiling.model_dump(mode="json"),
             }

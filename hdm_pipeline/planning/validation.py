@@ -79,6 +79,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
 def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, Callable[[], object]]]:
     """(key, what raises if the value there is wrong)."""
     yield ("input", "reader"), lambda: archive_reader(config)
+    yield ("input", "uri"), lambda: _check_inputs(config)
     for index, band in enumerate(config.input.bands):
         yield ("input", "bands", index), lambda band=band: parse(band)  # type: ignore[misc]
     for index, class_config in enumerate(config.support.classes):
@@ -116,6 +117,16 @@ def _check_peer(config: PipelineConfig, peer: Send) -> Sequence[str]:
     except HdmError:
         return []
     return make_route(config, peer)[1]
+
+
+def _check_inputs(config: PipelineConfig) -> None:
+    """Addresses that the reader could never take."""
+    try:
+        reader = archive_reader(config)
+    except HdmError:
+        return  # told under the reader
+    for uri in config.input.uris:
+        reader.check_input(uri)  # type: ignore[attr-defined]  # every reader is guarded
 
 
 def _check_example(example: Example, class_config: ClassConfig, config: PipelineConfig) -> None:

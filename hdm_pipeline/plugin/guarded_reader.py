@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from hdm_pipeline.contracts import (
     LabeledImage,
     RasterGeometry,
     Reader,
+    RemoteReader,
     SceneHeader,
     SceneRef,
     SceneSource,
@@ -41,19 +43,20 @@ class GuardedReader:
     def __init__(self, reader: Reader, plugin: str) -> None:
         self.name = plugin
         self.volumes = bool(getattr(reader, "volumes", False))
+        self.remote = isinstance(reader, RemoteReader)
         self._reader = reader
         self._guard = Guard(plugin)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """See `Reader.discover`."""
-        with self._guard.calling("discover", uri):
+        with self._guard.calling("discover", shown(uri)):
             found = iter(self._reader.discover(uri))
         while True:
-            with self._guard.calling("discover", uri):
+            with self._guard.calling("discover", shown(uri)):
                 item: Any = next(found, END)
             if item is END:
                 return
-            self._check_found(item, uri)
+            self._check_found(item, shown(uri))
             yield item
 
     def header(self, ref: SceneRef) -> SceneHeader:
@@ -114,6 +117,42 @@ class GuardedReader:
         self._guard.require(isinstance(found, str), f"vector_identity gives a {type(found).__name__}", where)
         return found
 
+    def check_input(self, uri: str) -> None:
+        """See `Reader`; nothing where the reader has no such method."""
+        check = getattr(self._reader, "check_input", None)
+        if check is not None:
+            with self._guard.calling("check_input", shown(uri)):
+                check(uri)
+
+    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+        """See `RemoteReader.fetch`."""
+        reader = self._remote_reader(ref.shown)
+        with self._guard.calling("fetch", ref.shown, private=ref.private):
+            found = reader.fetch(ref, folder)
+        self._guard.require(isinstance(found, list) and bool(found), "fetch gives no list", ref.shown)
+        for item in found:
+            self._check_found(item, ref.shown)
+            local = isinstance(item, Skipped) or not item.remote
+            self._guard.require(local, "a scene that was fetched is remote still", ref.shown)
+        return found
+
+    def is_remote(self, uri: str) -> bool:
+        """See `RemoteReader.is_remote`; False for a reader that fetches nothing."""
+        if not isinstance(self._reader, RemoteReader):
+            return False
+        with self._guard.calling("is_remote", shown(uri)):
+            return bool(self._reader.is_remote(uri))
+
+    def fetch_example(self, uri: str, folder: Path) -> str:
+        """See `RemoteReader.fetch_example`."""
+        reader = self._remote_reader(shown(uri))
+        with self._guard.calling("fetch_example", shown(uri), private=True):
+            return str(reader.fetch_example(uri, folder))
+
+    def _remote_reader(self, where: str) -> RemoteReader:
+        self._guard.require(isinstance(self._reader, RemoteReader), "it calls a scene remote and cannot fetch", where)
+        return cast(RemoteReader, self._reader)
+
     def _vector_reader(self, request: SupportRequest) -> VectorLabelReader:
         """The reader, if it takes vector files as labels.
 
@@ -138,6 +177,11 @@ class GuardedReader:
                 require(False, f"the scene id {item.id!r} cannot be a folder name", item.shown)
             require(item.reader == self.name, f"a scene names the reader {item.reader!r}", item.shown)
             require(bool(item.identity), "a scene has no identity", item.shown)
+
+
+def shown(uri: str) -> str:
+    """An input as messages name it: the query of an address may name a patient, or hold a key."""
+    return uri.partition("?")[0] if "://" in uri else uri
 
 
 class GuardedSource:

@@ -84,6 +84,11 @@ def archive_reader(config: PipelineConfig) -> Reader:
     return make_reader(config.input.reader, config.input.reader_options(), config.input.bands)
 
 
+def not_pixels(name: str) -> tuple[str, ...]:
+    """Options of a reader that do not change what it reads (`Reader`: optional attribute `not_pixels`)."""
+    return tuple(getattr(load(READERS, name), "not_pixels", ())) if name in available(READERS) else ()
+
+
 def reads_volumes(reader: Reader) -> bool:
     """Whether a reader says that its scenes are volumes (`Reader`: optional attribute `volumes`)."""
     return bool(getattr(reader, "volumes", False))

@@ -91,6 +91,20 @@ class SupportChecked(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SceneSplit(Event):
+    """What another machine listed as one scene was fetched, and holds several, or none.
+
+    Attributes:
+        parts: ids of the scenes that it holds.
+        left_out: reasons why other things in it are no scenes.
+    """
+
+    kind: ClassVar[str] = "scene_split"
+    parts: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SceneStarted(Event):
     """A scene was surveyed.
 

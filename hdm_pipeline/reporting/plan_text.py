@@ -22,6 +22,8 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
         f"memory    at most {human_bytes(found.peak_memory)} a process",
         f"time      {_time(found)}",
     ]
+    if found.remote:
+        lines.append(f"(without {found.remote} series to be fetched: their size is known then)")
     if found.sampled:
         lines.append(f"(estimated from {counted(len(found.scenes), 'header')})")
     lines += [f"  {s.id}: {' x '.join(map(str, s.shape))}, {counted(s.tiles, 'tile')}" for s in found.scenes[:_SHOWN]]
@@ -42,6 +44,8 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
 
 def _time(found: Forecast) -> str:
     """How long inference takes, or why nobody knows."""
+    if found.remote and not found.tiles:
+        return "unknown until the series are fetched"
     if not found.tiles:
         return "none: there is no tile to infer"
     if found.seconds is not None:

@@ -20,6 +20,7 @@ from hdm_pipeline.reporting.events import (
     ProductsSent,
     SceneDone,
     SceneQuarantined,
+    SceneSplit,
     SceneStarted,
     WorkerDied,
 )
@@ -49,7 +50,7 @@ class RunReport:
         quarantined: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self._path = path
-        self._inputs = inputs
+        self._inputs = dict(inputs)
         self._name = name
         self._scenes: dict[str, dict[str, Any]] = {}
         for scene, facts in done.items():
@@ -72,6 +73,11 @@ class RunReport:
     def event(self, event: Event) -> None:
         """Take an event in; writes the file now and then."""
         match event:
+            case SceneSplit():
+                self._inputs.pop(event.scene, None)
+                self._inputs |= {part: part for part in event.parts}
+                skipped = [{"input": event.scene, "reason": reason} for reason in event.left_out]
+                self._head["skipped"] = [*self._head.get("skipped", ()), *skipped]
             case SceneStarted():
                 self._scenes[event.scene] = self._entry(event.scene, "running", event.facts())
             case BlockInferred():

@@ -145,8 +145,9 @@ def _vector_labels(example: Example, optional: bool) -> VectorLabels:
 
 
 def _matches(pattern: str, class_name: str) -> list[str]:
-    if os.path.exists(pattern) or not glob.has_magic(pattern):  # a file may be called "chip [1].tif"
-        if "://" not in pattern and not pattern.startswith("/vsi") and not os.path.exists(pattern):
+    remote = "://" in pattern or pattern.startswith("/vsi")
+    if remote or os.path.exists(pattern) or not glob.has_magic(pattern):  # a file may be called "chip [1].tif"
+        if not remote and not os.path.exists(pattern):
             raise SupportError(
                 "support file does not exist",
                 where=f"class {class_name!r}: {pattern}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from hdm_pipeline.errors import ConfigError
@@ -13,6 +13,7 @@ READER = "dicom"
 
 Plane = Literal["acquired", "axial", "coronal", "sagittal"]
 Policy = Literal["strict", "split", "resample"]
+Retrieve = Literal["get", "move"]
 
 _MAX_NEIGHBORS = 1
 
@@ -31,6 +32,12 @@ class ReaderOptions:
         max_frame_pixels: most rows x columns of one image.
         max_frames: most images of one volume.
         max_volume_bytes: most decoded bytes (float32) of one volume.
+        query: matching keys for a PACS, by keyword, beside those of the address. May name a patient.
+        connection: how a PACS is reached: `hdm_dicom.pacs.connection.Connection`, by name.
+        retrieve: how series come by DIMSE: `get` (C-GET, in one association) or `move` (C-MOVE, the PACS calls us).
+        move_port: TCP port on which we listen for C-MOVE.
+        max_fetch_bytes: most bytes of one series that is fetched.
+        allow_network: addresses of a PACS are asked; the pipeline file says `input.network`.
     """
 
     plane: Plane = "acquired"
@@ -40,6 +47,12 @@ class ReaderOptions:
     max_frame_pixels: int = 1 << 26
     max_frames: int = 20_000
     max_volume_bytes: int = 64 << 30
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    connection: tuple[tuple[str, Any], ...] = ()
+    retrieve: Retrieve = "get"
+    move_port: int = 11112
+    max_fetch_bytes: int = 32 << 30
+    allow_network: bool = False
 
     @classmethod
     def parse(cls, options: Mapping[str, Any] | None) -> ReaderOptions:
@@ -51,6 +64,7 @@ class ReaderOptions:
         options = dict(options or {})
         check_names(options, [f.name for f in fields(cls)], "input.options")
         default = cls()
+        options |= {name: _pairs(options[name], name) for name in ("query", "connection") if name in options}
         for name, value in options.items():
             if type(value) is not type(getattr(default, name)):
                 kind = type(getattr(default, name)).__name__
@@ -59,14 +73,38 @@ class ReaderOptions:
         one_of(parsed.plane, get_args(Plane), "input.options.plane")
         one_of(parsed.policy, get_args(Policy), "input.options.policy")
         one_of(parsed.neighbors, tuple(range(_MAX_NEIGHBORS + 1)), "input.options.neighbors")
-        for name in ("max_frame_pixels", "max_frames", "max_volume_bytes"):
+        one_of(parsed.retrieve, get_args(Retrieve), "input.options.retrieve")
+        if not 0 < parsed.move_port < 1 << 16:
+            raise ConfigError("no TCP port", where="input.options.move_port", remedy="use 1 to 65535, e.g. 11112")
+        for name in ("max_frame_pixels", "max_frames", "max_volume_bytes", "max_fetch_bytes"):
             if getattr(parsed, name) < 1:
                 raise ConfigError(f"option {name!r} must be at least 1", where=f"input.options.{name}")
         return parsed
 
     def as_dict(self) -> dict[str, Any]:
-        """The options as JSON-able values; `parse` takes them back."""
-        return asdict(self)
+        """The options that say how volumes are read, as JSON-able values; `parse` takes them back."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_PIXELS}
+
+    def local(self) -> ReaderOptions:
+        """The same for files that are here: nothing of a PACS."""
+        default = ReaderOptions()
+        return replace(self, **{name: getattr(default, name) for name in NOT_PIXELS})
+
+
+NOT_PIXELS = ("query", "connection", "retrieve", "move_port", "max_fetch_bytes", "allow_network")
+"""Options that say where series come from and how; pixels do not depend on them."""
+
+
+def _pairs(given: Any, name: str) -> tuple[tuple[str, Any], ...]:
+    """A mapping as pairs, which can be hashed."""
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ConfigError(f"option {name!r} must be a mapping", where=f"input.options.{name}")
+    if name == "connection":
+        return tuple(given.items())
+    for key, value in given.items():
+        if type(value) not in (str, int) or not str(value) or not str(value).isprintable():
+            raise ConfigError("a matching key needs a text or a number", where=f"input.options.query.{key}")
+    return tuple((key, str(value)) for key, value in given.items())
 
 
 def check_names(options: Mapping[str, Any], known: list[str], where: str) -> None:

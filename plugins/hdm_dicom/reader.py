@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hdm_dicom.options import READER, ReaderOptions
+from hdm_dicom.options import NOT_PIXELS, READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
 
 if TYPE_CHECKING:
@@ -25,33 +26,73 @@ class DicomReader:
 
     name: ClassVar[str] = READER
     volumes: ClassVar[bool] = True
+    not_pixels: ClassVar[tuple[str, ...]] = NOT_PIXELS
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options = ReaderOptions.parse(options)
+        self._local = self.options.local()
+
+    def check_input(self, uri: str) -> None:
+        """Whether an address could be asked; see `hdm_dicom.remote.query.parse_query` for the errors."""
+        from hdm_dicom.pacs.address import is_address
+
+        if is_address(uri):
+            from hdm_dicom.remote.connecting import connection_of
+            from hdm_dicom.remote.discovery import WHERE
+            from hdm_dicom.remote.query import parse_query
+
+            parse_query(uri, self.options, WHERE)
+            connection_of(self.options)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
-        """Find the volumes behind a folder, file, glob or list file; see `hdm_dicom.archive.discovery.find`."""
+        """Find the volumes behind a folder, file, glob or list file, or the series that a PACS lists.
+
+        See `hdm_dicom.archive.discovery.find` and `hdm_dicom.remote.discovery.find`.
+        """
+        if self.is_remote(uri):
+            from hdm_dicom.remote.discovery import find as find_remote
+
+            yield from find_remote(uri, self.options, self.name)
+            return
         from hdm_dicom.archive.discovery import find, reference
 
-        found, skipped = find(uri, self.options)
+        found, skipped = find(uri, self._local)
         yield from skipped
         yield from (reference(volume, self.name) for volume in found)
+
+    def is_remote(self, uri: str) -> bool:
+        """Whether this is an address of a PACS."""
+        from hdm_dicom.pacs.address import is_address
+
+        return is_address(uri)
+
+    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+        """Bring a series of a PACS into a folder; see `hdm_dicom.remote.fetching`."""
+        from hdm_dicom.remote.fetching import fetch
+
+        return fetch(ref, folder, self.options, self.name)
+
+    def fetch_example(self, uri: str, folder: Path) -> str:
+        """Bring a labelled image, or its labels, from a PACS; see `hdm_dicom.remote.fetching`."""
+        from hdm_dicom.remote.fetching import fetch_example
+
+        return fetch_example(uri, folder, self.options)
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """Shape, geometry and warnings of a volume; see `hdm_dicom.volumes.volume_io.open_volume` for the errors."""
         from hdm_dicom.volumes.source import read_header
 
-        return read_header(ref, self.options)
+        return read_header(ref, self._local)
 
     @contextmanager
     def open(self, ref: SceneRef) -> Iterator[DicomSource]:
         """Open a volume for reading slices."""
         from hdm_dicom.volumes.source import DicomSource
 
-        yield DicomSource(ref, self.options)
+        yield DicomSource(ref, self._local)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Labelled slices of a series; see `hdm_dicom.examples.support.read_support`."""
         from hdm_dicom.examples.support import read_support
 
-        return read_support(request, self.options)
+        return read_support(request, self._local)

@@ -40,7 +40,7 @@ def pipeline_of(bench: Workbench, **listen: Any) -> Path:  # noqa: F811
     path = bench.pipeline(
         input={"reader": "dicom", "bands": [1, 1, 1], "scale": {"fixed": [-160, 240]}},
         support={"classes": [{"name": "disc", "codes": liver, "examples": [example]}]},
-        output={"products": ["segmentation"]},
+        output={"products": ["segmentation"], **listen.pop("output", {})},
         listen={"quiet": 1, "receive": {"dicom": receive}, **listen},
     )
     path.write_text(path.read_text().replace("  uri: scenes\n", ""))
@@ -161,25 +161,25 @@ def test_orthanc_sends_what_is_stable_and_says_so(bench: Workbench, require_judg
     """By the script in docs/pacs.md, word for word, but for the port and the token."""
     port, hook = free_port(), free_port()
     (bench.root / "hook.token").write_text("a token of this test\n")
-    dicom = {"port": port, "callers": ["JUDGE"], "hook_port": hook, "token_file": "hook.token"}
-    pipeline = pipeline_of(bench, quiet=3600, dicom=dicom)
     (script,) = re.findall(r"^```lua\n(.*?)^```$", DOCS.read_text(), flags=re.DOTALL | re.MULTILINE)
     assert "8043" in script
     lua = bench.root / "route.lua"
     lua.write_text(script.replace("8043", str(hook)).replace("the line of hook.token", "a token of this test"))
-    settings = {
-        "LuaScripts": [str(lua)],
-        "StableAge": 1,
-        "DicomModalities": {"hdm": ["HDM", "127.0.0.1", port]},
-    }
-    program = require_judge("Orthanc", INSTALL)
-    with (
-        ListenerProcess(pipeline) as listener,
-        running(program, bench.root / "orthanc", settings=settings) as archive,
-    ):
-        archive.fill(study(bench.root / "study", "study", "series"))
-        done = listener.wait("done", 60)
-        assert done["scenes"] == 1
+    settings = {"LuaScripts": [str(lua)], "StableAge": 1, "DicomModalities": {"hdm": ["HDM", "127.0.0.1", port]}}
+    with running(require_judge("Orthanc", INSTALL), bench.root / "orthanc", settings=settings) as archive:
+        back = {"to": f"dimse://JUDGE@127.0.0.1:{archive.dicom_port}", "options": {"plain": True}}
+        dicom = {"port": port, "callers": ["JUDGE"], "hook_port": hook, "token_file": "hook.token"}
+        pipeline = pipeline_of(bench, quiet=3600, dicom=dicom, output={"send": back})
+        with ListenerProcess(pipeline) as listener:
+            archive.fill(study(bench.root / "study", "study", "series"))
+            assert listener.wait("done", 60)["scenes"] == 1
+            query = json.dumps({"Level": "Series", "Query": {"Modality": "SEG", "StudyInstanceUID": uid("study")}})
+            assert len(json.loads(archive.call("/tools/find", query.encode()))) == 1
+            time.sleep(6)  # the SEG makes the study stable once more, and all is sent again
+            assert listener.stop() == 0
+        sent = json.loads(archive.call("/jobs?expand"))
+        assert [job["Type"] for job in sent if job["State"] == "Success"].count("DicomModalityStore") >= 2
+    assert [event["event"] for event in listener.seen].count("complete") == 1
     assert [len(voxels) for voxels in segmented(bench.root / "out").values()] == [5]
 
 

@@ -18,6 +18,7 @@ from hdm_pipeline.errors import PeerError, PeerRefusedError
 
 try:
     import requests
+    import urllib3
     from dicomweb_client.web import DICOMwebClient
     from requests.adapters import HTTPAdapter
     from urllib3.exceptions import ReadTimeoutError
@@ -62,6 +63,9 @@ class Session(requests.Session):
         connection: its options.
         where: the key of the options, for errors.
 
+    Attributes:
+        more: the last answer came with a warning: a list may have more items than were given.
+
     Raises:
         ConfigError: certificates or secrets cannot be read.
     """
@@ -71,6 +75,7 @@ class Session(requests.Session):
         hush()
         self.trust_env = False
         self.address, self._patience = address, connection.timeout
+        self.more = False
         known = connection.credentials(where)
         if known.token:
             self.headers["Authorization"] = f"Bearer {known.token}"
@@ -93,6 +98,7 @@ class Session(requests.Session):
                 where=self.address.shown,
                 remedy="write the address that it redirects to, if that is a PACS that you trust",
             )
+        self.more = "Warning" in answer.headers
         if not streamed:
             answer._content = b"".join(bounded(answer, self.address, MAX_ANSWER, 10 * self._patience))
             answer._content_consumed = True
@@ -111,6 +117,17 @@ def client(http: Session, *, plain: bool) -> DICOMwebClient:
     return made
 
 
+def arriving(answer: Any) -> Iterator[bytes]:
+    """The body of a streamed answer as it arrives: a peer that drips is seen, where `iter_content` waits for more."""
+    try:
+        while piece := answer.raw.read1(_CHUNK, decode_content=True):
+            yield piece
+    except ReadTimeoutError:
+        raise requests.ReadTimeout from None
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(type(error).__name__) from None
+
+
 def bounded(answer: Any, address: Address, most: int, seconds: float) -> Iterator[bytes]:
     """The body of a streamed answer in pieces.
 
@@ -118,7 +135,7 @@ def bounded(answer: Any, address: Address, most: int, seconds: float) -> Iterato
         PeerError: it is longer than `most` bytes, or takes longer than `seconds`.
     """
     start, seen = time.monotonic(), 0
-    for piece in answer.iter_content(_CHUNK):
+    for piece in arriving(answer):
         seen += len(piece)
         if seen > most:
             answer.close()

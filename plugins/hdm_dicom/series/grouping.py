@@ -41,6 +41,17 @@ def volumes(frames: Iterable[Frame], policy: Policy) -> list[Volume]:
     return sorted(found, key=lambda volume: volume.id)
 
 
+def series_id(series: str, modality: str) -> str:
+    """The id of a series' volume, where it holds one.
+
+    Args:
+        series: SeriesInstanceUID.
+        modality: of the series.
+    """
+    prefix = modality if _MODALITY.fullmatch(modality) else "XX"
+    return f"{prefix}-{digest(digest(series))[:16]}"
+
+
 def _series_key(frame: Frame) -> str:
     instance = frame.instance
     if instance.series:

@@ -68,7 +68,7 @@ def peer(tls: tuple[Path, Path] | None = None, ask: bool = False) -> Iterator[st
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(tls[0])
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"dicomweb://127.0.0.1:{server.server_port}"

@@ -22,6 +22,7 @@ from hdm_pipeline.reporting.events import (
     RunStarted,
     SceneDone,
     SceneQuarantined,
+    SceneSplit,
     SceneStarted,
     StepDone,
     Stopping,
@@ -100,6 +101,10 @@ LOGGED: list[tuple[Event, dict[str, Any]]] = [
             "what": "away",
             "remedy": "wait",
         },
+    ),
+    (
+        SceneSplit(scene="a", parts=("b", "c"), left_out=("a localizer",)),
+        {"event": "scene_split", "scene": "a", "parts": ["b", "c"], "left_out": ["a localizer"]},
     ),
     (
         SceneQuarantined(scene="a", error=ReadError("broken", where="a.tif", remedy="copy"), seconds={"stage": 1.0}),

@@ -1,0 +1,1 @@
+"""Series that lie in a PACS: listed, fetched, and checked on arrival."""

@@ -1,0 +1,109 @@
+"""From an address to series: what a PACS lists, without fetching anything."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
+from queue import SimpleQueue
+
+from hdm_dicom.files.uids import digest, is_uid
+from hdm_dicom.options import READER, ReaderOptions
+from hdm_dicom.pacs.address import Address
+from hdm_dicom.remote.connecting import connected
+from hdm_dicom.remote.peer import Peer
+from hdm_dicom.remote.query import ListedSeries, Query, parse_query
+from hdm_dicom.series.grouping import series_id
+from hdm_pipeline.contracts import SceneRef, Skipped
+from hdm_pipeline.errors import EmptyArchiveError
+
+WHERE = "input.uri"
+
+_LISTERS = 4
+"""Studies whose series are listed at once."""
+
+_NO_IMAGES = frozenset(
+    (
+        *("SEG", "SR", "PR", "KO", "DOC", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTINTENT", "REG", "FID", "RWV"),
+        *("AU", "ECG", "EEG", "EPS", "HD", "RESP", "PLAN", "SMR", "TEXTUREMAP", "M3D", "ANN", "STAIN", "SM"),
+    )
+)
+"""Modalities of series that hold no volume (PS3.3 C.7.3.1.1.1)."""
+
+
+def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[SceneRef | Skipped]:
+    """Series of a PACS, one reference each, and what is left out.
+
+    A list does not tell how many volumes a series holds; that is seen when it is fetched.
+
+    Raises:
+        ConfigError: see `parse_query`.
+        EmptyArchiveError: nothing matches.
+        PeerError: the PACS cannot be reached, refuses, or answers what it must not.
+    """
+    address, query = parse_query(uri, options, WHERE)
+    with connected(address, options) as peer:
+        found = _listed(peer, query)
+    if not found:
+        raise EmptyArchiveError(
+            "the PACS lists no series for this query",
+            where=address.shown,
+            remedy="try fewer matching keys; some PACS match only a few",
+        )
+    left_out = Counter(one.modality for one in found if one.modality in _NO_IMAGES)
+    yield from (
+        Skipped(address.shown, f"{count} series of {kind}: no images") for kind, count in sorted(left_out.items())
+    )
+    seen: set[str] = set()
+    for one in found:
+        if one.modality not in _NO_IMAGES and one.series not in seen:
+            seen.add(one.series)
+            yield reference(one, address, reader)
+
+
+def reference(listed: ListedSeries, address: Address, reader: str = READER) -> SceneRef:
+    """A series of a PACS as the core knows it: the id that its one volume has in a folder, too."""
+    name = series_id(listed.series, listed.modality)
+    return SceneRef(
+        id=name,
+        uri=f"{READER}:{name}",
+        reader=reader,
+        identity=digest("series of a PACS", listed.series, listed.count),
+        private=True,
+        recipe=json.dumps({"address": address.shown, **asdict(listed)}),
+        remote=True,
+    )
+
+
+def _listed(peer: Peer, query: Query) -> list[ListedSeries]:
+    if "StudyInstanceUID" in query.study and not set(query.study) - {"StudyInstanceUID"}:
+        studies = query.study["StudyInstanceUID"].replace(",", "\\").split("\\")
+    elif set(query.series) == {"SeriesInstanceUID"} and not query.study:
+        return [one for one in peer.series("", query.series) if is_uid(one.study)]
+    else:
+        studies = peer.studies(query.study)
+    return [one for of_study in _each(peer, sorted(studies), query) for one in of_study]
+
+
+def _each(peer: Peer, studies: list[str], query: Query) -> Iterator[list[ListedSeries]]:
+    """The series of each study; several studies are asked for at once."""
+    if len(studies) < 2 * _LISTERS:
+        yield from (peer.series(study, query.series) for study in studies)
+        return
+    with ExitStack() as stack:
+        peers: SimpleQueue[Peer] = SimpleQueue()
+        for _ in range(_LISTERS):
+            peers.put(stack.enter_context(peer.apart()))
+
+        def ask(study: str) -> list[ListedSeries]:
+            mine = peers.get()
+            try:
+                return mine.series(study, query.series)
+            finally:
+                peers.put(mine)
+
+        pool = stack.enter_context(ThreadPoolExecutor(_LISTERS, thread_name_prefix="pacs-list"))
+        yield from pool.map(ask, studies)

@@ -1,0 +1,129 @@
+"""Where instances arrive: checked, under hashed names, complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from hdm_dicom.files.attributes import READ_ERRORS, text
+from hdm_dicom.files.headers import read_header
+from hdm_dicom.files.uids import digest, is_uid
+from hdm_pipeline.errors import FetchError, UnsupportedSceneError
+
+_NAME = 32
+_SUFFIX = ".dcm"
+_PART = ".part"
+
+
+class Inbox:
+    """Instances of one series in a folder; may be filled by several threads.
+
+    No name on disk comes from the PACS: files are named by hashes of their UIDs. What is not complete has a name that
+    begins with a dot, and is removed when the folder is opened again.
+
+    Args:
+        folder: must exist. What earlier attempts left complete is kept.
+        series: UID that every instance must have.
+        most: bytes of all files together.
+        where: the scene, for errors.
+    """
+
+    def __init__(self, folder: Path, series: str, most: int, where: str) -> None:
+        self.folder, self._series, self._most, self._where = folder, series, most, where
+        self._lock = threading.Lock()
+        self._serial = 0
+        self._bytes = 0
+        self._have: set[str] = set()
+        for path in folder.iterdir():
+            if path.name.endswith(_PART) or not self._is_whole(path):
+                path.unlink()
+                continue
+            self._have.add(path.name)
+            self._bytes += path.stat().st_size
+
+    def __len__(self) -> int:
+        return len(self._have)
+
+    def path(self, uid: str) -> Path:
+        """Where an instance lies, or will."""
+        return self.folder / _name(uid)
+
+    def missing(self, uids: Iterable[str]) -> list[str]:
+        """Those of some instances that have not arrived."""
+        return [uid for uid in uids if _name(uid) not in self._have]
+
+    def keep_only(self, uids: Iterable[str]) -> None:
+        """Remove every instance but these."""
+        kept = {_name(uid) for uid in uids}
+        for name in self._have - kept:
+            (self.folder / name).unlink()
+        self._have &= kept
+
+    def put(self, pieces: Iterable[bytes]) -> str:
+        """Take one instance, a DICOM file in pieces; returns its UID.
+
+        Raises:
+            FetchError: it is no DICOM file, or not of this series.
+            UnsupportedSceneError: the series is larger than allowed.
+            OSError: it cannot be written.
+        """
+        with self._lock:
+            self._serial += 1
+            part = self.folder / f".{self._serial}{_PART}"
+        try:
+            with part.open("wb") as file:
+                for piece in pieces:
+                    self._count(len(piece))
+                    file.write(piece)
+            uid = self._checked(part)
+            os.replace(part, self.path(uid))
+        finally:
+            part.unlink(missing_ok=True)
+        with self._lock:
+            self._have.add(_name(uid))
+        return uid
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still come."""
+        return self._most - self._bytes
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._bytes += more
+            if self._bytes <= self._most:
+                return
+        raise self.too_large()
+
+    def too_large(self) -> UnsupportedSceneError:
+        """The error for a series with more bytes than allowed."""
+        return UnsupportedSceneError(
+            f"the series has more than {self._most} bytes",
+            where=self._where,
+            remedy="raise input.options.max_fetch_bytes if the PACS is to be trusted",
+        )
+
+    def _checked(self, path: Path) -> str:
+        try:
+            header = read_header(str(path), ("SOPInstanceUID", "SeriesInstanceUID"))
+            uid, series = text(header, "SOPInstanceUID"), text(header, "SeriesInstanceUID")
+        except READ_ERRORS:
+            raise FetchError("the PACS sends something that is no DICOM file", where=self._where) from None
+        if series != self._series:
+            raise FetchError("the PACS sends an instance of another series", where=self._where)
+        if not is_uid(uid):
+            raise FetchError("the PACS sends an instance whose SOPInstanceUID is no UID", where=self._where)
+        return uid
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a file was put here under its name; one that a power cut emptied is not."""
+        try:
+            return path.name == _name(self._checked(path))
+        except FetchError:
+            return False
+
+
+def _name(uid: str) -> str:
+    return digest(uid)[:_NAME] + _SUFFIX

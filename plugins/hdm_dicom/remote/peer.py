@@ -1,0 +1,43 @@
+"""What DICOMweb and DIMSE have in common: listing and retrieving."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from hdm_dicom.remote.inbox import Inbox
+from hdm_dicom.remote.query import ListedSeries
+
+CONNECTION = "input.options.connection"
+
+MAX_LISTED = 1_000_000
+"""Most studies, series of a study or instances of a series that are listed; a PACS that lists more is not believed."""
+
+
+class Peer(Protocol):
+    """A PACS that is connected."""
+
+    def studies(self, keys: Mapping[str, str]) -> list[str]:
+        """UIDs of studies that match."""
+        ...
+
+    def series(self, study: str, keys: Mapping[str, str]) -> list[ListedSeries]:
+        """Series of a study that match. An empty study is any, which not every PACS allows."""
+        ...
+
+    def instances(self, listed: ListedSeries) -> list[str]:
+        """UIDs of all instances of a series."""
+        ...
+
+    def holding(self, uid: str, study: str) -> list[ListedSeries]:
+        """The series that an instance belongs to; its study, where it is known."""
+        ...
+
+    def retrieve(self, listed: ListedSeries, inbox: Inbox, only: Collection[str] = ()) -> None:
+        """Put instances of a series into the inbox: all, or only some."""
+        ...
+
+    def apart(self) -> AbstractContextManager[Peer]:
+        """A connection of its own to the same PACS, for another thread."""
+        ...

@@ -1,0 +1,261 @@
+"""Listing and fetching from a DICOMweb peer that errs, lies or attacks: typed errors, and no file outside the inbox."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import FileDataset
+
+from hdm_dicom.reader import DicomReader
+from hdm_pipeline.contracts import SceneRef, Skipped
+from hdm_pipeline.errors import (
+    ConfigError,
+    EmptyArchiveError,
+    FetchError,
+    HdmError,
+    PeerError,
+    SupportError,
+    UnsupportedSceneError,
+)
+from tests.dicom_series import make_slice, uid
+
+STUDY, SERIES = uid("study"), uid("series")
+TAGS = {
+    "study": "0020000D",
+    "series": "0020000E",
+    "instance": "00080018",
+    "modality": "00080060",
+    "count": "00201209",
+}
+
+
+def encoded(index: int, **change: Any) -> bytes:
+    made: FileDataset = make_slice(index, np.full((8, 9), index, np.uint16), position=(0, 0, index))
+    for name, value in change.items():
+        setattr(made, name, value)
+    made.save_as(file := io.BytesIO(), enforce_file_format=True)
+    return file.getvalue()
+
+
+def item(**values: Any) -> dict[str, Any]:
+    return {TAGS[name]: {"vr": "UI", "Value": [value]} for name, value in values.items()}
+
+
+@dataclass
+class Plan:
+    """What the peer answers.
+
+    Attributes:
+        listed: UIDs of the instances that it lists.
+        parts: files that it sends for the series.
+        pages: whether it knows offsets.
+        raw: the body of a series instead of parts, in pieces.
+        wait: seconds between two pieces.
+        modality: of the series.
+        study: UID that it lists.
+        broken: how often it breaks off before it sends.
+        nothing: it lists nothing.
+        asked: paths that were asked for.
+    """
+
+    listed: list[str] = field(default_factory=lambda: [uid("series", index) for index in range(3)])
+    parts: list[bytes] = field(default_factory=lambda: [encoded(index) for index in range(3)])
+    pages: bool = True
+    raw: list[bytes] | None = None
+    wait: float = 0.0
+    modality: str = "CT"
+    study: str = STUDY
+    broken: int = 0
+    nothing: bool = False
+    asked: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def peer(plan: Plan) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            plan.asked.append(path)
+            last = path.rpartition("/")[2]
+            if last in ("studies", "series", "instances"):
+                rows = {
+                    "studies": [item(study=plan.study)],
+                    "series": [
+                        item(study=STUDY, series=SERIES, modality=plan.modality, count=len(plan.listed)),
+                    ],
+                    "instances": [item(study=STUDY, series=SERIES, instance=one) for one in plan.listed],
+                }[last]
+                self.answer(
+                    "application/dicom+json",
+                    [json.dumps(rows if ("offset=0" in query or not plan.pages) and not plan.nothing else []).encode()],
+                )
+                return
+            if plan.broken:
+                plan.broken -= 1
+                self.connection.close()
+                return
+            one = {uid("series", index): part for index, part in enumerate(plan.parts)}
+            parts = [one[last]] if last in one else plan.parts
+            body = [b"--xx\r\nContent-Type: application/dicom\r\n\r\n" + part + b"\r\n" for part in parts] + [b"--xx--"]
+            self.answer('multipart/related; boundary="xx"', plan.raw if plan.raw is not None else body)
+
+        def answer(self, kind: str, pieces: list[bytes]) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            for piece in pieces:
+                self.wfile.write(piece)
+                self.wfile.flush()
+                if plan.wait and kind.startswith("multi"):
+                    time.sleep(plan.wait)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"dicomweb://127.0.0.1:{server.server_port}/web"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def reader(**options: Any) -> DicomReader:
+    return DicomReader({"allow_network": True, "connection": {"plain": True, "timeout": 1}, **options})
+
+
+def fetched(plan: Plan, folder: Path, **options: Any) -> list[SceneRef | Skipped]:
+    (inbox := folder / "inbox").mkdir(exist_ok=True)
+    with peer(plan) as uri:
+        ours = reader(**options)
+        (ref,) = ours.discover(uri)
+        assert isinstance(ref, SceneRef)
+        return ours.fetch(ref, inbox)
+
+
+def test_a_good_peer(tmp_path: Path) -> None:
+    (found,) = fetched(Plan(), tmp_path)
+    assert isinstance(found, SceneRef)
+    assert (len(found.members), found.remote) == (3, False)
+    names = [path.name for path in (tmp_path / "inbox").iterdir()]
+    assert not any(uid("series", index) in name for name in names for index in range(3))
+
+
+@pytest.mark.parametrize(
+    ("plan", "error", "what"),
+    [
+        (Plan(parts=[encoded(0, SOPInstanceUID="../../../evil")]), FetchError, "SOPInstanceUID is no UID"),
+        (Plan(parts=[encoded(0, SeriesInstanceUID=uid("other"))]), FetchError, "another series"),
+        (Plan(parts=[b"<html>"]), FetchError, "no DICOM file"),
+        (Plan(parts=[encoded(0), encoded(1)]), FetchError, "no DICOM file|has 3 instances, and sends 2"),
+        (Plan(parts=[encoded(0)] * 3), FetchError, "sends 1"),
+        (Plan(raw=[b"--xx\r\n\r\n", encoded(0)[:300]]), FetchError, "ends before its end"),
+        (Plan(raw=[b"{}"], parts=[]), FetchError, "ends before its end"),
+        (Plan(raw=[b"--xx\r\n\r\n", *[b"x"] * 1000], wait=0.02), FetchError, "less than 1024 bytes a second"),
+        (Plan(raw=[b"--xx\r\n\r\n", b"x"], wait=1.5), FetchError, "in time"),
+        (Plan(raw=[b"--xx\r\n\r\n", *[b"x" * 100_000] * 50]), UnsupportedSceneError, "more than 1000000 bytes"),
+        (Plan(broken=1), FetchError, "breaks"),
+        (Plan(listed=["../evil"] * 4), FetchError, "valid UIDs"),
+    ],
+    ids=lambda value: "" if isinstance(value, Plan) else str(getattr(value, "__name__", value))[:24],
+)
+def test_a_bad_peer(plan: Plan, error: type[HdmError], what: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=what) as caught:
+        fetched(plan, tmp_path, max_fetch_bytes=1_000_000)
+    assert type(caught.value) is error
+    assert caught.value.where
+    assert [path.name for path in tmp_path.iterdir()] == ["inbox"], "a file outside the inbox"
+    assert not list((tmp_path / "inbox").glob(".*")), "a partial file is left"
+
+
+def test_a_second_attempt_asks_for_the_rest_only(tmp_path: Path) -> None:
+    parts = [encoded(index) for index in range(3)]
+    with pytest.raises(FetchError):
+        fetched(Plan(parts=parts[:1]), tmp_path)
+    plan = Plan(parts=parts)
+    (found,) = fetched(plan, tmp_path)
+    assert isinstance(found, SceneRef)
+    assert len(found.members) == 3
+    retrieved = [
+        path.rpartition("/")[2] for path in plan.asked if not path.endswith(("studies", "series", "instances"))
+    ]
+    assert sorted(retrieved) == sorted([uid("series", 1), uid("series", 2)])
+
+
+def test_a_peer_that_knows_no_pages_is_not_asked_for_ever() -> None:
+    with peer(Plan(pages=False)) as uri:
+        assert len(list(reader().discover(uri))) == 1
+
+
+def test_a_peer_that_lists_no_uids() -> None:
+    with peer(Plan(study="1.2/../3")) as uri, pytest.raises(PeerError, match="valid UIDs"):
+        list(reader().discover(uri))
+
+
+def test_series_without_images_are_left_out_and_told() -> None:
+    with peer(Plan(modality="SR")) as uri:
+        (found,) = reader().discover(uri)
+    assert isinstance(found, Skipped)
+    assert found.reason == "1 series of SR: no images"
+    assert STUDY not in str(found)
+
+
+def test_nothing_matches() -> None:
+    with peer(Plan(nothing=True)) as uri, pytest.raises(EmptyArchiveError) as caught:
+        list(reader().discover(f"{uri}?PatientName=ROE*&Modality=MR"))
+    assert "ROE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "what"),
+    [
+        ("dicomweb://host/x", {"allow_network": False}, "network is not allowed"),
+        ("dicomweb://host/x?SOPInstanceUID=1.2", {}, "chooses instances"),
+        ("dicomweb://host/x?StudyInstanceUID=1.2/3", {}, "no UID"),
+        ("dicomweb://host/x?Modality=CT", {"query": {"Modality": "MR"}}, "in the address, too"),
+        ("dicomweb://host/x", {"query": {"StudyDat": "2026"}}, "no attribute"),
+        ("dicomweb://host/x", {"connection": {"password": "hunter2"}}, "does not belong"),
+        ("dimse://host:104", {}, "no application entity"),
+    ],
+)
+def test_wrong_inputs_are_told_before_anything_is_asked(uri: str, options: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as caught:
+        DicomReader({"allow_network": True, **options}).check_input(uri)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_folders_are_no_addresses() -> None:
+    DicomReader().check_input("folder/dicomweb")
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [("", "named by UID"), ("?Modality=CT", "named by UID"), ("?SeriesInstanceUID=1.x", "no UID")],
+)
+def test_examples_are_named_by_uid(query: str, what: str, tmp_path: Path) -> None:
+    with peer(Plan()) as uri, pytest.raises(SupportError, match=what):
+        reader().fetch_example(uri + query, tmp_path)
+
+
+def test_an_example_is_the_same_file_wherever_it_came_from(tmp_path: Path) -> None:
+    stats = []
+    for name in ("one", "two"):
+        (folder := tmp_path / name).mkdir()
+        with peer(Plan()) as uri:
+            path = Path(reader().fetch_example(f"{uri}?SeriesInstanceUID={SERIES}", folder))
+        stats.append(sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in path.iterdir()))
+    assert stats[0] == stats[1]
+    assert len(stats[0]) == 3
