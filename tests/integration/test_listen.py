@@ -36,6 +36,17 @@ def deliver(pipeline: Path, name: str, scene: str, seed: int) -> Path:
     return folder
 
 
+def worker_of(listener: ListenerProcess) -> int:
+    """The process id of the worker, as soon as there is one."""
+    own = listener.process.pid
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if children := Path(f"/proc/{own}/task/{own}/children").read_text().split():
+            return int(children[0])
+        time.sleep(0.05)
+    raise AssertionError("no worker")
+
+
 def masks(pipeline: Path) -> set[str]:
     return {path.parent.name for path in (pipeline.parent / "out").glob("*/mask.tif")}
 
@@ -122,8 +133,8 @@ def test_a_worker_that_dies_takes_nobody_with_it(pipeline: Path) -> None:
     deliver(pipeline, "first", "a", 1)
     with ListenerProcess(pipeline) as listener:
         listener.wait("complete")
-        children = Path(f"/proc/{listener.process.pid}/task/{listener.process.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGKILL)
+        worker = worker_of(listener)
+        os.kill(worker, signal.SIGKILL)
         retry = listener.wait("retry")
         assert retry["outcome"] == "crashed"
         assert "signal 9" in retry["error"]["remedy"]
@@ -134,10 +145,10 @@ def test_a_worker_that_hangs_is_replaced(pipeline: Path) -> None:
     deliver(pipeline, "first", "a", 1)
     with ListenerProcess(pipeline, "execution.step_timeout=5") as listener:
         listener.wait("complete")
-        children = Path(f"/proc/{listener.process.pid}/task/{listener.process.pid}/children").read_text().split()
-        os.kill(int(children[0]), signal.SIGSTOP)
+        worker = worker_of(listener)
+        os.kill(worker, signal.SIGSTOP)
         assert "no sign of life" in listener.wait("retry")["error"]["remedy"]
-        assert not Path(f"/proc/{children[0]}").exists()
+        assert not Path(f"/proc/{worker}").exists()
 
 
 def test_trouble_of_the_pipeline_is_no_fault_of_a_delivery(pipeline: Path) -> None:

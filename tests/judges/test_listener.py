@@ -183,6 +183,29 @@ def test_orthanc_sends_what_is_stable_and_says_so(bench: Workbench, require_judg
     assert [len(voxels) for voxels in segmented(bench.root / "out").values()] == [5]
 
 
+def test_a_pacs_that_is_away_gets_the_products_later(
+    bench: Workbench,  # noqa: F811
+    storescu: Callable[..., str],
+    require_judge: RequireJudge,
+) -> None:
+    """The study waits in the inbox meanwhile; nothing is segmented twice."""
+    pacs = free_port()
+    back = {"to": f"dimse://JUDGE@127.0.0.1:{pacs}", "options": {"plain": True}}
+    pipeline = pipeline_of(bench, keep=0, output={"send": back})
+    inbox = bench.root / "out" / ".hdm" / "inbox"
+    with ListenerProcess(pipeline) as listener:
+        storescu(listener.port, *study(bench.root / "study", "study", "series").iterdir())
+        assert listener.wait("retry")["error"]["type"] == "PeerError"
+        assert len(inbox_files(inbox)) == 5
+        before = next((bench.root / "out").glob("*/segmentation.dcm")).stat().st_mtime_ns
+        program = require_judge("Orthanc", INSTALL)
+        with running(program, bench.root / "orthanc", settings={"DicomPort": pacs}) as archive:
+            listener.wait("done", 90)
+            assert len(archive.instances()) == 1
+    assert inbox_files(inbox) == []
+    assert next((bench.root / "out").glob("*/segmentation.dcm")).stat().st_mtime_ns == before
+
+
 def test_the_status_of_a_queue(bench: Workbench, storescu: Callable[..., str]) -> None:  # noqa: F811
     pipeline = pipeline_of(bench, quiet=3600)
     with ListenerProcess(pipeline) as listener:
