@@ -41,8 +41,10 @@ def worker_of(listener: ListenerProcess) -> int:
     own = listener.process.pid
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        if children := Path(f"/proc/{own}/task/{own}/children").read_text().split():
-            return int(children[0])
+        for child in Path(f"/proc/{own}/task/{own}/children").read_text().split():
+            # Not before it is itself: a child that is stopped before `exec` stops its parent, too.
+            if b"hdm_pipeline.listening.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
         time.sleep(0.05)
     raise AssertionError("no worker")
 
