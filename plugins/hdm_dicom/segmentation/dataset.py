@@ -19,8 +19,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived import codes
-from hdm_dicom.derived.sources import DATE, TIME, instance_uid, source_images
-from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers, text
+from hdm_dicom.derived.dates import date_and_time
+from hdm_dicom.derived.sources import instance_uid, source_images
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers
 from hdm_dicom.files.uids import derived_uid, digest
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
@@ -28,7 +29,6 @@ from hdm_pipeline.contracts import ClassInfo, Product, Provenance
 from hdm_pipeline.errors import WriteError
 
 _MANUFACTURER = "hdm_pipeline"
-_NO_DATE, _NO_TIME = "19000101", "000000"
 _DERIVED_FAMILY = PydicomCode("123110", "DCM", "Artificial Intelligence")
 _LONG_STRING = 64
 
@@ -137,7 +137,7 @@ def _concept(code: codes.Code) -> hd.sr.CodedConcept:
 
 def _settle(dataset: hd.seg.Segmentation, volume: Volume, source: Dataset) -> None:
     """Replace what highdicom takes from the clock or at random by what follows from the source."""
-    stated_date, stated_time = _when(source)
+    stated_date, stated_time = date_and_time(source)
     date, time = DA(stated_date), TM(stated_time)
     dataset.ContentDate = dataset.SeriesDate = dataset.InstanceCreationDate = date
     dataset.ContentTime = dataset.SeriesTime = dataset.InstanceCreationTime = time
@@ -148,15 +148,6 @@ def _settle(dataset: hd.seg.Segmentation, volume: Volume, source: Dataset) -> No
     for name in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in datasets(dataset, name):
             item.DimensionOrganizationUID = organization
-
-
-def _when(source: Dataset) -> tuple[str, str]:
-    """Date and time of the source: of its content, acquisition, series or study, whichever is stated first."""
-    for stem in ("Content", "Acquisition", "Series", "Study"):
-        date, time = text(source, f"{stem}Date"), text(source, f"{stem}Time")
-        if DATE.fullmatch(date):
-            return date, time if TIME.fullmatch(time) else _NO_TIME
-    return _NO_DATE, _NO_TIME
 
 
 def _frames(dataset: hd.seg.Segmentation, volume: Volume) -> list[tuple[int, int]]:
