@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import urllib.error
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from tests.dicom_product import make_product, two_blobs
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
 from tests.judges.orthanc import INSTALL, Archive, running
+from tests.judges.viewer import node_environment
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 REAL = (
@@ -33,7 +33,6 @@ REAL = (
     "dicom/dicom2nifti/siemens_multiframe",
     "dicom/highdicom/dx_image.dcm",
 )
-NODE_MODULES = "/usr/local/lib/node_modules:/usr/lib/node_modules"
 
 
 def segment(folder: Path | str, path: Path, kind: str, **options: Any) -> Product:
@@ -138,15 +137,10 @@ def test_dcmqi_gives_the_same_voxels_on_real_series(
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_dcmjs_reads_the_voxels(require_judge: RequireJudge, oblique: Path, tmp_path: Path, kind: str) -> None:
     node = require_judge("node", "apt-get install nodejs")
-    modules = os.environ.get("NODE_PATH", NODE_MODULES)
-    if not any(Path(folder, "dcmjs").is_dir() for folder in modules.split(os.pathsep)):
-        missing("dcmjs (install: npm install -g dcmjs)")
     product = segment(oblique, tmp_path / "out.dcm", kind)
     script = Path(__file__).with_name("read_seg.js")
-    environment = {**os.environ, "NODE_PATH": modules}
-    result = subprocess.run(
-        [node, str(script), str(tmp_path / "out.dcm")], capture_output=True, text=True, env=environment, check=True
-    )
+    command = [node, str(script), str(tmp_path / "out.dcm")]
+    result = subprocess.run(command, capture_output=True, text=True, env=node_environment(), check=True)
     read = json.loads(result.stdout.splitlines()[-1])
     mask = two_blobs(product.scene)[0]
     mask[mask == 255] = 0
