@@ -17,7 +17,7 @@ import pytest
 
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import Product, VolumeGeometry
-from tests.dicom_product import make_product, two_blobs
+from tests.dicom_product import make_product, overlapping_product, two_blobs
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
 from tests.judges.orthanc import INSTALL, Archive, running
@@ -63,6 +63,19 @@ def test_dciodvfy_finds_nothing(
     dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
     segment(oblique, tmp_path / "out.dcm", kind, options={"plane": plane})
     assert findings(dciodvfy, tmp_path / "out.dcm") == []
+
+
+def test_overlapping_segments_are_valid_and_read(require_judge: RequireJudge, oblique: Path, tmp_path: Path) -> None:
+    dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
+    program = require_judge("segimage2itkimage", "pip install dcmqi")
+    product, layers = overlapping_product(oblique)
+    SegmentationWriter({"segments": "overlapping"}).write(product, tmp_path / "out.dcm")
+    assert findings(dciodvfy, tmp_path / "out.dcm") == []
+    command = [program, "--inputDICOM", str(tmp_path / "out.dcm"), "--outputDirectory", str(tmp_path), "-t", "nii"]
+    subprocess.run([*command, "-p", "s"], capture_output=True, timeout=120, check=True)
+    for number, layer in enumerate(layers, start=1):
+        found = np.asarray(nibabel.load(tmp_path / f"s-{number}.nii.gz").dataobj)  # type: ignore[attr-defined]
+        assert np.count_nonzero(found) == np.count_nonzero(layer)
 
 
 @pytest.mark.data

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import SceneHeader
-from tests.dicom_product import make_product
+from tests.dicom_product import make_product, overlapping_product
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge
 from tests.judges.viewer import Shot, bundled, label_volumes, opened
@@ -72,6 +72,9 @@ class Opened:
                 writer.write(self.product, folder / names[-1])
             names.append(f"{kind}-one-frame.dcm")
             SegmentationWriter({"type": kind}).write(make_product(folder / "series", one_frame), folder / names[-1])
+        names.append("overlapping.dcm")
+        overlapping, self.layers = overlapping_product(folder / "series")
+        SegmentationWriter({"segments": "overlapping"}).write(overlapping, folder / names[-1])
         job = {
             "series": [str(path.relative_to(folder)) for path in paths],
             "segmentations": names,
@@ -122,6 +125,16 @@ def test_the_viewer_reads_the_mask(viewer: Opened, kind: str, name: str) -> None
     expected = one_frame(viewer.product.scene)[0] if name == "one-frame" else viewer.mask
     assert np.array_equal(labels, expected)
     assert [name for name in answer["names"] if name != "Background"] == ["liver", "spleen"]
+
+
+def test_the_viewer_reads_segments_that_overlap(viewer: Opened) -> None:
+    answer = viewer.answers["overlapping.dcm"]
+    assert "error" not in answer, answer["error"]
+    assert answer["overlapping"] is True
+    volumes = label_volumes(answer, SHAPE)
+    assert len(volumes) == 2
+    for number, layer in enumerate(viewer.layers, start=1):
+        assert np.array_equal(np.any([volume == number for volume in volumes], axis=0), layer == 1)
 
 
 def test_the_viewer_does_not_show_scores(viewer: Opened) -> None:

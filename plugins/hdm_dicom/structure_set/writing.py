@@ -9,6 +9,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from hdm_dicom.derived.layers import Layers
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.uids import derived_uid, keyed_uid
@@ -62,7 +63,7 @@ def write_structure_set(
     quiet()
     where = product.scene.ref.id
     opened = open_located(product.scene)
-    encoded = _traced(product, opened, path.parent, key)
+    encoded = _traced(product, opened, path.parent, style, key)
     if refuse_empty and not any(encoded.values()):
         raise WriteError(
             "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
@@ -79,14 +80,18 @@ def write_structure_set(
     dataset.save_as(path, enforce_file_format=True)
 
 
-def _traced(product: Product, opened: OpenVolume, folder: Path, key: bytes | None) -> dict[int, list[bytes]]:
+def _traced(
+    product: Product, opened: OpenVolume, folder: Path, style: StructureStyle, key: bytes | None
+) -> dict[int, list[bytes]]:
     encoder = ContourEncoder(opened.volume, _uids(opened.volume, key))
     encoded: dict[int, list[bytes]] = {info.value: [] for info in product.classes}
-    for index, image in enumerate(stored_slices(opened, product.mask, folder)):
+    source = Layers(product) if style.overlapping else product.mask
+    for index, image in enumerate(stored_slices(opened, source, folder)):
         if not image.any():
             continue
-        for value, items in encoded.items():
-            items.extend(encoder.contours(index, image[0] == value, len(items) + 1))
+        for band, (value, items) in enumerate(encoded.items()):
+            marked = image[band] > 0 if style.overlapping else image[0] == value
+            items.extend(encoder.contours(index, marked, len(items) + 1))
     return encoded
 
 
