@@ -40,4 +40,5 @@ class Layers:
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[classes, height, width] of 0 and 1."""
         valid = self._mask.read(window) != NODATA
-        return ((self._score.read(window) >= self._least) & valid).view(np.uint8)
+        reached: npt.NDArray[np.bool_] = (self._score.read(window) >= self._least) & valid
+        return reached.view(np.uint8)
