@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 import highdicom as hd
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code as PydicomCode
 from pydicom.tag import Tag
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
+from hdm_dicom.derived.origin import AI, LONG_STRING, MANUFACTURER, concept, equipment, parameters
 from hdm_dicom.derived.sources import instance_uid, source_header
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
 from hdm_dicom.files.instances import Frame
@@ -28,13 +28,10 @@ _STUDY = "1.2.840.10008.3.1.2.3.1"
 """What the standard asks for as the class of a study, though the service itself is retired."""
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_MANUFACTURER = "hdm_pipeline"
 _LABEL = "HDM structures"
-_ALGORITHM_FAMILY = PydicomCode("123110", "DCM", "Artificial Intelligence")
 _ORGANS = ("91723000", "123037004")
 """SNOMED CT categories that make a structure an organ: Anatomical Structure, Body structure."""
 
-_LONG_STRING = 64
 _CONTOURS = Tag(0x3006, 0x0040)
 
 
@@ -79,7 +76,7 @@ def name_structures(dataset: Dataset, classes: Sequence[ClassInfo]) -> None:
     De-identification empties names, as people write a patient's into them; these come from the pipeline file.
     """
     for roi, info in zip(dataset.StructureSetROISequence, classes, strict=True):
-        roi.ROIName = info.name[:_LONG_STRING]
+        roi.ROIName = info.name[:LONG_STRING]
 
 
 def add_contours(dataset: Dataset, encoded: Mapping[int, Sequence[bytes]]) -> None:
@@ -100,10 +97,6 @@ def _base(provenance: Provenance, source: Dataset, style: StructureStyle) -> hd.
         sop_class_uid=_STORAGE,
         instance_number=1,
         modality="RTSTRUCT",
-        manufacturer=_MANUFACTURER,
-        manufacturer_model_name=provenance.model[:_LONG_STRING] or _MANUFACTURER,
-        software_versions=provenance.version[:_LONG_STRING] or "0",
-        device_serial_number=provenance.weights_hash[:16] or "0",
         series_description=style.series_description,
         transfer_syntax_uid=ImplicitVRLittleEndian,
         patient_id=source.PatientID,
@@ -111,6 +104,7 @@ def _base(provenance: Provenance, source: Dataset, style: StructureStyle) -> hd.
         patient_birth_date=source.PatientBirthDate,
         patient_sex=source.PatientSex,
         specific_character_set=source.SpecificCharacterSet,
+        **equipment(provenance),
     )
     dataset.copy_patient_and_study_information(source)
     return dataset
@@ -150,16 +144,11 @@ def _roi(info: ClassInfo, provenance: Provenance, frame_of_reference: UID) -> Da
     roi.ReferencedFrameOfReferenceUID = frame_of_reference
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIDerivationAlgorithmIdentificationSequence = hd.AlgorithmIdentificationSequence(
-        name=provenance.model[:_LONG_STRING] or _MANUFACTURER,
-        family=_ALGORITHM_FAMILY,
-        version=provenance.version[:_LONG_STRING] or "0",
-        source=_MANUFACTURER,
-        parameters={
-            "weights": provenance.weights_hash,
-            "support": provenance.support_hash,
-            "pipeline": provenance.pipeline_hash,
-            "threshold": f"{provenance.threshold:g}",
-        },
+        name=provenance.model[:LONG_STRING] or MANUFACTURER,
+        family=AI,
+        version=provenance.version[:LONG_STRING] or "0",
+        source=MANUFACTURER,
+        parameters=parameters(provenance),
     )
     return roi
 
@@ -178,17 +167,13 @@ def _observation(info: ClassInfo, number: int) -> Dataset:
     observation.ROIObservationLabel = info.name[:16]
     terms = {role: codes.parse(coded, info.name) for role, coded in info.codes.items()}
     if "type" in terms:
-        observation.RTROIIdentificationCodeSequence = [_concept(terms["type"])]
+        observation.RTROIIdentificationCodeSequence = [concept(terms["type"])]
     if "category" in terms:
-        observation.SegmentedPropertyCategoryCodeSequence = [_concept(terms["category"])]
+        observation.SegmentedPropertyCategoryCodeSequence = [concept(terms["category"])]
     if "anatomy" in terms:
-        observation.AnatomicRegionSequence = [_concept(terms["anatomy"])]
+        observation.AnatomicRegionSequence = [concept(terms["anatomy"])]
     category = terms.get("category")
     organ = category is not None and category.scheme == "SCT" and category.value in _ORGANS
     observation.RTROIInterpretedType = "ORGAN" if organ else ""
     observation.ROIInterpreter = ""
     return observation
-
-
-def _concept(code: codes.Code) -> hd.sr.CodedConcept:
-    return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)

@@ -6,13 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
-
 from hdm_dicom.derived.layers import Layers
+from hdm_dicom.derived.origin import settle_uids
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
-from hdm_dicom.files.uids import derived_uid, keyed_uid
+from hdm_dicom.files.uids import keyed_uid
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.series.volume import Volume
@@ -72,7 +70,7 @@ def write_structure_set(
     if size > _MAX_BYTES:
         raise WriteError(f"contours of {size} bytes are more than DICOM allows (4 GiB)", where=where)
     dataset = build(product, opened.volume, style)
-    _settle_uids(dataset, product, style, encoded)
+    settle_uids(dataset, product, "structure set", style, _digest(encoded))
     if key is not None:
         deidentify(dataset, key)
         name_structures(dataset, product.classes)
@@ -100,14 +98,10 @@ def _uids(volume: Volume, key: bytes | None) -> list[str]:
     return uids if key is None else [keyed_uid(key, uid) for uid in uids]
 
 
-def _settle_uids(dataset: Dataset, product: Product, style: StructureStyle, encoded: Encoded) -> None:
-    """UIDs that follow from the content and the source."""
+def _digest(encoded: Encoded) -> str:
     digest = hashlib.sha256()
     for number, items in encoded.items():
         digest.update(f"{number}:".encode())
         for item in items:
             digest.update(item)
-    made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
-    dataset.SeriesInstanceUID = UID(derived_uid("structure set series", *made_of))
-    dataset.SOPInstanceUID = UID(derived_uid("structure set", *made_of, digest.hexdigest()))
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return digest.hexdigest()
