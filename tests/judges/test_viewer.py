@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.contracts import SceneHeader
 from tests.dicom_product import make_product, overlapping_product
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge
+from tests.judges.orthanc import INSTALL, running
 from tests.judges.viewer import Shot, bundled, label_volumes, opened
 
 SHAPE = (11, 48, 64)
@@ -174,3 +178,40 @@ def test_the_slice_lies_under_its_overlay(viewer: Opened, index: int) -> None:
     difference = np.abs(shot.pixels[..., 0].astype(float) - grey)[plain]
     # A pixel of the slice beside is 3 HU, two levels, away.
     assert np.quantile(difference, 0.99) < 2.5
+
+
+def test_a_viewer_finds_all_in_orthanc_by_the_documented_settings(require_judge: RequireJudge, tmp_path: Path) -> None:
+    """As OHIF does with the data source of docs/pacs.md: query, metadata, instances by WADO-RS, then the overlay."""
+    from dicomweb_client.api import DICOMwebClient
+    from dicomweb_client.session_utils import create_session_from_user_pass
+
+    page = (Path(__file__).parents[2] / "docs" / "pacs.md").read_text(encoding="utf-8")
+    (root,) = set(re.findall(r"(?:qido|wado)Root: '/orthanc([^']+)'", page))  # the web server takes /orthanc off
+    got = tmp_path / "got"
+    got.mkdir()
+    bundled(got)
+    write_series(tmp_path / "sent", np.arange(SHAPE[0]) * 2.0, pixels=anatomy, shape=SHAPE[1:])
+    product = make_product(tmp_path / "sent", organs)
+    SegmentationWriter().write(product, tmp_path / "sent" / "segmentation.dcm")
+    StructureSetWriter().write(product, tmp_path / "sent" / "rtstruct.dcm")
+    with running(require_judge("Orthanc", INSTALL), tmp_path / "orthanc") as archive:
+        archive.fill(tmp_path / "sent")
+        session = create_session_from_user_pass(username=archive.user, password=archive.password)
+        client = DICOMwebClient(archive.http + root, session=session)
+        (study,) = client.search_for_studies(search_filters={"PatientID": "P1"})
+        uid = study["0020000D"]["Value"][0]
+        names = {}
+        for series in client.search_for_series(uid, fields=["SeriesDescription"]):
+            modality, series_uid = series["00080060"]["Value"][0], series["0020000E"]["Value"][0]
+            names[modality] = series.get("0008103E", {}).get("Value", [""])[0]
+            assert client.retrieve_series_metadata(uid, series_uid)
+            for number, dataset in enumerate(client.retrieve_series(uid, series_uid)):
+                dataset.save_as(got / f"{modality}-{number:02d}", enforce_file_format=True)
+    assert names == {"CT": "", "SEG": "HDM segmentation", "RTSTRUCT": "HDM structures"}
+    slices = sorted(got.glob("CT-*"), key=lambda path: int(pydicom.dcmread(path).InstanceNumber))
+    job = {"series": [path.name for path in slices], "segmentations": ["SEG-00"], "draw": []}
+    answers = opened(require_judge("chromium", "apt-get install chromium"), got, job)
+    (labels,) = label_volumes(answers["SEG-00"], SHAPE)
+    mask = organs(product.scene)[0]
+    assert np.array_equal(labels, np.where(mask == 255, 0, mask))
+    assert (got / "RTSTRUCT-00").is_file()

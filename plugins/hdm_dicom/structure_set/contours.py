@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.datadict import tag_for_keyword
 
-from hdm_dicom.derived.sources import instance_uid
+from hdm_dicom.derived.sources import SECONDARY_CAPTURE, instance_uid
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.outlines import outlines
 
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _ITEM = 0xFFFEE000
 _LONGEST_DECIMAL = 16
 _MOST_DECIMALS, _LEAST_DECIMALS = 10, 3
@@ -64,7 +63,7 @@ class ContourEncoder:
     def _image(self, index: int) -> bytes:
         frame = self._volume.frames[index]
         reference = [
-            _element("ReferencedSOPClassUID", frame.instance.sop_class or _SECONDARY_CAPTURE, b"\0"),
+            _element("ReferencedSOPClassUID", frame.instance.sop_class or SECONDARY_CAPTURE, b"\0"),
             _element("ReferencedSOPInstanceUID", self._uids[index], b"\0"),
         ]
         if frame.instance.frames > 1:

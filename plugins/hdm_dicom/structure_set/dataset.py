@@ -14,7 +14,7 @@ from pydicom.valuerep import DA, TM
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.origin import AI, LONG_STRING, MANUFACTURER, concept, equipment, parameters
-from hdm_dicom.derived.sources import instance_uid, source_header
+from hdm_dicom.derived.sources import SECONDARY_CAPTURE, instance_uid, source_header
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import derived_uid
@@ -27,7 +27,6 @@ _STORAGE = "1.2.840.10008.5.1.4.1.1.481.3"
 _STUDY = "1.2.840.10008.3.1.2.3.1"
 """What the standard asks for as the class of a study, though the service itself is retired."""
 
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _LABEL = "HDM structures"
 _ORGANS = ("91723000", "123037004")
 """SNOMED CT categories that make a structure an organ: Anatomical Structure, Body structure."""
@@ -130,7 +129,7 @@ def _images(volume: Volume) -> list[Dataset]:
     images = []
     for uid, frames in by_image.items():
         image = Dataset()
-        image.ReferencedSOPClassUID = frames[0].instance.sop_class or _SECONDARY_CAPTURE
+        image.ReferencedSOPClassUID = frames[0].instance.sop_class or SECONDARY_CAPTURE
         image.ReferencedSOPInstanceUID = uid
         if frames[0].instance.frames > 1:
             image.ReferencedFrameNumber = [frame.index + 1 for frame in frames]

@@ -53,7 +53,7 @@ class StructureSetWriter:
         """Contours need slices with a place in the patient.
 
         Raises:
-            WriteError: not a DICOM series, or without positions or pixel spacing.
+            WriteError: not a DICOM series, or without positions.
         """
         from hdm_dicom.structure_set.writing import open_located
 

@@ -35,11 +35,9 @@ def open_located(scene: SceneHeader) -> OpenVolume:
         WriteError: its slices have no place in the patient.
     """
     opened = open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options")))
-    volume = opened.volume
-    if not volume.located or volume.first.spacing is None:
-        lacking = "pixel spacing" if volume.located else "positions in the patient"
+    if not opened.volume.located:
         raise WriteError(
-            f"contours are drawn in the patient, and the slices have no {lacking}",
+            "contours are drawn in the patient, and the slices have no positions in it",
             where=scene.ref.id,
             remedy="choose the product `segmentation`, or leave out such series",
         )
