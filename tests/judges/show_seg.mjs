@@ -146,43 +146,45 @@ async function color(view, segmentationId, colors) {
 }
 
 // Slices as they are stored, then the volume that cornerstone makes of them in anatomical planes.
-async function screenshots(imageIds, labelMapImages, job) {
+async function screenshots(name, imageIds, labelMapImages, job) {
   const element = document.getElementById('view');
   const properties = {
     voiRange: { lower: -200, upper: 200 },
     interpolationType: core.Enums.InterpolationType.NEAREST,
   };
-  const engine = new core.RenderingEngine('engine');
+  const engine = new core.RenderingEngine(name);
   labelMapImages.forEach((images, number) => {
     const data = { imageIds: images.map((image) => image.imageId) };
     const type = tools.Enums.SegmentationRepresentations.Labelmap;
-    tools.segmentation.addSegmentations([{ segmentationId: `seg-${number}`, representation: { type, data } }]);
+    tools.segmentation.addSegmentations([{ segmentationId: `${name}-${number}`, representation: { type, data } }]);
   });
   const found = {};
-  engine.enableElement({ viewportId: 'stack', element, type: core.Enums.ViewportType.STACK });
+  engine.enableElement({ viewportId: `${name}-stack`, element, type: core.Enums.ViewportType.STACK });
   for (const slice of job.slices) {
-    const viewport = engine.getViewport('stack');
+    const viewport = engine.getViewport(`${name}-stack`);
     await viewport.setStack(imageIds, slice);
     viewport.setProperties(properties);
     for (let number = 0; number < labelMapImages.length; number++) {
-      if (slice === job.slices[0]) await color('stack', `seg-${number}`, job.colors);
+      if (slice === job.slices[0]) await color(`${name}-stack`, `${name}-${number}`, job.colors);
     }
     found[`slice ${slice}`] = await drawn(viewport, element);
   }
-  engine.disableElement('stack');
-  const volume = await core.volumeLoader.createAndCacheVolume('series', { imageIds });
+  engine.disableElement(`${name}-stack`);
+  const volume = await core.volumeLoader.createAndCacheVolume(`${name}-series`, { imageIds });
   volume.load();
   for (const plane of job.planes) {
+    const view = `${name}-${plane}`;
     const orientation = core.Enums.OrientationAxis[plane];
     const type = core.Enums.ViewportType.ORTHOGRAPHIC;
-    engine.enableElement({ viewportId: plane, element, type, defaultOptions: { orientation } });
-    const viewport = engine.getViewport(plane);
-    await viewport.setVolumes([{ volumeId: 'series' }]);
+    engine.enableElement({ viewportId: view, element, type, defaultOptions: { orientation } });
+    const viewport = engine.getViewport(view);
+    await viewport.setVolumes([{ volumeId: `${name}-series` }]);
     viewport.setProperties(properties);
-    for (let number = 0; number < labelMapImages.length; number++) await color(plane, `seg-${number}`, job.colors);
+    for (let number = 0; number < labelMapImages.length; number++) await color(view, `${name}-${number}`, job.colors);
     found[plane] = await drawn(viewport, element);
-    engine.disableElement(plane);
+    engine.disableElement(view);
   }
+  engine.destroy();
   return found;
 }
 
@@ -208,7 +210,7 @@ async function open() {
           images.map((image) => base64(Uint8Array.from(image.voxelManager.getScalarData()))),
         ),
       };
-      if (job.draw.includes(name)) answers[name].images = await screenshots(imageIds, read.labelMapImages, job);
+      if (job.draw.includes(name)) answers[name].images = await screenshots(name, imageIds, read.labelMapImages, job);
     } catch (error) {
       answers[name] = { error: `${error.stack ?? error}` };
     }

@@ -23,6 +23,7 @@ SHAPE = (11, 48, 64)
 OBLIQUE = (np.cos(0.3), np.sin(0.3), 0, 0, 0, -1)
 PLANES = ("ACQUISITION", "AXIAL", "CORONAL", "SAGITTAL")
 SLICES = (5, 2)
+DRAWN = ("BINARY-True", "BINARY-False", "LABELMAP-True")
 KINDS = ("BINARY", "LABELMAP", "FRACTIONAL")
 WINDOW = (-200, 200)
 
@@ -82,15 +83,15 @@ class Opened:
         job = {
             "series": [str(path.relative_to(folder)) for path in paths],
             "segmentations": names,
-            "draw": ["BINARY-True.dcm"],
+            "draw": [f"{name}.dcm" for name in DRAWN],
             "slices": SLICES,
             "planes": PLANES,
             "colors": [info.color for info in self.product.classes],
         }
         self.answers = opened(chromium, folder, job)
 
-    def shot(self, name: str) -> Shot:
-        return Shot.of(self.answers["BINARY-True.dcm"]["images"][name])
+    def shot(self, file: str, name: str) -> Shot:
+        return Shot.of(self.answers[f"{file}.dcm"]["images"][name])
 
     def voxels(self, places: np.ndarray) -> np.ndarray:
         """[..., 3] indices (z, y, x) of places in the patient, not rounded."""
@@ -146,9 +147,10 @@ def test_the_viewer_does_not_show_scores(viewer: Opened) -> None:
     assert "Fractional segmentations are not yet supported" in viewer.answers["FRACTIONAL-True.dcm"]["error"]
 
 
+@pytest.mark.parametrize("file", DRAWN)
 @pytest.mark.parametrize("name", [*(f"slice {index}" for index in SLICES), *PLANES])
-def test_the_overlay_lies_where_we_draw_it(viewer: Opened, name: str) -> None:
-    shot = viewer.shot(name)
+def test_the_overlay_lies_where_we_draw_it(viewer: Opened, file: str, name: str) -> None:
+    shot = viewer.shot(file, name)
     shown, ours = viewer.classes(shot), viewer.rendered(shot.places)
     assert set(np.unique(ours)) >= {0, 1}
     assert (ours > 0).sum() > 2000
@@ -166,7 +168,7 @@ def test_the_overlay_lies_where_we_draw_it(viewer: Opened, name: str) -> None:
 
 @pytest.mark.parametrize("index", SLICES)
 def test_the_slice_lies_under_its_overlay(viewer: Opened, index: int) -> None:
-    shot = viewer.shot(f"slice {index}")
+    shot = viewer.shot("BINARY-True", f"slice {index}")
     at = viewer.voxels(shot.places)
     assert np.abs(at[..., 0] - index).max() < 0.01
     y, x = np.rint(at[..., 1]).astype(int), np.rint(at[..., 2]).astype(int)
