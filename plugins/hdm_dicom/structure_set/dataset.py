@@ -1,22 +1,22 @@
-"""The data set of a structure set, without its contours (PS3.3 A.19): what it is of, and its ROIs."""
+"""The data set of a structure set, without its contours and images (PS3.3 A.19): what it is of, and its ROIs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import highdicom as hd
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ImplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.origin import AI, LONG_STRING, MANUFACTURER, concept, equipment, parameters
-from hdm_dicom.derived.sources import SECONDARY_CAPTURE, instance_uid, source_header
+from hdm_dicom.derived.sources import source_header
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
-from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.style import StructureStyle
@@ -31,7 +31,7 @@ _LABEL = "HDM structures"
 _ORGANS = ("91723000", "123037004")
 """SNOMED CT categories that make a structure an organ: Anatomical Structure, Body structure."""
 
-_CONTOURS = Tag(0x3006, 0x0040)
+_IMAGES, _CONTOURS = Tag(0x3006, 0x0016), Tag(0x3006, 0x0040)
 
 
 def build(product: Product, volume: Volume, style: StructureStyle) -> hd.SOPClass:
@@ -58,7 +58,7 @@ def build(product: Product, volume: Volume, style: StructureStyle) -> hd.SOPClas
     dataset.PositionReferenceIndicator = text(source, "PositionReferenceIndicator")
     dataset.StructureSetLabel = _LABEL
     dataset.StructureSetName = style.series_description
-    dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(volume, source)]
+    dataset.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
     dataset.StructureSetROISequence = [
         _roi(info, product.provenance, source.FrameOfReferenceUID) for info in product.classes
     ]
@@ -78,12 +78,29 @@ def name_structures(dataset: Dataset, classes: Sequence[ClassInfo]) -> None:
         roi.ROIName = info.name[:LONG_STRING]
 
 
-def add_contours(dataset: Dataset, encoded: Mapping[int, Sequence[bytes]]) -> None:
-    """Give ROIs their contours, as encoded by `ContourEncoder`, by ROI number; a ROI without any stays as it is."""
+def add_encoded(dataset: Dataset, images: bytes, contours: Mapping[int, Sequence[bytes]]) -> None:
+    """Add what `ContourEncoder` encoded: the images of the series, and ROIs' contours.
+
+    Args:
+        dataset: as `build` makes it.
+        images: items.
+        contours: items by ROI number; a ROI without any stays as it is.
+    """
+    frame_of_reference = dataset.ReferencedFrameOfReferenceSequence[0]
+    study = frame_of_reference.RTReferencedStudySequence[0]
+    series = study.RTReferencedSeriesSequence[0]
+    _add(series, _IMAGES, images)
     for roi in dataset.ROIContourSequence:
-        items = b"".join(encoded[int(roi.ReferencedROINumber)])
-        if items:
-            roi[_CONTOURS] = RawDataElement(_CONTOURS, "SQ", len(items), items, 0, True, True)
+        _add(roi, _CONTOURS, b"".join(contours[int(roi.ReferencedROINumber)]))
+    # As if they had been read like this: pydicom then writes what is encoded as it is, and does not parse it first.
+    dataset.set_original_encoding(True, True, convert_encodings(dataset.SpecificCharacterSet))
+    for item in (frame_of_reference, study, series, *dataset.ROIContourSequence):
+        item.set_original_encoding(True, True, default_encoding)
+
+
+def _add(item: Dataset, tag: BaseTag, items: bytes) -> None:
+    if items:
+        item[tag] = RawDataElement(tag, "SQ", len(items), items, 0, True, True)
 
 
 def _base(provenance: Provenance, source: Dataset, style: StructureStyle) -> hd.SOPClass:
@@ -109,32 +126,15 @@ def _base(provenance: Provenance, source: Dataset, style: StructureStyle) -> hd.
     return dataset
 
 
-def _frame_of_reference(volume: Volume, source: Dataset) -> Dataset:
+def _frame_of_reference(source: Dataset) -> Dataset:
     series, study, frame_of_reference = Dataset(), Dataset(), Dataset()
     series.SeriesInstanceUID = source.SeriesInstanceUID
-    series.ContourImageSequence = _images(volume)
     study.ReferencedSOPClassUID = _STUDY
     study.ReferencedSOPInstanceUID = source.StudyInstanceUID
     study.RTReferencedSeriesSequence = [series]
     frame_of_reference.FrameOfReferenceUID = source.FrameOfReferenceUID
     frame_of_reference.RTReferencedStudySequence = [study]
     return frame_of_reference
-
-
-def _images(volume: Volume) -> list[Dataset]:
-    """Every image of the volume, once; of a multi-frame image the frames that belong to it."""
-    by_image: dict[str, list[Frame]] = {}
-    for frame in volume.frames:
-        by_image.setdefault(instance_uid(frame.instance.sop_instance), []).append(frame)
-    images = []
-    for uid, frames in by_image.items():
-        image = Dataset()
-        image.ReferencedSOPClassUID = frames[0].instance.sop_class or SECONDARY_CAPTURE
-        image.ReferencedSOPInstanceUID = uid
-        if frames[0].instance.frames > 1:
-            image.ReferencedFrameNumber = [frame.index + 1 for frame in frames]
-        images.append(image)
-    return images
 
 
 def _roi(info: ClassInfo, provenance: Provenance, frame_of_reference: UID) -> Dataset:

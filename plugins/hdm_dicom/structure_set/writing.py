@@ -15,7 +15,7 @@ from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.contours import ContourEncoder, source_uids
-from hdm_dicom.structure_set.dataset import add_contours, build, name_structures
+from hdm_dicom.structure_set.dataset import add_encoded, build, name_structures
 from hdm_dicom.structure_set.style import StructureStyle
 from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
 from hdm_pipeline.contracts import Product, SceneHeader
@@ -59,7 +59,8 @@ def write_structure_set(
     quiet()
     where = product.scene.ref.id
     opened = open_located(product.scene)
-    encoded = _traced(product, opened, path.parent, style, key)
+    encoder = ContourEncoder(opened.volume, _uids(opened.volume, key))
+    encoded = _traced(product, opened, path.parent, style, encoder)
     if refuse_empty and not any(encoded.values()):
         raise WriteError(
             "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
@@ -72,14 +73,13 @@ def write_structure_set(
     if key is not None:
         deidentify(dataset, key)
         name_structures(dataset, product.classes)
-    add_contours(dataset, encoded)
+    add_encoded(dataset, encoder.images(), encoded)
     dataset.save_as(path, enforce_file_format=True)
 
 
 def _traced(
-    product: Product, opened: OpenVolume, folder: Path, style: StructureStyle, key: bytes | None
+    product: Product, opened: OpenVolume, folder: Path, style: StructureStyle, encoder: ContourEncoder
 ) -> dict[int, list[bytes]]:
-    encoder = ContourEncoder(opened.volume, _uids(opened.volume, key))
     encoded: dict[int, list[bytes]] = {info.value: [] for info in product.classes}
     source = Layers(product) if style.overlapping else product.mask
     for index, image in enumerate(stored_slices(opened, source, folder)):

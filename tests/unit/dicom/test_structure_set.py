@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,18 @@ def test_structures_say_what_they_are_and_of_whom(series: Path, tmp_path: Path) 
     assert observed.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Anatomical Structure"
     assert observed.AnatomicRegionSequence[0].CodeMeaning == "Abdomen"
     assert observed.RTROIInterpretedType == "ORGAN"
+
+
+def test_names_and_patients_of_any_script(tmp_path: Path) -> None:
+    def named(dataset: Dataset, index: int) -> None:
+        dataset.PatientName = "Yamada^Tarou=山田^太郎"
+
+    write_series(tmp_path / "s", shape=(33, 41), change=named)
+    classes = (dataclasses.replace(LIVER, name="Läsion 肝臓"), SPLEEN)
+    StructureSetWriter().write(make_product(tmp_path / "s", organs, classes=classes), tmp_path / "out.dcm")
+    structures = pydicom.dcmread(tmp_path / "out.dcm")
+    assert structures.StructureSetROISequence[0].ROIName == "Läsion 肝臓"
+    assert structures.PatientName == "Yamada^Tarou=山田^太郎"
 
 
 @pytest.mark.parametrize(("spacing", "origin"), [(1e-4, -9999.0), (0.7, -123456.789), (5.0, 1e8)])
