@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import config as pydicom_config
@@ -152,7 +152,7 @@ def _parse(file: BinaryIO, tags: Sequence[str | int] | None) -> FileDataset:
     if bare and head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"):
         raise _NotDicomError("no DICOM prefix")
     check_inflated(file)
-    names = list(tags) if tags is not None else None
+    names: Any = list(tags) if tags is not None else None
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=names, force=True)
     if bare and "SOPClassUID" not in dataset:
         raise _NotDicomError("no DICOM prefix and no SOP class")

@@ -83,7 +83,7 @@ class Conversion:
         if bits.whole or raw.dtype.kind not in "iu" or (unused <= 0 and not bits.shift):
             return raw
         shifted = np.left_shift(raw >> bits.shift if bits.shift else raw, unused)
-        return np.right_shift(shifted, unused, out=shifted)
+        return np.asarray(np.right_shift(shifted, unused, out=shifted))
 
     def quantities(self, stored: npt.NDArray[Any], frame: Frame, header: Dataset, where: str) -> Image:
         """[bands, rows, columns] float32 of stored values, NaN where padded or outside of what is mapped.
@@ -172,9 +172,10 @@ def lookup_table(item: Dataset, signed: bool, where: str) -> tuple[int, npt.NDAr
         ReadError: descriptor and data do not fit each other.
     """
     descriptor = numbers(item, "LUTDescriptor", 3)
-    count = int(descriptor[0]) or _MOST_ENTRIES if descriptor else 0
+    # Written as SS, as signed pixels make it, a large count is negative; 0 stands for 65536.
+    count = int(descriptor[0]) % _MOST_ENTRIES or _MOST_ENTRIES if descriptor else 0
     entries = _entries(values(item, "LUTData"), count, int(descriptor[2])) if descriptor else None
-    if descriptor is None or entries is None or count > _MOST_ENTRIES:
+    if descriptor is None or entries is None:
         raise ReadError(
             "a lookup table whose LUTDescriptor (0028,3002) and LUTData (0028,3006) do not fit each other",
             where=where,
@@ -199,4 +200,4 @@ def _entries(data: list[object], count: int, bits: int) -> npt.NDArray[np.float6
 def looked_up(stored: npt.NDArray[Any], first: int, table: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
     """Entries of a table; values below and above take the first and the last (PS3.3 C.11.1.1)."""
     index = np.clip(np.rint(np.nan_to_num(stored)).astype(np.int64) - first, 0, table.size - 1)
-    return table[index].astype(np.float32)
+    return np.asarray(table[index], dtype=np.float32)

@@ -31,7 +31,7 @@ from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 _PHILIPS_MR = "Philips MR Imaging DD 001"
 _REAL_WORLD = "RealWorldValueMappingSequence"
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_SUV_TAGS = (
+_SUV_TAGS: tuple[str | int, ...] = (
     "Modality",
     "Units",
     "SUVType",
@@ -82,7 +82,7 @@ def quantities_of(volume: Volume, options: ReaderOptions) -> Quantities:
     bits, warnings = bits_of(volume.frames, volume.id, options.max_frame_pixels)
     found: list[str | SceneWarning] = list(warnings)
     make = {"suv": _suv, "philips": _philips, "real_world": _real_world}.get(options.units)
-    unit, lines = volume.first.unit, {}
+    unit, lines = volume.first.unit, dict[tuple[str, int], Line]()
     if make is not None:
         unit, lines, notes = make(volume)
         found += notes
@@ -214,8 +214,7 @@ def _philips_slope(header: Dataset, index: int) -> float | None:
 def _items_at(dataset: Dataset, group: int, element: int) -> list[Dataset]:
     """Items of a private sequence."""
     found = dataset.get((group, element))
-    value = getattr(found, "value", None)
-    return [item for item in value if isinstance(item, Dataset)] if found is not None and found.VR == "SQ" else []
+    return [item for item in found.value if isinstance(item, Dataset)] if found is not None and found.VR == "SQ" else []
 
 
 def _mappings(header: Dataset, index: int) -> list[Dataset]:
