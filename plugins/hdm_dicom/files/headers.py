@@ -115,6 +115,13 @@ def read_header(path: str, tags: Sequence[str | int] | None = None) -> FileDatas
         return _parse(file, tags)
 
 
+def read_with_pixels(path: str) -> tuple[FileDataset, PixelSpan | None]:
+    """A data set without its pixels, as `read_header`, and where its pixel data lie."""
+    with open(path, "rb") as file:
+        dataset = _parse(file, None)
+        return dataset, _pixel_span(file, dataset)
+
+
 def scan(path: str) -> list[Frame] | Rejected:
     """The frames of an image file, or why it is none. Broken headers come back with `Instance.fault` set."""
     try:
@@ -129,7 +136,7 @@ def scan(path: str) -> list[Frame] | Rejected:
                 return _frames(path, dataset, span, f"{status.st_size}-{status.st_mtime_ns}")
     except OSError as error:
         return Rejected(f"cannot be opened ({type(error).__name__})")
-    except _NotDicomError:
+    except NotDicomError:
         return Rejected("")
     except PARSE_ERRORS as error:
         return Rejected(f"header cannot be read ({type(error).__name__})")
@@ -140,7 +147,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-class _NotDicomError(ValueError):
+class NotDicomError(ValueError):
     """The file does not look like DICOM."""
 
 
@@ -150,12 +157,12 @@ def _parse(file: BinaryIO, tags: Sequence[str | int] | None) -> FileDataset:
     bare = head[128:132] != b"DICM"
     # Without a preamble a data set begins with group 2 or 8, little or big endian.
     if bare and head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"):
-        raise _NotDicomError("no DICOM prefix")
+        raise NotDicomError("no DICOM prefix")
     check_inflated(file)
     names: Any = list(tags) if tags is not None else None
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=names, force=True)
     if bare and "SOPClassUID" not in dataset:
-        raise _NotDicomError("no DICOM prefix and no SOP class")
+        raise NotDicomError("no DICOM prefix and no SOP class")
     return dataset
 
 
