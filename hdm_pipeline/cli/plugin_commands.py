@@ -38,7 +38,10 @@ def _names() -> list[str]:
 
 def _plugin_command(name: str) -> Any:
     try:
-        return _typer_command(name, load(COMMANDS, name))
+        function = load(COMMANDS, name)
+        if not callable(function):
+            raise TypeError("it is no function")
+        return _typer_command(name, function)
     except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything while it is imported
         return _typer_command(name, _broken(name, error))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from copy import copy
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -86,7 +87,7 @@ def deidentify(dataset: Dataset, key: bytes, tally: Tally | None = None) -> None
         tally: counts what is done.
     """
     tally = tally if tally is not None else Tally()
-    _walk(dataset, key, tally)
+    _walk(dataset, key, tally, set())
     for segment in datasets(dataset, "SegmentSequence"):
         # Ours, and made of a hash of the series: made again of the series' new name.
         if "TrackingUID" in segment and "TrackingID" in segment:
@@ -146,7 +147,11 @@ def edition() -> str:
     return str(_profile()["edition"])
 
 
-def _walk(dataset: Dataset, key: bytes, tally: Tally) -> None:
+def _walk(dataset: Dataset, key: bytes, tally: Tally, seen: set[int]) -> None:
+    # In a data set that was built, one item may stand in several sequences; hashed twice, it would refer to nothing.
+    if id(dataset) in seen:
+        return
+    seen.add(id(dataset))
     for tag in list(dataset.keys()):
         gone = _goes(int(tag))
         if gone:
@@ -169,9 +174,11 @@ def _walk(dataset: Dataset, key: bytes, tally: Tally) -> None:
             if action is not None:
                 tally.add("cleaned", int(tag))
             for item in items:
-                _walk(item, key, tally)
+                _walk(item, key, tally, seen)
         elif action is not None:
-            tally.add(_replace(element, action, key), int(tag))
+            own = copy(element)  # which may stand elsewhere, too
+            tally.add(_replace(own, action, key), int(tag))
+            dataset[tag] = own
 
 
 def _goes(tag: int) -> str:
@@ -202,7 +209,8 @@ def _replace(element: DataElement, action: str, key: bytes) -> str:
         element.value = replaced if len(replaced) > 1 else replaced[0]
         return "hashed"
     if int(element.tag) in _PATIENT:
-        stands_for = hmac.new(key, str(element.value).encode(), hashlib.sha256).hexdigest()[:16]
+        # "Doe" and "Doe^" are one name, and objects that are made of an image may write it either way.
+        stands_for = keyed(key, str(element.value).strip().rstrip("^= "))[:16]
         element.value = f"ANON-{stands_for}^" if element.VR == "PN" else f"ANON-{stands_for}"
         return "hashed"
     if "D" in action or int(element.tag) in _FILED_BY:

@@ -34,7 +34,11 @@ _LONG_STRING = 64
 
 
 def build(
-    product: Product, volume: Volume, style: SegmentationStyle, present: npt.NDArray[np.bool_]
+    product: Product,
+    volume: Volume,
+    style: SegmentationStyle,
+    present: npt.NDArray[np.bool_],
+    written: tuple[str, str] | None = None,
 ) -> tuple[hd.seg.Segmentation, list[tuple[int, int]]]:
     """A segmentation without pixels, and what each of its frames shows.
 
@@ -43,6 +47,7 @@ def build(
         volume: the stored slices.
         style: kind and series attributes.
         present: [slices, classes].
+        written: date and time of creation; None for those of the source.
 
     Returns:
         The data set, and per frame (stored slice, segment number); segment 0 means all of them (LABELMAP).
@@ -71,7 +76,7 @@ def build(
         # Asked for where no orientation in the patient is stated (PS3.3 C.7.6.1).
         dataset.PatientOrientation = sources[0].get("PatientOrientation", "")
     del dataset.PixelData
-    _settle(dataset, volume, sources[0])
+    _settle(dataset, volume, written or _when(sources[0]))
     return dataset, _frames(dataset, volume)
 
 
@@ -135,9 +140,9 @@ def _concept(code: codes.Code) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)
 
 
-def _settle(dataset: hd.seg.Segmentation, volume: Volume, source: Dataset) -> None:
-    """Replace what highdicom takes from the clock or at random by what follows from the source."""
-    stated_date, stated_time = _when(source)
+def _settle(dataset: hd.seg.Segmentation, volume: Volume, when: tuple[str, str]) -> None:
+    """Replace what highdicom takes from the clock or at random by what is given, or follows from the source."""
+    stated_date, stated_time = when
     date, time = DA(stated_date), TM(stated_time)
     dataset.ContentDate = dataset.SeriesDate = dataset.InstanceCreationDate = date
     dataset.ContentTime = dataset.SeriesTime = dataset.InstanceCreationTime = time

@@ -14,7 +14,7 @@ from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeomet
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-_OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description", "deidentify")
+_OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description", "deidentify", "dates")
 _WHERE = "output.products, segmentation"
 
 
@@ -25,7 +25,8 @@ class SegmentationWriter:
         options: ``type`` BINARY (default), FRACTIONAL or LABELMAP; ``omit_empty_frames`` (default true);
             ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty (default)
             or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
-            ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
+            ``dates`` of creation: those of the ``source`` (default), so that the same product is the same file, or
+            ``now``; ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
 
     Raises:
         ConfigError: an option is unknown or has a wrong value.
@@ -47,7 +48,9 @@ class SegmentationWriter:
             raise ConfigError("series_number must be a positive integer", where=_WHERE)
         if not isinstance(description, str) or not 1 <= len(description) <= 64 or "\\" in description:
             raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=_WHERE)
-        self._style = SegmentationStyle(kind, bool(omit), number, description)  # type: ignore[arg-type]
+        dates = options.get("dates", "source")
+        one_of(dates, ("source", "now"), f"{_WHERE}, dates")
+        self._style = SegmentationStyle(kind, bool(omit), number, description, dates == "now")  # type: ignore[arg-type]
         self._key = _key(options.get("deidentify"))
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from highdicom.seg import Segmentation
@@ -39,6 +40,8 @@ def write_segmentation(
         key: of the keyed hash by which UIDs are replaced; None leaves the patient in.
     """
     quiet()
+    clock = datetime.now()
+    written = (f"{clock:%Y%m%d}", f"{clock:%H%M%S}") if style.now else None
     where, kind = product.scene.ref.id, style.kind
     options = ReaderOptions.parse(product.scene.attributes.get("options"))
     opened = open_volume(product.scene.ref, options)
@@ -50,12 +53,12 @@ def write_segmentation(
             raise WriteError(
                 "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
             )
-        dataset, frames = build(product, opened.volume, style, spool.present)
+        dataset, frames = build(product, opened.volume, style, spool.present, written)
         size, digest = stream(spool, frames, kind, pixels)
         if size > _MAX_BYTES:
             raise WriteError(f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where)
         pixels.seek(0)
-        _settle_uids(dataset, product, style, digest)
+        _settle_uids(dataset, product, style, (digest, *(written or ())))
         if key is not None:
             deidentify(dataset, key)
         # Streamed by pydicom from the file: the pixels never stand in memory as a whole.
@@ -67,9 +70,9 @@ def _unnamed(folder: Path) -> io.BufferedRandom:
     return tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-")
 
 
-def _settle_uids(dataset: Segmentation, product: Product, style: SegmentationStyle, digest: str) -> None:
-    """UIDs that follow from the content and the source."""
+def _settle_uids(dataset: Segmentation, product: Product, style: SegmentationStyle, content: tuple[str, ...]) -> None:
+    """UIDs that follow from the content and the source: what is written at another time is another instance."""
     made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
     dataset.SeriesInstanceUID = UID(derived_uid("segmentation series", *made_of))
-    dataset.SOPInstanceUID = UID(derived_uid("segmentation", *made_of, digest))
+    dataset.SOPInstanceUID = UID(derived_uid("segmentation", *made_of, *content))
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
