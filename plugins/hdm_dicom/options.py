@@ -68,6 +68,12 @@ class ReaderOptions:
         one_of(parsed.policy, get_args(Policy), "input.options.policy")
         one_of(parsed.units, get_args(Units), "input.options.units")
         one_of(parsed.voi, get_args(Voi), "input.options.voi")
+        if parsed.voi == "apply" and parsed.units != "rescaled":
+            raise ConfigError(
+                "`voi: apply` fits rescaled values only",
+                where="input.options.voi",
+                remedy="leave out `units` or `voi`: windows of a file are in its rescaled values",
+            )
         one_of(parsed.neighbors, tuple(range(_MAX_NEIGHBORS + 1)), "input.options.neighbors")
         for name in ("max_frame_pixels", "max_frames", "max_volume_bytes"):
             if getattr(parsed, name) < 1:

@@ -37,11 +37,13 @@ def unit_of(dataset: Dataset, rescale: Dataset, modality: str) -> str:
         rescale: what holds RescaleType: the same, or a frame's own functional group.
         modality: values of CT without RescaleType are HU (PS3.3 C.8.2.1).
     """
+    if modality == "PT" and text(dataset, "Units"):
+        return text(dataset, "Units")  # RescaleType is no attribute of PET (PS3.3 C.8.9.1)
     luts = datasets(dataset, "ModalityLUTSequence")
     stated = text(luts[0], "ModalityLUTType") if luts else text(rescale, "RescaleType")
     if not stated and modality == "CT":
         return "HU"
-    return stated if stated not in ("", _UNSPECIFIED) else text(dataset, "Units")
+    return stated if stated != _UNSPECIFIED else ""
 
 
 def padding_of(dataset: Dataset) -> tuple[int, int] | None:

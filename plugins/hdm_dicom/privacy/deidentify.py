@@ -22,6 +22,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.valuerep import VR
 
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.uids import digest, keyed_uid
@@ -52,6 +53,9 @@ _DUMMIES = {
     "PN": "ANONYMOUS^",
     "TM": "000000",
 }
+_PLAIN = frozenset(str(kind) for kind in VR) - {"SQ", "UN"}
+"""Types whose values hold nothing but themselves. Whatever claims to be of another one is looked at."""
+
 _TEXTS = frozenset({"LO", "LT", "SH", "ST", "UC", "UR", "UT"})
 _NUMBERS = frozenset({"FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 
@@ -161,7 +165,8 @@ def _walk(dataset: Dataset, key: bytes, tally: Tally, seen: set[int]) -> None:
             continue
         action = actions().get(int(tag))
         raw = dataset.get_item(tag)
-        if action is None and raw is not None and (raw.VR or dictionary_VR(tag)) not in ("SQ", "UN"):
+        kind = raw.VR or dictionary_VR(tag) if raw is not None else None
+        if action is None and kind in _PLAIN:
             continue  # stays as it was, byte for byte
         try:
             element = dataset[tag]

@@ -103,7 +103,8 @@ class Conversion:
         if line is not None:
             pixels = _along(stored, line)
         elif frame.lut:
-            first, table = lookup_table(datasets(header, "ModalityLUTSequence")[0], frame.instance.signed, where)
+            item, little = datasets(header, "ModalityLUTSequence")[0], little_endian(header)
+            first, table = lookup_table(item, frame.instance.signed, where, little=little)
             pixels = looked_up(stored, first, table)
         else:
             pixels = _rescaled(stored, frame, mirror=not self.voi and mirrored(frame))
@@ -160,13 +161,16 @@ def _along(stored: npt.NDArray[Any], line: Line) -> npt.NDArray[Any]:
     return pixels
 
 
-def lookup_table(item: Dataset, signed: bool, where: str) -> tuple[int, npt.NDArray[np.float64]]:
+def lookup_table(
+    item: Dataset, signed: bool, where: str, *, little: bool = True
+) -> tuple[int, npt.NDArray[np.float64]]:
     """First value mapped and entries of an item of a Modality or VOI LUT sequence (PS3.3 C.11.1.1).
 
     Args:
         item: of the sequence.
         signed: the values that it maps may be negative.
         where: for messages.
+        little: words of the table are little endian.
 
     Raises:
         ReadError: descriptor and data do not fit each other.
@@ -174,7 +178,7 @@ def lookup_table(item: Dataset, signed: bool, where: str) -> tuple[int, npt.NDAr
     descriptor = numbers(item, "LUTDescriptor", 3)
     # Written as SS, as signed pixels make it, a large count is negative; 0 stands for 65536.
     count = int(descriptor[0]) % _MOST_ENTRIES or _MOST_ENTRIES if descriptor else 0
-    entries = _entries(values(item, "LUTData"), count, int(descriptor[2])) if descriptor else None
+    entries = _entries(values(item, "LUTData"), count, int(descriptor[2]), little=little) if descriptor else None
     if descriptor is None or entries is None:
         raise ReadError(
             "a lookup table whose LUTDescriptor (0028,3002) and LUTData (0028,3006) do not fit each other",
@@ -186,12 +190,19 @@ def lookup_table(item: Dataset, signed: bool, where: str) -> tuple[int, npt.NDAr
     return (first - _MOST_ENTRIES if signed and first >= _MOST_ENTRIES // 2 else first), entries
 
 
-def _entries(data: list[object], count: int, bits: int) -> npt.NDArray[np.float64] | None:
+def little_endian(header: Dataset) -> bool:
+    """Whether words in the data set are little endian, as nearly always."""
+    return bool(header.original_encoding[1] is not False)
+
+
+def _entries(data: list[object], count: int, bits: int, *, little: bool) -> npt.NDArray[np.float64] | None:
     if len(data) == 1 and isinstance(data[0], bytes):
         raw = data[0]
         # Entries of 8 bits are packed two in a word, or stand each in one (PS3.3 C.11.1.1.1).
         packed = bits <= 8 and len(raw) < 2 * count
-        found = np.frombuffer(raw[: count if packed else 2 * count], dtype=np.uint8 if packed else "<u2")
+        found = np.frombuffer(
+            raw[: count if packed else 2 * count], dtype=np.uint8 if packed else "<u2" if little else ">u2"
+        )
     else:
         found = np.array([int(str(value)) for value in data[:count]])
     return found.astype(np.float64) if count and found.size == count else None

@@ -132,6 +132,9 @@ def _told_of_other_values(header: Dataset, first: Frame, options: ReaderOptions)
     if first.instance.modality == "MR" and _philips_slope(header, first.index):
         what = "Philips' private scale (2005,xx0E) is not applied: values of several series may not be comparable"
         found.append(SceneWarning("private_scale", what, "set input.options.units to `philips`", suspect=False))
+    if first.unit == "CNTS":
+        what = "values are counts of PET: Philips' private scale (7053,xx00) is not applied"
+        found.append(SceneWarning("private_scale", what, "set input.options.units to `suv`", suspect=False))
     mapping = _mappings(header, first.index)
     if mapping and _differs(mapping[0], first):
         what = "a real world value mapping (0040,9096) is not applied: values are those of the rescale"

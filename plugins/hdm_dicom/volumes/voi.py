@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, functional_groups, numbers, text
 from hdm_dicom.files.instances import Frame
-from hdm_dicom.volumes.conversion import looked_up, lookup_table
+from hdm_dicom.volumes.conversion import little_endian, looked_up, lookup_table
 from hdm_dicom.volumes.stack import Image
 from hdm_pipeline.errors import UnsupportedSceneError
 
@@ -30,7 +30,7 @@ def displayed(pixels: Image, frame: Frame, header: Dataset, where: str) -> Image
     luts = datasets(header, "VOILUTSequence")
     if luts:
         signed = frame.instance.signed or frame.intercept < 0
-        first, table = lookup_table(luts[0], signed, where)
+        first, table = lookup_table(luts[0], signed, where, little=little_endian(header))
         depth = (numbers(luts[0], "LUTDescriptor", 3) or (0, 0, 16))[2]
         shown: Any = looked_up(pixels, first, table) / float((1 << int(depth)) - 1)
     else:

@@ -152,3 +152,17 @@ def test_a_segmentation_has_dates_of_its_own_if_asked(tmp_path: Path) -> None:
     assert now.SOPInstanceUID != source.SOPInstanceUID, "another time, another instance"
     with pytest.raises(ConfigError, match="dates"):
         SegmentationWriter({"dates": "today"})
+
+
+def test_what_is_of_no_known_type_is_removed(tmp_path: Path) -> None:
+    dataset: Dataset = make_slice(0, np.zeros((4, 4), np.uint16))
+    dataset.KVP = None
+    path = tmp_path / "a"
+    dataset.save_as(path, enforce_file_format=True)
+    content = path.read_bytes()
+    assert content.count(b"\x18\x00\x60\x00DS\0\0") == 1
+    path.write_bytes(content.replace(b"\x18\x00\x60\x00DS\0\0", b"\x18\x00\x60\x00QQ\x06\0MARKER"))
+    read = pydicom.dcmread(path)
+    deidentify(read, KEY)
+    assert 0x00180060 not in read
+    assert read.Rows == 4

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from hdm_pipeline.errors import UnsupportedSceneError
 from tests.dicom_series import write_series
-from tests.unit.dicom.test_values import RAMP, Floats, facts, opened
+from tests.unit.dicom.test_values import RAMP, Floats, facts, kinds, opened
 
 WEIGHT, DOSE, HALF_LIFE = 71.25, 370e6, 6586.2
 INJECTED, SCANNED = 9 * 3600, 10 * 3600 + 120
@@ -64,7 +64,10 @@ def suv(folder: Path) -> Floats:
 
 
 def test_from_the_start_of_the_series(tmp_path: Path) -> None:
-    assert suv(pet(tmp_path)) == pytest.approx(expected(SCANNED - INJECTED), rel=1e-5)
+    def alter(dataset: Dataset, _: int) -> None:
+        dataset.RescaleType = "HU"  # which some converters leave there; Units counts
+
+    assert suv(pet(tmp_path, alter)) == pytest.approx(expected(SCANNED - INJECTED), rel=1e-5)
 
 
 def test_without_the_option_values_are_activity(tmp_path: Path) -> None:
@@ -143,6 +146,9 @@ def test_counts_of_philips_by_its_suv_factor(tmp_path: Path, vr: str) -> None:
 
     counts = np.stack([(RAMP + index) * float(10 + index) for index in range(5)])
     assert suv(pet(tmp_path, alter)) == pytest.approx(counts * 0.000551, rel=1e-5)
+    header, pixels, _ = opened(tmp_path)
+    assert np.allclose(pixels, counts)
+    assert "(7053,xx00)" in kinds(header)["private_scale"].what
 
 
 @pytest.mark.parametrize("factor", [None, "0"])

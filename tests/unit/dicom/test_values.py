@@ -12,12 +12,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.uid import ExplicitVRBigEndian
 
 from hdm_dicom.reader import DicomReader
 from hdm_pipeline.contracts import SceneHeader, SceneRef, SceneWarning
-from hdm_pipeline.errors import ReadError, UnsupportedSceneError
+from hdm_pipeline.errors import ConfigError, ReadError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
-from tests.dicom_series import Change, write_series
+from tests.dicom_series import Change, make_slice, write_series
 
 Floats = npt.NDArray[np.float32]
 RAMP = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
@@ -156,6 +157,16 @@ def test_a_modality_lut_is_applied_as_pydicom_applies_it(tmp_path: Path, words: 
         assert np.array_equal(pixels[dataset.InstanceNumber - 1], expected)
 
 
+def test_a_modality_lut_in_big_endian(tmp_path: Path) -> None:
+    dataset = make_slice(0, RAMP)
+    dataset.PixelData = RAMP.astype(">u2").tobytes()
+    dataset.ModalityLUTSequence = [lut(0, np.arange(800) * 3)]
+    dataset.ModalityLUTSequence[0].add_new(0x00283006, "OW", (np.arange(800) * 3).astype(">u2").tobytes())
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "a", dataset, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    assert np.array_equal(opened(tmp_path)[1][0], RAMP * 3)
+
+
 def test_a_modality_lut_of_signed_values_and_of_65536_entries(tmp_path: Path) -> None:
     entries = np.arange(65536) // 2
 
@@ -180,12 +191,14 @@ def test_a_broken_modality_lut_is_named(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- MONOCHROME1
 
 
-def test_a_quantity_is_not_mirrored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("intercept", "kind"), [(-1024, "HU"), (0, "HU"), (0, "US"), (-1024, "")])
+def test_a_quantity_is_not_mirrored(tmp_path: Path, intercept: int, kind: str) -> None:
     def change(dataset: Dataset, _: int) -> None:
         dataset.PhotometricInterpretation = "MONOCHROME1"
+        dataset.RescaleIntercept, dataset.RescaleType = intercept, kind
 
     header, pixels, _ = opened(series(tmp_path, change))
-    assert np.array_equal(pixels[1], RAMP + 1 - 1024.0)
+    assert np.array_equal(pixels[1], RAMP + 1.0 + intercept)
     assert "MONOCHROME1: values are a quantity" in facts(header)
 
 
@@ -281,6 +294,11 @@ def test_a_window_is_applied_as_pydicom_applies_it(tmp_path: Path, function: str
     shown = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset)
     low, high = -1024.0, 65535 - 1024.0  # pydicom maps to the range of the stored bits
     assert pixels[0] == pytest.approx((shown - low) / (high - low), abs=1e-5)
+
+
+def test_a_window_does_not_fit_other_units() -> None:
+    with pytest.raises(ConfigError, match="rescaled"):
+        DicomReader({"voi": "apply", "units": "suv"})
 
 
 def test_a_window_is_needed(tmp_path: Path) -> None:
