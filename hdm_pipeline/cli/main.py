@@ -14,6 +14,7 @@ from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
 from hdm_pipeline.cli.listen import listen
+from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
@@ -25,6 +26,7 @@ EXIT_CODES = (
 
 app = typer.Typer(
     name="hdm_pipeline",
+    cls=CommandGroup,
     help="Segment whole archives of GeoTIFF scenes or DICOM series from one to five labelled examples.\n\n"
     "Start with: python -m hdm_pipeline samples samples && python -m hdm_pipeline run pipelines/flood_extent.yaml",
     epilog=EXIT_CODES,
@@ -195,10 +197,10 @@ def status(
 
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
-    """List the readers, writers, senders, receivers and models that are registered."""
-    from hdm_pipeline.plugin.registry import MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available
+    """List the readers, writers, senders, receivers, models and commands that are registered."""
+    from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available
 
-    kinds = (READERS, WRITERS, SENDERS, RECEIVERS, MODELS)
+    kinds = (READERS, WRITERS, SENDERS, RECEIVERS, MODELS, COMMANDS)
     groups = {group: {n: p.value for n, p in available(group).items()} for group in kinds}
     if as_json:
         typer.echo(json.dumps(groups, indent=1))

@@ -20,6 +20,7 @@ WRITERS = "hdm_pipeline.writers"
 SENDERS = "hdm_pipeline.senders"
 MODELS = "hdm_pipeline.models"
 RECEIVERS = "hdm_pipeline.receivers"
+COMMANDS = "hdm_pipeline.commands"
 
 
 @cache
