@@ -249,8 +249,14 @@ class _Arrivals:
     def _received_more(self, event: Any) -> None:
         """An instance is held in memory until it is whole: one that has no end is not waited for."""
         self._received += len(event.data)
-        if self._received > self._inbox.room and self._error is None:
-            self._error = self._inbox.too_large()
+        if self._error is not None:
+            return
+        try:
+            self._inbox.check_stopped()
+            if self._received > self._inbox.room:
+                raise self._inbox.too_large()
+        except HdmError as error:
+            self._error = error
             event.assoc.dul.socket.close()
 
     def _store(self, event: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hdm_dicom.files.attributes import READ_ERRORS, text
@@ -28,9 +28,13 @@ class Inbox:
         series: UID that every instance must have.
         most: bytes of all files together.
         where: the scene, for errors.
+        stopped: once it says True, nothing more is taken.
     """
 
-    def __init__(self, folder: Path, series: str, most: int, where: str) -> None:
+    def __init__(
+        self, folder: Path, series: str, most: int, where: str, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._stopped = stopped
         self.folder, self._series, self._most, self._where = folder, series, most, where
         self._lock = threading.Lock()
         self._serial = 0
@@ -90,7 +94,13 @@ class Inbox:
         """Bytes that may still come."""
         return self._most - self._bytes
 
+    def check_stopped(self) -> None:
+        """Raise `FetchError` once we are to stop."""
+        if self._stopped():
+            raise FetchError("fetching was stopped", where=self._where, remedy="run again: what came is kept")
+
     def _count(self, more: int) -> None:
+        self.check_stopped()
         with self._lock:
             self._bytes += more
             if self._bytes <= self._most:

@@ -208,6 +208,18 @@ def test_a_peer_that_lists_no_uids() -> None:
         list(reader().discover(uri))
 
 
+def test_fetching_stops_when_asked_and_keeps_what_is_complete(tmp_path: Path) -> None:
+    asked = iter([False] * 2)
+    with peer(Plan()) as uri:
+        ours = reader()
+        (ref,) = ours.discover(uri)
+        assert isinstance(ref, SceneRef)
+        with pytest.raises(FetchError, match="was stopped"):
+            ours.fetch(ref, tmp_path, lambda: next(asked, True))
+    assert 0 < len(list(tmp_path.iterdir())) < 3
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_wildcards_are_sent_as_they_are() -> None:
     plan = Plan()
     with peer(plan) as uri:
