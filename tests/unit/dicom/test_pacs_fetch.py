@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from hdm_pipeline.errors import (
     EmptyArchiveError,
     FetchError,
     HdmError,
+    OutputError,
     PeerError,
     SupportError,
     UnsupportedSceneError,
@@ -218,6 +220,23 @@ def test_fetching_stops_when_asked_and_keeps_what_is_complete(tmp_path: Path) ->
             ours.fetch(ref, tmp_path, lambda: next(asked, True))
     assert 0 < len(list(tmp_path.iterdir())) < 3
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_disk_that_takes_nothing_is_not_the_peer_s_fault(tmp_path: Path) -> None:
+    (inbox := tmp_path / "inbox").mkdir()
+
+    def stopped() -> bool:  # the first thing that is asked of an inbox which takes an instance
+        if inbox.exists():
+            shutil.rmtree(inbox)
+        return False
+
+    with peer(Plan()) as uri:
+        ours = reader()
+        (ref,) = ours.discover(uri)
+        assert isinstance(ref, SceneRef)
+        with pytest.raises(OutputError, match="cannot be written") as caught:
+            ours.fetch(ref, inbox, stopped)
+    assert caught.value.scope == "run"
 
 
 def test_wildcards_are_sent_as_they_are() -> None:
