@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -66,11 +66,13 @@ class DicomReader:
 
         return is_address(uri)
 
-    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+    def fetch(
+        self, ref: SceneRef, folder: Path, stopped: Callable[[], bool] = lambda: False
+    ) -> list[SceneRef | Skipped]:
         """Bring a series of a PACS into a folder; see `hdm_dicom.remote.fetching`."""
         from hdm_dicom.remote.fetching import fetch
 
-        return fetch(ref, folder, self.options, self.name)
+        return fetch(ref, folder, stopped, self.options, self.name)
 
     def fetch_example(self, uri: str, folder: Path) -> str:
         """Bring a labelled image, or its labels, from a PACS; see `hdm_dicom.remote.fetching`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from hdm_pipeline.errors import (
     EmptyArchiveError,
     FetchError,
     HdmError,
+    OutputError,
     PeerError,
     SupportError,
     UnsupportedSceneError,
@@ -67,6 +69,7 @@ class Plan:
         broken: how often it breaks off before it sends.
         nothing: it lists nothing.
         asked: paths that were asked for.
+        queries: of these.
     """
 
     listed: list[str] = field(default_factory=lambda: [uid("series", index) for index in range(3)])
@@ -79,6 +82,7 @@ class Plan:
     broken: int = 0
     nothing: bool = False
     asked: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -87,6 +91,7 @@ def peer(plan: Plan) -> Iterator[str]:
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
             plan.asked.append(path)
+            plan.queries.append(query)
             last = path.rpartition("/")[2]
             if last in ("studies", "series", "instances"):
                 rows = {
@@ -203,6 +208,43 @@ def test_a_peer_that_knows_no_pages_is_not_asked_for_ever() -> None:
 def test_a_peer_that_lists_no_uids() -> None:
     with peer(Plan(study="1.2/../3")) as uri, pytest.raises(PeerError, match="valid UIDs"):
         list(reader().discover(uri))
+
+
+def test_fetching_stops_when_asked_and_keeps_what_is_complete(tmp_path: Path) -> None:
+    asked = iter([False] * 2)
+    with peer(Plan()) as uri:
+        ours = reader()
+        (ref,) = ours.discover(uri)
+        assert isinstance(ref, SceneRef)
+        with pytest.raises(FetchError, match="was stopped"):
+            ours.fetch(ref, tmp_path, lambda: next(asked, True))
+    assert 0 < len(list(tmp_path.iterdir())) < 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_disk_that_takes_nothing_is_not_the_peer_s_fault(tmp_path: Path) -> None:
+    (inbox := tmp_path / "inbox").mkdir()
+
+    def stopped() -> bool:  # the first thing that is asked of an inbox which takes an instance
+        if inbox.exists():
+            shutil.rmtree(inbox)
+        return False
+
+    with peer(Plan()) as uri:
+        ours = reader()
+        (ref,) = ours.discover(uri)
+        assert isinstance(ref, SceneRef)
+        with pytest.raises(OutputError, match="cannot be written") as caught:
+            ours.fetch(ref, inbox, stopped)
+    assert caught.value.scope == "run"
+
+
+def test_wildcards_are_sent_as_they_are() -> None:
+    plan = Plan()
+    with peer(plan) as uri:
+        list(reader(query={"SeriesDescription": "A B?"}).discover(f"{uri}?PatientID=X*"))
+    assert "PatientID=X*" in plan.queries[0]
+    assert any("SeriesDescription=A%20B?" in query for query in plan.queries)
 
 
 def test_series_without_images_are_left_out_and_told() -> None:
