@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.options import NOT_PIXELS, READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
+from hdm_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from hdm_dicom.volumes.source import DicomSource
@@ -43,6 +44,12 @@ class DicomReader:
 
             parse_query(uri, self.options, WHERE)
             connection_of(self.options)
+        elif "://" in uri:
+            raise ConfigError(
+                "the reader `dicom` takes no such address",
+                where="input.uri",
+                remedy="give a folder, a file, a list file, dicomweb://... or dimse://...",
+            )
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find the volumes behind a folder, file, glob or list file, or the series that a PACS lists.

@@ -19,6 +19,7 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from hdm_dicom.reader import DicomReader
+from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import (
     ConfigError,
@@ -30,7 +31,9 @@ from hdm_pipeline.errors import (
     SupportError,
     UnsupportedSceneError,
 )
+from hdm_pipeline.pipeline import Pipeline
 from tests.dicom_series import make_slice, uid
+from tests.pacs_archive import write_pipeline
 
 STUDY, SERIES = uid("study"), uid("series")
 TAGS = {
@@ -271,12 +274,25 @@ def test_nothing_matches() -> None:
         ("dicomweb://host/x", {"query": {"StudyDat": "2026"}}, "no attribute"),
         ("dicomweb://host/x", {"connection": {"password": "hunter2"}}, "does not belong"),
         ("dimse://host:104", {}, "no application entity"),
+        ("https://host/dicom-web", {}, "no such address"),
     ],
 )
 def test_wrong_inputs_are_told_before_anything_is_asked(uri: str, options: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigError, match=what) as caught:
         DicomReader({"allow_network": True, **options}).check_input(uri)
     assert "hunter2" not in str(caught.value)
+
+
+def test_validate_asks_nobody_and_names_the_key(tmp_path: Path) -> None:
+    weights = Path("builtin:pyramid-small")
+    path = write_pipeline(tmp_path, weights, "out", uri="dicomweb://nowhere.invalid/x?PatientID=ROE")
+    with pytest.raises(PipelineFileError) as caught:
+        Pipeline.from_yaml(path).validate()
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.remedy) == ("input.uri", "set input.network: true")
+    assert "ROE" not in str(caught.value)
+    path = write_pipeline(tmp_path, weights, "out", uri="dicomweb://nowhere.invalid/x", network=True)
+    assert Pipeline.from_yaml(path).validate() == []
 
 
 def test_folders_are_no_addresses() -> None:
