@@ -8,6 +8,7 @@ from pathlib import Path
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Band, Provenance, RasterGeometry, SceneHeader, SceneRef
 from hdm_pipeline.errors import HdmError
+from hdm_pipeline.execution.arrivals import Arrivals
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.messages import (
     Died,
@@ -162,14 +163,15 @@ class Bench:
         choose: Choice = lambda _: 0,
         *,
         should_stop: Callable[[], bool] = lambda: False,
-        scenes: Iterable[PendingScene] | None = None,
+        scenes: Iterable[PendingScene] | Arrivals | None = None,
         **sizes: int,
     ) -> FakeExecutor:
         """Drive what is not done with a fresh executor, which stays at hand as `executor` where the run fails."""
         self.executor = FakeExecutor(self.config, self.sizes, script, choose, **sizes)
         self.events = []
         driver = Driver(self.context, self.executor, self.ledger, self.events.append, should_stop)
-        driver.run(iter(list(self.scenes()) if scenes is None else scenes))
+        given = list(self.scenes()) if scenes is None else scenes
+        driver.run(given if isinstance(given, Arrivals) else iter(given))
         return self.executor
 
     def statuses(self) -> dict[str, str]:

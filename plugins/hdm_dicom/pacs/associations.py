@@ -102,6 +102,12 @@ def _associated(
             remedy=f"check the called AE title, and enter {connection.ae_title} with this machine's address "
             "in the PACS' list of application entities",
         )
+    if made.rejected_contexts and not made.accepted_contexts:
+        raise PeerRefusedError(
+            "the PACS offers none of the services that are asked for",
+            where=address.shown,
+            remedy="check host, port and called AE title: a PACS may have several; its log says what it was asked",
+        )
     if made.is_aborted and tls is None:
         raise PeerError(
             "the PACS breaks off instead of answering",

@@ -6,7 +6,7 @@ from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import SceneRef
-from hdm_pipeline.planning.keys import Fingerprints, SceneKeyring, SceneKeys, _model
+from hdm_pipeline.planning.keys import Fingerprints, SceneKeyring, SceneKeys, _model, pixel_hash
 
 REF = SceneRef("scene", "scene.tif", "geotiff", "1")
 
@@ -45,3 +45,17 @@ def test_uncertainty_has_a_score_key_of_its_own_which_serves_without_it_too() ->
     assert keys(kept=plain.score) == plain
     assert keys(kept="of other supports") == plain
     assert keys(uncertain=True, kept=plain.score) == more
+
+
+def test_how_a_pacs_is_reached_changes_no_key() -> None:
+    def stage(**given: Any) -> tuple[str, str]:
+        made = config()
+        source = made.input.model_copy(update={"reader": "dicom", **given})
+        made = made.model_copy(update={"input": source})
+        return SceneKeyring(made, Fingerprints("w", "s")).keys(REF).stage, pixel_hash(made)
+
+    plain = stage()
+    elsewhere = {"connection": {"token_env": "NEW"}, "query": {"Modality": "CT"}, "retrieve": "move", "move_port": 4}
+    assert stage(options=elsewhere, network=True) == plain
+    assert stage(options={**elsewhere, "policy": "split"})[0] != plain[0]
+    assert stage(options={**elsewhere, "policy": "split"}) == stage(options={"policy": "split"})

@@ -1,0 +1,144 @@
+"""Listing and fetching by DIMSE from an application entity that errs, lies or breaks off: typed errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import CTImageStorage
+
+from hdm_dicom.reader import DicomReader
+from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.errors import FetchError, HdmError, PeerError, PeerRefusedError, UnsupportedSceneError
+from tests.dicom_series import make_slice, uid
+from tests.judges.orthanc import free_port
+
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+
+
+def instance(index: int, **change: Any) -> Dataset:
+    made = make_slice(index, np.full((64, 64), index, np.uint16), position=(0, 0, index))
+    for name, value in change.items():
+        setattr(made, name, value)
+    return made
+
+
+@dataclass
+class Plan:
+    """What the peer does: studies and instances that it lists and sends, and what it does instead.
+
+    Attributes:
+        studies: UIDs.
+        sent: data sets.
+        count: instances that it says there are.
+        services: that it offers.
+        status: of every answer that is not pending.
+        silent: seconds that it waits before it sends.
+        breaks: it aborts instead of sending.
+    """
+
+    studies: list[str] = field(default_factory=lambda: [uid("study")])
+    sent: list[Dataset] = field(default_factory=lambda: [instance(index) for index in range(3)])
+    count: int = 3
+    services: tuple[str, ...] = (FIND, GET, MOVE)
+    status: int = 0
+    silent: float = 0
+    breaks: bool = False
+
+
+@contextmanager
+def peer(plan: Plan) -> Iterator[int]:
+    def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        level = event.identifier.QueryRetrieveLevel
+        if plan.status:
+            yield plan.status, None
+            return
+        for study in plan.studies:
+            for one in plan.sent if level == "IMAGE" else [None]:
+                answer = Dataset()
+                answer.StudyInstanceUID, answer.SeriesInstanceUID, answer.Modality = study, uid("series"), "CT"
+                answer.NumberOfSeriesRelatedInstances = plan.count
+                answer.SOPInstanceUID = one.SOPInstanceUID if one else ""
+                yield 0xFF00, answer
+
+    def get(event: evt.Event) -> Iterator[Any]:
+        yield len(plan.sent)
+        for one in plan.sent:
+            time.sleep(plan.silent)
+            if plan.breaks:
+                event.assoc.abort()
+                return
+            yield 0xFF00, one
+
+    ours = AE("PEER")
+    for service in plan.services:
+        ours.add_supported_context(service)
+    ours.add_supported_context(CTImageStorage, scu_role=True, scp_role=True)
+    handlers = [(evt.EVT_C_FIND, find), (evt.EVT_C_GET, get), (evt.EVT_C_MOVE, lambda _: iter([(None, None)]))]
+    server = ours.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+
+
+def fetched(plan: Plan, folder: Path, **options: Any) -> Any:
+    (inbox := folder / "inbox").mkdir(exist_ok=True)
+    given = {"connection": {"plain": True, "timeout": 1}, "max_fetch_bytes": 100_000, **options}
+    with peer(plan) as port:
+        ours = DicomReader({"allow_network": True, **given})
+        (ref,) = ours.discover(f"dimse://PEER@127.0.0.1:{port}?PatientName=ROE")
+        assert isinstance(ref, SceneRef)
+        return ours.fetch(ref, inbox)
+
+
+def test_a_good_peer(tmp_path: Path) -> None:
+    (found,) = fetched(Plan(), tmp_path)
+    assert len(found.members) == 3
+
+
+@pytest.mark.parametrize(
+    ("plan", "options", "error", "what"),
+    [
+        (Plan(studies=["1/2"]), {}, PeerError, "StudyInstanceUID is no UID"),
+        (Plan(status=0xA700), {}, PeerError, "status A700H"),
+        (Plan(services=(GET,)), {}, PeerRefusedError, "offers none of the services"),
+        (Plan(services=(FIND,)), {}, PeerRefusedError, "fetch by C-GET"),
+        (Plan(count=4), {}, FetchError, "has 4 instances, and sends 3"),
+        (Plan(sent=[instance(0, SeriesInstanceUID=uid("other"))], count=1), {}, FetchError, "another series"),
+        (Plan(sent=[instance(0, PixelData=bytes(200_000))], count=1), {}, UnsupportedSceneError, "more than 100000"),
+        (Plan(breaks=True), {}, FetchError, "breaks off"),
+        (Plan(services=(FIND, MOVE)), {"retrieve": "move", "move_port": free_port()}, PeerRefusedError, "not know HDM"),
+    ],
+)
+def test_a_bad_peer(plan: Plan, options: dict[str, Any], error: type[HdmError], what: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=what) as caught:
+        fetched(plan, tmp_path, **options)
+    assert type(caught.value) is error
+    assert "ROE" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["inbox"]
+    assert not list((tmp_path / "inbox").glob(".*"))
+
+
+def test_a_path_as_uid_is_no_path(tmp_path: Path) -> None:
+    plan = Plan(sent=[instance(0)], count=1)
+    plan.sent[0].SOPInstanceUID = "../../evil"
+    with pytest.raises(FetchError):
+        fetched(plan, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["inbox"]
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with peer(Plan()) as taken, pytest.raises(FetchError, match="nobody can listen"):
+        fetched(Plan(), tmp_path, retrieve="move", move_port=taken)
