@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from tests.integration.conftest import kit as kit  # a fixture
 from tests.judges.conftest import RequireJudge
 from tests.judges.dcmqrscp import running as dcmqrscp
 from tests.judges.orthanc import INSTALL, Archive, free_port, running
-from tests.pacs_archive import disc, leaks_of, marked, write_archive, write_pipeline
+from tests.pacs_archive import MARKERS, disc, leaks_of, marked, write_archive, write_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -321,3 +322,47 @@ def test_examples_come_from_the_pacs_by_uid(plain: Archive, tmp_path: Path, kit_
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(SupportError, match="does not hold such an object"):
         Pipeline.from_yaml(path).run()
+
+
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+def test_nothing_of_a_patient_is_told(plain: Archive, tmp_path: Path, kit_weights: Path, executor: str) -> None:
+    """By the command line with its most talkative log; one series is broken, and one has a marked query."""
+    write_archive(tmp_path / "files", 2)
+
+    def empty(dataset: Dataset, index: int) -> None:
+        marked("broken")(dataset, index)
+        del dataset.PixelData
+
+    write_series(tmp_path / "files" / "broken", series="broken", pixels=disc, change=empty)
+    plain.fill(tmp_path / "files")
+    good = write_pipeline(
+        tmp_path, kit_weights, "pacs", **web_input(plain, "?PatientID=MARKERID&PatientName=MARKERNAME*")
+    )
+    wrong = web_input(plain, "?PatientID=MARKERID")
+    wrong["uri"] = wrong["uri"].replace("dicom-web", "MARKERLESS")
+    bad = write_pipeline(tmp_path, kit_weights, "bad", **wrong)
+    gone = write_pipeline(tmp_path, kit_weights, "gone", **web_input(plain, "?PatientID=MARKERID&Modality=US"))
+    told = b""
+    for path, command, code in (
+        (good, "validate", 0),
+        (good, "plan", 0),
+        (good, "run", 3),
+        (good, "run", 3),
+        (bad, "run", 1),
+        (gone, "run", 2),
+    ):
+        more = ["--executor", executor] if command == "run" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "hdm_pipeline", command, str(path), *more],
+            capture_output=True,
+            env={**os.environ, "HDM_LOG_LEVEL": "DEBUG"},
+            timeout=300,
+            check=False,
+        )
+        told += done.stdout + done.stderr
+        assert done.returncode == code, told[-2000:].decode()
+    assert [marker for marker in MARKERS if marker in told] == []
+    for out in ("pacs", "bad", "gone"):
+        assert leaks_of(tmp_path / out) == []
+    statuses = sorted(scene["status"] for scene in scenes_of(tmp_path / "pacs").values())
+    assert statuses == ["done", "done", "quarantined"]

@@ -90,6 +90,7 @@ class Session(requests.Session):
         """As requests does, but an answer that is not streamed is read within bounds of size and time."""
         streamed = more.pop("stream", False)
         more["allow_redirects"] = False
+        request.url = _as_is(request.url)
         answer = super().send(request, stream=True, **more)
         if answer.status_code in _REDIRECTS:
             answer.close()
@@ -103,6 +104,15 @@ class Session(requests.Session):
             answer._content = b"".join(bounded(answer, self.address, MAX_ANSWER, 10 * self._patience))
             answer._content_consumed = True
         return answer
+
+
+def _as_is(url: str) -> str:
+    """An address whose query escapes no more than it must: Orthanc takes ``%2A`` for three letters, not for ``*``."""
+    path, mark, query = url.partition("?")
+    query = query.replace("+", "%20")
+    for escaped, character in (("%2A", "*"), ("%2C", ","), ("%3F", "?")):
+        query = query.replace(escaped, character)
+    return path + mark + query
 
 
 def session(address: Address, connection: Connection, where: str) -> Session:

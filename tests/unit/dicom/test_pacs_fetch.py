@@ -67,6 +67,7 @@ class Plan:
         broken: how often it breaks off before it sends.
         nothing: it lists nothing.
         asked: paths that were asked for.
+        queries: of these.
     """
 
     listed: list[str] = field(default_factory=lambda: [uid("series", index) for index in range(3)])
@@ -79,6 +80,7 @@ class Plan:
     broken: int = 0
     nothing: bool = False
     asked: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -87,6 +89,7 @@ def peer(plan: Plan) -> Iterator[str]:
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
             plan.asked.append(path)
+            plan.queries.append(query)
             last = path.rpartition("/")[2]
             if last in ("studies", "series", "instances"):
                 rows = {
@@ -203,6 +206,14 @@ def test_a_peer_that_knows_no_pages_is_not_asked_for_ever() -> None:
 def test_a_peer_that_lists_no_uids() -> None:
     with peer(Plan(study="1.2/../3")) as uri, pytest.raises(PeerError, match="valid UIDs"):
         list(reader().discover(uri))
+
+
+def test_wildcards_are_sent_as_they_are() -> None:
+    plan = Plan()
+    with peer(plan) as uri:
+        list(reader(query={"SeriesDescription": "A B?"}).discover(f"{uri}?PatientID=X*"))
+    assert "PatientID=X*" in plan.queries[0]
+    assert any("SeriesDescription=A%20B?" in query for query in plan.queries)
 
 
 def test_series_without_images_are_left_out_and_told() -> None:
