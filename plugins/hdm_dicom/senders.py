@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.pacs.address import parse_address
 from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.pacs.failures import missing_library
 from hdm_pipeline.contracts import SendAnswer
 from hdm_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hdm_dicom.pacs.stow import Stow
 
 _WHERE = "output.send"
 _OPTIONS = f"{_WHERE}.options"
@@ -67,10 +70,16 @@ class DicomWebSender(_PacsSender):
     name: ClassVar[str] = "dicomweb"
     _library: ClassVar[tuple[str, str]] = ("dicomweb_client", "dicomweb-client")
 
-    def _send(self, files: Sequence[Path]) -> Sequence[SendAnswer]:
-        from hdm_dicom.pacs.stow import stow
+    def __init__(self, address: str, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(address, options)
+        self._stow: Stow | None = None
 
-        return stow(self._address, self._connection, files, _OPTIONS)
+    def _send(self, files: Sequence[Path]) -> Sequence[SendAnswer]:
+        from hdm_dicom.pacs.stow import Stow
+
+        if self._stow is None:
+            self._stow = Stow(self._address, self._connection, _OPTIONS)
+        return self._stow.store(files)
 
 
 class DimseSender(_PacsSender):

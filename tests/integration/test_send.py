@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.config.file import PipelineFileError
+from hdm_pipeline.contracts import SendAnswer
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
+from hdm_pipeline.testing import ConformanceError, check_sender
 from tests.integration.conftest import Workbench, steps_of
 from tests.integration.faults.victim import kill_at
 
@@ -220,3 +222,38 @@ def test_what_cannot_be_sent_is_told_before_a_run(bench: Workbench, send: Any, t
     assert told in str(caught.value)
     assert "output" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_the_suite_for_senders_finds_what_lies(bench: Workbench, peer: Path) -> None:
+    from hdm_testkit.sender import FolderSender
+
+    files = [bench.scenes / "small.tif", bench.scenes / "middle.tif"]
+
+    def stored(path: Path) -> bytes | None:
+        copy = peer / f"scenes-{path.name}"
+        return copy.read_bytes() if copy.is_file() else None
+
+    odd = bench.root / "odd.txt"
+    odd.write_text("no raster")
+    check_sender(FolderSender, f"folder://{peer}", files, nobody=f"folder://{peer}/none", stored=stored)
+
+    class Liar(FolderSender):
+        def fits(self, path: Path) -> bool:
+            return True
+
+        def send(self, files: Any) -> Any:
+            return [SendAnswer("stored", "") for _ in files]
+
+    for path in peer.iterdir():
+        path.unlink()
+    with pytest.raises(ConformanceError) as caught:
+        check_sender(Liar, f"folder://{peer}", files, odd=odd, nobody=f"folder://{peer}/none", stored=stored)
+    text = "\n".join(caught.value.findings)
+    for told in (
+        "another kind fits",
+        "says nothing",
+        "does not hold small.tif",
+        "cannot be sent: the answers",
+        "nobody",
+    ):
+        assert told in text

@@ -19,9 +19,11 @@ import pydicom
 import pytest
 from PIL import Image
 
+from hdm_dicom.senders import DicomWebSender, DimseSender
 from hdm_pipeline.options import RunSummary
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
+from hdm_pipeline.testing import check_sender
 from tests.dicom_product import ORGAN
 from tests.dicom_series import write_series
 from tests.integration import conftest as whole_runs
@@ -136,6 +138,24 @@ def test_stow_over_https_with_a_user(secure: Archive, bench: Workbench) -> None:
     )
     assert len(found) == len(SERIES)
     assert run(path).sends[0].files == 0
+
+
+def test_the_senders_keep_their_contract(orthanc: Archive, tmp_path: Path) -> None:
+    write_series(tmp_path / "series", series="contract", pixels=disc)
+    files = sorted(path for path in (tmp_path / "series").rglob("*") if path.is_file())
+    (tmp_path / "odd.txt").write_text("no DICOM")
+
+    def stored(path: Path) -> bytes:
+        return orthanc.stored(pydicom.dcmread(path).SOPInstanceUID)
+
+    web, dimse = by_web(orthanc), by_dimse(orthanc.dicom_port)
+    more: dict[str, Any] = {"odd": tmp_path / "odd.txt", "options": web["options"]}
+    check_sender(
+        DicomWebSender, web["to"], files[:2], nobody=f"dicomweb://127.0.0.1:{free_port()}/x", stored=stored, **more
+    )
+    # Over DIMSE a PACS writes the meta header of the file itself.
+    more["options"] = dimse["options"]
+    check_sender(DimseSender, dimse["to"], files[2:4], nobody=f"dimse://JUDGE@127.0.0.1:{free_port()}", **more)
 
 
 def test_c_store(orthanc: Archive, bench: Workbench) -> None:

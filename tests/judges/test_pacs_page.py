@@ -29,7 +29,7 @@ from tests.judges.orthanc import INSTALL, Archive, running
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = (ROOT / "docs" / "pacs.md").read_text(encoding="utf-8").partition("## Results back")[2].partition("\n## ")[0]
-MODALITIES = {"segmentation": "SEG", "contours": "RTSTRUCT", "report": "SR", "reports": "SR"}
+MODALITIES = {"segmentation": "SEG", "rtstruct": "RTSTRUCT", "report": "SR"}
 """What a viewer asks for, by product."""
 
 

@@ -53,21 +53,50 @@ class _Body:
         return piece
 
 
-def stow(address: Address, connection: Connection, files: Sequence[Path], where: str) -> list[SendAnswer]:
-    """Store files; one answer for each. Once the PACS takes nothing, the others are not tried.
+class Stow:
+    """Stores files in one PACS. Its connection is kept from scene to scene.
 
-    Raises:
-        ConfigError: certificates, credentials or a library are missing.
-        OSError: a file cannot be read.
+    Args:
+        address: of the PACS.
+        connection: its options.
+        where: the key of the options, for errors.
     """
-    answers: list[SendAnswer] = []
-    with session(address, connection, where) as http:
+
+    def __init__(self, address: Address, connection: Connection, where: str) -> None:
+        self._address, self._connection, self._where = address, connection, where
+        self._http: Session | None = None
+
+    def store(self, files: Sequence[Path]) -> list[SendAnswer]:
+        """Store files; one answer for each. Once the PACS takes nothing, the others are not tried.
+
+        Raises:
+            ConfigError: certificates, credentials or a library are missing.
+            OSError: a file cannot be read.
+        """
+        answers: list[SendAnswer] = []
         for path in files:
-            answer = _stow_one(http, address, connection, StoredFile.of(path))
+            answer = self._store_one(StoredFile.of(path))
             answers.append(answer)
             if answer.outcome == "unavailable":
                 return answers + [answer] * (len(files) - len(answers))
-    return answers
+        return answers
+
+    def _store_one(self, stored: StoredFile) -> SendAnswer:
+        kept = self._http
+        if kept is not None:
+            answer = _stow_one(kept, self._address, self._connection, stored)
+            if answer.outcome != "unavailable":
+                return answer
+            # The PACS may have closed it meanwhile, and a token may have been renewed: once more from the start.
+            kept.close()
+            self._http = None
+        http = session(self._address, self._connection, self._where)
+        answer = _stow_one(http, self._address, self._connection, stored)
+        if answer.outcome == "unavailable":
+            http.close()
+        else:
+            self._http = http
+        return answer
 
 
 def _stow_one(http: Session, address: Address, connection: Connection, stored: StoredFile) -> SendAnswer:

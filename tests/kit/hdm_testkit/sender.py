@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_pipeline.contracts import SendAnswer
+from hdm_pipeline.errors import ConfigError
 
 
 class FolderSender:
@@ -24,7 +25,12 @@ class FolderSender:
 
     def __init__(self, address: str, options: Mapping[str, Any] | None = None) -> None:
         self._folder = Path(address.removeprefix("folder://"))
-        self._seconds = float((options or {}).get("seconds", 0))
+        given = dict(options or {})
+        self._seconds = float(given.pop("seconds", 0))
+        if given:
+            raise ConfigError(
+                f"unknown option {next(iter(given))!r}", where="output.send.options", remedy="leave it out"
+            )
 
     def check(self) -> Sequence[str]:
         """Nothing is needed."""

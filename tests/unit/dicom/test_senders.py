@@ -214,6 +214,22 @@ def test_one_that_is_refused_keeps_no_other_back_and_a_peer_that_takes_nothing_i
     assert [(one.outcome, one.again) for one in sender.send(files)] == [("unavailable", True)] * 2
 
 
+def test_a_token_that_was_renewed_and_a_connection_that_was_closed_are_taken_anew(
+    files: list[Path], tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("first")
+    stored = [(200, answer([item(pydicom.dcmread(path).SOPInstanceUID)])) for path in files]
+    with peer(stored[0], (401, {}), stored[1], stored[0]) as server:
+        sender = DicomWebSender(WEB.format(server.server_port), {"plain": True, "token_file": str(token)})
+        assert sender.send([files[0]])[0].outcome == "stored"
+        token.write_text("second")
+        assert sender.send([files[1]])[0].outcome == "stored"
+        assert sender.send([files[0]])[0].outcome == "stored"
+    sent = [headers["Authorization"] for _, headers, _, _ in server.seen]
+    assert sent == ["Bearer first", "Bearer first", "Bearer second", "Bearer second"]
+
+
 @contextmanager
 def scp(handlers: list[Any], *kinds: str) -> Iterator[int]:
     from pynetdicom import AE
