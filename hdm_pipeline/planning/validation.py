@@ -20,7 +20,7 @@ from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError, SupportError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
-from hdm_pipeline.planning import uncertainty
+from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.plugin.registry import archive_reader, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
@@ -97,6 +97,7 @@ def _check_product(
 ) -> Sequence[str]:
     """One product, whatever is wrong with the others: its name, its options, and what it needs."""
     told = make_writer(name, options).check(classes)
+    products.require(config, name)
     uncertainty.require(config, name)
     return told
 

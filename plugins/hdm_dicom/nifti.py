@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import check_names
-from hdm_pipeline.contracts import NODATA, ClassInfo, Product, SceneHeader, VolumeGeometry
+from hdm_pipeline.contracts import NODATA, ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
 from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window
 
@@ -34,6 +34,7 @@ class NiftiWriter:
     """
 
     name: ClassVar[str] = "nifti"
+    scenes: ClassVar[SceneKind] = "volumes"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         check_names(dict(options or {}), [], _WHERE)

@@ -10,7 +10,7 @@ from hdm_dicom.derived import codes
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.segmentation.style import SegmentationStyle
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -32,6 +32,7 @@ class SegmentationWriter:
     """
 
     name: ClassVar[str] = "segmentation"
+    scenes: ClassVar[SceneKind] = "volumes"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})
