@@ -65,7 +65,7 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
         raise EmptyArchiveError(
             f"none of {len(paths)} files is DICOM", where="input.uri", remedy="point it at a folder of DICOM files"
         )
-    found = volumes(frames, options.policy)
+    found = volumes(frames, options.policy, options.tolerance)
     counts = Counter(volume.id for volume in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -180,7 +180,7 @@ def reload(ref: SceneRef, options: ReaderOptions) -> Volume | None:
             frames += result
     if not frames:
         return None
-    found = volumes(frames, options.policy)
+    found = volumes(frames, options.policy, options.tolerance)
     if len(found) == 1:
         # Members of a split series, taken by themselves, no longer show what they were split from.
         return replace(found[0], id=ref.id)

@@ -23,6 +23,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
 from hdm_dicom.files.instances import Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.files.spacing import SPACING_TAGS, pixel_spacing, thickness
 from hdm_dicom.files.uids import digest
 
 _KEYS = (
@@ -51,9 +52,7 @@ TAGS = (
     *_KEYS,
     "ImagePositionPatient",
     "ImageOrientationPatient",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "SliceThickness",
+    *SPACING_TAGS,
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -290,7 +289,7 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
 
 
 def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
-    spacing = numbers(dataset, "PixelSpacing", 2) or numbers(dataset, "ImagerPixelSpacing", 2)
+    spacing = pixel_spacing(dataset)
     slope, intercept = numbers(dataset, "RescaleSlope", 1), numbers(dataset, "RescaleIntercept", 1)
     keys = [("ImageType", "/".join(instance.image_type))] + [(name, text(dataset, name)) for name in _KEYS]
     return Frame(
@@ -298,12 +297,14 @@ def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
         index=0,
         position=numbers(dataset, "ImagePositionPatient", 3),  # type: ignore[arg-type]
         orientation=numbers(dataset, "ImageOrientationPatient", 6),  # type: ignore[arg-type]
-        spacing=spacing,  # type: ignore[arg-type]
-        thickness=(numbers(dataset, "SliceThickness", 1) or (0.0,))[0],
+        spacing=spacing.value,
+        thickness=thickness(dataset),
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
         rescaled=slope is not None or intercept is not None,
         keys=tuple(keys),
+        spacing_from=spacing.source,
+        spacing_fault=spacing.fault,
     )
 
 
@@ -337,18 +338,23 @@ def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
             return Dataset()
 
         measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
+        spacing = pixel_spacing(measures)
+        if not spacing.source:  # enhanced X-ray angiography states it here, at the detector
+            spacing = pixel_spacing(group("FramePixelDataPropertiesSequence"))
         slope, intercept = numbers(rescale, "RescaleSlope", 1), numbers(rescale, "RescaleIntercept", 1)
         return Frame(
             instance=instance,
             index=index,
             position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),  # type: ignore[arg-type]
             orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),  # type: ignore[arg-type]
-            spacing=numbers(measures, "PixelSpacing", 2) or base.spacing,  # type: ignore[arg-type]
-            thickness=(numbers(measures, "SliceThickness", 1) or (base.thickness,))[0],
+            spacing=spacing.value or base.spacing,
+            thickness=thickness(measures) or base.thickness,
             slope=slope[0] if slope else base.slope,
             intercept=intercept[0] if intercept else base.intercept,
             rescaled=slope is not None or intercept is not None or base.rescaled,
             keys=tuple((name, text(group(sequence), name)) for sequence, name in _FUNCTIONAL_KEYS),
+            spacing_from=spacing.source or base.spacing_from,
+            spacing_fault=pixel_spacing(measures).fault or base.spacing_fault,
         )
 
     return [one(item, index) for index, item in enumerate(items)]

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import digest
 from hdm_dicom.options import Policy
-from hdm_dicom.series.places import SAME_PLACE, depths, most_at_one_place
-from hdm_dicom.series.regularity import problems, tolerance
+from hdm_dicom.series.places import depths, most_at_one_place, same_place
+from hdm_dicom.series.regularity import TOLERANCE, breaks, problems
 from hdm_dicom.series.volume import Volume
 
 _SAME_DIRECTION = 1e-3
@@ -24,8 +25,14 @@ _SAME_DIRECTION = 1e-3
 _MODALITY = re.compile(r"[A-Z]{2,8}")
 
 
-def volumes(frames: Iterable[Frame], policy: Policy) -> list[Volume]:
-    """All volumes that the frames hold, by id."""
+def volumes(frames: Iterable[Frame], policy: Policy, tolerance: float = TOLERANCE) -> list[Volume]:
+    """All volumes that the frames hold, by id.
+
+    Args:
+        frames: of any number of series.
+        policy: what becomes of irregular ones; see `hdm_dicom.options`.
+        tolerance: share of the slice spacing within which a stack is even; see `hdm_dicom.series.regularity`.
+    """
     by_series: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_series[_series_key(frame)].append(frame)
@@ -37,7 +44,7 @@ def volumes(frames: Iterable[Frame], policy: Policy) -> list[Volume]:
         if len(groups) > 1:
             notes += (f"its series holds {len(groups)} volumes",)
         for name, group in groups:
-            found += _stack(digest(key, *name), group, notes, policy)
+            found += _stack(digest(key, *name), group, notes, policy, tolerance)
     return sorted(found, key=lambda volume: volume.id)
 
 
@@ -113,7 +120,8 @@ def _by(frames: Iterable[Frame], key: Callable[[Frame], str]) -> dict[str, list[
 def _ordered(frames: Sequence[Frame]) -> list[Frame]:
     if any(frame.position is None for frame in frames):
         return sorted(frames, key=lambda f: (f.instance.sop_instance, f.index))
-    rounded = np.round(depths(frames), 3)
+    nearest = same_place(frames) / 10  # what differs by less is noise, and the images' numbers decide
+    rounded = np.round(depths(frames) / nearest)
     order = sorted(range(len(frames)), key=lambda i: (rounded[i], frames[i].instance.number, _identity(frames[i])))
     return [frames[i] for i in order]
 
@@ -122,19 +130,19 @@ def _identity(frame: Frame) -> tuple[str, int]:
     return frame.instance.sop_instance, frame.index
 
 
-def _stack(key: str, frames: list[Frame], notes: tuple[str, ...], policy: Policy) -> list[Volume]:
+def _stack(key: str, frames: list[Frame], notes: tuple[str, ...], policy: Policy, tolerance: float) -> list[Volume]:
     ordered = _ordered(frames)
     modality = frames[0].instance.modality
     prefix = modality if _MODALITY.fullmatch(modality) else "XX"
 
     def volume(members: Sequence[Frame], part: int | None = None) -> Volume:
         name = digest(key) if part is None else digest(key, part)
-        return Volume(f"{prefix}-{name[:16]}", tuple(members), problems(members), notes)
+        return Volume(f"{prefix}-{name[:16]}", tuple(members), problems(members, tolerance), notes)
 
     whole = volume(ordered)
     if policy != "split" or not whole.problems:
         return [whole]
-    parts = [run for layer in _layers(ordered) for run in _runs(layer)]
+    parts = [run for layer in _layers(ordered) for run in _runs(layer, tolerance)]
     if len(parts) == 1:
         return [whole]
     notes += (f"irregular series split into {len(parts)} volumes",)
@@ -144,9 +152,9 @@ def _stack(key: str, frames: list[Frame], notes: tuple[str, ...], policy: Policy
 def _layers(frames: Sequence[Frame]) -> list[list[Frame]]:
     """The n-th image of each place goes to layer n."""
     layers: list[list[Frame]] = []
-    last, level = None, 0
+    last, level, nearest = None, 0, same_place(frames)
     for frame, depth in zip(frames, depths(frames), strict=True):
-        level = level + 1 if last is not None and depth - last <= SAME_PLACE else 0
+        level = level + 1 if last is not None and depth - last <= nearest else 0
         last = depth
         if level == len(layers):
             layers.append([])
@@ -154,15 +162,7 @@ def _layers(frames: Sequence[Frame]) -> list[list[Frame]]:
     return layers
 
 
-def _runs(frames: Sequence[Frame]) -> list[list[Frame]]:
+def _runs(frames: Sequence[Frame], tolerance: float) -> list[list[Frame]]:
     """Runs of even spacing."""
-    if len(frames) < 3:
-        return [list(frames)]
-    gaps = np.diff(depths(frames))
-    usual = float(np.median(gaps))
-    runs = [[frames[0]]]
-    for frame, gap in zip(frames[1:], gaps, strict=True):
-        if abs(gap - usual) > tolerance(usual):
-            runs.append([])
-        runs[-1].append(frame)
-    return runs
+    ends = [0, *breaks(frames, tolerance), len(frames)]
+    return [list(frames[start:end]) for start, end in pairwise(ends)]
