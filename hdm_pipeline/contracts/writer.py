@@ -14,7 +14,10 @@ from hdm_pipeline.contracts.scene import SceneHeader
 class Writer(Protocol):
     """Writes one kind of product. Constructed with the YAML's options for it (ConfigError if unknown).
 
-    A class may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which costs time.
+    A class, or an instance, may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which
+    costs time. A class whose product refers to other products of the scene names them in `after`, a tuple of product
+    names: they are written first and are then to be found in `Product.published`; a pipeline without one of them is
+    refused.
     """
 
     name: ClassVar[str]

@@ -39,8 +39,13 @@ class GuardedWriter:
     def __init__(self, writer: Writer, plugin: str) -> None:
         self.name = plugin
         self.needs_uncertainty = bool(getattr(writer, "needs_uncertainty", False))
+        self.scenes = str(getattr(writer, "scenes", "any"))
         self._writer = writer
         self._guard = Guard(plugin)
+        after = getattr(writer, "after", ())
+        named = isinstance(after, tuple) and all(isinstance(name, str) for name in after)
+        self._guard.require(named, "`after` is no tuple of product names", type(writer).__qualname__)
+        self.after: tuple[str, ...] = after if named else ()
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """See `Writer.check`."""
