@@ -30,6 +30,7 @@ from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
 from hdm_pipeline.planning.validation import class_infos
+from hdm_pipeline.plugin.product_order import product_writers
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import (
     Event,
@@ -58,6 +59,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     checked_source(config.model.source)
     products.check(config)
     uncertainty.asked(config)
+    product_writers(config)
     supports = support_files(config)
     workspace.create()
     with ExitStack() as stack:

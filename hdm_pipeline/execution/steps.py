@@ -45,8 +45,8 @@ from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
 from hdm_pipeline.planning.forecast import scene_grid
 from hdm_pipeline.planning.keys import SceneKeys
-from hdm_pipeline.plugin.guarded_writer import GuardedWriter
-from hdm_pipeline.plugin.registry import make_reader, make_writer
+from hdm_pipeline.plugin.product_order import product_writers
+from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
 
 
@@ -72,7 +72,7 @@ def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
     """Read a scene's header, settle its scaling, look whether it makes sense, and lay out its stores."""
     reader = reader_of(context, ref.reader)
     header = reader.header(ref)
-    for _, writer in _writers(context):
+    for _, writer in product_writers(context.config):
         writer.check_scene(header)  # rather than after all inference
     scale = context.config.input.scale
     try:
@@ -180,11 +180,13 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     files: list[PublishedFile] = []
     written: list[_Written] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
-        for name, writer in _writers(context):
+        for name, writer in product_writers(context.config):
             if writer.describes:
                 files += _all_in_place(scratch, written)
                 written = []
-                about = ScenePublication(context.config.name, folder, tuple(files), measures)
+            if writer.describes or writer.after:
+                found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
+                about = ScenePublication(context.config.name, folder, found, measures)
                 product = replace(product, published=about)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):
@@ -194,12 +196,6 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     store.drop_partials()
     outputs = tuple(file.path.relative_to(context.workspace.root) for file in files)
     return Published(outputs, time.perf_counter() - start, {**measures, "unlike_examples": far}, warnings)
-
-
-def _writers(context: RunContext) -> list[tuple[str, GuardedWriter]]:
-    """The writers of all products by name, in the order of the pipeline file; those that describe the others last."""
-    found = [(name, make_writer(name, options)) for name, options in context.config.output.product_options().items()]
-    return sorted(found, key=lambda one: one[1].describes)
 
 
 @dataclass(frozen=True)
@@ -253,4 +249,5 @@ def product_of(context: RunContext, work: SceneWork, store: ScoreStore) -> Produ
         store.cell_shape,
         context.provenance,
         uncertainty=store.uncertainty_source(),
+        ranges=work.ranges,
     )

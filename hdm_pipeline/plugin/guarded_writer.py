@@ -45,6 +45,10 @@ class GuardedWriter:
         self.scenes: SceneKind = getattr(writer, "scenes", "any")
         self._writer = writer
         self._guard = Guard(plugin)
+        after = getattr(writer, "after", ())
+        named = isinstance(after, tuple) and all(isinstance(name, str) for name in after)
+        self._guard.require(named, "`after` is no tuple of product names", type(writer).__qualname__)
+        self.after: tuple[str, ...] = after if named else ()
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """See `Writer.check`."""

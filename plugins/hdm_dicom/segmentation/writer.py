@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
-from hdm_pipeline.errors import ConfigError, WriteError
+from hdm_pipeline.errors import WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-_OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description", "deidentify")
+_OPTIONS = ("type", "omit_empty_frames", "empty", *SERIES_OPTIONS)
 _WHERE = "output.products, segmentation"
 
 
@@ -43,13 +44,9 @@ class SegmentationWriter:
         one_of(omit, (True, False), f"{_WHERE}, omit_empty_frames")
         self._empty = options.get("empty", "write")
         one_of(self._empty, ("write", "error"), f"{_WHERE}, empty")
-        number, description = options.get("series_number", 900), options.get("series_description", "HDM segmentation")
-        if not isinstance(number, int) or not 1 <= number < 1 << 31:
-            raise ConfigError("series_number must be a positive integer", where=_WHERE)
-        if not isinstance(description, str) or not 1 <= len(description) <= 64 or "\\" in description:
-            raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=_WHERE)
+        number, description = new_series(options, _WHERE, 900, "HDM segmentation")
         self._style = SegmentationStyle(kind, bool(omit), number, description)  # type: ignore[arg-type]
-        self._key = _key(options.get("deidentify"))
+        self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Check the coded terms; see `hdm_dicom.derived.codes.check`."""
@@ -80,17 +77,3 @@ class SegmentationWriter:
             write_segmentation(product, path, self._style, refuse_empty=self._empty == "error", key=self._key)
         except OSError as error:
             raise write_error(error, "the segmentation", path, where) from None
-
-
-def _key(option: object) -> bytes | None:
-    if option is None or option is False:
-        return None
-    where = f"{_WHERE}, deidentify"
-    if not isinstance(option, Mapping) or not isinstance(option.get("key_file"), str):
-        raise ConfigError(
-            "deidentify needs the file of its key", where=where, remedy="write `deidentify: {key_file: PATH}`"
-        )
-    check_names(option, ["key_file"], where)
-    from hdm_dicom.privacy.deidentify import read_key
-
-    return read_key(option["key_file"], where)
