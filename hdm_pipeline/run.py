@@ -57,8 +57,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     reader = archive_reader(config)
     # What is missing is told before a folder is made or another run is waited for.
     checked_source(config.model.source)
-    products.check(config)
     uncertainty.asked(config)
+    products.check(config)
     product_writers(config)
     supports = support_files(config)
     workspace.create()

@@ -69,9 +69,9 @@ def make_plan(
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    products_fit(config)
     fingerprints = _fingerprints(config, supports, reader)
     keyring = SceneKeyring(config, fingerprints, uncertain=uncertainty.asked(config))
+    products_fit(config)
     known = {record.id: record for record in ledger.scenes()}
     products = {str(workspace.root / output) for record in known.values() for output in record.outputs}
     archive = discover(config, reader, products)

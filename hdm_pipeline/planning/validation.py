@@ -100,8 +100,8 @@ def _check_product(
     writer = make_writer(name, options)
     told = writer.check(classes)
     require_products_before(name, writer, config.output.product_options())
-    products.require(config, name)
     uncertainty.require(config, name)
+    products.require(config, name)
     return told
 
 
