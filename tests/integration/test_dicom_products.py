@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.errors import ConfigError
@@ -17,6 +20,7 @@ from tests.dicom_product import ORGAN
 from tests.dicom_series import write_series
 from tests.integration.conftest import Workbench, steps_of
 from tests.integration.test_dicom_run import disc
+from tests.unit.dicom.test_flat_images import FLAT
 
 LIVER = {"category": ORGAN, "type": "SCT:10200004:Liver"}
 
@@ -92,3 +96,79 @@ def test_a_scene_of_which_one_product_fails_is_not_published_at_all(bench: Workb
     assert sorted(path.name for path in stale.iterdir()) == ["segmentation.dcm", "segmentation.nii.gz"]
     assert (stale / "segmentation.nii.gz").read_bytes() == old
     assert steps_of(bench.root / "out")["infer"] > 0
+
+
+def flat(name: str, bench: Workbench) -> str:
+    """A scene without a place in the patient, in the archive; gives the file of its label image."""
+
+    def change(dataset: Dataset, index: int) -> None:
+        FLAT[name](dataset)
+        if name == "xray":
+            dataset.ImagerPixelSpacing = [0.2, 0.2]
+
+    write_series(bench.root / "archive", (0.0,), pixels=disc, change=change)
+    return "segmentation.zip" if name in ("angiography", "ultrasound") else "segmentation.png"
+
+
+@pytest.mark.parametrize("name", list(FLAT))
+def test_images_without_a_place_have_every_product_that_says_nothing_of_one(bench: Workbench, name: str) -> None:
+    label = flat(name, bench)
+    file = pipeline_of(bench, ["segmentation", "nifti", "label_image"])
+    assert not [one for one in Pipeline.from_yaml(file).validate(data=True) if "cannot" in one]
+    ((scene, told),) = run(file)["scenes"].items()
+    assert told["status"] == "done"
+    folder = bench.root / "out" / scene
+    products = {"segmentation.dcm", "segmentation.nii.gz", "segmentation.json", label}
+    assert {path.name for path in folder.iterdir()} == products
+    assert not [key for key in told if key.startswith("volume")]
+    content = json.loads((folder / "segmentation.json").read_text())
+    assert content["classes"][0]["pixels"] == told["pixels"]["disc"] > 0
+    kinds = {warning["kind"] for warning in told["warnings"]}
+    if name == "xray":
+        assert "detector_spacing" in kinds
+        assert content["classes"][0]["area_mm2"] == pytest.approx(told["area_m2"]["disc"] * 1e6, rel=1e-5)
+    else:
+        assert told["area_m2"] is None
+        assert content["classes"][0]["area_mm2"] is None
+    assert any("no position in the patient" in warning["what"] for warning in told["warnings"])
+
+
+@pytest.mark.parametrize("spacing", [None, [0, 0], [-1, -1]])
+def test_a_series_of_unknown_spacing_publishes_nothing_until_the_user_states_it(
+    bench: Workbench, spacing: list[float] | None
+) -> None:
+    write_series(bench.root / "archive", pixels=disc)
+    assert "done" in [one["status"] for one in run(pipeline_of(bench, ["segmentation", "nifti"]))["scenes"].values()]
+    write_series(
+        bench.root / "archive", pixels=disc, change=lambda dataset, _: setattr(dataset, "PixelSpacing", spacing)
+    )
+    file = pipeline_of(bench, ["segmentation", "nifti"])
+    ((scene, told),) = run(file)["scenes"].items()
+    assert told["error"]["type"] == "UnsupportedSceneError"
+    assert "assume" in told["error"]["remedy"]
+    assert list((bench.root / "out" / scene).iterdir()) == []
+    assert [reason for _, reason in Pipeline.from_yaml(file).plan().refused] == [told["error"]["what"]]
+    options = {"assume": {"pixel_spacing": [0.5, 0.75]}}
+    told = run(pipeline_of(bench, ["segmentation", "nifti"], options))["scenes"][scene]
+    assert told["volume_ml"]["disc"] == pytest.approx(told["pixels"]["disc"] * 0.5 * 0.75 * 2 / 1000, rel=1e-3)
+    assert "assumed_spacing" in {warning["kind"] for warning in told["warnings"]}
+    seg = pydicom.dcmread(bench.root / "out" / scene / "segmentation.dcm")
+    assert seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [0.5, 0.75]
+
+
+def test_what_lies_on_which_grid_is_told(bench: Workbench) -> None:
+    """Uneven slices, resampled: the segmentation lies on the stored ones, everything else on an even grid."""
+    write_series(bench.root / "archive", (0, 2, 4, 7, 9), pixels=disc)
+    file = pipeline_of(bench, ["segmentation", "nifti"], {"policy": "resample"})
+    ((scene, told),) = run(file)["scenes"].items()
+    (grids,) = [warning["what"] for warning in told["warnings"] if warning["kind"] == "two_grids"]
+    assert "on the 5 stored slices" in grids
+    folder = bench.root / "out" / scene
+    nifti = nibabel.load(folder / "segmentation.nii.gz")
+    assert f"on {nifti.shape[2]} slices of 2 mm" in grids  # type: ignore[attr-defined]
+    assert int(np.count_nonzero(nifti.dataobj)) == told["pixels"]["disc"]  # type: ignore[attr-defined]
+    seg = pydicom.dcmread(folder / "segmentation.dcm")
+    places = {
+        float(item.PlanePositionSequence[0].ImagePositionPatient[2]) for item in seg.PerFrameFunctionalGroupsSequence
+    }
+    assert places <= {-30.0, -28.0, -26.0, -23.0, -21.0}

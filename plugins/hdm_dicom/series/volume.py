@@ -59,12 +59,12 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float]:
-        """mm between rows, and between columns; 1 where unknown."""
+        """mm between rows, and between columns; 1 where unknown, which only images without a position may be."""
         return self.first.spacing or (1.0, 1.0)
 
     @property
     def step(self) -> float:
-        """mm from slice to slice: the usual one, or the thickness of a single slice (1 where unknown)."""
+        """mm from slice to slice: the usual one, or the thickness of a single slice; 1 where that is unknown."""
         if len(self.frames) > 1:
             gaps = np.diff(self.depths)
             gaps = gaps[gaps > same_place(self.frames)]

@@ -12,6 +12,7 @@ from hdm_dicom.archive.discovery import reference, reload
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.volume import Volume
+from hdm_dicom.volumes.extent import measured, with_spacing
 from hdm_dicom.volumes.pixels import FrameReader, check_frame
 from hdm_dicom.volumes.stack import Image, Stack, View, stack_of, view_of
 from hdm_dicom.volumes.transposed_file import TransposedFile
@@ -47,6 +48,20 @@ class OpenVolume:
         return self.stack.affine @ self.view.matrix(self.stack.size)
 
     @property
+    def measured(self) -> bool:
+        """The extent of a voxel is known along all three axes."""
+        return measured(self.volume)
+
+    @property
+    def pixel_spacing(self) -> tuple[float, float] | None:
+        """mm between the rows, and between the columns, of an image of the view; None if unknown."""
+        # Without a place nothing is known across the slices, which only the acquired plane does without.
+        if self.volume.first.spacing is None or not (self.volume.located or self.view.along_slices):
+            return None
+        column_mm, row_mm = (float(np.linalg.norm(self.affine[:3, axis])) for axis in (0, 1))
+        return row_mm, column_mm
+
+    @property
     def bands(self) -> int:
         """1, or 3 for colour."""
         instance = self.volume.first.instance
@@ -59,7 +74,7 @@ def open_volume(ref: SceneRef, options: ReaderOptions) -> OpenVolume:
 
     Raises:
         ReadError: members are gone, changed, broken or of two patients.
-        UnsupportedSceneError: too large, a mosaic, or irregular under the policy ``strict``.
+        UnsupportedSceneError: too large, a mosaic, irregular under the policy ``strict``, or of unknown pixel spacing.
     """
     volume = reload(ref, options)
     if volume is None or reference(volume).identity != ref.identity:
@@ -82,6 +97,7 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
             where=where,
             remedy="set input.options.policy to `split` or `resample`, or repair the series",
         )
+    volume = with_spacing(volume, options)
     stack = stack_of(volume, options)
     return OpenVolume(volume, stack, view_of(options.plane, stack.affine))
 
