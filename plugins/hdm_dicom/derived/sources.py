@@ -139,7 +139,7 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
         header.ImagePositionPatient = list(first.position or ())
         header.ImageOrientationPatient = list(first.orientation or ())
         header.PixelSpacing = list(volume.spacing)
-        header.SliceThickness = first.thickness or (volume.step if len(volume.frames) > 1 else None)
+        header.SliceThickness = first.thickness or volume.step
     return header
 
 

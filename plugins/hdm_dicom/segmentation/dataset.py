@@ -30,7 +30,7 @@ from hdm_dicom.derived.origin import (
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
 from hdm_dicom.files.uids import derived_uid, digest
-from hdm_dicom.segmentation.stand_ins import settle_measures, settle_references, stand_ins, without_places
+from hdm_dicom.segmentation.stand_ins import has_places, settle_measures, settle_references, stand_ins, without_places
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
@@ -71,7 +71,7 @@ def build(
     # Argmax masks cannot overlap; probabilities of several classes may.
     single = style.kind != "FRACTIONAL" or present.shape[1] == 1
     dataset.SegmentsOverlap = "NO" if single else "UNDEFINED"
-    if not volume.located:
+    if not has_places(volume):
         # Asked for where no orientation in the patient is stated (PS3.3 C.7.6.1).
         dataset.PatientOrientation = sources[0].get("PatientOrientation", "")
     del dataset.PixelData
@@ -79,7 +79,7 @@ def build(
     settle_dimensions(dataset, volume.id)
     slices = settle_references(dataset, volume)
     settle_measures(dataset, volume)
-    if not volume.located:
+    if not has_places(volume):
         without_places(dataset, slices)
     return dataset, list(zip(slices, _segments(dataset), strict=True))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydicom.dataset import Dataset
+from pydicom.valuerep import DS
 
 from hdm_dicom.derived.sources import SECONDARY_CAPTURE, instance_uid
 from hdm_dicom.files.attributes import datasets
@@ -31,6 +32,11 @@ _OF_SEVERAL_FRAMES = (
     "DimensionOrganizationSequence",
     "DimensionIndexSequence",
 )
+
+
+def has_places(volume: Volume) -> bool:
+    """A segmentation of the volume can say where it lies: that takes a thickness, too, which nobody may make up."""
+    return volume.located and (len(volume.frames) > 1 or volume.first.thickness > 0)
 
 
 def stand_ins(volume: Volume, header: Dataset) -> list[Dataset]:
@@ -58,8 +64,7 @@ def stand_ins(volume: Volume, header: Dataset) -> list[Dataset]:
         place = volume.positions[index] if volume.located else (0, 0, -index)
         source.ImagePositionPatient = [float(v) for v in place]
         source.PixelSpacing = list(volume.spacing)
-        # Of one slice nothing else is known; between several, the distance is.
-        source.SliceThickness = volume.first.thickness or (volume.step if len(sources) > 1 else None)
+        source.SliceThickness = volume.first.thickness or volume.step
     return sources
 
 
@@ -100,17 +105,23 @@ def _refer(item: Dataset, volume: Volume, index: int) -> None:
 
 
 def settle_measures(dataset: Dataset, volume: Volume) -> None:
-    """Take out a distance between slices that highdicom states where there is one slice."""
-    if len(volume.frames) > 1:
-        return
+    """The distance between slices: none where there is one slice, and that of the grid where they are even.
+
+    highdicom states one for a single slice, and none for slices that are even only within a tolerance; some readers
+    then take the thickness for it.
+    """
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in datasets(dataset, name):
             for measures in group.get("PixelMeasuresSequence") or ():  # highdicom's cannot be compared with anything
-                measures.pop("SpacingBetweenSlices", None)
+                if len(volume.frames) == 1:
+                    measures.pop("SpacingBetweenSlices", None)
+                elif not volume.problems and "SpacingBetweenSlices" not in measures:
+                    step = (volume.depths[-1] - volume.depths[0]) / (len(volume.frames) - 1)
+                    measures.SpacingBetweenSlices = DS(float(step), auto_format=True)
 
 
 def without_places(dataset: Dataset, slices: list[int]) -> None:
-    """Take every place out of a segmentation of images that have none: its frames are told apart by their number.
+    """Take every place out of a segmentation that has none: its frames are told apart by their number.
 
     Args:
         dataset: the segmentation.
@@ -121,11 +132,12 @@ def without_places(dataset: Dataset, slices: list[int]) -> None:
     for group in datasets(dataset, "SharedFunctionalGroupsSequence"):
         for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
             group.pop(name, None)
+    number = {index: rank for rank, index in enumerate(sorted(set(slices)), 1)}
     for group, index in zip(datasets(dataset, "PerFrameFunctionalGroupsSequence"), slices, strict=True):
         group.pop("PlanePositionSequence", None)
-        group.FrameContentSequence[0].TemporalPositionIndex = index + 1
+        group.FrameContentSequence[0].TemporalPositionIndex = number[index]
     for dimension in datasets(dataset, "DimensionIndexSequence"):
         if dimension.DimensionIndexPointer == _PLACE:
             dimension.DimensionIndexPointer = _TEMPORAL_POSITION
             dimension.FunctionalGroupPointer = _FRAME_CONTENT
-            dimension.DimensionDescriptionLabel = "Frame Number"
+            dimension.DimensionDescriptionLabel = "Number of the image, of those that are shown"

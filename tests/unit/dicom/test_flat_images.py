@@ -51,12 +51,34 @@ def without_position(dataset: Dataset) -> None:
     dataset.PixelSpacing = None
 
 
+def in_enhanced_pairs(dataset: Dataset, index: int) -> None:
+    """A file of two frames, the second one 2 mm above."""
+    places = [float(v) for v in dataset.ImagePositionPatient]
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    orientation, measures, shared = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = dataset.ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = dataset.PixelSpacing, 2
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    items = []
+    for step in (0.0, 2.0):
+        place, item = Dataset(), Dataset()
+        place.ImagePositionPatient = [places[0], places[1], places[2] + step]
+        item.PlanePositionSequence = [place]
+        items.append(item)
+    dataset.PerFrameFunctionalGroupsSequence = items
+    dataset.NumberOfFrames = 2
+    dataset.PixelData = dataset.PixelData * 2
+
+
 FLAT = {
     "xray": as_xray,
     "angiography": as_run(ANGIOGRAPHY, "XA"),
     "ultrasound": as_run(ULTRASOUND_LOOP, "US"),
     "no position": without_position,
 }
+REFERRING = {**FLAT, "no thickness": lambda dataset: dataset.__delattr__("SliceThickness")}
+"""The last one has a place, but a segmentation could not say it without a thickness, too."""
 
 
 @pytest.fixture(params=list(FLAT))
@@ -66,7 +88,10 @@ def flat(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_segmentation_of_images_without_a_place_refers_to_their_pixels(flat: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("name", list(REFERRING))
+def test_a_segmentation_without_places_refers_to_the_pixels_of_its_source(tmp_path: Path, name: str, kind: str) -> None:
+    flat = tmp_path / "flat"
+    write_series(flat, (0.0,), shape=(23, 31), change=lambda dataset, _: REFERRING[name](dataset))
     product = make_product(flat)
     writer = SegmentationWriter({"type": kind})
     writer.check_scene(product.scene)
@@ -89,7 +114,8 @@ def test_a_segmentation_of_images_without_a_place_refers_to_their_pixels(flat: P
         several = int(source.get("NumberOfFrames", 1)) > 1
         frame = int(reference.ReferencedFrameNumber) - 1 if several else 0
         assert ("ReferencedFrameNumber" in reference) == several
-        assert item.FrameContentSequence[0].TemporalPositionIndex == frame + 1
+        content = item.FrameContentSequence[0]
+        assert content.TemporalPositionIndex == np.atleast_1d(content.DimensionIndexValues)[-1]
         segment = 0
         if kind != "LABELMAP":
             segment = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
@@ -113,25 +139,7 @@ def test_a_segmentation_of_images_without_a_place_refers_to_their_pixels(flat: P
 def test_frames_of_several_enhanced_files_are_referred_to_one_by_one(tmp_path: Path) -> None:
     """A volume that is spread over files of several frames, each at its own place."""
 
-    def enhanced(dataset: Dataset, index: int) -> None:
-        places = [float(v) for v in dataset.ImagePositionPatient]
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-        orientation, measures, shared = Dataset(), Dataset(), Dataset()
-        orientation.ImageOrientationPatient = dataset.ImageOrientationPatient
-        measures.PixelSpacing, measures.SliceThickness = dataset.PixelSpacing, 2
-        shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
-        dataset.SharedFunctionalGroupsSequence = [shared]
-        items = []
-        for step in (0.0, 2.0):
-            place, item = Dataset(), Dataset()
-            place.ImagePositionPatient = [places[0], places[1], places[2] + step]
-            item.PlanePositionSequence = [place]
-            items.append(item)
-        dataset.PerFrameFunctionalGroupsSequence = items
-        dataset.NumberOfFrames = 2
-        dataset.PixelData = dataset.PixelData * 2
-
-    write_series(tmp_path / "series", (0.0, 4.0, 8.0), change=enhanced)
+    write_series(tmp_path / "series", (0.0, 4.0, 8.0), change=in_enhanced_pairs)
     product = make_product(tmp_path / "series")
     assert product.scene.shape == (1, 6, 24, 32)
     SegmentationWriter().write(product, tmp_path / "out.dcm")
