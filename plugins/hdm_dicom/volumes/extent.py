@@ -66,6 +66,8 @@ def told(volume: Volume, stack: Stack, options: ReaderOptions) -> Iterator[str |
     first = volume.first
     if not volume.located:
         yield "no position in the patient: products say nothing of places, and no volume is measured"
+        if options.plane != "acquired":
+            yield f"without a position there is no {options.plane} plane: the images are read as they are stored"
     if first.spacing_from == ASSUMED:
         row_mm, column_mm = volume.spacing
         what = f"no pixel spacing: {row_mm:g} x {column_mm:g} mm are assumed (input.options.assume)"

@@ -55,8 +55,7 @@ class OpenVolume:
     @property
     def pixel_spacing(self) -> tuple[float, float] | None:
         """mm between the rows, and between the columns, of an image of the view; None if unknown."""
-        # Without a place nothing is known across the slices, which only the acquired plane does without.
-        if self.volume.first.spacing is None or not (self.volume.located or self.view.along_slices):
+        if self.volume.first.spacing is None:
             return None
         column_mm, row_mm = (float(np.linalg.norm(self.affine[:3, axis])) for axis in (0, 1))
         return row_mm, column_mm
@@ -99,7 +98,8 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
         )
     volume = with_spacing(volume, options)
     stack = stack_of(volume, options)
-    return OpenVolume(volume, stack, view_of(options.plane, stack.affine))
+    # Without a place there is no anatomical plane: frames that follow each other in time are no third axis.
+    return OpenVolume(volume, stack, view_of(options.plane if volume.located else "acquired", stack.affine))
 
 
 def _check_identity(volume: Volume, where: str) -> None:

@@ -18,8 +18,9 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.label_image import LabelImageWriter
 from hdm_dicom.nifti import NiftiWriter
+from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
-from hdm_pipeline.contracts import NODATA, SceneCheckingWriter, SidecarWriter, Writer
+from hdm_pipeline.contracts import NODATA, SceneCheckingWriter, SidecarWriter, SupportRequest, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
 from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs
 from tests.dicom_series import write_series
@@ -134,6 +135,21 @@ def test_a_segmentation_without_places_refers_to_the_pixels_of_its_source(tmp_pa
     SegmentationWriter({"type": kind}).write(make_product(flat), again)
     assert again.read_bytes() == (tmp_path / "out.dcm").read_bytes()
     assert hd.seg.segread(again).segmentation_type.value == kind
+
+
+def test_planes_of_the_body_are_none_of_images_without_a_place(flat: Path) -> None:
+    assert make_product(flat, options={"plane": "coronal"}).scene.shape == make_product(flat).scene.shape
+
+
+def test_our_own_reader_takes_such_a_segmentation_as_labels(flat: Path, tmp_path: Path) -> None:
+    product = make_product(flat)
+    SegmentationWriter().write(product, tmp_path / "out.dcm")
+    examples = DicomReader().read_support(SupportRequest(str(flat), str(tmp_path / "out.dcm"), (1,)))
+    mask = two_blobs(product.scene)[0]
+    wanted = [(z == 1) for z in mask if (z == 1).any()]
+    assert len(examples) == len(wanted)
+    for example, label in zip(examples, wanted, strict=True):
+        assert np.array_equal(example.label == 1, label)
 
 
 def test_frames_of_several_enhanced_files_are_referred_to_one_by_one(tmp_path: Path) -> None:
