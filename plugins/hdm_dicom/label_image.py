@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ _WHERE = "output.products, label_image"
 _STEM = "segmentation"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every member of a zip archive: its earliest, so that the same masks are the same file."""
+
+_MODALITY = re.compile(r"[A-Z]{2,8}")
 
 _CLEAR = (BACKGROUND, NODATA)
 """Values that are transparent, so that the label lies over its image."""
@@ -121,6 +124,7 @@ def _told(product: Product, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
     scene, provenance = product.scene, product.provenance
     _, depth, height, width = scene.shape
     spacing = scene.attributes.get("pixel_spacing")
+    modality = str(scene.attributes.get("modality", ""))
     area = None if spacing is None else float(spacing[0]) * float(spacing[1])
 
     def amount(pixels: int) -> dict[str, Any]:
@@ -128,7 +132,7 @@ def _told(product: Product, counts: npt.NDArray[np.int64]) -> dict[str, Any]:
 
     return {
         "scene": scene.ref.id,
-        "modality": scene.attributes.get("modality", ""),
+        "modality": modality if _MODALITY.fullmatch(modality) else "",
         "images": depth,
         "rows": height,
         "columns": width,

@@ -22,6 +22,7 @@ _MILLIMETRES = 2
 _SCANNER = 1
 _UNKNOWN = 0
 _SHEAR = 1e-4
+_MAX_SIDE = 0x7FFF
 
 
 class NiftiWriter:
@@ -47,6 +48,21 @@ class NiftiWriter:
         """Any classes can be written."""
         return []
 
+    def check_scene(self, scene: SceneHeader) -> None:
+        """Refuse what a NIfTI-1 file cannot hold; see `SceneCheckingWriter.check_scene`.
+
+        Raises:
+            WriteError: no volume, or a side of more than 32,767 voxels.
+        """
+        if not isinstance(scene.geometry, VolumeGeometry):
+            raise WriteError("NIfTI needs a volume", where=scene.ref.id, remedy="choose another product")
+        if max(scene.shape[1:]) > _MAX_SIDE:
+            raise WriteError(
+                f"a volume of {' x '.join(map(str, scene.shape[1:]))} voxels is larger than NIfTI-1 allows",
+                where=scene.ref.id,
+                remedy="choose the product `segmentation` or `label_image`",
+            )
+
     def filename(self, scene: SceneHeader) -> str:
         """Always ``segmentation.nii.gz``."""
         return "segmentation.nii.gz"
@@ -58,9 +74,9 @@ class NiftiWriter:
             OutputError: the disk is full.
             WriteError: the scene is no volume, or any other failure.
         """
+        self.check_scene(product.scene)
         geometry = product.scene.geometry
-        if not isinstance(geometry, VolumeGeometry):
-            raise WriteError("NIfTI needs a volume", where=product.scene.ref.id, remedy="choose another product")
+        assert isinstance(geometry, VolumeGeometry)
         _, depth, height, width = product.scene.shape
         # Readers of located volumes say nothing of it: an affine that leads into the patient is in millimetres.
         known = geometry.located or product.scene.attributes.get("pixel_spacing") is not None

@@ -262,5 +262,8 @@ def test_what_no_segmentation_can_hold_is_told_with_what_can(tmp_path: Path) -> 
             SegmentationWriter(options).check_scene(header)
         assert "`nifti` or `label_image`" in caught.value.remedy
     SegmentationWriter().check_scene(large)
+    with pytest.raises(WriteError, match="NIfTI-1") as caught:
+        NiftiWriter().check_scene(large)
+    assert "`segmentation` or `label_image`" in caught.value.remedy
     with pytest.raises(WriteError, match="DICOM"):
         LabelImageWriter().write(raster_product(raster_scene(5, 5)), tmp_path / "x.png")

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from hdm_dicom.reader import DicomReader
 from hdm_dicom.series.grouping import volumes
 from hdm_dicom.series.regularity import note
+from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.grid import Window
 from tests.dicom_series import write_series
 from tests.unit.dicom.test_series import frames_of, one
 
@@ -90,3 +93,32 @@ def test_a_small_sideways_error_is_told_but_no_problem(tmp_path: Path) -> None:
     volume = one(placed(tmp_path, places))
     assert volume.problems == ()
     assert "0.1" in note(volume.frames)
+
+
+@pytest.mark.parametrize("plane", ["acquired", "coronal"])
+def test_resampled_slices_that_jumped_show_each_value_at_its_place(tmp_path: Path, plane: str) -> None:
+    """Values are the x of their place, so that a slice that is not moved back shows others."""
+    places = column(3.0 * np.arange(8))
+    places[4:, 0] += 4.0
+    wide = np.arange(32) * 0.5
+
+    def along_x(dataset: Dataset, index: int) -> None:
+        dataset.ImagePositionPatient = [float(v) for v in places[index]]
+        dataset.PixelSpacing = [0.5, 0.5]
+        values = np.broadcast_to(np.round(10 * (places[index, 0] + wide + 100)), (24, 32))
+        dataset.PixelData = values.astype(np.uint16).tobytes()
+
+    write_series(tmp_path, [float(z) for z in places[:, 2]], change=along_x)
+    reader = DicomReader({"policy": "resample", "plane": plane})
+    (ref,) = (found for found in reader.discover(str(tmp_path)) if isinstance(found, SceneRef))
+    with reader.open(ref) as source:
+        _, depth, height, width = source.header.shape
+        affine = np.array(source.header.geometry.affine).reshape(4, 4)  # type: ignore[union-attr]
+        seen = 0
+        for z in range(depth):
+            pixels, valid = source.read(Window(z=z, y=0, x=0, height=height, width=width), (0,))
+            y, x = np.nonzero(valid)
+            place = affine @ np.stack([x, y, np.full(x.size, z), np.ones(x.size)])
+            assert (pixels[0][valid] + 1024) / 10 - 100 == pytest.approx(place[0], abs=0.06)
+            seen += x.size
+    assert seen >= 8 * 24 * 24
