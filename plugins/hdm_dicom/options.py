@@ -15,6 +15,10 @@ READER = "dicom"
 Plane = Literal["acquired", "axial", "coronal", "sagittal"]
 Policy = Literal["strict", "split", "resample"]
 
+TOLERANCE = 0.05
+"""Share of the usual spacing by which a spacing, or the place of a slice, may differ. The beds of a PET overlap by some
+hundredths of a millimetre too much or too little, and positions are written with few digits."""
+
 _MAX_NEIGHBORS = 1
 _MOST_TOLERANCE = 0.5
 
@@ -73,7 +77,7 @@ class ReaderOptions:
     plane: Plane = "acquired"
     policy: Policy = "strict"
     neighbors: int = 0
-    tolerance: float = 0.05
+    tolerance: float = TOLERANCE
     assume: Assumed = Assumed()
     include_derived: bool = False
     max_frame_pixels: int = 1 << 26
@@ -104,7 +108,7 @@ class ReaderOptions:
         one_of(parsed.neighbors, tuple(range(_MAX_NEIGHBORS + 1)), "input.options.neighbors")
         if not 0 <= parsed.tolerance <= _MOST_TOLERANCE:
             what = f"tolerance is a share of the spacing, 0 to {_MOST_TOLERANCE}"
-            raise ConfigError(what, where="input.options.tolerance", remedy="leave it out for 0.05")
+            raise ConfigError(what, where="input.options.tolerance", remedy=f"leave it out for {TOLERANCE}")
         for name in ("max_frame_pixels", "max_frames", "max_volume_bytes"):
             if getattr(parsed, name) < 1:
                 raise ConfigError(f"option {name!r} must be at least 1", where=f"input.options.{name}")

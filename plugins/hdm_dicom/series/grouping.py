@@ -15,9 +15,9 @@ import numpy as np
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import digest
-from hdm_dicom.options import Policy
+from hdm_dicom.options import TOLERANCE, Policy
 from hdm_dicom.series.places import depths, most_at_one_place, same_place
-from hdm_dicom.series.regularity import TOLERANCE, breaks, problems
+from hdm_dicom.series.regularity import breaks, problems
 from hdm_dicom.series.volume import Volume
 
 _SAME_DIRECTION = 1e-3

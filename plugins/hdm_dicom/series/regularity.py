@@ -14,11 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_dicom.files.instances import Frame
+from hdm_dicom.options import TOLERANCE
 from hdm_dicom.series.places import Array, axes, most_at_one_place, positions, same_place
-
-TOLERANCE = 0.05
-"""Share of the usual spacing by which a spacing, or the place of a slice, may differ. The beds of a PET overlap by some
-hundredths of a millimetre too much or too little, and positions are written with few digits."""
 
 _TILT_TOLERANCE = 0.01
 """Sine of the angle between the normal and the way from slice to slice, above which the stack is sheared."""
