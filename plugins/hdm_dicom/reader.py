@@ -31,7 +31,8 @@ class DicomReader:
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find the volumes behind a folder, file, glob or list file; see `hdm_dicom.archive.discovery.find`."""
-        from hdm_dicom.archive.discovery import find, reference
+        from hdm_dicom.archive.discovery import find
+        from hdm_dicom.archive.references import reference
 
         found, skipped = find(uri, self.options)
         yield from skipped

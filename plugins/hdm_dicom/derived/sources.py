@@ -37,6 +37,13 @@ _MUST_BE_THERE = (
     "ReferringPhysicianName",
 )
 _PROCEDURE = "ProcedureCodeSequence"
+_OF_MANY_FRAMES = (
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+)
 _STANDARD_SCHEMES = ("SCT", "SRT", "SNM3", "LN", "DCM", "RADLEX", "C4", "CPT4", "I10", "I10P")
 """Local schemes that are not marked as such (``99...``) would make the product invalid, so they are not copied."""
 
@@ -49,10 +56,12 @@ def instance_uid(name: str) -> str:
 def source_images(volume: Volume) -> list[Dataset]:
     """The stored slices as highdicom's source images: one a slice, or one multi-frame image with only these frames.
 
-    All claim a size of one pixel; see `hdm_dicom.segmentation.dataset`.
+    All claim a size of one pixel; see `hdm_dicom.segmentation.dataset`. Frames of several files, of which highdicom
+    knows nothing, are given to it as files of their own, called as `stand_in` says; what it writes of them is put right
+    by `hdm_dicom.derived.frame_references.settle_references`.
 
     Raises:
-        WriteError: the slices are frames of several files, or have no common place.
+        WriteError: the slices have no common place, or nothing can refer to them.
     """
     first = volume.first
     if not volume.located and len(volume.frames) > 1:
@@ -62,12 +71,21 @@ def source_images(volume: Volume) -> list[Dataset]:
             remedy="choose another product for series without geometry",
         )
     header = _complete(read_header(first.instance.path), volume)
-    if first.instance.frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
-        return [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
-    if len({frame.instance.path for frame in volume.frames}) > 1:
-        raise WriteError("the slices are frames of several multi-frame files", where=volume.id)
-    _set_frames(header, volume)
-    return [header]
+    one_file = len({frame.instance.path for frame in volume.frames}) == 1
+    if one_file and (first.instance.frames > 1 or "PerFrameFunctionalGroupsSequence" in header):
+        _set_frames(header, volume)
+        return [header]
+    for name in _OF_MANY_FRAMES:
+        header.pop(name, None)
+    header.SOPInstanceUID = stand_in(volume, 0)
+    return [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
+
+
+def stand_in(volume: Volume, index: int) -> str:
+    """What a stored slice is called before highdicom: by its instance, or by its frame where that holds several."""
+    frame = volume.frames[index]
+    uid = instance_uid(frame.instance.sop_instance)
+    return uid if frame.instance.frames == 1 else derived_uid("frame", uid, frame.index)
 
 
 def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
@@ -78,7 +96,7 @@ def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
             setattr(source, name, header.get(name))
     source.Rows = source.Columns = 1
     source.SOPClassUID = frame.instance.sop_class or _SECONDARY_CAPTURE
-    source.SOPInstanceUID = instance_uid(frame.instance.sop_instance)
+    source.SOPInstanceUID = stand_in(volume, index)
     source.ImagePositionPatient = list(frame.position or ())
     source.PixelSpacing = list(volume.spacing)
     return source

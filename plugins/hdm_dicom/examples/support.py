@@ -10,7 +10,9 @@ from functools import cached_property
 import numpy as np
 from PIL import Image as PilImage
 
-from hdm_dicom.archive.discovery import file_name, find, list_files, reference
+from hdm_dicom.archive.discovery import find
+from hdm_dicom.archive.listing import file_name, list_files
+from hdm_dicom.archive.references import reference
 from hdm_dicom.examples.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
 from hdm_dicom.examples.rtstruct import StructureLabels
 from hdm_dicom.files.attributes import READ_ERRORS, text

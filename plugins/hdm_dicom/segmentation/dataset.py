@@ -19,8 +19,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived import codes
-from hdm_dicom.derived.sources import DATE, TIME, instance_uid, source_images
-from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers, text
+from hdm_dicom.derived.frame_references import refuse_shared, settle_references
+from hdm_dicom.derived.sources import DATE, TIME, source_images
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.uids import derived_uid, digest
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
@@ -50,6 +51,7 @@ def build(
     Raises:
         WriteError: the source lacks what a segmentation must refer to.
     """
+    refuse_shared(volume.shared, volume.id)
     sources = source_images(volume)
     planes: npt.NDArray[Any] = present[:, np.newaxis, np.newaxis].astype(np.uint8)
     if style.kind == "LABELMAP":
@@ -160,23 +162,11 @@ def _when(source: Dataset) -> tuple[str, str]:
 
 
 def _frames(dataset: hd.seg.Segmentation, volume: Volume) -> list[tuple[int, int]]:
-    """(stored slice, segment number) of each frame, from the references that highdicom wrote into it.
-
-    References into a multi-frame source, numbered as if it held only the frames of the volume, are put right here.
-    """
-    by_uid = {instance_uid(frame.instance.sop_instance): index for index, frame in enumerate(volume.frames)}
+    """(stored slice, segment number) of each frame, from the references that highdicom wrote into it."""
     shared = datasets(dataset, "SharedFunctionalGroupsSequence")
-    found = []
-    for item in datasets(dataset, "PerFrameFunctionalGroupsSequence"):
-        source = item.DerivationImageSequence[0].SourceImageSequence[0]
-        number = numbers(source, "ReferencedFrameNumber", 1)
-        if number is None:
-            index = by_uid[source.ReferencedSOPInstanceUID]
-        else:
-            index = int(number[0]) - 1
-            source.ReferencedFrameNumber = volume.frames[index].index + 1
-        found.append((index, _segment(item, shared)))
-    return found
+    items = datasets(dataset, "PerFrameFunctionalGroupsSequence")
+    indices = settle_references(dataset, volume)
+    return [(index, _segment(item, shared)) for index, item in zip(indices, items, strict=True)]
 
 
 def _segment(item: Dataset, shared: list[Dataset]) -> int:

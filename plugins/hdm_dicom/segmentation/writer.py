@@ -54,6 +54,12 @@ class SegmentationWriter:
         """Check the coded terms; see `hdm_dicom.derived.codes.check`."""
         return codes.check(classes)
 
+    def check_scene(self, scene: SceneHeader) -> None:
+        """Refuse a scene whose images nothing can refer to; see `hdm_dicom.derived.frame_references`."""
+        from hdm_dicom.derived.frame_references import check_references
+
+        check_references(scene)
+
     def filename(self, scene: SceneHeader) -> str:
         """Always ``segmentation.dcm``."""
         return "segmentation.dcm"

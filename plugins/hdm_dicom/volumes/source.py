@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hdm_dicom.files.uids import digest
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
-from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, VolumeGeometry
+from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, SceneWarning, VolumeGeometry
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.grid import Window
 
@@ -101,14 +101,26 @@ def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
         ),
         chunk=(y, x),
         warnings=_warnings(opened, options),
-        attributes={"modality": instance.modality, "options": options.as_dict()},
+        attributes={
+            "modality": instance.modality,
+            "options": options.as_dict(),
+            "shared_uids": opened.volume.shared,
+        },
     )
 
 
-def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str, ...]:
+def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str | SceneWarning, ...]:
     volume = opened.volume
     first = volume.first
-    found = list(volume.notes)
+    found: list[str | SceneWarning] = list(volume.notes)
+    if volume.shared:
+        found.append(
+            SceneWarning(
+                "shared_uid",
+                f"{volume.shared} images share their SOP instance UID with other images; all of them count",
+                "give each image a UID of its own: a PACS would keep one of them only",
+            )
+        )
     found += [f"{options.policy}: {problem}" for problem in volume.problems]
     if not volume.located:
         found.append("no position in the patient: slices are stacked along z from the origin")
