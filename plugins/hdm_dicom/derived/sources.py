@@ -37,15 +37,21 @@ _MUST_BE_THERE = (
     "ReferringPhysicianName",
 )
 _PROCEDURE = "ProcedureCodeSequence"
+_PER_FRAME = "PerFrameFunctionalGroupsSequence"
 _OF_MANY_FRAMES = (
     "NumberOfFrames",
     "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    _PER_FRAME,
     "DimensionOrganizationSequence",
     "DimensionIndexSequence",
 )
 _STANDARD_SCHEMES = ("SCT", "SRT", "SNM3", "LN", "DCM", "RADLEX", "C4", "CPT4", "I10", "I10P")
 """Local schemes that are not marked as such (``99...``) would make the product invalid, so they are not copied."""
+
+
+def instance_class(name: str) -> str:
+    """The SOP class UID, or that of a secondary capture where the file has none."""
+    return name or _SECONDARY_CAPTURE
 
 
 def instance_uid(name: str) -> str:
@@ -71,14 +77,18 @@ def source_images(volume: Volume) -> list[Dataset]:
             remedy="choose another product for series without geometry",
         )
     header = _complete(read_header(first.instance.path), volume)
-    one_file = len({frame.instance.path for frame in volume.frames}) == 1
-    if one_file and (first.instance.frames > 1 or "PerFrameFunctionalGroupsSequence" in header):
+    of_frames = any(frame.instance.frames > 1 for frame in volume.frames) or _PER_FRAME in header
+    if of_frames and len({frame.instance.path for frame in volume.frames}) == 1:
         _set_frames(header, volume)
         return [header]
     for name in _OF_MANY_FRAMES:
         header.pop(name, None)
     header.SOPInstanceUID = stand_in(volume, 0)
-    return [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
+    sources = [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
+    if of_frames:
+        for source in sources:  # by its class highdicom would take it for a file of many frames
+            source.SOPClassUID = _SECONDARY_CAPTURE
+    return sources
 
 
 def stand_in(volume: Volume, index: int) -> str:
@@ -95,7 +105,7 @@ def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
         if name in header:
             setattr(source, name, header.get(name))
     source.Rows = source.Columns = 1
-    source.SOPClassUID = frame.instance.sop_class or _SECONDARY_CAPTURE
+    source.SOPClassUID = instance_class(frame.instance.sop_class)
     source.SOPInstanceUID = stand_in(volume, index)
     source.ImagePositionPatient = list(frame.position or ())
     source.PixelSpacing = list(volume.spacing)
@@ -128,7 +138,7 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
     # Texts were decoded on the way; the product is UTF-8 whatever the source was, or claimed to be.
     header.SpecificCharacterSet = _UTF8
     header.Rows = header.Columns = 1
-    header.SOPClassUID = first.instance.sop_class or _SECONDARY_CAPTURE
+    header.SOPClassUID = instance_class(first.instance.sop_class)
     header.SOPInstanceUID = instance_uid(first.instance.sop_instance)
     for name, kind in (("SeriesInstanceUID", "series"), ("StudyInstanceUID", "study")):
         stated = text(header, name)

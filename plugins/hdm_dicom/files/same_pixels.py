@@ -16,6 +16,9 @@ from hdm_dicom.files.codestreams import codestream_size
 from hdm_dicom.files.instances import Instance
 from hdm_dicom.files.zipped import open_file
 
+_ALIKE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+"""Transfer syntaxes that store pixels alike: implicit and explicit little endian."""
+
 _PIECE = 1 << 20
 _MOST_PIXELS = 1 << 26
 """Largest image that is decoded to compare it."""
@@ -23,7 +26,7 @@ _MOST_PIXELS = 1 << 26
 
 def stored_digest(instance: Instance) -> str:
     """SHA-256 of the pixels as they are stored, frame by frame where compressed; empty if they cannot be read."""
-    digest = hashlib.sha256(instance.syntax.encode())
+    digest = hashlib.sha256(b"" if instance.syntax in _ALIKE else instance.syntax.encode())
     try:
         for piece in _stored(instance):
             digest.update(piece)
@@ -40,7 +43,8 @@ def _stored(instance: Instance) -> Iterator[bytes]:
         if instance.span.length is None:
             yield from generate_frames(file, number_of_frames=instance.frames)
             return
-        left = min(instance.span.length, instance.span.available)
+        needed = instance.frames * instance.rows * instance.columns * instance.samples * instance.bits_allocated // 8
+        left = min(instance.span.length, instance.span.available, needed)  # some files are padded
         while left > 0 and (piece := file.read(min(left, _PIECE))):
             left -= len(piece)
             yield piece

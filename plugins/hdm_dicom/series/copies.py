@@ -70,16 +70,17 @@ def _by_pixels(files: Sequence[list[Frame]]) -> list[list[Frame]]:
     kept: dict[str, list[Frame]] = {}
     for members in files:
         kept.setdefault(stored_digest(members[0].instance) or members[0].instance.path, members)
-    if len(kept) > 1 and any(_may_decode_alike(members[0].instance) for members in kept.values()):
+    if len(kept) > 1 and _may_decode_alike([members[0].instance for members in kept.values()]):
         files, kept = list(kept.values()), {}
         for members in files:
             kept.setdefault(decoded_digest(members[0].instance) or members[0].instance.path, members)
     return list(kept.values())
 
 
-def _may_decode_alike(instance: Instance) -> bool:
+def _may_decode_alike(instances: Sequence[Instance]) -> bool:
     """Other bytes may hold the same pixels: compressed, deflated, or in the other order of bytes."""
-    return instance.span is None or instance.span.length is None or instance.deflated
+    compressed = any(i.span is None or i.span.length is None or i.deflated for i in instances)
+    return compressed or len({i.syntax for i in instances}) > 1
 
 
 def _mark(instance: Instance) -> str:

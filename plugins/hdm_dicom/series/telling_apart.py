@@ -12,6 +12,9 @@ from hdm_dicom.series.places import most_at_one_place
 from hdm_dicom.series.regularity import problems
 
 _FILE = "file"
+_LEAST = 3
+"""Images of a run that an attribute tells apart: the spacing of two is always even."""
+
 Name = tuple[str, ...]
 Group = tuple[Name, list[Frame]]
 """What makes a group, by attribute and value, and its frames."""
@@ -55,7 +58,7 @@ def regular_by_header(frames: Sequence[Frame], most_groups: int) -> dict[str, li
     """The frames by the first attribute whose values make at most so many groups, each of them regular; or None."""
     for key in (*_names(frames), "SliceThickness"):
         groups = _by(frames, lambda frame, k=key: _value(frame, k))  # type: ignore[misc]
-        few = 1 < len(groups) <= most_groups and all(len(group) > 1 for group in groups.values())
+        few = 1 < len(groups) <= most_groups and all(len(group) >= _LEAST for group in groups.values())
         if few and not any(problems(ordered(group)) for group in groups.values()):
             return {f"{key} {value}": group for value, group in groups.items()}
     return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
 
 from hdm_dicom.series.grouping import volumes
 from hdm_dicom.series.volume import Volume
@@ -59,6 +59,19 @@ def test_other_pixels_at_one_place_are_no_copy(tmp_path: Path) -> None:
     volume = one(tmp_path)
     assert len(volume.frames) == 10
     assert "2 different images lie at one place" in volume.problems[0]
+
+
+def test_a_copy_may_be_padded_or_have_an_implicit_header(tmp_path: Path) -> None:
+    def padded(dataset: Dataset, index: int) -> None:
+        dataset.PixelData += b"\0" * 128
+
+    def implicit(dataset: Dataset, index: int) -> None:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b", change=padded)
+    write_series(tmp_path / "c", change=implicit)
+    assert len(one(tmp_path).frames) == 5
 
 
 def test_a_copy_may_be_compressed(tmp_path: Path) -> None:
@@ -226,6 +239,14 @@ def test_runs_are_told_apart_by_their_header_first(tmp_path: Path) -> None:
     found = groups(tmp_path, "split")
     assert [len(volume.frames) for volume in found] == [6, 3]
     assert "by SliceThickness" in found[0].notes[0]
+
+
+def test_pairs_that_an_attribute_makes_are_no_runs(tmp_path: Path) -> None:
+    def acquired(dataset: Dataset, index: int) -> None:
+        dataset.AcquisitionNumber = 4 + index // 2
+
+    write_series(tmp_path, [0, 5, 10, 20], change=acquired)
+    assert [list(volume.depths + 30) for volume in groups(tmp_path, "split")] == [[0, 5, 10], [20]]
 
 
 def test_a_part_keeps_its_id_when_another_one_grows(tmp_path: Path) -> None:
