@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from hdm_dicom.archive.addresses import check_input
+from hdm_dicom.archive.choice import chosen
 from hdm_dicom.archive.listing import file_name, listed
 from hdm_dicom.files.headers import scan
 from hdm_dicom.files.instances import Frame, Instance, Rejected
@@ -40,12 +42,14 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]:
-    """All volumes behind a folder, file, glob or list file, by id, and what was left out.
+    """All volumes behind a folder, file, zip archive, glob or list file, by id, and what was left out.
 
     Raises:
         EmptyArchiveError: nothing is there, or no file is DICOM.
         ArchiveError: two volumes have one id.
+        ConfigError: the address is on a network.
     """
+    check_input(uri)
     paths, skipped = listed(uri)
     if not paths and not skipped:
         raise EmptyArchiveError(
@@ -62,7 +66,8 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ArchiveError(f"two volumes have the id {twice[0]}", where="input.uri")
-    return found, skipped
+    taken, left = chosen(found, options)
+    return taken, [*skipped, *left]
 
 
 def scan_all(paths: Iterable[str], options: ReaderOptions) -> tuple[list[Frame], list[Skipped]]:

@@ -15,6 +15,7 @@ from hdm_dicom.files.zipped import ZipRefusedError, is_zip, member_paths
 from hdm_pipeline.contracts import OUTPUT_MARKER, Skipped
 
 _IMAGE_LIST = ".txt"
+_PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
 
 def file_name(path: str) -> str:
@@ -86,6 +87,9 @@ class _Walk:
                 self._add(os.path.join(base, entry))
 
     def _file(self, path: str) -> None:
+        if path.lower().endswith(_PACKED):
+            self._leave(path, "an archive that is not read in place: unpack it, or make a zip archive of it")
+            return
         if not is_zip(path):
             self.paths.append(path)
             return

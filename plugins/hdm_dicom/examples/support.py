@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,7 @@ from hdm_dicom.examples.rtstruct import StructureLabels
 from hdm_dicom.files.attributes import READ_ERRORS, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.options import ReaderOptions
+from hdm_dicom.selection import Selection
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.source import DicomSource
 from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
@@ -58,7 +60,7 @@ def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, 
     single = os.path.isfile(request.image)
     folder = os.path.dirname(request.image) if single else request.image
     try:
-        found, _ = find(folder or ".", options)
+        found, _ = find(folder or ".", replace(options, select=Selection()))  # what is segmented, not what teaches
     except ArchiveError as error:
         raise SupportError(f"the image of a support example: {error.what}", where="support image") from None
     if single:

@@ -299,6 +299,7 @@ def _instance(
         number=whole("InstanceNumber", 0),
         fault="; ".join(faults),
         remedy=remedy,
+        unsupported=bool(remedy) and len(faults) == 1,
         description=_description(dataset),
     )
 

@@ -71,6 +71,7 @@ class Instance:
         number: InstanceNumber, or 0.
         fault: what is wrong with the header; empty if nothing.
         remedy: what to do about it; empty for the usual.
+        unsupported: the fault is not the file's: it may be whole, in an encoding that we do not know.
         description: what the series is called.
     """
 
@@ -100,6 +101,7 @@ class Instance:
     number: int
     fault: str
     remedy: str = ""
+    unsupported: bool = False
     description: Description = Description()
 
 

@@ -114,7 +114,7 @@ def dimension_names(dataset: Dataset) -> tuple[str, ...]:
     found = []
     for item in datasets(dataset, "DimensionIndexSequence"):
         tag = values(item, "DimensionIndexPointer")
-        found.append(f"dimension {keyword_for_tag(tag[0]) if tag and isinstance(tag[0], int) else ''}")  # type: ignore[arg-type]
+        found.append(f"dimension {keyword_for_tag(tag[0]) if tag and isinstance(tag[0], int) else ''}")
     return tuple(found)
 
 

@@ -20,7 +20,7 @@ def ordered(frames: Sequence[Frame]) -> list[Frame]:
         frame = frames[i]
         return rounded[i], frame.instance.number, frame.instance.sop_instance, frame.index
 
-    return [frames[i] for i in sorted(range(len(frames)), key=key)]  # type: ignore[arg-type,return-value]
+    return [frames[i] for i in sorted(range(len(frames)), key=key)]
 
 
 def places(frames: Sequence[Frame]) -> int:

@@ -99,6 +99,8 @@ def _remedy(volume: Volume, options: ReaderOptions) -> str:
 def _check_identity(volume: Volume, where: str) -> None:
     instances = [frame.instance for frame in volume.frames]
     for number, instance in enumerate(instances):
+        if instance.unsupported:
+            raise UnsupportedSceneError(instance.fault, where=f"{where}, slice {number}", remedy=instance.remedy)
         if instance.fault:
             raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}", remedy=instance.remedy)
         if "MOSAIC" in instance.image_type:
