@@ -59,6 +59,9 @@ class Reader(Protocol):
     them, that an example is read from; the supports are then hashed with them.
     A class may also say `volumes`: True if its scenes are volumes (`VolumeGeometry`), False if they are rasters.
     Products that need the other kind are then refused before a run.
+    A method `check_input(uri: str) -> None` raises
+    `ConfigError` or `ArchiveError` where `discover` could never take an input; `validate` calls it, and it opens
+    nothing.
     """
 
     name: ClassVar[str]

@@ -115,6 +115,13 @@ class GuardedReader:
         self._guard.require(isinstance(found, str), f"vector_identity gives a {type(found).__name__}", where)
         return found
 
+    def check_input(self, uri: str) -> None:
+        """See `Reader`; nothing where the reader has no such method."""
+        check = getattr(self._reader, "check_input", None)
+        if check is not None:
+            with self._guard.calling("check_input", uri):
+                check(uri)
+
     def _vector_reader(self, request: SupportRequest) -> VectorLabelReader:
         """The reader, if it takes vector files as labels.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from hdm_dicom.selection import Selection
 from hdm_pipeline.errors import ConfigError
 
 READER = "dicom"
@@ -72,6 +73,7 @@ class ReaderOptions:
         max_frame_pixels: most rows x columns of one image.
         max_frames: most images of one volume.
         max_volume_bytes: most decoded bytes (float32) of one volume.
+        select: which series are worked on: `input.select` of the pipeline file. Volumes do not depend on it.
     """
 
     plane: Plane = "acquired"
@@ -83,6 +85,7 @@ class ReaderOptions:
     max_frame_pixels: int = 1 << 26
     max_frames: int = 20_000
     max_volume_bytes: int = 64 << 30
+    select: Selection = field(default=Selection(), repr=False)
 
     @classmethod
     def parse(cls, options: Mapping[str, Any] | None) -> ReaderOptions:
@@ -98,6 +101,8 @@ class ReaderOptions:
             options["assume"] = Assumed.parse(options["assume"])
         if type(options.get("tolerance")) is int:
             options["tolerance"] = float(options["tolerance"])
+        if "select" in options:
+            options["select"] = Selection.parse(options["select"], "input.select")
         for name, value in options.items():
             if type(value) is not type(getattr(default, name)):
                 kind = type(getattr(default, name)).__name__
@@ -115,8 +120,8 @@ class ReaderOptions:
         return parsed
 
     def as_dict(self) -> dict[str, Any]:
-        """The options as JSON-able values; `parse` takes them back."""
-        return asdict(self)
+        """The options that say how volumes are read, as JSON-able values; `parse` takes them back."""
+        return {name: value for name, value in asdict(self).items() if name != "select"}
 
 
 def check_names(options: Mapping[str, Any], known: list[str], where: str) -> None:

@@ -36,6 +36,12 @@ class GeoTiffReader:
 
             self._aoi = load_area(self.options.aoi)
 
+    def check_input(self, uri: str) -> None:
+        """Whether this reader could take an input; see `hdm_geotiff.archive.listing.check_address`."""
+        from hdm_geotiff.archive.listing import check_address
+
+        check_address(uri, self.options)
+
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find scenes; see `Reader.discover` and `hdm_geotiff.archive.discovery`."""
         yield from discovery.discover(uri, self.options, self.name)

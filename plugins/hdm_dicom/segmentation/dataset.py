@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.frame_references import refuse_shared
 from hdm_dicom.derived.origin import (
     AI,
     LONG_STRING,
@@ -54,6 +55,7 @@ def build(
     Raises:
         WriteError: the source lacks what a segmentation must refer to.
     """
+    refuse_shared(volume.shared, volume.id)
     sources = stand_ins(volume, source_header(volume))
     planes: npt.NDArray[Any] = present[:, np.newaxis, np.newaxis].astype(np.uint8)
     if style.kind == "LABELMAP":

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DS
 
-from hdm_dicom.derived.sources import SECONDARY_CAPTURE, instance_uid
+from hdm_dicom.derived.sources import instance_class, instance_uid
 from hdm_dicom.files.attributes import datasets
 from hdm_dicom.series.volume import Volume
 
@@ -100,7 +100,7 @@ def _files(volume: Volume) -> Iterator[Dataset]:
 
 def _refer(item: Dataset, volume: Volume, index: int) -> None:
     instance = volume.frames[index].instance
-    item.ReferencedSOPClassUID = instance.sop_class or SECONDARY_CAPTURE
+    item.ReferencedSOPClassUID = instance_class(instance.sop_class)
     item.ReferencedSOPInstanceUID = instance_uid(instance.sop_instance)
 
 

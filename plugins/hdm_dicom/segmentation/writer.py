@@ -56,11 +56,15 @@ class SegmentationWriter:
         """Refuse what is known not to fit into a segmentation; see `SceneCheckingWriter.check_scene`.
 
         Raises:
-            WriteError: no DICOM series, or one whose frames, all of them written, exceed what a file may hold.
+            WriteError: no DICOM series, or one whose images nothing can refer to, or whose frames, all of them written,
+                exceed what a file may hold.
         """
+        from hdm_dicom.derived.frame_references import check_references
+
         where = scene.ref.id
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
             raise WriteError("a DICOM segmentation needs a DICOM series", where=where, remedy=OTHERS)
+        check_references(scene)
         _, depth, height, width = scene.shape
         if max(height, width) > MAX_SIDE:
             what = f"images of {height} x {width} pixels are larger than DICOM allows"

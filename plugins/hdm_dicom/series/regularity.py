@@ -119,8 +119,14 @@ def note(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> str:
     )
 
 
-def breaks(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> list[int]:
-    """Indices of the frames at which a new regular run begins: after another spacing than the usual, or a step aside.
+def even(low: float, high: float, tolerance: float = TOLERANCE) -> bool:
+    """Whether spacings between two lengths in mm differ by no more than the tolerance from the one in their middle."""
+    middle = (low + high) / 2
+    return high - middle <= tolerance * middle
+
+
+def steps_aside(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> list[int]:
+    """Indices of the frames that lie further aside from the one before than the others do.
 
     Args:
         frames: one a place, ordered along the normal.
@@ -129,9 +135,7 @@ def breaks(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> list[int]:
     steps = _steps(frames) if len(frames) > 2 else None
     if steps is None:
         return []
-    allowed = tolerance * steps.usual
-    broken = (np.abs(steps.gaps - steps.usual) > allowed) | _sideways(steps, allowed)
-    return [int(steps.starts[index + 1]) for index in np.flatnonzero(broken)]
+    return [int(steps.starts[index + 1]) for index in np.flatnonzero(_sideways(steps, tolerance * steps.usual))]
 
 
 def _sideways(steps: _Steps, allowed: float) -> npt.NDArray[np.bool_]:

@@ -19,12 +19,14 @@ class Volume:
         frames: ordered along the slice normal; duplicates removed.
         problems: why the stack is no regular grid; empty if it is one.
         notes: facts the user should know.
+        shared: frames whose SOP instance UID other images have too, so that nothing can refer to them.
     """
 
     id: str
     frames: tuple[Frame, ...]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shared: int = 0
     positions: Array = field(init=False)
     depths: Array = field(init=False)
 

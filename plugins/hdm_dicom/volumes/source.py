@@ -106,6 +106,7 @@ def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
             "pixel_spacing": opened.pixel_spacing,
             "pixel_spacing_from": opened.volume.first.spacing_from,
             "options": options.as_dict(),
+            "shared_uids": opened.volume.shared,
         },
     )
 
@@ -114,6 +115,14 @@ def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str | SceneWa
     volume = opened.volume
     first = volume.first
     found: list[str | SceneWarning] = list(volume.notes)
+    if volume.shared:
+        found.append(
+            SceneWarning(
+                "shared_uid",
+                f"{volume.shared} images share their SOP instance UID with other images; all of them count",
+                "give each image a UID of its own: a PACS would keep one of them only",
+            )
+        )
     found += [f"{options.policy}: {problem}" for problem in volume.problems]
     found += told(volume, opened.stack, options)
     if first.instance.modality == "CT" and not all(frame.rescaled for frame in volume.frames):

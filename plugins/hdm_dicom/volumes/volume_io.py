@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from hdm_dicom.archive.discovery import reference, reload
+from hdm_dicom.archive.references import reference, reload
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.volume import Volume
@@ -75,7 +75,7 @@ def open_volume(ref: SceneRef, options: ReaderOptions) -> OpenVolume:
         ReadError: members are gone, changed, broken or of two patients.
         UnsupportedSceneError: too large, a mosaic, irregular under the policy ``strict``, or of unknown pixel spacing.
     """
-    volume = reload(ref, options)
+    volume = reload(ref, options.tolerance)
     if volume is None or reference(volume).identity != ref.identity:
         raise ReadError(
             "files of the series are gone or have changed since they were found",
@@ -94,7 +94,7 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
         raise UnsupportedSceneError(
             "; ".join(volume.problems),
             where=where,
-            remedy="set input.options.policy to `split` or `resample`, or repair the series",
+            remedy=_remedy(volume, options),
         )
     volume = with_spacing(volume, options)
     stack = stack_of(volume, options)
@@ -102,11 +102,23 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
     return OpenVolume(volume, stack, view_of(options.plane if volume.located else "acquired", stack.affine))
 
 
+def _remedy(volume: Volume, options: ReaderOptions) -> str:
+    """What helps against an irregular series, and is not set already."""
+    if volume.crowded:
+        repair = "remove the images that do not belong to the series, or give each volume a series UID of its own"
+        if options.policy == "split":
+            return repair
+        return f"{repair}; or set input.options.policy to `split`: the n-th images of all places make the n-th volume"
+    return "set input.options.policy to `split` or `resample`, or repair the series"
+
+
 def _check_identity(volume: Volume, where: str) -> None:
     instances = [frame.instance for frame in volume.frames]
     for number, instance in enumerate(instances):
+        if instance.unsupported:
+            raise UnsupportedSceneError(instance.fault, where=f"{where}, slice {number}", remedy=instance.remedy)
         if instance.fault:
-            raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}")
+            raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}", remedy=instance.remedy)
         if "MOSAIC" in instance.image_type:
             raise UnsupportedSceneError(
                 "a Siemens mosaic: many slices tiled into one image",
