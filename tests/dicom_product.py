@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_dicom.reader import DicomReader
-from hdm_pipeline.contracts import ClassInfo, Product, Provenance, SceneHeader, SceneRef
+from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_pipeline.contracts import (
+    ClassInfo,
+    Product,
+    Provenance,
+    PublishedFile,
+    SceneHeader,
+    ScenePublication,
+    SceneRef,
+)
 from hdm_pipeline.grid import Window
 
 ORGAN = "SCT:91723000:Anatomical Structure"
@@ -44,6 +54,13 @@ def two_blobs(header: SceneHeader) -> Bytes:
     mask[0, -1, -2, -3] = 2
     mask[0, 0, 0, 0] = 255
     return mask
+
+
+def with_segmentation(product: Product, folder: Path, options: dict[str, Any] | None = None) -> Product:
+    """The product once its segmentation lies in a folder, as the core hands it to a writer that comes after it."""
+    path = folder / "segmentation.dcm"
+    SegmentationWriter(options).write(product, path)
+    return replace(product, published=ScenePublication("test", folder, (PublishedFile("segmentation", path),)))
 
 
 def make_product(

@@ -28,8 +28,9 @@ from hdm_dicom.derived.origin import (
     settle_dimensions,
 )
 from hdm_dicom.derived.sources import instance_uid, source_images
+from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers
-from hdm_dicom.files.uids import derived_uid, digest
+from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
@@ -107,6 +108,7 @@ def _construct(
 
 def _description(info: ClassInfo, number: int, provenance: Provenance, source: Dataset) -> hd.seg.SegmentDescription:
     terms = {role: concept(codes.parse(coded, info.name)) for role, coded in info.codes.items()}
+    tracking = of_class(source.SeriesInstanceUID, info.name)
     return hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=info.name[:LONG_STRING],
@@ -121,8 +123,8 @@ def _description(info: ClassInfo, number: int, provenance: Provenance, source: D
             source=MANUFACTURER,
             parameters=parameters(provenance),
         ),
-        tracking_id=f"{info.name[: LONG_STRING - 20]} {digest(source.SeriesInstanceUID, info.name)[:16]}",
-        tracking_uid=derived_uid("tracking", source.SeriesInstanceUID, info.name),
+        tracking_id=tracking.identifier,
+        tracking_uid=tracking.uid,
         display_color=CIELabColor.from_rgb(*info.color),
     )
 
