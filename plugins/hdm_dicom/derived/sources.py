@@ -11,7 +11,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
-from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.uids import derived_uid, digest, is_uid
 from hdm_dicom.series.volume import Volume
@@ -72,6 +72,25 @@ def source_images(volume: Volume) -> list[Dataset]:
         raise WriteError("the slices are frames of several multi-frame files", where=volume.id)
     _set_frames(header, volume)
     return [header]
+
+
+def settle_frames(dataset: Dataset, volume: Volume) -> list[int]:
+    """The stored slice of each frame of a multi-frame product, from the references that highdicom wrote into it.
+
+    References into a multi-frame source, numbered as if it held only the frames of the volume, are put right here.
+    """
+    by_uid = {instance_uid(frame.instance.sop_instance): index for index, frame in enumerate(volume.frames)}
+    found = []
+    for item in datasets(dataset, "PerFrameFunctionalGroupsSequence"):
+        source = item.DerivationImageSequence[0].SourceImageSequence[0]
+        number = numbers(source, "ReferencedFrameNumber", 1)
+        if number is None:
+            index = by_uid[source.ReferencedSOPInstanceUID]
+        else:
+            index = int(number[0]) - 1
+            source.ReferencedFrameNumber = volume.frames[index].index + 1
+        found.append(index)
+    return found
 
 
 def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:

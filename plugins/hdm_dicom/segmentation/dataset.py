@@ -27,9 +27,9 @@ from hdm_dicom.derived.origin import (
     settle_dates,
     settle_dimensions,
 )
-from hdm_dicom.derived.sources import instance_uid, source_images
+from hdm_dicom.derived.sources import settle_frames, source_images
 from hdm_dicom.derived.tracking import of_class
-from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
@@ -130,23 +130,10 @@ def _description(info: ClassInfo, number: int, provenance: Provenance, source: D
 
 
 def _frames(dataset: hd.seg.Segmentation, volume: Volume) -> list[tuple[int, int]]:
-    """(stored slice, segment number) of each frame, from the references that highdicom wrote into it.
-
-    References into a multi-frame source, numbered as if it held only the frames of the volume, are put right here.
-    """
-    by_uid = {instance_uid(frame.instance.sop_instance): index for index, frame in enumerate(volume.frames)}
+    """(stored slice, segment number) of each frame."""
     shared = datasets(dataset, "SharedFunctionalGroupsSequence")
-    found = []
-    for item in datasets(dataset, "PerFrameFunctionalGroupsSequence"):
-        source = item.DerivationImageSequence[0].SourceImageSequence[0]
-        number = numbers(source, "ReferencedFrameNumber", 1)
-        if number is None:
-            index = by_uid[source.ReferencedSOPInstanceUID]
-        else:
-            index = int(number[0]) - 1
-            source.ReferencedFrameNumber = volume.frames[index].index + 1
-        found.append((index, _segment(item, shared)))
-    return found
+    items = datasets(dataset, "PerFrameFunctionalGroupsSequence")
+    return [(index, _segment(item, shared)) for index, item in zip(settle_frames(dataset, volume), items, strict=True)]
 
 
 def _segment(item: Dataset, shared: list[Dataset]) -> int:
