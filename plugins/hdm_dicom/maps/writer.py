@@ -21,7 +21,7 @@ class ParametricMapWriter:
 
     Args:
         options: ``of`` score (default) or uncertainty; ``classes`` names of those to write (default all);
-            ``series_number`` (default 902) and ``series_description`` of the new series;
+            ``series_number`` (default 903) and ``series_description`` of the new series;
             ``deidentify: {key_file: PATH}``, as the segmentation has it.
 
     Raises:
@@ -43,7 +43,7 @@ class ParametricMapWriter:
         ):
             raise ConfigError("classes must be a list of names", where=f"{_WHERE}, classes")
         self._classes: tuple[str, ...] | None = tuple(classes) if classes else None
-        self._series = new_series(options, _WHERE, 902, f"HDM {self._of}")
+        self._series = new_series(options, _WHERE, 903, f"HDM {self._of}")
         self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:

@@ -22,7 +22,7 @@ class ReportWriter:
 
     Args:
         options: ``lesions`` (default false): also tell the connected regions of each class, those of at least
-            ``min_volume_ml`` (0), at most ``max_lesions`` (20) a class; ``series_number`` (default 901) and
+            ``min_volume_ml`` (0), at most ``max_lesions`` (20) a class; ``series_number`` (default 902) and
             ``series_description`` of the new series; ``deidentify: {key_file: PATH}``, as the segmentation has it.
 
     Raises:
@@ -37,7 +37,7 @@ class ReportWriter:
         options = dict(options or {})
         check_names(options, [*RULES, *SERIES_OPTIONS], _WHERE)
         self._rules = parse_rules(options, _WHERE)
-        self._series = new_series(options, _WHERE, 901, "HDM measurements")
+        self._series = new_series(options, _WHERE, 902, "HDM measurements")
         self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
