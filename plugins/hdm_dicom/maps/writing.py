@@ -109,7 +109,7 @@ def write_map(product: Product, path: Path, style: MapStyle, key: bytes | None) 
     settle_dates(dataset, sources[0])
     settle_dimensions(dataset, opened.volume.id)
     with tempfile.TemporaryFile(dir=path.parent, prefix=".hdm-dicom-") as pixels:
-        digest = _stream(opened, source, style, _frames(dataset, opened.volume, style), pixels, path.parent)
+        digest = _stream(opened, source, style, _in_order(dataset, opened.volume, style), pixels, path.parent)
         settle_uids(dataset, product, "parametric map", style, digest)
         if key is not None:
             deidentify(dataset, key)
@@ -175,22 +175,29 @@ def _label(product: Product, band: int) -> str:
     return f"{band + 1} {product.classes[band].name}"[:_SHORT_STRING].strip()
 
 
-def _frames(dataset: ParametricMap, volume: Volume, style: MapStyle) -> dict[int, dict[int, int]]:
-    """The frame of each class's map, by stored slice and index of the class."""
-    found: dict[int, dict[int, int]] = {}
-    items = datasets(dataset, "PerFrameFunctionalGroupsSequence")
-    for frame, (index, item) in enumerate(zip(settle_frames(dataset, volume), items, strict=True)):
+def _in_order(dataset: ParametricMap, volume: Volume, style: MapStyle) -> dict[tuple[int, int], int]:
+    """Put the frames in order: class by class, along the normal as the slices are stored; readers count on it.
+
+    Returns:
+        The frame of each (index of the class, stored slice).
+    """
+
+    def place(index: int, item: Dataset) -> tuple[int, int]:
         mapping = datasets(item, "RealWorldValueMappingSequence")
         band = int(str(mapping[0].LUTLabel).partition(" ")[0]) - 1 if mapping else style.bands[0]
-        found.setdefault(index, {})[band] = frame
-    return found
+        return band, index
+
+    items = datasets(dataset, "PerFrameFunctionalGroupsSequence")
+    placed = {place(index, item): item for index, item in zip(settle_frames(dataset, volume), items, strict=True)}
+    dataset.PerFrameFunctionalGroupsSequence = [placed[key] for key in sorted(placed)]
+    return {key: frame for frame, key in enumerate(sorted(placed))}
 
 
 def _stream(
     opened: OpenVolume,
     source: PixelSource,
     style: MapStyle,
-    frames: dict[int, dict[int, int]],
+    frames: dict[tuple[int, int], int],
     out: IO[bytes],
     folder: Path,
 ) -> str:
@@ -200,7 +207,7 @@ def _stream(
         for band in style.bands:
             digest.update(image[band].tobytes())
             values = (image[band] / np.float32(255)).astype("<f4")
-            out.seek(frames[index][band] * values.nbytes)
+            out.seek(frames[band, index] * values.nbytes)
             out.write(values.tobytes())
     out.flush()
     return digest.hexdigest()

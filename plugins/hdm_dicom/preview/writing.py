@@ -112,8 +112,6 @@ def _describe(product: Product, volume: Volume, source: Dataset, shown: list[int
     dataset.SourceImageSequence = [_reference(volume, index) for index in shown]
     dataset.LossyImageCompression = "00"
     dataset.PatientOrientation = source.get("PatientOrientation", "")
-    if "BodyPartExamined" in source:
-        dataset.BodyPartExamined = source.BodyPartExamined
     dataset.Laterality = text(source, "Laterality")  # must be there, and is empty where the source tells none
     instance = volume.first.instance
     dataset.Rows, dataset.Columns, dataset.NumberOfFrames = instance.rows, instance.columns, len(shown)
