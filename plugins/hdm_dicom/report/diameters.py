@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 Points = npt.NDArray[np.int32]
 """[n, 2] or [n, 3] voxel indices: (x, y) or (x, y, z)."""
 
-_FEW = 48
+_FEW = 256
 """Points up to this many are compared at once, which is faster than a hull."""
 
 _ROWS = 1024

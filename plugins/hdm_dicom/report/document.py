@@ -36,6 +36,9 @@ from hdm_dicom.report.measure import ClassMeasures, Measures
 from hdm_dicom.volumes.volume_io import OpenVolume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
 
+_MOST_IMAGES = 64
+"""Images of a lesion that are named one by one; a region that spans more is no place in them, and each costs 1 KiB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Segments:
@@ -179,9 +182,11 @@ class _Groups:
             if value is not None
         ]
 
-    def _images(self, lesion: Measures) -> list[SourceImageForSegmentation]:
-        """The stored images that a lesion lies in."""
+    def _images(self, lesion: Measures) -> list[SourceImageForSegmentation] | None:
+        """The stored images that a lesion lies in; None for the whole series, where they are very many."""
         frames = [self._opened.volume.frames[index] for index in _stored(self._opened, lesion)]
+        if len(frames) > _MOST_IMAGES:
+            return None
         instances = {frame.instance.path: frame.instance for frame in frames}
         several = len(self._sources) == 1 and len(self._opened.volume.frames) > 1
         return [

@@ -6,6 +6,7 @@ Memory is a few slices, and a few kilobytes for each region that the last slice 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,15 +106,19 @@ def measure(product: Product, rules: Rules) -> list[ClassMeasures]:
     for index in range(z):
         window = Window(z=index, y=0, x=0, height=y, width=x)
         mask = product.mask.read(window)[0]
-        found = np.bincount(mask.ravel(), minlength=256)
-        some = any(found[info.value] for info in product.classes)
-        values = slices.read(index)[0] if slices is not None and some else None
+        values = slices.read(index)[0] if slices is not None and _holds(mask, product.classes) else None
         for tally in tallies:
-            if found[tally.info.value] or tally.going_on:
-                tally.take(tally.finder.feed(mask == tally.info.value, values))
+            inside = mask == tally.info.value
+            if tally.going_on or inside.any():
+                tally.take(tally.finder.feed(inside, values))
             else:
                 tally.finder.skip()
     return [tally.total() for tally in tallies]
+
+
+def _holds(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], classes: Sequence[ClassInfo]) -> bool:
+    """Whether a slice has a voxel of any class."""
+    return bool((mask > 0).any()) and any(bool((mask == info.value).any()) for info in classes)
 
 
 @dataclass(frozen=True, eq=False)

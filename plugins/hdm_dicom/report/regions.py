@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 _TOUCHING = np.ones((3, 3), dtype=np.int8)
 _MANY_POINTS = 8192
 """Points of a region after which only those on its hull are kept."""
+_PASSES = 3
+"""How often ends of rows that are no corners are looked for: what is left makes a hull cost less."""
 _TABLE = 1 << 22
 """Pairs of regions of two slices up to which they are ticked off in a table."""
 
@@ -200,7 +202,7 @@ class RegionFinder:
         rows, columns = rows + parts.corner[0], columns + parts.corner[1]
         counts = np.bincount(numbers, minlength=parts.count + 1)
         spreads = _spreads(numbers, None if values is None else values[rows, columns], parts.count)
-        for number, points in _ends_of_rows(numbers, rows, columns):
+        for number, points in _corners(numbers, rows, columns):
             region = owners[number - 1].root
             region.voxels += int(counts[number])
             region.values.add(*spreads[number])
@@ -211,9 +213,10 @@ class RegionFinder:
             # The way between the corners of its bounds bounds what is to be found.
             bound = float(np.linalg.norm(np.abs(self._axes[:, :2]) @ (high - low)))
             if bound > region.in_plane:
-                points = outer(points)
                 region.in_plane = max(region.in_plane, largest_distance(points, self._axes[:, :2]))
-            region.add_points(np.c_[points, np.full(len(points), self._z, dtype=np.int32)])
+            placed = np.full((len(points), 3), self._z, dtype=np.int32)
+            placed[:, :2] = points
+            region.add_points(placed)
 
 
 def _parts_of(inside: Flags) -> _Parts | None:
@@ -240,6 +243,8 @@ def _touching(before: _Parts, parts: _Parts) -> list[tuple[int, int]]:
     under[at[0] : at[0] + bottom - top, at[1] : at[1] + right - left] = before.labels[top:bottom, left:right]
     size = parts.count + 1
     inside = parts.labels > 0
+    if before.count == parts.count == 1 and under[1:-1, 1:-1][inside].any():
+        return [(1, 1)]  # one organ in both slices: nothing else is to be found
     now = parts.labels[inside]
     small = (before.count + 1) * size <= _TABLE
     seen = np.zeros((before.count + 1) * size if small else 0, dtype=np.bool_)
@@ -251,8 +256,8 @@ def _touching(before: _Parts, parts: _Parts) -> list[tuple[int, int]]:
                 seen[keys] = True
             else:
                 listed.append(np.unique(keys))
-    keys = np.flatnonzero(seen) if small else np.unique(np.concatenate(listed))
-    return [(int(key) // size, int(key) % size) for key in keys[keys >= size]]
+    found: Ints = np.flatnonzero(seen) if small else np.unique(np.concatenate(listed))
+    return [(int(key) // size, int(key) % size) for key in found[found >= size]]
 
 
 def _spreads(
@@ -262,20 +267,44 @@ def _spreads(
     if values is None:
         return [(0, 0.0, 0.0)] * (count + 1)
     known = np.isfinite(values)
-    numbers, floats = numbers[known], values[known].astype(np.float64)
-    held = np.bincount(numbers, minlength=count + 1)
-    means = np.bincount(numbers, floats, minlength=count + 1) / np.maximum(held, 1)
-    squares = np.bincount(numbers, (floats - means[numbers]) ** 2, minlength=count + 1)
+    of = np.asarray(numbers[known])
+    floats = values[known].astype(np.float64)
+    held = np.bincount(of, minlength=count + 1)
+    means = np.bincount(of, floats, minlength=count + 1) / np.maximum(held, 1)
+    squares = np.bincount(of, (floats - means[of]) ** 2, minlength=count + 1)
     return [(int(n), float(mean), float(square)) for n, mean, square in zip(held, means, squares, strict=True)]
 
 
-def _ends_of_rows(numbers: npt.NDArray[np.int32], rows: Ints, columns: Ints) -> Iterator[tuple[int, Points]]:
-    """The number of each part, and (x, y) of the first and the last voxel of each of its rows."""
+def _corners(numbers: npt.NDArray[np.int32], rows: Ints, columns: Ints) -> Iterator[tuple[int, Points]]:
+    """The number of each part, and (x, y) of those of its voxels that may be corners of its hull, row by row."""
     order = np.argsort(numbers, kind="stable")  # row by row within a part
     numbers, rows, columns = numbers[order], rows[order], columns[order]
-    changes = np.flatnonzero((np.diff(numbers) != 0) | (np.diff(rows) != 0))
-    ends = np.union1d(np.r_[0, changes + 1], np.r_[changes, numbers.size - 1])
-    points = np.stack([columns[ends], rows[ends]], axis=1).astype(np.int32)
-    borders = np.flatnonzero(np.diff(numbers[ends])) + 1
-    for number, part in zip(np.unique(numbers), np.split(points, borders), strict=True):
-        yield int(number), part
+    changes = np.flatnonzero((numbers[1:] != numbers[:-1]) | (rows[1:] != rows[:-1]))
+    firsts = np.concatenate([[0], changes + 1])
+    lasts = np.concatenate([changes, [numbers.size - 1]])
+    numbers, rows = numbers[firsts], rows[firsts]
+    borders = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+    parts = zip([0, *borders.tolist()], [*borders.tolist(), numbers.size], strict=True)
+    for start, stop in parts:
+        left, right = columns[firsts[start:stop]], columns[lasts[start:stop]]
+        sides = [_bulging(rows[start:stop], -left), _bulging(rows[start:stop], right)]
+        points = np.empty((sum(side.size for side in sides), 2), dtype=np.int32)
+        points[:, 0] = np.concatenate([left[sides[0]], right[sides[1]]])
+        points[:, 1] = np.concatenate([rows[start:stop][side] for side in sides])
+        yield int(numbers[start]), points
+
+
+def _bulging(rows: Ints, ends: Ints) -> Ints:
+    """Indices of the ends of rows that stand out over the line between their neighbours: the others are no corners.
+
+    Every removal is right, as what is removed lies between two others; what is left need not be convex yet.
+    """
+    kept = np.arange(rows.size)
+    for _ in range(_PASSES):
+        if kept.size < 3:
+            break
+        y, x = rows[kept], ends[kept]
+        above, below = (x[1:-1] - x[:-2]) * (y[2:] - y[1:-1]), (x[2:] - x[1:-1]) * (y[1:-1] - y[:-2])
+        out = np.concatenate([[True], above > below, [True]])
+        kept = kept[out]
+    return kept
