@@ -29,10 +29,10 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from benchmarks._table import Row, arguments, at_most, median, show
 from hdm_dicom.reader import DicomReader
-from hdm_pipeline.contracts import Product, PublishedFile, SceneHeader, ScenePublication, SceneRef
+from hdm_pipeline.contracts import PixelSource, Product, PublishedFile, SceneHeader, ScenePublication, SceneRef
 from hdm_pipeline.grid import Window
 from hdm_pipeline.plugin.registry import WRITERS, available, load
-from tests.dicom_product import LIVER, PROVENANCE, SPLEEN
+from tests.dicom_product import LIVER, PROVENANCE, SPLEEN, ArraySource
 from tests.dicom_series import write_series
 
 PRODUCTS = ("segmentation", "report", "rtstruct", "parametric_map", "preview")
@@ -84,13 +84,20 @@ def make_series(folder: Path, slices: int, side: int) -> None:
     write_series(folder, [1.5 * i for i in range(slices)], pixels=lambda index: np.roll(noise, index))
 
 
-def product_of(folder: Path) -> Product:
-    """The product of the series of a folder."""
+def product_of(folder: Path, *, whole: bool = False) -> Product:
+    """The product of the series of a folder; `whole` holds mask and scores as arrays, as highdicom gets them."""
     reader = DicomReader()
     ref = next(found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
     header: SceneHeader = reader.header(ref)
     shape = header.shape[1:]
-    return Product(header, (LIVER, SPLEEN), Organs(shape), Scores(shape), header.shape[2:], PROVENANCE)
+    mask: PixelSource = Organs(shape)
+    score: PixelSource = Scores(shape)
+    if whole:
+        mask, score = (
+            ArraySource(np.stack([one.read(Window.whole(z, shape[1:])) for z in range(shape[0])], axis=1))
+            for one in (mask, score)
+        )
+    return Product(header, (LIVER, SPLEEN), mask, score, header.shape[2:], PROVENANCE)
 
 
 def write(product: Product, name: str, folder: Path) -> None:
@@ -143,8 +150,8 @@ def decode(product: Product) -> None:
 
 def bench_time(folder: Path, slices: int, side: int, repeats: int) -> list[Row]:
     make_series(folder / "series", slices, side)
-    product = product_of(folder / "series")
-    mask = np.stack([Organs(product.scene.shape[1:]).plane(z) for z in range(slices)])
+    product = product_of(folder / "series", whole=True)
+    mask = product.mask.array[0] if isinstance(product.mask, ArraySource) else np.empty(0)
     calls: dict[str, Callable[[], None]] = {
         "highdicom": lambda: highdicom_alone(product, mask, folder / "theirs.dcm"),
         "decoding": lambda: decode(product),
@@ -165,36 +172,40 @@ def bench_time(folder: Path, slices: int, side: int, repeats: int) -> list[Row]:
     return [*rows, at_most(f"{names}: times highdicom's SEG", together / alone, "x", MOST_TIME)]
 
 
-def one_series(folder: Path) -> None:
-    """What a fresh process does: write everything, print its peak in MiB."""
+def one_series(folder: Path, products: list[str]) -> None:
+    """What a fresh process does: write some products, print its peak in MiB."""
     product = product_of(folder)
-    for name in PRODUCTS:
-        if name in available(WRITERS):
-            write(product, name, folder.parent)
+    for name in products:
+        write(product, name, folder.parent)
     status = Path("/proc/self/status").read_text()
     # Not ru_maxrss: it remembers the parent that this process was forked from.
     print(int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024)
 
 
 def bench_memory(folder: Path, slices: int, side: int) -> list[Row]:
-    peaks = []
-    for name, count in (("few", slices // 10), ("many", slices)):
-        (folder / name).mkdir()
-        make_series(folder / name / "series", count, side)
-        script = "import sys; from pathlib import Path; from benchmarks import bench_dicom_products as b; "
-        script += "b.one_series(Path(sys.argv[1]))"
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(folder / name / "series")], capture_output=True, text=True, check=True
-        )
-        peaks.append(float(done.stdout))
-    more = slices - slices // 10
-    growth = (peaks[1] - peaks[0]) * 1024 / more
-    return [
-        Row(f"peak, {slices // 10} slices", peaks[0], "MiB"),
-        Row(f"peak, {slices} slices", peaks[1], "MiB"),
-        Row("pixels that pass through, a slice", side * side * 11 / 1024, "KiB"),
-        at_most("growth a slice", growth, "KiB", MOST_GROWTH),
+    counts = (slices // 10, slices)
+    for count in counts:
+        make_series(folder / str(count) / "series", count, side)
+    script = "import sys; from pathlib import Path; from benchmarks import bench_dicom_products as b; "
+    script += "b.one_series(Path(sys.argv[1]), sys.argv[2:])"
+
+    def growth(products: list[str]) -> tuple[list[float], float]:
+        peaks = []
+        for count in counts:
+            command = [sys.executable, "-c", script, str(folder / str(count) / "series"), *products]
+            peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+        return peaks, (peaks[1] - peaks[0]) * 1024 / (counts[1] - counts[0])
+
+    found = [name for name in PRODUCTS if name in available(WRITERS)]
+    peaks, more = growth([name for name in found if name != "rtstruct"])
+    rows = [
+        Row(f"peak, {count} slices, but for rtstruct", peak, "MiB") for count, peak in zip(counts, peaks, strict=True)
     ]
+    rows.append(Row("pixels that pass through, a slice", side * side * 11 / 1024, "KiB"))
+    rows.append(at_most("growth a slice, but for rtstruct", more, "KiB", MOST_GROWTH))
+    if "rtstruct" in found:
+        rows.append(Row("growth a slice, rtstruct (text of contours)", growth(["rtstruct"])[1], "KiB"))
+    return rows
 
 
 def main() -> int:
@@ -206,7 +217,6 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "memory").mkdir()
         rows = bench_time(folder, options.slices, options.side, options.repeats)
         rows += bench_memory(folder / "memory", options.slices, options.side)
     return show(f"DICOM products of {options.slices} slices, {options.side} x {options.side}", rows, options.json)
