@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import highdicom as hd
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from hdm_dicom.examples.rtstruct import filled
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_dicom.structure_set.writer import StructureSetWriter
@@ -19,6 +22,7 @@ from hdm_pipeline.contracts import SceneHeader
 from tests.dicom_product import make_product
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
+from tests.judges.viewer import node_environment
 
 OBLIQUE = (np.cos(0.3), np.sin(0.3), 0, 0, 0, -1)
 REAL = (
@@ -115,6 +119,23 @@ def test_rt_utils_finds_the_segmentation(tmp_path: Path, orientation: tuple[floa
     assert read.get_roi_names() == ["liver", "spleen"]
     for name, value in (("liver", 1), ("spleen", 2)):
         assert dice(np.moveaxis(read.get_roi_mask_by_name(name), 2, 0), voxels == value) == 1.0
+
+
+def test_dcmjs_reads_the_contours(require_judge: RequireJudge, tmp_path: Path) -> None:
+    """The library that browser viewers read structure sets with."""
+    node = require_judge("node", "apt-get install nodejs")
+    folder = series(tmp_path / "series")
+    voxels = write_all(folder, tmp_path)
+    command = [node, str(Path(__file__).with_name("read_rtstruct.js")), str(tmp_path / "rtstruct.dcm")]
+    result = subprocess.run(command, capture_output=True, text=True, env=node_environment(), check=True)
+    images = {str(d.SOPInstanceUID): int(d.InstanceNumber) - 1 for d in map(pydicom.dcmread, folder.iterdir())}
+    for name, contours in json.loads(result.stdout.splitlines()[-1]).items():
+        found = np.zeros(voxels.shape, bool)
+        for contour in contours:
+            x, y, _ = np.array(contour["points"]).reshape(-1, 3).T
+            polygon = np.stack([(x + 10) / 0.7, (y - 20) / 0.7], axis=1)
+            found[images[contour["image"]]] |= filled([polygon], voxels.shape[1:])
+        assert np.array_equal(found, voxels == {"liver": 1, "spleen": 2}[name])
 
 
 def findings(dciodvfy: str, path: Path) -> list[str]:

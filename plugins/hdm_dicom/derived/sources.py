@@ -17,7 +17,7 @@ from hdm_dicom.files.uids import derived_uid, digest, is_uid
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.errors import WriteError
 
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
 _STRICT_TYPES = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
@@ -100,7 +100,7 @@ def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
         if name in header:
             setattr(source, name, header.get(name))
     source.Rows = source.Columns = 1
-    source.SOPClassUID = frame.instance.sop_class or _SECONDARY_CAPTURE
+    source.SOPClassUID = frame.instance.sop_class or SECONDARY_CAPTURE
     source.SOPInstanceUID = instance_uid(frame.instance.sop_instance)
     source.ImagePositionPatient = list(frame.position or ())
     source.PixelSpacing = list(volume.spacing)
@@ -133,7 +133,7 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
     # Texts were decoded on the way; the product is UTF-8 whatever the source was, or claimed to be.
     header.SpecificCharacterSet = _UTF8
     header.Rows = header.Columns = 1
-    header.SOPClassUID = first.instance.sop_class or _SECONDARY_CAPTURE
+    header.SOPClassUID = first.instance.sop_class or SECONDARY_CAPTURE
     header.SOPInstanceUID = instance_uid(first.instance.sop_instance)
     for name, kind in (("SeriesInstanceUID", "series"), ("StudyInstanceUID", "study")):
         stated = text(header, name)

@@ -68,7 +68,7 @@ def build(
         ) from None
     instance = volume.first.instance
     dataset.Rows, dataset.Columns = instance.rows, instance.columns
-    # Argmax masks cannot overlap; probabilities of several classes may.
+    # Masks cannot overlap, and layers are looked at by the caller; probabilities of several classes may.
     single = style.kind != "FRACTIONAL" or present.shape[1] == 1
     dataset.SegmentsOverlap = "NO" if single else "UNDEFINED"
     if not volume.located:

@@ -1,25 +1,25 @@
 """Contours as they stand in the file: coordinates in the patient, written as text slice by slice.
 
 A contour of a large organ has thousands of coordinates, and pydicom makes an object of each. So items of the contour
-sequence are encoded here, in Implicit VR Little Endian, and only their bytes are kept. Explicit VR would not do: it
-counts the bytes of decimal strings in 16 bits, which 2,000 points exceed.
+sequence, and those that refer to images, are encoded here, in Implicit VR Little Endian, and only their bytes are kept.
+Explicit VR would not do: it counts the bytes of decimal strings in 16 bits, which 2,000 points exceed.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.datadict import tag_for_keyword
 
-from hdm_dicom.derived.sources import instance_uid
+from hdm_dicom.derived.sources import SECONDARY_CAPTURE, instance_uid
+from hdm_dicom.files.instances import Frame
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.outlines import outlines
 
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _ITEM = 0xFFFEE000
 _LONGEST_DECIMAL = 16
 _MOST_DECIMALS, _LEAST_DECIMALS = 10, 3
@@ -50,7 +50,7 @@ class ContourEncoder:
             marked: [rows, columns] where the class is.
             first: number of the first contour within its ROI.
         """
-        image = self._image(index)
+        image = _element("ContourImageSequence", _reference(self._uids[index], [self._volume.frames[index]]))
         for number, outline in enumerate(outlines(marked), first):
             places = self._volume.positions[index] + outline @ self._step
             yield _item(
@@ -61,15 +61,12 @@ class ContourEncoder:
                 _element("ContourData", self._text(places)),
             )
 
-    def _image(self, index: int) -> bytes:
-        frame = self._volume.frames[index]
-        reference = [
-            _element("ReferencedSOPClassUID", frame.instance.sop_class or _SECONDARY_CAPTURE, b"\0"),
-            _element("ReferencedSOPInstanceUID", self._uids[index], b"\0"),
-        ]
-        if frame.instance.frames > 1:
-            reference.append(_element("ReferencedFrameNumber", str(frame.index + 1)))
-        return _element("ContourImageSequence", _item(*reference))
+    def images(self) -> bytes:
+        """Items for every image of the volume, once; of a multi-frame image with the frames that belong to it."""
+        by_image: dict[str, list[Frame]] = {}
+        for uid, frame in zip(self._uids, self._volume.frames, strict=True):
+            by_image.setdefault(uid, []).append(frame)
+        return b"".join(_reference(uid, frames) for uid, frames in by_image.items())
 
     def _text(self, places: Array) -> str:
         # Adding 0 makes 0 of the negative zero that rounding may leave.
@@ -90,6 +87,18 @@ def _decimals(volume: Volume) -> int:
     reach = np.abs(volume.positions).max() + instance.rows * row_mm + instance.columns * column_mm
     before = len(str(int(reach))) + len("-.")
     return int(min(np.clip(wanted, _LEAST_DECIMALS, _MOST_DECIMALS), max(_LONGEST_DECIMAL - before, 0)))
+
+
+def _reference(uid: str, frames: Sequence[Frame]) -> bytes:
+    """An item that refers to an image, or to frames of it."""
+    instance = frames[0].instance
+    elements = [
+        _element("ReferencedSOPClassUID", instance.sop_class or SECONDARY_CAPTURE, b"\0"),
+        _element("ReferencedSOPInstanceUID", uid, b"\0"),
+    ]
+    if instance.frames > 1:
+        elements.append(_element("ReferencedFrameNumber", "\\".join(str(frame.index + 1) for frame in frames)))
+    return _item(*elements)
 
 
 def _item(*elements: bytes) -> bytes:

@@ -27,21 +27,23 @@ _Ints = npt.NDArray[np.intp]
 _BESIDE_CENTRE = -0.25
 
 # By which of the four pixels around a corner of the grid belong to the class (upper left 1, upper right 2, lower left
-# 4, lower right 8): where the outline is moved to, and whether the corner is convex. At 6 and 9 two pixels meet, and
-# each has a corner of its own.
-_CORNERS: dict[int, tuple[tuple[int, int, bool], ...]] = {
-    1: ((-1, -1, True),),
-    2: ((1, -1, True),),
-    4: ((-1, 1, True),),
-    8: ((1, 1, True),),
-    7: ((-1, -1, False),),
-    11: ((1, -1, False),),
-    13: ((-1, 1, False),),
-    14: ((1, 1, False),),
-    6: ((1, -1, True), (-1, 1, True)),
-    9: ((-1, -1, True), (1, 1, True)),
+# 4, lower right 8): where the outline is moved to in x and y, and whether the corner is convex. At 6 and 9 two pixels
+# meet, and each has a corner of its own; that of the second stands under 16 more.
+_CORNERS = {
+    1: (-1, -1, 1),
+    2: (1, -1, 1),
+    4: (-1, 1, 1),
+    8: (1, 1, 1),
+    7: (-1, -1, 0),
+    11: (1, -1, 0),
+    13: (-1, 1, 0),
+    14: (1, 1, 0),
+    6: (1, -1, 1),
+    6 + 16: (-1, 1, 1),
+    9: (-1, -1, 1),
+    9 + 16: (1, 1, 1),
 }
-_IS_CORNER = np.isin(np.arange(16), list(_CORNERS))
+_TABLE = np.array([_CORNERS.get(code, (0, 0, 0)) for code in range(32)], dtype=np.intp).T
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,26 +102,24 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[Array]:
 
 
 def _corners_of(part: npt.NDArray[np.uint8]) -> _Corners:
-    around = part[:-1, :-1] | part[:-1, 1:] << 1 | part[1:, :-1] << 2 | part[1:, 1:] << 3
-    lines, columns = np.nonzero(_IS_CORNER[around])
-    codes = around[lines, columns]
-    found: list[list[_Ints]] = []
-    for code, several in _CORNERS.items():
-        here = codes == code
-        y, x = lines[here], columns[here]
-        for to_x, to_y, one in several:
-            found.append([y, x, *(np.full(y.size, value, dtype=np.intp) for value in (to_y, to_x, one))])
-    y, x, inset_y, inset_x, is_convex = (np.concatenate(part) for part in zip(*found, strict=True))
+    down, right = part[1:] ^ part[:-1], part[:-1, 1:] ^ part[:-1, :-1]
+    # One or three of the four pixels, or two that meet by their corners only.
+    y, x = np.nonzero((down[:, 1:] ^ down[:, :-1]) | (down[:, 1:] & down[:, :-1] & right))
+    codes = part[y, x] | part[y, x + 1] << 1 | part[y + 1, x] << 2 | part[y + 1, x + 1] << 3
+    twice = np.flatnonzero((codes == 6) | (codes == 9))
+    if twice.size:
+        y, x, codes = np.append(y, y[twice]), np.append(x, x[twice]), np.append(codes, codes[twice] + 16)
+    inset_x, inset_y, is_convex = _TABLE[:, codes]
     # An edge leaves a convex corner towards its pixel, the other corners away from where they are moved to.
     to_right, to_below = ((inset > 0) == (is_convex > 0) for inset in (inset_x, inset_y))
-    stride = 2 * around.shape[1]
+    stride = 2 * part.shape[1]
     keys = y * stride + 2 * x + to_right
     order = np.argsort(keys)
     y, x, inset_y, inset_x, is_convex, keys = (each[order] for each in (y, x, inset_y, inset_x, is_convex, keys))
-    down = np.argsort((x * around.shape[0] + y) * 2 + to_below[order])
+    downward = np.argsort((x * part.shape[0] + y) * 2 + to_below[order])
     # On each line of the grid, edges join the first corner and the second, the third and the fourth, and so on.
     beside, across = np.arange(y.size) ^ 1, np.empty_like(y)
-    across[down[::2]], across[down[1::2]] = down[1::2], down[::2]
+    across[downward[::2]], across[downward[1::2]] = downward[1::2], downward[::2]
     sideways = (inset_x * inset_y > 0) == (is_convex > 0)
     return _Corners(y, x, inset_y, inset_x, is_convex > 0, np.where(sideways, beside, across), keys, stride)
 

@@ -12,7 +12,9 @@ class StructureStyle:
     Attributes:
         series_number: of the new series.
         series_description: of the new series, and name of the structure set.
+        overlapping: a pixel may belong to several structures.
     """
 
     series_number: int
     series_description: str
+    overlapping: bool = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.layers import overlapping
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
@@ -14,7 +15,7 @@ from hdm_dicom.structure_set.style import StructureStyle
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
 from hdm_pipeline.errors import WriteError
 
-_OPTIONS = ("empty", *SERIES_OPTIONS)
+_OPTIONS = ("empty", "segments", *SERIES_OPTIONS)
 _WHERE = "output.products, rtstruct"
 
 
@@ -23,8 +24,10 @@ class StructureSetWriter:
 
     Args:
         options: ``empty`` what to do when nothing was found: ``write`` a structure set whose ROIs have no contours
-            (default) or ``error``; ``series_number`` (default 901) and ``series_description`` of the new series;
-            ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
+            (default) or ``error``; ``segments``: ``exclusive`` (default), a pixel has one class, or ``overlapping``, it
+            has all whose scores reach the threshold; ``series_number`` (default 901) and ``series_description`` of the
+            new series; ``deidentify: {key_file: PATH}`` to remove who the patient is, see
+            `hdm_dicom.privacy.deidentify`.
 
     Raises:
         ConfigError: an option is unknown or has a wrong value.
@@ -38,7 +41,8 @@ class StructureSetWriter:
         check_names(options, list(_OPTIONS), _WHERE)
         self._empty = options.get("empty", "write")
         one_of(self._empty, ("write", "error"), f"{_WHERE}, empty")
-        self._style = StructureStyle(*new_series(options, _WHERE, 901, "HDM structures"))
+        number, description = new_series(options, _WHERE, 901, "HDM structures")
+        self._style = StructureStyle(number, description, overlapping(options, _WHERE))
         self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
@@ -49,7 +53,7 @@ class StructureSetWriter:
         """Contours need slices with a place in the patient.
 
         Raises:
-            WriteError: not a DICOM series, or without positions or pixel spacing.
+            WriteError: not a DICOM series, or without positions.
         """
         from hdm_dicom.structure_set.writing import open_located
 

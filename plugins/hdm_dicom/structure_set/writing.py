@@ -6,17 +6,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
-
+from hdm_dicom.derived.layers import Layers
+from hdm_dicom.derived.origin import settle_uids
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
-from hdm_dicom.files.uids import derived_uid, keyed_uid
+from hdm_dicom.files.uids import keyed_uid
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.contours import ContourEncoder, source_uids
-from hdm_dicom.structure_set.dataset import add_contours, build, name_structures
+from hdm_dicom.structure_set.dataset import add_encoded, build, name_structures
 from hdm_dicom.structure_set.style import StructureStyle
 from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
 from hdm_pipeline.contracts import Product, SceneHeader
@@ -36,11 +35,9 @@ def open_located(scene: SceneHeader) -> OpenVolume:
         WriteError: its slices have no place in the patient.
     """
     opened = open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options")))
-    volume = opened.volume
-    if not volume.located or volume.first.spacing is None:
-        lacking = "pixel spacing" if volume.located else "positions in the patient"
+    if not opened.volume.located:
         raise WriteError(
-            f"contours are drawn in the patient, and the slices have no {lacking}",
+            "contours are drawn in the patient, and the slices have no positions in it",
             where=scene.ref.id,
             remedy="choose the product `segmentation`, or leave out such series",
         )
@@ -62,7 +59,8 @@ def write_structure_set(
     quiet()
     where = product.scene.ref.id
     opened = open_located(product.scene)
-    encoded = _traced(product, opened, path.parent, key)
+    encoder = ContourEncoder(opened.volume, _uids(opened.volume, key))
+    encoded = _traced(product, opened, path.parent, style, encoder)
     if refuse_empty and not any(encoded.values()):
         raise WriteError(
             "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
@@ -71,22 +69,25 @@ def write_structure_set(
     if size > _MAX_BYTES:
         raise WriteError(f"contours of {size} bytes are more than DICOM allows (4 GiB)", where=where)
     dataset = build(product, opened.volume, style)
-    _settle_uids(dataset, product, style, encoded)
+    settle_uids(dataset, product, "structure set", style, _digest(encoded))
     if key is not None:
         deidentify(dataset, key)
         name_structures(dataset, product.classes)
-    add_contours(dataset, encoded)
+    add_encoded(dataset, encoder.images(), encoded)
     dataset.save_as(path, enforce_file_format=True)
 
 
-def _traced(product: Product, opened: OpenVolume, folder: Path, key: bytes | None) -> dict[int, list[bytes]]:
-    encoder = ContourEncoder(opened.volume, _uids(opened.volume, key))
+def _traced(
+    product: Product, opened: OpenVolume, folder: Path, style: StructureStyle, encoder: ContourEncoder
+) -> dict[int, list[bytes]]:
     encoded: dict[int, list[bytes]] = {info.value: [] for info in product.classes}
-    for index, image in enumerate(stored_slices(opened, product.mask, folder)):
+    source = Layers(product) if style.overlapping else product.mask
+    for index, image in enumerate(stored_slices(opened, source, folder)):
         if not image.any():
             continue
-        for value, items in encoded.items():
-            items.extend(encoder.contours(index, image[0] == value, len(items) + 1))
+        for band, (value, items) in enumerate(encoded.items()):
+            marked = image[band] > 0 if style.overlapping else image[0] == value
+            items.extend(encoder.contours(index, marked, len(items) + 1))
     return encoded
 
 
@@ -95,14 +96,10 @@ def _uids(volume: Volume, key: bytes | None) -> list[str]:
     return uids if key is None else [keyed_uid(key, uid) for uid in uids]
 
 
-def _settle_uids(dataset: Dataset, product: Product, style: StructureStyle, encoded: Encoded) -> None:
-    """UIDs that follow from the content and the source."""
+def _digest(encoded: Encoded) -> str:
     digest = hashlib.sha256()
     for number, items in encoded.items():
         digest.update(f"{number}:".encode())
         for item in items:
             digest.update(item)
-    made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
-    dataset.SeriesInstanceUID = UID(derived_uid("structure set series", *made_of))
-    dataset.SOPInstanceUID = UID(derived_uid("structure set", *made_of, digest.hexdigest()))
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,18 @@ def test_structures_say_what_they_are_and_of_whom(series: Path, tmp_path: Path) 
     assert observed.RTROIInterpretedType == "ORGAN"
 
 
+def test_names_and_patients_of_any_script(tmp_path: Path) -> None:
+    def named(dataset: Dataset, index: int) -> None:
+        dataset.PatientName = "Yamada^Tarou=山田^太郎"
+
+    write_series(tmp_path / "s", shape=(33, 41), change=named)
+    classes = (dataclasses.replace(LIVER, name="Läsion 肝臓"), SPLEEN)
+    StructureSetWriter().write(make_product(tmp_path / "s", organs, classes=classes), tmp_path / "out.dcm")
+    structures = pydicom.dcmread(tmp_path / "out.dcm")
+    assert structures.StructureSetROISequence[0].ROIName == "Läsion 肝臓"
+    assert structures.PatientName == "Yamada^Tarou=山田^太郎"
+
+
 @pytest.mark.parametrize(("spacing", "origin"), [(1e-4, -9999.0), (0.7, -123456.789), (5.0, 1e8)])
 def test_decimal_strings_fit(tmp_path: Path, spacing: float, origin: float) -> None:
     def scaled(dataset: Dataset, index: int) -> None:
@@ -262,13 +275,8 @@ def test_deidentified_it_names_structures_but_no_patient(series: Path, tmp_path:
     assert drawn_on <= of_seg
 
 
-def without(name: str) -> Any:
-    return lambda dataset, index: delattr(dataset, name)
-
-
-@pytest.mark.parametrize("lacking", ["ImagePositionPatient", "PixelSpacing"])
-def test_series_without_a_place_are_refused_before_any_work(tmp_path: Path, lacking: str) -> None:
-    write_series(tmp_path / "s", (0.0,), change=without(lacking))
+def test_series_without_a_place_are_refused_before_any_work(tmp_path: Path) -> None:
+    write_series(tmp_path / "s", (0.0,), change=lambda dataset, index: delattr(dataset, "ImagePositionPatient"))
     writer = StructureSetWriter()
     assert isinstance(writer, SceneCheckingWriter)
     with pytest.raises(WriteError, match="drawn in the patient") as caught:
