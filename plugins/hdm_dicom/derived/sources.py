@@ -17,7 +17,7 @@ from hdm_dicom.files.uids import derived_uid, digest, is_uid
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.errors import WriteError
 
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
 _STRICT_TYPES = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
@@ -47,7 +47,7 @@ _STANDARD_SCHEMES = ("SCT", "SRT", "SNM3", "LN", "DCM", "RADLEX", "C4", "CPT4", 
 
 def instance_class(name: str) -> str:
     """The SOP class UID, or that of a secondary capture where the file has none."""
-    return name or _SECONDARY_CAPTURE
+    return name or SECONDARY_CAPTURE
 
 
 def instance_uid(name: str) -> str:
@@ -90,7 +90,7 @@ def source_images(volume: Volume) -> list[Dataset]:
     sources = [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
     if of_frames:
         for source in sources:  # by its class highdicom would take it for a file of many frames
-            source.SOPClassUID = _SECONDARY_CAPTURE
+            source.SOPClassUID = SECONDARY_CAPTURE
     return sources
 
 

@@ -69,7 +69,7 @@ def deidentify(dataset: Dataset, key: bytes) -> None:
     Equal UIDs and patients become equal ones under the same key, so that objects that were de-identified together still
     refer to each other, and nobody without the key can tell which they were.
     """
-    _walk(dataset, key)
+    _walk(dataset, key, set())
     for segment in datasets(dataset, "SegmentSequence"):
         # Ours, and made of a hash of the series: made again of the series' new name.
         if "TrackingUID" in segment and "TrackingID" in segment:
@@ -93,7 +93,12 @@ def actions() -> dict[int, str]:
     return {int(tag, 16): action for tag, action in table.items()}
 
 
-def _walk(dataset: Dataset, key: bytes) -> None:
+def _walk(dataset: Dataset, key: bytes, done: set[int]) -> None:
+    """Do a data set and all that is in it.
+
+    `done` has the ids of elements that were replaced: data sets in memory may share their items, and a UID that is
+    replaced twice is that of no other file.
+    """
     for tag in list(dataset.keys()):
         group = tag >> 16
         if group % 2 or _CURVES <= group < _CURVES + 0x100 or _OVERLAYS <= group < _OVERLAYS + 0x100:
@@ -104,9 +109,12 @@ def _walk(dataset: Dataset, key: bytes) -> None:
             del dataset[tag]
             continue
         element = dataset[tag]
+        if id(element) in done:
+            continue
+        done.add(id(element))
         if element.VR == "SQ" and action != "Z":
             for item in element.value:
-                _walk(item, key)
+                _walk(item, key, done)
         elif action is not None:
             _replace(element, action, key)
 

@@ -29,8 +29,9 @@ from hdm_dicom.derived.origin import (
     settle_dimensions,
 )
 from hdm_dicom.derived.sources import source_header
+from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
-from hdm_dicom.files.uids import derived_uid, digest
+from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.segmentation.stand_ins import has_places, settle_measures, settle_references, stand_ins, without_places
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
@@ -70,7 +71,7 @@ def build(
         ) from None
     instance = volume.first.instance
     dataset.Rows, dataset.Columns = instance.rows, instance.columns
-    # Argmax masks cannot overlap; probabilities of several classes may.
+    # Masks cannot overlap, and layers are looked at by the caller; probabilities of several classes may.
     single = style.kind != "FRACTIONAL" or present.shape[1] == 1
     dataset.SegmentsOverlap = "NO" if single else "UNDEFINED"
     if not has_places(volume):
@@ -114,6 +115,7 @@ def _construct(
 
 def _description(info: ClassInfo, number: int, provenance: Provenance, source: Dataset) -> hd.seg.SegmentDescription:
     terms = {role: concept(codes.parse(coded, info.name)) for role, coded in info.codes.items()}
+    tracking = of_class(source.SeriesInstanceUID, info.name)
     return hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=info.name[:LONG_STRING],
@@ -128,8 +130,8 @@ def _description(info: ClassInfo, number: int, provenance: Provenance, source: D
             source=MANUFACTURER,
             parameters=parameters(provenance),
         ),
-        tracking_id=f"{info.name[: LONG_STRING - 20]} {digest(source.SeriesInstanceUID, info.name)[:16]}",
-        tracking_uid=derived_uid("tracking", source.SeriesInstanceUID, info.name),
+        tracking_id=tracking.identifier,
+        tracking_uid=tracking.uid,
         display_color=CIELabColor.from_rgb(*info.color),
     )
 

@@ -26,9 +26,11 @@ class SegmentationStyle:
         omit_empty_frames: leave out slices without the class; some viewers misplace such sparse frames.
         series_number: of the new series.
         series_description: of the new series.
+        overlapping: a pixel may belong to several segments.
     """
 
     kind: Kind
     omit_empty_frames: bool
     series_number: int
     series_description: str
+    overlapping: bool = False

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.layers import overlapping
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.segmentation.style import MAX_BYTES, MAX_SIDE, OTHERS, SegmentationStyle
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
-from hdm_pipeline.errors import WriteError
+from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-_OPTIONS = ("type", "omit_empty_frames", "empty", *SERIES_OPTIONS)
+_OPTIONS = ("type", "segments", "omit_empty_frames", "empty", *SERIES_OPTIONS)
 _WHERE = "output.products, segmentation"
 
 
@@ -23,9 +24,10 @@ class SegmentationWriter:
     """Writes one DICOM SEG a series.
 
     Args:
-        options: ``type`` BINARY (default), FRACTIONAL or LABELMAP; ``omit_empty_frames`` (default true);
-            ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty (default)
-            or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
+        options: ``type`` BINARY (default), FRACTIONAL or LABELMAP; ``segments``: ``exclusive`` (default), a pixel has
+            one class, or ``overlapping``, it has all whose scores reach the threshold; ``omit_empty_frames`` (default
+            true); ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty
+            (default) or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
             ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
 
     Raises:
@@ -40,12 +42,19 @@ class SegmentationWriter:
         check_names(options, list(_OPTIONS), _WHERE)
         kind = str(options.get("type", "BINARY")).upper()
         one_of(kind, _KINDS, f"{_WHERE}, type")
+        layered = overlapping(options, _WHERE)
+        if layered and kind != "BINARY":
+            raise ConfigError(
+                f"type {kind} has no overlapping segments",
+                where=f"{_WHERE}, segments",
+                remedy="take type BINARY; FRACTIONAL holds every class's score as it is",
+            )
         omit = options.get("omit_empty_frames", True)
         one_of(omit, (True, False), f"{_WHERE}, omit_empty_frames")
         self._empty = options.get("empty", "write")
         one_of(self._empty, ("write", "error"), f"{_WHERE}, empty")
         number, description = new_series(options, _WHERE, 900, "HDM segmentation")
-        self._style = SegmentationStyle(kind, bool(omit), number, description)  # type: ignore[arg-type]
+        self._style = SegmentationStyle(kind, bool(omit), number, description, layered)  # type: ignore[arg-type]
         self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydicom.dataelem import DataElement
 
+from hdm_dicom.derived.layers import Layers
 from hdm_dicom.derived.origin import settle_uids
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
@@ -39,15 +40,21 @@ def write_segmentation(
     where, kind = product.scene.ref.id, style.kind
     options = ReaderOptions.parse(product.scene.attributes.get("options"))
     opened = open_volume(product.scene.ref, options)
-    source = product.score if kind == "FRACTIONAL" else product.mask
+    source = product.score if kind == "FRACTIONAL" else Layers(product) if style.overlapping else product.mask
     values = tuple(info.value for info in product.classes)
     slices = stored_slices(opened, source, path.parent)
-    with spooled(slices, values, kind, str(path.parent)) as spool, _unnamed(path.parent) as pixels:
+    folder = str(path.parent)
+    with (
+        spooled(slices, values, kind, folder, layered=style.overlapping) as spool,
+        _unnamed(path.parent) as pixels,
+    ):
         if refuse_empty and not spool.present.any():
             raise WriteError(
                 "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
             )
         dataset, frames = build(product, opened.volume, style, spool.present)
+        if kind == "BINARY":
+            dataset.SegmentsOverlap = "YES" if spool.overlap else "NO"
         size, digest = stream(spool, frames, kind, pixels)
         if size > MAX_BYTES:
             what = f"pixel data of {size} bytes are more than DICOM allows (4 GiB)"

@@ -82,6 +82,23 @@ def test_references_survive_under_one_key_and_only_under_it() -> None:
     assert image.SOPInstanceUID != "1.2.3"
 
 
+def test_a_segmentation_refers_to_its_images_under_the_same_key(tmp_path: Path) -> None:
+    write_series(tmp_path / "series")
+    (tmp_path / "key").write_bytes(KEY)
+    writer = SegmentationWriter({"deidentify": {"key_file": str(tmp_path / "key")}})
+    writer.write(make_product(tmp_path / "series"), tmp_path / "out.dcm")
+    seg = pydicom.dcmread(tmp_path / "out.dcm")
+    images = [pydicom.dcmread(path) for path in (tmp_path / "series").iterdir()]
+    for image in images:
+        deidentify(image, KEY)
+    uids = {image.SOPInstanceUID for image in images}
+    assert {i.ReferencedSOPInstanceUID for i in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence} == uids
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        assert frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID in uids
+    assert (seg.StudyInstanceUID, seg.PatientID) == (images[0].StudyInstanceUID, images[0].PatientID)
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == images[0].SeriesInstanceUID
+
+
 def test_a_segmentation_says_nothing_of_the_patient(tmp_path: Path) -> None:
     def marked(dataset: Dataset, index: int) -> None:
         dataset.PatientName, dataset.PatientID = "MARKER^X", "MARKERID"
