@@ -21,6 +21,7 @@ class GeoTiffReader:
 
     name: ClassVar[str] = READER
     takes_bands: ClassVar[bool] = True
+    volumes: ClassVar[bool] = False
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Check the options.

@@ -66,7 +66,7 @@ def pipeline(bench: Workbench) -> Path:
     return bench.pipeline(
         input={"uri": "MARKERNAME", "reader": "dicom", "bands": [1, 1, 1], "scale": {"fixed": [-160, 240]}},
         support={"classes": [{"name": "disc", "codes": liver, "examples": examples}]},
-        output={"products": [{"segmentation": {"deidentify": key}}, "nifti"]},
+        output={"products": [{"segmentation": {"deidentify": key}}, "nifti", "label_image"]},
     )
 
 

@@ -61,7 +61,7 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
         raise EmptyArchiveError(
             f"none of {len(paths)} files is DICOM", where="input.uri", remedy="point it at a folder of DICOM files"
         )
-    found = volumes(frames, options.policy)
+    found = volumes(frames, options.policy, options.tolerance)
     counts = Counter(volume.id for volume in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:

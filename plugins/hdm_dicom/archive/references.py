@@ -10,7 +10,7 @@ from itertools import pairwise
 from hdm_dicom.archive.discovery import scan_parallel
 from hdm_dicom.files.instances import Frame, Rejected
 from hdm_dicom.files.uids import digest
-from hdm_dicom.options import READER
+from hdm_dicom.options import READER, TOLERANCE
 from hdm_dicom.series.grouping import assembled
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import SceneRef
@@ -43,7 +43,7 @@ def reference(volume: Volume, reader: str = READER) -> SceneRef:
     )
 
 
-def reload(ref: SceneRef) -> Volume | None:
+def reload(ref: SceneRef, tolerance: float = TOLERANCE) -> Volume | None:
     """The volume of a reference, from the headers of its members; None if they hold it no more."""
     recipe = json.loads(ref.recipe)
     chosen = {int(number): _indices(ranges) for number, ranges in recipe["frames"].items()}
@@ -51,7 +51,7 @@ def reload(ref: SceneRef) -> Volume | None:
     for number, (_, result) in enumerate(scan_parallel(ref.members)):
         if not isinstance(result, Rejected):
             frames += [f for f in result if number not in chosen or f.index in chosen[number]]
-    return assembled(ref.id, frames, tuple(recipe["notes"]), recipe["shared"]) if frames else None
+    return assembled(ref.id, frames, tuple(recipe["notes"]), recipe["shared"], tolerance) if frames else None
 
 
 def _ranges(indices: Iterable[int]) -> str:

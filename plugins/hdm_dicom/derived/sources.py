@@ -6,8 +6,6 @@ would be refused by the next program, so what is broken is left out here, and wh
 
 from __future__ import annotations
 
-import re
-
 from pydicom import config as pydicom_config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
@@ -19,8 +17,6 @@ from hdm_dicom.files.uids import derived_uid, digest, is_uid
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.errors import WriteError
 
-DATE = re.compile(r"\d{8}")
-TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
@@ -59,6 +55,14 @@ def instance_uid(name: str) -> str:
     return name if is_uid(name) else derived_uid("instance", name)
 
 
+def source_header(volume: Volume) -> FileDataset:
+    """The first slice's header without its pixels, complete and well-formed, as a product of the volume refers to it.
+
+    It claims a size of one pixel; see `hdm_dicom.segmentation.dataset`.
+    """
+    return _complete(read_header(volume.first.instance.path), volume)
+
+
 def source_images(volume: Volume) -> list[Dataset]:
     """The stored slices as highdicom's source images: one a slice, or one multi-frame image with only these frames.
 
@@ -69,14 +73,13 @@ def source_images(volume: Volume) -> list[Dataset]:
     Raises:
         WriteError: the slices have no common place, or nothing can refer to them.
     """
-    first = volume.first
     if not volume.located and len(volume.frames) > 1:
         raise WriteError(
             "a segmentation of several frames needs their positions in the patient",
             where=volume.id,
             remedy="choose another product for series without geometry",
         )
-    header = _complete(read_header(first.instance.path), volume)
+    header = source_header(volume)
     of_frames = any(frame.instance.frames > 1 for frame in volume.frames) or _PER_FRAME in header
     if of_frames and len({frame.instance.path for frame in volume.frames}) == 1:
         _set_frames(header, volume)

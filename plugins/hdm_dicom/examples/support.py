@@ -53,7 +53,8 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
         chosen = _chosen(request, labels, opened)
         return [_labeled(ref, options, labels, z) for z in chosen]
     except SceneError as error:
-        raise SupportError(f"the labelled series cannot be read: {error.what}", where=error.where) from None
+        what = f"the labelled series cannot be read: {error.what}"
+        raise SupportError(what, where=error.where, remedy=error.remedy) from None
 
 
 def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, OpenVolume]:

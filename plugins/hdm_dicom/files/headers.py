@@ -24,6 +24,7 @@ from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
 from hdm_dicom.files.detectors import DETECTOR_TAGS, detector_frames
 from hdm_dicom.files.instances import Description, Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.files.spacing import SPACING_TAGS, pixel_spacing, thickness
 from hdm_dicom.files.syntaxes import DECODED_AS, unknown_syntax
 from hdm_dicom.files.telling import TELLING_TAGS, dimension_names, frame_keys, image_keys
 from hdm_dicom.files.uids import digest
@@ -49,9 +50,7 @@ TAGS = (
     *DETECTOR_TAGS,
     "ImagePositionPatient",
     "ImageOrientationPatient",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "SliceThickness",
+    *SPACING_TAGS,
     "SpacingBetweenSlices",
     "Rows",
     "Columns",
@@ -323,7 +322,7 @@ def _padding(dataset: Dataset) -> tuple[int, int] | None:
 
 
 def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
-    spacing = numbers(dataset, "PixelSpacing", 2) or numbers(dataset, "ImagerPixelSpacing", 2)
+    spacing = pixel_spacing(dataset)
     slope, intercept = numbers(dataset, "RescaleSlope", 1), numbers(dataset, "RescaleIntercept", 1)
     orientation = numbers(dataset, "ImageOrientationPatient", 6)
     return Frame(
@@ -331,12 +330,14 @@ def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
         index=0,
         position=numbers(dataset, "ImagePositionPatient", 3),  # type: ignore[arg-type]
         orientation=orientation,  # type: ignore[arg-type]
-        spacing=spacing,  # type: ignore[arg-type]
-        thickness=(numbers(dataset, "SliceThickness", 1) or (0.0,))[0],
+        spacing=spacing.value,
+        thickness=thickness(dataset),
         slope=slope[0] if slope else 1.0,
         intercept=intercept[0] if intercept else 0.0,
         rescaled=slope is not None or intercept is not None,
         keys=image_keys(dataset, instance.image_type),
+        spacing_from=spacing.source,
+        spacing_fault=spacing.fault,
     )
 
 
@@ -374,18 +375,23 @@ def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
             return Dataset()
 
         measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
+        spacing = pixel_spacing(measures)
+        if not spacing.source:  # enhanced X-ray angiography states it here, at the detector
+            spacing = pixel_spacing(group("FramePixelDataPropertiesSequence"))
         slope, intercept = numbers(rescale, "RescaleSlope", 1), numbers(rescale, "RescaleIntercept", 1)
         return Frame(
             instance=instance,
             index=index,
             position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),  # type: ignore[arg-type]
             orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),  # type: ignore[arg-type]
-            spacing=numbers(measures, "PixelSpacing", 2) or base.spacing,  # type: ignore[arg-type]
-            thickness=(numbers(measures, "SliceThickness", 1) or (base.thickness,))[0],
+            spacing=spacing.value or base.spacing,
+            thickness=thickness(measures) or base.thickness,
             slope=slope[0] if slope else base.slope,
             intercept=intercept[0] if intercept else base.intercept,
             rescaled=slope is not None or intercept is not None or base.rescaled,
             keys=frame_keys(base.keys, group, dimensions),
+            spacing_from=spacing.source or base.spacing_from,
+            spacing_fault=pixel_spacing(measures).fault or base.spacing_fault,
         )
 
     return _all_oriented([one(item, index) for index, item in enumerate(items)])

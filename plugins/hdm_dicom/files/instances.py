@@ -115,12 +115,14 @@ class Frame:
         position: (x, y, z) in mm (LPS) of the centre of the first pixel; None if unknown.
         orientation: direction cosines of the rows, then of the columns; None if unknown.
         spacing: mm between rows, mm between columns; None if unknown.
-        thickness: mm; 0 if unknown.
+        thickness: mm, above 0; 0 if unknown.
         slope: of the rescaling.
         intercept: of the rescaling.
         rescaled: the file states slope or intercept.
         keys: attributes that tell volumes of one series apart, by name; a name may come twice, the same ones come for
             all frames of a kind of file.
+        spacing_from: keyword of the attribute that states the spacing; empty if unknown.
+        spacing_fault: why a spacing that is stated makes no sense; empty if it does.
     """
 
     instance: Instance
@@ -133,6 +135,8 @@ class Frame:
     intercept: float
     rescaled: bool
     keys: tuple[tuple[str, str], ...]
+    spacing_from: str = ""
+    spacing_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

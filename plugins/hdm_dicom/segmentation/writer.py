@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
-from hdm_dicom.segmentation.style import SegmentationStyle
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
-from hdm_pipeline.errors import ConfigError, WriteError
+from hdm_dicom.segmentation.style import MAX_BYTES, MAX_SIDE, OTHERS, SegmentationStyle
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
+from hdm_pipeline.errors import WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-_OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description", "deidentify")
+_OPTIONS = ("type", "omit_empty_frames", "empty", *SERIES_OPTIONS)
 _WHERE = "output.products, segmentation"
 
 
@@ -32,6 +33,7 @@ class SegmentationWriter:
     """
 
     name: ClassVar[str] = "segmentation"
+    scenes: ClassVar[SceneKind] = "volumes"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})
@@ -42,23 +44,38 @@ class SegmentationWriter:
         one_of(omit, (True, False), f"{_WHERE}, omit_empty_frames")
         self._empty = options.get("empty", "write")
         one_of(self._empty, ("write", "error"), f"{_WHERE}, empty")
-        number, description = options.get("series_number", 900), options.get("series_description", "HDM segmentation")
-        if not isinstance(number, int) or not 1 <= number < 1 << 31:
-            raise ConfigError("series_number must be a positive integer", where=_WHERE)
-        if not isinstance(description, str) or not 1 <= len(description) <= 64 or "\\" in description:
-            raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=_WHERE)
+        number, description = new_series(options, _WHERE, 900, "HDM segmentation")
         self._style = SegmentationStyle(kind, bool(omit), number, description)  # type: ignore[arg-type]
-        self._key = _key(options.get("deidentify"))
+        self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Check the coded terms; see `hdm_dicom.derived.codes.check`."""
         return codes.check(classes)
 
     def check_scene(self, scene: SceneHeader) -> None:
-        """Refuse a scene whose images nothing can refer to; see `hdm_dicom.derived.frame_references`."""
+        """Refuse what is known not to fit into a segmentation; see `SceneCheckingWriter.check_scene`.
+
+        Raises:
+            WriteError: no DICOM series, or one whose images nothing can refer to, or whose frames, all of them written,
+                exceed what a file may hold.
+        """
         from hdm_dicom.derived.frame_references import check_references
 
+        where = scene.ref.id
+        if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
+            raise WriteError("a DICOM segmentation needs a DICOM series", where=where, remedy=OTHERS)
         check_references(scene)
+        _, depth, height, width = scene.shape
+        if max(height, width) > MAX_SIDE:
+            what = f"images of {height} x {width} pixels are larger than DICOM allows"
+            raise WriteError(what, where=where, remedy=OTHERS)
+        least = depth * height * width // (8 if self._style.kind == "BINARY" else 1)
+        if not self._style.omit_empty_frames and least > MAX_BYTES:
+            raise WriteError(
+                f"pixel data of {least} bytes are more than DICOM allows (4 GiB)",
+                where=where,
+                remedy=f"leave omit_empty_frames on; or {OTHERS}",
+            )
 
     def filename(self, scene: SceneHeader) -> str:
         """Always ``segmentation.dcm``."""
@@ -76,26 +93,9 @@ class SegmentationWriter:
         """
         from hdm_dicom.segmentation.writing import write_segmentation
 
+        self.check_scene(product.scene)
         where = product.scene.ref.id
-        if product.scene.ref.reader != READER or not isinstance(product.scene.geometry, VolumeGeometry):
-            raise WriteError(
-                "a DICOM segmentation needs a DICOM series", where=where, remedy="choose the product `mask` for rasters"
-            )
         try:
             write_segmentation(product, path, self._style, refuse_empty=self._empty == "error", key=self._key)
         except OSError as error:
             raise write_error(error, "the segmentation", path, where) from None
-
-
-def _key(option: object) -> bytes | None:
-    if option is None or option is False:
-        return None
-    where = f"{_WHERE}, deidentify"
-    if not isinstance(option, Mapping) or not isinstance(option.get("key_file"), str):
-        raise ConfigError(
-            "deidentify needs the file of its key", where=where, remedy="write `deidentify: {key_file: PATH}`"
-        )
-    check_names(option, ["key_file"], where)
-    from hdm_dicom.privacy.deidentify import read_key
-
-    return read_key(option["key_file"], where)

@@ -6,23 +6,20 @@ import io
 import tempfile
 from pathlib import Path
 
-from highdicom.seg import Segmentation
 from pydicom.dataelem import DataElement
-from pydicom.uid import UID
 
+from hdm_dicom.derived.origin import settle_uids
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
-from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.segmentation.dataset import build
 from hdm_dicom.segmentation.frames import spooled, stream
-from hdm_dicom.segmentation.style import SegmentationStyle
+from hdm_dicom.segmentation.style import MAX_BYTES, OTHERS, SegmentationStyle
 from hdm_dicom.volumes.volume_io import open_volume
 from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 
-_MAX_BYTES = 0xFFFFFFFE
 _PIXEL_DATA = 0x7FE00010
 
 
@@ -52,10 +49,11 @@ def write_segmentation(
             )
         dataset, frames = build(product, opened.volume, style, spool.present)
         size, digest = stream(spool, frames, kind, pixels)
-        if size > _MAX_BYTES:
-            raise WriteError(f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where)
+        if size > MAX_BYTES:
+            what = f"pixel data of {size} bytes are more than DICOM allows (4 GiB)"
+            raise WriteError(what, where=where, remedy=OTHERS)
         pixels.seek(0)
-        _settle_uids(dataset, product, style, digest)
+        settle_uids(dataset, product, "segmentation", style, digest)
         if key is not None:
             deidentify(dataset, key)
         # Streamed by pydicom from the file: the pixels never stand in memory as a whole.
@@ -65,11 +63,3 @@ def write_segmentation(
 
 def _unnamed(folder: Path) -> io.BufferedRandom:
     return tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-")
-
-
-def _settle_uids(dataset: Segmentation, product: Product, style: SegmentationStyle, digest: str) -> None:
-    """UIDs that follow from the content and the source."""
-    made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
-    dataset.SeriesInstanceUID = UID(derived_uid("segmentation series", *made_of))
-    dataset.SOPInstanceUID = UID(derived_uid("segmentation", *made_of, digest))
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import digest
-from hdm_dicom.options import Policy
+from hdm_dicom.options import TOLERANCE, Policy
 from hdm_dicom.series.copies import without_copies
 from hdm_dicom.series.ordering import ordered
 from hdm_dicom.series.places import most_at_one_place
@@ -27,27 +27,36 @@ _SAME_DIRECTION = 1e-3
 _MODALITY = re.compile(r"[A-Z]{2,8}")
 
 
-def volumes(frames: Iterable[Frame], policy: Policy) -> list[Volume]:
-    """All volumes that the frames hold, by id."""
+def volumes(frames: Iterable[Frame], policy: Policy, tolerance: float = TOLERANCE) -> list[Volume]:
+    """All volumes that the frames hold, by id.
+
+    Args:
+        frames: of any number of series.
+        policy: what becomes of irregular ones; see `hdm_dicom.options`.
+        tolerance: share of the slice spacing within which a stack is even; see `hdm_dicom.series.regularity`.
+    """
     by_series: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_series[_series_key(frame)].append(frame)
     found: list[Volume] = []
     for key, members in by_series.items():
-        found += _of_series(_Series(key, policy), members)
+        found += _of_series(_Series(key, policy, tolerance), members)
     return sorted(found, key=lambda volume: volume.id)
 
 
-def assembled(name: str, frames: Sequence[Frame], notes: tuple[str, ...], shared: int) -> Volume:
+def assembled(
+    name: str, frames: Sequence[Frame], notes: tuple[str, ...], shared: int, tolerance: float = TOLERANCE
+) -> Volume:
     """The volume of these frames, whatever else their series holds."""
     members = ordered(frames)
-    return Volume(name, tuple(members), problems(members), notes, shared)
+    return Volume(name, tuple(members), problems(members, tolerance), notes, shared)
 
 
 @dataclass(frozen=True)
 class _Series:
     key: str
     policy: Policy
+    tolerance: float
 
 
 def _of_series(series: _Series, frames: Sequence[Frame]) -> list[Volume]:
@@ -122,21 +131,21 @@ def _stack(
 
     def volume(members: Sequence[Frame], *part: str) -> Volume:
         ambiguous = sum(frame.instance.path in shared for frame in members)
-        return assembled(f"{prefix}-{digest(key, *part)[:16]}", members, notes, ambiguous)
+        return assembled(f"{prefix}-{digest(key, *part)[:16]}", members, notes, ambiguous, series.tolerance)
 
     whole = volume(frames)
     if series.policy != "split" or not whole.problems:
         return [whole]
-    parts, how = _parts(whole)
+    parts, how = _parts(whole, series.tolerance)
     if len(parts) == 1:
         return [whole]
     notes += (f"irregular series split into {len(parts)} volumes {how}",)
     return [volume(members, name) for name, members in parts.items()]
 
 
-def _parts(whole: Volume) -> tuple[dict[str, list[Frame]], str]:
+def _parts(whole: Volume, tolerance: float) -> tuple[dict[str, list[Frame]], str]:
     """The regular parts of an irregular volume, by what names them for ever, and how they were found."""
-    found = runs(whole.frames)
+    found = runs(whole.frames, tolerance)
     told = regular_by_header(whole.frames, len(found))
     if told is not None:
         return told, f"by {next(iter(told)).split()[0]}"

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from hdm_dicom.files.instances import Frame
-from hdm_dicom.series.places import SAME_PLACE, depths
+from hdm_dicom.series.places import depths, same_place
 
 
 def ordered(frames: Sequence[Frame]) -> list[Frame]:
     """Frames along the normal; at one place by instance number; without places by instance and index."""
     if any(frame.position is None for frame in frames):
         return sorted(frames, key=lambda f: (f.instance.sop_instance, f.index, f.instance.number, f.instance.path))
-    rounded = np.round(depths(frames), 3)
+    # What differs by less is noise, and the images' numbers decide.
+    rounded = np.round(depths(frames) / (same_place(frames) / 10))
 
     def key(i: int) -> tuple[object, ...]:
         frame = frames[i]
@@ -25,4 +26,4 @@ def ordered(frames: Sequence[Frame]) -> list[Frame]:
 
 def places(frames: Sequence[Frame]) -> int:
     """How many places along the normal the frames lie at."""
-    return int((np.diff(np.sort(depths(frames))) > SAME_PLACE).sum()) + 1
+    return int((np.diff(np.sort(depths(frames))) > same_place(frames)).sum()) + 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from hdm_dicom.files.instances import Frame
-from hdm_dicom.series.places import SAME_PLACE, Array, depths
-from hdm_dicom.series.regularity import tolerance
+from hdm_dicom.options import TOLERANCE
+from hdm_dicom.series.places import Array, depths, same_place
+from hdm_dicom.series.regularity import even, steps_aside
 
 _LEAST_INTERLEAVED = 4
 """Frames of a run that others lie within: any three frames are near to even by chance."""
@@ -19,28 +21,36 @@ _MOST_EFFORT = 20_000
 """Runs that are tried before the search for interleaved ones is given up: a second or two."""
 
 
-def runs(frames: Sequence[Frame]) -> list[list[Frame]]:
+def runs(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> list[list[Frame]]:
     """The fewest runs of even spacing that hold all frames, in order.
 
     Runs that lie one after the other are preferred; runs within one another are found only where each has at least four
-    frames. Several frames at one place go to several layers, the n-th by instance number to the n-th.
+    frames. A run ends where a frame lies aside of the straight line. Several frames at one place go to several layers,
+    the n-th by instance number to the n-th.
 
     Args:
         frames: ordered along the normal, see `hdm_dicom.series.ordering.ordered`.
+        tolerance: share of the spacing by which it may vary within a run.
     """
-    following = [run for layer in _layers(frames) for run in _following(layer)]
+    following = [
+        run for layer in _layers(frames) for part in _straight(layer, tolerance) for run in _following(part, tolerance)
+    ]
     if len(following) <= 2:
         return following
-    found = _Interleaved(depths(frames)).runs(min(_MOST_INTERLEAVED, len(following) - 1))
-    return following if found is None else [[frames[i] for i in run] for run in found]
+    found = _Interleaved(depths(frames), same_place(frames), tolerance).runs(min(_MOST_INTERLEAVED, len(following) - 1))
+    if found is None:
+        return following
+    within = [[frames[i] for i in run] for run in found]
+    # Looked for along the normal only: what lies on several lines is no run.
+    return following if any(steps_aside(run, tolerance) for run in within) else within
 
 
 def _layers(frames: Sequence[Frame]) -> list[list[Frame]]:
     """The n-th image of each place goes to layer n."""
     layers: list[list[Frame]] = []
-    last, level = None, 0
+    last, level, nearest = None, 0, same_place(frames)
     for frame, depth in zip(frames, depths(frames), strict=True):
-        level = level + 1 if last is not None and depth - last <= SAME_PLACE else 0
+        level = level + 1 if last is not None and depth - last <= nearest else 0
         last = depth
         if level == len(layers):
             layers.append([])
@@ -48,13 +58,19 @@ def _layers(frames: Sequence[Frame]) -> list[list[Frame]]:
     return layers
 
 
-def _following(frames: Sequence[Frame]) -> list[list[Frame]]:
+def _straight(frames: Sequence[Frame], tolerance: float) -> list[Sequence[Frame]]:
+    """The parts between frames that lie aside."""
+    ends = [0, *steps_aside(frames, tolerance), len(frames)]
+    return [frames[start:end] for start, end in pairwise(ends)]
+
+
+def _following(frames: Sequence[Frame], tolerance: float) -> list[list[Frame]]:
     """The fewest even runs that follow each other; of several ways, that which cuts at the widest gaps."""
     count = len(frames)
     if count < 3:
         return [list(frames)]
     places = depths(frames)
-    starts = _earliest_starts(np.diff(places))
+    starts = _earliest_starts(np.diff(places), tolerance)
     # best[i]: fewest runs of the first i frames, and the length that they bridge; both in one number.
     price = float(places[-1] - places[0]) + 1.0
     best = np.zeros(count + 1)
@@ -73,7 +89,7 @@ def _following(frames: Sequence[Frame]) -> list[list[Frame]]:
     return found[::-1]
 
 
-def _earliest_starts(gaps: Array) -> list[int]:
+def _earliest_starts(gaps: Array, tolerance: float) -> list[int]:
     """For each frame the first one from which on the spacing to it is even."""
     highest: deque[int] = deque()
     lowest: deque[int] = deque()
@@ -83,7 +99,7 @@ def _earliest_starts(gaps: Array) -> list[int]:
             while kept and sign * gaps[kept[-1]] <= sign * gap:
                 kept.pop()
             kept.append(index)
-        while not _even(float(gaps[lowest[0]]), float(gaps[highest[0]])):
+        while not even(float(gaps[lowest[0]]), float(gaps[highest[0]]), tolerance):
             first += 1
             for kept in (highest, lowest):
                 if kept[0] < first:
@@ -92,20 +108,17 @@ def _earliest_starts(gaps: Array) -> list[int]:
     return starts
 
 
-def _even(low: float, high: float) -> bool:
-    middle = (low + high) / 2
-    return high - middle <= tolerance(middle)
-
-
 class _Interleaved:
     """Even runs that lie within one another, searched for with a bounded effort.
 
     Args:
         places: [n] mm along the normal, ascending.
+        nearest: mm within which two frames lie at one place.
+        tolerance: see `runs`.
     """
 
-    def __init__(self, places: Array) -> None:
-        self._places = places
+    def __init__(self, places: Array, nearest: float, tolerance: float) -> None:
+        self._places, self._nearest, self._tolerance = places, nearest, tolerance
         self._effort = 0
 
     def runs(self, most: int) -> list[list[int]] | None:
@@ -140,12 +153,12 @@ class _Interleaved:
         places = self._places
         run = [left[0], second]
         step = float(places[second] - places[left[0]])
-        if step <= SAME_PLACE:
+        if step <= self._nearest:
             return []
         where = places[left]
         while True:
             # From the last frame, not from the first: positions are rounded, and the rounding must not add up.
-            wanted, off = places[run[-1]] + step, tolerance(step)
+            wanted, off = places[run[-1]] + step, self._tolerance * step
             at = int(np.searchsorted(where, wanted - off))
             near = [i for i in range(at, min(at + _MOST_INTERLEAVED, len(left))) if where[i] <= wanted + off]
             if not near:

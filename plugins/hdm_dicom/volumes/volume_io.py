@@ -12,6 +12,7 @@ from hdm_dicom.archive.references import reference, reload
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.volume import Volume
+from hdm_dicom.volumes.extent import measured, with_spacing
 from hdm_dicom.volumes.pixels import FrameReader, check_frame
 from hdm_dicom.volumes.stack import Image, Stack, View, stack_of, view_of
 from hdm_dicom.volumes.transposed_file import TransposedFile
@@ -47,6 +48,19 @@ class OpenVolume:
         return self.stack.affine @ self.view.matrix(self.stack.size)
 
     @property
+    def measured(self) -> bool:
+        """The extent of a voxel is known along all three axes."""
+        return measured(self.volume)
+
+    @property
+    def pixel_spacing(self) -> tuple[float, float] | None:
+        """mm between the rows, and between the columns, of an image of the view; None if unknown."""
+        if self.volume.first.spacing is None:
+            return None
+        column_mm, row_mm = (float(np.linalg.norm(self.affine[:3, axis])) for axis in (0, 1))
+        return row_mm, column_mm
+
+    @property
     def bands(self) -> int:
         """1, or 3 for colour."""
         instance = self.volume.first.instance
@@ -59,9 +73,9 @@ def open_volume(ref: SceneRef, options: ReaderOptions) -> OpenVolume:
 
     Raises:
         ReadError: members are gone, changed, broken or of two patients.
-        UnsupportedSceneError: too large, a mosaic, or irregular under the policy ``strict``.
+        UnsupportedSceneError: too large, a mosaic, irregular under the policy ``strict``, or of unknown pixel spacing.
     """
-    volume = reload(ref)
+    volume = reload(ref, options.tolerance)
     if volume is None or reference(volume).identity != ref.identity:
         raise ReadError(
             "files of the series are gone or have changed since they were found",
@@ -82,8 +96,10 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
             where=where,
             remedy=_remedy(volume, options),
         )
+    volume = with_spacing(volume, options)
     stack = stack_of(volume, options)
-    return OpenVolume(volume, stack, view_of(options.plane, stack.affine))
+    # Without a place there is no anatomical plane: frames that follow each other in time are no third axis.
+    return OpenVolume(volume, stack, view_of(options.plane if volume.located else "acquired", stack.affine))
 
 
 def _remedy(volume: Volume, options: ReaderOptions) -> str:
