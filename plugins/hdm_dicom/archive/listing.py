@@ -47,6 +47,7 @@ class _Walk:
         self.paths: list[str] = []
         self.skipped: list[Skipped] = []
         self._folders: set[str] = set()
+        self._lists: set[str] = set()
         self._linked_folders: list[str] = []
         self._linked_files: list[str] = []
 
@@ -66,7 +67,7 @@ class _Walk:
                 self._file(link)
         self._linked_files.clear()
 
-    def _add(self, uri: str) -> None:
+    def _add(self, uri: str, *, listed: bool = False) -> None:
         if os.path.isdir(uri):
             self._folder(uri)
         elif os.path.isfile(uri):
@@ -75,16 +76,23 @@ class _Walk:
             else:
                 self._file(uri)
         else:
-            for match in sorted(glob.glob(uri, recursive=True)):
+            matches = sorted(glob.glob(uri, recursive=True))
+            for match in matches:
                 self._folder(match) if os.path.isdir(match) else self._file(match)
+            if listed and not matches:
+                self._leave(uri, "named in a list, and nothing is there")
 
     def _list(self, path: str) -> None:
+        real = os.path.realpath(path)
+        if real in self._lists:
+            return  # it names itself, or another list does
+        self._lists.add(real)
         with open(path, encoding="utf-8-sig") as lines:  # editors on Windows begin a text with a byte order mark
             entries = [line.strip() for line in lines]
         base = os.path.dirname(path)
         for entry in entries:
             if entry and not entry.startswith("#"):
-                self._add(os.path.join(base, entry))
+                self._add(os.path.join(base, entry), listed=True)
 
     def _file(self, path: str) -> None:
         if path.lower().endswith(_PACKED):

@@ -20,19 +20,34 @@ _ALIKE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 """Transfer syntaxes that store pixels alike: implicit and explicit little endian."""
 
 _PIECE = 1 << 20
+_FEW = 8 << 20
+"""Bytes up to which pixels are compared as they are."""
+
 _MOST_PIXELS = 1 << 26
 """Largest image that is decoded to compare it."""
 
 
-def stored_digest(instance: Instance) -> str:
-    """SHA-256 of the pixels as they are stored, frame by frame where compressed; empty if they cannot be read."""
-    digest = hashlib.sha256(b"" if instance.syntax in _ALIKE else instance.syntax.encode())
+def stored_pixels(instance: Instance) -> bytes:
+    """What stands for the pixels as they are stored, frame by frame where compressed; empty if they cannot be read.
+
+    The pixels themselves where they are few, which is cheaper to compare than a hash, else their SHA-256. In front, the
+    transfer syntax, where it matters.
+    """
+    syntax = b"" if instance.syntax in _ALIKE else instance.syntax.encode()
+    digest, kept, size = hashlib.sha256(), [syntax], 0
     try:
         for piece in _stored(instance):
+            size += len(piece)
+            if size <= _FEW:
+                kept.append(piece)
+                continue
+            for waiting in kept:
+                digest.update(waiting)
+            kept.clear()
             digest.update(piece)
     except READ_ERRORS:
-        return ""
-    return digest.hexdigest()
+        return b""
+    return b"".join(kept) if kept else digest.digest()
 
 
 def _stored(instance: Instance) -> Iterator[bytes]:

@@ -57,18 +57,22 @@ def split_member(path: str) -> tuple[str, str] | None:
 
 
 def member_paths(archive: str) -> list[str]:
-    """Paths of all files within an archive, sorted.
+    """Paths of all files within an archive, sorted; without those whose name, or folder, begins with a dot.
 
     Raises:
         ZipRefusedError: not a zip archive, damaged, or it claims to hold more than such a file can.
     """
     try:
-        infos = [info for info in _opened(archive).infolist() if not info.is_dir()]
+        infos = [info for info in _opened(archive).infolist() if not info.is_dir() and not _hidden(info.filename)]
     except DAMAGED as error:
         raise ZipRefusedError(f"a zip archive that cannot be read ({type(error).__name__})") from None
     if sum(info.file_size for info in infos) > _MAX_RATIO * os.path.getsize(archive) or len(infos) > _MAX_MEMBERS:
         raise ZipRefusedError("a zip archive that claims to hold more than its size allows (a zip bomb)")
     return sorted(archive + SEPARATOR + info.filename for info in infos)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") and part != ".." for part in name.split("/"))
 
 
 def member_size(path: str) -> tuple[int, str]:

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from hdm_dicom.files.instances import Frame, Instance
-from hdm_dicom.files.same_pixels import decoded_digest, stored_digest
+from hdm_dicom.files.same_pixels import decoded_digest, stored_pixels
+
+_FEW = 8
+"""Different images of one UID and place whose pixels are held at once; of more, hashes are."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +64,34 @@ def _header(frame: Frame) -> tuple[object, ...]:
     """What makes the values and the place of an image, and whose it is."""
     i = frame.instance
     size = (i.rows, i.columns, i.samples, i.signed, i.bits_stored, i.photometric.startswith("MONO") and i.photometric)
-    whose = (i.patient, i.study, i.frame_of_reference, i.modality, i.padding, i.unit, i.fault)
+    whose = (i.patient, i.study, i.frame_of_reference, i.modality, i.padding, i.fault)
     return frame.index, frame.position, frame.orientation, frame.spacing, frame.slope, frame.intercept, *size, *whose
 
 
 def _by_pixels(files: Sequence[list[Frame]]) -> list[list[Frame]]:
     if len(files) == 1:
         return list(files)
-    kept: dict[str, list[Frame]] = {}
+    kept: list[tuple[bytes, list[Frame]]] = []
     for members in files:
-        kept.setdefault(stored_digest(members[0].instance) or members[0].instance.path, members)
-    if len(kept) > 1 and _may_decode_alike([members[0].instance for members in kept.values()]):
-        files, kept = list(kept.values()), {}
-        for members in files:
-            kept.setdefault(decoded_digest(members[0].instance) or members[0].instance.path, members)
-    return list(kept.values())
+        stored = stored_pixels(members[0].instance)
+        if len(kept) >= _FEW:
+            stored = _hashed(stored)
+        if stored and any(stored == known for known, _ in kept):
+            continue
+        kept.append((stored, members))
+        if len(kept) == _FEW:
+            kept = [(_hashed(known), members) for known, members in kept]
+    different = [members for _, members in kept]
+    if len(different) == 1 or not _may_decode_alike([members[0].instance for members in different]):
+        return different
+    decoded: dict[str, list[Frame]] = {}
+    for members in different:
+        decoded.setdefault(decoded_digest(members[0].instance) or members[0].instance.path, members)
+    return list(decoded.values())
+
+
+def _hashed(stored: bytes) -> bytes:
+    return sha256(stored).digest() if stored else stored
 
 
 def _may_decode_alike(instances: Sequence[Instance]) -> bool:
@@ -84,4 +101,4 @@ def _may_decode_alike(instances: Sequence[Instance]) -> bool:
 
 
 def _mark(instance: Instance) -> str:
-    return stored_digest(instance) or decoded_digest(instance)
+    return sha256(stored_pixels(instance)).hexdigest()

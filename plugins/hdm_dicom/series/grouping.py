@@ -65,7 +65,7 @@ def _of_series(series: _Series, frames: Sequence[Frame]) -> list[Volume]:
     if unique.copies:
         notes += (f"{unique.copies} copies of images ignored (same SOP instance UID, place and pixels)",)
     shapes = _split_by_shape(unique.frames, unique.shared)
-    groups = [group for shape in shapes for stack in by_stack(shape) for group in apart(stack)]
+    groups = [group for shape in shapes for stack in by_stack(shape) for group in apart(stack, series.tolerance)]
     if len(groups) > 1:
         notes += (_several(groups, len(shapes[0][0])),)
     found = []
@@ -146,7 +146,7 @@ def _stack(
 def _parts(whole: Volume, tolerance: float) -> tuple[dict[str, list[Frame]], str]:
     """The regular parts of an irregular volume, by what names them for ever, and how they were found."""
     found = runs(whole.frames, tolerance)
-    told = regular_by_header(whole.frames, len(found))
+    told = regular_by_header(whole.frames, len(found), tolerance)
     if told is not None:
         return told, f"by {next(iter(told)).split()[0]}"
     how = "by their spacing"

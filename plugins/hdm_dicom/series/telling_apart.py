@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.telling import RANKED, STACK, rank_value
+from hdm_dicom.options import TOLERANCE
 from hdm_dicom.series.ordering import ordered, places
 from hdm_dicom.series.places import most_at_one_place
 from hdm_dicom.series.regularity import problems
@@ -20,7 +21,7 @@ Group = tuple[Name, list[Frame]]
 """What makes a group, by attribute and value, and its frames."""
 
 
-def apart(part: Group) -> list[Group]:
+def apart(part: Group, tolerance: float = TOLERANCE) -> list[Group]:
     """Split where several images lie at one place, by attributes that tell them apart.
 
     The first attribute whose values make regular volumes of all images is taken; if there is none, the first that
@@ -32,10 +33,10 @@ def apart(part: Group) -> list[Group]:
         return [part]
     splits = list(_splits(frames, most))
     for key, groups in splits:
-        if not any(problems(ordered(group)) for group in groups.values()):
+        if _regular(groups, tolerance):
             return [((*name, key, value), group) for value, group in groups.items()]
     for key, groups in splits:
-        return [g for value, group in groups.items() for g in apart(((*name, key, value), group))]
+        return [g for value, group in groups.items() for g in apart(((*name, key, value), group), tolerance)]
     return [part]
 
 
@@ -54,14 +55,20 @@ def by_stack(part: Group) -> list[Group]:
     return [((*name, STACK, value), group) for value, group in groups.items()]
 
 
-def regular_by_header(frames: Sequence[Frame], most_groups: int) -> dict[str, list[Frame]] | None:
+def regular_by_header(
+    frames: Sequence[Frame], most_groups: int, tolerance: float = TOLERANCE
+) -> dict[str, list[Frame]] | None:
     """The frames by the first attribute whose values make at most so many groups, each of them regular; or None."""
     for key in (*_names(frames), "SliceThickness"):
         groups = _by(frames, lambda frame, k=key: _value(frame, k))  # type: ignore[misc]
         few = 1 < len(groups) <= most_groups and all(len(group) >= _LEAST for group in groups.values())
-        if few and not any(problems(ordered(group)) for group in groups.values()):
+        if few and _regular(groups, tolerance):
             return {f"{key} {value}": group for value, group in groups.items()}
     return None
+
+
+def _regular(groups: Mapping[str, Sequence[Frame]], tolerance: float) -> bool:
+    return not any(problems(ordered(group), tolerance) for group in groups.values())
 
 
 def _splits(frames: Sequence[Frame], most: int) -> Iterable[tuple[str, dict[str, list[Frame]]]]:

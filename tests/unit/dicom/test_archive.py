@@ -181,6 +181,26 @@ def test_a_damaged_zip_is_named_and_hides_nothing(tmp_path: Path) -> None:
         pixels(damaged)
 
 
+def test_lists_name_what_is_not_there_and_may_name_each_other(tmp_path: Path) -> None:
+    write_series(tmp_path / "a")
+    zipped_series(tmp_path / "a", tmp_path / "b.zip")
+    (tmp_path / "one.txt").write_text("two.txt\na\ngone/MARKER\n")
+    (tmp_path / "two.txt").write_text("one.txt\nb.zip\n")
+    refs, skipped = discovered(tmp_path / "one.txt")
+    assert len(refs) == 1
+    assert "5 copies of images" in json.loads(refs[0].recipe)["notes"][0]
+    assert list(skipped.values()) == ["named in a list, and nothing is there"]
+    assert "MARKER" not in str(skipped)
+
+
+def test_what_a_mac_hides_in_a_zip_is_not_looked_at(tmp_path: Path) -> None:
+    (path, *_) = write_series(tmp_path / "study")
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        archive.write(path, "a/1.dcm")
+        archive.writestr("__MACOSX/a/._1.dcm", "resource")
+    assert discovered(tmp_path / "study.zip")[1] == {}
+
+
 def test_other_archives_are_named(tmp_path: Path) -> None:
     write_series(tmp_path / "in")
     (tmp_path / "in" / "study.tar.gz").write_bytes(b"\x1f\x8b")

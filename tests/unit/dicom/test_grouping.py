@@ -61,6 +61,16 @@ def test_other_pixels_at_one_place_are_no_copy(tmp_path: Path) -> None:
     assert "2 different images lie at one place" in volume.problems[0]
 
 
+def test_many_images_of_one_uid_and_place_are_told_from_their_copies(tmp_path: Path) -> None:
+    for number in range(12):
+        for copy in "ab":
+            pixels = np.full((24, 32), number, np.uint16)
+            write_series(tmp_path / f"{number}{copy}", [0.0], change=one_uid, pixels=lambda _, p=pixels: p)  # type: ignore[misc]
+    volume = one(tmp_path)
+    assert len(volume.frames) == volume.shared == 12
+    assert "12 copies of images" in volume.notes[0]
+
+
 def test_a_copy_may_be_padded_or_have_an_implicit_header(tmp_path: Path) -> None:
     def padded(dataset: Dataset, index: int) -> None:
         dataset.PixelData += b"\0" * 128
