@@ -26,7 +26,7 @@ from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
-from hdm_pipeline.planning import uncertainty
+from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
 from hdm_pipeline.planning.validation import class_infos
@@ -58,6 +58,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     # What is missing is told before a folder is made or another run is waited for.
     checked_source(config.model.source)
     uncertainty.asked(config)
+    products.check(config)
     product_writers(config)
     supports = support_files(config)
     workspace.create()

@@ -70,10 +70,13 @@ def make_product(
     *,
     options: dict[str, Any] | None = None,
     classes: tuple[ClassInfo, ...] = (LIVER, SPLEEN),
+    pick: str = "",
 ) -> Product:
-    """The product of the first volume found in a folder; scores are 200 where the class is, else 10 a slice."""
+    """The product of the first volume found in a folder, or of that with the id `pick`; scores are 200 where the class
+    is, else 10 a slice."""
     reader = DicomReader(options)
-    ref = next(found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
+    refs = (found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
+    ref = next(found for found in refs if found.id == pick or not pick)
     header = reader.header(ref)
     array = mask(header)
     score = np.concatenate([np.where(array == info.value, 200, 0) for info in classes]).astype(np.uint8)

@@ -117,6 +117,12 @@ class Input(Model):
     scale_factor: Values | None = Field(None, description="value = stored * scale_factor + offset (geotiff)")
     offset: Values | None = Field(None, description="see scale_factor; -1000 for Sentinel-2 since baseline 04.00")
     aoi: str | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")
+    select: dict[str, Any] | None = Field(
+        None,
+        description="which series are worked on, by `modality`, `series_description`, `protocol`, `body_part`, "
+        "`image_type` and `manufacturer` (globs, or lists of them), `min_slices`, `max_slices`, and what to `exclude` "
+        "(dicom)",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader plug-in")
 
     @property
@@ -125,8 +131,9 @@ class Input(Model):
         return [self.uri] if isinstance(self.uri, str) else self.uri
 
     def reader_options(self) -> dict[str, Any]:
-        """What the reader is constructed with: its options, and the area of interest."""
-        return dict(self.options) if self.aoi is None else {**self.options, "aoi": self.aoi}
+        """What the reader is constructed with: its options, the area of interest, and the choice of series."""
+        more = {"aoi": self.aoi, "select": self.select}
+        return {**self.options, **{name: value for name, value in more.items() if value is not None}}
 
     @model_validator(mode="before")
     @classmethod
@@ -155,6 +162,8 @@ class Input(Model):
             )
         if "aoi" in self.options:
             raise ValueError("the area of interest is input.aoi, not an option: its content is part of the scene's key")
+        if "select" in self.options:
+            raise ValueError("the choice of series is input.select, not an option: no scene's pixels depend on it")
         return self
 
 

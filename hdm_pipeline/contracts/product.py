@@ -65,11 +65,11 @@ class PixelSource(Protocol):
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file that was published for a scene.
+    """A file of a scene's products.
 
     Attributes:
         product: name of the product that it belongs to.
-        path: where it lies, absolute.
+        path: where it lies now, absolute.
     """
 
     product: str
@@ -83,8 +83,8 @@ class ScenePublication:
     Attributes:
         pipeline: name of the pipeline.
         folder: where the scene's products lie, absolute.
-        files: the products that lie in their place: all others for a `CatalogWriter`, at least those that the writer
-            comes `after` for another.
+        files: the products that are written: all others for a `CatalogWriter`, which lie in their place, and at least
+            those that the writer comes `after` for another. These may still be elsewhere: a scene is published whole.
         measures: what `run.json` says of the mask: ``valid`` (share, 0..1), ``pixels`` and ``area_m2`` by class.
     """
 

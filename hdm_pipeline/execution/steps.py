@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hdm_pipeline.contracts import (
@@ -159,7 +159,11 @@ def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult
 
 
 def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
-    """Measure a scene, write its products to a scratch folder and rename them into place."""
+    """Measure a scene, write its products to a scratch folder and rename them into place.
+
+    Nothing is put in place before all products are written, but for those that describe the others: where one fails,
+    nothing of this scene is published.
+    """
     start = time.perf_counter()
     store = open_scores(context, work)
     product = product_of(context, work, store)
@@ -174,19 +178,43 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files: list[PublishedFile] = []
+    written: list[_Written] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
         for name, writer in product_writers(context.config):
+            if writer.describes:
+                files += _all_in_place(scratch, written)
+                written = []
             if writer.describes or writer.after:
-                about = ScenePublication(context.config.name, folder, tuple(files), measures)
+                found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
+                about = ScenePublication(context.config.name, folder, found, measures)
                 product = replace(product, published=about)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):
                 writer.write(product, scratch / target.name)
-                placed = _put_in_place(scratch, target, writer.sidecars(target.name))
-            files += [PublishedFile(name, path) for path in placed]
+            written.append(_Written(name, target, writer.sidecars(target.name)))
+        files += _all_in_place(scratch, written)
     store.drop_partials()
     outputs = tuple(file.path.relative_to(context.workspace.root) for file in files)
     return Published(outputs, time.perf_counter() - start, {**measures, "unlike_examples": far}, warnings)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A product that lies in the scratch folder: its name, where it belongs, and what may lie beside it."""
+
+    product: str
+    target: Path
+    sidecars: tuple[str, ...]
+
+
+def _all_in_place(scratch: Path, written: Sequence[_Written]) -> list[PublishedFile]:
+    """Rename products from the scratch folder into place; returns what is there now."""
+    files = []
+    for one in written:
+        with output_errors(one.target):
+            placed = _put_in_place(scratch, one.target, one.sidecars)
+        files += [PublishedFile(one.product, path) for path in placed]
+    return files
 
 
 def _put_in_place(scratch: Path, target: Path, sidecars: Sequence[str]) -> list[Path]:

@@ -20,14 +20,14 @@ from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError, SupportError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
-from hdm_pipeline.planning import uncertainty
+from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.plugin.product_order import require_products_before
 from hdm_pipeline.plugin.registry import archive_reader, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
 
-_OPTION = re.compile(r"(?:reader option |input\.options\.)(\w+)")
-"""How readers name their option that is wrong."""
+_OPTION = re.compile(r"(?:reader option |input\.(?:options\.)?)(\w+)")
+"""How readers name their option, or the key of `input`, that is wrong."""
 
 _QUOTED = re.compile(r"`(\w+)`")
 _ATTRIBUTE = re.compile(r"no attribute '([^']+)'")
@@ -77,6 +77,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
 def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, Callable[[], object]]]:
     """(key, what raises if the value there is wrong)."""
     yield ("input", "reader"), lambda: archive_reader(config)
+    yield ("input", "uri"), lambda: _check_inputs(config)
     for index, band in enumerate(config.input.bands):
         yield ("input", "bands", index), lambda band=band: parse(band)  # type: ignore[misc]
     for index, class_config in enumerate(config.support.classes):
@@ -101,7 +102,18 @@ def _check_product(
     told = writer.check(classes)
     require_products_before(name, writer, config.output.product_options())
     uncertainty.require(config, name)
+    products.require(config, name)
     return told
+
+
+def _check_inputs(config: PipelineConfig) -> None:
+    """Addresses that the reader could never take."""
+    try:
+        reader = archive_reader(config)
+    except HdmError:
+        return  # told under the reader
+    for uri in config.input.uris:
+        reader.check_input(uri)  # type: ignore[attr-defined]  # every reader is guarded
 
 
 def _check_example(example: Example, class_config: ClassConfig, config: PipelineConfig) -> None:

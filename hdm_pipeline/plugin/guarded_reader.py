@@ -40,7 +40,8 @@ class GuardedReader:
 
     def __init__(self, reader: Reader, plugin: str) -> None:
         self.name = plugin
-        self.volumes = bool(getattr(reader, "volumes", False))
+        told = getattr(reader, "volumes", None)
+        self.volumes: bool | None = None if told is None else bool(told)
         self._reader = reader
         self._guard = Guard(plugin)
 
@@ -113,6 +114,13 @@ class GuardedReader:
             found = reader.vector_identity(request)
         self._guard.require(isinstance(found, str), f"vector_identity gives a {type(found).__name__}", where)
         return found
+
+    def check_input(self, uri: str) -> None:
+        """See `Reader`; nothing where the reader has no such method."""
+        check = getattr(self._reader, "check_input", None)
+        if check is not None:
+            with self._guard.calling("check_input", uri):
+                check(uri)
 
     def _vector_reader(self, request: SupportRequest) -> VectorLabelReader:
         """The reader, if it takes vector files as labels.

@@ -81,9 +81,10 @@ def archive_reader(config: PipelineConfig) -> Reader:
     return make_reader(config.input.reader, config.input.reader_options(), config.input.bands)
 
 
-def reads_volumes(reader: Reader) -> bool:
-    """Whether a reader says that its scenes are volumes (`Reader`: optional attribute `volumes`)."""
-    return bool(getattr(reader, "volumes", False))
+def reads_volumes(reader: Reader) -> bool | None:
+    """Whether a reader says that its scenes are volumes; None where it says nothing (`Reader`: attribute `volumes`)."""
+    told: bool | None = getattr(reader, "volumes", None)
+    return told
 
 
 def make_writer(name: str, options: Mapping[str, Any]) -> GuardedWriter:

@@ -29,9 +29,16 @@ class DicomReader:
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options = ReaderOptions.parse(options)
 
+    def check_input(self, uri: str) -> None:
+        """Whether this reader could take an input; see `hdm_dicom.archive.addresses.check_input`."""
+        from hdm_dicom.archive.addresses import check_input
+
+        check_input(uri)
+
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
-        """Find the volumes behind a folder, file, glob or list file; see `hdm_dicom.archive.discovery.find`."""
-        from hdm_dicom.archive.discovery import find, reference
+        """Find the volumes behind a folder, file, zip archive, glob or list; see `hdm_dicom.archive.discovery.find`."""
+        from hdm_dicom.archive.discovery import find
+        from hdm_dicom.archive.references import reference
 
         found, skipped = find(uri, self.options)
         yield from skipped

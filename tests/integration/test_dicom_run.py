@@ -67,7 +67,12 @@ def pipeline(bench: Workbench) -> Path:
     examples = [{"image": "support/series", "mask": f"support/mask_{z}.png", "slices": [z]} for z in (1, 3)]
     hidden = {"deidentify": {"key_file": str(bench.root / "key")}}
     lesions = {"lesions": True, "min_volume_ml": 0.01}
-    products: list[object] = [{"report": {**hidden, **lesions}}, {"measurements": {**hidden, **lesions}}, "nifti"]
+    products: list[object] = [
+        {"report": {**hidden, **lesions}},
+        {"measurements": {**hidden, **lesions}},
+        "nifti",
+        "label_image",
+    ]
     products += [{name: hidden} for name in ("segmentation", "rtstruct", "parametric_map", "preview")]
     return bench.pipeline(
         input={"uri": "MARKERNAME", "reader": "dicom", "bands": [1, 1, 1], "scale": {"fixed": [-160, 240]}},

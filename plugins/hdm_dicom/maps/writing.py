@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.frame_references import settle_references
 from hdm_dicom.derived.origin import (
     LONG_STRING,
     MANUFACTURER,
@@ -30,7 +31,7 @@ from hdm_dicom.derived.origin import (
     settle_dimensions,
     settle_uids,
 )
-from hdm_dicom.derived.sources import settle_frames, source_images
+from hdm_dicom.derived.sources import source_images
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import quiet
@@ -188,7 +189,7 @@ def _in_order(dataset: ParametricMap, volume: Volume, style: MapStyle) -> dict[t
         return band, index
 
     items = datasets(dataset, "PerFrameFunctionalGroupsSequence")
-    placed = {place(index, item): item for index, item in zip(settle_frames(dataset, volume), items, strict=True)}
+    placed = {place(index, item): item for index, item in zip(settle_references(dataset, volume), items, strict=True)}
     dataset.PerFrameFunctionalGroupsSequence = [placed[key] for key in sorted(placed)]
     return {key: frame for frame, key in enumerate(sorted(placed))}
 

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.frame_references import refuse_shared
 from hdm_dicom.derived.origin import (
     AI,
     LONG_STRING,
@@ -27,10 +28,11 @@ from hdm_dicom.derived.origin import (
     settle_dates,
     settle_dimensions,
 )
-from hdm_dicom.derived.sources import settle_frames, source_images
+from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
 from hdm_dicom.files.uids import derived_uid
+from hdm_dicom.segmentation.stand_ins import has_places, settle_measures, settle_references, stand_ins, without_places
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
@@ -54,7 +56,8 @@ def build(
     Raises:
         WriteError: the source lacks what a segmentation must refer to.
     """
-    sources = source_images(volume)
+    refuse_shared(volume.shared, volume.id)
+    sources = stand_ins(volume, source_header(volume))
     planes: npt.NDArray[Any] = present[:, np.newaxis, np.newaxis].astype(np.uint8)
     if style.kind == "LABELMAP":
         planes = planes.max(axis=3)
@@ -71,13 +74,17 @@ def build(
     # Masks cannot overlap, and layers are looked at by the caller; probabilities of several classes may.
     single = style.kind != "FRACTIONAL" or present.shape[1] == 1
     dataset.SegmentsOverlap = "NO" if single else "UNDEFINED"
-    if not volume.located:
+    if not has_places(volume):
         # Asked for where no orientation in the patient is stated (PS3.3 C.7.6.1).
         dataset.PatientOrientation = sources[0].get("PatientOrientation", "")
     del dataset.PixelData
     settle_dates(dataset, sources[0])
     settle_dimensions(dataset, volume.id)
-    return dataset, _frames(dataset, volume)
+    slices = settle_references(dataset, volume)
+    settle_measures(dataset, volume)
+    if not has_places(volume):
+        without_places(dataset, slices)
+    return dataset, list(zip(slices, _segments(dataset), strict=True))
 
 
 def _construct(
@@ -129,11 +136,10 @@ def _description(info: ClassInfo, number: int, provenance: Provenance, source: D
     )
 
 
-def _frames(dataset: hd.seg.Segmentation, volume: Volume) -> list[tuple[int, int]]:
-    """(stored slice, segment number) of each frame."""
+def _segments(dataset: hd.seg.Segmentation) -> list[int]:
+    """The segment number of each frame."""
     shared = datasets(dataset, "SharedFunctionalGroupsSequence")
-    items = datasets(dataset, "PerFrameFunctionalGroupsSequence")
-    return [(index, _segment(item, shared)) for index, item in zip(settle_frames(dataset, volume), items, strict=True)]
+    return [_segment(item, shared) for item in datasets(dataset, "PerFrameFunctionalGroupsSequence")]
 
 
 def _segment(item: Dataset, shared: list[Dataset]) -> int:
