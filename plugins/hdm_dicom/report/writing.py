@@ -9,13 +9,12 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from hdm_dicom.derived.origin import settle_dates, settle_uids
-from hdm_dicom.derived.sources import source_images
 from hdm_dicom.derived.tracking import keyed_identifier
 from hdm_dicom.files.attributes import PARSE_ERRORS, READ_ERRORS, datasets
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.uids import digest, keyed_uid
 from hdm_dicom.privacy.deidentify import deidentify
-from hdm_dicom.report.document import ReportStyle, Segments, build
+from hdm_dicom.report.document import ReportStyle, Segments, build, evidence_of
 from hdm_dicom.report.measure import measure, opened_volume
 from hdm_dicom.report.rules import Rules
 from hdm_pipeline.contracts import Product
@@ -39,8 +38,8 @@ def write_report(product: Product, path: Path, style: ReportStyle, rules: Rules,
     where = product.scene.ref.id
     segments = _segments(product)
     opened = opened_volume(product)
-    sources = source_images(opened.volume)
-    found = measure(product, rules)
+    sources = evidence_of(opened.volume)
+    found = measure(product, rules, overlapping=segments.overlap)
     try:
         report = build(product, opened, sources, segments, found, style)
     except PARSE_ERRORS as error:
@@ -72,8 +71,9 @@ def _segments(product: Product) -> Segments:
             continue
         try:
             tags = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
-            header = pydicom.dcmread(file.path, stop_before_pixels=True, specific_tags=tags)
-            return Segments(*(str(header[name].value) for name in tags))
+            header = pydicom.dcmread(file.path, stop_before_pixels=True, specific_tags=[*tags, "SegmentsOverlap"])
+            overlap = str(header.get("SegmentsOverlap", "")) == "YES"
+            return Segments(*(str(header[name].value) for name in tags), overlap=overlap)
         except READ_ERRORS as error:
             raise WriteError(f"the segmentation cannot be read ({type(error).__name__})", where=where) from None
     raise WriteError(
