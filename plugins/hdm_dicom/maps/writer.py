@@ -76,7 +76,9 @@ class ParametricMapWriter:
         check_references(scene)
         if not open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume.located:
             raise WriteError(
-                "a parametric map needs images with a place in the patient", where=where, remedy="leave the product out"
+                "a parametric map needs images with a place in the patient",
+                where=where,
+                remedy="choose the product `segmentation` (type FRACTIONAL holds the scores), `nifti` or `label_image`",
             )
 
     def filename(self, scene: SceneHeader) -> str:

@@ -65,7 +65,7 @@ class ReportWriter:
             raise WriteError(
                 "a report needs slices of a known size: a place in the patient, pixel spacing and thickness",
                 where=where,
-                remedy="use the product measurements, which leaves empty what is not known",
+                remedy="use the product `measurements`, which leaves empty what is not known",
             )
 
     def filename(self, scene: SceneHeader) -> str:
