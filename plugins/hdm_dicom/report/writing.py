@@ -21,6 +21,7 @@ from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 
 _SEGMENTATION = "segmentation"
+_IDENTITY = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SegmentsOverlap"]
 _TRACKING_UID, _TRACKING_IDENTIFIER = "112040", "112039"
 
 
@@ -70,10 +71,9 @@ def _segments(product: Product) -> Segments:
         if file.product != _SEGMENTATION:
             continue
         try:
-            tags = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
-            header = pydicom.dcmread(file.path, stop_before_pixels=True, specific_tags=[*tags, "SegmentsOverlap"])
-            overlap = str(header.get("SegmentsOverlap", "")) == "YES"
-            return Segments(*(str(header[name].value) for name in tags), overlap=overlap)
+            header = pydicom.dcmread(file.path, stop_before_pixels=True, specific_tags=_IDENTITY)
+            sop_class, instance, series, study = (str(header[name].value) for name in _IDENTITY[:4])
+            return Segments(sop_class, instance, series, study, overlap=header.get("SegmentsOverlap") == "YES")
         except READ_ERRORS as error:
             raise WriteError(f"the segmentation cannot be read ({type(error).__name__})", where=where) from None
     raise WriteError(

@@ -20,6 +20,7 @@ from hdm_dicom.report.table import MeasurementsWriter
 from hdm_dicom.report.writer import ReportWriter
 from hdm_pipeline.contracts import Product, SceneHeader, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
+from tests.dicom_multiframe import write_enhanced
 from tests.dicom_product import ArraySource, Bytes, make_product, with_segmentation
 from tests.dicom_series import write_series
 
@@ -256,3 +257,21 @@ def test_of_overlapping_segments_each_is_measured_as_it_is_written(series: Path,
 def test_wrong_options_are_told(writer: Any, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         writer(options)
+
+
+def test_of_frames_in_several_files_the_report_names_the_files_and_their_frames(tmp_path: Path) -> None:
+    for number, depths in enumerate(((0.0, 2.0), (4.0, 6.0))):
+        write_enhanced(tmp_path / "series" / f"{number}.dcm", depths)
+    product = make_product(tmp_path / "series", lambda header: np.ones((1, *header.shape[1:]), np.uint8))
+    report = write(with_segmentation(product, tmp_path), tmp_path, lesions=True)
+    files = {str(pydicom.dcmread(path).SOPInstanceUID) for path in (tmp_path / "series").iterdir()}
+    evidence = {
+        str(ref.ReferencedSOPInstanceUID)
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for one in study.ReferencedSeriesSequence
+        for ref in one.ReferencedSOPSequence
+    }
+    assert files < evidence
+    named = [ref for ref in references(report) if "ReferencedSegmentNumber" not in ref]
+    assert {str(ref.ReferencedSOPInstanceUID) for ref in named} == files
+    assert [list(ref.ReferencedFrameNumber) for ref in named] == [[1, 2], [1, 2]]
