@@ -67,11 +67,13 @@ class ParametricMapWriter:
             ReadError: the series cannot be opened any more.
             WriteError: no DICOM series, or it has no place.
         """
+        from hdm_dicom.derived.shared_uids import check_references
         from hdm_dicom.volumes.volume_io import open_volume
 
         where = scene.ref.id
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
             raise WriteError("a parametric map needs a DICOM series", where=where, remedy="leave the product out")
+        check_references(scene)
         if not open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume.located:
             raise WriteError(
                 "a parametric map needs images with a place in the patient", where=where, remedy="leave the product out"

@@ -54,8 +54,11 @@ class PreviewWriter:
         Raises:
             WriteError: it is none.
         """
+        from hdm_dicom.derived.shared_uids import check_references
+
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
             raise WriteError("a preview needs a DICOM series", where=scene.ref.id, remedy="leave the product out")
+        check_references(scene)
 
     def filename(self, scene: SceneHeader) -> str:
         """Always ``preview.dcm``."""

@@ -52,12 +52,14 @@ class ReportWriter:
             ReadError: the series cannot be opened any more.
             WriteError: no DICOM series, no place in the patient, no pixel spacing, or one slice without thickness.
         """
+        from hdm_dicom.derived.shared_uids import check_references
         from hdm_dicom.report.measure import sized
         from hdm_dicom.volumes.volume_io import open_volume
 
         where = scene.ref.id
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
             raise WriteError("a DICOM report needs a DICOM series", where=where, remedy="leave the product out")
+        check_references(scene)
         if not sized(open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume):
             raise WriteError(
                 "a report needs voxels of a known size: a place in the patient, pixel spacing and slice thickness",
