@@ -164,6 +164,8 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
         header.PatientSex = ""
     if any(text(item, "CodingSchemeDesignator") not in _STANDARD_SCHEMES for item in datasets(header, _PROCEDURE)):
         del header[_PROCEDURE]
+    # Follows from the places; as stated it may be negative (nuclear medicine), or the gap between slices (some MR).
+    header.pop("SpacingBetweenSlices", None)
     if volume.located:
         header.ImagePositionPatient = list(first.position or ())
         header.ImageOrientationPatient = list(first.orientation or ())

@@ -108,6 +108,8 @@ def test_a_tomogram_gets_a_segmentation_at_its_place(tmp_path: Path) -> None:
     assert {(depth, 1 + round((100 - depth) / 4)) for depth, _, _ in referred(seg)} == {
         (depth, number) for depth, _, number in referred(seg)
     }
+    (measures,) = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SpacingBetweenSlices == 4
 
 
 def test_images_under_one_uid_are_read_and_not_referred_to(tmp_path: Path) -> None:
