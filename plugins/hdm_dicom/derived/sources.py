@@ -11,6 +11,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
+from hdm_dicom.derived.shared_uids import refuse_shared
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.uids import derived_uid, digest, is_uid
@@ -73,6 +74,7 @@ def source_images(volume: Volume) -> list[Dataset]:
     Raises:
         WriteError: the slices have no common place, or nothing can refer to them.
     """
+    refuse_shared(volume.shared, volume.id)
     if not volume.located and len(volume.frames) > 1:
         raise WriteError(
             "a segmentation of several frames needs their positions in the patient",
@@ -162,6 +164,8 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
         header.PatientSex = ""
     if any(text(item, "CodingSchemeDesignator") not in _STANDARD_SCHEMES for item in datasets(header, _PROCEDURE)):
         del header[_PROCEDURE]
+    # Follows from the places; as stated it may be negative (nuclear medicine), or the gap between slices (some MR).
+    header.pop("SpacingBetweenSlices", None)
     if volume.located:
         header.ImagePositionPatient = list(first.position or ())
         header.ImageOrientationPatient = list(first.orientation or ())

@@ -11,8 +11,13 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
+from hdm_dicom.maps.writer import ParametricMapWriter
+from hdm_dicom.nifti import NiftiWriter
+from hdm_dicom.preview.writer import PreviewWriter
 from hdm_dicom.reader import DicomReader
+from hdm_dicom.report.writer import ReportWriter
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.contracts import Product, SceneRef, SceneWarning, SupportRequest
 from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window
@@ -103,6 +108,8 @@ def test_a_tomogram_gets_a_segmentation_at_its_place(tmp_path: Path) -> None:
     assert {(depth, 1 + round((100 - depth) / 4)) for depth, _, _ in referred(seg)} == {
         (depth, number) for depth, _, number in referred(seg)
     }
+    (measures,) = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert measures.SpacingBetweenSlices == 4
 
 
 def test_images_under_one_uid_are_read_and_not_referred_to(tmp_path: Path) -> None:
@@ -115,7 +122,10 @@ def test_images_under_one_uid_are_read_and_not_referred_to(tmp_path: Path) -> No
     assert warning.kind == "shared_uid"
     assert "5 images share" in warning.what
     assert product.scene.shape[1] == 5
-    with pytest.raises(WriteError, match="cannot say which is meant"):
-        SegmentationWriter().check_scene(product.scene)
+    for writer in (SegmentationWriter, ReportWriter, ParametricMapWriter, StructureSetWriter, PreviewWriter):
+        with pytest.raises(WriteError, match="cannot say which is meant"):
+            writer().check_scene(product.scene)
+    NiftiWriter().check_scene(product.scene)
+    NiftiWriter().write(product, tmp_path / "out.nii.gz")
     with pytest.raises(WriteError, match="cannot say which is meant"):
         SegmentationWriter().write(product, tmp_path / "out.dcm")
