@@ -28,11 +28,12 @@ from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
-from hdm_pipeline.planning import uncertainty
+from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
 from hdm_pipeline.planning.routes import routes
 from hdm_pipeline.planning.validation import class_infos
+from hdm_pipeline.plugin.product_order import product_writers
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import (
     Event,
@@ -62,6 +63,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     # What is missing is told before a folder is made or another run is waited for.
     checked_source(config.model.source)
     uncertainty.asked(config)
+    products.check(config)
+    product_writers(config)
     peers = routes(config)
     config = local_examples(config, reader, workspace.examples)
     supports = support_files(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_dicom.reader import DicomReader
-from hdm_pipeline.contracts import ClassInfo, Product, Provenance, SceneHeader, SceneRef
+from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_pipeline.contracts import (
+    ClassInfo,
+    Product,
+    Provenance,
+    PublishedFile,
+    SceneHeader,
+    ScenePublication,
+    SceneRef,
+)
 from hdm_pipeline.grid import Window
 
 ORGAN = "SCT:91723000:Anatomical Structure"
@@ -47,16 +57,26 @@ def two_blobs(header: SceneHeader) -> Bytes:
     return mask
 
 
+def with_segmentation(product: Product, folder: Path, options: dict[str, Any] | None = None) -> Product:
+    """The product once its segmentation lies in a folder, as the core hands it to a writer that comes after it."""
+    path = folder / "segmentation.dcm"
+    SegmentationWriter(options).write(product, path)
+    return replace(product, published=ScenePublication("test", folder, (PublishedFile("segmentation", path),)))
+
+
 def make_product(
     folder: Path | str,
     mask: Callable[[SceneHeader], Bytes] = two_blobs,
     *,
     options: dict[str, Any] | None = None,
     classes: tuple[ClassInfo, ...] = (LIVER, SPLEEN),
+    pick: str = "",
 ) -> Product:
-    """The product of the first volume found in a folder; scores are 200 where the class is, else 10 a slice."""
+    """The product of the first volume found in a folder, or of that with the id `pick`; scores are 200 where the class
+    is, else 10 a slice."""
     reader = DicomReader(options)
-    ref = next(found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
+    refs = (found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
+    ref = next(found for found in refs if found.id == pick or not pick)
     header = reader.header(ref)
     array = mask(header)
     score = np.concatenate([np.where(array == info.value, 200, 0) for info in classes]).astype(np.uint8)

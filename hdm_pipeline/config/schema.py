@@ -119,6 +119,12 @@ class Input(Model):
     offset: Values | None = Field(None, description="see scale_factor; -1000 for Sentinel-2 since baseline 04.00")
     aoi: str | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")
     network: bool = Field(False, description="inputs on the network may be asked and fetched: it must be said")
+    select: dict[str, Any] | None = Field(
+        None,
+        description="which series are worked on, by `modality`, `series_description`, `protocol`, `body_part`, "
+        "`image_type` and `manufacturer` (globs, or lists of them), `min_slices`, `max_slices`, and what to `exclude` "
+        "(dicom)",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="options of the reader plug-in")
 
     @property
@@ -127,9 +133,9 @@ class Input(Model):
         return [self.uri] if isinstance(self.uri, str) else self.uri
 
     def reader_options(self) -> dict[str, Any]:
-        """What the reader is constructed with: its options, the area of interest, and leave for the network."""
-        more: dict[str, Any] = {} if self.aoi is None else {"aoi": self.aoi}
-        return {**self.options, **more, **({"allow_network": True} if self.network else {})}
+        """What the reader is constructed with: its options, and the keys of `input` that are the reader's."""
+        more = {"aoi": self.aoi, "select": self.select, "allow_network": self.network or None}
+        return {**self.options, **{name: value for name, value in more.items() if value is not None}}
 
     @model_validator(mode="before")
     @classmethod
@@ -158,6 +164,8 @@ class Input(Model):
             )
         if "aoi" in self.options:
             raise ValueError("the area of interest is input.aoi, not an option: its content is part of the scene's key")
+        if "select" in self.options:
+            raise ValueError("the choice of series is input.select, not an option: no scene's pixels depend on it")
         return self
 
 

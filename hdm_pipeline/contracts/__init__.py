@@ -44,7 +44,15 @@ from hdm_pipeline.contracts.values import (
     Pixels,
     Validity,
 )
-from hdm_pipeline.contracts.writer import ArchiveWriter, CatalogWriter, SceneCheckingWriter, SidecarWriter, Writer
+from hdm_pipeline.contracts.writer import (
+    SCENE_KINDS,
+    ArchiveWriter,
+    CatalogWriter,
+    SceneCheckingWriter,
+    SceneKind,
+    SidecarWriter,
+    Writer,
+)
 
 __all__ = [
     "Pixels",
@@ -60,7 +68,9 @@ __all__ = [
     "VolumeGeometry",
     "SceneRef",
     "SceneWarning",
+    "SCENE_KINDS",
     "SceneCheckingWriter",
+    "SceneKind",
     "SceneHeader",
     "Skipped",
     "Selection",

@@ -65,11 +65,11 @@ class PixelSource(Protocol):
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file that was published for a scene.
+    """A file of a scene's products.
 
     Attributes:
         product: name of the product that it belongs to.
-        path: where it lies, absolute.
+        path: where it lies now, absolute.
     """
 
     product: str
@@ -78,12 +78,13 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class ScenePublication:
-    """What a `CatalogWriter` gets of a scene, once all other products lie in their place.
+    """What a `CatalogWriter`, or a writer that comes `after` others, gets of a scene: the products before it.
 
     Attributes:
         pipeline: name of the pipeline.
         folder: where the scene's products lie, absolute.
-        files: the other products, in the order of the pipeline file.
+        files: the products that are written: all others for a `CatalogWriter`, which lie in their place, and at least
+            those that the writer comes `after` for another. These may still be elsewhere: a scene is published whole.
         measures: what `run.json` says of the mask: ``valid`` (share, 0..1), ``pixels`` and ``area_m2`` by class.
     """
 
@@ -104,8 +105,9 @@ class Product:
         score: shape (classes, z, y, x): 0..255 = probability 0..1.
         block: (height, width) in which reading `mask` and `score` is cheapest.
         provenance: what made it.
-        published: the scene's other products; None but for a `CatalogWriter`.
+        published: the scene's other products; None but for a `CatalogWriter` and a writer that comes `after` others.
         uncertainty: shape (classes, z, y, x): 0..255 = uncertainty 0..1; None unless a product of the run needs it.
+        ranges: (low, high) of each band of the pipeline that the network saw as 0 and 1; empty if unknown.
     """
 
     scene: SceneHeader
@@ -116,6 +118,7 @@ class Product:
     provenance: Provenance
     published: ScenePublication | None = None
     uncertainty: PixelSource | None = None
+    ranges: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

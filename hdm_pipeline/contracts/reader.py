@@ -58,9 +58,11 @@ class Reader(Protocol):
     a list of text. It may leave other bands unopened, or out of the header. A reader may have a method
     `example_files(request: SupportRequest) -> list[str]`: files on disk, beside image and mask and what is called like
     them, that an example is read from; the supports are then hashed with them.
-    A class may also say `volumes = True`: its scenes are volumes. `not_pixels` names options that do not change what is
-    read (a timeout, say): they are no part of the scenes' keys. A method `check_input(uri: str) -> None` raises
-    `ConfigError` where `discover` could never take an input; `validate` calls it, and it opens nothing.
+    A class may also say `volumes`: True if its scenes are volumes (`VolumeGeometry`), False if they are rasters.
+    Products that need the other kind are then refused before a run. `not_pixels` names options that do not change what
+    is read (a timeout, say): they are no part of the scenes' keys. A method `check_input(uri: str) -> None` raises
+    `ConfigError` or `ArchiveError` where `discover` could never take an input; `validate` calls it, and it opens
+    nothing.
     """
 
     name: ClassVar[str]

@@ -48,10 +48,16 @@ class VolumeGeometry:
     Attributes:
         affine: row-major 4x4 from voxel index (x, y, z, 1) to millimetres in DICOM's patient system (LPS).
         frame_of_reference: hashed identifier of the frame of reference; empty if unknown.
+        located: the affine leads into the patient. False for images without a position: what it says of places is then
+            a stand-in, and no product may pass it on as a place.
+        measured: the extent of a voxel is known along all three axes. False for projections, for frames without a
+            position and for a slice of unknown thickness: no volume is measured there.
     """
 
     affine: tuple[float, ...]
     frame_of_reference: str = ""
+    located: bool = True
+    measured: bool = True
 
     @property
     def voxel_volume_ml(self) -> float:

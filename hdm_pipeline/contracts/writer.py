@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from hdm_pipeline.contracts.product import ClassInfo, Product, RunCatalog
 from hdm_pipeline.contracts.scene import SceneHeader
+
+SceneKind: TypeAlias = Literal["rasters", "volumes", "any"]
+"""Scenes that a product can be made of: images of one slice with a `RasterGeometry`, those with a `VolumeGeometry`, or
+both."""
+
+SCENE_KINDS: tuple[SceneKind, ...] = get_args(SceneKind)
 
 
 @runtime_checkable
 class Writer(Protocol):
     """Writes one kind of product. Constructed with the YAML's options for it (ConfigError if unknown).
 
-    A class may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which costs time. And
-    `media_type = "image/tiff"`, or whatever its files are: products that no `Sender` takes are then told before a run.
+    A class, or an instance, may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which
+    costs time. A class whose product refers to other products of the scene names them in `after`, a tuple of product
+    names: they are written first and are then to be found in `Product.published`; a pipeline without one of them is
+    refused.
+    A class may say `scenes`, a `SceneKind` (`any` where it says nothing): a pipeline whose reader gives other scenes is
+    refused by `validate`, `plan` and `run`, and the writer never gets such a scene. And `media_type = "image/tiff"`, or
+    whatever its files are: products that no `Sender` takes are then told before a run.
     """
 
     name: ClassVar[str]

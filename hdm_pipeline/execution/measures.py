@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,8 +31,9 @@ def measure(
 
     Returns:
         ``valid``: share of valid pixels, 0..1; ``pixels``, ``area_m2`` (None without coordinates) by class name; for
-        volumes also ``volume_ml`` by class and ``slice_area_mm2`` by class, one entry a slice. With intervals also
-        ``pixels_interval``, ``area_m2_interval`` and ``volume_ml_interval``: [smallest, largest] by class.
+        volumes also ``volume_ml`` by class (not where the extent of a voxel is unknown) and ``slice_area_mm2`` by
+        class, one entry a slice. With intervals also ``pixels_interval``, ``area_m2_interval`` and
+        ``volume_ml_interval``: [smallest, largest] by class.
     """
     counts, valid, bounds = _counted(product, area_scores)
     _, depth, height, width = product.mask.shape
@@ -51,7 +53,7 @@ def measure(
             )
     if isinstance(product.scene.geometry, VolumeGeometry) and row_areas is not None:
         by_slice = (counts * row_areas).sum(axis=2) * 1e6
-        result["slice_area_mm2"] = {name: [round(float(v), 2) for v in by_slice[i]] for i, name in enumerate(names)}
+        result["slice_area_mm2"] = {name: [_rounded(v, 2) for v in by_slice[i]] for i, name in enumerate(names)}
     return result
 
 
@@ -63,12 +65,19 @@ def _sums(
     areas = None if row_areas is None else (counts.sum(axis=1) * row_areas).sum(axis=1)
     found: dict[str, list[float] | list[int] | None] = {
         "pixels": pixels,
-        "area_m2": None if areas is None else [round(float(area), 3) for area in areas],
+        "area_m2": None if areas is None else [_rounded(area, 3) for area in areas],
     }
     geometry = product.scene.geometry
-    if isinstance(geometry, VolumeGeometry):
-        found["volume_ml"] = [round(n * geometry.voxel_volume_ml, 4) for n in pixels]
+    if isinstance(geometry, VolumeGeometry) and geometry.measured:
+        found["volume_ml"] = [_rounded(n * geometry.voxel_volume_ml, 4) for n in pixels]
     return found
+
+
+def _rounded(value: float, decimals: int) -> float:
+    """A number that is 0 or more to some decimals, and to more where it would not keep six digits: a slice under the
+    microscope is no 0.0 m²."""
+    value = float(value)
+    return round(value, decimals if value <= 0 else max(decimals, 5 - math.floor(math.log10(value))))
 
 
 def _counted(product: Product, area_scores: Sequence[tuple[float, float]]) -> tuple[Counts, int, tuple[Counts, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hdm_pipeline.contracts import (
@@ -45,8 +45,8 @@ from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
 from hdm_pipeline.planning.forecast import scene_grid
 from hdm_pipeline.planning.keys import SceneKeys
-from hdm_pipeline.plugin.guarded_writer import GuardedWriter
-from hdm_pipeline.plugin.registry import make_reader, make_writer
+from hdm_pipeline.plugin.product_order import product_writers
+from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
 
 
@@ -72,7 +72,7 @@ def survey(context: RunContext, ref: SceneRef, keys: SceneKeys) -> SceneWork:
     """Read a scene's header, settle its scaling, look whether it makes sense, and lay out its stores."""
     reader = reader_of(context, ref.reader)
     header = reader.header(ref)
-    for _, writer in _writers(context):
+    for _, writer in product_writers(context.config):
         writer.check_scene(header)  # rather than after all inference
     scale = context.config.input.scale
     try:
@@ -159,7 +159,11 @@ def stitch(context: RunContext, work: SceneWork, block_index: int) -> StepResult
 
 
 def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
-    """Measure a scene, write its products to a scratch folder and rename them into place."""
+    """Measure a scene, write its products to a scratch folder and rename them into place.
+
+    Nothing is put in place before all products are written, but for those that describe the others: where one fails,
+    nothing of this scene is published.
+    """
     start = time.perf_counter()
     store = open_scores(context, work)
     product = product_of(context, work, store)
@@ -174,16 +178,21 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files: list[PublishedFile] = []
+    written: list[_Written] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
-        for name, writer in _writers(context):
+        for name, writer in product_writers(context.config):
             if writer.describes:
-                about = ScenePublication(context.config.name, folder, tuple(files), measures)
+                files += _all_in_place(scratch, written)
+                written = []
+            if writer.describes or writer.after:
+                found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
+                about = ScenePublication(context.config.name, folder, found, measures)
                 product = replace(product, published=about)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):
                 writer.write(product, scratch / target.name)
-                placed = _put_in_place(scratch, target, writer.sidecars(target.name))
-            files += [PublishedFile(name, path) for path in placed]
+            written.append(_Written(name, target, writer.sidecars(target.name)))
+        files += _all_in_place(scratch, written)
     store.drop_partials()
     products: dict[str, tuple[Path, ...]] = {}
     for file in files:
@@ -194,10 +203,23 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     return Published(outputs, time.perf_counter() - start, told, warnings, products)
 
 
-def _writers(context: RunContext) -> list[tuple[str, GuardedWriter]]:
-    """The writers of all products by name, in the order of the pipeline file; those that describe the others last."""
-    found = [(name, make_writer(name, options)) for name, options in context.config.output.product_options().items()]
-    return sorted(found, key=lambda one: one[1].describes)
+@dataclass(frozen=True)
+class _Written:
+    """A product that lies in the scratch folder: its name, where it belongs, and what may lie beside it."""
+
+    product: str
+    target: Path
+    sidecars: tuple[str, ...]
+
+
+def _all_in_place(scratch: Path, written: Sequence[_Written]) -> list[PublishedFile]:
+    """Rename products from the scratch folder into place; returns what is there now."""
+    files = []
+    for one in written:
+        with output_errors(one.target):
+            placed = _put_in_place(scratch, one.target, one.sidecars)
+        files += [PublishedFile(one.product, path) for path in placed]
+    return files
 
 
 def _put_in_place(scratch: Path, target: Path, sidecars: Sequence[str]) -> list[Path]:
@@ -232,4 +254,5 @@ def product_of(context: RunContext, work: SceneWork, store: ScoreStore) -> Produ
         store.cell_shape,
         context.provenance,
         uncertainty=store.uncertainty_source(),
+        ranges=work.ranges,
     )

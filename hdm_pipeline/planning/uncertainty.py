@@ -57,16 +57,17 @@ def require(config: PipelineConfig, product: str) -> None:
         product: one of its products.
 
     Raises:
-        ConfigError: the network tells no uncertainty, or the scenes are volumes.
+        ConfigError: the network tells no uncertainty, or the scenes are volumes and the product is one of rasters.
         WeightsError: the weights are not there.
     """
-    if not make_writer(product, config.output.product_options()[product]).needs_uncertainty:
+    writer = make_writer(product, config.output.product_options()[product])
+    if not writer.needs_uncertainty:
         return
-    if reads_volumes(archive_reader(config)):
+    if writer.scenes != "volumes" and reads_volumes(archive_reader(config)):
         raise ConfigError(
-            "no product can carry the uncertainty of a volume: a DICOM parametric map is not there yet",
+            f"the product {product} cannot carry the uncertainty of a volume",
             where=f"product {product}, reader {config.input.reader}",
-            remedy="leave the product out; scores are kept under .hdm",
+            remedy="use a DICOM parametric map: `parametric_map: {of: uncertainty}`",
         )
     found = architecture(config.model.source)
     if found in WITHOUT:

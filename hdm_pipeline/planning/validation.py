@@ -21,14 +21,15 @@ from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError, SupportError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
-from hdm_pipeline.planning import uncertainty
+from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.planning.routes import make_route
+from hdm_pipeline.plugin.product_order import require_products_before
 from hdm_pipeline.plugin.registry import archive_reader, make_receiver, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
 
-_OPTION = re.compile(r"(?:reader option |input\.options\.)(\w+)")
-"""How readers name their option that is wrong."""
+_OPTION = re.compile(r"(?:reader option |input\.(?:options\.)?)(\w+)")
+"""How readers name their option, or the key of `input`, that is wrong."""
 
 _QUOTED = re.compile(r"`(\w+)`")
 _ATTRIBUTE = re.compile(r"no attribute '([^']+)'")
@@ -104,8 +105,11 @@ def _check_product(
     config: PipelineConfig, name: str, options: Mapping[str, Any], classes: tuple[ClassInfo, ...]
 ) -> Sequence[str]:
     """One product, whatever is wrong with the others: its name, its options, and what it needs."""
-    told = make_writer(name, options).check(classes)
+    writer = make_writer(name, options)
+    told = writer.check(classes)
+    require_products_before(name, writer, config.output.product_options())
     uncertainty.require(config, name)
+    products.require(config, name)
     return told
 
 

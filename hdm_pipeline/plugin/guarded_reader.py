@@ -42,7 +42,8 @@ class GuardedReader:
 
     def __init__(self, reader: Reader, plugin: str) -> None:
         self.name = plugin
-        self.volumes = bool(getattr(reader, "volumes", False))
+        told = getattr(reader, "volumes", None)
+        self.volumes: bool | None = None if told is None else bool(told)
         self.remote = isinstance(reader, RemoteReader)
         self._reader = reader
         self._guard = Guard(plugin)

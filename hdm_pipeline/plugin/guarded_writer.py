@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import (
+    SCENE_KINDS,
     ArchiveWriter,
     CatalogWriter,
     ClassInfo,
@@ -19,10 +20,12 @@ from hdm_pipeline.contracts import (
     RunCatalog,
     SceneCheckingWriter,
     SceneHeader,
+    SceneKind,
     SidecarWriter,
+    VolumeGeometry,
     Writer,
 )
-from hdm_pipeline.errors import OutputError, PluginLoadError
+from hdm_pipeline.errors import OutputError, PluginLoadError, WriteError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import checked_component
 from hdm_pipeline.plugin.guard import Guard
@@ -40,8 +43,13 @@ class GuardedWriter:
         self.name = plugin
         self.needs_uncertainty = bool(getattr(writer, "needs_uncertainty", False))
         self.media_type: str | None = getattr(writer, "media_type", None)
+        self.scenes: SceneKind = getattr(writer, "scenes", "any")
         self._writer = writer
         self._guard = Guard(plugin)
+        after = getattr(writer, "after", ())
+        named = isinstance(after, tuple) and all(isinstance(name, str) for name in after)
+        self._guard.require(named, "`after` is no tuple of product names", type(writer).__qualname__)
+        self.after: tuple[str, ...] = after if named else ()
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """See `Writer.check`."""
@@ -56,7 +64,18 @@ class GuardedWriter:
         return self._plain(name, f"the file name {name!r}", where)
 
     def check_scene(self, scene: SceneHeader) -> None:
-        """See `SceneCheckingWriter.check_scene`; nothing where the writer is none."""
+        """See `SceneCheckingWriter.check_scene`; a scene of the wrong kind is refused for every writer.
+
+        Raises:
+            WriteError: the product cannot be made of this scene.
+        """
+        kind: SceneKind = "volumes" if isinstance(scene.geometry, VolumeGeometry) else "rasters"
+        if self.scenes not in ("any", kind):
+            raise WriteError(
+                f"the product {self.name!r} can be made of {self.scenes} only",
+                where=scene.ref.shown,
+                remedy=f"leave it out of output.products, or choose one for {kind}",
+            )
         if isinstance(self._writer, SceneCheckingWriter):
             with self._guard.calling("check_scene", scene.ref.shown, private=scene.ref.private):
                 self._writer.check_scene(scene)
@@ -161,7 +180,8 @@ def guard_writer(writer: Any, plugin: str) -> GuardedWriter:
     Raises:
         PluginLoadError: it is no writer at all.
     """
-    Guard(plugin, PluginLoadError).require(
-        isinstance(writer, Writer), "it lacks methods of a Writer", type(writer).__qualname__
-    )
+    guard, where = Guard(plugin, PluginLoadError), type(writer).__qualname__
+    guard.require(isinstance(writer, Writer), "it lacks methods of a Writer", where)
+    kind = getattr(writer, "scenes", "any")
+    guard.require(kind in SCENE_KINDS, f"its scenes are {kind!r}, none of {', '.join(SCENE_KINDS)}", where)
     return GuardedWriter(writer, plugin)

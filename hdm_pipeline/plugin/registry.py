@@ -90,9 +90,10 @@ def not_pixels(name: str) -> tuple[str, ...]:
     return tuple(getattr(load(READERS, name), "not_pixels", ())) if name in available(READERS) else ()
 
 
-def reads_volumes(reader: Reader) -> bool:
-    """Whether a reader says that its scenes are volumes (`Reader`: optional attribute `volumes`)."""
-    return bool(getattr(reader, "volumes", False))
+def reads_volumes(reader: Reader) -> bool | None:
+    """Whether a reader says that its scenes are volumes; None where it says nothing (`Reader`: attribute `volumes`)."""
+    told: bool | None = getattr(reader, "volumes", None)
+    return told
 
 
 def make_writer(name: str, options: Mapping[str, Any]) -> GuardedWriter:

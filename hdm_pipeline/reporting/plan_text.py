@@ -8,6 +8,8 @@ from typing import Any
 from hdm_pipeline.planning.forecast import Forecast
 
 _SHOWN = 20
+_CHOSEN = "input.select"
+"""How reasons of what the user chose to leave out begin."""
 
 
 def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> str:
@@ -31,15 +33,26 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
         lines.append(f"  ... and {len(found.scenes) - _SHOWN} more")
     lines += [f"  {s.id}: {warning}" for s in found.scenes[:_SHOWN] for warning in s.warnings]
     lines += [f"quarantined or not readable: {scene}: {reason}" for scene, reason in found.refused[:_SHOWN]]
-    if found.skipped:
-        uri, reason = found.skipped[0]
-        lines.append(f"left out: {counted(len(found.skipped), 'file')}, such as {uri}: {reason}")
+    lines += _left_out(found.skipped)
     for name, examples in (quality or {}).items():
         lines.append(f"support of {name}")
         for example in examples:
             iou = example["leave_one_out_iou"]
             lines.append(f"  {example['name']}: IoU {'-' if iou is None else f'{iou:.2f}'}  {example['note']}".rstrip())
     return "\n".join(lines)
+
+
+def _left_out(skipped: Sequence[tuple[str, str]]) -> list[str]:
+    """What is left out, by reason; what `input.select` leaves out is listed to the last."""
+    by_reason: dict[str, list[str]] = {}
+    for uri, reason in skipped:
+        by_reason.setdefault(reason, []).append(uri)
+    lines = []
+    for reason, names in by_reason.items():
+        shown = names if reason.startswith(_CHOSEN) else names[:_SHOWN]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        lines.append(f"left out: {', '.join(shown)}{more}: {reason}")
+    return lines
 
 
 def _time(found: Forecast) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
+from hdm_dicom.selection import Selection
 from hdm_pipeline.errors import ConfigError
 
 READER = "dicom"
@@ -17,7 +19,45 @@ Retrieve = Literal["get", "move"]
 Units = Literal["rescaled", "suv", "philips", "real_world"]
 Voi = Literal["ignore", "apply"]
 
+TOLERANCE = 0.05
+"""Share of the usual spacing by which a spacing, or the place of a slice, may differ. The beds of a PET overlap by some
+hundredths of a millimetre too much or too little, and positions are written with few digits."""
+
 _MAX_NEIGHBORS = 1
+_MOST_TOLERANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What the user vouches for where a file states nothing.
+
+    Attributes:
+        pixel_spacing: mm between rows, mm between columns; None for nothing.
+    """
+
+    pixel_spacing: tuple[float, float] | None = None
+
+    @classmethod
+    def parse(cls, value: object) -> Assumed:
+        """Check what stands under `assume`.
+
+        Raises:
+            ConfigError: unknown name, or no pair of lengths.
+        """
+        if isinstance(value, cls):
+            return value
+        where = "input.options.assume"
+        remedy = "write `assume: {pixel_spacing: [ROW_MM, COLUMN_MM]}`"
+        if not isinstance(value, Mapping):
+            raise ConfigError("assume is no mapping", where=where, remedy=remedy)
+        check_names(value, [f.name for f in fields(cls)], where)
+        pair = value.get("pixel_spacing")
+        if pair is None:
+            return cls()
+        lengths = [float(v) for v in pair if type(v) in (int, float)] if isinstance(pair, list | tuple) else []
+        if len(lengths) != 2 or len(pair) != 2 or not all(0 < length < math.inf for length in lengths):
+            raise ConfigError("pixel_spacing is no pair of lengths above 0", where=where, remedy=remedy)
+        return cls((lengths[0], lengths[1]))
 
 
 @dataclass(frozen=True)
@@ -30,6 +70,8 @@ class ReaderOptions:
         policy: what happens to series with missing slices, uneven spacing, gantry tilt or several images at one place:
             `strict` refuses them, `split` cuts them into regular parts, `resample` interpolates a regular grid.
         neighbors: 1 adds the slices below and above as bands (for monochrome series); 0 does not.
+        tolerance: share of the slice spacing (0..0.5) by which slices may miss an even grid and count as regular.
+        assume: what counts where a file states nothing.
         include_derived: also take localizers, projections and screenshots.
         units: what pixel values are: `rescaled` as each file says (HU, BQML, ...), `suv` the standardized uptake value
             of PET by body weight, `philips` the floating point values of Philips MR, `real_world` those of the
@@ -38,6 +80,7 @@ class ReaderOptions:
         max_frame_pixels: most rows x columns of one image.
         max_frames: most images of one volume.
         max_volume_bytes: most decoded bytes (float32) of one volume.
+        select: which series are worked on: `input.select` of the pipeline file. Volumes do not depend on it.
         query: matching keys for a PACS, by keyword, beside those of the address. May name a patient.
         connection: how a PACS is reached: `hdm_dicom.pacs.connection.Connection`, by name.
         retrieve: how series come by DIMSE: `get` (C-GET, in one association) or `move` (C-MOVE, the PACS calls us).
@@ -49,12 +92,15 @@ class ReaderOptions:
     plane: Plane = "acquired"
     policy: Policy = "strict"
     neighbors: int = 0
+    tolerance: float = TOLERANCE
+    assume: Assumed = Assumed()
     include_derived: bool = False
     units: Units = "rescaled"
     voi: Voi = "ignore"
     max_frame_pixels: int = 1 << 26
     max_frames: int = 20_000
     max_volume_bytes: int = 64 << 30
+    select: Selection = field(default=Selection(), repr=False)
     query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     connection: tuple[tuple[str, Any], ...] = ()
     retrieve: Retrieve = "get"
@@ -73,6 +119,12 @@ class ReaderOptions:
         check_names(options, [f.name for f in fields(cls)], "input.options")
         default = cls()
         options |= {name: _pairs(options[name], name) for name in ("query", "connection") if name in options}
+        if "assume" in options:
+            options["assume"] = Assumed.parse(options["assume"])
+        if type(options.get("tolerance")) is int:
+            options["tolerance"] = float(options["tolerance"])
+        if "select" in options:
+            options["select"] = Selection.parse(options["select"], "input.select")
         for name, value in options.items():
             if type(value) is not type(getattr(default, name)):
                 kind = type(getattr(default, name)).__name__
@@ -89,6 +141,9 @@ class ReaderOptions:
                 remedy="leave out `units` or `voi`: windows of a file are in its rescaled values",
             )
         one_of(parsed.neighbors, tuple(range(_MAX_NEIGHBORS + 1)), "input.options.neighbors")
+        if not 0 <= parsed.tolerance <= _MOST_TOLERANCE:
+            what = f"tolerance is a share of the spacing, 0 to {_MOST_TOLERANCE}"
+            raise ConfigError(what, where="input.options.tolerance", remedy=f"leave it out for {TOLERANCE}")
         one_of(parsed.retrieve, get_args(Retrieve), "input.options.retrieve")
         if not 0 < parsed.move_port < 1 << 16:
             raise ConfigError("no TCP port", where="input.options.move_port", remedy="use 1 to 65535, e.g. 11112")
@@ -99,7 +154,7 @@ class ReaderOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """The options that say how volumes are read, as JSON-able values; `parse` takes them back."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_PIXELS}
+        return {name: value for name, value in asdict(self).items() if name not in (*NOT_PIXELS, "select")}
 
     def local(self) -> ReaderOptions:
         """The same for files that are here: nothing of a PACS."""

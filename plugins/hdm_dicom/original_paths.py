@@ -12,7 +12,8 @@ import itertools
 import sys
 from collections.abc import Sequence
 
-from hdm_dicom.archive.discovery import file_name, find, list_files
+from hdm_dicom.archive.discovery import find
+from hdm_dicom.archive.listing import file_name, list_files
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.options import ReaderOptions
 from hdm_pipeline.errors import HdmError

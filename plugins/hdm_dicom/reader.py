@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.options import NOT_PIXELS, READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
-from hdm_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from hdm_dicom.volumes.source import DicomSource
@@ -34,25 +33,25 @@ class DicomReader:
         self._local = self.options.local()
 
     def check_input(self, uri: str) -> None:
-        """Whether an address could be asked; see `hdm_dicom.remote.query.parse_query` for the errors."""
+        """Whether this reader could take an input, or ask an address.
+
+        See `hdm_dicom.archive.addresses.check_input` and `hdm_dicom.remote.query.parse_query` for the errors.
+        """
+        from hdm_dicom.archive.addresses import check_input
         from hdm_dicom.pacs.address import is_address
 
-        if is_address(uri):
-            from hdm_dicom.remote.connecting import connection_of
-            from hdm_dicom.remote.discovery import WHERE
-            from hdm_dicom.remote.query import parse_query
+        if not is_address(uri):
+            check_input(uri)
+            return
+        from hdm_dicom.remote.connecting import connection_of
+        from hdm_dicom.remote.discovery import WHERE
+        from hdm_dicom.remote.query import parse_query
 
-            parse_query(uri, self.options, WHERE)
-            connection_of(self.options)
-        elif "://" in uri:
-            raise ConfigError(
-                "the reader `dicom` takes no such address",
-                where="input.uri",
-                remedy="give a folder, a file, a list file, dicomweb://... or dimse://...",
-            )
+        parse_query(uri, self.options, WHERE)
+        connection_of(self.options)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
-        """Find the volumes behind a folder, file, glob or list file, or the series that a PACS lists.
+        """Find the volumes behind a folder, file, zip archive, glob or list, or the series that a PACS lists.
 
         See `hdm_dicom.archive.discovery.find` and `hdm_dicom.remote.discovery.find`.
         """
@@ -61,7 +60,8 @@ class DicomReader:
 
             yield from find_remote(uri, self.options, self.name)
             return
-        from hdm_dicom.archive.discovery import find, reference
+        from hdm_dicom.archive.discovery import find
+        from hdm_dicom.archive.references import reference
 
         found, skipped = find(uri, self._local)
         yield from skipped

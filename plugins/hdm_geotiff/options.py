@@ -75,6 +75,9 @@ class ReaderOptions:
             where = f"geotiff reader option {name}"
             if name == "asked":
                 checked[name] = tuple(str(one) for one in value)
+            elif name == "select":
+                remedy = "leave rasters out by `input.exclude`, by their names"
+                raise ConfigError("series of DICOM are chosen by it, rasters are not", where=where, remedy=remedy)
             elif name not in names:
                 raise ConfigError("there is no such reader option", where=where, remedy=f"one of: {', '.join(names)}")
             elif name in _VALUES:

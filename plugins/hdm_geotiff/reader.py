@@ -21,6 +21,7 @@ class GeoTiffReader:
 
     name: ClassVar[str] = READER
     takes_bands: ClassVar[bool] = True
+    volumes: ClassVar[bool] = False
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Check the options.
@@ -34,6 +35,12 @@ class GeoTiffReader:
             from hdm_geotiff.scenes.aoi import load_area
 
             self._aoi = load_area(self.options.aoi)
+
+    def check_input(self, uri: str) -> None:
+        """Whether this reader could take an input; see `hdm_geotiff.archive.listing.check_address`."""
+        from hdm_geotiff.archive.listing import check_address
+
+        check_address(uri, self.options)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find scenes; see `Reader.discover` and `hdm_geotiff.archive.discovery`."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import highdicom as hd
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import yaml
 from PIL import Image
@@ -62,11 +65,19 @@ def pipeline(bench: Workbench) -> Path:
     (bench.root / "key").write_text("a secret of many more than sixteen bytes")
     liver = {"category": ORGAN, "type": "SCT:10200004:Liver"}
     examples = [{"image": "support/series", "mask": f"support/mask_{z}.png", "slices": [z]} for z in (1, 3)]
-    key = {"key_file": str(bench.root / "key")}
+    hidden = {"deidentify": {"key_file": str(bench.root / "key")}}
+    lesions = {"lesions": True, "min_volume_ml": 0.01}
+    products: list[object] = [
+        {"report": {**hidden, **lesions}},
+        {"measurements": {**hidden, **lesions}},
+        "nifti",
+        "label_image",
+    ]
+    products += [{name: hidden} for name in ("segmentation", "rtstruct", "parametric_map", "preview")]
     return bench.pipeline(
         input={"uri": "MARKERNAME", "reader": "dicom", "bands": [1, 1, 1], "scale": {"fixed": [-160, 240]}},
         support={"classes": [{"name": "disc", "codes": liver, "examples": examples}]},
-        output={"products": [{name: {"deidentify": key}} for name in ("segmentation", "rtstruct")] + ["nifti"]},
+        output={"products": products},
     )
 
 
@@ -94,12 +105,54 @@ def test_no_patient_data_outside_the_imaging_files(pipeline: Path, executor: str
     report = json.loads((out / "run.json").read_text())
     by_status = sorted(scene["status"] for scene in report["scenes"].values())
     assert by_status == ["done", "quarantined", "quarantined"]
-    assert {"run.json", "segmentation.dcm", "rtstruct.dcm", "segmentation.nii.gz"} <= {
-        path.name for path in out.rglob("*")
-    }
+    made = {"segmentation.dcm", "rtstruct.dcm", "report.dcm", "score.dcm", "preview.dcm"}
+    made |= {"run.json", "segmentation.nii.gz", "measurements.csv"}
+    assert made <= {path.name for path in out.rglob("*")}
     leaks = leaks_of(out)
     leaks += [f"terminal: {marker!r}" for marker in MARKERS if marker in result.stdout + result.stderr]
     assert leaks == []
+
+
+def test_a_report_is_written_after_the_segmentation_that_it_refers_to(pipeline: Path) -> None:
+    """The pipeline file names it first."""
+    from hdm_pipeline.pipeline import Pipeline
+
+    Pipeline.from_yaml(pipeline).run()
+    (folder,) = [path.parent for path in (pipeline.parent / "out").glob("*/report.dcm")]
+    segmentation = pydicom.dcmread(folder / "segmentation.dcm", stop_before_pixels=True)
+    report: Any = hd.sr.srread(folder / "report.dcm")
+    rows = list(csv.DictReader((folder / "measurements.csv").open()))
+    groups = report.content.get_volumetric_roi_measurement_groups()
+    assert [group.tracking_uid for group in groups] == [row["tracking_uid"] for row in rows]
+    assert groups[0].tracking_uid == segmentation.SegmentSequence[0].TrackingUID
+    assert str(segmentation.SOPInstanceUID).encode() in (folder / "report.dcm").read_bytes()
+    measured = json.loads((pipeline.parent / "out" / "run.json").read_text())["scenes"][folder.name]
+    assert float(rows[0]["volume_ml"]) == pytest.approx(measured["volume_ml"]["disc"], abs=1e-4)
+
+
+def test_a_report_needs_its_segmentation_among_the_products(pipeline: Path) -> None:
+    from hdm_pipeline.config.file import PipelineFileError
+    from hdm_pipeline.errors import ConfigError
+    from hdm_pipeline.pipeline import Pipeline
+
+    alone = Pipeline.from_yaml(pipeline, ["output.products=[report]"])
+    with pytest.raises(PipelineFileError, match=r"add segmentation to output\.products"):
+        alone.validate()
+    with pytest.raises(ConfigError, match="segmentation, which is not made"):
+        alone.run()
+    assert not (pipeline.parent / "out").exists()
+
+
+def test_the_uncertainty_of_a_volume_is_a_parametric_map(pipeline: Path) -> None:
+    from hdm_pipeline.pipeline import Pipeline
+
+    products = "output.products=[segmentation, {parametric_map: {of: uncertainty}}]"
+    small = ["model.weights=builtin:pyramid-small", "model.reduction=1", products]
+    Pipeline.from_yaml(pipeline, small).run()
+    (path,) = (pipeline.parent / "out").glob("*/uncertainty.dcm")
+    values = pydicom.dcmread(path).pixel_array
+    assert values.shape == (5, 96, 96)
+    assert 0 <= values.min() < values.max() <= 1
 
 
 def test_the_products_are_registered_to_the_source(pipeline: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 
 from hdm_dicom.reader import DicomReader
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import SceneRef, Skipped, SupportRequest
 from hdm_pipeline.errors import EmptyArchiveError, SceneError, SupportError
 from hdm_pipeline.grid import Window
+from tests.dicom_product import make_product
 
 pytestmark = pytest.mark.data
 
@@ -62,7 +66,6 @@ def test_the_whole_collection_at_once(test_data: Path) -> None:
         "whole-slide",
         "dose",
         "RT Structure Set",
-        "duplicate images ignored",
     ):
         assert expected in reasons
 
@@ -102,7 +105,7 @@ def test_what_strict_refuses_the_other_policies_read(test_data: Path, name: str,
     assert problem in strict[0]
     for policy in ("split", "resample"):
         found = outcomes(folder, policy=policy)
-        assert set(found.pop("skipped", [])) <= {"irregular series split into 2 volumes"}
+        assert "skipped" not in found
         assert all(result == [READ] for result in found.values())
 
 
@@ -119,6 +122,34 @@ def _volume(folder: Path) -> np.ndarray:
     with reader.open(ref) as source:
         _, z, y, x = source.header.shape
         return np.stack([source.read(Window(z=i, y=0, x=0, height=y, width=x), [0])[0][0] for i in range(z)])
+
+
+def test_an_enhanced_file_cut_in_two_is_the_same_volume(test_data: Path, tmp_path: Path) -> None:
+    folder = test_data / "dicom/dicom2nifti/hyperfine/anatomical/001"
+    whole = pydicom.dcmread(folder / "001.dcm")
+    pixels, frames = whole.pixel_array, list(whole.PerFrameFunctionalGroupsSequence)
+    for name, part in (("b", slice(0, 5)), ("a", slice(5, 8))):
+        cut = copy.deepcopy(whole)
+        cut.PerFrameFunctionalGroupsSequence = frames[part]
+        cut.NumberOfFrames = len(frames[part])
+        cut.PixelData = pixels[part].tobytes()
+        cut.SOPInstanceUID = cut.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{part.stop}"
+        (tmp_path / "in").mkdir(exist_ok=True)
+        cut.save_as(tmp_path / "in" / name)
+    assert np.array_equal(_volume(folder), _volume(tmp_path / "in"))
+    product = make_product(tmp_path / "in")
+    SegmentationWriter().write(product, tmp_path / "out.dcm")
+    seg = pydicom.dcmread(tmp_path / "out.dcm")
+    places = {
+        tuple(frame.PlanePositionSequence[0].ImagePositionPatient): ("1.2.3.5", index + 1)
+        if index < 5
+        else ("1.2.3.8", index - 4)
+        for index, frame in enumerate(frames)
+    }
+    for item in seg.PerFrameFunctionalGroupsSequence:
+        source = item.DerivationImageSequence[0].SourceImageSequence[0]
+        referred = source.ReferencedSOPInstanceUID, source.ReferencedFrameNumber
+        assert places[tuple(item.PlanePositionSequence[0].ImagePositionPatient)] == referred
 
 
 def test_liver_of_the_abdomen_by_its_nifti_labels(test_data: Path) -> None:

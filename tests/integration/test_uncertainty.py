@@ -140,8 +140,8 @@ def test_a_network_of_a_stranger_is_asked_before_the_first_scene(small: Workbenc
 def test_a_volume_is_refused_before_anything_is_read(small: Workbench) -> None:
     series = {"uri": "scenes", "reader": "dicom", "scale": {"fixed": [0, 1]}}
     path = pipeline(small, "out", output=BOTH, input=series)
-    with pytest.raises(PipelineFileError, match="parametric map is not there yet"):
+    with pytest.raises(PipelineFileError, match="cannot carry the uncertainty of a volume"):
         Pipeline.from_yaml(path).validate()
-    with pytest.raises(ConfigError, match="parametric map is not there yet"):
+    with pytest.raises(ConfigError, match="cannot carry the uncertainty of a volume"):
         Pipeline.from_yaml(path).run()
     assert not (small.root / "out").exists()

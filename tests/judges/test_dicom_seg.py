@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import Product, VolumeGeometry
@@ -22,6 +23,7 @@ from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
 from tests.judges.orthanc import INSTALL, Archive, running
 from tests.judges.viewer import node_environment
+from tests.unit.dicom.test_flat_images import REFERRING, in_enhanced_pairs
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 REAL = (
@@ -76,6 +78,46 @@ def test_overlapping_segments_are_valid_and_read(require_judge: RequireJudge, ob
     for number, layer in enumerate(layers, start=1):
         found = np.asarray(nibabel.load(tmp_path / f"s-{number}.nii.gz").dataobj)  # type: ignore[attr-defined]
         assert np.count_nonzero(found) == np.count_nonzero(layer)
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
+@pytest.mark.parametrize("name", list(REFERRING))
+def test_dciodvfy_finds_nothing_where_no_place_is_told(
+    require_judge: RequireJudge, tmp_path: Path, name: str, kind: str
+) -> None:
+    dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
+    write_series(tmp_path / "flat", (0.0,), shape=(23, 31), change=lambda dataset, _: REFERRING[name](dataset))
+    segment(tmp_path / "flat", tmp_path / "out.dcm", kind)
+    assert findings(dciodvfy, tmp_path / "out.dcm") == []
+
+
+def beds(index: int) -> float:
+    """Depths of slices of a PET whose beds overlap by 0.08 mm too much."""
+    return 3.27 * index - 0.08 * (index > 2)
+
+
+STACKS: dict[str, tuple[tuple[float, ...], Callable[[Dataset, int], None]]] = {
+    "one slice": ((0.0,), lambda dataset, index: None),
+    "overlapping beds": (tuple(beds(index) for index in range(6)), lambda dataset, index: None),
+    "microscope": (
+        tuple(0.009 * index for index in range(6)),
+        lambda dataset, index: setattr(dataset, "PixelSpacing", [0.009, 0.009]),
+    ),
+    "several enhanced files": ((0.0, 4.0, 8.0), in_enhanced_pairs),
+}
+
+
+@pytest.mark.parametrize("name", list(STACKS))
+def test_dciodvfy_and_dcmqi_find_nothing_in_unusual_stacks(
+    require_judge: RequireJudge, tmp_path: Path, name: str
+) -> None:
+    dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
+    program = require_judge("segimage2itkimage", "pip install dcmqi")
+    depths, change = STACKS[name]
+    write_series(tmp_path / "stack", depths, shape=(23, 31), change=change)
+    product = segment(tmp_path / "stack", tmp_path / "out.dcm", "BINARY")
+    assert findings(dciodvfy, tmp_path / "out.dcm") == []
+    compare_with_dcmqi(program, product, tmp_path / "out.dcm", tmp_path / "dcmqi", "BINARY")
 
 
 @pytest.mark.data

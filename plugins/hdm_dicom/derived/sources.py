@@ -11,6 +11,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
+from hdm_dicom.derived.shared_uids import refuse_shared
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.uids import derived_uid, digest, is_uid
@@ -33,8 +34,21 @@ _MUST_BE_THERE = (
     "ReferringPhysicianName",
 )
 _PROCEDURE = "ProcedureCodeSequence"
+_PER_FRAME = "PerFrameFunctionalGroupsSequence"
+_OF_MANY_FRAMES = (
+    "NumberOfFrames",
+    "SharedFunctionalGroupsSequence",
+    _PER_FRAME,
+    "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+)
 _STANDARD_SCHEMES = ("SCT", "SRT", "SNM3", "LN", "DCM", "RADLEX", "C4", "CPT4", "I10", "I10P")
 """Local schemes that are not marked as such (``99...``) would make the product invalid, so they are not copied."""
+
+
+def instance_class(name: str) -> str:
+    """The SOP class UID, or that of a secondary capture where the file has none."""
+    return name or SECONDARY_CAPTURE
 
 
 def instance_uid(name: str) -> str:
@@ -53,12 +67,14 @@ def source_header(volume: Volume) -> FileDataset:
 def source_images(volume: Volume) -> list[Dataset]:
     """The stored slices as highdicom's source images: one a slice, or one multi-frame image with only these frames.
 
-    All claim a size of one pixel; see `hdm_dicom.segmentation.dataset`.
+    All claim a size of one pixel; see `hdm_dicom.segmentation.dataset`. Frames of several files, of which highdicom
+    knows nothing, are given to it as files of their own, called as `stand_in` says; what it writes of them is put right
+    by `hdm_dicom.derived.frame_references.settle_references`.
 
     Raises:
-        WriteError: the slices are frames of several files, or have no common place.
+        WriteError: the slices have no common place, or nothing can refer to them.
     """
-    first = volume.first
+    refuse_shared(volume.shared, volume.id)
     if not volume.located and len(volume.frames) > 1:
         raise WriteError(
             "a segmentation of several frames needs their positions in the patient",
@@ -66,12 +82,25 @@ def source_images(volume: Volume) -> list[Dataset]:
             remedy="choose another product for series without geometry",
         )
     header = source_header(volume)
-    if first.instance.frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
-        return [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
-    if len({frame.instance.path for frame in volume.frames}) > 1:
-        raise WriteError("the slices are frames of several multi-frame files", where=volume.id)
-    _set_frames(header, volume)
-    return [header]
+    of_frames = any(frame.instance.frames > 1 for frame in volume.frames) or _PER_FRAME in header
+    if of_frames and len({frame.instance.path for frame in volume.frames}) == 1:
+        _set_frames(header, volume)
+        return [header]
+    for name in _OF_MANY_FRAMES:
+        header.pop(name, None)
+    header.SOPInstanceUID = stand_in(volume, 0)
+    sources = [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
+    if of_frames:
+        for source in sources:  # by its class highdicom would take it for a file of many frames
+            source.SOPClassUID = SECONDARY_CAPTURE
+    return sources
+
+
+def stand_in(volume: Volume, index: int) -> str:
+    """What a stored slice is called before highdicom: by its instance, or by its frame where that holds several."""
+    frame = volume.frames[index]
+    uid = instance_uid(frame.instance.sop_instance)
+    return uid if frame.instance.frames == 1 else derived_uid("frame", uid, frame.index)
 
 
 def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
@@ -81,8 +110,8 @@ def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
         if name in header:
             setattr(source, name, header.get(name))
     source.Rows = source.Columns = 1
-    source.SOPClassUID = frame.instance.sop_class or SECONDARY_CAPTURE
-    source.SOPInstanceUID = instance_uid(frame.instance.sop_instance)
+    source.SOPClassUID = instance_class(frame.instance.sop_class)
+    source.SOPInstanceUID = stand_in(volume, index)
     source.ImagePositionPatient = list(frame.position or ())
     source.PixelSpacing = list(volume.spacing)
     return source
@@ -114,7 +143,7 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
     # Texts were decoded on the way; the product is UTF-8 whatever the source was, or claimed to be.
     header.SpecificCharacterSet = _UTF8
     header.Rows = header.Columns = 1
-    header.SOPClassUID = first.instance.sop_class or SECONDARY_CAPTURE
+    header.SOPClassUID = instance_class(first.instance.sop_class)
     header.SOPInstanceUID = instance_uid(first.instance.sop_instance)
     for name, kind in (("SeriesInstanceUID", "series"), ("StudyInstanceUID", "study")):
         stated = text(header, name)
@@ -135,6 +164,8 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
         header.PatientSex = ""
     if any(text(item, "CodingSchemeDesignator") not in _STANDARD_SCHEMES for item in datasets(header, _PROCEDURE)):
         del header[_PROCEDURE]
+    # Follows from the places; as stated it may be negative (nuclear medicine), or the gap between slices (some MR).
+    header.pop("SpacingBetweenSlices", None)
     if volume.located:
         header.ImagePositionPatient = list(first.position or ())
         header.ImageOrientationPatient = list(first.orientation or ())

@@ -29,7 +29,7 @@ Label = npt.NDArray[np.uint8]
 Marked = npt.NDArray[np.bool_]
 
 _GRID_TOLERANCE = 0.02
-"""Pixels by which two grids may differ and still count as one."""
+"""Pixels, or slices, by which two grids may differ and still count as one."""
 
 _PARALLEL = 0.999
 
@@ -327,4 +327,4 @@ class SliceFinder:
             return None
         distances = np.abs(self._volume.depths - float(point @ self._volume.normal))
         nearest = int(np.argmin(distances))
-        return nearest if distances[nearest] <= 0.5 * self._volume.step + _GRID_TOLERANCE else None
+        return nearest if distances[nearest] <= (0.5 + _GRID_TOLERANCE) * self._volume.step else None

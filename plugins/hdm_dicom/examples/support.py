@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from PIL import Image as PilImage
 
-from hdm_dicom.archive.discovery import file_name, find, list_files, reference
+from hdm_dicom.archive.discovery import find
+from hdm_dicom.archive.listing import file_name, list_files
+from hdm_dicom.archive.references import reference
 from hdm_dicom.examples.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
 from hdm_dicom.examples.rtstruct import StructureLabels
 from hdm_dicom.files.attributes import READ_ERRORS, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.options import ReaderOptions
+from hdm_dicom.selection import Selection
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.source import DicomSource
 from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
@@ -49,14 +53,15 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
         chosen = _chosen(request, labels, opened)
         return [_labeled(ref, options, labels, z) for z in chosen]
     except SceneError as error:
-        raise SupportError(f"the labelled series cannot be read: {error.what}", where=error.where) from None
+        what = f"the labelled series cannot be read: {error.what}"
+        raise SupportError(what, where=error.where, remedy=error.remedy) from None
 
 
 def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, OpenVolume]:
     single = os.path.isfile(request.image)
     folder = os.path.dirname(request.image) if single else request.image
     try:
-        found, _ = find(folder or ".", options)
+        found, _ = find(folder or ".", replace(options, select=Selection()))  # what is segmented, not what teaches
     except ArchiveError as error:
         raise SupportError(f"the image of a support example: {error.what}", where="support image") from None
     if single:

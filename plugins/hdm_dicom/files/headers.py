@@ -22,20 +22,17 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
-from hdm_dicom.files.instances import Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.files.detectors import DETECTOR_TAGS, detector_frames
+from hdm_dicom.files.instances import Description, Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.files.spacing import SPACING_TAGS, pixel_spacing, thickness
 from hdm_dicom.files.stored_values import has_lut, padding_of, rescale_faults, rescale_of, unit_of
+from hdm_dicom.files.syntaxes import DECODED_AS, unknown_syntax
+from hdm_dicom.files.telling import TELLING_TAGS, dimension_names, frame_keys, image_keys
 from hdm_dicom.files.uids import digest
+from hdm_dicom.files.zipped import DAMAGED, ZipRefusedError, member_size, open_file, open_member, split_member
 
-_KEYS = (
-    "EchoNumbers",
-    "EchoTime",
-    "TemporalPositionIdentifier",
-    "NominalPercentageOfCardiacPhase",
-    "TriggerTime",
-    "DiffusionBValue",
-    "AcquisitionNumber",
-)
-"""What tells volumes of one series apart, in the order in which it is tried."""
+SELECTION_TAGS = ("SeriesDescription", "ProtocolName", "BodyPartExamined", "Manufacturer")
+"""What series are chosen by, beside modality and image type."""
 
 TAGS = (
     "SpecificCharacterSet",
@@ -49,12 +46,13 @@ TAGS = (
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "InstanceNumber",
-    *_KEYS,
+    *TELLING_TAGS,
+    *SELECTION_TAGS,
+    *DETECTOR_TAGS,
     "ImagePositionPatient",
     "ImageOrientationPatient",
-    "PixelSpacing",
-    "ImagerPixelSpacing",
-    "SliceThickness",
+    *SPACING_TAGS,
+    "SpacingBetweenSlices",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -70,6 +68,7 @@ TAGS = (
     "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    "DimensionIndexSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "Units",
@@ -84,6 +83,9 @@ _HEAD = 1 << 16
 _PARSING = threading.Lock()
 """Held by the thread that parses. Parsing never waits, so a second thread would only take the interpreter from it again
 and again, at a third of the speed; the others wait for their files meanwhile."""
+
+_LEAST_CROSS = 1e-6
+"""Square of the sine between rows and columns below which they have one direction."""
 
 _PREAMBLE = 132
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -111,7 +113,7 @@ def read_header(path: str, tags: Sequence[str | int] | None = None) -> FileDatas
         ValueError: not DICOM, or broken. Other exceptions of pydicom's parser are passed on.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return _parse(file, tags)
 
 
@@ -122,13 +124,18 @@ def read_to_pixels(file: BinaryIO, tags: Sequence[str] | None = None) -> FileDat
 
 def read_with_pixels(path: str) -> tuple[FileDataset, PixelSpan | None]:
     """A data set without its pixels, as `read_header`, and where its pixel data lie."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         dataset = _parse(file, None)
-        return dataset, _pixel_span(file, dataset)
+        pixels = file.tell()
+        size = file.seek(0, os.SEEK_END)
+        file.seek(pixels)
+        return dataset, _pixel_span(file, dataset, size)
 
 
 def scan(path: str) -> list[Frame] | Rejected:
     """The frames of an image file, or why it is none. Broken headers come back with `Instance.fault` set."""
+    if split_member(path) is not None:
+        return _scan_member(path)
     try:
         with io.BufferedReader(io.FileIO(path, opener=_open_at_once), _HEAD) as file:
             status = os.fstat(file.fileno())
@@ -136,15 +143,32 @@ def scan(path: str) -> list[Frame] | Rejected:
                 return Rejected("")
             file.peek()  # reads it
             with _PARSING:
-                dataset = _parse(file, TAGS)
-                span = _pixel_span(file, dataset)
-                return _frames(path, dataset, span, f"{status.st_size}-{status.st_mtime_ns}")
+                return _scan_open(path, file, status.st_size, f"{status.st_size}-{status.st_mtime_ns}")
     except OSError as error:
         return Rejected(f"cannot be opened ({type(error).__name__})")
     except NotDicomError:
         return Rejected("")
     except PARSE_ERRORS as error:
         return Rejected(f"header cannot be read ({type(error).__name__})")
+
+
+def _scan_member(path: str) -> list[Frame] | Rejected:
+    """A file within a zip archive: inflated only as far as its header goes."""
+    try:
+        size, stamp = member_size(path)
+        with open_member(path) as file, _PARSING:
+            return _scan_open(path, file, size, stamp)
+    except ZipRefusedError as error:
+        return Rejected(str(error))
+    except NotDicomError:
+        return Rejected("")
+    except (*DAMAGED, *PARSE_ERRORS) as error:
+        return Rejected(f"cannot be read within its zip archive ({type(error).__name__})")
+
+
+def _scan_open(path: str, file: BinaryIO, size: int, stamp: str) -> list[Frame] | Rejected:
+    dataset = _parse(file, TAGS)
+    return _frames(path, dataset, _pixel_span(file, dataset, size), stamp)
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -171,7 +195,7 @@ def _parse(file: BinaryIO, tags: Sequence[str | int] | None) -> FileDataset:
     return dataset
 
 
-def _pixel_span(file: BinaryIO, dataset: FileDataset) -> PixelSpan | None:
+def _pixel_span(file: BinaryIO, dataset: FileDataset, size: int) -> PixelSpan | None:
     # Having stopped before the pixels, the file stands at their tag: reading it here costs nothing.
     implicit, little = dataset.original_encoding
     start = file.tell()
@@ -185,7 +209,6 @@ def _pixel_span(file: BinaryIO, dataset: FileDataset) -> PixelSpan | None:
     raw = head[4:8] if implicit else head[8:12]
     offset = start + (8 if implicit else 12)
     length = int.from_bytes(raw, order)  # type: ignore[arg-type]
-    size = file.seek(0, os.SEEK_END)
     return PixelSpan(offset, None if length == _UNDEFINED else length, max(size - offset, 0))
 
 
@@ -214,7 +237,11 @@ def _frames(path: str, dataset: FileDataset, span: PixelSpan | None, stamp: str)
     if "PerFrameFunctionalGroupsSequence" in dataset:
         return _functional_frames(dataset, instance)
     frame = _plain_frame(dataset, instance)
-    if count <= 1 or instance.fault:
+    if instance.fault:
+        return [frame]
+    if detected := detector_frames(dataset, frame):
+        return _all_oriented(detected)
+    if count <= 1:
         return [frame]
     # Frames without functional groups (cine, secondary capture) have one place, or none: they are told apart by index.
     return [replace(frame, index=index, position=None, orientation=None) for index in range(count)]
@@ -254,9 +281,10 @@ def _instance(
     sop_instance = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
     modality = text(dataset, "Modality")
     syntax = transfer_syntax(dataset)
-    if not pydicom.uid.UID(syntax).is_transfer_syntax:
-        faults.append("its transfer syntax is not known")
-        syntax = str(ImplicitVRLittleEndian)
+    remedy = ""
+    if told := unknown_syntax(syntax):
+        faults.append(told[0])
+        remedy, syntax = told[1], DECODED_AS
     rows, columns = whole("Rows", 0), whole("Columns", 0)
     if rows < 1 or columns < 1:
         faults.append(f"an image of {rows} rows and {columns} columns")
@@ -288,7 +316,14 @@ def _instance(
         stamp=stamp,
         number=whole("InstanceNumber", 0),
         fault="; ".join(faults),
+        remedy=remedy,
+        unsupported=bool(remedy) and len(faults) == 1,
+        description=_description(dataset),
     )
+
+
+def _description(dataset: Dataset) -> Description:
+    return Description(*(text(dataset, name) for name in SELECTION_TAGS))
 
 
 def _patient(dataset: Dataset) -> str:
@@ -297,36 +332,41 @@ def _patient(dataset: Dataset) -> str:
 
 
 def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
-    spacing = numbers(dataset, "PixelSpacing", 2) or numbers(dataset, "ImagerPixelSpacing", 2)
+    spacing = pixel_spacing(dataset)
     slope, intercept = rescale_of(dataset)
     lut = has_lut(dataset)
-    keys = [("ImageType", "/".join(instance.image_type))] + [(name, text(dataset, name)) for name in _KEYS]
+    orientation = numbers(dataset, "ImageOrientationPatient", 6)
     return Frame(
-        instance=instance,
+        instance=_oriented(instance, orientation),
         index=0,
         position=numbers(dataset, "ImagePositionPatient", 3),  # type: ignore[arg-type]
-        orientation=numbers(dataset, "ImageOrientationPatient", 6),  # type: ignore[arg-type]
-        spacing=spacing,  # type: ignore[arg-type]
-        thickness=(numbers(dataset, "SliceThickness", 1) or (0.0,))[0],
+        orientation=orientation,  # type: ignore[arg-type]
+        spacing=spacing.value,
+        thickness=thickness(dataset),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         rescaled=(slope is not None and intercept is not None) or lut,
         lut=lut,
         unit=unit_of(dataset, dataset, instance.modality),
-        keys=tuple(keys),
+        keys=image_keys(dataset, instance.image_type),
+        spacing_from=spacing.source,
+        spacing_fault=spacing.fault,
     )
 
 
-_FUNCTIONAL_KEYS = (
-    ("FrameContentSequence", "StackID"),
-    ("FrameContentSequence", "TemporalPositionIndex"),
-    ("FrameContentSequence", "FrameAcquisitionNumber"),
-    ("MREchoSequence", "EffectiveEchoTime"),
-    ("MRDiffusionSequence", "DiffusionBValue"),
-    ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
-    ("MRImageFrameTypeSequence", "FrameType"),
-    ("CTImageFrameTypeSequence", "FrameType"),
-)
+def _oriented(instance: Instance, orientation: tuple[float, ...] | None) -> Instance:
+    """The instance, with a fault if its rows and columns have no direction."""
+    if orientation is None or instance.fault or _spans_a_plane(orientation):
+        return instance
+    what = "is all zero" if not any(orientation) else "gives rows and columns no two directions"
+    remedy = "set ImageOrientationPatient, or remove it and ImagePositionPatient if the place is not known"
+    return replace(instance, fault=f"the orientation of the image in the patient {what}", remedy=remedy)
+
+
+def _spans_a_plane(cosines: tuple[float, ...]) -> bool:
+    ax, ay, az, bx, by, bz = cosines
+    cross = (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+    return sum(c * c for c in cross) > _LEAST_CROSS * (ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz)
 
 
 def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
@@ -336,7 +376,8 @@ def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
     if len(items) != instance.frames:
         fault = f"NumberOfFrames is {instance.frames}, but {len(items)} frames are described"
         return [_plain_frame(dataset, replace(instance, fault=fault))]
-    base = _plain_frame(dataset, instance)
+    base = replace(_plain_frame(dataset, instance), instance=instance)
+    dimensions = dimension_names(dataset)
 
     def one(item: Dataset, index: int) -> Frame:
         def group(name: str) -> Dataset:
@@ -347,20 +388,35 @@ def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
             return Dataset()
 
         measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
+        spacing = pixel_spacing(measures)
+        if not spacing.source:  # enhanced X-ray angiography states it here, at the detector
+            spacing = pixel_spacing(group("FramePixelDataPropertiesSequence"))
         slope, intercept = rescale_of(rescale)
         return Frame(
             instance=instance,
             index=index,
             position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),  # type: ignore[arg-type]
             orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),  # type: ignore[arg-type]
-            spacing=numbers(measures, "PixelSpacing", 2) or base.spacing,  # type: ignore[arg-type]
-            thickness=(numbers(measures, "SliceThickness", 1) or (base.thickness,))[0],
+            spacing=spacing.value or base.spacing,
+            thickness=thickness(measures) or base.thickness,
             slope=base.slope if slope is None else slope,
             intercept=base.intercept if intercept is None else intercept,
             rescaled=(slope is not None and intercept is not None) or base.rescaled,
             lut=base.lut,
             unit=unit_of(dataset, rescale, instance.modality) if text(rescale, "RescaleType") else base.unit,
-            keys=tuple((name, text(group(sequence), name)) for sequence, name in _FUNCTIONAL_KEYS),
+            keys=frame_keys(base.keys, group, dimensions),
+            spacing_from=spacing.source or base.spacing_from,
+            spacing_fault=pixel_spacing(measures).fault or base.spacing_fault,
         )
 
-    return [one(item, index) for index, item in enumerate(items)]
+    return _all_oriented([one(item, index) for index, item in enumerate(items)])
+
+
+def _all_oriented(frames: list[Frame]) -> list[Frame]:
+    """The frames of a file; all of them share the fault of one."""
+    instance = frames[0].instance
+    faulty = next((f for f in frames if _oriented(instance, f.orientation) is not instance), None)
+    if faulty is None:
+        return frames
+    instance = _oriented(instance, faulty.orientation)
+    return [replace(frame, instance=instance) for frame in frames]

@@ -1,4 +1,7 @@
-"""What is known of image files from their headers: small frozen records, without a patient's data."""
+"""What is known of image files from their headers: small frozen records, without a patient's data.
+
+Only `Description` holds free text; nothing writes it anywhere.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,23 @@ class PixelSpan:
     offset: int
     length: int | None
     available: int
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What people and devices call a series: to choose by, never to be shown, for it may hold anything.
+
+    Attributes:
+        series: its description.
+        protocol: its name.
+        body_part: that was examined.
+        manufacturer: of the device.
+    """
+
+    series: str = ""
+    protocol: str = ""
+    body_part: str = ""
+    manufacturer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +70,9 @@ class Instance:
         stamp: size and modification time of the file.
         number: InstanceNumber, or 0.
         fault: what is wrong with the header; empty if nothing.
+        remedy: what to do about it; empty for the usual.
+        unsupported: the fault is not the file's: it may be whole, in an encoding that we do not know.
+        description: what the series is called.
     """
 
     path: str
@@ -77,6 +100,9 @@ class Instance:
     stamp: str
     number: int
     fault: str
+    remedy: str = ""
+    unsupported: bool = False
+    description: Description = Description()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +115,16 @@ class Frame:
         position: (x, y, z) in mm (LPS) of the centre of the first pixel; None if unknown.
         orientation: direction cosines of the rows, then of the columns; None if unknown.
         spacing: mm between rows, mm between columns; None if unknown.
-        thickness: mm; 0 if unknown.
+        thickness: mm, above 0; 0 if unknown.
         slope: of the rescaling.
         intercept: of the rescaling.
         rescaled: the file states slope and intercept, or a Modality LUT.
         lut: the file has a Modality LUT, which takes the place of slope and intercept.
         unit: of the rescaled values, e.g. HU or BQML; empty if unknown.
-        keys: attributes that tell volumes of one series apart, by name.
+        keys: attributes that tell volumes of one series apart, by name; a name may come twice, the same ones come for
+            all frames of a kind of file.
+        spacing_from: keyword of the attribute that states the spacing; empty if unknown.
+        spacing_fault: why a spacing that is stated makes no sense; empty if it does.
     """
 
     instance: Instance
@@ -110,6 +139,8 @@ class Frame:
     lut: bool
     unit: str
     keys: tuple[tuple[str, str], ...]
+    spacing_from: str = ""
+    spacing_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

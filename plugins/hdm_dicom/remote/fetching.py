@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hdm_dicom.archive.discovery import find as find_files
-from hdm_dicom.archive.discovery import reference as file_reference
+from hdm_dicom.archive.references import reference as file_reference
 from hdm_dicom.options import READER, ReaderOptions
 from hdm_dicom.pacs.address import parse_address
 from hdm_dicom.remote.connecting import connected

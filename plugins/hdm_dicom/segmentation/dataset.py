@@ -28,9 +28,12 @@ from hdm_dicom.derived.origin import (
     settle_dates,
     settle_dimensions,
 )
-from hdm_dicom.derived.sources import instance_uid, source_images
-from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers
-from hdm_dicom.files.uids import derived_uid, digest
+from hdm_dicom.derived.shared_uids import refuse_shared
+from hdm_dicom.derived.sources import source_header
+from hdm_dicom.derived.tracking import of_class
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
+from hdm_dicom.files.uids import derived_uid
+from hdm_dicom.segmentation.stand_ins import has_places, settle_measures, settle_references, stand_ins, without_places
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
@@ -59,7 +62,8 @@ def build(
     Raises:
         WriteError: the source lacks what a segmentation must refer to.
     """
-    sources = source_images(volume)
+    refuse_shared(volume.shared, volume.id)
+    sources = stand_ins(volume, source_header(volume))
     planes: npt.NDArray[Any] = present[:, np.newaxis, np.newaxis].astype(np.uint8)
     if style.kind == "LABELMAP":
         planes = planes.max(axis=3)
@@ -76,13 +80,17 @@ def build(
     # Masks cannot overlap, and layers are looked at by the caller; probabilities of several classes may.
     single = style.kind != "FRACTIONAL" or present.shape[1] == 1
     dataset.SegmentsOverlap = "NO" if single else "UNDEFINED"
-    if not volume.located:
+    if not has_places(volume):
         # Asked for where no orientation in the patient is stated (PS3.3 C.7.6.1).
         dataset.PatientOrientation = sources[0].get("PatientOrientation", "")
     del dataset.PixelData
     settle_dates(dataset, written or date_and_time(sources[0]))
     settle_dimensions(dataset, volume.id)
-    return dataset, _frames(dataset, volume)
+    slices = settle_references(dataset, volume)
+    settle_measures(dataset, volume)
+    if not has_places(volume):
+        without_places(dataset, slices)
+    return dataset, list(zip(slices, _segments(dataset), strict=True))
 
 
 def _construct(
@@ -113,6 +121,7 @@ def _construct(
 
 def _description(info: ClassInfo, number: int, provenance: Provenance, source: Dataset) -> hd.seg.SegmentDescription:
     terms = {role: concept(codes.parse(coded, info.name)) for role, coded in info.codes.items()}
+    tracking = of_class(source.SeriesInstanceUID, info.name)
     return hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=info.name[:LONG_STRING],
@@ -127,30 +136,16 @@ def _description(info: ClassInfo, number: int, provenance: Provenance, source: D
             source=MANUFACTURER,
             parameters=parameters(provenance),
         ),
-        tracking_id=f"{info.name[: LONG_STRING - 20]} {digest(source.SeriesInstanceUID, info.name)[:16]}",
-        tracking_uid=derived_uid("tracking", source.SeriesInstanceUID, info.name),
+        tracking_id=tracking.identifier,
+        tracking_uid=tracking.uid,
         display_color=CIELabColor.from_rgb(*info.color),
     )
 
 
-def _frames(dataset: hd.seg.Segmentation, volume: Volume) -> list[tuple[int, int]]:
-    """(stored slice, segment number) of each frame, from the references that highdicom wrote into it.
-
-    References into a multi-frame source, numbered as if it held only the frames of the volume, are put right here.
-    """
-    by_uid = {instance_uid(frame.instance.sop_instance): index for index, frame in enumerate(volume.frames)}
+def _segments(dataset: hd.seg.Segmentation) -> list[int]:
+    """The segment number of each frame."""
     shared = datasets(dataset, "SharedFunctionalGroupsSequence")
-    found = []
-    for item in datasets(dataset, "PerFrameFunctionalGroupsSequence"):
-        source = item.DerivationImageSequence[0].SourceImageSequence[0]
-        number = numbers(source, "ReferencedFrameNumber", 1)
-        if number is None:
-            index = by_uid[source.ReferencedSOPInstanceUID]
-        else:
-            index = int(number[0]) - 1
-            source.ReferencedFrameNumber = volume.frames[index].index + 1
-        found.append((index, _segment(item, shared)))
-    return found
+    return [_segment(item, shared) for item in datasets(dataset, "PerFrameFunctionalGroupsSequence")]
 
 
 def _segment(item: Dataset, shared: list[Dataset]) -> int:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+MAX_BYTES = 0xFFFFFFFE
+"""Most bytes of pixel data that are not compressed."""
+
+MAX_SIDE = 0xFFFF
+"""Most rows, and columns."""
+
+OTHERS = "choose the product `nifti` or `label_image`"
+"""What to do where there can be no segmentation."""
+
 Kind = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 
 

@@ -11,8 +11,8 @@ from hdm_dicom.derived.layers import overlapping
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
-from hdm_dicom.segmentation.style import SegmentationStyle
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
+from hdm_dicom.segmentation.style import MAX_BYTES, MAX_SIDE, OTHERS, SegmentationStyle
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -36,6 +36,7 @@ class SegmentationWriter:
     """
 
     name: ClassVar[str] = "segmentation"
+    scenes: ClassVar[SceneKind] = "volumes"
     media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
@@ -64,6 +65,31 @@ class SegmentationWriter:
         """Check the coded terms; see `hdm_dicom.derived.codes.check`."""
         return codes.check(classes)
 
+    def check_scene(self, scene: SceneHeader) -> None:
+        """Refuse what is known not to fit into a segmentation; see `SceneCheckingWriter.check_scene`.
+
+        Raises:
+            WriteError: no DICOM series, or one whose images nothing can refer to, or whose frames, all of them written,
+                exceed what a file may hold.
+        """
+        from hdm_dicom.derived.shared_uids import check_references
+
+        where = scene.ref.id
+        if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
+            raise WriteError("a DICOM segmentation needs a DICOM series", where=where, remedy=OTHERS)
+        check_references(scene)
+        _, depth, height, width = scene.shape
+        if max(height, width) > MAX_SIDE:
+            what = f"images of {height} x {width} pixels are larger than DICOM allows"
+            raise WriteError(what, where=where, remedy=OTHERS)
+        least = depth * height * width // (8 if self._style.kind == "BINARY" else 1)
+        if not self._style.omit_empty_frames and least > MAX_BYTES:
+            raise WriteError(
+                f"pixel data of {least} bytes are more than DICOM allows (4 GiB)",
+                where=where,
+                remedy=f"leave omit_empty_frames on; or {OTHERS}",
+            )
+
     def filename(self, scene: SceneHeader) -> str:
         """Always ``segmentation.dcm``."""
         return "segmentation.dcm"
@@ -80,11 +106,8 @@ class SegmentationWriter:
         """
         from hdm_dicom.segmentation.writing import write_segmentation
 
+        self.check_scene(product.scene)
         where = product.scene.ref.id
-        if product.scene.ref.reader != READER or not isinstance(product.scene.geometry, VolumeGeometry):
-            raise WriteError(
-                "a DICOM segmentation needs a DICOM series", where=where, remedy="choose the product `mask` for rasters"
-            )
         try:
             write_segmentation(product, path, self._style, refuse_empty=self._empty == "error", key=self._key)
         except OSError as error:

@@ -17,12 +17,11 @@ from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.segmentation.dataset import build
 from hdm_dicom.segmentation.frames import spooled, stream
-from hdm_dicom.segmentation.style import SegmentationStyle
+from hdm_dicom.segmentation.style import MAX_BYTES, OTHERS, SegmentationStyle
 from hdm_dicom.volumes.volume_io import open_volume
 from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 
-_MAX_BYTES = 0xFFFFFFFE
 _PIXEL_DATA = 0x7FE00010
 
 
@@ -60,8 +59,9 @@ def write_segmentation(
         if kind == "BINARY":
             dataset.SegmentsOverlap = "YES" if spool.overlap else "NO"
         size, digest = stream(spool, frames, kind, pixels)
-        if size > _MAX_BYTES:
-            raise WriteError(f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where)
+        if size > MAX_BYTES:
+            what = f"pixel data of {size} bytes are more than DICOM allows (4 GiB)"
+            raise WriteError(what, where=where, remedy=OTHERS)
         pixels.seek(0)
         settle_uids(dataset, product, "segmentation", style, digest, *(written or ()))
         if key is not None:

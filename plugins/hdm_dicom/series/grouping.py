@@ -1,4 +1,4 @@
-"""From frames to volumes: grouping, ordering along the slice normal, and the parts of an irregular one.
+"""From frames to volumes: which images belong together, ordered along the slice normal.
 
 A volume is a list of frames ordered by their position along the normal, never by instance number. Coordinates are
 DICOM's patient system (LPS, mm; PS3.3 C.7.6.2.1.1).
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import digest
-from hdm_dicom.options import Policy
-from hdm_dicom.series.places import SAME_PLACE, depths, most_at_one_place
-from hdm_dicom.series.regularity import problems, tolerance
+from hdm_dicom.options import TOLERANCE, Policy
+from hdm_dicom.series.copies import without_copies
+from hdm_dicom.series.ordering import ordered
+from hdm_dicom.series.places import most_at_one_place
+from hdm_dicom.series.regularity import problems
+from hdm_dicom.series.runs import runs
+from hdm_dicom.series.telling_apart import Group, apart, by_stack, regular_by_header
 from hdm_dicom.series.volume import Volume
 
 _SAME_DIRECTION = 1e-3
@@ -24,20 +27,20 @@ _SAME_DIRECTION = 1e-3
 _MODALITY = re.compile(r"[A-Z]{2,8}")
 
 
-def volumes(frames: Iterable[Frame], policy: Policy) -> list[Volume]:
-    """All volumes that the frames hold, by id."""
+def volumes(frames: Iterable[Frame], policy: Policy, tolerance: float = TOLERANCE) -> list[Volume]:
+    """All volumes that the frames hold, by id.
+
+    Args:
+        frames: of any number of series.
+        policy: what becomes of irregular ones; see `hdm_dicom.options`.
+        tolerance: share of the slice spacing within which a stack is even; see `hdm_dicom.series.regularity`.
+    """
     by_series: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_series[_series_key(frame)].append(frame)
     found: list[Volume] = []
     for key, members in by_series.items():
-        unique, duplicates = _without_duplicates(members)
-        notes: tuple[str, ...] = (f"{duplicates} duplicate images ignored",) if duplicates else ()
-        groups = [g for part in _split_by_shape(unique) for g in _split_by_place(part)]
-        if len(groups) > 1:
-            notes += (f"its series holds {len(groups)} volumes",)
-        for name, group in groups:
-            found += _stack(digest(key, *name), group, notes, policy)
+        found += _of_series(_Series(key, policy, tolerance), members)
     return sorted(found, key=lambda volume: volume.id)
 
 
@@ -52,6 +55,46 @@ def series_id(series: str, modality: str) -> str:
     return f"{prefix}-{digest(digest(series))[:16]}"
 
 
+def assembled(
+    name: str, frames: Sequence[Frame], notes: tuple[str, ...], shared: int, tolerance: float = TOLERANCE
+) -> Volume:
+    """The volume of these frames, whatever else their series holds."""
+    members = ordered(frames)
+    return Volume(name, tuple(members), problems(members, tolerance), notes, shared)
+
+
+@dataclass(frozen=True)
+class _Series:
+    key: str
+    policy: Policy
+    tolerance: float
+
+
+def _of_series(series: _Series, frames: Sequence[Frame]) -> list[Volume]:
+    unique = without_copies(frames)
+    notes: tuple[str, ...] = ()
+    if unique.copies:
+        notes += (f"{unique.copies} copies of images ignored (same SOP instance UID, place and pixels)",)
+    shapes = _split_by_shape(unique.frames, unique.shared)
+    groups = [group for shape in shapes for stack in by_stack(shape) for group in apart(stack, series.tolerance)]
+    if len(groups) > 1:
+        notes += (_several(groups, len(shapes[0][0])),)
+    found = []
+    for name, group in groups:
+        found += _stack(series, name, group, notes, unique.shared)
+    return found
+
+
+def _several(groups: Sequence[Group], shape: int) -> str:
+    """That a series holds several volumes, and by what they are told apart; attributes are named, not their values.
+
+    The first `shape` parts of a name are sizes and directions; pairs of attribute and value follow.
+    """
+    told = dict.fromkeys(what for name, _ in groups for what in name[shape::2])
+    told |= {"size, spacing or orientation": None} if shape else {}
+    return f"its series holds {len(groups)} volumes, told apart by {', '.join(told)}"
+
+
 def _series_key(frame: Frame) -> str:
     instance = frame.instance
     if instance.series:
@@ -62,17 +105,7 @@ def _series_key(frame: Frame) -> str:
     return f"no series {instance.sop_instance}"
 
 
-def _without_duplicates(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
-    seen: dict[tuple[str, int], Frame] = {}
-    for frame in sorted(frames, key=lambda f: (f.instance.path, f.index)):
-        seen.setdefault((frame.instance.sop_instance, frame.index), frame)
-    return list(seen.values()), len(frames) - len(seen)
-
-
-Group = tuple[tuple[str, ...], list[Frame]]
-
-
-def _split_by_shape(frames: list[Frame]) -> list[Group]:
+def _split_by_shape(frames: list[Frame], shared: Mapping[str, str]) -> list[Group]:
     """Groups of one size, colour and orientation; frames without a place that share a file stay together."""
     orientations: list[tuple[float, ...]] = []
 
@@ -93,87 +126,46 @@ def _split_by_shape(frames: list[Frame]) -> list[Group]:
         spacing = tuple(round(v, 4) for v in frame.spacing or ())
         index = orientation(frame)
         direction = "" if index < 0 else "/".join(f"{v:.3f}" for v in orientations[index])
-        loner = instance.sop_instance if frame.position is None else ""
+        loner = f"{instance.sop_instance} {shared.get(instance.path, '')}".strip() if frame.position is None else ""
         name = (str(instance.rows), str(instance.columns), str(instance.samples), str(spacing), direction, loner)
         groups[name].append(frame)
     # A series of one group keeps its id when slices are added or spacing is rounded otherwise.
     return list(groups.items()) if len(groups) > 1 else [((), group) for group in groups.values()]
 
 
-def _split_by_place(part: Group) -> list[Group]:
-    """Split where several images lie at one place, by the first attribute (echo, phase, ...) that tells them apart."""
-    name, frames = part
-    most = most_at_one_place(frames)
-    if most <= 1:
-        return [part]
-    for index, (key, _) in enumerate(frames[0].keys):
-        by_value = _by(frames, lambda f, i=index: f.keys[i][1] if i < len(f.keys) else "")  # type: ignore[misc]
-        # An attribute with more values than images at one place numbers slices, not volumes.
-        if 1 < len(by_value) <= most and max(map(most_at_one_place, by_value.values())) < most:
-            return [g for value, group in by_value.items() for g in _split_by_place(((*name, key, value), group))]
-    return [part]
-
-
-def _by(frames: Iterable[Frame], key: Callable[[Frame], str]) -> dict[str, list[Frame]]:
-    groups: dict[str, list[Frame]] = defaultdict(list)
-    for frame in frames:
-        groups[key(frame)].append(frame)
-    return dict(sorted(groups.items()))
-
-
-def _ordered(frames: Sequence[Frame]) -> list[Frame]:
-    if any(frame.position is None for frame in frames):
-        return sorted(frames, key=lambda f: (f.instance.sop_instance, f.index))
-    rounded = np.round(depths(frames), 3)
-    order = sorted(range(len(frames)), key=lambda i: (rounded[i], frames[i].instance.number, _identity(frames[i])))
-    return [frames[i] for i in order]
-
-
-def _identity(frame: Frame) -> tuple[str, int]:
-    return frame.instance.sop_instance, frame.index
-
-
-def _stack(key: str, frames: list[Frame], notes: tuple[str, ...], policy: Policy) -> list[Volume]:
-    ordered = _ordered(frames)
+def _stack(
+    series: _Series, name: Sequence[str], frames: list[Frame], notes: tuple[str, ...], shared: Mapping[str, str]
+) -> list[Volume]:
+    key = digest(series.key, *name)
     modality = frames[0].instance.modality
     prefix = modality if _MODALITY.fullmatch(modality) else "XX"
 
-    def volume(members: Sequence[Frame], part: int | None = None) -> Volume:
-        name = digest(key) if part is None else digest(key, part)
-        return Volume(f"{prefix}-{name[:16]}", tuple(members), problems(members), notes)
+    def volume(members: Sequence[Frame], *part: str) -> Volume:
+        ambiguous = sum(frame.instance.path in shared for frame in members)
+        return assembled(f"{prefix}-{digest(key, *part)[:16]}", members, notes, ambiguous, series.tolerance)
 
-    whole = volume(ordered)
-    if policy != "split" or not whole.problems:
+    whole = volume(frames)
+    if series.policy != "split" or not whole.problems:
         return [whole]
-    parts = [run for layer in _layers(ordered) for run in _runs(layer)]
+    parts, how = _parts(whole, series.tolerance)
     if len(parts) == 1:
         return [whole]
-    notes += (f"irregular series split into {len(parts)} volumes",)
-    return [volume(members, index) for index, members in enumerate(parts)]
+    notes += (f"irregular series split into {len(parts)} volumes {how}",)
+    return [volume(members, name) for name, members in parts.items()]
 
 
-def _layers(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """The n-th image of each place goes to layer n."""
-    layers: list[list[Frame]] = []
-    last, level = None, 0
-    for frame, depth in zip(frames, depths(frames), strict=True):
-        level = level + 1 if last is not None and depth - last <= SAME_PLACE else 0
-        last = depth
-        if level == len(layers):
-            layers.append([])
-        layers[level].append(frame)
-    return layers
+def _parts(whole: Volume, tolerance: float) -> tuple[dict[str, list[Frame]], str]:
+    """The regular parts of an irregular volume, by what names them for ever, and how they were found."""
+    found = runs(whole.frames, tolerance)
+    told = regular_by_header(whole.frames, len(found), tolerance)
+    if told is not None:
+        return told, f"by {next(iter(told)).split()[0]}"
+    how = "by their spacing"
+    if most_at_one_place(whole.frames) > 1:
+        how += ", those at one place by instance number: nothing else tells them apart"
+    # By its first image: a part keeps its name when another one grows.
+    return {_first(members): members for members in found}, how
 
 
-def _runs(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Runs of even spacing."""
-    if len(frames) < 3:
-        return [list(frames)]
-    gaps = np.diff(depths(frames))
-    usual = float(np.median(gaps))
-    runs = [[frames[0]]]
-    for frame, gap in zip(frames[1:], gaps, strict=True):
-        if abs(gap - usual) > tolerance(usual):
-            runs.append([])
-        runs[-1].append(frame)
-    return runs
+def _first(frames: Sequence[Frame]) -> str:
+    return " ".join(str(v) for v in (frames[0].instance.sop_instance, frames[0].index, *(frames[0].position or ())))

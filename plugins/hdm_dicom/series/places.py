@@ -12,7 +12,17 @@ from hdm_dicom.files.instances import Frame
 Array = npt.NDArray[np.float64]
 
 SAME_PLACE = 1e-2
-"""mm along the normal below which two slices lie at one place."""
+"""mm along the normal below which two slices lie at one place, where pixels are of the usual size."""
+
+_SAME_PIXELS = 0.02
+"""The same as a part of a pixel, which counts where it is less: slices of a microscope are micrometres apart."""
+
+
+def same_place(frames: Sequence[Frame]) -> float:
+    """mm along the normal below which two of these slices lie at one place."""
+    first = frames[0]
+    smallest = min(first.spacing) if first.spacing is not None else first.thickness
+    return min(SAME_PLACE, _SAME_PIXELS * smallest) if smallest > 0 else SAME_PLACE
 
 
 def axes(frame: Frame) -> Array:
@@ -41,5 +51,5 @@ def most_at_one_place(frames: Sequence[Frame]) -> int:
     if len(frames) < 2 or frames[0].position is None:
         return 1
     ordered = np.sort(depths(frames))
-    edges = np.flatnonzero(np.diff(ordered) > SAME_PLACE)
+    edges = np.flatnonzero(np.diff(ordered) > same_place(frames))
     return int(np.diff(np.concatenate([[-1], edges, [ordered.size - 1]])).max())

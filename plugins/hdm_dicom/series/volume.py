@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hdm_dicom.files.instances import Frame
-from hdm_dicom.series.places import SAME_PLACE, Array, axes, most_at_one_place, positions
+from hdm_dicom.series.places import Array, axes, most_at_one_place, positions, same_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +19,14 @@ class Volume:
         frames: ordered along the slice normal; duplicates removed.
         problems: why the stack is no regular grid; empty if it is one.
         notes: facts the user should know.
+        shared: frames whose SOP instance UID other images have too, so that nothing can refer to them.
     """
 
     id: str
     frames: tuple[Frame, ...]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shared: int = 0
     positions: Array = field(init=False)
     depths: Array = field(init=False)
 
@@ -59,15 +61,15 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float]:
-        """mm between rows, and between columns; 1 where unknown."""
+        """mm between rows, and between columns; 1 where unknown, which only images without a position may be."""
         return self.first.spacing or (1.0, 1.0)
 
     @property
     def step(self) -> float:
-        """mm from slice to slice: the usual one, or the thickness of a single slice (1 where unknown)."""
+        """mm from slice to slice: the usual one, or the thickness of a single slice; 1 where that is unknown."""
         if len(self.frames) > 1:
             gaps = np.diff(self.depths)
-            gaps = gaps[gaps > SAME_PLACE]
+            gaps = gaps[gaps > same_place(self.frames)]
             if gaps.size:
                 return float(np.median(gaps))
         return self.first.thickness or 1.0

@@ -22,8 +22,10 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 
 from hdm_dicom.files.attributes import READ_ERRORS
+from hdm_dicom.files.codestreams import codestream_size
 from hdm_dicom.files.headers import read_header, transfer_syntax
 from hdm_dicom.files.instances import Frame, Instance
+from hdm_dicom.files.zipped import open_file
 from hdm_dicom.volumes.conversion import Conversion
 from hdm_dicom.volumes.stack import Image
 from hdm_dicom.volumes.voi import displayed
@@ -107,7 +109,8 @@ class FrameReader:
         # pylibjpeg-rle, where installed, ends the process on a damaged frame (a panic is no Exception).
         plugin = "pydicom" if frame.instance.syntax == RLELossless else ""
         if _whole(frame.instance):
-            dataset = pydicom.dcmread(frame.instance.path, force=True)
+            with open_file(frame.instance.path) as whole:
+                dataset = pydicom.dcmread(whole, force=True)
             index: int | None = frame.index
         else:
             dataset = self._one_frame(frame)
@@ -132,7 +135,7 @@ class FrameReader:
                 self._header.pop(name, None)
             self._path = instance.path
         dataset = self._header
-        with open(instance.path, "rb") as file:
+        with open_file(instance.path) as file:
             raw = _frame_bytes(file, frame)
         if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
             _check_codestream(raw, self._max_frame_pixels, self._where)
@@ -227,32 +230,10 @@ def _frame_bytes(file: BinaryIO, frame: Frame) -> bytes:
     return file.read(size)
 
 
-_SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xF7})
-
-
 def _check_codestream(raw: bytes, max_pixels: int, where: str) -> None:
     """Refuse a compressed image whose own header asks for more pixels than allowed: decoders allocate by it."""
-    size = _codestream_size(raw)
+    size = codestream_size(raw)
     if size is not None and size[0] * size[1] > max_pixels:
         raise UnsupportedSceneError(
             f"a compressed image of {size[0]} x {size[1]} pixels is more than {max_pixels} pixels", where=where
         )
-
-
-def _codestream_size(raw: bytes) -> tuple[int, int] | None:
-    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 codestream states; None for others."""
-    start = raw.find(b"\xff\x4f\xff\x51", 0, 1024)
-    if start >= 0 and len(raw) >= start + 24:
-        width, height, left, top = (
-            int.from_bytes(raw[start + 8 + 4 * i : start + 12 + 4 * i], "big") for i in range(4)
-        )
-        return height - top, width - left
-    if raw[:2] != b"\xff\xd8":
-        return None
-    at = 2
-    while at + 9 < len(raw) and raw[at] == 0xFF:
-        marker = raw[at + 1]
-        if marker in _SOF:
-            return int.from_bytes(raw[at + 5 : at + 7], "big"), int.from_bytes(raw[at + 7 : at + 9], "big")
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
-    return None

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hdm_dicom.files.uids import digest
 from hdm_dicom.options import ReaderOptions
+from hdm_dicom.volumes.extent import told
 from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
 from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, SceneWarning, VolumeGeometry
 from hdm_pipeline.errors import UnsupportedSceneError
@@ -62,11 +63,8 @@ class DicomSource:
 
     def row_areas(self) -> npt.NDArray[np.float64] | None:
         """Area of a pixel in m², alike in all rows of the scene: [y]; None where the pixel spacing is unknown."""
-        if self._opened.volume.first.spacing is None:
-            return None
-        affine = self._opened.affine
-        area = float(np.linalg.norm(affine[:3, 0]) * np.linalg.norm(affine[:3, 1])) * 1e-6
-        return np.full(self.header.shape[2], area)
+        spacing = self._opened.pixel_spacing
+        return None if spacing is None else np.full(self.header.shape[2], spacing[0] * spacing[1] * 1e-6)
 
 
 def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
@@ -98,10 +96,18 @@ def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
         geometry=VolumeGeometry(
             affine=tuple(float(v) for v in opened.affine.ravel()),
             frame_of_reference=frame_of_reference if instance.frame_of_reference else "",
+            located=opened.volume.located,
+            measured=opened.measured,
         ),
         chunk=(y, x),
         warnings=_warnings(opened, options),
-        attributes={"modality": instance.modality, "options": options.as_dict()},
+        attributes={
+            "modality": instance.modality,
+            "pixel_spacing": opened.pixel_spacing,
+            "pixel_spacing_from": opened.volume.first.spacing_from,
+            "options": options.as_dict(),
+            "shared_uids": opened.volume.shared,
+        },
     )
 
 
@@ -109,13 +115,16 @@ def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str | SceneWa
     volume = opened.volume
     first = volume.first
     found: list[str | SceneWarning] = list(volume.notes)
+    if volume.shared:
+        found.append(
+            SceneWarning(
+                "shared_uid",
+                f"{volume.shared} images share their SOP instance UID with other images; all of them count",
+                "give each image a UID of its own: a PACS would keep one of them only",
+            )
+        )
     found += [f"{options.policy}: {problem}" for problem in volume.problems]
-    if not volume.located:
-        found.append("no position in the patient: slices are stacked along z from the origin")
-    if first.spacing is None:
-        found.append("no pixel spacing: 1 mm is assumed")
-    if len(volume.frames) == 1 and volume.located:
-        found.append(f"one slice only: its thickness of {volume.step:g} mm counts as spacing")
+    found += told(volume, opened.stack, options)
     found += opened.quantities.warnings
     if not first.instance.sop_class:
         found.append("no SOP class UID")

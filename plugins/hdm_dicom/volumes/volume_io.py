@@ -8,10 +8,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from hdm_dicom.archive.discovery import reference, reload
+from hdm_dicom.archive.references import reference, reload
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.volume import Volume
+from hdm_dicom.volumes.extent import measured, with_spacing
 from hdm_dicom.volumes.pixels import FrameReader, check_frame
 from hdm_dicom.volumes.quantities import Quantities, quantities_of
 from hdm_dicom.volumes.stack import Image, Stack, View, stack_of, view_of
@@ -50,6 +51,19 @@ class OpenVolume:
         return self.stack.affine @ self.view.matrix(self.stack.size)
 
     @property
+    def measured(self) -> bool:
+        """The extent of a voxel is known along all three axes."""
+        return measured(self.volume)
+
+    @property
+    def pixel_spacing(self) -> tuple[float, float] | None:
+        """mm between the rows, and between the columns, of an image of the view; None if unknown."""
+        if self.volume.first.spacing is None:
+            return None
+        column_mm, row_mm = (float(np.linalg.norm(self.affine[:3, axis])) for axis in (0, 1))
+        return row_mm, column_mm
+
+    @property
     def bands(self) -> int:
         """1, or 3 for colour."""
         instance = self.volume.first.instance
@@ -62,9 +76,9 @@ def open_volume(ref: SceneRef, options: ReaderOptions) -> OpenVolume:
 
     Raises:
         ReadError: members are gone, changed, broken or of two patients.
-        UnsupportedSceneError: too large, a mosaic, or irregular under the policy ``strict``.
+        UnsupportedSceneError: too large, a mosaic, irregular under the policy ``strict``, or of unknown pixel spacing.
     """
-    volume = reload(ref, options)
+    volume = reload(ref, options.tolerance)
     if volume is None or reference(volume).identity != ref.identity:
         raise ReadError(
             "files of the series are gone or have changed since they were found",
@@ -83,17 +97,32 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
         raise UnsupportedSceneError(
             "; ".join(volume.problems),
             where=where,
-            remedy="set input.options.policy to `split` or `resample`, or repair the series",
+            remedy=_remedy(volume, options),
         )
+    volume = with_spacing(volume, options)
     stack = stack_of(volume, options)
-    return OpenVolume(volume, stack, view_of(options.plane, stack.affine), quantities_of(volume, options))
+    # Without a place there is no anatomical plane: frames that follow each other in time are no third axis.
+    view = view_of(options.plane if volume.located else "acquired", stack.affine)
+    return OpenVolume(volume, stack, view, quantities_of(volume, options))
+
+
+def _remedy(volume: Volume, options: ReaderOptions) -> str:
+    """What helps against an irregular series, and is not set already."""
+    if volume.crowded:
+        repair = "remove the images that do not belong to the series, or give each volume a series UID of its own"
+        if options.policy == "split":
+            return repair
+        return f"{repair}; or set input.options.policy to `split`: the n-th images of all places make the n-th volume"
+    return "set input.options.policy to `split` or `resample`, or repair the series"
 
 
 def _check_identity(volume: Volume, where: str) -> None:
     instances = [frame.instance for frame in volume.frames]
     for number, instance in enumerate(instances):
+        if instance.unsupported:
+            raise UnsupportedSceneError(instance.fault, where=f"{where}, slice {number}", remedy=instance.remedy)
         if instance.fault:
-            raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}")
+            raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}", remedy=instance.remedy)
         if "MOSAIC" in instance.image_type:
             raise UnsupportedSceneError(
                 "a Siemens mosaic: many slices tiled into one image",

@@ -238,7 +238,14 @@ def _list_file(path: str, options: ReaderOptions, known: Identities) -> Iterator
             yield Found(listed, relative, known.of(listed))
 
 
-def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+def check_address(uri: str, options: ReaderOptions) -> None:
+    """Refuse an address on a network that could never be read; asks nobody.
+
+    Raises:
+        ArchiveError: another scheme, a network that is not allowed, or a password.
+    """
+    if container_of(uri) or not (is_remote(uri) or is_virtual(uri)):
+        return
     if is_virtual(uri) or urlsplit(uri).scheme.lower() not in NETWORK_SCHEMES:
         what, remedy = unknown_address(uri)
         raise ArchiveError(what, where=without_user(uri), remedy=remedy)
@@ -249,6 +256,10 @@ def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
         # Reports and the ledger name each scene by its URI.
         remedy = "give keys in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)"
         raise ArchiveError("the address holds a user or a password", where=without_user(uri), remedy=remedy)
+
+
+def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
+    check_address(uri, options)
     objects = list(list_remote(uri))
     folders: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for remote in objects:

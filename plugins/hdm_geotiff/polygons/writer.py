@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 from hdm_geotiff.files.placing import put
 from hdm_geotiff.polygons.options import SUFFIXES, PolygonOptions
 from hdm_geotiff.products.writer import check_classes, provenance_tags
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind
 
 
 class PolygonWriter:
     """Writes the regions of a mask as ``polygons.gpkg``, ``.fgb`` or ``.parquet``; see `contracts.SidecarWriter`."""
 
     name: ClassVar[str] = "polygons"
+    scenes: ClassVar[SceneKind] = "rasters"
     media_type: ClassVar[str] = "application/geopackage+sqlite3"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

@@ -18,7 +18,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hdm_pipeline.contracts import BACKGROUND, NODATA, ClassInfo, PixelSource, Product, RunCatalog, SceneHeader
+from hdm_pipeline.contracts import (
+    BACKGROUND,
+    NODATA,
+    ClassInfo,
+    PixelSource,
+    Product,
+    RunCatalog,
+    SceneHeader,
+    SceneKind,
+)
 from hdm_pipeline.errors import ConfigError, WriteError
 
 
@@ -26,6 +35,7 @@ class _CogWriter:
     """What the products share; implements `hdm_pipeline.contracts.Writer` but for `write`."""
 
     name: ClassVar[str]
+    scenes: ClassVar[SceneKind] = "rasters"
     media_type: ClassVar[str] = "image/tiff"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

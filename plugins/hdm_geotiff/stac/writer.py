@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_geotiff.files.placing import put
-from hdm_pipeline.contracts import ClassInfo, Product, RunCatalog, SceneHeader
+from hdm_pipeline.contracts import ClassInfo, Product, RunCatalog, SceneHeader, SceneKind
 from hdm_pipeline.errors import ConfigError
 
 _OPTIONS = ("collection", "title", "description", "license")
@@ -18,6 +18,7 @@ class StacWriter:
     """Implements `hdm_pipeline.contracts.CatalogWriter`."""
 
     name: ClassVar[str] = "stac"
+    scenes: ClassVar[SceneKind] = "rasters"
     media_type: ClassVar[str] = "application/geo+json"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from hdm_dicom.label_image import LabelImageWriter
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
@@ -99,3 +100,12 @@ def test_nifti_writer(archive: Path, tmp_path: Path) -> None:
     NiftiWriter().write(product, tmp_path / "out.nii.gz")
     mask = product.mask.read(Window(z=0, y=0, x=0, height=60, width=70))[0]
     assert np.array_equal(read_nifti(tmp_path / "out.nii.gz")[0], np.where(mask == NODATA, 0, mask))
+
+
+@pytest.mark.parametrize("series", ["one", "two"])
+def test_label_image_writer(archive: Path, tmp_path: Path, series: str) -> None:
+    reader = DicomReader()
+    ref = next(found for found in reader.discover(str(archive / series)) if isinstance(found, SceneRef))
+    folder = tmp_path / "products"
+    folder.mkdir()
+    check_writer(LabelImageWriter, example_product(reader.header(ref), (LIVER, SPLEEN)), folder)

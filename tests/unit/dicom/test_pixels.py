@@ -19,9 +19,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from hdm_dicom.files.codestreams import codestream_size
 from hdm_dicom.files.headers import scan
 from hdm_dicom.files.instances import Rejected
-from hdm_dicom.volumes.pixels import FrameReader, _codestream_size
+from hdm_dicom.volumes.pixels import FrameReader
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 from tests.dicom_series import make_slice
 
@@ -190,10 +191,10 @@ def test_a_codestream_larger_than_its_header_is_refused_before_decoding(tmp_path
         read(write(tmp_path, stored, bomb), max_pixels=1000)
 
 
-def test_codestream_size_of_a_jpeg() -> None:
+def testcodestream_size_of_a_jpeg() -> None:
     header = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc3\x00\x0b\x0c\x01\x02\x03\x04\x01\x01\x11\x00"
-    assert _codestream_size(header) == (0x0102, 0x0304)
-    assert _codestream_size(b"not a picture") is None
+    assert codestream_size(header) == (0x0102, 0x0304)
+    assert codestream_size(b"not a picture") is None
 
 
 def test_truncated(tmp_path: Path) -> None:

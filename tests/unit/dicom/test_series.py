@@ -140,7 +140,7 @@ def test_same_instance_twice_counts_once(tmp_path: Path) -> None:
     write_series(tmp_path / "b")
     volume = one(tmp_path)
     assert len(volume.frames) == 5
-    assert "5 duplicate images" in volume.notes[0]
+    assert "5 copies of images" in volume.notes[0]
 
 
 def test_echoes_at_one_place_become_volumes(tmp_path: Path) -> None:

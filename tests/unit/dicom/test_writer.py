@@ -172,16 +172,6 @@ def test_broken_source_attributes_are_left_out(tmp_path: Path) -> None:
     assert seg.StudyInstanceUID.startswith("2.25.")
 
 
-def test_frames_of_no_place_are_refused(tmp_path: Path) -> None:
-    def frames(dataset: Dataset, index: int) -> None:
-        dataset.NumberOfFrames = 3
-        dataset.PixelData = dataset.PixelData * 3
-
-    write_series(tmp_path / "series", (0.0,), change=frames)
-    with pytest.raises(WriteError, match="positions in the patient"):
-        SegmentationWriter().write(make_product(tmp_path / "series"), tmp_path / "out.dcm")
-
-
 @pytest.mark.parametrize(
     "options",
     [{"typ": "BINARY"}, {"type": "COLOR"}, {"omit_empty_frames": "no"}, {"empty": "skip"}, {"series_number": 0}],

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hdm_pipeline.contracts import VolumeGeometry
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.stitch import labels
 from tests.raster_product import ArraySource, product, scene
@@ -28,6 +29,28 @@ def test_an_interval_holds_the_areas_at_both_scores_and_the_mask_is_inside() -> 
         assert found["area_m2_interval"][name] == [100.0 * small, 100.0 * large]
     assert "pixels_interval" not in measure(made, None)
     assert measure(made, None, [(0.3, 0.7)] * 2)["area_m2_interval"] is None
+
+
+def test_small_amounts_keep_their_digits() -> None:
+    """Pixels of 9 micrometres: with a fixed number of decimals their areas and volumes were all 0."""
+    header = scene(64, 200)
+    affine = (0.009, 0.0, 0.0, 0.0, 0.0, 0.009, 0.0, 0.0, 0.0, 0.0, 0.009, 0.0, 0.0, 0.0, 0.0, 1.0)
+    made = dataclasses.replace(product(header), scene=dataclasses.replace(header, geometry=VolumeGeometry(affine)))
+    found = measure(made, np.full(64, 8.1e-11))
+    count = found["pixels"]["flood"]
+    assert count > 0
+    assert found["area_m2"]["flood"] == pytest.approx(count * 8.1e-11, rel=1e-5)
+    assert found["volume_ml"]["flood"] == pytest.approx(count * 7.29e-10, rel=1e-5)
+    assert found["slice_area_mm2"]["flood"] == [pytest.approx(count * 8.1e-5, rel=1e-5)]
+
+
+def test_no_volume_where_the_extent_of_a_voxel_is_unknown() -> None:
+    header = scene(64, 200)
+    geometry = VolumeGeometry(tuple(np.eye(4).ravel().tolist()), located=False, measured=False)
+    made = dataclasses.replace(product(header), scene=dataclasses.replace(header, geometry=geometry))
+    found = measure(made, np.full(64, 1e-6), [(0.3, 0.7)] * 2)
+    assert found["area_m2"]["flood"] > 0
+    assert not [name for name in found if name.startswith("volume")]
 
 
 def test_a_threshold_outside_widens_the_interval() -> None:

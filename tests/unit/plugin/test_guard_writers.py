@@ -1,12 +1,14 @@
 """Writers that lie are named."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from hdm_pipeline.contracts import RunCatalog
-from hdm_pipeline.errors import PluginError
+from hdm_pipeline.contracts import RunCatalog, VolumeGeometry
+from hdm_pipeline.errors import PluginError, PluginLoadError, WriteError
 from hdm_pipeline.grid import Window
 from tests.unit.plugin.honest import HEADER, PRODUCT, writer_with
 
@@ -65,3 +67,20 @@ def test_wrong_mosaics_are_caught(made: Any, tmp_path: Path) -> None:
     writer = writer_with(mosaic=lambda run, *, whole: made, compare=lambda before, after, folder: {})
     with pytest.raises(PluginError, match=r"'liar'.*mosaic"):
         writer.mosaic(RunCatalog("test", tmp_path, tmp_path, ()), whole=False)
+
+
+def test_a_writer_gets_no_scene_of_a_kind_that_it_does_not_name() -> None:
+    volume = replace(HEADER, geometry=VolumeGeometry(tuple(np.eye(4).ravel().tolist())))
+    for kind, refused in (("rasters", volume), ("volumes", HEADER)):
+        writer = writer_with(scenes=kind)
+        with pytest.raises(WriteError, match=f"made of {kind} only"):
+            writer.check_scene(refused)
+        writer.check_scene(HEADER if refused is volume else volume)
+    for writer in (writer_with(), writer_with(scenes="any")):
+        writer.check_scene(HEADER)
+        writer.check_scene(volume)
+
+
+def test_a_kind_of_scenes_that_does_not_exist_is_caught() -> None:
+    with pytest.raises(PluginLoadError, match="'raster', none of rasters, volumes, any"):
+        writer_with(scenes="raster")

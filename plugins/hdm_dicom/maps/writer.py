@@ -1,0 +1,107 @@
+"""The writer plug-in for parametric maps. highdicom is loaded when one is written, not when one is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
+from hdm_dicom.derived.write_errors import write_error
+from hdm_dicom.options import READER, ReaderOptions, check_names, one_of
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
+from hdm_pipeline.errors import ConfigError, WriteError
+
+_WHERE = "output.products, parametric_map"
+_KINDS = ("score", "uncertainty")
+
+
+class ParametricMapWriter:
+    """Writes one parametric map a series: the score of each class, 0 to 1, or how uncertain it is.
+
+    Args:
+        options: ``of`` score (default) or uncertainty; ``classes`` names of those to write (default all);
+            ``series_number`` (default 903) and ``series_description`` of the new series;
+            ``deidentify: {key_file: PATH}``, as the segmentation has it.
+
+    Raises:
+        ConfigError: an option is unknown or has a wrong value.
+    """
+
+    name: ClassVar[str] = "parametric_map"
+    scenes: ClassVar[SceneKind] = "volumes"
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        options = dict(options or {})
+        check_names(options, ["of", "classes", *SERIES_OPTIONS], _WHERE)
+        self._of = options.get("of", "score")
+        one_of(self._of, _KINDS, f"{_WHERE}, of")
+        self.needs_uncertainty = self._of == "uncertainty"
+        classes = options.get("classes")
+        if classes is not None and not (
+            isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)
+        ):
+            raise ConfigError("classes must be a list of names", where=f"{_WHERE}, classes")
+        self._classes: tuple[str, ...] | None = tuple(classes) if classes else None
+        self._series = new_series(options, _WHERE, 903, f"HDM {self._of}")
+        self._key = deidentify_key(options, _WHERE)
+
+    def check(self, classes: Sequence[ClassInfo]) -> list[str]:
+        """Check that the classes that are asked for are there.
+
+        Raises:
+            ConfigError: one is not.
+        """
+        known = [info.name for info in classes]
+        for name in self._classes or ():
+            if name not in known:
+                raise ConfigError(
+                    f"no class is called {name!r}", where=f"{_WHERE}, classes", remedy=f"use {', '.join(known)}"
+                )
+        return []
+
+    def check_scene(self, scene: SceneHeader) -> None:
+        """Refuse scenes without a place in the patient: a map is nothing without it.
+
+        Raises:
+            ReadError: the series cannot be opened any more.
+            WriteError: no DICOM series, or it has no place, or its images share their UIDs.
+        """
+        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.volumes.volume_io import open_volume
+
+        where = scene.ref.id
+        if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
+            raise WriteError("a parametric map needs a DICOM series", where=where, remedy="leave the product out")
+        check_references(scene)
+        if not open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume.located:
+            raise WriteError(
+                "a parametric map needs images with a place in the patient",
+                where=where,
+                remedy="choose the product `segmentation` (type FRACTIONAL holds the scores), `nifti` or `label_image`",
+            )
+
+    def filename(self, scene: SceneHeader) -> str:
+        """``score.dcm`` or ``uncertainty.dcm``."""
+        return f"{self._of}.dcm"
+
+    def write(self, product: Product, path: Path) -> None:
+        """Write the map; the same bytes for the same product.
+
+        Memory is a few slices and the description of every frame; pixels pass through an unnamed file next to `path`.
+
+        Raises:
+            OutputError: the disk is full.
+            WriteError: as `check_scene`, changed since, larger than DICOM allows, or any other failure.
+        """
+        from hdm_dicom.maps.writing import MapStyle, write_map
+
+        self.check_scene(product.scene)
+        chosen = tuple(
+            band for band, info in enumerate(product.classes) if self._classes is None or info.name in self._classes
+        )
+        style = MapStyle(self._of, chosen, *self._series)
+        try:
+            write_map(product, path, style, self._key)
+        except OSError as error:
+            raise write_error(error, "the parametric map", path, product.scene.ref.id) from None
