@@ -16,6 +16,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.uids import keyed_uid
+from hdm_dicom.report import terms
 from hdm_dicom.report.measure import _Scale, _Tally, opened_volume
 from hdm_dicom.report.rules import Rules
 from hdm_dicom.report.table import MeasurementsWriter
@@ -175,6 +176,24 @@ def contents(item: Dataset) -> Iterator[Dataset]:
 def references(report: Dataset) -> Iterator[Dataset]:
     for item in contents(report):
         yield from item.get("ReferencedSOPSequence", [])
+
+
+@pytest.mark.parametrize(
+    ("unit", "modality", "measured", "code"),
+    [
+        ("HU", "CT", "112031", "[hnsf'U]"),
+        ("{SUVbw}g/ml", "PT", "126401", "g/ml{SUVbw}"),
+        ("BQML", "PT", "110821", "Bq/ml"),
+        ("PCNT", "PT", "value", "%"),
+        ("mm2/s", "MR", "110852", "mm2/s"),
+        ("CNTS", "NM", "value", "{CNTS}"),
+        ("", "MR", "110852", "1"),
+        ("a unit of one's own", "OT", "value", "{aunitofonesown}"),
+    ],
+)
+def test_units_are_told_in_ucum(unit: str, modality: str, measured: str, code: str) -> None:
+    quantity, named = terms.quantity(unit, modality)
+    assert (quantity.value, named.value, named.scheme_designator) == (measured, code, "UCUM")
 
 
 def test_small_regions_and_those_beyond_the_most_are_counted(series: Path, tmp_path: Path) -> None:
