@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from highdicom.sr import CodedConcept
 
 VOLUME = CodedConcept("118565006", "SCT", "Volume")
@@ -32,9 +34,31 @@ _QUANTITIES = {
     "SUVBW": _SUV,
     "GML": _SUV,
     "G/ML": _SUV,
+    "{SUVBW}G/ML": _SUV,
+    "G/ML{SUVBW}": _SUV,
+    "[HNSF'U]": _HOUNSFIELD,
     "BQML": _ACTIVITY,
     "BQ/ML": _ACTIVITY,
 }
+_UCUM = {
+    "MGML": "mg/ml",
+    "PCT": "%",
+    "PCNT": "%",
+    "1CM": "/cm",
+    "CM2": "cm2",
+    "CM2ML": "cm2/ml",
+    "MLG": "ml/g",
+    "MLML": "ml/ml",
+    "MLMING": "ml/min/g",
+    "MLMINML": "ml/min/ml",
+    "MGMINML": "mg/min/ml",
+    "UMOLML": "umol/ml",
+    "UMOLMINML": "umol/min/ml",
+}
+"""Units of DICOM's own spelling (PS3.3 C.8.9.1, C.11.1.1.2) in UCUM."""
+
+_DICOM_TERM = re.compile(r"[A-Z0-9_]+")
+_SHORT_STRING = 16
 _MR = CodedConcept("110852", "DCM", "MR signal intensity")
 _VALUE = CodedConcept("value", "99HDM", "Value of the image")
 _PROCEDURES = {
@@ -55,9 +79,12 @@ def quantity(unit: str, modality: str) -> tuple[CodedConcept, CodedConcept]:
     known = _QUANTITIES.get(unit.upper())
     if known is not None:
         return known
-    # UCUM lets a unit that it does not know stand in braces, beside the number one.
-    plain = "".join(c for c in unit if c.isascii() and c.isalnum())[:12]
-    named = CodedConcept(f"{{{plain}}}", "UCUM", plain) if plain else NONE
+    code = _UCUM.get(unit, unit)
+    if _DICOM_TERM.fullmatch(code) or not code.isascii() or len(code) > _SHORT_STRING:
+        # UCUM lets a unit that it does not know stand in braces, beside the number one.
+        plain = "".join(c for c in code if c.isascii() and (c.isalnum() or c == "_"))[: _SHORT_STRING - 2]
+        code = f"{{{plain}}}" if plain else ""
+    named = CodedConcept(code, "UCUM", code.strip("{}")) if code else NONE
     return (_MR if modality == "MR" else _VALUE), named
 
 

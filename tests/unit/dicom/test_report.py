@@ -16,12 +16,15 @@ import pytest
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.uids import keyed_uid
+from hdm_dicom.report import terms
+from hdm_dicom.report.measure import _Scale, _Tally, opened_volume
+from hdm_dicom.report.rules import Rules
 from hdm_dicom.report.table import MeasurementsWriter
 from hdm_dicom.report.writer import ReportWriter
 from hdm_pipeline.contracts import Product, SceneHeader, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
 from tests.dicom_multiframe import write_enhanced
-from tests.dicom_product import ArraySource, Bytes, make_product, with_segmentation
+from tests.dicom_product import LIVER, ArraySource, Bytes, make_product, with_segmentation
 from tests.dicom_series import write_series
 
 ORIENTATION = (np.cos(0.3), np.sin(0.3), 0, 0, 0, -1)
@@ -87,8 +90,6 @@ def test_the_plane_that_is_read_changes_no_number_but_the_diameter_in_it(
     series: Path, tmp_path: Path, plane: str
 ) -> None:
     def turned(header: SceneHeader) -> Bytes:
-        from hdm_dicom.report.measure import opened_volume
-
         product = make_product(series, lesions)
         opened = opened_volume(make_product(series, options={"plane": plane}))
         return np.ascontiguousarray(opened.view.apply(lesions(product.scene)))
@@ -97,6 +98,35 @@ def test_the_plane_that_is_read_changes_no_number_but_the_diameter_in_it(
     theirs = rows(make_product(series, turned, options={"plane": plane}), tmp_path, lesions=True)
     for name in ("voxels", "volume_ml", "mean", "standard_deviation", "diameter_mm", "regions"):
         assert [row[name] for row in ours] == [row[name] for row in theirs], name
+
+
+@pytest.mark.parametrize("plane", ["acquired", "axial", "coronal", "sagittal"])
+def test_a_lesion_names_the_images_that_it_lies_in_whatever_the_plane(series: Path, tmp_path: Path, plane: str) -> None:
+    """With one lesion in the lowest two slices, and one in the highest two: here the coronal plane runs backwards."""
+    series = tmp_path / "series"
+    write_series(series, orientation=(np.cos(0.3), np.sin(0.3), 0, 0, 0, 1), pixels=noisy)
+
+    def two(header: SceneHeader) -> Bytes:
+        stored = np.zeros((1, 5, 24, 32), np.uint8)
+        stored[0, :2, 4:10, 5:12] = 1
+        stored[0, 3:, 15:17, 20:22] = 1
+        opened = opened_volume(make_product(series, options={"plane": plane}))
+        return np.ascontiguousarray(opened.view.apply(stored))
+
+    product = with_segmentation(make_product(series, two, options={"plane": plane}), tmp_path)
+    named = [str(ref.ReferencedSOPInstanceUID) for ref in references(write(product, tmp_path, lesions=True))]
+    by_place = sorted((pydicom.dcmread(path) for path in series.iterdir()), key=lambda one: one.InstanceNumber)
+    images = [str(one.SOPInstanceUID) for one in by_place]
+    assert [uid for uid in named if uid in images] == images[:2] + images[3:]
+
+
+def test_regions_that_are_not_told_are_not_held() -> None:
+    tally = _Tally(LIVER, _Scale(np.eye(3), 0.001, known=True), Rules(lesions=True, max_lesions=2))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        tally.take(tally.finder.feed(rng.random((32, 32)) < 0.02, None))
+        assert len(tally.told) <= 4
+    assert tally.total().further > 100
 
 
 def test_highdicom_reads_the_report_and_finds_segment_source_and_numbers(series: Path, tmp_path: Path) -> None:
@@ -146,6 +176,24 @@ def contents(item: Dataset) -> Iterator[Dataset]:
 def references(report: Dataset) -> Iterator[Dataset]:
     for item in contents(report):
         yield from item.get("ReferencedSOPSequence", [])
+
+
+@pytest.mark.parametrize(
+    ("unit", "modality", "measured", "code"),
+    [
+        ("HU", "CT", "112031", "[hnsf'U]"),
+        ("{SUVbw}g/ml", "PT", "126401", "g/ml{SUVbw}"),
+        ("BQML", "PT", "110821", "Bq/ml"),
+        ("PCNT", "PT", "value", "%"),
+        ("mm2/s", "MR", "110852", "mm2/s"),
+        ("CNTS", "NM", "value", "{CNTS}"),
+        ("", "MR", "110852", "1"),
+        ("a unit of one's own", "OT", "value", "{aunitofonesown}"),
+    ],
+)
+def test_units_are_told_in_ucum(unit: str, modality: str, measured: str, code: str) -> None:
+    quantity, named = terms.quantity(unit, modality)
+    assert (quantity.value, named.value, named.scheme_designator) == (measured, code, "UCUM")
 
 
 def test_small_regions_and_those_beyond_the_most_are_counted(series: Path, tmp_path: Path) -> None:
