@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, ReaderOptions, check_names, one_of
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _WHERE = "output.products, parametric_map"
@@ -29,7 +29,7 @@ class ParametricMapWriter:
     """
 
     name: ClassVar[str] = "parametric_map"
-    scenes: ClassVar[str] = "volumes"
+    scenes: ClassVar[SceneKind] = "volumes"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})
@@ -65,9 +65,9 @@ class ParametricMapWriter:
 
         Raises:
             ReadError: the series cannot be opened any more.
-            WriteError: no DICOM series, or it has no place.
+            WriteError: no DICOM series, or it has no place, or its images share their UIDs.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.volumes.volume_io import open_volume
 
         where = scene.ref.id
@@ -76,7 +76,9 @@ class ParametricMapWriter:
         check_references(scene)
         if not open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume.located:
             raise WriteError(
-                "a parametric map needs images with a place in the patient", where=where, remedy="leave the product out"
+                "a parametric map needs images with a place in the patient",
+                where=where,
+                remedy="choose the product `segmentation` (type FRACTIONAL holds the scores), `nifti` or `label_image`",
             )
 
     def filename(self, scene: SceneHeader) -> str:

@@ -10,7 +10,7 @@ from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.preview.style import PreviewStyle
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _WHERE = "output.products, preview"
@@ -29,7 +29,7 @@ class PreviewWriter:
     """
 
     name: ClassVar[str] = "preview"
-    scenes: ClassVar[str] = "volumes"
+    scenes: ClassVar[SceneKind] = "volumes"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})
@@ -49,12 +49,12 @@ class PreviewWriter:
         return []
 
     def check_scene(self, scene: SceneHeader) -> None:
-        """Refuse what is no DICOM series.
+        """Refuse what is no DICOM series, and images that cannot be referred to.
 
         Raises:
-            WriteError: it is none.
+            WriteError: it is none, or images share their UIDs.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
 
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
             raise WriteError("a preview needs a DICOM series", where=scene.ref.id, remedy="leave the product out")

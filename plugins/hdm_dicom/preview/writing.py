@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived.origin import equipment, settle_dates, settle_uids
-from hdm_dicom.derived.sources import instance_uid, source_header
+from hdm_dicom.derived.sources import instance_class, instance_uid, source_header
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
 from hdm_dicom.files.headers import quiet
@@ -32,7 +32,6 @@ from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1.7.4"
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _MAX_BYTES = 0xFFFFFFFE
 _PIXEL_DATA = 0x7FE00010
 _SLICE_LOCATIONS, _PAGES = Tag(0x0018, 0x2005), Tag(0x0018, 0x2001)
@@ -131,7 +130,7 @@ def _describe(product: Product, volume: Volume, source: Dataset, shown: list[int
 def _reference(volume: Volume, index: int) -> Dataset:
     frame = volume.frames[index]
     made = Dataset()
-    made.ReferencedSOPClassUID = frame.instance.sop_class or _SECONDARY_CAPTURE
+    made.ReferencedSOPClassUID = instance_class(frame.instance.sop_class)
     made.ReferencedSOPInstanceUID = instance_uid(frame.instance.sop_instance)
     if frame.instance.frames > 1:
         made.ReferencedFrameNumber = frame.index + 1

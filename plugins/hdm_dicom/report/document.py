@@ -27,12 +27,14 @@ from pydicom.sr.codedict import codes as known_codes
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.origin import AI, LONG_STRING, MANUFACTURER, concept, equipment, parameters
-from hdm_dicom.derived.sources import instance_uid
+from hdm_dicom.derived.sources import instance_class, instance_uid, source_header
 from hdm_dicom.derived.tracking import Tracking, of_class, of_lesion
 from hdm_dicom.files.attributes import datasets
+from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.report import terms
 from hdm_dicom.report.measure import ClassMeasures, Measures
+from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.volume_io import OpenVolume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
 
@@ -49,12 +51,14 @@ class Segments:
         instance: its SOP instance UID.
         series: its series instance UID.
         study: its study instance UID.
+        overlap: its segments overlap, so that they are more than the mask.
     """
 
     sop_class: str
     instance: str
     series: str
     study: str
+    overlap: bool
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,19 @@ class ReportStyle:
     series_description: str
 
 
+def evidence_of(volume: Volume) -> list[Dataset]:
+    """The files of a volume, each once: the complete header of the first, and the names of the others."""
+    header = source_header(volume)
+    files = {frame.instance.path: frame.instance for frame in volume.frames}
+    found: list[Dataset] = [header]
+    for instance in list(files.values())[1:]:
+        made = Dataset()
+        made.SOPClassUID, made.SOPInstanceUID = instance_class(instance.sop_class), instance_uid(instance.sop_instance)
+        made.SeriesInstanceUID, made.StudyInstanceUID = header.SeriesInstanceUID, header.StudyInstanceUID
+        found.append(made)
+    return found
+
+
 def build(
     product: Product,
     opened: OpenVolume,
@@ -83,7 +100,7 @@ def build(
     Args:
         product: classes and provenance.
         opened: the volume that was measured.
-        sources: its images, see `hdm_dicom.derived.sources.source_images`.
+        sources: its files, see `evidence_of`.
         segments: the segmentation of the same scene.
         found: the measures.
         style: of its series.
@@ -187,15 +204,16 @@ class _Groups:
         frames = [self._opened.volume.frames[index] for index in _stored(self._opened, lesion)]
         if len(frames) > _MOST_IMAGES:
             return None
-        instances = {frame.instance.path: frame.instance for frame in frames}
-        several = len(self._sources) == 1 and len(self._opened.volume.frames) > 1
+        by_file: dict[str, list[Frame]] = {}
+        for frame in frames:
+            by_file.setdefault(frame.instance.path, []).append(frame)
         return [
             SourceImageForSegmentation(
-                referenced_sop_class_uid=instance.sop_class or str(self._sources[0].SOPClassUID),
-                referenced_sop_instance_uid=instance_uid(instance.sop_instance),
-                referenced_frame_numbers=[frame.index + 1 for frame in frames] if several else None,
+                referenced_sop_class_uid=instance_class(some[0].instance.sop_class),
+                referenced_sop_instance_uid=instance_uid(some[0].instance.sop_instance),
+                referenced_frame_numbers=[frame.index + 1 for frame in some] if some[0].instance.frames > 1 else None,
             )
-            for instance in instances.values()
+            for some in by_file.values()
         ]
 
 

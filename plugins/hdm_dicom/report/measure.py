@@ -6,15 +6,16 @@ Memory is a few slices, and a few kilobytes for each region that the last slice 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from hdm_dicom.derived.layers import Layers
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.report.regions import Region, RegionFinder, Spread
 from hdm_dicom.report.rules import Rules
 from hdm_dicom.series.volume import Volume
+from hdm_dicom.volumes.extent import measured
 from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
 from hdm_pipeline.contracts import ClassInfo, Product, VolumeGeometry
 from hdm_pipeline.errors import WriteError
@@ -74,8 +75,7 @@ class ClassMeasures:
 
 def sized(volume: Volume) -> bool:
     """Whether the voxels of a volume have a known size: placed in the patient, with pixel spacing and thickness."""
-    thick = len(volume.frames) > 1 or volume.first.thickness > 0
-    return volume.located and volume.first.spacing is not None and thick
+    return measured(volume) and volume.first.spacing is not None
 
 
 def opened_volume(product: Product) -> OpenVolume:
@@ -83,8 +83,13 @@ def opened_volume(product: Product) -> OpenVolume:
     return open_volume(product.scene.ref, ReaderOptions.parse(product.scene.attributes.get("options")))
 
 
-def measure(product: Product, rules: Rules) -> list[ClassMeasures]:
+def measure(product: Product, rules: Rules, *, overlapping: bool = False) -> list[ClassMeasures]:
     """Measure the classes of a scene.
+
+    Args:
+        product: of the scene.
+        rules: which regions are told one by one.
+        overlapping: measure each class where its own score says so (`hdm_dicom.derived.layers`), not the mask.
 
     Raises:
         ReadError: a slice of the source cannot be decoded any more.
@@ -103,22 +108,19 @@ def measure(product: Product, rules: Rules) -> list[ClassMeasures]:
     options = ReaderOptions.parse(product.scene.attributes.get("options"))
     slices = SliceReader(product.scene.ref, options) if opened.bands == 1 else None
     tallies = [_Tally(info, scale, rules) for info in product.classes]
+    source = Layers(product) if overlapping else product.mask
     for index in range(z):
         window = Window(z=index, y=0, x=0, height=y, width=x)
-        mask = product.mask.read(window)[0]
-        values = slices.read(index)[0] if slices is not None and _holds(mask, product.classes) else None
-        for tally in tallies:
-            inside = mask == tally.info.value
+        layers = source.read(window)
+        insides = list(layers > 0) if overlapping else [layers[0] == info.value for info in product.classes]
+        some = any(bool(inside.any()) for inside in insides)
+        values = slices.read(index)[0] if slices is not None and some else None
+        for tally, inside in zip(tallies, insides, strict=True):
             if tally.going_on or inside.any():
                 tally.take(tally.finder.feed(inside, values))
             else:
                 tally.finder.skip()
     return [tally.total() for tally in tallies]
-
-
-def _holds(mask: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], classes: Sequence[ClassInfo]) -> bool:
-    """Whether a slice has a voxel of any class."""
-    return bool((mask > 0).any()) and any(bool((mask == info.value).any()) for info in classes)
 
 
 @dataclass(frozen=True, eq=False)

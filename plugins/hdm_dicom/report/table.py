@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hdm_dicom.derived.layers import overlapping
 from hdm_dicom.derived.series_options import deidentify_key
 from hdm_dicom.derived.tracking import Tracking, of_class, of_lesion
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.report.rules import RULES, parse_rules
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
 from hdm_pipeline.errors import WriteError
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class MeasurementsWriter:
     """Writes ``measurements.csv`` or ``measurements.json``: a row a class, and one a lesion where they are asked for.
 
     Args:
-        options: ``format`` csv (default) or json; ``lesions`` (default false) with ``min_volume_ml`` (0) and
+        options: ``format`` csv (default) or json; ``segments`` exclusive (default) or overlapping, as the segmentation;
+            ``lesions`` (default false) with ``min_volume_ml`` (0) and
             ``max_lesions`` (20) as the product `report` has them; ``deidentify: {key_file: PATH}``, so that tracking
             UIDs are those of the de-identified segmentation.
 
@@ -56,14 +58,15 @@ class MeasurementsWriter:
     """
 
     name: ClassVar[str] = "measurements"
-    scenes: ClassVar[str] = "volumes"
+    scenes: ClassVar[SceneKind] = "volumes"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})
-        check_names(options, ["format", "deidentify", *RULES], _WHERE)
+        check_names(options, ["format", "segments", "deidentify", *RULES], _WHERE)
         self._format = options.get("format", "csv")
         one_of(self._format, _FORMATS, f"{_WHERE}, format")
         self._rules = parse_rules(options, _WHERE)
+        self._overlapping = overlapping(options, _WHERE)
         self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
@@ -91,7 +94,7 @@ class MeasurementsWriter:
         where = product.scene.ref.id
         if product.scene.ref.reader != READER or not isinstance(product.scene.geometry, VolumeGeometry):
             raise WriteError("measurements need a DICOM series", where=where, remedy="leave the product out")
-        found = measure(product, self._rules)
+        found = measure(product, self._rules, overlapping=self._overlapping)
         series = str(source_header(opened_volume(product).volume).SeriesInstanceUID)
         unit = product.scene.bands[0].unit
         rows: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, ReaderOptions, check_names
 from hdm_dicom.report.rules import RULES, parse_rules
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
 from hdm_pipeline.errors import WriteError
 
 _WHERE = "output.products, report"
@@ -30,7 +30,7 @@ class ReportWriter:
     """
 
     name: ClassVar[str] = "report"
-    scenes: ClassVar[str] = "volumes"
+    scenes: ClassVar[SceneKind] = "volumes"
     after: ClassVar[tuple[str, ...]] = ("segmentation",)
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
@@ -50,9 +50,10 @@ class ReportWriter:
 
         Raises:
             ReadError: the series cannot be opened any more.
-            WriteError: no DICOM series, no place in the patient, no pixel spacing, or one slice without thickness.
+            WriteError: no DICOM series, no place in the patient, no pixel spacing, one slice without thickness,
+                projections, or images that share their UIDs.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.report.measure import sized
         from hdm_dicom.volumes.volume_io import open_volume
 
@@ -62,9 +63,9 @@ class ReportWriter:
         check_references(scene)
         if not sized(open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume):
             raise WriteError(
-                "a report needs voxels of a known size: a place in the patient, pixel spacing and slice thickness",
+                "a report needs slices of a known size: a place in the patient, pixel spacing and thickness",
                 where=where,
-                remedy="use the product measurements, which leaves empty what is not known",
+                remedy="use the product `measurements`, which leaves empty what is not known",
             )
 
     def filename(self, scene: SceneHeader) -> str:

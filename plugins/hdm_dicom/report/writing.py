@@ -9,19 +9,19 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from hdm_dicom.derived.origin import settle_dates, settle_uids
-from hdm_dicom.derived.sources import source_images
 from hdm_dicom.derived.tracking import keyed_identifier
 from hdm_dicom.files.attributes import PARSE_ERRORS, READ_ERRORS, datasets
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.uids import digest, keyed_uid
 from hdm_dicom.privacy.deidentify import deidentify
-from hdm_dicom.report.document import ReportStyle, Segments, build
+from hdm_dicom.report.document import ReportStyle, Segments, build, evidence_of
 from hdm_dicom.report.measure import measure, opened_volume
 from hdm_dicom.report.rules import Rules
 from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 
 _SEGMENTATION = "segmentation"
+_IDENTITY = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SegmentsOverlap"]
 _TRACKING_UID, _TRACKING_IDENTIFIER = "112040", "112039"
 
 
@@ -39,8 +39,8 @@ def write_report(product: Product, path: Path, style: ReportStyle, rules: Rules,
     where = product.scene.ref.id
     segments = _segments(product)
     opened = opened_volume(product)
-    sources = source_images(opened.volume)
-    found = measure(product, rules)
+    sources = evidence_of(opened.volume)
+    found = measure(product, rules, overlapping=segments.overlap)
     try:
         report = build(product, opened, sources, segments, found, style)
     except PARSE_ERRORS as error:
@@ -71,9 +71,9 @@ def _segments(product: Product) -> Segments:
         if file.product != _SEGMENTATION:
             continue
         try:
-            tags = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
-            header = pydicom.dcmread(file.path, stop_before_pixels=True, specific_tags=tags)
-            return Segments(*(str(header[name].value) for name in tags))
+            header = pydicom.dcmread(file.path, stop_before_pixels=True, specific_tags=_IDENTITY)
+            sop_class, instance, series, study = (str(header[name].value) for name in _IDENTITY[:4])
+            return Segments(sop_class, instance, series, study, overlap=header.get("SegmentsOverlap") == "YES")
         except READ_ERRORS as error:
             raise WriteError(f"the segmentation cannot be read ({type(error).__name__})", where=where) from None
     raise WriteError(

@@ -39,7 +39,7 @@ def open_located(scene: SceneHeader) -> OpenVolume:
         raise WriteError(
             "contours are drawn in the patient, and the slices have no positions in it",
             where=scene.ref.id,
-            remedy="choose the product `segmentation`, or leave out such series",
+            remedy="choose the product `segmentation`, `nifti` or `label_image`, or leave out such series",
         )
     return opened
 

@@ -14,6 +14,7 @@ import pytest
 from hdm_dicom.maps.writer import ParametricMapWriter
 from hdm_pipeline.contracts import Product, VolumeGeometry, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
+from tests.dicom_multiframe import write_enhanced
 from tests.dicom_product import LIVER, SPLEEN, ArraySource, make_product
 from tests.dicom_series import write_series
 
@@ -129,3 +130,17 @@ def test_images_without_a_place_are_refused_before_the_run(tmp_path: Path) -> No
 def test_wrong_options_are_told(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         ParametricMapWriter(options)
+
+
+def test_of_frames_in_several_files_the_map_names_the_files_and_their_frames(tmp_path: Path) -> None:
+    for number, depths in enumerate(((0.0, 2.0), (4.0, 6.0))):
+        write_enhanced(tmp_path / "series" / f"{number}.dcm", depths)
+    product = scored(tmp_path / "series", classes=(LIVER, SPLEEN))
+    read(product, tmp_path / "map.dcm")
+    dataset = pydicom.dcmread(tmp_path / "map.dcm")
+    uids = [pydicom.dcmread(tmp_path / "series" / f"{number}.dcm").SOPInstanceUID for number in (0, 1)]
+    found = []
+    for item in dataset.PerFrameFunctionalGroupsSequence:
+        source = item.DerivationImageSequence[0].SourceImageSequence[0]
+        found.append((uids.index(source.ReferencedSOPInstanceUID), int(source.ReferencedFrameNumber)))
+    assert found == [(0, 1), (0, 2), (1, 1), (1, 2)] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from hdm_dicom.report.table import MeasurementsWriter
 from hdm_dicom.report.writer import ReportWriter
 from hdm_pipeline.contracts import Product, SceneHeader, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
-from tests.dicom_product import Bytes, make_product, with_segmentation
+from tests.dicom_multiframe import write_enhanced
+from tests.dicom_product import ArraySource, Bytes, make_product, with_segmentation
 from tests.dicom_series import write_series
 
 ORIENTATION = (np.cos(0.3), np.sin(0.3), 0, 0, 0, -1)
@@ -192,7 +194,7 @@ def without(name: str) -> Any:
 def test_scenes_without_a_size_are_refused_before_the_run_and_measured_without(tmp_path: Path) -> None:
     write_series(tmp_path / "unplaced", (0,), pixels=noisy, change=without("ImagePositionPatient"))
     product = make_product(tmp_path / "unplaced", lambda header: np.ones((1, *header.shape[1:]), np.uint8))
-    with pytest.raises(WriteError, match="known size"):
+    with pytest.raises(WriteError, match="a known size"):
         ReportWriter().check_scene(product.scene)
     liver, _ = rows(product, tmp_path)
     assert (liver["voxels"], liver["volume_ml"], liver["diameter_mm"]) == ("768", "", "")
@@ -226,6 +228,19 @@ def test_deidentified_reports_refer_to_their_deidentified_segmentation(series: P
         write(product, tmp_path)
 
 
+def test_of_overlapping_segments_each_is_measured_as_it_is_written(series: Path, tmp_path: Path) -> None:
+    product = make_product(series, lesions)
+    scores = np.concatenate([np.where(lesions(product.scene) == 1, 200, 0)] * 2).astype(np.uint8)
+    product = replace(product, score=ArraySource(scores))  # the spleen is where the liver is, and the mask has none
+    referring = with_segmentation(product, tmp_path, {"segments": "overlapping"})
+    liver, spleen = rows(product, tmp_path, segments="overlapping")
+    assert liver["volume_ml"] == spleen["volume_ml"]
+    assert rows(product, tmp_path)[1]["volume_ml"] == "0.0"
+    groups = write(referring, tmp_path).content.get_volumetric_roi_measurement_groups()
+    volumes = [g.get_measurements(name=hd.sr.CodedConcept("118565006", "SCT", "Volume"))[0].value for g in groups]
+    assert volumes == [float(liver["volume_ml"])] * 2
+
+
 @pytest.mark.parametrize(
     ("writer", "options", "said"),
     [
@@ -242,3 +257,21 @@ def test_deidentified_reports_refer_to_their_deidentified_segmentation(series: P
 def test_wrong_options_are_told(writer: Any, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         writer(options)
+
+
+def test_of_frames_in_several_files_the_report_names_the_files_and_their_frames(tmp_path: Path) -> None:
+    for number, depths in enumerate(((0.0, 2.0), (4.0, 6.0))):
+        write_enhanced(tmp_path / "series" / f"{number}.dcm", depths)
+    product = make_product(tmp_path / "series", lambda header: np.ones((1, *header.shape[1:]), np.uint8))
+    report = write(with_segmentation(product, tmp_path), tmp_path, lesions=True)
+    files = {str(pydicom.dcmread(path).SOPInstanceUID) for path in (tmp_path / "series").iterdir()}
+    evidence = {
+        str(ref.ReferencedSOPInstanceUID)
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for one in study.ReferencedSeriesSequence
+        for ref in one.ReferencedSOPSequence
+    }
+    assert files < evidence
+    named = [ref for ref in references(report) if "ReferencedSegmentNumber" not in ref]
+    assert {str(ref.ReferencedSOPInstanceUID) for ref in named} == files
+    assert [list(ref.ReferencedFrameNumber) for ref in named] == [[1, 2], [1, 2]]
