@@ -12,6 +12,7 @@ import typer
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
@@ -20,6 +21,7 @@ EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 fini
 
 app = typer.Typer(
     name="hdm_pipeline",
+    cls=CommandGroup,
     help="Segment whole archives of GeoTIFF scenes or DICOM series from one to five labelled examples.\n\n"
     "Start with: python -m hdm_pipeline samples samples && python -m hdm_pipeline run pipelines/flood_extent.yaml",
     epilog=EXIT_CODES,
@@ -184,10 +186,12 @@ def status(
 
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
-    """List the readers, writers and models that are registered."""
-    from hdm_pipeline.plugin.registry import MODELS, READERS, WRITERS, available
+    """List the readers, writers, models and commands that are registered."""
+    from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, WRITERS, available
 
-    groups = {group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, MODELS)}
+    groups = {
+        group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, MODELS, COMMANDS)
+    }
     if as_json:
         typer.echo(json.dumps(groups, indent=1))
         return

@@ -17,6 +17,7 @@ from hdm_pipeline.plugin.guarded_writer import GuardedWriter, guard_writer
 READERS = "hdm_pipeline.readers"
 WRITERS = "hdm_pipeline.writers"
 MODELS = "hdm_pipeline.models"
+COMMANDS = "hdm_pipeline.commands"
 
 
 @cache

@@ -15,6 +15,8 @@ READER = "dicom"
 
 Plane = Literal["acquired", "axial", "coronal", "sagittal"]
 Policy = Literal["strict", "split", "resample"]
+Units = Literal["rescaled", "suv", "philips", "real_world"]
+Voi = Literal["ignore", "apply"]
 
 TOLERANCE = 0.05
 """Share of the usual spacing by which a spacing, or the place of a slice, may differ. The beds of a PET overlap by some
@@ -70,6 +72,10 @@ class ReaderOptions:
         tolerance: share of the slice spacing (0..0.5) by which slices may miss an even grid and count as regular.
         assume: what counts where a file states nothing.
         include_derived: also take localizers, projections and screenshots.
+        units: what pixel values are: `rescaled` as each file says (HU, BQML, ...), `suv` the standardized uptake value
+            of PET by body weight, `philips` the floating point values of Philips MR, `real_world` those of the
+            file's real world value mapping.
+        voi: `apply` turns values into 0..1 as a viewer first shows them, by VOI LUT or window; `ignore` does not.
         max_frame_pixels: most rows x columns of one image.
         max_frames: most images of one volume.
         max_volume_bytes: most decoded bytes (float32) of one volume.
@@ -82,6 +88,8 @@ class ReaderOptions:
     tolerance: float = TOLERANCE
     assume: Assumed = Assumed()
     include_derived: bool = False
+    units: Units = "rescaled"
+    voi: Voi = "ignore"
     max_frame_pixels: int = 1 << 26
     max_frames: int = 20_000
     max_volume_bytes: int = 64 << 30
@@ -110,6 +118,14 @@ class ReaderOptions:
         parsed = cls(**options)
         one_of(parsed.plane, get_args(Plane), "input.options.plane")
         one_of(parsed.policy, get_args(Policy), "input.options.policy")
+        one_of(parsed.units, get_args(Units), "input.options.units")
+        one_of(parsed.voi, get_args(Voi), "input.options.voi")
+        if parsed.voi == "apply" and parsed.units != "rescaled":
+            raise ConfigError(
+                "`voi: apply` fits rescaled values only",
+                where="input.options.voi",
+                remedy="leave out `units` or `voi`: windows of a file are in its rescaled values",
+            )
         one_of(parsed.neighbors, tuple(range(_MAX_NEIGHBORS + 1)), "input.options.neighbors")
         if not 0 <= parsed.tolerance <= _MOST_TOLERANCE:
             what = f"tolerance is a share of the spacing, 0 to {_MOST_TOLERANCE}"

@@ -11,7 +11,6 @@ from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived.codes import Code
-from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.files.attributes import datasets
 from hdm_dicom.files.uids import derived_uid
 from hdm_pipeline.contracts import Product, Provenance
@@ -48,9 +47,9 @@ def concept(code: Code) -> hd.sr.CodedConcept:
     return hd.sr.CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)
 
 
-def settle_dates(dataset: Dataset, source: Dataset) -> None:
-    """Replace what highdicom takes from the clock by the date of the source."""
-    stated_date, stated_time = date_and_time(source)
+def settle_dates(dataset: Dataset, when: tuple[str, str]) -> None:
+    """Replace what highdicom takes from the clock by a date and a time."""
+    stated_date, stated_time = when
     date, time = DA(stated_date), TM(stated_time)
     dataset.ContentDate = dataset.SeriesDate = dataset.InstanceCreationDate = date
     dataset.ContentTime = dataset.SeriesTime = dataset.InstanceCreationTime = time
@@ -67,7 +66,7 @@ def settle_dimensions(dataset: Dataset, volume: str) -> None:
             item.DimensionOrganizationUID = organization
 
 
-def settle_uids(dataset: Any, product: Product, kind: str, style: object, digest: str) -> None:
+def settle_uids(dataset: Any, product: Product, kind: str, style: object, *content: str) -> None:
     """Series and instance UIDs that follow from the source, what made the product, its options and its content.
 
     Args:
@@ -75,9 +74,9 @@ def settle_uids(dataset: Any, product: Product, kind: str, style: object, digest
         product: source, classes and provenance.
         kind: of the product, e.g. ``segmentation``.
         style: its options.
-        digest: hash of its content.
+        content: hash of its content, and when it was written if that is not when its source was.
     """
     made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
     dataset.SeriesInstanceUID = UID(derived_uid(f"{kind} series", *made_of))
-    dataset.SOPInstanceUID = UID(derived_uid(kind, *made_of, digest))
+    dataset.SOPInstanceUID = UID(derived_uid(kind, *made_of, *content))
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

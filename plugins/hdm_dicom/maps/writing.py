@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.frame_references import settle_references
 from hdm_dicom.derived.origin import (
     LONG_STRING,
@@ -107,7 +108,7 @@ def write_map(product: Product, path: Path, style: MapStyle, key: bytes | None) 
     del dataset.FloatPixelData
     shared = dataset.SharedFunctionalGroupsSequence[0]
     shared.FrameAnatomySequence = [_anatomy([product.classes[band] for band in style.bands], sources[0])]
-    settle_dates(dataset, sources[0])
+    settle_dates(dataset, date_and_time(sources[0]))
     settle_dimensions(dataset, opened.volume.id)
     with tempfile.TemporaryFile(dir=path.parent, prefix=".hdm-dicom-") as pixels:
         digest = _stream(opened, source, style, _in_order(dataset, opened.volume, style), pixels, path.parent)

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
+from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.origin import equipment, settle_dates, settle_uids
 from hdm_dicom.derived.sources import instance_class, instance_uid, source_header
 from hdm_dicom.derived.stored_slices import stored_slices
@@ -103,7 +104,7 @@ def _describe(product: Product, volume: Volume, source: Dataset, shown: list[int
         **equipment(product.provenance),
     )
     dataset.copy_patient_and_study_information(source)
-    settle_dates(dataset, source)
+    settle_dates(dataset, date_and_time(source))
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.BurnedInAnnotation = "YES"

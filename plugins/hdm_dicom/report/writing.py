@@ -8,6 +8,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.origin import settle_dates, settle_uids
 from hdm_dicom.derived.tracking import keyed_identifier
 from hdm_dicom.files.attributes import PARSE_ERRORS, READ_ERRORS, datasets
@@ -49,7 +50,7 @@ def write_report(product: Product, path: Path, style: ReportStyle, rules: Rules,
             where=where,
             remedy="check the series with dciodvfy: it lacks attributes that a report refers to",
         ) from None
-    settle_dates(report, sources[0])
+    settle_dates(report, date_and_time(sources[0]))
     del report.SeriesDate, report.SeriesTime  # no attributes of a document's series
     settle_uids(report, product, "report", style, digest(found, segments))
     if key is not None:

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.frame_references import refuse_shared
 from hdm_dicom.derived.origin import (
     AI,
@@ -40,7 +41,11 @@ from hdm_pipeline.errors import WriteError
 
 
 def build(
-    product: Product, volume: Volume, style: SegmentationStyle, present: npt.NDArray[np.bool_]
+    product: Product,
+    volume: Volume,
+    style: SegmentationStyle,
+    present: npt.NDArray[np.bool_],
+    written: tuple[str, str] | None = None,
 ) -> tuple[hd.seg.Segmentation, list[tuple[int, int]]]:
     """A segmentation without pixels, and what each of its frames shows.
 
@@ -49,6 +54,7 @@ def build(
         volume: the stored slices.
         style: kind and series attributes.
         present: [slices, classes].
+        written: date and time of creation; None for those of the source.
 
     Returns:
         The data set, and per frame (stored slice, segment number); segment 0 means all of them (LABELMAP).
@@ -78,7 +84,7 @@ def build(
         # Asked for where no orientation in the patient is stated (PS3.3 C.7.6.1).
         dataset.PatientOrientation = sources[0].get("PatientOrientation", "")
     del dataset.PixelData
-    settle_dates(dataset, sources[0])
+    settle_dates(dataset, written or date_and_time(sources[0]))
     settle_dimensions(dataset, volume.id)
     slices = settle_references(dataset, volume)
     settle_measures(dataset, volume)

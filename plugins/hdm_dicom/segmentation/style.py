@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 MAX_BYTES = 0xFFFFFFFE
@@ -27,6 +27,7 @@ class SegmentationStyle:
         series_number: of the new series.
         series_description: of the new series.
         overlapping: a pixel may belong to several segments.
+        now: dates and times are those of writing, not those of the source.
     """
 
     kind: Kind
@@ -34,3 +35,4 @@ class SegmentationStyle:
     series_number: int
     series_description: str
     overlapping: bool = False
+    now: bool = field(default=False, repr=False)

@@ -16,7 +16,7 @@ from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, V
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-_OPTIONS = ("type", "segments", "omit_empty_frames", "empty", *SERIES_OPTIONS)
+_OPTIONS = ("type", "segments", "omit_empty_frames", "empty", "dates", *SERIES_OPTIONS)
 _WHERE = "output.products, segmentation"
 
 
@@ -28,7 +28,8 @@ class SegmentationWriter:
             one class, or ``overlapping``, it has all whose scores reach the threshold; ``omit_empty_frames`` (default
             true); ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty
             (default) or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
-            ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
+            ``dates`` of creation: those of the ``source`` (default), so that the same product is the same file, or
+            ``now``; ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
 
     Raises:
         ConfigError: an option is unknown or has a wrong value.
@@ -53,8 +54,10 @@ class SegmentationWriter:
         one_of(omit, (True, False), f"{_WHERE}, omit_empty_frames")
         self._empty = options.get("empty", "write")
         one_of(self._empty, ("write", "error"), f"{_WHERE}, empty")
+        dates = options.get("dates", "source")
+        one_of(dates, ("source", "now"), f"{_WHERE}, dates")
         number, description = new_series(options, _WHERE, 900, "HDM segmentation")
-        self._style = SegmentationStyle(kind, bool(omit), number, description, layered)  # type: ignore[arg-type]
+        self._style = SegmentationStyle(kind, bool(omit), number, description, layered, dates == "now")  # type: ignore[arg-type]
         self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:

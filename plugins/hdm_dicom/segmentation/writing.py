@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 from pydicom.dataelem import DataElement
@@ -37,6 +38,8 @@ def write_segmentation(
         key: of the keyed hash by which UIDs are replaced; None leaves the patient in.
     """
     quiet()
+    clock = datetime.now()
+    written = (f"{clock:%Y%m%d}", f"{clock:%H%M%S}") if style.now else None
     where, kind = product.scene.ref.id, style.kind
     options = ReaderOptions.parse(product.scene.attributes.get("options"))
     opened = open_volume(product.scene.ref, options)
@@ -52,7 +55,7 @@ def write_segmentation(
             raise WriteError(
                 "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
             )
-        dataset, frames = build(product, opened.volume, style, spool.present)
+        dataset, frames = build(product, opened.volume, style, spool.present, written)
         if kind == "BINARY":
             dataset.SegmentsOverlap = "YES" if spool.overlap else "NO"
         size, digest = stream(spool, frames, kind, pixels)
@@ -60,7 +63,7 @@ def write_segmentation(
             what = f"pixel data of {size} bytes are more than DICOM allows (4 GiB)"
             raise WriteError(what, where=where, remedy=OTHERS)
         pixels.seek(0)
-        settle_uids(dataset, product, "segmentation", style, digest)
+        settle_uids(dataset, product, "segmentation", style, digest, *(written or ()))
         if key is not None:
             deidentify(dataset, key)
         # Streamed by pydicom from the file: the pixels never stand in memory as a whole.

@@ -83,9 +83,9 @@ def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
     if opened.bands == 3:
         bands = tuple(Band(name) for name in _COLORS)
     elif options.neighbors:
-        bands = tuple(Band(name, instance.unit) for name in _NEIGHBOR_NAMES)
+        bands = tuple(Band(name, opened.quantities.conversion.unit) for name in _NEIGHBOR_NAMES)
     else:
-        bands = (Band(instance.modality, instance.unit),)
+        bands = (Band(instance.modality, opened.quantities.conversion.unit),)
     x, y, z = opened.size
     frame_of_reference = digest("frame of reference", instance.frame_of_reference)[:16]
     return SceneHeader(
@@ -125,8 +125,7 @@ def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str | SceneWa
         )
     found += [f"{options.policy}: {problem}" for problem in volume.problems]
     found += told(volume, opened.stack, options)
-    if first.instance.modality == "CT" and not all(frame.rescaled for frame in volume.frames):
-        found.append("no rescale slope and intercept: stored values are taken as they are")
+    found += opened.quantities.warnings
     if not first.instance.sop_class:
         found.append("no SOP class UID")
     return tuple(found)

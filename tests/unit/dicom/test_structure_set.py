@@ -185,7 +185,7 @@ def test_names_and_patients_of_any_script(tmp_path: Path) -> None:
     assert structures.PatientName == "Yamada^Tarou=山田^太郎"
 
 
-@pytest.mark.parametrize(("spacing", "origin"), [(1e-4, -9999.0), (0.7, -123456.789), (5.0, 1e8)])
+@pytest.mark.parametrize(("spacing", "origin"), [(1e-6, -99999.0), (0.7, -123456.789), (5.0, 1e8)])
 def test_decimal_strings_fit(tmp_path: Path, spacing: float, origin: float) -> None:
     def scaled(dataset: Dataset, index: int) -> None:
         dataset.PixelSpacing = [spacing, spacing]
