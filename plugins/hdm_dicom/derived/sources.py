@@ -11,7 +11,6 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
-from hdm_dicom.derived.shared_uids import refuse_shared
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.uids import derived_uid, digest, is_uid
@@ -74,7 +73,6 @@ def source_images(volume: Volume) -> list[Dataset]:
     Raises:
         WriteError: the slices have no common place, or nothing can refer to them.
     """
-    refuse_shared(volume.shared, volume.id)
     if not volume.located and len(volume.frames) > 1:
         raise WriteError(
             "a segmentation of several frames needs their positions in the patient",

@@ -125,10 +125,9 @@ def read_to_pixels(file: BinaryIO, tags: Sequence[str] | None = None) -> FileDat
 def read_with_pixels(path: str) -> tuple[FileDataset, PixelSpan | None]:
     """A data set without its pixels, as `read_header`, and where its pixel data lie."""
     with open_file(path) as file:
-        dataset = _parse(file, None)
-        pixels = file.tell()
         size = file.seek(0, os.SEEK_END)
-        file.seek(pixels)
+        file.seek(0)
+        dataset = _parse(file, None)
         return dataset, _pixel_span(file, dataset, size)
 
 

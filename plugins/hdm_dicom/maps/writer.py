@@ -67,7 +67,7 @@ class ParametricMapWriter:
             ReadError: the series cannot be opened any more.
             WriteError: no DICOM series, or it has no place, or its images share their UIDs.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.volumes.volume_io import open_volume
 
         where = scene.ref.id

@@ -54,7 +54,7 @@ class PreviewWriter:
         Raises:
             WriteError: it is none, or images share their UIDs.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
 
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
             raise WriteError("a preview needs a DICOM series", where=scene.ref.id, remedy="leave the product out")

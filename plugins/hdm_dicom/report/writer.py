@@ -53,7 +53,7 @@ class ReportWriter:
             WriteError: no DICOM series, no place in the patient, no pixel spacing, one slice without thickness,
                 projections, or images that share their UIDs.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.report.measure import sized
         from hdm_dicom.volumes.volume_io import open_volume
 

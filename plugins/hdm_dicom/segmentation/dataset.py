@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
+from hdm_dicom.derived.frame_references import refuse_shared
 from hdm_dicom.derived.origin import (
     AI,
     LONG_STRING,
@@ -28,7 +29,6 @@ from hdm_dicom.derived.origin import (
     settle_dates,
     settle_dimensions,
 )
-from hdm_dicom.derived.shared_uids import refuse_shared
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets

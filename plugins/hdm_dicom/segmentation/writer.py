@@ -72,7 +72,7 @@ class SegmentationWriter:
             WriteError: no DICOM series, or one whose images nothing can refer to, or whose frames, all of them written,
                 exceed what a file may hold.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
 
         where = scene.ref.id
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):

@@ -65,7 +65,8 @@ def _header(frame: Frame) -> tuple[object, ...]:
     i = frame.instance
     size = (i.rows, i.columns, i.samples, i.signed, i.bits_stored, i.photometric.startswith("MONO") and i.photometric)
     whose = (i.patient, i.study, i.frame_of_reference, i.modality, i.padding, i.fault)
-    return frame.index, frame.position, frame.orientation, frame.spacing, frame.slope, frame.intercept, *size, *whose
+    values = (frame.slope, frame.intercept, frame.lut, frame.unit)
+    return frame.index, frame.position, frame.orientation, frame.spacing, *values, *size, *whose
 
 
 def _by_pixels(files: Sequence[list[Frame]]) -> list[list[Frame]]:

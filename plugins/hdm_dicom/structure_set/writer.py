@@ -55,7 +55,7 @@ class StructureSetWriter:
         Raises:
             WriteError: not a DICOM series, or without positions.
         """
-        from hdm_dicom.derived.shared_uids import check_references
+        from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.structure_set.writing import open_located
 
         _check_reader(scene)
