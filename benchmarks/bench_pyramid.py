@@ -16,12 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-
 from PIL import Image
 
 from benchmarks._segmenter import segmenter_arguments, segmenter_of
@@ -79,7 +79,7 @@ def modes(plain: FewShotSegmenter, folder: Path) -> list[Row]:
         for precision, runtime in MODES:
             fast = FewShotSegmenter.from_network(plain.network, device="cpu", precision=precision, runtime=runtime)
             found[precision, runtime] += count(fast.predict(query, [bank]) > 127, reference.astype(np.uint8))
-            ours, theirs = alternate(3, lambda f=fast: f.predict(query, [bank]), lambda: plain.predict(query, [bank]))  # type: ignore[misc]
+            ours, theirs = alternate(3, *(partial(each.predict, query, [bank]) for each in (fast, plain)))
             seconds[precision, runtime].append(median(ours))
             exact.append(median(theirs))
     rows = [Row("fp32 torch, CPU", median(exact), "s")]
