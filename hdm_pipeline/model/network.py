@@ -55,6 +55,8 @@ class FewShotNetwork(nn.Module, ABC):
     architecture: ClassVar[str]
     autocasts: ClassVar[bool] = True
     """Whether bf16 runs all of `score` under autocast; False where `fast_copy` itself lowers what bears it."""
+    compiles: ClassVar[bool] = False
+    """Whether OpenVINO computes all of `score` and `examine`; False where `fast_copy` itself takes it for a part."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     knows_unknown: ClassVar[bool] = True
@@ -200,7 +202,7 @@ class FewShotNetwork(nn.Module, ABC):
 
         Every network has fp32 and bf16 in PyTorch; there is more where a network has a backbone to replace.
         """
-        return runtime == "torch" and precision in ("fp32", "bf16")
+        return precision in ("fp32", "bf16") and (runtime == "torch" or self.compiles)
 
     def fast_copy(self, precision: str, runtime: str, ranges: npt.NDArray[np.float32] | None = None) -> FewShotNetwork:
         """A copy for inference only, as fast as a mode allows; this network is left as it is.

@@ -99,7 +99,8 @@ class FewShotSegmenter:
             device: ``auto`` takes a GPU where there is one.
             precision: ``fp32`` is exact within 1e-5 (batch norms are folded into convolutions); ``bf16`` and ``int8``
                 are faster and are held against fp32 when supports are encoded; ``auto`` takes the fastest that passes.
-            runtime: who computes the backbone: PyTorch, or OpenVINO where its package is installed.
+            runtime: who computes the backbone, or the whole network where it `compiles`: PyTorch, or OpenVINO where
+                its package is installed.
             base_learner: override what the weights say (`HDMNet` only); None keeps it.
             reduction: the network sees examples and tiles this many times smaller, at least 1; scores come back at
                 full size. Banks are to be used at the reduction that they were made at.
@@ -148,6 +149,15 @@ class FewShotSegmenter:
             runtime=self.runtime,
             reduction=reduction,
             augment=self.augment,
+        )
+
+    def in_float32(self) -> FewShotSegmenter:
+        """The same network at the same reduction in plain float32: for banks that are used once.
+
+        A faster mode is chosen for each bank, and OpenVINO may even compile it: that would take longer than it saves.
+        """
+        return FewShotSegmenter(
+            self.network, device=self.device, precision="fp32", runtime="torch", reduction=self.reduction
         )
 
     def remembering(self) -> AbstractContextManager[None]:

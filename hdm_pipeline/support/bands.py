@@ -62,9 +62,7 @@ def choose_band_weight(segmenter: FewShotSegmenter, examples: Sequence[SupportTe
     unsure = sampling_error([example.labels for example in examples])
     if len(examples) == 1 or unsure > TOO_UNSURE:
         return BandWeight()
-    plain = FewShotSegmenter(
-        segmenter.network, device=segmenter.device, precision="fp32", runtime="torch", reduction=segmenter.reduction
-    )
+    plain = segmenter.in_float32()
     shown = [part for example in examples[:_MOST_EXAMPLES] for part in bounded([example], most=1)]
     found: dict[float, list[float]] = {weight: [] for weight in WEIGHTS}
     for fold in folds([example.labels for example in shown], _FOLDS):

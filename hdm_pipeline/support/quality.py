@@ -84,6 +84,8 @@ def leave_one_out(
     """
     if not any(_shows_target(example) for example in examples):
         raise SupportError("no example shows the target", where=", ".join(names), remedy="label it as 1")
+    if segmenter.runtime == "openvino" and segmenter.network.compiles:
+        segmenter = segmenter.in_float32()
     only = len(examples) == 1
     found = [] if reliabilities is None else reliabilities
     with segmenter.remembering():  # each example is a support of all others

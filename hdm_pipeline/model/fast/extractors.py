@@ -6,9 +6,7 @@ Each is a module from normalized images [B, 3, H, W] to `Features` in float32, t
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hdm_pipeline.errors import OptimizationError
+from hdm_pipeline.model.fast.compiled import compile_module, require_openvino, run_compiled
 from hdm_pipeline.model.fast.neck import split_neck
 from hdm_pipeline.model.fast.quantization import QuantizedConv, calibrate, get_ranges, quantize_convolutions, set_ranges
 from hdm_pipeline.model.fast.winograd import use_winograd
@@ -104,28 +103,10 @@ class OpenVinoExtractor(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Features in float32."""
-        compiled = self._compiled.get(tuple(images.shape))
-        if compiled is None:
-            compiled = self._compiled[tuple(images.shape)] = self._compile(images)
-        answer = compiled(images.contiguous().numpy(), share_inputs=True)
-        return Features(*(torch.from_numpy(answer[index]).float() for index in range(len(Features._fields))))
-
-    def _compile(self, images: Tensor) -> Any:
-        import openvino
-
-        with warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
-            warnings.simplefilter("ignore")  # the tracer warns of shapes held constant: they are, for each shape
-            # Traced here, for OpenVINO's own tracing runs the layers three times to compare: 15 s instead of 4.
-            traced = torch.jit.trace(self.layers, images, check_trace=False)  # type: ignore[no-untyped-call]
-            graph = openvino.convert_model(traced, input=list(images.shape))
-        core = openvino.Core()
-        half = self.precision != "fp32" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-        }
-        return core.compile_model(graph, "CPU", options)
+        shape = tuple(images.shape)
+        if shape not in self._compiled:
+            self._compiled[shape] = compile_module(self.layers, images, self.precision)
+        return Features(*run_compiled(self._compiled[shape], images))
 
 
 def _folded(extractor: FeatureExtractor) -> FeatureExtractor:
@@ -141,11 +122,3 @@ def calibrated_ranges(extractor: FeatureExtractor, tiles: Sequence[Tensor]) -> n
     convolutions: list[QuantizedConv] = quantize_convolutions(folded)
     calibrate(folded, convolutions, tiles)
     return get_ranges(convolutions)
-
-
-def require_openvino() -> None:
-    """Raise `OptimizationError` unless OpenVINO is installed."""
-    if find_spec("openvino") is None:
-        raise OptimizationError(
-            "OpenVINO is not installed", where="model.runtime", remedy="pip install 'hdm-pipeline[openvino]'"
-        )

@@ -7,8 +7,8 @@
 | int8 | static int8 in OpenVINO, ranges of the calibration tiles | as for bf16 |
 
 The matching stays in float32: in bfloat16 it is hardly faster and costs ten times as many pixels as the backbone does
-(docs/decisions/fast-inference.md). A network without a separable backbone (`hdmnet-pyramid`) runs bf16 under autocast
-and has no int8.
+(docs/decisions/fast-inference.md). `hdmnet-pyramid` has no int8. In PyTorch it runs bf16 under autocast; OpenVINO
+computes all of it, the banks within, in fp32 or bf16.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from torch import Tensor
 from hdm_pipeline.errors import OptimizationError
 from hdm_pipeline.iou import Counts, count
 from hdm_pipeline.model.bank import SupportBank
-from hdm_pipeline.model.fast.extractors import require_openvino
-from hdm_pipeline.model.fast.graphs import GraphedScore
+from hdm_pipeline.model.fast.compiled import CompiledScore, require_openvino
+from hdm_pipeline.model.fast.graphs import GraphedScore, Score
 from hdm_pipeline.model.network import FewShotNetwork
 
 MODES = ("fp32", "bf16", "int8")
@@ -93,13 +93,20 @@ class FastNetwork:
     """A network in a faster mode: it can `predict`, and takes the banks of its source network.
 
     Build it with `accelerate`. On a GPU batches of one shape are replayed as a CUDA graph.
+
+    Args:
+        network: a copy for inference.
+        autocast: compute in bfloat16 under PyTorch's autocast.
+        compiled: compute all of it in OpenVINO, in this precision.
     """
 
-    def __init__(self, network: FewShotNetwork, *, autocast: bool) -> None:
+    def __init__(self, network: FewShotNetwork, *, autocast: bool = False, compiled: str | None = None) -> None:
         self.network = network
         self.autocast = autocast
-        self._asked = {kind: partial(_score, network, autocast, kind) for kind in ANSWERS}
+        self._asked: dict[Answer, Score] = {kind: partial(_score, network, autocast, kind) for kind in ANSWERS}
         self._graphed = {kind: GraphedScore(asked) for kind, asked in self._asked.items()}
+        if compiled is not None:
+            self._asked = {kind: CompiledScore(asked, compiled) for kind, asked in self._asked.items()}
 
     def predict(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """As `FewShotNetwork.predict`, in float32, but whether the tiles are finite is not asked."""
@@ -130,6 +137,8 @@ def accelerate(
     # A copy even where nothing is folded: its weights stay, so that asking for their fingerprint costs nothing.
     fast = network.fast_copy(precision, runtime, ranges)
     fast.adopt_fingerprint(source)
+    if network.compiles and runtime == "openvino":
+        return FastNetwork(fast, compiled=precision)
     return FastNetwork(fast, autocast=network.autocasts and precision != "fp32")
 
 

@@ -70,6 +70,7 @@ class HDMNetPyramid(FewShotNetwork):
 
     architecture: ClassVar[str] = "hdmnet-pyramid"
     knows_uncertainty: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
 
     def __init__(
         self,
