@@ -5,6 +5,7 @@
 Scanning: headers a second of `DicomReader.discover` over CT slices (real ones with HDM_TEST_DATA, else synthetic).
 Reading: a JPEG 2000 series by `DicomSource` (floats in HU, validity) and by only pydicom's `pixel_array`.
 Writing: a mask by `SegmentationWriter` and by one highdicom call on the same array, saved.
+Structures: the same by `StructureSetWriter`, compared with our segmentation of one mask.
 Memory: peak of a fresh process that reads every slice of a series and writes its segmentation, by number of slices.
 """
 
@@ -28,6 +29,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # the tests' syntheti
 
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.contracts import Product, SceneHeader, SceneRef
 from hdm_pipeline.grid import Window
 from tests.dicom_product import LIVER, PROVENANCE, ArraySource, make_product
@@ -152,6 +154,27 @@ def bench_write(folder: Path, slices: int, repeats: int, kind: str) -> Row:
     return at_most(f"writing {kind}, times bare highdicom", median(ours) / median(theirs), "x", MOST_WRITE)
 
 
+def ring(header: SceneHeader) -> np.ndarray:
+    """A mask with a round organ, and a hole in it, in every slice."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    distance = np.hypot(y - 256, x - 240)
+    mask = np.zeros((1, *header.shape[1:]), np.uint8)
+    mask[0, :, (distance < 120) & (distance > 30)] = 1
+    return mask
+
+
+def bench_structures(folder: Path, repeats: int) -> Row:
+    """After `bench_write`, whose series it takes."""
+    product = make_product(folder / "plain", ring, classes=(LIVER,))
+    structures, segmentation = StructureSetWriter(), SegmentationWriter()
+    ours, theirs = alternate(
+        repeats,
+        lambda: structures.write(product, folder / "rtstruct.dcm"),
+        lambda: segmentation.write(product, folder / "ours.dcm"),
+    )
+    return Row("writing a structure set, times our BINARY segmentation", median(ours) / median(theirs), "x")
+
+
 class Repeated:
     """A mask of any number of slices that costs the memory of one."""
 
@@ -220,6 +243,7 @@ def main() -> int:
             *bench_scan(folder, 2000),
             bench_read(folder, 40, options.repeats),
             *(bench_write(folder, 100, options.repeats, kind) for kind in ("BINARY", "FRACTIONAL")),
+            bench_structures(folder, options.repeats),
             *bench_memory(folder, options.slices),
         ]
     return show("DICOM", rows, options.json)

@@ -21,6 +21,7 @@ class RunOptions:
         wait: wait for another run on the same output to end, instead of refusing.
         rebuild_ledger: rename a damaged ledger and start an empty one; all scenes are then done again.
         mosaic: write rasters of all scenes too, one for each class, not only a mosaic that refers to their masks.
+        delivery: the input is one delivery of many: scenes of the output directory that it lacks are not missing.
     """
 
     limit: int | None = None
@@ -29,6 +30,7 @@ class RunOptions:
     wait: bool = False
     rebuild_ledger: bool = False
     mosaic: bool = False
+    delivery: bool = False
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,9 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
+        retry, delivery = options.retry_quarantined, options.delivery
         try:
-            plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=options.retry_quarantined)
+            plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=delivery)
         except (ArchiveError, PeerError):
             # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that.
             _send_owed(Courier(peers, workspace, ledger), ledger, on_event, stopper(deadline, lambda: lock.lost))

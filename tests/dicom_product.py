@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,18 @@ def make_product(
     array = mask(header)
     score = np.concatenate([np.where(array == info.value, 200, 0) for info in classes]).astype(np.uint8)
     return Product(header, classes, ArraySource(array), ArraySource(score), header.shape[2:], PROVENANCE)
+
+
+def overlapping_product(folder: Path | str, *, options: dict[str, Any] | None = None) -> tuple[Product, Bytes]:
+    """A product whose classes overlap by their scores, and which they are: [class, z, y, x] of 0 and 1, no nodata."""
+    product = make_product(folder, options=options)
+    _, depth, height, width = product.scene.shape
+    z, y, x = np.mgrid[:depth, :height, :width]
+    distance = [np.hypot(np.hypot(y - height / 2, x - width * at), z - depth / 2) for at in (0.4, 0.6)]
+    # A score of 128 is the least that reaches the threshold of 0.5; 127 is not enough.
+    score = np.stack([np.where(d < height / 3, np.where(d < height / 6, 255, 128), 127) for d in distance])
+    mask = np.where(score.max(axis=0) >= 128, score.argmax(axis=0) + 1, 0)[np.newaxis].astype(np.uint8)
+    mask[0, :, height // 2, width // 2] = 255
+    layers = ((score >= 128) & (mask != 255)).astype(np.uint8)
+    sources = {"mask": ArraySource(mask), "score": ArraySource(score.astype(np.uint8))}
+    return dataclasses.replace(product, **sources), layers  # type: ignore[arg-type]

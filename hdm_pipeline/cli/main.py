@@ -12,6 +12,9 @@ import typer
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
+from hdm_pipeline.cli.listen import listen
+from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
@@ -23,6 +26,7 @@ EXIT_CODES = (
 
 app = typer.Typer(
     name="hdm_pipeline",
+    cls=CommandGroup,
     help="Segment whole archives of GeoTIFF scenes or DICOM series from one to five labelled examples.\n\n"
     "Start with: python -m hdm_pipeline samples samples && python -m hdm_pipeline run pipelines/flood_extent.yaml",
     epilog=EXIT_CODES,
@@ -193,10 +197,11 @@ def status(
 
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
-    """List the readers, writers, senders and models that are registered."""
-    from hdm_pipeline.plugin.registry import MODELS, READERS, SENDERS, WRITERS, available
+    """List the readers, writers, senders, receivers, models and commands that are registered."""
+    from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available
 
-    groups = {group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, SENDERS, MODELS)}
+    kinds = (READERS, WRITERS, SENDERS, RECEIVERS, MODELS, COMMANDS)
+    groups = {group: {n: p.value for n, p in available(group).items()} for group in kinds}
     if as_json:
         typer.echo(json.dumps(groups, indent=1))
         return
@@ -235,6 +240,7 @@ def _seconds(text: str | None) -> float | None:
 
 app.command()(train)
 app.command()(compare)
+app.command(epilog=LISTEN_EXIT_CODES)(listen)
 app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")
 

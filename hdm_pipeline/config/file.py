@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.config.schema import Listen, PipelineConfig
 from hdm_pipeline.errors import ConfigError
 
 MAX_BYTES = 1 << 20
@@ -153,6 +153,23 @@ class PipelineFile:
                 "support": c.support.model_copy(update={"classes": classes}),
                 "model": c.model.model_copy(update={"weights": weights, "backbone": backbone}),
                 "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory), "send": send}),
+                "listen": None if c.listen is None else self._listen(c.listen),
+            }
+        )
+
+    def _listen(self, listen: Listen) -> Listen:
+        """Its paths made absolute: folders, and options of receivers that are called `..._file`."""
+        return listen.model_copy(
+            update={
+                "folder": None if listen.folder is None else self.resolve(listen.folder),
+                "inbox": None if listen.inbox is None else self.resolve(listen.inbox),
+                "receive": {
+                    name: {
+                        key: self.resolve(value) if key.endswith("_file") and isinstance(value, str) else value
+                        for key, value in options.items()
+                    }
+                    for name, options in listen.receive.items()
+                },
             }
         )
 

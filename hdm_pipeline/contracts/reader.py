@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -132,7 +132,7 @@ class RemoteReader(Protocol):
     Its `discover` gives references with `SceneRef.remote`. Several threads may fetch at once.
     """
 
-    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+    def fetch(self, ref: SceneRef, folder: Path, stopped: Callable[[], bool]) -> list[SceneRef | Skipped]:
         """Bring the files of a remote scene to this machine.
 
         Called again with the same folder after a failure or a crash: what is complete there is not fetched again. A
@@ -141,6 +141,7 @@ class RemoteReader(Protocol):
         Args:
             ref: of the scene, as `discover` gave it.
             folder: where its files go; made by the caller, and removed when the scene is finished.
+            stopped: asked again and again; once it says True, fetching ends soon, with a `FetchError`.
 
         Returns:
             What `open` takes: usually one local reference with the id of `ref`. A listing may not tell that an entry

@@ -118,7 +118,7 @@ class Arrivals:
         return bool(self._queue)
 
     def close(self) -> None:
-        """Fetch no more; what is being fetched comes to its end."""
+        """Fetch no more; what is complete stays, and the next run goes on from there."""
         self._stopped.set()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -167,7 +167,7 @@ def _fetch(fetching: Fetching, planned: PendingScene, stopped: threading.Event) 
 def _patiently(reader: Reader, ref: SceneRef, folder: Path, stopped: threading.Event) -> list[SceneRef | Skipped]:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            found: list[SceneRef | Skipped] = reader.fetch(ref, folder)  # type: ignore[attr-defined]
+            found: list[SceneRef | Skipped] = reader.fetch(ref, folder, stopped.is_set)  # type: ignore[attr-defined]
             return found
         except FetchError as error:
             log.info("fetching failed: %s", error.what, extra={"scene": ref.id})

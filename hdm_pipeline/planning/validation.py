@@ -24,7 +24,7 @@ from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.planning.routes import make_route
-from hdm_pipeline.plugin.registry import archive_reader, make_writer
+from hdm_pipeline.plugin.registry import archive_reader, make_receiver, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
 
 _OPTION = re.compile(r"(?:reader option |input\.options\.)(\w+)")
@@ -58,6 +58,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     """
     config = file.absolute()
     warnings: list[str] = []
+    data = data and bool(config.input.uris)  # a pipeline that only listens has no archive to look at
     problems = [
         file.problem(
             _key_of(error, key, config, file.lines), f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy
@@ -87,6 +88,8 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
             yield (*key, number), lambda e=example, c=class_config: _check_example(e, c, config)  # type: ignore[misc]
         yield key, lambda c=class_config: _check_any_example(c)  # type: ignore[misc]
     yield ("model", "weights"), lambda: weights_fingerprint(config)
+    for name, given in config.listen.receive.items() if config.listen else ():
+        yield ("listen", "receive", name), lambda n=name, o=given: make_receiver(n, o)  # type: ignore[misc]
     classes = class_infos(config)
     for index, (name, options) in enumerate(config.output.product_options().items()):
         yield (
@@ -189,7 +192,7 @@ def _error_of(check: Callable[[], object]) -> HdmError | None:
 
 def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Problem]:
     local = [uri for uri in config.input.uris if "://" not in uri and not uri.startswith("/vsi")]
-    if local == config.input.uris and not any(_exists(uri) for uri in local):
+    if local and local == config.input.uris and not any(_exists(uri) for uri in local):
         yield file.problem(
             ("input", "uri"), f"nothing is there: {', '.join(local)}", "paths are relative to the pipeline file"
         )

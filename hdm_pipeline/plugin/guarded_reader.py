@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -124,11 +124,11 @@ class GuardedReader:
             with self._guard.calling("check_input", shown(uri)):
                 check(uri)
 
-    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+    def fetch(self, ref: SceneRef, folder: Path, stopped: Callable[[], bool]) -> list[SceneRef | Skipped]:
         """See `RemoteReader.fetch`."""
         reader = self._remote_reader(ref.shown)
         with self._guard.calling("fetch", ref.shown, private=ref.private):
-            found = reader.fetch(ref, folder)
+            found = reader.fetch(ref, folder, stopped)
         self._guard.require(isinstance(found, list) and bool(found), "fetch gives no list", ref.shown)
         for item in found:
             self._check_found(item, ref.shown)

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.contracts import Reader, Sender
+from hdm_pipeline.contracts import Reader, Receiver, Sender
 from hdm_pipeline.errors import ConfigError, PluginLoadError
 from hdm_pipeline.plugin.guard import construct
 from hdm_pipeline.plugin.guarded_reader import guard_reader
@@ -19,6 +19,8 @@ READERS = "hdm_pipeline.readers"
 WRITERS = "hdm_pipeline.writers"
 SENDERS = "hdm_pipeline.senders"
 MODELS = "hdm_pipeline.models"
+RECEIVERS = "hdm_pipeline.receivers"
+COMMANDS = "hdm_pipeline.commands"
 
 
 @cache
@@ -96,6 +98,19 @@ def reads_volumes(reader: Reader) -> bool:
 def make_writer(name: str, options: Mapping[str, Any]) -> GuardedWriter:
     """A writer by product name, constructed with its options and kept to its contract."""
     return guard_writer(construct(load(WRITERS, name), name, options), name)
+
+
+def make_receiver(name: str, options: Mapping[str, Any]) -> Receiver:
+    """A receiver by entry point name, constructed with its options.
+
+    Raises:
+        ConfigError: there is no such receiver, or an option is wrong.
+        PluginLoadError: it cannot be imported or constructed, or is none.
+    """
+    receiver: Any = construct(load(RECEIVERS, name), name, options)
+    if not isinstance(receiver, Receiver):
+        raise PluginLoadError(f"plug-in {name!r} is no receiver", where=type(receiver).__qualname__)
+    return receiver
 
 
 def make_sender(address: str, options: Mapping[str, Any]) -> Sender:

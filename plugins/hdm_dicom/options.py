@@ -14,6 +14,8 @@ READER = "dicom"
 Plane = Literal["acquired", "axial", "coronal", "sagittal"]
 Policy = Literal["strict", "split", "resample"]
 Retrieve = Literal["get", "move"]
+Units = Literal["rescaled", "suv", "philips", "real_world"]
+Voi = Literal["ignore", "apply"]
 
 _MAX_NEIGHBORS = 1
 
@@ -29,6 +31,10 @@ class ReaderOptions:
             `strict` refuses them, `split` cuts them into regular parts, `resample` interpolates a regular grid.
         neighbors: 1 adds the slices below and above as bands (for monochrome series); 0 does not.
         include_derived: also take localizers, projections and screenshots.
+        units: what pixel values are: `rescaled` as each file says (HU, BQML, ...), `suv` the standardized uptake value
+            of PET by body weight, `philips` the floating point values of Philips MR, `real_world` those of the
+            file's real world value mapping.
+        voi: `apply` turns values into 0..1 as a viewer first shows them, by VOI LUT or window; `ignore` does not.
         max_frame_pixels: most rows x columns of one image.
         max_frames: most images of one volume.
         max_volume_bytes: most decoded bytes (float32) of one volume.
@@ -44,6 +50,8 @@ class ReaderOptions:
     policy: Policy = "strict"
     neighbors: int = 0
     include_derived: bool = False
+    units: Units = "rescaled"
+    voi: Voi = "ignore"
     max_frame_pixels: int = 1 << 26
     max_frames: int = 20_000
     max_volume_bytes: int = 64 << 30
@@ -72,6 +80,14 @@ class ReaderOptions:
         parsed = cls(**options)
         one_of(parsed.plane, get_args(Plane), "input.options.plane")
         one_of(parsed.policy, get_args(Policy), "input.options.policy")
+        one_of(parsed.units, get_args(Units), "input.options.units")
+        one_of(parsed.voi, get_args(Voi), "input.options.voi")
+        if parsed.voi == "apply" and parsed.units != "rescaled":
+            raise ConfigError(
+                "`voi: apply` fits rescaled values only",
+                where="input.options.voi",
+                remedy="leave out `units` or `voi`: windows of a file are in its rescaled values",
+            )
         one_of(parsed.neighbors, tuple(range(_MAX_NEIGHBORS + 1)), "input.options.neighbors")
         one_of(parsed.retrieve, get_args(Retrieve), "input.options.retrieve")
         if not 0 < parsed.move_port < 1 << 16:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.options import NOT_PIXELS, READER, ReaderOptions
 from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
+from hdm_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from hdm_dicom.volumes.source import DicomSource
@@ -43,6 +44,12 @@ class DicomReader:
 
             parse_query(uri, self.options, WHERE)
             connection_of(self.options)
+        elif "://" in uri:
+            raise ConfigError(
+                "the reader `dicom` takes no such address",
+                where="input.uri",
+                remedy="give a folder, a file, a list file, dicomweb://... or dimse://...",
+            )
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find the volumes behind a folder, file, glob or list file, or the series that a PACS lists.
@@ -66,11 +73,13 @@ class DicomReader:
 
         return is_address(uri)
 
-    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+    def fetch(
+        self, ref: SceneRef, folder: Path, stopped: Callable[[], bool] = lambda: False
+    ) -> list[SceneRef | Skipped]:
         """Bring a series of a PACS into a folder; see `hdm_dicom.remote.fetching`."""
         from hdm_dicom.remote.fetching import fetch
 
-        return fetch(ref, folder, self.options, self.name)
+        return fetch(ref, folder, stopped, self.options, self.name)
 
     def fetch_example(self, uri: str, folder: Path) -> str:
         """Bring a labelled image, or its labels, from a PACS; see `hdm_dicom.remote.fetching`."""

@@ -66,7 +66,7 @@ def pipeline(bench: Workbench) -> Path:
     return bench.pipeline(
         input={"uri": "MARKERNAME", "reader": "dicom", "bands": [1, 1, 1], "scale": {"fixed": [-160, 240]}},
         support={"classes": [{"name": "disc", "codes": liver, "examples": examples}]},
-        output={"products": [{"segmentation": {"deidentify": key}}, "nifti"]},
+        output={"products": [{name: {"deidentify": key}} for name in ("segmentation", "rtstruct")] + ["nifti"]},
     )
 
 
@@ -94,7 +94,9 @@ def test_no_patient_data_outside_the_imaging_files(pipeline: Path, executor: str
     report = json.loads((out / "run.json").read_text())
     by_status = sorted(scene["status"] for scene in report["scenes"].values())
     assert by_status == ["done", "quarantined", "quarantined"]
-    assert {"run.json", "segmentation.dcm", "segmentation.nii.gz"} <= {path.name for path in out.rglob("*")}
+    assert {"run.json", "segmentation.dcm", "rtstruct.dcm", "segmentation.nii.gz"} <= {
+        path.name for path in out.rglob("*")
+    }
     leaks = leaks_of(out)
     leaks += [f"terminal: {marker!r}" for marker in MARKERS if marker in result.stdout + result.stderr]
     assert leaks == []

@@ -28,7 +28,7 @@ def missing(what: str) -> NoReturn:
     pytest.skip(f"judge missing: {what}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require_judge() -> RequireJudge:
     """`require_judge(program, install=...)`: the program's path; looked for on PATH, next to Python, in /usr/sbin."""
 

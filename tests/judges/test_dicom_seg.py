@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import urllib.error
 from collections.abc import Iterator
@@ -18,10 +17,11 @@ import pytest
 
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import Product, VolumeGeometry
-from tests.dicom_product import make_product, two_blobs
+from tests.dicom_product import make_product, overlapping_product, two_blobs
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
 from tests.judges.orthanc import INSTALL, Archive, running
+from tests.judges.viewer import node_environment
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 REAL = (
@@ -33,7 +33,6 @@ REAL = (
     "dicom/dicom2nifti/siemens_multiframe",
     "dicom/highdicom/dx_image.dcm",
 )
-NODE_MODULES = "/usr/local/lib/node_modules:/usr/lib/node_modules"
 
 
 def segment(folder: Path | str, path: Path, kind: str, **options: Any) -> Product:
@@ -64,6 +63,19 @@ def test_dciodvfy_finds_nothing(
     dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
     segment(oblique, tmp_path / "out.dcm", kind, options={"plane": plane})
     assert findings(dciodvfy, tmp_path / "out.dcm") == []
+
+
+def test_overlapping_segments_are_valid_and_read(require_judge: RequireJudge, oblique: Path, tmp_path: Path) -> None:
+    dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
+    program = require_judge("segimage2itkimage", "pip install dcmqi")
+    product, layers = overlapping_product(oblique)
+    SegmentationWriter({"segments": "overlapping"}).write(product, tmp_path / "out.dcm")
+    assert findings(dciodvfy, tmp_path / "out.dcm") == []
+    command = [program, "--inputDICOM", str(tmp_path / "out.dcm"), "--outputDirectory", str(tmp_path), "-t", "nii"]
+    subprocess.run([*command, "-p", "s"], capture_output=True, timeout=120, check=True)
+    for number, layer in enumerate(layers, start=1):
+        found = np.asarray(nibabel.load(tmp_path / f"s-{number}.nii.gz").dataobj)  # type: ignore[attr-defined]
+        assert np.count_nonzero(found) == np.count_nonzero(layer)
 
 
 @pytest.mark.data
@@ -138,15 +150,10 @@ def test_dcmqi_gives_the_same_voxels_on_real_series(
 @pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
 def test_dcmjs_reads_the_voxels(require_judge: RequireJudge, oblique: Path, tmp_path: Path, kind: str) -> None:
     node = require_judge("node", "apt-get install nodejs")
-    modules = os.environ.get("NODE_PATH", NODE_MODULES)
-    if not any(Path(folder, "dcmjs").is_dir() for folder in modules.split(os.pathsep)):
-        missing("dcmjs (install: npm install -g dcmjs)")
     product = segment(oblique, tmp_path / "out.dcm", kind)
     script = Path(__file__).with_name("read_seg.js")
-    environment = {**os.environ, "NODE_PATH": modules}
-    result = subprocess.run(
-        [node, str(script), str(tmp_path / "out.dcm")], capture_output=True, text=True, env=environment, check=True
-    )
+    command = [node, str(script), str(tmp_path / "out.dcm")]
+    result = subprocess.run(command, capture_output=True, text=True, env=node_environment(), check=True)
     read = json.loads(result.stdout.splitlines()[-1])
     mask = two_blobs(product.scene)[0]
     mask[mask == 255] = 0

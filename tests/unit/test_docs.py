@@ -136,7 +136,8 @@ def test_every_module_and_name_of_ours_is_there(page: Path) -> None:
         for module, names in re.findall(r"from (hdm_pipeline[\w.]*) import ([\w, ]+)", text)
         for name in names.split(",")
     ]
-    entry_points = {f"hdm_pipeline.{kind}" for kind in ("readers", "writers", "senders", "models")}
+    kinds = ("readers", "writers", "senders", "receivers", "models", "commands")
+    entry_points = {f"hdm_pipeline.{kind}" for kind in kinds}
     mentioned = [name for name in modules(text) if name not in entry_points and not name.endswith((".py", ".json"))]
     assert [name for name in [*imported, *mentioned] if missing_name(name)] == []
 
@@ -149,7 +150,8 @@ def commands() -> Iterator[tuple[str, set[str]]]:
     while waiting:
         name, command = waiting.pop()
         yield name, {option for parameter in command.params for option in parameter.opts} | {"--help"}
-        waiting += [(f"{name} {key}".strip(), each) for key, each in getattr(command, "commands", {}).items()]
+        keys = command.list_commands(typer.Context(command)) if hasattr(command, "list_commands") else []
+        waiting += [(f"{name} {key}".strip(), command.get_command(typer.Context(command), key)) for key in keys]
 
 
 @each_page

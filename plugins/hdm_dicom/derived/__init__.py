@@ -1,1 +1,1 @@
-"""What every product made of a series shares: codes, references to the source, slices as stored, errors."""
+"""What every product made of a series shares: options, codes, references to the source, slices as stored, errors."""

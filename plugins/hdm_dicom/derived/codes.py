@@ -17,7 +17,7 @@ from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import ConfigError
 
 ROLES = ("category", "type", "anatomy")
-_REQUIRED = ("category", "type")
+REQUIRED = ("category", "type")
 _SNOMED = "SCT"
 _SCHEME = re.compile(r"[A-Z0-9][A-Za-z0-9_.-]{0,15}")
 _VALUE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -59,11 +59,15 @@ def parse(text: str, where: str) -> Code:
     return Code(value, scheme, meaning)
 
 
-def check(classes: Sequence[ClassInfo]) -> list[str]:
+def check(classes: Sequence[ClassInfo], required: Sequence[str] = REQUIRED) -> list[str]:
     """Check the codes of all classes; returns warnings about terms that are not in the shipped list.
 
+    Args:
+        classes: of the mask.
+        required: roles that each class must have a code for.
+
     Raises:
-        ConfigError: a category or type is missing, a role is unknown, or a code is malformed.
+        ConfigError: a required role is missing, a role is unknown, or a code is malformed.
     """
     warnings: list[str] = []
     for info in classes:
@@ -71,7 +75,7 @@ def check(classes: Sequence[ClassInfo]) -> list[str]:
         unknown = sorted(set(info.codes) - set(ROLES))
         if unknown:
             raise ConfigError(f"unknown role {unknown[0]!r}", where=where, remedy=f"use {', '.join(ROLES)}")
-        for role in _REQUIRED:
+        for role in required:
             if role not in info.codes:
                 raise ConfigError(
                     f"DICOM SEG needs a code for the {role} of class {info.name!r}",

@@ -6,8 +6,6 @@ would be refused by the next program, so what is broken is left out here, and wh
 
 from __future__ import annotations
 
-import re
-
 from pydicom import config as pydicom_config
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
@@ -19,9 +17,7 @@ from hdm_dicom.files.uids import derived_uid, digest, is_uid
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.errors import WriteError
 
-DATE = re.compile(r"\d{8}")
-TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
 _STRICT_TYPES = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
@@ -46,6 +42,14 @@ def instance_uid(name: str) -> str:
     return name if is_uid(name) else derived_uid("instance", name)
 
 
+def source_header(volume: Volume) -> FileDataset:
+    """The first slice's header without its pixels, complete and well-formed, as a product of the volume refers to it.
+
+    It claims a size of one pixel; see `hdm_dicom.segmentation.dataset`.
+    """
+    return _complete(read_header(volume.first.instance.path), volume)
+
+
 def source_images(volume: Volume) -> list[Dataset]:
     """The stored slices as highdicom's source images: one a slice, or one multi-frame image with only these frames.
 
@@ -61,7 +65,7 @@ def source_images(volume: Volume) -> list[Dataset]:
             where=volume.id,
             remedy="choose another product for series without geometry",
         )
-    header = _complete(read_header(first.instance.path), volume)
+    header = source_header(volume)
     if first.instance.frames == 1 and "PerFrameFunctionalGroupsSequence" not in header:
         return [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
     if len({frame.instance.path for frame in volume.frames}) > 1:
@@ -77,7 +81,7 @@ def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
         if name in header:
             setattr(source, name, header.get(name))
     source.Rows = source.Columns = 1
-    source.SOPClassUID = frame.instance.sop_class or _SECONDARY_CAPTURE
+    source.SOPClassUID = frame.instance.sop_class or SECONDARY_CAPTURE
     source.SOPInstanceUID = instance_uid(frame.instance.sop_instance)
     source.ImagePositionPatient = list(frame.position or ())
     source.PixelSpacing = list(volume.spacing)
@@ -110,7 +114,7 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
     # Texts were decoded on the way; the product is UTF-8 whatever the source was, or claimed to be.
     header.SpecificCharacterSet = _UTF8
     header.Rows = header.Columns = 1
-    header.SOPClassUID = first.instance.sop_class or _SECONDARY_CAPTURE
+    header.SOPClassUID = first.instance.sop_class or SECONDARY_CAPTURE
     header.SOPInstanceUID = instance_uid(first.instance.sop_instance)
     for name, kind in (("SeriesInstanceUID", "series"), ("StudyInstanceUID", "study")):
         stated = text(header, name)

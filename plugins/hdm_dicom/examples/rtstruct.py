@@ -69,8 +69,7 @@ class StructureLabels:
             points = self._points(contour)
             if points is None:
                 continue
-            sources = [(text(i, "ReferencedSOPInstanceUID"), 0) for i in datasets(contour, "ContourImageSequence")]
-            index = finder.by_uid(sources)
+            index = finder.by_uid(_sources(contour))
             if index is None:
                 index = finder.by_point(points.mean(axis=0))
             if index is not None:
@@ -99,6 +98,15 @@ class StructureLabels:
             filled(polygons, shape) for polygons in (drawing.wanted, drawing.ignored, drawing.background)
         )
         return self._wanted.compose(chosen, ignored, background)
+
+
+def _sources(contour: Dataset) -> list[tuple[str, int]]:
+    """(SOP instance, zero-based frame) of the images that a contour was drawn on."""
+    return [
+        (text(image, "ReferencedSOPInstanceUID"), int(frame) - 1)
+        for image in datasets(contour, "ContourImageSequence")
+        for frame in numbers(image, "ReferencedFrameNumber", 1) or (1.0,)
+    ]
 
 
 def filled(polygons: list[Array], shape: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -7,6 +7,7 @@ import zlib
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.multival import MultiValue
 
 PARSE_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -59,6 +60,47 @@ def numbers(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None
     return parsed if all(abs(value) < float("inf") for value in parsed) else None
 
 
+def private_tags(group: int, *elements: int) -> list[int]:
+    """Tags to read so that `private_text` finds attributes, in whichever block they were put."""
+    blocks = range(0x10, 0x30)
+    return [group << 16 | tag for block in blocks for tag in (block, *(block << 8 | element for element in elements))]
+
+
+def private_number(dataset: Dataset, group: int, creator: str, element: int) -> float | None:
+    """A private attribute's first value as a finite float, whatever its type is in the file; None without one."""
+    found = private_text(dataset, group, creator, element)
+    try:
+        value = float(found.partition("\\")[0])
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def private_text(dataset: Dataset, group: int, creator: str, element: int) -> str:
+    """A private attribute as text; empty if it, or the block that its creator has reserved, is not there."""
+    for block in range(0x10, 0x30):
+        if (group, block) not in dataset:
+            continue
+        try:
+            if str(dataset[group, block].value).strip() != creator or (group, block << 8 | element) not in dataset:
+                continue
+            value = dataset[group, block << 8 | element].value
+            if isinstance(value, bytes):  # of a type that the file does not tell: UN
+                plain = value.rstrip(b"\0 ").decode("ascii", "replace")
+                binary = len(value) in (4, 8) and not plain.replace(".", "").replace("-", "").isalnum()
+                return str(struct.unpack("<f" if len(value) == 4 else "<d", value)[0]) if binary else plain
+        except PARSE_ERRORS:
+            continue
+        return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value).strip()
+    return ""
+
+
 def datasets(dataset: Dataset, name: str) -> list[Dataset]:
     """Items of a sequence."""
     return [item for item in values(dataset, name) if isinstance(item, Dataset)]
+
+
+def functional_groups(dataset: Dataset, index: int) -> list[Dataset]:
+    """Functional groups of a frame (zero-based): its own, then those shared by all frames (PS3.3 C.7.6.16)."""
+    own = datasets(dataset, "PerFrameFunctionalGroupsSequence")
+    return own[index : index + 1] + datasets(dataset, "SharedFunctionalGroupsSequence")[:1]

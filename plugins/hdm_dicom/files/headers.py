@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import config as pydicom_config
@@ -23,6 +23,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
 from hdm_dicom.files.instances import Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.files.stored_values import has_lut, padding_of, rescale_faults, rescale_of, unit_of
 from hdm_dicom.files.uids import digest
 
 _KEYS = (
@@ -61,10 +62,12 @@ TAGS = (
     "PhotometricInterpretation",
     "BitsAllocated",
     "BitsStored",
+    "HighBit",
     "PixelRepresentation",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "ModalityLUTSequence",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
     "SharedFunctionalGroupsSequence",
@@ -101,7 +104,7 @@ def quiet() -> None:
 quiet()  # whoever reads a DICOM file comes by here first
 
 
-def read_header(path: str, tags: Sequence[str] | None = None) -> FileDataset:
+def read_header(path: str, tags: Sequence[str | int] | None = None) -> FileDataset:
     """A data set without its pixels, also of files that lack the preamble or the meta header.
 
     Raises:
@@ -110,6 +113,18 @@ def read_header(path: str, tags: Sequence[str] | None = None) -> FileDataset:
     """
     with open(path, "rb") as file:
         return _parse(file, tags)
+
+
+def read_to_pixels(file: BinaryIO, tags: Sequence[str] | None = None) -> FileDataset:
+    """As `read_header`, of an open file, which then stands at the pixels' tag; at its end if it has none."""
+    return _parse(file, tags)
+
+
+def read_with_pixels(path: str) -> tuple[FileDataset, PixelSpan | None]:
+    """A data set without its pixels, as `read_header`, and where its pixel data lie."""
+    with open(path, "rb") as file:
+        dataset = _parse(file, None)
+        return dataset, _pixel_span(file, dataset)
 
 
 def scan(path: str) -> list[Frame] | Rejected:
@@ -126,7 +141,7 @@ def scan(path: str) -> list[Frame] | Rejected:
                 return _frames(path, dataset, span, f"{status.st_size}-{status.st_mtime_ns}")
     except OSError as error:
         return Rejected(f"cannot be opened ({type(error).__name__})")
-    except _NotDicomError:
+    except NotDicomError:
         return Rejected("")
     except PARSE_ERRORS as error:
         return Rejected(f"header cannot be read ({type(error).__name__})")
@@ -137,22 +152,22 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-class _NotDicomError(ValueError):
+class NotDicomError(ValueError):
     """The file does not look like DICOM."""
 
 
-def _parse(file: BinaryIO, tags: Sequence[str] | None) -> FileDataset:
+def _parse(file: BinaryIO, tags: Sequence[str | int] | None) -> FileDataset:
     head = file.read(_PREAMBLE)
     file.seek(0)
     bare = head[128:132] != b"DICM"
     # Without a preamble a data set begins with group 2 or 8, little or big endian.
     if bare and head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"):
-        raise _NotDicomError("no DICOM prefix")
+        raise NotDicomError("no DICOM prefix")
     check_inflated(file)
-    names = list(tags) if tags is not None else None
+    names: Any = list(tags) if tags is not None else None
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=names, force=True)
     if bare and "SOPClassUID" not in dataset:
-        raise _NotDicomError("no DICOM prefix and no SOP class")
+        raise NotDicomError("no DICOM prefix and no SOP class")
     return dataset
 
 
@@ -245,7 +260,8 @@ def _instance(
     rows, columns = whole("Rows", 0), whole("Columns", 0)
     if rows < 1 or columns < 1:
         faults.append(f"an image of {rows} rows and {columns} columns")
-    unit = text(dataset, "RescaleType") or ("HU" if modality == "CT" else "") or text(dataset, "Units")
+    faults += rescale_faults(dataset)
+    bits_stored = whole("BitsStored", 0) or whole("BitsAllocated", 0)
     return Instance(
         path=path,
         sop_class=sop_class,
@@ -263,10 +279,10 @@ def _instance(
         samples=whole("SamplesPerPixel", 1),
         photometric=text(dataset, "PhotometricInterpretation"),
         bits_allocated=whole("BitsAllocated", 0),
-        bits_stored=whole("BitsStored", 0) or whole("BitsAllocated", 0),
+        bits_stored=bits_stored,
+        high_bit=whole("HighBit", bits_stored - 1),
         signed=whole("PixelRepresentation", 0) == 1,
-        padding=_padding(dataset),
-        unit=unit if unit != "US" else "",
+        padding=padding_of(dataset),
         span=span,
         deflated=pydicom.uid.UID(syntax).is_deflated,
         stamp=stamp,
@@ -280,18 +296,10 @@ def _patient(dataset: Dataset) -> str:
     return digest("patient", identifier)[:16] if identifier else ""
 
 
-def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    value = numbers(dataset, "PixelPaddingValue", 1)
-    if value is None:
-        return None
-    limit = numbers(dataset, "PixelPaddingRangeLimit", 1) or value
-    low, high = sorted((int(value[0]), int(limit[0])))
-    return low, high
-
-
 def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
     spacing = numbers(dataset, "PixelSpacing", 2) or numbers(dataset, "ImagerPixelSpacing", 2)
-    slope, intercept = numbers(dataset, "RescaleSlope", 1), numbers(dataset, "RescaleIntercept", 1)
+    slope, intercept = rescale_of(dataset)
+    lut = has_lut(dataset)
     keys = [("ImageType", "/".join(instance.image_type))] + [(name, text(dataset, name)) for name in _KEYS]
     return Frame(
         instance=instance,
@@ -300,9 +308,11 @@ def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
         orientation=numbers(dataset, "ImageOrientationPatient", 6),  # type: ignore[arg-type]
         spacing=spacing,  # type: ignore[arg-type]
         thickness=(numbers(dataset, "SliceThickness", 1) or (0.0,))[0],
-        slope=slope[0] if slope else 1.0,
-        intercept=intercept[0] if intercept else 0.0,
-        rescaled=slope is not None or intercept is not None,
+        slope=1.0 if slope is None else slope,
+        intercept=intercept or 0.0,
+        rescaled=(slope is not None and intercept is not None) or lut,
+        lut=lut,
+        unit=unit_of(dataset, dataset, instance.modality),
         keys=tuple(keys),
     )
 
@@ -337,7 +347,7 @@ def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
             return Dataset()
 
         measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
-        slope, intercept = numbers(rescale, "RescaleSlope", 1), numbers(rescale, "RescaleIntercept", 1)
+        slope, intercept = rescale_of(rescale)
         return Frame(
             instance=instance,
             index=index,
@@ -345,9 +355,11 @@ def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
             orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),  # type: ignore[arg-type]
             spacing=numbers(measures, "PixelSpacing", 2) or base.spacing,  # type: ignore[arg-type]
             thickness=(numbers(measures, "SliceThickness", 1) or (base.thickness,))[0],
-            slope=slope[0] if slope else base.slope,
-            intercept=intercept[0] if intercept else base.intercept,
-            rescaled=slope is not None or intercept is not None or base.rescaled,
+            slope=base.slope if slope is None else slope,
+            intercept=base.intercept if intercept is None else intercept,
+            rescaled=(slope is not None and intercept is not None) or base.rescaled,
+            lut=base.lut,
+            unit=unit_of(dataset, rescale, instance.modality) if text(rescale, "RescaleType") else base.unit,
             keys=tuple((name, text(group(sequence), name)) for sequence, name in _FUNCTIONAL_KEYS),
         )
 

@@ -42,9 +42,9 @@ class Instance:
         photometric: photometric interpretation.
         bits_allocated: per sample.
         bits_stored: per sample.
+        high_bit: number of the highest bit of a sample, counted from 0.
         signed: two's complement.
         padding: lowest and highest stored value that mean "no data"; None without.
-        unit: of the rescaled values; empty if unknown.
         span: of the pixel data; None if not found (absent, or in a deflated file).
         deflated: the data set is compressed as a whole.
         stamp: size and modification time of the file.
@@ -69,9 +69,9 @@ class Instance:
     photometric: str
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
     padding: tuple[int, int] | None
-    unit: str
     span: PixelSpan | None
     deflated: bool
     stamp: str
@@ -92,7 +92,9 @@ class Frame:
         thickness: mm; 0 if unknown.
         slope: of the rescaling.
         intercept: of the rescaling.
-        rescaled: the file states slope or intercept.
+        rescaled: the file states slope and intercept, or a Modality LUT.
+        lut: the file has a Modality LUT, which takes the place of slope and intercept.
+        unit: of the rescaled values, e.g. HU or BQML; empty if unknown.
         keys: attributes that tell volumes of one series apart, by name.
     """
 
@@ -105,6 +107,8 @@ class Frame:
     slope: float
     intercept: float
     rescaled: bool
+    lut: bool
+    unit: str
     keys: tuple[tuple[str, str], ...]
 
 

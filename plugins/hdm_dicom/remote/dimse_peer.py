@@ -18,7 +18,7 @@ from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.remote.inbox import Inbox
 from hdm_dicom.remote.peer import CONNECTION, MAX_LISTED, Peer
 from hdm_dicom.remote.query import ListedSeries
-from hdm_pipeline.errors import ConfigError, FetchError, HdmError, PeerError, PeerRefusedError, SceneError
+from hdm_pipeline.errors import ConfigError, HdmError, PeerError, PeerRefusedError, SceneError
 
 # Loaded after `associations`, which says what to do if pynetdicom is not installed.
 from pynetdicom import build_context, build_role, evt  # isort: skip
@@ -249,8 +249,14 @@ class _Arrivals:
     def _received_more(self, event: Any) -> None:
         """An instance is held in memory until it is whole: one that has no end is not waited for."""
         self._received += len(event.data)
-        if self._received > self._inbox.room and self._error is None:
-            self._error = self._inbox.too_large()
+        if self._error is not None:
+            return
+        try:
+            self._inbox.check_stopped()
+            if self._received > self._inbox.room:
+                raise self._inbox.too_large()
+        except HdmError as error:
+            self._error = error
             event.assoc.dul.socket.close()
 
     def _store(self, event: Any) -> int:
@@ -261,11 +267,6 @@ class _Arrivals:
         except HdmError as error:
             self._error = error
             return _NOT_OF_THIS if isinstance(error, SceneError) else _OUT_OF_RESOURCES
-        except OSError as error:
-            self._error = FetchError(
-                f"an instance cannot be written: {error.strerror}", where="work directory", remedy="free disk space"
-            )
-            return _OUT_OF_RESOURCES
         return _SUCCESS
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from hdm_dicom.archive.discovery import find as find_files
@@ -22,14 +23,17 @@ from hdm_pipeline.errors import ConfigError, EmptyArchiveError, FetchError, Peer
 _EXAMPLE = "support example"
 
 
-def fetch(ref: SceneRef, folder: Path, options: ReaderOptions, reader: str = READER) -> list[SceneRef | Skipped]:
+def fetch(
+    ref: SceneRef, folder: Path, stopped: Callable[[], bool], options: ReaderOptions, reader: str = READER
+) -> list[SceneRef | Skipped]:
     """Bring a series into a folder; see `hdm_pipeline.contracts.RemoteReader.fetch`."""
     recipe = json.loads(ref.recipe)
     address = parse_address(recipe.pop("address"), "input.uri")
     listed = ListedSeries(**recipe)
     try:
         with connected(address, options) as peer:
-            _complete(peer, listed, Inbox(folder, listed.series, options.max_fetch_bytes, ref.id), ref.id)
+            inbox = Inbox(folder, listed.series, options.max_fetch_bytes, ref.id, stopped)
+            _complete(peer, listed, inbox, ref.id)
     except PeerRefusedError:
         raise
     except PeerError as error:

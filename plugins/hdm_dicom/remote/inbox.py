@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from hdm_dicom.files.attributes import READ_ERRORS, text
+from hdm_dicom.files.attributes import PARSE_ERRORS, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.uids import digest, is_uid
-from hdm_pipeline.errors import FetchError, UnsupportedSceneError
+from hdm_pipeline.errors import FetchError, OutputError, UnsupportedSceneError
 
 _NAME = 32
 _SUFFIX = ".dcm"
@@ -28,9 +29,13 @@ class Inbox:
         series: UID that every instance must have.
         most: bytes of all files together.
         where: the scene, for errors.
+        stopped: once it says True, nothing more is taken.
     """
 
-    def __init__(self, folder: Path, series: str, most: int, where: str) -> None:
+    def __init__(
+        self, folder: Path, series: str, most: int, where: str, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._stopped = stopped
         self.folder, self._series, self._most, self._where = folder, series, most, where
         self._lock = threading.Lock()
         self._serial = 0
@@ -67,18 +72,24 @@ class Inbox:
         Raises:
             FetchError: it is no DICOM file, or not of this series.
             UnsupportedSceneError: the series is larger than allowed.
-            OSError: it cannot be written.
+            OutputError: it cannot be written.
         """
         with self._lock:
             self._serial += 1
             part = self.folder / f".{self._serial}{_PART}"
         try:
-            with part.open("wb") as file:
-                for piece in pieces:
+            with self._disk():
+                file = part.open("wb")
+            with file:
+                for piece in pieces:  # what the network raises here is not the disk's
                     self._count(len(piece))
-                    file.write(piece)
+                    with self._disk():
+                        file.write(piece)
+                with self._disk():
+                    file.flush()
             uid = self._checked(part)
-            os.replace(part, self.path(uid))
+            with self._disk():
+                os.replace(part, self.path(uid))
         finally:
             part.unlink(missing_ok=True)
         with self._lock:
@@ -90,7 +101,24 @@ class Inbox:
         """Bytes that may still come."""
         return self._most - self._bytes
 
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"what is fetched cannot be written: {error.strerror}",
+                where=str(self.folder),
+                remedy="free space, or lower execution.fetch_ahead; then run again: what came is kept",
+            ) from None
+
+    def check_stopped(self) -> None:
+        """Raise `FetchError` once we are to stop."""
+        if self._stopped():
+            raise FetchError("fetching was stopped", where=self._where, remedy="run again: what came is kept")
+
     def _count(self, more: int) -> None:
+        self.check_stopped()
         with self._lock:
             self._bytes += more
             if self._bytes <= self._most:
@@ -107,9 +135,10 @@ class Inbox:
 
     def _checked(self, path: Path) -> str:
         try:
-            header = read_header(str(path), ("SOPInstanceUID", "SeriesInstanceUID"))
+            with self._disk():
+                header = read_header(str(path), ("SOPInstanceUID", "SeriesInstanceUID"))
             uid, series = text(header, "SOPInstanceUID"), text(header, "SeriesInstanceUID")
-        except READ_ERRORS:
+        except PARSE_ERRORS:
             raise FetchError("the PACS sends something that is no DICOM file", where=self._where) from None
         if series != self._series:
             raise FetchError("the PACS sends an instance of another series", where=self._where)

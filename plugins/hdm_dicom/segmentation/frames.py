@@ -25,17 +25,23 @@ class SliceSpool:
     """Slices of a mask, or of scores, on disk, and which class is present in which slice. Empty slices take no room.
 
     Args:
-        slices: each stored slice [bands, rows, columns]: for a mask one band of class values, for scores one a class.
+        slices: each stored slice [bands, rows, columns]: for a mask one band of class values, else a band a class.
         values: mask values of the classes, in order of their segment numbers.
         kind: how the slices are read: FRACTIONAL takes scores, the others a mask.
         file: where they are kept; empty, and owned by the caller.
+        layered: slices of BINARY have a band a class, too, of 0 and 1.
 
     Attributes:
         present: [slices, classes] whether the class has a pixel in the slice.
+        overlap: a pixel has several classes; never of a mask.
     """
 
-    def __init__(self, slices: Iterable[Bytes], values: tuple[int, ...], kind: Kind, file: IO[bytes]) -> None:
+    def __init__(
+        self, slices: Iterable[Bytes], values: tuple[int, ...], kind: Kind, file: IO[bytes], *, layered: bool = False
+    ) -> None:
         self._file, self._kind = file, kind
+        self._layered = layered or kind == "FRACTIONAL"
+        self.overlap = False
         self._offsets: list[int | None] = []
         self._shape: tuple[int, ...] = ()
         consecutive = values == tuple(range(1, len(values) + 1))
@@ -46,8 +52,9 @@ class SliceSpool:
         end = 0
         for image in slices:
             self._shape = image.shape
-            if kind == "FRACTIONAL":
+            if self._layered:
                 found = image.reshape(image.shape[0], -1).any(axis=1)
+                self.overlap = self.overlap or (found.sum() > 1 and bool((np.count_nonzero(image, axis=0) > 1).any()))
             else:
                 # The table costs ten times a comparison and a product, and is seldom needed.
                 image = image * (image <= len(values)) if consecutive else table[image]
@@ -65,10 +72,10 @@ class SliceSpool:
         offset = self._offsets[index]
         if offset is None:
             return np.zeros((rows, columns), dtype=np.uint8)
-        band = segment - 1 if self._kind == "FRACTIONAL" else 0
+        band = segment - 1 if self._layered else 0
         self._file.seek(offset + band * rows * columns)
         image = np.frombuffer(self._file.read(rows * columns), dtype=np.uint8).reshape(rows, columns)
-        return (image == segment).view(np.uint8) if self._kind == "BINARY" else image
+        return (image == segment).view(np.uint8) if self._kind == "BINARY" and not self._layered else image
 
 
 def _segments_in(image: Bytes, count: int) -> npt.NDArray[np.bool_]:
@@ -81,10 +88,12 @@ def _segments_in(image: Bytes, count: int) -> npt.NDArray[np.bool_]:
 
 
 @contextmanager
-def spooled(slices: Iterable[Bytes], values: tuple[int, ...], kind: Kind, folder: str) -> Iterator[SliceSpool]:
+def spooled(
+    slices: Iterable[Bytes], values: tuple[int, ...], kind: Kind, folder: str, *, layered: bool = False
+) -> Iterator[SliceSpool]:
     """A `SliceSpool` in a file without a name, which vanishes with the context."""
     with tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-") as file:
-        yield SliceSpool(slices, values, kind, file)
+        yield SliceSpool(slices, values, kind, file, layered=layered)
 
 
 def stream(spool: SliceSpool, frames: Iterable[tuple[int, int]], kind: Kind, out: IO[bytes]) -> tuple[int, str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.layers import overlapping
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.segmentation.style import SegmentationStyle
@@ -14,7 +16,7 @@ from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeomet
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
-_OPTIONS = ("type", "omit_empty_frames", "empty", "series_number", "series_description", "deidentify")
+_OPTIONS = ("type", "segments", "omit_empty_frames", "empty", "dates", *SERIES_OPTIONS)
 _WHERE = "output.products, segmentation"
 
 
@@ -22,10 +24,12 @@ class SegmentationWriter:
     """Writes one DICOM SEG a series.
 
     Args:
-        options: ``type`` BINARY (default), FRACTIONAL or LABELMAP; ``omit_empty_frames`` (default true);
-            ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty (default)
-            or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
-            ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
+        options: ``type`` BINARY (default), FRACTIONAL or LABELMAP; ``segments``: ``exclusive`` (default), a pixel has
+            one class, or ``overlapping``, it has all whose scores reach the threshold; ``omit_empty_frames`` (default
+            true); ``empty`` what to do when nothing was found: ``write`` a segmentation whose frames are all empty
+            (default) or ``error``; ``series_number`` (default 900) and ``series_description`` of the new series;
+            ``dates`` of creation: those of the ``source`` (default), so that the same product is the same file, or
+            ``now``; ``deidentify: {key_file: PATH}`` to remove who the patient is, see `hdm_dicom.privacy.deidentify`.
 
     Raises:
         ConfigError: an option is unknown or has a wrong value.
@@ -39,17 +43,22 @@ class SegmentationWriter:
         check_names(options, list(_OPTIONS), _WHERE)
         kind = str(options.get("type", "BINARY")).upper()
         one_of(kind, _KINDS, f"{_WHERE}, type")
+        layered = overlapping(options, _WHERE)
+        if layered and kind != "BINARY":
+            raise ConfigError(
+                f"type {kind} has no overlapping segments",
+                where=f"{_WHERE}, segments",
+                remedy="take type BINARY; FRACTIONAL holds every class's score as it is",
+            )
         omit = options.get("omit_empty_frames", True)
         one_of(omit, (True, False), f"{_WHERE}, omit_empty_frames")
         self._empty = options.get("empty", "write")
         one_of(self._empty, ("write", "error"), f"{_WHERE}, empty")
-        number, description = options.get("series_number", 900), options.get("series_description", "HDM segmentation")
-        if not isinstance(number, int) or not 1 <= number < 1 << 31:
-            raise ConfigError("series_number must be a positive integer", where=_WHERE)
-        if not isinstance(description, str) or not 1 <= len(description) <= 64 or "\\" in description:
-            raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=_WHERE)
-        self._style = SegmentationStyle(kind, bool(omit), number, description)  # type: ignore[arg-type]
-        self._key = _key(options.get("deidentify"))
+        dates = options.get("dates", "source")
+        one_of(dates, ("source", "now"), f"{_WHERE}, dates")
+        number, description = new_series(options, _WHERE, 900, "HDM segmentation")
+        self._style = SegmentationStyle(kind, bool(omit), number, description, layered, dates == "now")  # type: ignore[arg-type]
+        self._key = deidentify_key(options, _WHERE)
 
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Check the coded terms; see `hdm_dicom.derived.codes.check`."""
@@ -80,17 +89,3 @@ class SegmentationWriter:
             write_segmentation(product, path, self._style, refuse_empty=self._empty == "error", key=self._key)
         except OSError as error:
             raise write_error(error, "the segmentation", path, where) from None
-
-
-def _key(option: object) -> bytes | None:
-    if option is None or option is False:
-        return None
-    where = f"{_WHERE}, deidentify"
-    if not isinstance(option, Mapping) or not isinstance(option.get("key_file"), str):
-        raise ConfigError(
-            "deidentify needs the file of its key", where=where, remedy="write `deidentify: {key_file: PATH}`"
-        )
-    check_names(option, ["key_file"], where)
-    from hdm_dicom.privacy.deidentify import read_key
-
-    return read_key(option["key_file"], where)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
-from highdicom.seg import Segmentation
 from pydicom.dataelem import DataElement
-from pydicom.uid import UID
 
+from hdm_dicom.derived.layers import Layers
+from hdm_dicom.derived.origin import settle_uids
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
-from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.segmentation.dataset import build
@@ -39,23 +39,31 @@ def write_segmentation(
         key: of the keyed hash by which UIDs are replaced; None leaves the patient in.
     """
     quiet()
+    clock = datetime.now()
+    written = (f"{clock:%Y%m%d}", f"{clock:%H%M%S}") if style.now else None
     where, kind = product.scene.ref.id, style.kind
     options = ReaderOptions.parse(product.scene.attributes.get("options"))
     opened = open_volume(product.scene.ref, options)
-    source = product.score if kind == "FRACTIONAL" else product.mask
+    source = product.score if kind == "FRACTIONAL" else Layers(product) if style.overlapping else product.mask
     values = tuple(info.value for info in product.classes)
     slices = stored_slices(opened, source, path.parent)
-    with spooled(slices, values, kind, str(path.parent)) as spool, _unnamed(path.parent) as pixels:
+    folder = str(path.parent)
+    with (
+        spooled(slices, values, kind, folder, layered=style.overlapping) as spool,
+        _unnamed(path.parent) as pixels,
+    ):
         if refuse_empty and not spool.present.any():
             raise WriteError(
                 "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
             )
-        dataset, frames = build(product, opened.volume, style, spool.present)
+        dataset, frames = build(product, opened.volume, style, spool.present, written)
+        if kind == "BINARY":
+            dataset.SegmentsOverlap = "YES" if spool.overlap else "NO"
         size, digest = stream(spool, frames, kind, pixels)
         if size > _MAX_BYTES:
             raise WriteError(f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where)
         pixels.seek(0)
-        _settle_uids(dataset, product, style, digest)
+        settle_uids(dataset, product, "segmentation", style, digest, *(written or ()))
         if key is not None:
             deidentify(dataset, key)
         # Streamed by pydicom from the file: the pixels never stand in memory as a whole.
@@ -65,11 +73,3 @@ def write_segmentation(
 
 def _unnamed(folder: Path) -> io.BufferedRandom:
     return tempfile.TemporaryFile(dir=folder, prefix=".hdm-dicom-")
-
-
-def _settle_uids(dataset: Segmentation, product: Product, style: SegmentationStyle, digest: str) -> None:
-    """UIDs that follow from the content and the source."""
-    made_of = (product.scene.ref.id, product.scene.ref.identity, product.provenance, product.classes, style)
-    dataset.SeriesInstanceUID = UID(derived_uid("segmentation series", *made_of))
-    dataset.SOPInstanceUID = UID(derived_uid("segmentation", *made_of, digest))
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -1,4 +1,4 @@
-"""One stored image to floats: decoding, rescaling, colour, padding. A frame at a time, whatever the file holds.
+"""One stored image decoded, colour too; its values are the conversion's. A frame at a time, whatever the file holds.
 
 Decoders are pydicom's plug-ins over permissively licensed codecs: GDCM (BSD), CharLS (BSD), OpenJPEG (BSD),
 pydicom's own RLE (MIT), Pillow (MIT-CMU). Only twelve-bit lossy JPEG needs pylibjpeg-libjpeg (GPL-3), which is the
@@ -24,15 +24,15 @@ from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
 from hdm_dicom.files.attributes import READ_ERRORS
 from hdm_dicom.files.headers import read_header, transfer_syntax
 from hdm_dicom.files.instances import Frame, Instance
+from hdm_dicom.volumes.conversion import Conversion
 from hdm_dicom.volumes.stack import Image
+from hdm_dicom.volumes.voi import displayed
 from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE = "PALETTE COLOR"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
-_EXACT_BITS = 24
-"""Stored integers of more bits than these are rescaled in float64."""
 
 
 @contextmanager
@@ -54,16 +54,18 @@ class FrameReader:
     Args:
         where: scene, for messages.
         max_frame_pixels: most rows x columns that are decoded.
+        conversion: from stored values to quantities; by default each frame's own rescale or Modality LUT.
     """
 
-    def __init__(self, where: str, max_frame_pixels: int) -> None:
+    def __init__(self, where: str, max_frame_pixels: int, conversion: Conversion = Conversion()) -> None:  # noqa: B008
         self._where = where
+        self._conversion = conversion
         self._max_frame_pixels = max_frame_pixels
         self._path = ""
         self._header = FileDataset("", {})
 
     def read(self, frame: Frame, number: int) -> Image:
-        """[bands, rows, columns] float32 in the units of the file, NaN where padded.
+        """[bands, rows, columns] float32 in the unit of the conversion, NaN where padded.
 
         Args:
             frame: what to decode.
@@ -74,10 +76,24 @@ class FrameReader:
             UnsupportedSceneError: an encoding that is not supported, or more pixels than allowed.
         """
         where = f"{self._where}, slice {number}"
+        raw, header = self.raw(frame, where)
+        with reading(where, "pixels cannot be converted"):
+            stored = self._conversion.stored(raw, frame.instance) if plain_bits(frame.instance) else raw
+            pixels = self._conversion.quantities(stored, frame, header, where)
+            return displayed(pixels, frame, header, where) if self._conversion.voi and stored.ndim == 2 else pixels
+
+    def raw(self, frame: Frame, where: str) -> tuple[npt.NDArray[Any], FileDataset]:
+        """Decoded samples [rows, columns] or [rows, columns, 3], and the data set that describes them.
+
+        Samples of `plain_bits` images come with all their bits, also those that do not count.
+
+        Raises:
+            ReadError, UnsupportedSceneError: see `read`.
+        """
         check_frame(frame.instance, self._max_frame_pixels, where)
         with reading(where, "pixels cannot be decoded"):
             try:
-                stored = self._decode(frame)
+                return self._decode(frame)
             except RuntimeError:
                 if frame.instance.syntax == _JPEG_EXTENDED and frame.instance.bits_stored > 8:
                     raise UnsupportedSceneError(
@@ -86,22 +102,23 @@ class FrameReader:
                         remedy="pip install pylibjpeg-libjpeg (GPL-3), or export the series uncompressed",
                     ) from None
                 raise
-            return to_floats(stored, frame)
 
-    def _decode(self, frame: Frame) -> npt.NDArray[Any]:
+    def _decode(self, frame: Frame) -> tuple[npt.NDArray[Any], FileDataset]:
         # pylibjpeg-rle, where installed, ends the process on a damaged frame (a panic is no Exception).
         plugin = "pydicom" if frame.instance.syntax == RLELossless else ""
         if _whole(frame.instance):
             dataset = pydicom.dcmread(frame.instance.path, force=True)
-            pixels = pixel_array(dataset, index=frame.index, decoding_plugin=plugin)
+            index: int | None = frame.index
         else:
             dataset = self._one_frame(frame)
-            pixels = pixel_array(dataset, decoding_plugin=plugin)
+            index = None
+        correct = not plain_bits(frame.instance)
+        pixels = pixel_array(dataset, index=index, decoding_plugin=plugin, correct_unused_bits=correct)
         if frame.instance.photometric == _PALETTE:
             pixels = apply_color_lut(pixels, dataset)
             if pixels.dtype == np.uint16:
                 pixels = (pixels >> 8).astype(np.uint8)
-        return pixels
+        return pixels, dataset
 
     def _one_frame(self, frame: Frame) -> FileDataset:
         """The file's data set as if it held only this frame, so that a frame costs no more than its own bytes."""
@@ -123,6 +140,12 @@ class FrameReader:
         dataset.NumberOfFrames = 1
         setattr(dataset, _pixel_keyword(dataset, instance), raw)
         return dataset
+
+
+def plain_bits(instance: Instance) -> bool:
+    """The samples stand in the file as they are, with bits that may not count; other codecs know no such bits."""
+    native = not UID(instance.syntax).is_encapsulated or instance.syntax == RLELossless
+    return native and instance.photometric in _MONOCHROME
 
 
 def _whole(instance: Instance) -> bool:
@@ -162,6 +185,12 @@ def check_frame(instance: Instance, max_pixels: int, where: str) -> None:
         )
     if instance.bits_allocated not in (8, 16, 32, 64):
         raise UnsupportedSceneError(f"pixels of {instance.bits_allocated} bits", where=where)
+    if instance.bits_stored > instance.bits_allocated:
+        raise ReadError(
+            f"BitsStored is {instance.bits_stored}, more than BitsAllocated, {instance.bits_allocated}",
+            where=where,
+            remedy="one of the two is wrong, and which one the file does not tell; correct it or export the file again",
+        )
     if instance.deflated:
         return
     if instance.span is None:
@@ -227,28 +256,3 @@ def _codestream_size(raw: bytes) -> tuple[int, int] | None:
             return int.from_bytes(raw[at + 5 : at + 7], "big"), int.from_bytes(raw[at + 7 : at + 9], "big")
         at += 1 if marker == 0xFF else 2 + int.from_bytes(raw[at + 2 : at + 4], "big")
     return None
-
-
-def to_floats(stored: npt.NDArray[Any], frame: Frame) -> Image:
-    """Stored values to [bands, rows, columns] float32: inverted where MONOCHROME1, rescaled, NaN where padded.
-
-    MONOCHROME1 shows its lowest value white. It is turned into the MONOCHROME2 image of the same look by mirroring the
-    stored values in the range of the stored bits, so that all images of a detector are turned alike.
-    """
-    instance = frame.instance
-    if stored.ndim == 3:
-        return np.ascontiguousarray(np.moveaxis(stored, -1, 0), dtype=np.float32)
-    wide = stored.dtype.itemsize > 4 or (stored.dtype.kind in "iu" and instance.bits_stored > _EXACT_BITS)
-    pixels: npt.NDArray[Any] = stored.astype(np.float64 if wide else np.float32)
-    if instance.photometric == "MONOCHROME1" and stored.dtype.kind in "iu":
-        pixels = float(-1 if instance.signed else (1 << instance.bits_stored) - 1) - pixels
-    if frame.slope != 1:
-        pixels = pixels * frame.slope
-    if frame.intercept:
-        pixels = pixels + frame.intercept
-    if instance.padding is not None:
-        low, high = instance.padding
-        pixels[(stored >= low) & (stored <= high)] = np.nan
-    if stored.dtype.kind == "f":
-        pixels[~np.isfinite(pixels)] = np.nan
-    return pixels[np.newaxis].astype(np.float32, copy=False)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hdm_dicom.files.uids import digest
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
-from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, VolumeGeometry
+from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, SceneWarning, VolumeGeometry
 from hdm_pipeline.errors import UnsupportedSceneError
 from hdm_pipeline.grid import Window
 
@@ -85,9 +85,9 @@ def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
     if opened.bands == 3:
         bands = tuple(Band(name) for name in _COLORS)
     elif options.neighbors:
-        bands = tuple(Band(name, instance.unit) for name in _NEIGHBOR_NAMES)
+        bands = tuple(Band(name, opened.quantities.conversion.unit) for name in _NEIGHBOR_NAMES)
     else:
-        bands = (Band(instance.modality, instance.unit),)
+        bands = (Band(instance.modality, opened.quantities.conversion.unit),)
     x, y, z = opened.size
     frame_of_reference = digest("frame of reference", instance.frame_of_reference)[:16]
     return SceneHeader(
@@ -105,10 +105,10 @@ def read_header(ref: SceneRef, options: ReaderOptions) -> SceneHeader:
     )
 
 
-def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str, ...]:
+def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str | SceneWarning, ...]:
     volume = opened.volume
     first = volume.first
-    found = list(volume.notes)
+    found: list[str | SceneWarning] = list(volume.notes)
     found += [f"{options.policy}: {problem}" for problem in volume.problems]
     if not volume.located:
         found.append("no position in the patient: slices are stacked along z from the origin")
@@ -116,8 +116,7 @@ def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str, ...]:
         found.append("no pixel spacing: 1 mm is assumed")
     if len(volume.frames) == 1 and volume.located:
         found.append(f"one slice only: its thickness of {volume.step:g} mm counts as spacing")
-    if first.instance.modality == "CT" and not all(frame.rescaled for frame in volume.frames):
-        found.append("no rescale slope and intercept: stored values are taken as they are")
+    found += opened.quantities.warnings
     if not first.instance.sop_class:
         found.append("no SOP class UID")
     return tuple(found)

@@ -13,6 +13,7 @@ from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.pixels import FrameReader, check_frame
+from hdm_dicom.volumes.quantities import Quantities, quantities_of
 from hdm_dicom.volumes.stack import Image, Stack, View, stack_of, view_of
 from hdm_dicom.volumes.transposed_file import TransposedFile
 from hdm_pipeline.contracts import SceneRef
@@ -30,11 +31,13 @@ class OpenVolume:
         volume: the stored slices.
         stack: regular, in the acquired plane.
         view: from the stack to the plane asked for.
+        quantities: what the pixel values are.
     """
 
     volume: Volume
     stack: Stack
     view: View
+    quantities: Quantities
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -83,7 +86,7 @@ def checked(volume: Volume, options: ReaderOptions) -> OpenVolume:
             remedy="set input.options.policy to `split` or `resample`, or repair the series",
         )
     stack = stack_of(volume, options)
-    return OpenVolume(volume, stack, view_of(options.plane, stack.affine))
+    return OpenVolume(volume, stack, view_of(options.plane, stack.affine), quantities_of(volume, options))
 
 
 def _check_identity(volume: Volume, where: str) -> None:
@@ -142,7 +145,7 @@ class SliceReader:
         self._ref = ref
         self._options = options
         self._opened = open_volume(ref, options)
-        self._frames = FrameReader(ref.id, options.max_frame_pixels)
+        self._frames = FrameReader(ref.id, options.max_frame_pixels, self._opened.quantities.conversion)
         self._stored = lru_cache(maxsize=2)(self._read_stored)
         self.read = lru_cache(maxsize=2 * options.neighbors + 1)(self._read)
 
@@ -169,7 +172,7 @@ class SliceReader:
 def _turned(ref: SceneRef, options: ReaderOptions, axis: int) -> TransposedFile:
     """The last scene's stack, turned on disk: the blocks of a scene come one after the other, each opening it anew."""
     opened = open_volume(ref, options)
-    frames = FrameReader(ref.id, options.max_frame_pixels)
+    frames = FrameReader(ref.id, options.max_frame_pixels, opened.quantities.conversion)
     stored = lru_cache(maxsize=2)(lambda index: frames.read(opened.volume.frames[index], index))
     x, y, z = opened.stack.size
     planes, length = (x, y) if axis == 0 else (y, x)

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.contracts import NODATA, SceneRef, SupportRequest
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing import check_reader, check_writer, example_product
@@ -74,6 +75,18 @@ def test_segmentation_writer(archive: Path, tmp_path: Path, kind: str) -> None:
     classes = (LIVER, SPLEEN)
     product, empty = example_product(header, classes), example_product(header, classes, empty=True)
     check_writer(SegmentationWriter, product, folder, options={"type": kind}, empty=empty)
+
+
+def test_structure_set_writer(archive: Path, tmp_path: Path) -> None:
+    reader = DicomReader()
+    ref = next(found for found in reader.discover(str(archive / "one")) if isinstance(found, SceneRef))
+    header = reader.header(ref)
+    folder = tmp_path / "products"
+    folder.mkdir()
+    classes = (LIVER, SPLEEN)
+    check_writer(
+        StructureSetWriter, example_product(header, classes), folder, empty=example_product(header, classes, empty=True)
+    )
 
 
 def test_nifti_writer(archive: Path, tmp_path: Path) -> None:

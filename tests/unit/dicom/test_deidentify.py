@@ -82,6 +82,23 @@ def test_references_survive_under_one_key_and_only_under_it() -> None:
     assert image.SOPInstanceUID != "1.2.3"
 
 
+def test_a_segmentation_refers_to_its_images_under_the_same_key(tmp_path: Path) -> None:
+    write_series(tmp_path / "series")
+    (tmp_path / "key").write_bytes(KEY)
+    writer = SegmentationWriter({"deidentify": {"key_file": str(tmp_path / "key")}})
+    writer.write(make_product(tmp_path / "series"), tmp_path / "out.dcm")
+    seg = pydicom.dcmread(tmp_path / "out.dcm")
+    images = [pydicom.dcmread(path) for path in (tmp_path / "series").iterdir()]
+    for image in images:
+        deidentify(image, KEY)
+    uids = {image.SOPInstanceUID for image in images}
+    assert {i.ReferencedSOPInstanceUID for i in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence} == uids
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        assert frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID in uids
+    assert (seg.StudyInstanceUID, seg.PatientID) == (images[0].StudyInstanceUID, images[0].PatientID)
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == images[0].SeriesInstanceUID
+
+
 def test_a_segmentation_says_nothing_of_the_patient(tmp_path: Path) -> None:
     def marked(dataset: Dataset, index: int) -> None:
         dataset.PatientName, dataset.PatientID = "MARKER^X", "MARKERID"
@@ -116,3 +133,53 @@ def test_a_short_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("short")
     with pytest.raises(ConfigError, match="at least 16"):
         SegmentationWriter({"deidentify": {"key_file": str(tmp_path / "key")}})
+
+
+def test_what_stands_twice_in_a_data_set_is_hashed_once() -> None:
+    image, item, other = Dataset(), Dataset(), Dataset()
+    image.SOPInstanceUID = item.ReferencedSOPInstanceUID = "1.2.3"
+    image.ReferencedImageSequence = [item]
+    image.SourceImageSequence = [item]
+    other["ReferencedSOPInstanceUID"] = item["ReferencedSOPInstanceUID"]
+    image.ReferencedInstanceSequence = [other]
+    deidentify(image, KEY)
+    for name in ("ReferencedImageSequence", "SourceImageSequence", "ReferencedInstanceSequence"):
+        assert image[name].value[0].ReferencedSOPInstanceUID == image.SOPInstanceUID
+
+
+def test_what_neither_the_table_nor_the_dictionary_knows_is_removed() -> None:
+    dataset: Dataset = make_slice(0, np.zeros((4, 4), np.uint16))
+    dataset.add_new(0x00087777, "LO", "MARKER")
+    dataset.add_new(0x00080000, "UL", 100)
+    dataset.add_new(0x04000500, "SQ", [Dataset()])
+    deidentify(dataset, KEY)
+    assert not {0x00087777, 0x00080000, 0x04000500} & set(dataset.keys())
+    assert dataset.Manufacturer == "Acme"
+
+
+def test_a_segmentation_has_dates_of_its_own_if_asked(tmp_path: Path) -> None:
+    write_series(tmp_path / "series")
+    product = make_product(tmp_path / "series")
+    for dates in ("source", "now"):
+        SegmentationWriter({"dates": dates}).write(product, tmp_path / f"{dates}.dcm")
+    source, now = (pydicom.dcmread(tmp_path / f"{dates}.dcm") for dates in ("source", "now"))
+    assert source.ContentDate == source.SeriesDate == source.InstanceCreationDate == "20200102"
+    assert now.ContentDate == now.SeriesDate == now.InstanceCreationDate > "20210101"
+    assert now.StudyDate == "20200102"
+    assert now.SOPInstanceUID != source.SOPInstanceUID, "another time, another instance"
+    with pytest.raises(ConfigError, match="dates"):
+        SegmentationWriter({"dates": "today"})
+
+
+def test_what_is_of_no_known_type_is_removed(tmp_path: Path) -> None:
+    dataset: Dataset = make_slice(0, np.zeros((4, 4), np.uint16))
+    dataset.KVP = None
+    path = tmp_path / "a"
+    dataset.save_as(path, enforce_file_format=True)
+    content = path.read_bytes()
+    assert content.count(b"\x18\x00\x60\x00DS\0\0") == 1
+    path.write_bytes(content.replace(b"\x18\x00\x60\x00DS\0\0", b"\x18\x00\x60\x00QQ\x06\0MARKER"))
+    read = pydicom.dcmread(path)
+    deidentify(read, KEY)
+    assert 0x00180060 not in read
+    assert read.Rows == 4

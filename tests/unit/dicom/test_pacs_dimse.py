@@ -16,6 +16,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage
 
 from hdm_dicom.reader import DicomReader
+from hdm_dicom.remote.inbox import Inbox
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import FetchError, HdmError, PeerError, PeerRefusedError, UnsupportedSceneError
 from tests.dicom_series import make_slice, uid
@@ -129,6 +130,15 @@ def test_a_bad_peer(plan: Plan, options: dict[str, Any], error: type[HdmError], 
     assert "ROE" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["inbox"]
     assert not list((tmp_path / "inbox").glob(".*"))
+
+
+def test_an_instance_without_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[object] = []
+    monkeypatch.setattr(Inbox, "put", lambda _, pieces: taken.append(pieces))
+    plan = Plan(sent=[instance(0, PixelData=bytes(20_000_000))], count=1)
+    with pytest.raises(UnsupportedSceneError, match="more than 100000"):
+        fetched(plan, tmp_path)
+    assert taken == [], "it was held in memory to its end"
 
 
 def test_a_path_as_uid_is_no_path(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -18,17 +19,21 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from hdm_dicom.reader import DicomReader
+from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import (
     ConfigError,
     EmptyArchiveError,
     FetchError,
     HdmError,
+    OutputError,
     PeerError,
     SupportError,
     UnsupportedSceneError,
 )
+from hdm_pipeline.pipeline import Pipeline
 from tests.dicom_series import make_slice, uid
+from tests.pacs_archive import write_pipeline
 
 STUDY, SERIES = uid("study"), uid("series")
 TAGS = {
@@ -208,6 +213,35 @@ def test_a_peer_that_lists_no_uids() -> None:
         list(reader().discover(uri))
 
 
+def test_fetching_stops_when_asked_and_keeps_what_is_complete(tmp_path: Path) -> None:
+    asked = iter([False] * 2)
+    with peer(Plan()) as uri:
+        ours = reader()
+        (ref,) = ours.discover(uri)
+        assert isinstance(ref, SceneRef)
+        with pytest.raises(FetchError, match="was stopped"):
+            ours.fetch(ref, tmp_path, lambda: next(asked, True))
+    assert 0 < len(list(tmp_path.iterdir())) < 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_disk_that_takes_nothing_is_not_the_peer_s_fault(tmp_path: Path) -> None:
+    (inbox := tmp_path / "inbox").mkdir()
+
+    def stopped() -> bool:  # the first thing that is asked of an inbox which takes an instance
+        if inbox.exists():
+            shutil.rmtree(inbox)
+        return False
+
+    with peer(Plan()) as uri:
+        ours = reader()
+        (ref,) = ours.discover(uri)
+        assert isinstance(ref, SceneRef)
+        with pytest.raises(OutputError, match="cannot be written") as caught:
+            ours.fetch(ref, inbox, stopped)
+    assert caught.value.scope == "run"
+
+
 def test_wildcards_are_sent_as_they_are() -> None:
     plan = Plan()
     with peer(plan) as uri:
@@ -240,12 +274,25 @@ def test_nothing_matches() -> None:
         ("dicomweb://host/x", {"query": {"StudyDat": "2026"}}, "no attribute"),
         ("dicomweb://host/x", {"connection": {"password": "hunter2"}}, "does not belong"),
         ("dimse://host:104", {}, "no application entity"),
+        ("https://host/dicom-web", {}, "no such address"),
     ],
 )
 def test_wrong_inputs_are_told_before_anything_is_asked(uri: str, options: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigError, match=what) as caught:
         DicomReader({"allow_network": True, **options}).check_input(uri)
     assert "hunter2" not in str(caught.value)
+
+
+def test_validate_asks_nobody_and_names_the_key(tmp_path: Path) -> None:
+    weights = Path("builtin:pyramid-small")
+    path = write_pipeline(tmp_path, weights, "out", uri="dicomweb://nowhere.invalid/x?PatientID=ROE")
+    with pytest.raises(PipelineFileError) as caught:
+        Pipeline.from_yaml(path).validate()
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.remedy) == ("input.uri", "set input.network: true")
+    assert "ROE" not in str(caught.value)
+    path = write_pipeline(tmp_path, weights, "out", uri="dicomweb://nowhere.invalid/x", network=True)
+    assert Pipeline.from_yaml(path).validate() == []
 
 
 def test_folders_are_no_addresses() -> None:

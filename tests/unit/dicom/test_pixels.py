@@ -62,7 +62,7 @@ def test_monochrome1_is_mirrored_in_its_stored_range(tmp_path: Path) -> None:
     stored = np.array([[0, 1], [100, 4095]], np.uint16)
 
     def inverse(dataset: Dataset) -> None:
-        dataset.PhotometricInterpretation = "MONOCHROME1"
+        dataset.Modality, dataset.PhotometricInterpretation = "DX", "MONOCHROME1"
         dataset.BitsStored, dataset.HighBit = 12, 11
         dataset.RescaleSlope, dataset.RescaleIntercept = 1, 0
 

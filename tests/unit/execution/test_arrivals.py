@@ -33,7 +33,7 @@ class Reader:
         self.asked: list[str] = []
         self.there: list[int] = []
 
-    def fetch(self, ref: SceneRef, folder: Path) -> list[SceneRef | Skipped]:
+    def fetch(self, ref: SceneRef, folder: Path, stopped: Callable[[], bool]) -> list[SceneRef | Skipped]:
         with self._lock:
             self.asked.append(ref.id)
         found = self._does(ref.id)
@@ -165,6 +165,7 @@ def test_one_entry_may_hold_several_scenes(bench: Bench) -> None:
 
     def script(task: Task) -> None:
         if isinstance(task, PublishTask) and task.scene in ("x", "y"):
+            time.sleep(0.1)  # the first one's files would be gone by now
             assert (bench.workspace.fetched_folder("b") / "file").is_file()
 
     run(bench, Reader(does), script=script)
@@ -197,6 +198,22 @@ def test_a_run_that_is_stopped_takes_no_more(bench: Bench) -> None:
     asked = iter([False] * 3)
     run(bench, Reader(), should_stop=lambda: next(asked, True))
     assert set(bench.statuses()) < set(NAMES)
+
+
+def test_to_close_does_not_wait_for_what_is_being_fetched(bench: Bench) -> None:
+    class Slow(Reader):
+        def fetch(self, ref: SceneRef, folder: Path, stopped: Callable[[], bool]) -> list[SceneRef | Skipped]:
+            self.asked.append(ref.id)
+            while not stopped():
+                time.sleep(0.01)
+            raise FetchError("stopped")
+
+    reader = Slow()
+    fetching = Fetching(reader, bench.workspace, lambda ref: pending(ref.id).keys)  # type: ignore[arg-type]
+    with closing(Arrivals(iter([remote(name) for name in NAMES]), fetching)) as scenes:
+        scenes.start()
+    assert set(reader.asked) <= set(NAMES[:4])
+    assert len(reader.asked) == len(set(reader.asked)), "tried again after it was told to stop"
 
 
 def test_leftovers_of_earlier_runs_go(bench: Bench) -> None:

@@ -1,0 +1,51 @@
+"""Options that every product of a DICOM series has: number and description of the new series, and de-identification."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hdm_dicom.options import check_names
+from hdm_pipeline.errors import ConfigError
+
+SERIES_OPTIONS = ("series_number", "series_description", "deidentify")
+
+
+def new_series(options: Mapping[str, Any], where: str, number: int, description: str) -> tuple[int, str]:
+    """``series_number`` and ``series_description`` of the new series.
+
+    Args:
+        options: of the product.
+        where: for messages, e.g. ``output.products, segmentation``.
+        number: where none is given.
+        description: where none is given.
+
+    Raises:
+        ConfigError: they cannot be written.
+    """
+    number, description = options.get("series_number", number), options.get("series_description", description)
+    if type(number) is not int or not 1 <= number < 1 << 31:
+        raise ConfigError("series_number must be a positive integer", where=where)
+    if not isinstance(description, str) or not 1 <= len(description) <= 64 or "\\" in description:
+        raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=where)
+    return number, description
+
+
+def deidentify_key(options: Mapping[str, Any], where: str) -> bytes | None:
+    """The key of ``deidentify: {key_file: PATH}``; None leaves the patient in.
+
+    Raises:
+        ConfigError: malformed, or the key cannot be read.
+    """
+    option = options.get("deidentify")
+    if option is None or option is False:
+        return None
+    where = f"{where}, deidentify"
+    if not isinstance(option, Mapping) or not isinstance(option.get("key_file"), str):
+        raise ConfigError(
+            "deidentify needs the file of its key", where=where, remedy="write `deidentify: {key_file: PATH}`"
+        )
+    check_names(option, ["key_file"], where)
+    from hdm_dicom.privacy.deidentify import read_key
+
+    return read_key(option["key_file"], where)
