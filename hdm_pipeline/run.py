@@ -17,7 +17,7 @@ from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.delivery.courier import Courier
-from hdm_pipeline.errors import HdmError
+from hdm_pipeline.errors import ArchiveError, HdmError, PeerError
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
@@ -73,10 +73,13 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
-        retry = options.retry_quarantined
-        plan = make_plan(
-            config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=options.delivery
-        )
+        retry, delivery = options.retry_quarantined, options.delivery
+        try:
+            plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=delivery)
+        except (ArchiveError, PeerError):
+            # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that.
+            _send_owed(Courier(peers, workspace, ledger), ledger, on_event, stopper(deadline, lambda: lock.lost))
+            raise
         ledger.mark_vanished(plan.vanished)
         report = _report(config, workspace, plan)
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
@@ -112,6 +115,13 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             tell(RunEnded(status=report.status))
     done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
     return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends))
+
+
+def _send_owed(courier: Courier, ledger: Ledger, on_event: Listener | None, should_stop: Callable[[], bool]) -> None:
+    """Send what earlier runs owe, where it is not known which scenes there are."""
+    with courier:
+        courier.catch_up((), [record.id for record in ledger.scenes() if record.status in ("done", "vanished")])
+        courier.finish(should_stop, on_event or fan_out([]))
 
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:

@@ -225,7 +225,7 @@ def test_events_are_told_line_by_line_for_programs(bench: Workbench) -> None:
     assert kinds.count("scene_done") == 3
     assert {event["scene"] for event in events if event["event"] == "scene_done"} == {"large", "middle", "small"}
     report = str(bench.root / "out" / "run.json")
-    counts = {"done": 3, "done_before": 0, "left": 0, "quarantined": 0}
+    counts = {"done": 3, "done_before": 0, "left": 0, "quarantined": 0, "not_sent": 0}
     assert events[-1] == {"event": "summary", **counts, "report": report}
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SendAnswer
+from hdm_pipeline.errors import ArchiveError
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
@@ -180,6 +181,19 @@ def test_a_scene_that_is_gone_from_the_archive_is_still_sent(bench: Workbench, p
     other.mkdir()
     run(sending(bench, other))
     assert log_of(other) == ["large/mask.tif", "middle/mask.tif"]
+
+
+def test_what_is_owed_is_sent_though_the_archive_is_empty(bench: Workbench, peer: Path) -> None:
+    path = sending(bench, peer)
+    peer.rmdir()
+    run(path)
+    for scene in SCENES:
+        (bench.scenes / f"{scene}.tif").unlink()
+    peer.mkdir()
+    with pytest.raises(ArchiveError):
+        run(path)
+    assert log_of(peer) == [f"{scene}/mask.tif" for scene in SCENES]
+    assert output_status(bench.root / "out")["not_sent"] == {}
 
 
 def test_a_slow_peer_holds_no_scene_up(bench: Workbench, peer: Path) -> None:
