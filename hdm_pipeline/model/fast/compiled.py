@@ -47,7 +47,7 @@ class CompiledScore:
         self._compiled.move_to_end(key)
         while len(self._compiled) > _KEPT:
             self._compiled.popitem(last=False)
-        return torch.cat([run_compiled(self._compiled[key][0], tile)[0] for tile in tiles.split(1)])
+        return torch.cat([run_compiled(self._compiled[key][0], tile)[0] for tile in torch.split(tiles, 1)])
 
 
 class _Scoring(nn.Module):
