@@ -179,6 +179,10 @@ class OutputError(HdmError):
     """The output directory is not writable, full, locked by another run, or a path would leave it."""
 
 
+class InboxFullError(OutputError):
+    """The inbox of a listener holds as much as it may, or its disk is full: who sends keeps the file."""
+
+
 class NoSuchSceneError(OutputError, KeyError):
     """An output directory holds no finished scene of that id."""
 

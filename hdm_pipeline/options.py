@@ -21,6 +21,7 @@ class RunOptions:
         wait: wait for another run on the same output to end, instead of refusing.
         rebuild_ledger: rename a damaged ledger and start an empty one; all scenes are then done again.
         mosaic: write rasters of all scenes too, one for each class, not only a mosaic that refers to their masks.
+        delivery: the input is one delivery of many: scenes of the output directory that it lacks are not missing.
     """
 
     limit: int | None = None
@@ -29,6 +30,39 @@ class RunOptions:
     wait: bool = False
     rebuild_ledger: bool = False
     mosaic: bool = False
+    delivery: bool = False
+
+
+@dataclass(frozen=True)
+class SendSummary:
+    """What a run sent to one peer of `output.send`.
+
+    Attributes:
+        to: its address.
+        products: that it is to get.
+        sent: scenes of which it lacked something and now lacks nothing.
+        files: files that this run sent.
+        not_sent: `what` and `remedy` of each scene of which it still lacks something, by scene id.
+        waiting: scenes that were not tried, because the run was to stop.
+    """
+
+    to: str
+    products: tuple[str, ...]
+    sent: int
+    files: int
+    not_sent: Mapping[str, Mapping[str, str]]
+    waiting: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `run.json` carries it."""
+        return {
+            "to": self.to,
+            "products": list(self.products),
+            "sent": self.sent,
+            "files": self.files,
+            "not_sent": {scene: dict(error) for scene, error in sorted(self.not_sent.items())},
+            "waiting": self.waiting,
+        }
 
 
 @dataclass(frozen=True)
@@ -42,6 +76,7 @@ class RunSummary:
         left: scenes not reached (interrupted, out of time, or over the limit).
         report: path of `run.json`.
         warnings: what was noticed of scenes that this run published, by scene id.
+        sends: what was sent, by peer of `output.send`.
     """
 
     done: tuple[str, ...]
@@ -50,8 +85,11 @@ class RunSummary:
     left: int
     report: Path
     warnings: Mapping[str, tuple[SceneWarning, ...]] = field(default_factory=dict)
+    sends: tuple[SendSummary, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 all is well, 3 some scenes are quarantined."""
+        """0 all is well, 3 some scenes are quarantined, 4 a peer lacks products (and scenes may be quarantined)."""
+        if any(peer.not_sent for peer in self.sends):
+            return 4
         return 3 if self.quarantined else 0

@@ -16,6 +16,7 @@ from typing import Any
 from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
+from hdm_pipeline.delivery.courier import Courier
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
@@ -30,6 +31,7 @@ from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
+from hdm_pipeline.planning.routes import routes
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import (
@@ -60,6 +62,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     # What is missing is told before a folder is made or another run is waited for.
     checked_source(config.model.source)
     uncertainty.asked(config)
+    peers = routes(config)
     config = local_examples(config, reader, workspace.examples)
     supports = support_files(config)
     workspace.create()
@@ -67,23 +70,34 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
-        plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=options.retry_quarantined)
+        retry = options.retry_quarantined
+        plan = make_plan(
+            config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=options.delivery
+        )
         ledger.mark_vanished(plan.vanished)
         report = _report(config, workspace, plan)
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
         log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
         metrics = MetricsFile(workspace.metrics, config.name)
-        tell = fan_out([outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])])
+        courier = stack.enter_context(Courier(peers, workspace, ledger))
+        listeners = [outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])]
+        tell = fan_out([*listeners, courier.event])
         scenes = plan.scenes[: options.limit]
         tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
         try:
-            if scenes:
+            owed = courier.catch_up(plan.done, plan.vanished)
+            should_stop = stopper(deadline, lambda: lock.lost)
+            if scenes or owed:
                 asked = stack.enter_context(interrupts(tell))
                 should_stop = stopper(deadline, lambda: asked() or lock.lost)
+            if scenes:
+                news = fan_out([tell, lambda _: courier.tell_news(tell)])
                 arrivals = stack.enter_context(closing(_arrivals(config, workspace, reader, plan, scenes)))
-                _work(config, workspace, reader, ledger, supports, arrivals, report, tell, should_stop)
+                _work(config, workspace, reader, ledger, supports, arrivals, report, news, should_stop)
             if not lock.lost:
                 _describe(config, workspace, ledger, report, whole=options.mosaic)
+            sends = courier.finish(should_stop, tell)
+            report.note(send=[peer.as_dict() for peer in sends])
             left = sum(not outcomes.settled(scene.ref.id) for scene in plan.scenes)
             report.status = "stopped" if left or lock.lost else "done"
         except BaseException as error:
@@ -93,9 +107,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         finally:
             report.write()
             tell(RunEnded(status=report.status))
-    return RunSummary(
-        tuple(outcomes.done), len(plan.done), outcomes.quarantined, left, workspace.report, outcomes.warnings
-    )
+    done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
+    return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends))
 
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:

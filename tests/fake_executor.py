@@ -103,7 +103,8 @@ class FakeExecutor:
             case SurveyTask(pending=pending):
                 return Finished(task, surveyed(self._config, pending, self._sizes[task.scene]))
             case PublishTask():
-                return Finished(task, Published((Path(task.scene) / "mask.tif",), 1.0, {"valid": 1.0}))
+                mask = Path(task.scene) / "mask.tif"
+                return Finished(task, Published((mask,), 1.0, {"valid": 1.0}, products={"mask": (mask,)}))
             case InferTask():
                 blocks = task.work.grid.blocks(self._config.tiling.block)
                 return Finished(task, InferResult(1.0, 1 if task.probe else blocks[task.block].tile_count, skipped=0))

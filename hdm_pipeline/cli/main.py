@@ -12,12 +12,17 @@ import typer
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
+from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
 
-EXIT_CODES = "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined, "
+    "4 finished but some products could not be sent (output.send; scenes may be quarantined, too)."
+)
 
 app = typer.Typer(
     name="hdm_pipeline",
@@ -94,7 +99,8 @@ def _run_events(pipeline: Any, options: Any) -> Any:
 
     summary = pipeline.run(on_event=lambda event: tell(event_record(event)), options=options)
     counts = {"done": len(summary.done), "done_before": summary.done_before, "left": summary.left}
-    tell({"event": "summary", **counts, "quarantined": len(summary.quarantined), "report": str(summary.report)})
+    counts |= {"quarantined": len(summary.quarantined), "not_sent": sum(len(p.not_sent) for p in summary.sends)}
+    tell({"event": "summary", **counts, "report": str(summary.report)})
     return summary
 
 
@@ -103,6 +109,7 @@ def _run_text(pipeline: Any, options: Any) -> Any:
 
     from hdm_pipeline.cli.progress import ProgressBar
     from hdm_pipeline.reporting.plan_text import counted
+    from hdm_pipeline.reporting.sends import not_sent_lines, sent_lines
     from hdm_pipeline.reporting.warnings_text import warnings_text
 
     with ProgressBar(Console(stderr=True)) as bar:
@@ -116,6 +123,10 @@ def _run_text(pipeline: Any, options: Any) -> Any:
             typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
     if told := warnings_text(summary.warnings):
         typer.echo(told, err=True)
+    for line in sent_lines(summary.sends):
+        typer.echo(line)
+    for line in (line for peer in summary.sends for line in not_sent_lines(peer.to, peer.not_sent)):
+        typer.echo(line, err=True)
     typer.echo(f"report: {summary.report}")
     return summary
 
@@ -186,12 +197,11 @@ def status(
 
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
-    """List the readers, writers, models and commands that are registered."""
-    from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, WRITERS, available
+    """List the readers, writers, senders, receivers, models and commands that are registered."""
+    from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available
 
-    groups = {
-        group: {n: p.value for n, p in available(group).items()} for group in (READERS, WRITERS, MODELS, COMMANDS)
-    }
+    kinds = (READERS, WRITERS, SENDERS, RECEIVERS, MODELS, COMMANDS)
+    groups = {group: {n: p.value for n, p in available(group).items()} for group in kinds}
     if as_json:
         typer.echo(json.dumps(groups, indent=1))
         return
@@ -230,6 +240,7 @@ def _seconds(text: str | None) -> float | None:
 
 app.command()(train)
 app.command()(compare)
+app.command(epilog=LISTEN_EXIT_CODES)(listen)
 app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")
 

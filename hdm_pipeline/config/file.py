@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.config.schema import Listen, PipelineConfig
 from hdm_pipeline.errors import ConfigError
 
 MAX_BYTES = 1 << 20
@@ -109,6 +109,13 @@ class PipelineFile:
             return path
         return os.path.normpath(self.path.parent / Path(path).expanduser())
 
+    def _with_files(self, connection: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of a connection, whose files (`ca_file`, ...) lie relative to the pipeline file, too."""
+        return {
+            key: self.resolve(value) if key.endswith("_file") and isinstance(value, str) and value else value
+            for key, value in connection.items()
+        }
+
     def absolute(self) -> PipelineConfig:
         """The configuration with every path made absolute, as workers on other machines need it."""
         c = self.config
@@ -133,13 +140,36 @@ class PipelineFile:
             )
             for k in c.support.classes
         ]
+        send = [one.model_copy(update={"options": self._with_files(one.options)}) for one in c.output.send]
+        options = dict(c.input.options)
+        if isinstance(options.get("connection"), dict):
+            options["connection"] = self._with_files(options["connection"])
         aoi = None if c.input.aoi is None else self.resolve(c.input.aoi)
         return c.model_copy(
             update={
-                "input": c.input.model_copy(update={"uri": [self.resolve(uri) for uri in c.input.uris], "aoi": aoi}),
+                "input": c.input.model_copy(
+                    update={"uri": [self.resolve(uri) for uri in c.input.uris], "aoi": aoi, "options": options}
+                ),
                 "support": c.support.model_copy(update={"classes": classes}),
                 "model": c.model.model_copy(update={"weights": weights, "backbone": backbone}),
-                "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory)}),
+                "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory), "send": send}),
+                "listen": None if c.listen is None else self._listen(c.listen),
+            }
+        )
+
+    def _listen(self, listen: Listen) -> Listen:
+        """Its paths made absolute: folders, and options of receivers that are called `..._file`."""
+        return listen.model_copy(
+            update={
+                "folder": None if listen.folder is None else self.resolve(listen.folder),
+                "inbox": None if listen.inbox is None else self.resolve(listen.inbox),
+                "receive": {
+                    name: {
+                        key: self.resolve(value) if key.endswith("_file") and isinstance(value, str) else value
+                        for key, value in options.items()
+                    }
+                    for name, options in listen.receive.items()
+                },
             }
         )
 

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.palette import default_colors
+from hdm_pipeline.config.send import Peers, check_peers
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -320,6 +321,8 @@ class Output(Model):
         "scores", description="what stays under .hdm: scores (a new threshold needs no inference), staged pixels too"
     )
 
+    send: Peers = Field(default=[], description="peers that get the products of scenes that are done, such as a PACS")
+
     @field_validator("products")
     @classmethod
     def _one_name_each(cls, value: list[Any]) -> list[Any]:
@@ -331,6 +334,11 @@ class Output(Model):
             raise ValueError(f"the product {twice!r} is named twice: name it once")
         return value
 
+    @model_validator(mode="after")
+    def _send_what_is_made(self) -> Output:
+        check_peers(self.send, self.product_options())
+        return self
+
     def product_options(self) -> dict[str, dict[str, Any]]:
         """Options by product name, in the order given."""
         return dict(_product(entry) for entry in self.products)
@@ -338,6 +346,33 @@ class Output(Model):
 
 def _product(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+
+
+class Listen(Model):
+    """What `python -m hdm_pipeline listen` takes in: deliveries that are segmented one by one as they come."""
+
+    receive: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="receivers by entry point name, each with its options: {dicom: {port: 11112}}"
+    )
+    folder: str | None = Field(None, description="folder to watch; each folder in it is a delivery")
+    inbox: str | None = Field(
+        None, description="folder for what receivers take in, and for the queue; by default .hdm/inbox in the output"
+    )
+    quiet: Annotated[
+        float, Field(gt=0, le=86400, description="seconds without a change after which a delivery is complete")
+    ] = 30.0
+    keep: Annotated[
+        float, Field(ge=0, description="hours for which received files stay in the inbox after they were worked on")
+    ] = 24.0
+    max_inbox_bytes: Annotated[
+        int, Field(ge=1, description="most bytes in the inbox; what comes beyond is refused, never dropped")
+    ] = 100 * 10**9
+
+    @model_validator(mode="after")
+    def _something_comes_in(self) -> Listen:
+        if not self.receive and self.folder is None:
+            raise ValueError("nothing to listen to: give `receive` (such as {dicom: {port: 11112}}) or `folder`")
+        return self
 
 
 class PipelineConfig(Model):
@@ -350,3 +385,12 @@ class PipelineConfig(Model):
     tiling: Tiling = Tiling()
     execution: Execution = Execution()
     output: Output
+    listen: Listen | None = Field(None, description="what `listen` takes in; input.uri may then be left out")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _deliveries_are_the_input(cls, data: Any) -> Any:
+        """A pipeline that listens needs no archive; `run` says so where there is none."""
+        if isinstance(data, dict) and data.get("listen") and isinstance(source := data.get("input"), dict):
+            return {**data, "input": {"uri": [], **source}}
+        return data

@@ -1,8 +1,10 @@
 """What plug-ins implement, and the frozen values that travel between rooms.
 
-A reader plug-in turns files into pixels, a writer plug-in turns masks into products. Both are found by entry point
-(`hdm_pipeline.readers`, `hdm_pipeline.writers`; the writer's entry point name is the product's name in the YAML) and
-know nothing but this package, `hdm_pipeline.grid` and `hdm_pipeline.errors`.
+A reader plug-in turns files into pixels, a writer plug-in turns masks into products, a sender plug-in sends products
+away, a receiver plug-in takes files in from a network. They are found by entry point (`hdm_pipeline.readers`,
+`hdm_pipeline.writers`, `hdm_pipeline.senders`, `hdm_pipeline.receivers`; the writer's entry point name is the product's
+name in the YAML, the sender's the scheme of its addresses) and know nothing but this package, `hdm_pipeline.grid` and
+`hdm_pipeline.errors`.
 
 Axes are always (band, z, y, x). A raster has z = 1; a volume's z runs along the slice normal.
 """
@@ -20,6 +22,7 @@ from hdm_pipeline.contracts.product import (
     ScenePublication,
 )
 from hdm_pipeline.contracts.reader import Reader, RemoteReader, SceneSource, VectorLabelReader
+from hdm_pipeline.contracts.receiver import Arrival, Inbox, Receiver
 from hdm_pipeline.contracts.scene import (
     Band,
     RasterGeometry,
@@ -29,6 +32,7 @@ from hdm_pipeline.contracts.scene import (
     Skipped,
     VolumeGeometry,
 )
+from hdm_pipeline.contracts.sender import SendAnswer, Sender
 from hdm_pipeline.contracts.support import ImageWindow, LabeledImage, Selection, SupportRequest, VectorLabels
 from hdm_pipeline.contracts.values import (
     BACKGROUND,
@@ -68,6 +72,9 @@ __all__ = [
     "Reader",
     "VectorLabelReader",
     "RemoteReader",
+    "Arrival",
+    "Inbox",
+    "Receiver",
     "ClassInfo",
     "Provenance",
     "PixelSource",
@@ -80,4 +87,6 @@ __all__ = [
     "SidecarWriter",
     "CatalogWriter",
     "ArchiveWriter",
+    "Sender",
+    "SendAnswer",
 ]

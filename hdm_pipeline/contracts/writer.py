@@ -14,7 +14,8 @@ from hdm_pipeline.contracts.scene import SceneHeader
 class Writer(Protocol):
     """Writes one kind of product. Constructed with the YAML's options for it (ConfigError if unknown).
 
-    A class may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which costs time.
+    A class may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which costs time. And
+    `media_type = "image/tiff"`, or whatever its files are: products that no `Sender` takes are then told before a run.
     """
 
     name: ClassVar[str]

@@ -295,11 +295,15 @@ class Driver:
             seconds={**state.seconds, "publish": published.seconds},
             warnings=(*work.warnings, *published.warnings),
             measures=published.measures,
+            products={name: tuple(p.as_posix() for p in paths) for name, paths in published.products.items()},
         )
         keep = self._context.config.output.keep
         dropped = [] if keep == "all" else [(work.keys.stage, stage_folder(self._context, work))]
         dropped += [(work.keys.score, score_folder(self._context, work))] if keep == "nothing" else []
-        record = _record(scene, work.keys, "done", outputs=event.outputs, info=event.facts())
+        # Who is to get them is noted with the products: a run that is killed here owes them a delivery.
+        owed = [one.to for one in self._context.config.output.send]
+        info = event.facts() | ({"send": owed} if owed else {})
+        record = _record(scene, work.keys, "done", outputs=event.outputs, info=info)
         before = self._ledger.scene(scene)
         unasked = sorted(set(before.outputs if before else ()) - set(event.outputs))
         # Before the ledger forgets them: a run that is killed in between finds them again.

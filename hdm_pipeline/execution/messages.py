@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -217,12 +217,14 @@ class Published:
         seconds: wall time.
         measures: areas per class and share of valid pixels, as `run.json` carries them.
         warnings: what was noticed of the result.
+        products: the same files by product.
     """
 
     outputs: tuple[Path, ...]
     seconds: float
     measures: Mapping[str, Any]
     warnings: tuple[SceneWarning, ...] = ()
+    products: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 Result = SceneWork | StepResult | Published

@@ -185,8 +185,13 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
                 placed = _put_in_place(scratch, target, writer.sidecars(target.name))
             files += [PublishedFile(name, path) for path in placed]
     store.drop_partials()
-    outputs = tuple(file.path.relative_to(context.workspace.root) for file in files)
-    return Published(outputs, time.perf_counter() - start, {**measures, "unlike_examples": far}, warnings)
+    products: dict[str, tuple[Path, ...]] = {}
+    for file in files:
+        path = file.path.relative_to(context.workspace.root)
+        products[file.product] = (*products.get(file.product, ()), path)
+    outputs = tuple(path for of_one in products.values() for path in of_one)
+    told = {**measures, "unlike_examples": far}
+    return Published(outputs, time.perf_counter() - start, told, warnings, products)
 
 
 def _writers(context: RunContext) -> list[tuple[str, GuardedWriter]]:

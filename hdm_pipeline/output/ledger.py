@@ -121,7 +121,7 @@ class Ledger:
         self.path = path
         self.set_aside = set_aside
         self._connection = connection
-        with _sql_errors(path):
+        with sql_errors(path):
             self._sequence: int = connection.execute("SELECT coalesce(max(updated), 0) FROM scenes").fetchone()[0]
 
     @classmethod
@@ -155,7 +155,7 @@ class Ledger:
             return None
         # Without a write-ahead log nobody is writing, and reading needs to leave nothing behind.
         mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
-        with _sql_errors(path):
+        with sql_errors(path):
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
             _verify(path, connection)
         return cls(path, connection)
@@ -214,14 +214,14 @@ class Ledger:
 
     def scene(self, scene_id: str) -> SceneRecord | None:
         """What is known of a scene; None if nothing is."""
-        with _sql_errors(self.path):
+        with sql_errors(self.path):
             row = self._connection.execute(f"SELECT {_SCENE_COLUMNS} FROM scenes WHERE id = ?", (scene_id,)).fetchone()
         return None if row is None else _record(row)
 
     def scenes(self, status: Status | None = None) -> list[SceneRecord]:
         """All scenes, or those of one status, by id."""
         query = f"SELECT {_SCENE_COLUMNS} FROM scenes WHERE ?1 IS NULL OR status = ?1 ORDER BY id"
-        with _sql_errors(self.path):
+        with sql_errors(self.path):
             return [_record(row) for row in self._connection.execute(query, (status,))]
 
     def seconds_per_tile(self) -> float | None:
@@ -230,7 +230,7 @@ class Ledger:
             SELECT sum(json_extract(info, '$.seconds.infer')), sum(json_extract(info, '$.tiles')) FROM scenes
             WHERE status = 'done' AND json_extract(info, '$.seconds.infer') > 0
         """
-        with _sql_errors(self.path):
+        with sql_errors(self.path):
             seconds, tiles = self._connection.execute(query).fetchone()
         return float(seconds) / tiles if tiles else None
 
@@ -246,7 +246,7 @@ class Ledger:
     def receipts(self, scene_key: str, step: str) -> dict[int, Receipt]:
         """Receipts of a step by block."""
         query = "SELECT block, seconds, detail FROM receipts WHERE scene_key = ? AND step = ? ORDER BY block"
-        with _sql_errors(self.path):
+        with sql_errors(self.path):
             rows = self._connection.execute(query, (scene_key, step)).fetchall()
         return {block: Receipt(scene_key, step, block, seconds, json.loads(detail)) for block, seconds, detail in rows}
 
@@ -265,14 +265,14 @@ class Ledger:
         driver may wait for the interpreter's lock while another thread computes.
         """
         if len(rows) == 1:
-            with _sql_errors(self.path):
+            with sql_errors(self.path):
                 return self._connection.execute(statement, rows[0]).rowcount
         with self._transaction() as connection:
             return connection.executemany(statement, rows).rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _sql_errors(self.path):
+        with sql_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -317,7 +317,7 @@ def _dump(value: Any) -> str:
 
 def _checked(path: Path) -> sqlite3.Connection:
     """A connection for writing to a sound ledger."""
-    with _sql_errors(path):
+    with sql_errors(path):
         connection = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
             if not path.stat().st_size:
@@ -355,7 +355,7 @@ def _put_aside(path: Path) -> Path:
 
 
 @contextmanager
-def _sql_errors(path: Path) -> Iterator[None]:
+def sql_errors(path: Path) -> Iterator[None]:
     """Say what SQLite says with our errors and a remedy."""
     try:
         yield

@@ -59,6 +59,10 @@ def _nothing_found(
     config: PipelineConfig, empty: Sequence[EmptyArchiveError], skipped: Sequence[Skipped]
 ) -> EmptyArchiveError:
     """Why there is no scene, in the words of the reader, which knows best."""
+    if not config.input.uris:
+        return EmptyArchiveError(
+            "the pipeline names no archive", where="input.uri", remedy="add input.uri, or use `listen` instead of `run`"
+        )
     if len(empty) == 1 and not skipped:
         return empty[0]
     reasons = [f"{error.what} ({error.where})" for error in empty]

@@ -53,6 +53,7 @@ def make_plan(
     ledger: Ledger,
     *,
     retry_quarantined: bool = False,
+    delivery: bool = False,
 ) -> Plan:
     """Find the scenes and decide what is to be done with each. Writes nothing.
 
@@ -63,6 +64,7 @@ def make_plan(
         reader: of the archive.
         ledger: what is known of its scenes.
         retry_quarantined: work again on scenes that were quarantined under the same key.
+        delivery: the archive is one delivery of many: nothing vanishes because it is not among it.
 
     Raises:
         ArchiveError: there is no scene, or there are two of one name.
@@ -96,7 +98,7 @@ def make_plan(
         if pending and (not scenes or scenes[-1].ref is not ref):
             scenes.append(PendingScene(ref, keyring.keys(ref)))
     archive = Archive(archive.scenes, (*archive.skipped, *left_out))
-    return Plan(archive, tuple(scenes), done, quarantined, tuple(known), keyring)
+    return Plan(archive, tuple(scenes), done, quarantined, () if delivery else tuple(known), keyring)
 
 
 def _parts(ref: SceneRef, keyring: SceneKeyring, ledger: Ledger, left_out: list[Skipped]) -> list[SceneRef]:

@@ -16,13 +16,15 @@ from typing import Any
 from hdm_pipeline.config.example import Example, Features
 from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Problem
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
+from hdm_pipeline.config.send import Send
 from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import HdmError, SupportError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.data_check import check_data
-from hdm_pipeline.plugin.registry import archive_reader, make_writer
+from hdm_pipeline.planning.routes import make_route
+from hdm_pipeline.plugin.registry import archive_reader, make_receiver, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
 
 _OPTION = re.compile(r"(?:reader option |input\.options\.)(\w+)")
@@ -56,6 +58,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     """
     config = file.absolute()
     warnings: list[str] = []
+    data = data and bool(config.input.uris)  # a pipeline that only listens has no archive to look at
     problems = [
         file.problem(
             _key_of(error, key, config, file.lines), f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy
@@ -85,12 +88,16 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
             yield (*key, number), lambda e=example, c=class_config: _check_example(e, c, config)  # type: ignore[misc]
         yield key, lambda c=class_config: _check_any_example(c)  # type: ignore[misc]
     yield ("model", "weights"), lambda: weights_fingerprint(config)
+    for name, given in config.listen.receive.items() if config.listen else ():
+        yield ("listen", "receive", name), lambda n=name, o=given: make_receiver(n, o)  # type: ignore[misc]
     classes = class_infos(config)
     for index, (name, options) in enumerate(config.output.product_options().items()):
         yield (
             ("output", "products", index),
             lambda n=name, o=options: warnings.extend(_check_product(config, n, o, classes)),  # type: ignore[misc]
         )
+    for index, peer in enumerate(config.output.send):
+        yield ("output", "send", index), lambda p=peer: warnings.extend(_check_peer(config, p))  # type: ignore[misc]
 
 
 def _check_product(
@@ -100,6 +107,16 @@ def _check_product(
     told = make_writer(name, options).check(classes)
     uncertainty.require(config, name)
     return told
+
+
+def _check_peer(config: PipelineConfig, peer: Send) -> Sequence[str]:
+    """One peer that gets products; what is wrong with the products themselves is told there."""
+    try:
+        for name, options in config.output.product_options().items():
+            make_writer(name, options)
+    except HdmError:
+        return []
+    return make_route(config, peer)[1]
 
 
 def _check_inputs(config: PipelineConfig) -> None:
@@ -175,7 +192,7 @@ def _error_of(check: Callable[[], object]) -> HdmError | None:
 
 def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Problem]:
     local = [uri for uri in config.input.uris if "://" not in uri and not uri.startswith("/vsi")]
-    if local == config.input.uris and not any(_exists(uri) for uri in local):
+    if local and local == config.input.uris and not any(_exists(uri) for uri in local):
         yield file.problem(
             ("input", "uri"), f"nothing is there: {', '.join(local)}", "paths are relative to the pipeline file"
         )

@@ -39,6 +39,7 @@ class GuardedWriter:
     def __init__(self, writer: Writer, plugin: str) -> None:
         self.name = plugin
         self.needs_uncertainty = bool(getattr(writer, "needs_uncertainty", False))
+        self.media_type: str | None = getattr(writer, "media_type", None)
         self._writer = writer
         self._guard = Guard(plugin)
 

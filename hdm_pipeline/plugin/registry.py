@@ -8,15 +8,18 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.contracts import Reader
+from hdm_pipeline.contracts import Reader, Receiver, Sender
 from hdm_pipeline.errors import ConfigError, PluginLoadError
 from hdm_pipeline.plugin.guard import construct
 from hdm_pipeline.plugin.guarded_reader import guard_reader
+from hdm_pipeline.plugin.guarded_sender import guarded_sender
 from hdm_pipeline.plugin.guarded_writer import GuardedWriter, guard_writer
 
 READERS = "hdm_pipeline.readers"
 WRITERS = "hdm_pipeline.writers"
+SENDERS = "hdm_pipeline.senders"
 MODELS = "hdm_pipeline.models"
+RECEIVERS = "hdm_pipeline.receivers"
 COMMANDS = "hdm_pipeline.commands"
 
 
@@ -95,3 +98,33 @@ def reads_volumes(reader: Reader) -> bool:
 def make_writer(name: str, options: Mapping[str, Any]) -> GuardedWriter:
     """A writer by product name, constructed with its options and kept to its contract."""
     return guard_writer(construct(load(WRITERS, name), name, options), name)
+
+
+def make_receiver(name: str, options: Mapping[str, Any]) -> Receiver:
+    """A receiver by entry point name, constructed with its options.
+
+    Raises:
+        ConfigError: there is no such receiver, or an option is wrong.
+        PluginLoadError: it cannot be imported or constructed, or is none.
+    """
+    receiver: Any = construct(load(RECEIVERS, name), name, options)
+    if not isinstance(receiver, Receiver):
+        raise PluginLoadError(f"plug-in {name!r} is no receiver", where=type(receiver).__qualname__)
+    return receiver
+
+
+def make_sender(address: str, options: Mapping[str, Any]) -> Sender:
+    """The sender for an address, by its scheme, constructed with its options and kept to its contract.
+
+    Raises:
+        ConfigError: no plug-in serves addresses of that kind.
+    """
+    scheme, separator, _ = address.partition("://")
+    if not separator or scheme not in available(SENDERS):
+        known = ", ".join(f"{name}://" for name in available(SENDERS)) or "(none installed)"
+        raise ConfigError(
+            f"nothing can send to an address that begins with {scheme + separator!r}",
+            where="output.send",
+            remedy=f"addresses begin with one of: {known}",
+        )
+    return guarded_sender(load(SENDERS, scheme), scheme, address, options)

@@ -165,6 +165,7 @@ class SceneDone(Event):
         seconds: wall time by step, over the workers of this run.
         warnings: what was noticed of the scene and of its result.
         measures: areas per class and share of valid pixels.
+        products: the published files by product.
     """
 
     kind: ClassVar[str] = "scene_done"
@@ -174,6 +175,7 @@ class SceneDone(Event):
     seconds: Mapping[str, float]
     warnings: tuple[SceneWarning, ...]
     measures: Mapping[str, Any]
+    products: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """See `Event.facts`; measures stand next to the others."""
@@ -200,6 +202,40 @@ class SceneQuarantined(Event):
     def facts(self) -> dict[str, Any]:
         """See `Event.facts`."""
         return super().facts() | {"error": self.error.as_dict()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductsSent(Event):
+    """A peer holds everything of a scene that it is to get.
+
+    Attributes:
+        to: address of the peer.
+        products: what was sent, or was there already.
+        what: the peer's answer.
+    """
+
+    kind: ClassVar[str] = "products_sent"
+    to: str
+    products: tuple[str, ...]
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductsNotSent(Event):
+    """A peer lacks something of a scene; the next run tries again. The scene stays done.
+
+    Attributes:
+        to: address of the peer.
+        products: what it lacks.
+        what: why.
+        remedy: what the user can do; may be empty.
+    """
+
+    kind: ClassVar[str] = "products_not_sent"
+    to: str
+    products: tuple[str, ...]
+    what: str
+    remedy: str
 
 
 @dataclass(frozen=True, kw_only=True)

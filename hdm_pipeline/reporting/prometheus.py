@@ -19,6 +19,8 @@ from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
+    ProductsNotSent,
+    ProductsSent,
     RunEnded,
     SceneDone,
     SceneQuarantined,
@@ -36,12 +38,13 @@ HELP = {
     "stage_seconds": "worker seconds, by step",
     "scenes": "scenes ended, by status",
     "worker_deaths": "workers that died or hung",
+    "deliveries": "scenes sent to a peer, or not, by status",
 }
 
 Sample = tuple[str, str]
 """(metric without prefix, label value); the label is `step` or `status`, or empty."""
 
-LABELS = {"blocks": "step", "stage_seconds": "step", "scenes": "status"}
+LABELS = {"blocks": "step", "stage_seconds": "step", "scenes": "status", "deliveries": "status"}
 
 
 def increments(event: Event) -> dict[Sample, float]:
@@ -54,6 +57,8 @@ def increments(event: Event) -> dict[Sample, float]:
             return added
         case SceneDone() | SceneQuarantined():
             return {("scenes", event.kind.removeprefix("scene_")): 1}
+        case ProductsSent() | ProductsNotSent():
+            return {("deliveries", event.kind.removeprefix("products_")): 1}
         case WorkerDied():
             return {("worker_deaths", ""): 1}
         case _:

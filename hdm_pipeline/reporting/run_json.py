@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline import __version__
+from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.output.files import write_json
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
+    ProductsNotSent,
+    ProductsSent,
     SceneDone,
     SceneQuarantined,
     SceneSplit,
@@ -84,10 +87,24 @@ class RunReport:
                 self._scenes[event.scene] = self._entry(event.scene, "done", event.facts())
             case SceneQuarantined():
                 self._scenes[event.scene] = self._entry(event.scene, "quarantined", event.facts())
+            case ProductsSent() | ProductsNotSent():
+                self._sent(event)
             case WorkerDied():
                 self._deaths += 1
         if time.monotonic() >= self._next_write:
             self.write()
+
+    def _sent(self, event: ProductsSent | ProductsNotSent) -> None:
+        """Note with a scene what a peer has of it; scenes that vanished from the archive are in the head only."""
+        entry = self._scenes.get(event.scene)
+        if entry is None:
+            return
+        facts = {name: value for name, value in event.facts().items() if name != "to"}
+        entry["sent"] = {**entry.get("sent", {}), event.to: {"complete": isinstance(event, ProductsSent), **facts}}
+        if isinstance(event, ProductsNotSent):
+            what = f"{', '.join(event.products)} not sent to {event.to}: {event.what}"
+            warning = SceneWarning("not_sent", what, event.remedy, suspect=False)
+            entry["warnings"] = [*entry.get("warnings", ()), warning.as_dict()]
 
     def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
         return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **data}

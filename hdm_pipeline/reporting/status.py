@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.plan_text import counted, duration
+from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
 _SHOWN = 20
 
@@ -30,6 +32,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         )
     with ledger:
         records = ledger.scenes()
+    owed = undelivered(records, read_deliveries(workspace.ledger))
     report: dict[str, Any] = {}
     if workspace.report.is_file():
         report = json.loads(workspace.report.read_text(encoding="utf-8"))
@@ -38,6 +41,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "holder": holder(workspace.lock),
         "scenes": dict(sorted(Counter(record.status for record in records).items())),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
+        "not_sent": owed,
         "stale": workspace.stale(),
         "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
@@ -77,6 +81,7 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"  remedy: {(error or {}).get('remedy', '')}")
     if len(found["quarantined"]) > _SHOWN:
         lines.append(f"  ... and {len(found['quarantined']) - _SHOWN} more; all are in run.json")
+    lines += [line for peer, scenes in found["not_sent"].items() for line in not_sent_lines(peer, scenes)]
     if found["warnings"]:
         kinds = ", ".join(f"{kind} {counted(count, 'scene')}" for kind, count in found["warnings"].items())
         lines.append(f"warnings  {kinds}; run.json says what and what to do")

@@ -14,6 +14,7 @@ Each raises one `ConformanceError` that lists everything found. Needs only numpy
 from hdm_pipeline.testing.findings import ConformanceError
 from hdm_pipeline.testing.products import example_header, example_product
 from hdm_pipeline.testing.reader import check_reader
+from hdm_pipeline.testing.sender import check_sender
 from hdm_pipeline.testing.writer import check_writer
 
-__all__ = ["ConformanceError", "check_reader", "check_writer", "example_header", "example_product"]
+__all__ = ["ConformanceError", "check_reader", "check_sender", "check_writer", "example_header", "example_product"]

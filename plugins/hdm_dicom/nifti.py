@@ -34,6 +34,7 @@ class NiftiWriter:
     """
 
     name: ClassVar[str] = "nifti"
+    media_type: ClassVar[str] = "application/x-nifti"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         check_names(dict(options or {}), [], _WHERE)

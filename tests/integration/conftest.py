@@ -106,7 +106,7 @@ class Workbench:
             "output": {"directory": folder, "products": ["mask", "score"]},
         }
         for name, section in sections.items():
-            content[name] = {**content[name], **section}
+            content[name] = {**content.get(name, {}), **section}
         path = self.root / f"{folder}.yaml"
         path.write_text(yaml.safe_dump(content))
         return path

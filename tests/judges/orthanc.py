@@ -109,6 +109,7 @@ def running(
     stunnel: str | None = None,
     ask_clients: bool = False,
     settings: dict[str, Any] | None = None,
+    ports: tuple[int, int] | None = None,
 ) -> Iterator[Archive]:
     """Start Orthanc and stop it again.
 
@@ -118,9 +119,11 @@ def running(
         stunnel: path of stunnel, for HTTPS with a certificate of its own; None for plain HTTP.
         ask_clients: refuse clients that do not show the certificate (with stunnel).
         settings: more settings, or others.
+        ports: of plain HTTP and of DIMSE; free ones by default.
     """
     folder.mkdir(parents=True)
-    archive = Archive(f"http://127.0.0.1:{(port := free_port())}", free_port(), "judge", "secret")
+    port, dicom_port = ports or (free_port(), free_port())
+    archive = Archive(f"http://127.0.0.1:{port}", dicom_port, "judge", "secret")
     config = {
         "Name": "JUDGE",
         "Plugins": [PLUG_INS],

@@ -136,7 +136,8 @@ def test_every_module_and_name_of_ours_is_there(page: Path) -> None:
         for module, names in re.findall(r"from (hdm_pipeline[\w.]*) import ([\w, ]+)", text)
         for name in names.split(",")
     ]
-    entry_points = {f"hdm_pipeline.{kind}" for kind in ("readers", "writers", "models", "commands")}
+    kinds = ("readers", "writers", "senders", "receivers", "models", "commands")
+    entry_points = {f"hdm_pipeline.{kind}" for kind in kinds}
     mentioned = [name for name in modules(text) if name not in entry_points and not name.endswith((".py", ".json"))]
     assert [name for name in [*imported, *mentioned] if missing_name(name)] == []
 

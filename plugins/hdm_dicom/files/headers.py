@@ -115,6 +115,11 @@ def read_header(path: str, tags: Sequence[str | int] | None = None) -> FileDatas
         return _parse(file, tags)
 
 
+def read_to_pixels(file: BinaryIO, tags: Sequence[str] | None = None) -> FileDataset:
+    """As `read_header`, of an open file, which then stands at the pixels' tag; at its end if it has none."""
+    return _parse(file, tags)
+
+
 def read_with_pixels(path: str) -> tuple[FileDataset, PixelSpan | None]:
     """A data set without its pixels, as `read_header`, and where its pixel data lie."""
     with open(path, "rb") as file:

@@ -36,6 +36,7 @@ class SegmentationWriter:
     """
 
     name: ClassVar[str] = "segmentation"
+    media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})

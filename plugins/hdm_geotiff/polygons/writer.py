@@ -16,6 +16,7 @@ class PolygonWriter:
     """Writes the regions of a mask as ``polygons.gpkg``, ``.fgb`` or ``.parquet``; see `contracts.SidecarWriter`."""
 
     name: ClassVar[str] = "polygons"
+    media_type: ClassVar[str] = "application/geopackage+sqlite3"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take the options of `PolygonOptions`.

@@ -26,6 +26,7 @@ class _CogWriter:
     """What the products share; implements `hdm_pipeline.contracts.Writer` but for `write`."""
 
     name: ClassVar[str]
+    media_type: ClassVar[str] = "image/tiff"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take no options.

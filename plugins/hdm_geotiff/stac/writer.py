@@ -18,6 +18,7 @@ class StacWriter:
     """Implements `hdm_pipeline.contracts.CatalogWriter`."""
 
     name: ClassVar[str] = "stac"
+    media_type: ClassVar[str] = "application/geo+json"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Take the options ``collection`` (id of the collection), ``title``, ``description`` and ``license``.

@@ -188,9 +188,10 @@ def test_what_is_told_is_what_the_ledger_says(tmp_path: Path) -> None:
         "blocks": 3,
         "seconds": {"stage": 3.0, "infer": 3.0, "stitch": 3.0, "publish": 1.0},
         "warnings": [{"kind": "note", "what": "no CRS", "remedy": "", "suspect": False}],
+        "products": {"mask": ["a/mask.tif"]},
         "valid": 1.0,
     }
-    assert {**done.facts(), "outputs": ["a/mask.tif"]} == record.info
+    assert {**done.facts(), "outputs": ["a/mask.tif"], "products": {"mask": ["a/mask.tif"]}} == record.info
     inferred = [event.facts() for event in bench.told(BlockInferred)]
     assert inferred == 3 * [{"seconds": 1.0, "tiles": 1, "skipped": 0}]
 

@@ -41,6 +41,7 @@ EXPECTED = {
     "PeerError": "run",
     "PeerRefusedError": "run",
     "OutputError": "run",
+    "InboxFullError": "run",
     "NoSuchSceneError": "run",
     "LedgerError": "run",
     "ExecutionError": "run",

@@ -15,6 +15,8 @@ from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
     Preparing,
+    ProductsNotSent,
+    ProductsSent,
     RunEnded,
     RunEvent,
     RunStarted,
@@ -64,6 +66,7 @@ LOGGED: list[tuple[Event, dict[str, Any]]] = [
             seconds={"infer": 1.5},
             warnings=(),
             measures={"valid": 1.0, "pixels": {"flood": 7}},
+            products={"mask": ("a/mask.tif",)},
         ),
         {
             "event": "scene_done",
@@ -73,8 +76,30 @@ LOGGED: list[tuple[Event, dict[str, Any]]] = [
             "blocks": 3,
             "seconds": {"infer": 1.5},
             "warnings": [],
+            "products": {"mask": ["a/mask.tif"]},
             "valid": 1.0,
             "pixels": {"flood": 7},
+        },
+    ),
+    (
+        ProductsSent(scene="a", to="dicomweb://pacs/dicom-web", products=("segmentation",), what="stored"),
+        {
+            "event": "products_sent",
+            "scene": "a",
+            "to": "dicomweb://pacs/dicom-web",
+            "products": ["segmentation"],
+            "what": "stored",
+        },
+    ),
+    (
+        ProductsNotSent(scene="a", to="dimse://A@pacs:104", products=("segmentation",), what="away", remedy="wait"),
+        {
+            "event": "products_not_sent",
+            "scene": "a",
+            "to": "dimse://A@pacs:104",
+            "products": ["segmentation"],
+            "what": "away",
+            "remedy": "wait",
         },
     ),
     (

@@ -8,6 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from hdm_pipeline.errors import OutputError, SceneError
 from hdm_pipeline.reporting.events import (
     BlockInferred,
+    ProductsNotSent,
+    ProductsSent,
     RunEnded,
     RunStarted,
     SceneQuarantined,
@@ -35,8 +37,13 @@ def test_the_textfile_counts_what_happened(tmp_path: Path) -> None:
     metrics.event(StepDone(scene="a", step="stage", block=0, seconds=0.25))
     metrics.event(WorkerDied(scene="a", step="infer", block=1, reason="gone"))
     metrics.event(SceneQuarantined(scene="a", error=SceneError("no"), seconds={}))
+    metrics.event(ProductsSent(scene="b", to="dimse://A@pacs:104", products=("segmentation",), what="stored"))
+    metrics.event(ProductsNotSent(scene="c", to="dimse://A@pacs:104", products=("a",), what="away", remedy=""))
+    metrics.event(ProductsNotSent(scene="d", to="dimse://A@pacs:104", products=("a",), what="away", remedy=""))
     metrics.event(RunEnded(status="done"))
     assert samples(path) == {
+        ("hdm_deliveries_total", "sent"): 1,
+        ("hdm_deliveries_total", "not_sent"): 2,
         ("hdm_tiles_total", ""): 16,
         ("hdm_blocks_total", "infer"): 1,
         ("hdm_blocks_total", "stage"): 1,

@@ -1,0 +1,113 @@
+"""A folder that others copy deliveries into: each folder in it is one, complete once nothing in it changes any more.
+
+Names are hashed before they go anywhere: people call such folders after patients.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdm_pipeline.contracts import OUTPUT_MARKER
+from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.listening.inbox import hashed
+from hdm_pipeline.listening.snapshot import Snapshot, snapshot
+
+_SHARE = 20
+"""A folder is looked at for at most one of so many seconds."""
+
+_SETTLED_INTERVAL = 30.0
+"""Least seconds between two looks at a folder that has not changed for long."""
+
+
+@dataclass
+class _Look:
+    """The last look at a folder, and since when it has looked so."""
+
+    seen: Snapshot
+    since: float
+    next: float
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A folder that has not changed for the quiet time.
+
+    Attributes:
+        id: its hashed name.
+        path: the folder.
+        seen: what it holds.
+    """
+
+    id: str
+    path: Path
+    seen: Snapshot
+
+
+class WatchedFolder:
+    """Finds folders that are complete.
+
+    Args:
+        folder: where others put them. Those that begin with a dot are passed over, so that a copy can be made under
+            such a name and renamed.
+        quiet: seconds for which no file may come, go, grow or get another time.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+
+    def __init__(self, folder: Path, quiet: float) -> None:
+        if not folder.is_dir():
+            raise ConfigError("no such folder", where=f"listen.folder: {folder}", remedy="make it, or correct the path")
+        self._folder = folder
+        self._quiet = quiet
+        self._poll = min(quiet / 4, 5.0)
+        self._looks: dict[str, _Look] = {}
+        self.loose = 0
+
+    def settled(self) -> list[Settled]:
+        """All folders that are quiet now, the longest first. Those that hold no file are none."""
+        self._look()
+        now = time.monotonic()
+        quiet = [(look.since, name) for name, look in self._looks.items() if now - look.since >= self._quiet]
+        return [
+            Settled(hashed(name), self._folder / name, self._looks[name].seen)
+            for _, name in sorted(quiet)
+            if self._looks[name].seen.files
+        ]
+
+    @property
+    def arriving(self) -> int:
+        """Number of folders that still change."""
+        now = time.monotonic()
+        return sum(now - look.since < self._quiet for look in self._looks.values())
+
+    def _look(self) -> None:
+        try:
+            with os.scandir(self._folder) as entries:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError:  # a share that is away for a moment
+            return
+        names = {name for name, is_folder in found if is_folder and not name.startswith(".")}
+        names = {name for name in names if not (self._folder / name / OUTPUT_MARKER).exists()}  # where products go
+        self.loose = sum(not is_folder and not name.startswith(".") for name, is_folder in found)
+        for gone in self._looks.keys() - names:
+            del self._looks[gone]
+        for name in sorted(names):
+            known = self._looks.get(name)
+            if known is None or time.monotonic() >= known.next:
+                self._look_at(name, known)
+
+    def _look_at(self, name: str, known: _Look | None) -> None:
+        start = time.monotonic()
+        try:
+            seen = snapshot(self._folder / name)
+        except OSError:  # it is being renamed, or may not be read yet
+            self._looks.pop(name, None)
+            return
+        now = time.monotonic()
+        since = known.since if known is not None and known.seen == seen else now
+        least = self._poll if now - since < self._quiet else max(self._poll, min(_SETTLED_INTERVAL, self._quiet))
+        self._looks[name] = _Look(seen, since, now + max(least, _SHARE * (now - start)))

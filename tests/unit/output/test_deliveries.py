@@ -1,0 +1,98 @@
+"""The table of deliveries: what a peer has, told again after a crash and beside a ledger that is written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hdm_pipeline.errors import LedgerError
+from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery, read_deliveries
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
+
+PEER = "dicomweb://pacs/dicom-web"
+RECEIPT = Delivered("segmentation", "ab" * 32, "stored", "2026-01-01T00:00:00Z")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    with Ledger.open(tmp_path / "ledger.sqlite"):
+        pass
+    return tmp_path / "ledger.sqlite"
+
+
+def test_what_was_recorded_is_read_again(path: Path) -> None:
+    whole = Delivery(PEER, "a", "key", ("segmentation",), True, {"a/segmentation.dcm": RECEIPT})
+    cut = Delivery(PEER, "b", "key", ("report", "segmentation"), False, {}, {"what": "no", "remedy": "yes"})
+    assert read_deliveries(path) == []
+    with Deliveries(path) as deliveries:
+        deliveries.record([whole, cut])
+        deliveries.record([Delivery("dimse://A@pacs:104", "a", "key", ("segmentation",))])
+    with Deliveries(path) as deliveries:
+        assert deliveries.of(PEER) == {"a": whole, "b": cut}
+        deliveries.record([Delivery(PEER, "b", "other", ("report",), True)])
+        assert deliveries.of(PEER)["b"].product_key == "other"
+    assert [(one.peer, one.scene) for one in read_deliveries(path)] == [
+        (PEER, "a"),
+        (PEER, "b"),
+        ("dimse://A@pacs:104", "a"),
+    ]
+
+
+def test_the_ledger_is_written_meanwhile(path: Path) -> None:
+    with Ledger.open(path) as ledger, Deliveries(path) as deliveries:
+        for number in range(20):
+            ledger.upsert_scene(SceneRecord(f"s{number}", "key", status="done"))
+            deliveries.record([Delivery(PEER, f"s{number}", "key", ())])
+            assert len(read_deliveries(path)) == number + 1
+        assert len(ledger.scenes()) == 20
+    with Ledger.open(path) as ledger:  # the ledger is sound, and of the version that it was
+        assert len(ledger.scenes()) == 20
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(LedgerError, match="damaged"):
+        Deliveries(tmp_path / "ledger.sqlite")
+
+
+def record(scene: str, key: str = "key", *, send: tuple[str, ...] = (PEER,), status: str = "done") -> SceneRecord:
+    return SceneRecord(scene, key, status=status, info={"send": list(send)})  # type: ignore[arg-type]
+
+
+def test_what_is_owed() -> None:
+    away = {"what": "away", "remedy": "wait"}
+    deliveries = [
+        Delivery(PEER, "sent", "key", (), True),
+        Delivery(PEER, "away", "key", (), False, {}, away),
+        Delivery(PEER, "redone", "older", (), True),
+        Delivery(PEER, "asked later", "key", (), False, {}, away),
+        Delivery(PEER, "no longer asked", "older", (), False, {}, away),
+        Delivery(PEER, "gone", "key", (), False, {}, away),
+    ]
+    records = [
+        record("sent"),
+        record("away"),
+        record("redone"),
+        record("asked later", send=()),
+        record("no longer asked", send=()),
+        record("never tried"),
+        record("never asked", send=()),
+        record("gone", status="vanished"),
+        record("working", status="running"),
+    ]
+    owed = undelivered(records, deliveries)[PEER]
+    assert {scene: error["what"] for scene, error in owed.items()} == {
+        "away": "away",
+        "asked later": "away",
+        "gone": "away",
+        "redone": "not sent yet",
+        "never tried": "not sent yet",
+    }
+    assert not_sent_lines(PEER, owed) == [
+        f"not sent  3 scenes to {PEER}: away (asked later, away, gone)",
+        "  remedy: wait",
+        f"not sent  2 scenes to {PEER}: not sent yet (never tried, redone)",
+        "  remedy: run the pipeline again",
+    ]
