@@ -62,6 +62,9 @@ def text(dataset: Dataset, name: str) -> str:
 
 def numbers(dataset: Dataset, name: str, count: int) -> tuple[float, ...] | None:
     """The first `count` values of an attribute as finite floats, or None if they are not there."""
+    short = _stored_short(dataset, name) if count == 1 else None
+    if short is not None:
+        return (float(short),)
     quick = _stored_text(dataset, name)
     found: list[object] = values(dataset, name) if quick is None else list(quick.split("\\") if quick else ())
     if len(found) < count:
@@ -86,6 +89,18 @@ def _stored_text(dataset: Dataset, name: str) -> str | None:
     if (element.VR or known) not in _TEXTS or not stored.isascii() or _ESCAPE in stored:
         return None
     return "\\".join(part.strip("\0").strip() for part in stored.decode("ascii").split("\\"))
+
+
+def _stored_short(dataset: Dataset, name: str) -> int | None:
+    """An unsigned short from the bytes of the file; None where it is of another type, or not read yet as bytes."""
+    tag, known = _tag(name)
+    element = dataset.get_item(tag)
+    if not isinstance(element, RawDataElement) or (element.VR or known) != "US" or known != "US":
+        return None
+    stored = element.value
+    if not isinstance(stored, bytes) or len(stored) != 2:
+        return None
+    return int.from_bytes(stored, "little" if element.is_little_endian else "big")
 
 
 @cache
