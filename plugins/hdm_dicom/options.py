@@ -154,16 +154,18 @@ class ReaderOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """The options that say how volumes are read, as JSON-able values; `parse` takes them back."""
-        return {name: value for name, value in asdict(self).items() if name not in (*NOT_PIXELS, "select")}
+        return {name: value for name, value in asdict(self).items() if name not in NOT_PIXELS}
 
     def local(self) -> ReaderOptions:
         """The same for files that are here: nothing of a PACS."""
         default = ReaderOptions()
-        return replace(self, **{name: getattr(default, name) for name in NOT_PIXELS})
+        return replace(self, **{name: getattr(default, name) for name in _OF_A_PACS})
 
 
-NOT_PIXELS = ("query", "connection", "retrieve", "move_port", "max_fetch_bytes", "allow_network")
-"""Options that say where series come from and how; pixels do not depend on them."""
+_OF_A_PACS = ("query", "connection", "retrieve", "move_port", "max_fetch_bytes", "allow_network")
+
+NOT_PIXELS = (*_OF_A_PACS, "select")
+"""Options that say which series are read, where they come from and how; pixels do not depend on them."""
 
 
 def _pairs(given: Any, name: str) -> tuple[tuple[str, Any], ...]:

@@ -1,4 +1,4 @@
-"""Addresses that this reader could never take, told before anything is looked for."""
+"""Addresses that this reader could never take, told before anything is looked for; those of a PACS are not among them."""
 
 from __future__ import annotations
 
@@ -20,5 +20,6 @@ def check_input(uri: str) -> None:
         raise ConfigError(
             f"the reader dicom does not take addresses of {scheme[1].lower()}://",
             where="input.uri",
-            remedy="name a folder, a file, a zip archive, a glob or a list file on this machine; copy the series here",
+            remedy="name a folder, a file, a zip archive, a glob or a list file on this machine, or a PACS: "
+            "dicomweb://HOST/PATH or dimse://AET@HOST:PORT",
         )

@@ -274,7 +274,7 @@ def test_nothing_matches() -> None:
         ("dicomweb://host/x", {"query": {"StudyDat": "2026"}}, "no attribute"),
         ("dicomweb://host/x", {"connection": {"password": "hunter2"}}, "does not belong"),
         ("dimse://host:104", {}, "no application entity"),
-        ("https://host/dicom-web", {}, "no such address"),
+        ("https://host/dicom-web", {}, "does not take addresses of https"),
     ],
 )
 def test_wrong_inputs_are_told_before_anything_is_asked(uri: str, options: dict[str, Any], what: str) -> None:
