@@ -1,4 +1,4 @@
-"""Addresses that this reader could never take, told before anything is looked for; those of a PACS are not among them."""
+"""Addresses that this reader could never take, told before anything is looked for. A PACS is asked elsewhere."""
 
 from __future__ import annotations
 
