@@ -107,7 +107,9 @@ def write(product: Product, name: str, folder: Path) -> None:
     files = (PublishedFile("segmentation", folder / "segmentation.dcm"),)
     published = ScenePublication("bench", folder, files)
     # Another mask object: a report measures the one it has measured before no second time.
-    writer.write(replace(product, mask=copy(product.mask), published=published), folder / writer.filename(product.scene))
+    writer.write(
+        replace(product, mask=copy(product.mask), published=published), folder / writer.filename(product.scene)
+    )
 
 
 def highdicom_alone(product: Product, mask: np.ndarray, path: Path) -> None:
