@@ -76,7 +76,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         courier = Courier(peers, workspace, ledger)
-        turn = _Turn(config, workspace, options, reader, ledger, lock, courier, on_event, deadline)
+        turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
@@ -88,14 +88,14 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
                 turn.send_owed(error)
             raise
         ledger.mark_vanished(plan.vanished)
-        return turn.work_off(plan, supports)
+        return turn.work_off(config, plan, supports)
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """What a run has once it holds the lock; see `run` for its fields."""
+    """What a run has once it holds the lock; `run` says what it is."""
 
-    config: PipelineConfig
+    name: str
     workspace: Workspace
     options: RunOptions
     reader: Reader
@@ -105,9 +105,9 @@ class _Turn:
     on_event: Listener | None
     deadline: float | None
 
-    def work_off(self, plan: Plan, supports: SupportFiles) -> RunSummary:
+    def work_off(self, config: PipelineConfig, plan: Plan, supports: SupportFiles) -> RunSummary:
         """Work on the scenes of a plan, and send what is published and owed."""
-        config, workspace, courier = self.config, self.workspace, self.courier
+        workspace, courier = self.workspace, self.courier
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
         report = _report(config, workspace, plan)
         scenes = plan.scenes[: self.options.limit]
@@ -136,7 +136,7 @@ class _Turn:
         done = {one.id: one.info for one in records if one.status == "done"}
         quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
         inputs = dict.fromkeys([*done, *quarantined], "")
-        report = RunReport(self.workspace.report, self.config.name, inputs, done, quarantined)
+        report = RunReport(self.workspace.report, self.name, inputs, done, quarantined)
         with self._told(report, [], private=True) as tell:
             tell(RunStarted(scenes=0, done_before=len(done)))
             try:
@@ -150,7 +150,7 @@ class _Turn:
     def _told(self, report: RunReport, listeners: Sequence[Listener], *, private: bool) -> Iterator[Listener]:
         """Within: what happens is told to everybody, and peers are sent to. However it ends, the report says so."""
         file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
-        metrics = MetricsFile(self.workspace.metrics, self.config.name)
+        metrics = MetricsFile(self.workspace.metrics, self.name)
         own = [self.on_event] if self.on_event else []
         report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
         with JsonLines(file) as lines, self.courier as courier:
