@@ -54,7 +54,7 @@ from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
-from hdm_pipeline.support.remote import local_examples
+from hdm_pipeline.support.remote import any_remote, local_examples
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     products.check(config)
     product_writers(config)
     peers = routes(config)
-    config = local_examples(config, reader, workspace.examples)
-    supports = support_files(config)
+    if not any_remote(config, reader):
+        support_files(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
@@ -80,6 +80,9 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
+            # Not before: two runs that fetch the same at once would take it from each other.
+            config = local_examples(config, reader, workspace.examples)
+            supports = support_files(config)
             plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=delivery)
         except (ArchiveError, PeerError) as error:
             # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that. Of
@@ -87,6 +90,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             if not delivery:
                 turn.send_owed(error)
             raise
+        drop_leftovers(workspace, {scene.ref.id for scene in plan.scenes if scene.ref.remote})
         ledger.mark_vanished(plan.vanished)
         return turn.work_off(config, plan, supports)
 
@@ -192,10 +196,8 @@ def _arrivals(
     config: PipelineConfig, workspace: Workspace, reader: Reader, plan: Plan, scenes: Sequence[PendingScene]
 ) -> Arrivals:
     """The scenes of a run; those of another machine are fetched from now on, while the examples are read."""
-    remote = {scene.ref.id for scene in scenes if scene.ref.remote}
-    drop_leftovers(workspace, remote)
     keyring = plan.keyring
-    if not remote or keyring is None:
+    if not any(scene.ref.remote for scene in scenes) or keyring is None:
         return Arrivals(iter(scenes))
     finished = {*plan.done, *plan.quarantined}
     ahead = config.execution.fetch_ahead
