@@ -16,9 +16,10 @@ from hdm_dicom.files.uids import digest
 from hdm_dicom.options import TOLERANCE, Policy
 from hdm_dicom.series.copies import without_copies
 from hdm_dicom.series.ordering import ordered
+from hdm_dicom.series.phases import phases_by_number, phases_by_rank
 from hdm_dicom.series.places import most_at_one_place
 from hdm_dicom.series.regularity import problems
-from hdm_dicom.series.runs import runs
+from hdm_dicom.series.runs import runs, runs_that_meet
 from hdm_dicom.series.telling_apart import Group, apart, by_stack, regular_by_header
 from hdm_dicom.series.volume import Volume
 
@@ -155,16 +156,32 @@ def _stack(
 
 
 def _parts(whole: Volume, tolerance: float) -> tuple[dict[str, list[Frame]], str]:
-    """The regular parts of an irregular volume, by what names them for ever, and how they were found."""
-    found = runs(whole.frames, tolerance)
-    told = regular_by_header(whole.frames, len(found), tolerance)
+    """The regular parts of an irregular volume, by what names them for ever, and how they were found.
+
+    One part, where images at one place leave doubt which belong together.
+    """
+    found, how = _phases(whole, tolerance) if whole.crowded else (runs(whole.frames, tolerance), "by their spacing")
+    most = max(len(found), most_at_one_place(whole.frames))
+    told = regular_by_header(whole.frames, most, tolerance)
     if told is not None:
         return told, f"by {next(iter(told)).split()[0]}"
-    how = "by their spacing"
-    if most_at_one_place(whole.frames) > 1:
-        how += ", those at one place by instance number: nothing else tells them apart"
     # By its first image: a part keeps its name when another one grows.
     return {_first(members): members for members in found}, how
+
+
+def _phases(whole: Volume, tolerance: float) -> tuple[list[list[Frame]], str]:
+    """Regular parts of images that lie at one place, by their order in time or their spacing."""
+    frames = whole.frames
+    ranked, meeting = phases_by_rank(frames), runs_that_meet(frames, tolerance)
+    parts = [run for phase in ranked[1] for run in runs(phase, tolerance)] if ranked else []
+    if meeting and (not ranked or len(meeting) < len(parts)):
+        return meeting, "by their spacing, those at one place by instance number: nothing else tells them apart"
+    told = ranked or phases_by_number(frames)
+    if told is None:
+        return [list(frames)], ""
+    key, phases = told
+    parts = [run for phase in phases for run in runs(phase, tolerance)]
+    return parts, f"by {key}" + (" and their spacing" if len(parts) > len(phases) else "")
 
 
 def _first(frames: Sequence[Frame]) -> str:

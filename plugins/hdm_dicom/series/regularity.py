@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import TOLERANCE
-from hdm_dicom.series.places import Array, axes, most_at_one_place, positions, same_place
+from hdm_dicom.series.places import Array, axes, counts_at_places, most_at_one_place, positions, same_place
 
 _TILT_TOLERANCE = 0.01
 """Sine of the angle between the normal and the way from slice to slice, above which the stack is sheared."""
@@ -78,7 +78,7 @@ def problems(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> tuple[str
     if len(frames) > 1 and frames[0].position is not None:
         most = most_at_one_place(frames)
         if most > 1:
-            found.append(f"up to {most} different images lie at one place: not one volume")
+            found.append(f"up to {most} different images lie at one place{_lacking(frames, most)}: not one volume")
     steps = _steps(frames)
     if steps is None:
         return tuple(found)
@@ -103,6 +103,13 @@ def problems(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> tuple[str
             f"slices are shifted against their normal (gantry tilt of {np.degrees(np.arcsin(shear)):.1f} degrees)"
         )
     return tuple(found)
+
+
+def _lacking(frames: Sequence[Frame], most: int) -> str:
+    """At how many places there are fewer images than at others: what a phase lacks."""
+    counts = counts_at_places(frames)
+    fewer = sum(count < most for count in counts)
+    return f", but fewer at {fewer} of {len(counts)} places" if fewer else ""
 
 
 def note(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> str:
