@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +109,7 @@ def _cut(frames: Sequence[Frame], places: npt.NDArray[np.intp], ranks: Array) ->
     gaps, ways = np.diff(rank), np.abs(np.diff(place))
     cuts = [_clear(first, last, gaps, ways) for first, last in zip(earliest, latest, strict=True)]
     ends = [0, *(cut for cut in cuts if cut is not None), place.size]
-    parts = [order[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [order[a:b] for a, b in pairwise(ends)]
     if len(parts) != most or any(np.unique(places[part]).size < part.size or not part.size for part in parts):
         return None
     return [[frames[i] for i in sorted(part)] for part in parts]

@@ -113,8 +113,8 @@ def _remedy(volume: Volume, options: ReaderOptions) -> str:
         if options.policy == "split":
             return repair
         return (
-            f"{repair}; or set input.options.policy to `split`: images go to volumes by the order in time that they state"
-            " (acquisition time, trigger time and the like), else by instance number, where that leaves no doubt"
+            f"{repair}; or set input.options.policy to `split`: images go to volumes by the order in time that"
+            " they state (acquisition time, trigger time and the like), else by instance number, if there is no doubt"
         )
     return "set input.options.policy to `split` or `resample`, or repair the series"
 
