@@ -74,6 +74,8 @@ class Instance:
         unsupported: the fault is not the file's: it may be whole, in an encoding that we do not know.
         description: what the series is called.
         stated: the header says all that its samples are read by; nothing is assumed.
+        projection: it shows through the patient, or a rendering: no slice.
+        place_fault: why its places are not known although they are stated; empty if nothing is to be said.
     """
 
     path: str
@@ -105,6 +107,8 @@ class Instance:
     unsupported: bool = False
     description: Description = Description()
     stated: bool = False
+    projection: bool = False
+    place_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
