@@ -18,9 +18,10 @@ from typing import Any, Literal, Self
 
 from hdm_pipeline.errors import OutputError
 
-Outcome = Literal["done", "quarantined", "empty", "held", "failed"]
-"""done: products are published. quarantined: of some scenes there are none. empty: it holds no scene. held: it lacks
-files that were there when it was worked on before. failed: see `Row.error`; it is tried again at the next start."""
+Outcome = Literal["done", "refused", "quarantined", "empty", "held", "failed"]
+"""done: products are published. refused: and a peer of `output.send` does not take them. quarantined: of some scenes
+there are none. empty: it holds no scene. held: it lacks files that were there when it was worked on before. failed: see
+`Row.error`; it is tried again at the next start."""
 
 _VERSION = 1
 _SCHEMA = f"""
@@ -128,7 +129,7 @@ class Memory:
 
     def troubled(self) -> list[Row]:
         """Deliveries that somebody should look at, the latest first."""
-        query = "SELECT * FROM deliveries WHERE outcome IN ('failed', 'held', 'quarantined') ORDER BY finished DESC"
+        query = "SELECT * FROM deliveries WHERE outcome IN ('failed', 'held', 'quarantined', 'refused') ORDER BY finished DESC"
         with _errors(self._path):
             return [_row(row) for row in self._connection.execute(query)]
 

@@ -18,7 +18,7 @@ MAX_CRASHES = 3
 """Runs of one delivery that crash before it is left alone."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 600.0
-_FINAL: tuple[Outcome, ...] = ("done", "quarantined", "empty")
+_FINAL: tuple[Outcome, ...] = ("done", "refused", "quarantined", "empty")
 
 Tell = Callable[..., None]
 """Called with the kind of an event and its facts."""

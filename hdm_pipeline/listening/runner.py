@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from hdm_pipeline.errors import ExecutionError
 
-Ending = Literal["done", "quarantined", "empty", "failed", "trouble", "stopped", "crashed"]
+Ending = Literal["done", "refused", "quarantined", "empty", "failed", "trouble", "stopped", "crashed"]
 
 _IDLE = 300.0
 """Seconds without a delivery after which the worker ends, so that its memory is free."""

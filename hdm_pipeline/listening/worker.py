@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, HdmError
-from hdm_pipeline.options import RunOptions
+from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event
 
@@ -52,7 +52,7 @@ def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[s
     """Run the pipeline on a delivery.
 
     Returns:
-        `outcome` (done, quarantined, empty, failed, trouble, bug or stopped), number of `scenes` published, and `error`
+        `outcome` (done, refused, quarantined, empty, failed, trouble, bug or stopped), number of `scenes` published, and `error`
         with type and remedy. Of other texts nothing is told: they may name a patient.
     """
     source = pipeline.config.input.model_copy(update={"uri": uris})
@@ -75,18 +75,28 @@ def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[s
     except Exception as error:  # noqa: BLE001  # a bug: of this delivery, as far as anybody knows
         sys.stderr.writelines(traceback.format_tb(error.__traceback__))  # where, but not what: it may be a patient's
         return {"outcome": "bug", "error": {"type": type(error).__name__, "remedy": "the worker's output says where"}}
+    return _ending(summary)
+
+
+def _ending(summary: RunSummary) -> dict[str, Any]:
+    """What a run that came to its end means for the delivery."""
     scenes = len(summary.done) + summary.done_before
     if summary.left:
         return {"outcome": "stopped", "scenes": scenes}
-    if any(peer.not_sent or peer.waiting for peer in summary.sends):
+    if any(peer.waiting or peer.not_sent.keys() - peer.refused for peer in summary.sends):
         # Its files stay in the inbox, and it is run again until all is sent: what was sent is not sent twice.
         told = {"type": "PeerError", "remedy": "products are not sent yet: `status` says to whom and why"}
         return {"outcome": "trouble", "scenes": scenes, "error": told}
-    if not summary.quarantined:
-        return {"outcome": "done", "scenes": scenes}
+    refused = {scene for peer in summary.sends for scene in peer.refused}
     kinds = sorted({str(error.get("type", "")) for error in summary.quarantined.values()})
-    told = {"type": ", ".join(kinds), "remedy": f"{len(summary.quarantined)} scenes are quarantined: see `status`"}
-    return {"outcome": "quarantined", "scenes": scenes, "error": told}
+    remedies = [f"{len(summary.quarantined)} scenes are quarantined"] if summary.quarantined else []
+    if refused:
+        kinds.append("PeerRefusedError")
+        remedies.append(f"a peer refuses products of {len(refused)} scenes")
+    if not kinds:
+        return {"outcome": "done", "scenes": scenes}
+    told = {"type": ", ".join(kinds), "remedy": f"{'; '.join(remedies)}: see `status`"}
+    return {"outcome": "quarantined" if summary.quarantined else "refused", "scenes": scenes, "error": told}
 
 
 def _read_tasks(tasks: queue.SimpleQueue[str | None], busy: threading.Event) -> None:

@@ -188,7 +188,7 @@ def test_trouble_never_makes_a_delivery_fail(bench: Bench, monkeypatch: pytest.M
     bench.work()
 
 
-@pytest.mark.parametrize("outcome", ["done", "quarantined", "empty"])
+@pytest.mark.parametrize("outcome", ["done", "refused", "quarantined", "empty"])
 def test_outcomes_are_remembered(bench: Bench, outcome: Any) -> None:
     bench.file("study", "series", "1")
     bench.work(Result(outcome, scenes=2))
