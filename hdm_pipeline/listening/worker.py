@@ -1,9 +1,9 @@
 """The process that runs the pipeline on deliveries, one after another: `python -m hdm_pipeline.listening.worker`.
 
 It is apart from the listener so that nothing that happens in a run (a crash, memory running out) stops files from being
-received. It takes one JSON object a line on its standard input, `{"uris": [...]}`, and answers with one a line; a sign
-of life comes in between. When its input ends, the listener is gone: a run then stops after the blocks that are being
-worked on.
+received. It takes one JSON object a line on its standard input, `{"uris": [...], "retry": false}`, and answers with one
+a line; a sign of life comes in between. When its input ends, the listener is gone: a run then stops after the blocks
+that are being worked on.
 """
 
 from __future__ import annotations
@@ -42,18 +42,19 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=_read_tasks, args=(tasks, busy), daemon=True).start()
     while (line := tasks.get()) is not None:
         busy.set()
-        answer = run_delivery(pipeline, json.loads(line)["uris"], answers)
+        asked = json.loads(line)
+        answer = run_delivery(pipeline, asked["uris"], answers, retry=asked["retry"])
         busy.clear()
         _say(answers, answer)
     return 0
 
 
-def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[str, Any]:
-    """Run the pipeline on a delivery.
+def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO, *, retry: bool = False) -> dict[str, Any]:
+    """Run the pipeline on a delivery; with `retry`, also on its scenes that are quarantined.
 
     Returns:
-        `outcome` (done, refused, quarantined, empty, failed, trouble, bug or stopped), number of `scenes` published, and `error`
-        with type and remedy. Of other texts nothing is told: they may name a patient.
+        `outcome` (done, refused, quarantined, empty, failed, trouble, bug or stopped), number of `scenes` published,
+        and `error` with type and remedy. Of other texts nothing is told: they may name a patient.
     """
     source = pipeline.config.input.model_copy(update={"uri": uris})
     pipeline.config = pipeline.config.model_copy(update={"input": source})
@@ -66,7 +67,7 @@ def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[s
             _say(answers, {})
 
     try:
-        summary = pipeline.run(on_event=beat, options=RunOptions(delivery=True))
+        summary = pipeline.run(on_event=beat, options=RunOptions(delivery=True, retry_quarantined=retry))
     except EmptyArchiveError:
         return {"outcome": "empty"}
     except HdmError as error:

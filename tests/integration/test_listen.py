@@ -122,6 +122,34 @@ def test_deliveries_that_cannot_be_used_stop_nobody(pipeline: Path) -> None:
     assert "1 done, 1 empty, 1 quarantined" in told
 
 
+def test_what_failed_is_done_again_or_dropped_by_a_command(pipeline: Path) -> None:
+    coming = pipeline.parent / "coming"
+    (coming / "broken").mkdir()
+    (coming / "broken" / "x.tif").write_bytes(b"II*\0 no more")
+
+    def ask(*options: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "hdm_pipeline", "listen", str(pipeline), *options]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    with ListenerProcess(pipeline) as listener:
+        delivery = listener.wait("quarantined")["delivery"]
+        assert ask("--again", "0" * 32)[0] == 2
+        code, text = ask("--again", delivery)
+        assert (code, "the listener does it now" in text) == (0, True)
+        assert listener.wait("again")["delivery"] == delivery
+        assert listener.wait("quarantined")["delivery"] == delivery
+        assert f"quarantined {delivery}" in ask("--status")[1]
+    code, text = ask("--drop", delivery)
+    assert (code, "when it is started" in text) == (0, True)
+    with ListenerProcess(pipeline) as listener:
+        assert listener.wait("drop")["delivery"] == delivery
+    text = ask("--status")[1]
+    assert "1 dropped" in text
+    assert delivery not in text
+    assert (coming / "broken" / "x.tif").exists()
+
+
 def test_a_killed_listener_goes_on_and_only_one_may_run(pipeline: Path) -> None:
     deliver(pipeline, "first", "a", 1)
     write_scene(pipeline.parent / "coming" / "first" / "large.tif", 900, 900, 5)
