@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hdm_pipeline.config.schema import Listen
 from hdm_pipeline.errors import ConfigError, HdmError, OutputError
@@ -190,20 +190,29 @@ def _lock(path: Path) -> Iterator[None]:
     with ExitStack() as stack:
         with disk_errors(path):
             file = stack.enter_context(path.open("a+", encoding="utf-8"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _flocked(file):
             file.seek(0)
             raise OutputError(
                 "another listener uses this inbox",
                 where=f"{path.parent}, held by {file.read().strip() or 'somebody'}",
                 remedy="stop it, or give this one another listen.inbox",
-            ) from None
+            )
         with disk_errors(path):
             file.truncate(0)
             file.write(f"{socket.gethostname()}:{os.getpid()}")
             file.flush()
         yield
+
+
+def _flocked(file: TextIO) -> bool:
+    """Take the lock; `listen --status` has it for a moment, too, when it looks who holds it."""
+    for _ in range(20):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
 
 
 def _locked_inbox(stack: ExitStack, root: Path, max_bytes: int) -> FileInbox:

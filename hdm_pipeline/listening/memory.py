@@ -4,7 +4,8 @@ Only outcomes are kept. That a delivery waits needs no row: it lies in the inbox
 outcome for what it holds now. So nothing can be forgotten: a process that is killed leaves the delivery without its
 outcome, and the next one does it again, which costs nothing that was finished.
 
-A row stays when its files are gone, for only so a late file of a study is known to be late.
+A row stays when its files are gone, for only so a late file of a study is known to be late. It takes 200 bytes, and 50
+more for each further series: 400 MB for a million studies of five.
 
 Beside it are wishes: what somebody asked for by `listen --again` or `--drop`, until the listener has done it.
 """

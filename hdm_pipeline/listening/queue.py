@@ -229,7 +229,10 @@ class DeliveryQueue:
         short = frozenset() if version is None or row is None else _short(seen.parts, row.parts)
         whole = sorted(seen.parts.keys() - short)
         if row is not None and not whole:
-            error = {"type": "files are missing", "remedy": "they were worked on and removed: send the delivery again"}
+            error = {
+                "type": "files are missing",
+                "remedy": "they were worked on and removed: send the delivery again, or see `listen --again`",
+            }
             self._memory.put(replace(row, signature=seen.signature, outcome="held", error=error, finished=time.time()))
             self._settle(delivery, mark, "held", 0.0)
             self._tell("held", delivery=delivery, error=error)

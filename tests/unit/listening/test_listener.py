@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
 import sys
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from hdm_pipeline.errors import OutputError
 from hdm_pipeline.listening import figures as figures_module
 from hdm_pipeline.listening.inbox import FileInbox
+from hdm_pipeline.listening.listener import _lock as listener_lock
 from hdm_pipeline.listening.listener import _Loop
 from hdm_pipeline.listening.memory import Memory
 from hdm_pipeline.listening.memory import _errors as memory_errors
@@ -144,6 +147,18 @@ def test_counting_while_others_count(bench: Bench, monkeypatch: pytest.MonkeyPat
     finally:
         sys.setswitchinterval(before)
     assert bench._thread.is_alive()
+
+
+def test_a_look_at_the_lock_keeps_no_listener_from_starting(tmp_path: Path) -> None:
+    path = tmp_path / "listen.lock"
+    with path.open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        release = threading.Timer(0.1, fcntl.flock, (looking, fcntl.LOCK_UN))
+        release.start()
+        held = pytest.raises(OutputError, match="another listener uses this inbox")
+        with listener_lock(path), held, listener_lock(path):
+            pass
+        release.join()
 
 
 def test_what_is_sent_twice_is_no_refusal(tmp_path: Path) -> None:
