@@ -56,8 +56,8 @@ def listen(
         typer.echo(json.dumps(found, indent=1) if as_json else listener_text(found))
         return
     if again or drop:
-        for wish, names in (("again", again or []), ("drop", drop or [])):
-            wish_for(loaded, wish, names)
+        wish_for(loaded, "again", again or [])
+        wish_for(loaded, "drop", drop or [])
         when = "now" if listener_status(loaded)["running"] else "when it is started"
         typer.echo(f"the listener does it {when}; `listen --status` says what became of it")
         return

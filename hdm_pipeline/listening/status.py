@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.config.schema import Listen
+from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.listening.inbox import hashed, tree_bytes
 from hdm_pipeline.listening.listener import settings

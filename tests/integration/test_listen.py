@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,7 +227,8 @@ def test_what_a_peer_refuses_is_final_and_listed_and_a_peer_that_is_away_is_trie
 
 def test_what_is_wrong_is_told_before_anything_is_taken_in(bench: Workbench) -> None:
     def told(**listen: object) -> tuple[int, str]:
-        path = bench.pipeline(**({"listen": listen} if listen else {}))
+        sections: dict[str, Any] = {"listen": listen} if listen else {}
+        path = bench.pipeline(**sections)
         ended = subprocess.run(
             [sys.executable, "-m", "hdm_pipeline", "listen", str(path)], capture_output=True, text=True, check=False
         )

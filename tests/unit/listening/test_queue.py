@@ -19,7 +19,7 @@ from hdm_pipeline.listening.inbox import FileInbox, hashed
 from hdm_pipeline.listening.memory import Memory, Row
 from hdm_pipeline.listening.queue import MAX_CRASHES, DeliveryQueue, Due
 from hdm_pipeline.listening.runner import Result
-from hdm_pipeline.listening.snapshot import Snapshot
+from hdm_pipeline.listening.snapshot import Snapshot, snapshot
 from hdm_pipeline.listening.watched import WatchedFolder
 
 QUIET = 0.1
@@ -246,12 +246,11 @@ def test_a_folder_that_may_not_be_read_ends_nothing(bench: Bench, monkeypatch: p
 def test_a_delivery_that_cannot_be_read_keeps_no_other_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.file("bad", "series", "1")
     bench.file("good", "series", "1")
-    look = queue_module.snapshot
 
     def failing(folder: Path) -> Snapshot:
         if folder.name == hashed("bad"):
             raise OSError(errno.EIO, "Input/output error", str(folder))
-        return look(folder)
+        return snapshot(folder)
 
     monkeypatch.setattr(queue_module, "_FIRST_WAIT", 0.0)
     monkeypatch.setattr(queue_module, "snapshot", failing)
