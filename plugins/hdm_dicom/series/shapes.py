@@ -13,7 +13,7 @@ _SAME_DIRECTION = 1e-3
 _SAME_SPACING = 2e-4
 """Part by which the pixel spacings of one grid differ: positions and lengths are written with few digits."""
 
-_UNPLACED = "file, as no position is stated"
+_UNPLACED = "file (no position is stated)"
 _PARTS = ("size", "size", "color", "pixel spacing", "orientation", _UNPLACED)
 """What the parts of a group's name are."""
 

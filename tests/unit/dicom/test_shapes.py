@@ -124,7 +124,7 @@ def turned(dataset: Dataset, index: int) -> None:
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [(unplaced, "file, as no position is stated"), (higher, "size"), (turned, "orientation")],
+    [(unplaced, "file (no position is stated)"), (higher, "size"), (turned, "orientation")],
 )
 def test_only_what_differs_is_named(tmp_path: Path, change: Callable[[Dataset, int], None], told: str) -> None:
     write_series(tmp_path, TWELVE, change=change)
