@@ -23,12 +23,13 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
 from hdm_dicom.files.detectors import DETECTOR_TAGS, detector_frames
+from hdm_dicom.files.frames import all_oriented, functional_frames, plain_frame
 from hdm_dicom.files.instances import Description, Frame, Instance, PixelSpan, Rejected
 from hdm_dicom.files.projections import TECHNIQUE, is_projection
-from hdm_dicom.files.spacing import SPACING_TAGS, pixel_spacing, thickness
-from hdm_dicom.files.stored_values import has_lut, padding_of, rescale_faults, rescale_of, unit_of
+from hdm_dicom.files.spacing import SPACING_TAGS
+from hdm_dicom.files.stored_values import padding_of, rescale_faults
 from hdm_dicom.files.syntaxes import DECODED_AS, unknown_syntax
-from hdm_dicom.files.telling import TELLING_TAGS, dimension_names, frame_keys, image_keys
+from hdm_dicom.files.telling import TELLING_TAGS
 from hdm_dicom.files.uids import digest
 from hdm_dicom.files.zipped import DAMAGED, ZipRefusedError, member_size, open_file, open_member, split_member
 
@@ -87,9 +88,6 @@ _HEAD = 1 << 16
 _PARSING = threading.Lock()
 """Held by the thread that parses. Parsing never waits, so a second thread would only take the interpreter from it again
 and again, at a third of the speed; the others wait for their files meanwhile."""
-
-_LEAST_CROSS = 1e-6
-"""Square of the sine between rows and columns below which they have one direction."""
 
 _PREAMBLE = 132
 _MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -238,12 +236,12 @@ def _frames(path: str, dataset: FileDataset, span: PixelSpan | None, stamp: str)
     count = _count(dataset, faults)
     instance = _instance(path, dataset, span, stamp, sop_class, count, faults)
     if "PerFrameFunctionalGroupsSequence" in dataset:
-        return _functional_frames(dataset, instance)
-    frame = _plain_frame(dataset, instance)
+        return functional_frames(dataset, instance)
+    frame = plain_frame(dataset, instance)
     if instance.fault:
         return [frame]
     if detected := detector_frames(dataset, frame):
-        return _all_oriented(detected)
+        return all_oriented(detected)
     if count <= 1:
         return [frame]
     # Frames without functional groups (cine, secondary capture) have one place, or none: they are told apart by index.
@@ -335,95 +333,3 @@ def _description(dataset: Dataset) -> Description:
 def _patient(dataset: Dataset) -> str:
     identifier = text(dataset, "PatientID") or text(dataset, "PatientName").casefold()
     return digest("patient", identifier)[:16] if identifier else ""
-
-
-def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
-    position = numbers(dataset, "ImagePositionPatient", 3)
-    spacing = pixel_spacing(dataset, located=position is not None)
-    slope, intercept = rescale_of(dataset)
-    lut = has_lut(dataset)
-    orientation = numbers(dataset, "ImageOrientationPatient", 6)
-    return Frame(
-        instance=_oriented(instance, orientation),
-        index=0,
-        position=position,  # type: ignore[arg-type]
-        orientation=orientation,  # type: ignore[arg-type]
-        spacing=spacing.value,
-        thickness=thickness(dataset),
-        slope=1.0 if slope is None else slope,
-        intercept=intercept or 0.0,
-        rescaled=(slope is not None and intercept is not None) or lut,
-        lut=lut,
-        unit=unit_of(dataset, dataset, instance.modality),
-        keys=image_keys(dataset, instance.image_type),
-        spacing_from=spacing.source,
-        spacing_fault=spacing.fault,
-    )
-
-
-def _oriented(instance: Instance, orientation: tuple[float, ...] | None) -> Instance:
-    """The instance, with a fault if its rows and columns have no direction."""
-    if orientation is None or instance.fault or _spans_a_plane(orientation):
-        return instance
-    what = "is all zero" if not any(orientation) else "gives rows and columns no two directions"
-    remedy = "set ImageOrientationPatient, or remove it and ImagePositionPatient if the place is not known"
-    return replace(instance, fault=f"the orientation of the image in the patient {what}", remedy=remedy)
-
-
-def _spans_a_plane(cosines: tuple[float, ...]) -> bool:
-    ax, ay, az, bx, by, bz = cosines
-    cross = (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
-    return sum(c * c for c in cross) > _LEAST_CROSS * (ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz)
-
-
-def _functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
-    """Frames of an enhanced multi-frame object: each attribute per frame, or shared by all (PS3.3 C.7.6.16)."""
-    items = [i for i in values(dataset, "PerFrameFunctionalGroupsSequence") if isinstance(i, Dataset)]
-    shared = [i for i in values(dataset, "SharedFunctionalGroupsSequence") if isinstance(i, Dataset)][:1]
-    if len(items) != instance.frames:
-        fault = f"NumberOfFrames is {instance.frames}, but {len(items)} frames are described"
-        return [_plain_frame(dataset, replace(instance, fault=fault))]
-    base = replace(_plain_frame(dataset, instance), instance=instance)
-    dimensions = dimension_names(dataset)
-
-    def one(item: Dataset, index: int) -> Frame:
-        def group(name: str) -> Dataset:
-            for level in (item, *shared):
-                found = values(level, name)
-                if found and isinstance(found[0], Dataset):
-                    return found[0]
-            return Dataset()
-
-        measures, rescale = group("PixelMeasuresSequence"), group("PixelValueTransformationSequence")
-        spacing = pixel_spacing(measures)
-        if not spacing.source:  # enhanced X-ray angiography states it here, at the detector
-            spacing = pixel_spacing(group("FramePixelDataPropertiesSequence"))
-        slope, intercept = rescale_of(rescale)
-        return Frame(
-            instance=instance,
-            index=index,
-            position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),  # type: ignore[arg-type]
-            orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),  # type: ignore[arg-type]
-            spacing=spacing.value or base.spacing,
-            thickness=thickness(measures) or base.thickness,
-            slope=base.slope if slope is None else slope,
-            intercept=base.intercept if intercept is None else intercept,
-            rescaled=(slope is not None and intercept is not None) or base.rescaled,
-            lut=base.lut,
-            unit=unit_of(dataset, rescale, instance.modality) if text(rescale, "RescaleType") else base.unit,
-            keys=frame_keys(base.keys, group, dimensions),
-            spacing_from=spacing.source or base.spacing_from,
-            spacing_fault=pixel_spacing(measures).fault or base.spacing_fault,
-        )
-
-    return _all_oriented([one(item, index) for index, item in enumerate(items)])
-
-
-def _all_oriented(frames: list[Frame]) -> list[Frame]:
-    """The frames of a file; all of them share the fault of one."""
-    instance = frames[0].instance
-    faulty = next((f for f in frames if _oriented(instance, f.orientation) is not instance), None)
-    if faulty is None:
-        return frames
-    instance = _oriented(instance, faulty.orientation)
-    return [replace(frame, instance=instance) for frame in frames]

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.spacing import counts
-from hdm_dicom.files.stored_values import mirrored
 
 _SAME_DIRECTION = 1e-3
 _SAME_SPACING = 2e-4
 """Part by which the pixel spacings of one grid differ: positions and lengths are written with few digits."""
 
-_UNPLACED = "file, as no position is stated"
+_UNPLACED = "file (no position is stated)"
 _PARTS = ("size", "size", "color", "pixel spacing", "orientation", _UNPLACED)
 """What the parts of a group's name are."""
 
@@ -117,7 +116,7 @@ def _alike(some: Lengths, other: Lengths) -> bool:
 
 
 def _by_pixels(name: tuple[str, ...], members: list[Frame]) -> list[Shape]:
-    """A group by what its values mean: gray, gray that is turned over, palette. The name is only told where needed."""
+    """A group by what its values mean: gray or palette. The name is only told where needed."""
     kinds: dict[str, list[Frame]] = defaultdict(list)
     for frame in members:
         kinds[_kind(frame)].append(frame)
@@ -128,6 +127,4 @@ def _by_pixels(name: tuple[str, ...], members: list[Frame]) -> list[Shape]:
 
 
 def _kind(frame: Frame) -> str:
-    if frame.instance.photometric == "PALETTE COLOR":
-        return "palette"
-    return "turned over" if mirrored(frame) else ""
+    return "palette" if frame.instance.photometric == "PALETTE COLOR" else ""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.files.stored_values import mirrored
 from hdm_dicom.files.uids import digest
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.volumes.extent import told
@@ -130,6 +131,15 @@ def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str | SceneWa
                 "unplaced_slices",
                 f"{volume.unplaced} of {total} images of the series state no place: they are no part of this volume",
                 "look whether slices of it lost their ImagePositionPatient, and export the series again",
+            )
+        )
+    turned = sum(map(mirrored, volume.frames))
+    if 0 < turned < len(volume.frames):
+        found.append(
+            SceneWarning(
+                "mixed_photometric",
+                f"{turned} of {len(volume.frames)} images are MONOCHROME1 and turned over, the others are not",
+                "look whether all slices have the same gray values, and correct PhotometricInterpretation if not",
             )
         )
     found += [f"{options.policy}: {problem}" for problem in volume.problems]

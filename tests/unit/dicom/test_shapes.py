@@ -46,20 +46,25 @@ def unitless(dataset: Dataset) -> None:
     del dataset.RescaleSlope, dataset.RescaleIntercept
 
 
-@pytest.mark.parametrize(("plain", "other"), [(lambda _: None, palette), (unitless, dark_is_high)])
-def test_values_of_two_meanings_are_no_volume(
-    tmp_path: Path, plain: Callable[[Dataset], None], other: Callable[[Dataset], None]
-) -> None:
-    def change(dataset: Dataset, index: int) -> None:
-        plain(dataset)
-        if index >= 5:
-            other(dataset)
-
-    write_series(tmp_path, TWELVE, change=change)
+def test_gray_and_palette_are_no_volume(tmp_path: Path) -> None:
+    write_series(tmp_path, TWELVE, change=lambda dataset, i: palette(dataset) if i >= 5 else None)
     found = groups(tmp_path)
     assert [len(volume.frames) for volume in found] == [7, 5]
     assert all(len({frame.instance.photometric for frame in volume.frames}) == 1 for volume in found)
     assert "2 volumes, told apart by color" in found[0].notes[0]
+
+
+def test_slices_that_are_turned_over_beside_others_are_told(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        unitless(dataset)
+        if index >= 5:
+            dark_is_high(dataset)
+
+    write_series(tmp_path, TWELVE, change=change)
+    (header,) = headers(tmp_path)
+    (warning,) = [one for one in header.warnings if isinstance(one, SceneWarning)]
+    assert (warning.kind, warning.suspect) == ("mixed_photometric", True)
+    assert "7 of 12 images are MONOCHROME1" in warning.what
 
 
 def test_a_quantity_is_the_same_however_it_is_shown(tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def turned(dataset: Dataset, index: int) -> None:
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [(unplaced, "file, as no position is stated"), (higher, "size"), (turned, "orientation")],
+    [(unplaced, "file (no position is stated)"), (higher, "size"), (turned, "orientation")],
 )
 def test_only_what_differs_is_named(tmp_path: Path, change: Callable[[Dataset, int], None], told: str) -> None:
     write_series(tmp_path, TWELVE, change=change)
