@@ -105,6 +105,9 @@ class Pipeline:
         Raises:
             HdmError: the run as a whole cannot go on; finished work is kept and the next run goes on from it.
         """
-        from hdm_pipeline.run import run
+        from hdm_pipeline.reporting.failures import failure_noted
+        from hdm_pipeline.run import lock_owner, run
 
-        return run(self.config, self.workspace, on_event, options or RunOptions())
+        options = options or RunOptions()
+        with failure_noted(self.config.name, self.workspace, lock_owner(), delivery=options.delivery):
+            return run(self.config, self.workspace, on_event, options)

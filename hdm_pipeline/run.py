@@ -17,7 +17,7 @@ from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.delivery.courier import Courier
-from hdm_pipeline.errors import ArchiveError, HdmError, PeerError
+from hdm_pipeline.errors import ArchiveError, PeerError
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
@@ -47,6 +47,7 @@ from hdm_pipeline.reporting.events import (
     Stopping,
     SupportChecked,
 )
+from hdm_pipeline.reporting.failures import shown_error
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.run_json import RunReport
@@ -108,7 +109,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             report.status = "stopped" if left or lock.lost else "done"
         except BaseException as error:
             report.status = "failed"
-            report.note(error=_shown(error, private=any(ref.private for ref in plan.archive.scenes)))
+            report.note(error=shown_error(error, private=any(ref.private for ref in plan.archive.scenes)))
             raise
         finally:
             report.write()
@@ -180,14 +181,6 @@ def _work(
         Driver(context, executor, ledger, fan_out([tell, executor.observe]), should_stop).run(scenes)
     finally:
         executor.close()
-
-
-def _shown(error: BaseException, *, private: bool) -> dict[str, str]:
-    """What is kept of an error that ended a run; of a private archive neither paths nor texts of plug-ins."""
-    if not isinstance(error, HdmError):
-        return {"type": type(error).__name__}
-    found = error.as_dict()
-    return {name: found[name] for name in ("type", "remedy")} if private else found
 
 
 @dataclass

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, QuietArchiveError
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Archive:
     skipped: tuple[Skipped, ...]
 
 
-def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = ()) -> Archive:
+def discover(
+    config: PipelineConfig, reader: Reader, products: Collection[str] = (), *, quiet: bool = False
+) -> Archive:
     """Find the scenes of all inputs, without reading any header.
 
     An input that matches nothing is allowed while another one matches.
@@ -29,6 +31,7 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
         config: the pipeline.
         reader: finds scenes.
         products: absolute paths of files that this program published; they are no scenes.
+        quiet: whether an archive without a scene is taken where machines that were asked have none now.
 
     Raises:
         EmptyArchiveError: no input holds a scene.
@@ -50,7 +53,7 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
                     _add(scenes, found)
         except EmptyArchiveError as error:
             empty.append(error)
-    if not scenes:
+    if not scenes and not (quiet and empty and all(isinstance(error, QuietArchiveError) for error in empty)):
         raise _nothing_found(config, empty, skipped)
     return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped))
 

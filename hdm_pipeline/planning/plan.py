@@ -78,7 +78,7 @@ def make_plan(
     products_fit(config)
     known = {record.id: record for record in ledger.scenes()}
     products = {str(workspace.root / output) for record in known.values() for output in record.outputs}
-    archive = discover(config, reader, products)
+    archive = discover(config, reader, products, quiet=not delivery)
     scenes: list[PendingScene] = []
     done: dict[str, Mapping[str, Any]] = {}
     quarantined: dict[str, Mapping[str, Any]] = {}

@@ -39,6 +39,7 @@ class RunReport:
         inputs: how each scene's input may be shown, by scene id.
         done: facts of scenes that earlier runs finished, by scene id.
         quarantined: errors of scenes that earlier runs quarantined, by scene id.
+        started: when the run began, in seconds since 1970; now without it.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class RunReport:
         inputs: Mapping[str, str],
         done: Mapping[str, Mapping[str, Any]],
         quarantined: Mapping[str, Mapping[str, Any]],
+        *,
+        started: float | None = None,
     ) -> None:
         self._path = path
         self._inputs = dict(inputs)
@@ -58,8 +61,8 @@ class RunReport:
         for scene, error in quarantined.items():
             self._scenes[scene] = self._entry(scene, "quarantined", {"error": error}, this_run=False)
         self._head: dict[str, Any] = {}
-        self._started = time.time()
-        self._clock = time.monotonic()
+        self._started = time.time() if started is None else started
+        self._clock = time.monotonic() - (time.time() - self._started)
         self._tiles = 0
         self._blocks_done = 0
         self._deaths = 0
@@ -131,7 +134,7 @@ class RunReport:
         return {
             "pipeline": self._name,
             "status": self.status,
-            "started": _utc(self._started),
+            "started": utc(self._started),
             "seconds": round(elapsed, 3),
             **self._head,
             "totals": {
@@ -165,5 +168,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """A time since 1970 as reports write it: to the second, sorted as text as in time."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

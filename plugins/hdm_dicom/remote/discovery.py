@@ -18,7 +18,7 @@ from hdm_dicom.remote.peer import Peer
 from hdm_dicom.remote.query import ListedSeries, Query, parse_query
 from hdm_dicom.series.grouping import series_id
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import EmptyArchiveError
+from hdm_pipeline.errors import QuietArchiveError
 
 WHERE = "input.uri"
 
@@ -41,14 +41,14 @@ def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[Sce
 
     Raises:
         ConfigError: see `parse_query`.
-        EmptyArchiveError: nothing matches.
+        QuietArchiveError: nothing matches, or nothing that does is a scene.
         PeerError: the PACS cannot be reached, refuses, or answers what it must not.
     """
     address, query = parse_query(uri, options, WHERE)
     with connected(address, options) as peer:
         found = _listed(peer, query)
     if not found:
-        raise EmptyArchiveError(
+        raise QuietArchiveError(
             "the PACS lists no series for this query",
             where=address.shown,
             remedy="try fewer matching keys; some PACS match only a few",
