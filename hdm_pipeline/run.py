@@ -50,11 +50,12 @@ from hdm_pipeline.reporting.events import (
 from hdm_pipeline.reporting.failures import shown_error
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
+from hdm_pipeline.reporting.remarks import remarks
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
-from hdm_pipeline.support.remote import local_examples
+from hdm_pipeline.support.remote import any_remote, local_examples
 
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
@@ -67,8 +68,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     products.check(config)
     product_writers(config)
     peers = routes(config)
-    config = local_examples(config, reader, workspace.examples)
-    supports = support_files(config)
+    if not any_remote(config, reader):
+        support_files(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
@@ -76,11 +77,15 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
+            # Not before: two runs that fetch the same at once would take it from each other.
+            config = local_examples(config, reader, workspace.examples)
+            supports = support_files(config)
             plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=delivery)
         except (ArchiveError, PeerError):
             # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that.
             _send_owed(Courier(peers, workspace, ledger), ledger, on_event, stopper(deadline, lambda: lock.lost))
             raise
+        drop_leftovers(workspace, {scene.ref.id for scene in plan.scenes if scene.ref.remote})
         ledger.mark_vanished(plan.vanished)
         report = _report(config, workspace, plan)
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
@@ -115,7 +120,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             report.write()
             tell(RunEnded(status=report.status))
     done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
-    return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends))
+    told = remarks(plan.archive, outcomes.left_out)
+    return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
 
 
 def _send_owed(courier: Courier, ledger: Ledger, on_event: Listener | None, should_stop: Callable[[], bool]) -> None:
@@ -137,10 +143,8 @@ def _arrivals(
     config: PipelineConfig, workspace: Workspace, reader: Reader, plan: Plan, scenes: Sequence[PendingScene]
 ) -> Arrivals:
     """The scenes of a run; those of another machine are fetched from now on, while the examples are read."""
-    remote = {scene.ref.id for scene in scenes if scene.ref.remote}
-    drop_leftovers(workspace, remote)
     keyring = plan.keyring
-    if not remote or keyring is None:
+    if not any(scene.ref.remote for scene in scenes) or keyring is None:
         return Arrivals(iter(scenes))
     finished = {*plan.done, *plan.quarantined}
     ahead = config.execution.fetch_ahead
@@ -193,6 +197,7 @@ class _Outcomes:
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     before: frozenset[str] = frozenset()
     finished: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
 
     def settled(self, scene: str) -> bool:
         """Whether a planned scene, or all that it turned out to hold, is done or quarantined."""
@@ -204,6 +209,7 @@ class _Outcomes:
         match event:
             case SceneSplit():
                 self.parts[event.scene] = event.parts
+                self.left_out += event.left_out
             case SceneDone():
                 self.finished.add(event.scene)
                 self.done.append(event.scene)
@@ -223,6 +229,7 @@ def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunRepo
     report.note(
         skipped=[{"input": s.uri, "reason": s.reason} for s in plan.archive.skipped], vanished=list(plan.vanished)
     )
+    report.note(**({"warnings": list(plan.archive.quiet)} if plan.archive.quiet else {}))
     return report
 
 

@@ -121,6 +121,8 @@ def _run_text(pipeline: Any, options: Any) -> Any:
     for scene, error in sorted(summary.quarantined.items()):
         if scene not in bar.told:  # by an earlier run
             typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
+    for line in summary.remarks:
+        typer.echo(line, err=True)
     if told := warnings_text(summary.warnings):
         typer.echo(told, err=True)
     for line in sent_lines(summary.sends):

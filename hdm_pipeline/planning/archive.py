@@ -14,10 +14,17 @@ from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, QuietArchiveErr
 
 @dataclass(frozen=True)
 class Archive:
-    """The scenes of a run, sorted by id, and what was left out."""
+    """What is behind all inputs.
+
+    Attributes:
+        scenes: of a run, sorted by id.
+        skipped: what was left out.
+        quiet: inputs where another machine has nothing now, in words.
+    """
 
     scenes: tuple[SceneRef, ...]
     skipped: tuple[Skipped, ...]
+    quiet: tuple[str, ...] = ()
 
 
 def discover(
@@ -55,7 +62,8 @@ def discover(
             empty.append(error)
     if not scenes and not (quiet and empty and all(isinstance(error, QuietArchiveError) for error in empty)):
         raise _nothing_found(config, empty, skipped)
-    return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped))
+    silent = tuple(f"{error.what} ({error.where})" for error in empty if isinstance(error, QuietArchiveError))
+    return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped), silent)
 
 
 def _nothing_found(

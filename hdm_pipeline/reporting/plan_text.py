@@ -34,6 +34,7 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
     lines += [f"  {s.id}: {warning}" for s in found.scenes[:_SHOWN] for warning in s.warnings]
     lines += [f"quarantined or not readable: {scene}: {reason}" for scene, reason in found.refused[:_SHOWN]]
     lines += _left_out(found.skipped)
+    lines += [f"nothing there now: {text}" for text in found.plan.archive.quiet]
     for name, examples in (quality or {}).items():
         lines.append(f"support of {name}")
         for example in examples:

@@ -16,6 +16,7 @@ from hdm_pipeline.reporting.plan_text import counted, duration
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
 _SHOWN = 20
+_HEAD = ("pipeline", "status", "error", "started", "seconds", "totals")
 
 
 def output_status(folder: Path) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
         "catalogs": [str(workspace.root / file) for files in report.get("catalogs", {}).values() for file in files],
-        "last_run": {key: report.get(key) for key in ("pipeline", "status", "error", "started", "seconds", "totals")},
+        "last_run": {key: report.get(key) for key in (*_HEAD, "warnings")},
     }
 
 
@@ -67,7 +68,8 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"last run  {state}, started {last['started']}, {duration(last['seconds'])}")
         if last["error"]:
             lines.append(f"          {last['error']['type']}: {last['error'].get('what', 'see what the run printed')}")
-            lines.append(f"          remedy: {last['error'].get('remedy', '')}")
+            lines += [f"          {key}: {text}" for key in ("where", "remedy") if (text := last["error"].get(key))]
+        lines += [f"          nothing there now: {text}" for text in last["warnings"] or ()]
         lines.append(
             f"          {totals['done']} of {counted(totals['scenes'], 'scene')} done, {totals['running']} running, "
             f"{totals['quarantined']} quarantined, {totals['waiting']} waiting"
