@@ -21,6 +21,8 @@ from hdm_pipeline.reporting.run_json import RunReport, utc
 
 def shown_error(error: BaseException, *, private: bool) -> dict[str, str]:
     """What is kept of an error that ended a run; of a private archive neither paths nor texts of plug-ins."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"type": "KeyboardInterrupt", "what": "interrupted", "remedy": "run again to go on"}
     if not isinstance(error, HdmError):
         return {"type": type(error).__name__}
     found = error.as_dict()

@@ -117,6 +117,11 @@ class RunReport:
     def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
         return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **data}
 
+    def _as_it_stands(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """A scene that a run had begun when it ended waits for the next one."""
+        begun = self.status != "running" and entry["status"] == "running"
+        return entry | {"status": "waiting"} if begun else entry
+
     def write(self) -> None:
         """Write the file now."""
         start = time.monotonic()
@@ -126,7 +131,8 @@ class RunReport:
     def content(self) -> dict[str, Any]:
         """The report as it stands."""
         elapsed = time.monotonic() - self._clock
-        status = [entry["status"] for entry in self._scenes.values()]
+        scenes = {scene: self._as_it_stands(entry) for scene, entry in sorted(self._scenes.items())}
+        status = [entry["status"] for entry in scenes.values()]
         new = [entry for entry in self._scenes.values() if entry["this_run"]]
         seconds: dict[str, float] = {}
         for entry in new:
@@ -134,7 +140,7 @@ class RunReport:
                 seconds[step] = round(seconds.get(step, 0.0) + value, 3)
         rate = self._tiles / elapsed if elapsed > 0 else 0.0
         finished = sum(entry["status"] in ("done", "quarantined") for entry in new)
-        waiting = len(self._inputs) - len(self._scenes)
+        waiting = len(self._inputs) - len(self._scenes) + status.count("waiting")
         eta = elapsed / finished * (len(new) - finished + waiting) if finished and self.status == "running" else None
         return {
             "pipeline": self._name,
@@ -156,7 +162,7 @@ class RunReport:
                 "seconds_by_stage": seconds,
                 "workers_died": self._deaths,
             },
-            "scenes": dict(sorted(self._scenes.items())),
+            "scenes": scenes,
             "versions": versions(),
         }
 
