@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
+from hdm_pipeline.plugin.guarded_reader import shown
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def _nothing_found(
         reasons.append(f"{len(skipped)} left out, e.g. {skipped[0].uri}: {skipped[0].reason}")
     return EmptyArchiveError(
         "no scene was found: " + "; ".join(reasons),
-        where=", ".join(uri.partition("?")[0] if "://" in uri else uri for uri in config.input.uris),
+        where=", ".join(map(shown, config.input.uris)),
         remedy=empty[0].remedy if empty else "check input.uri (relative to the pipeline file) and input.exclude",
     )
 

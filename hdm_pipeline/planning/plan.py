@@ -21,7 +21,6 @@ from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning import uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring
-from hdm_pipeline.planning.products import check as products_fit
 from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
 
 
@@ -68,14 +67,12 @@ def make_plan(
         delivery: the archive is one delivery of many: nothing vanishes because it is not among it.
 
     Raises:
-        ConfigError: a product cannot be made of what the reader gives.
         ArchiveError: there is no scene, or there are two of one name.
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
     fingerprints = _fingerprints(config, supports, reader)
     keyring = SceneKeyring(config, fingerprints, uncertain=uncertainty.asked(config))
-    products_fit(config)
     known = {record.id: record for record in ledger.scenes()}
     products = {str(workspace.root / output) for record in known.values() for output in record.outputs}
     archive = discover(config, reader, products)
