@@ -18,6 +18,7 @@ from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.planning import products
 from hdm_pipeline.planning.data_check import check_supports
 from hdm_pipeline.planning.forecast import HEADER_LIMIT, Forecast, forecast
 from hdm_pipeline.planning.plan import make_plan
@@ -73,6 +74,7 @@ class Pipeline:
             ConfigError: archive, supports or weights are not usable.
             BandError: no scene has a band that is asked for.
         """
+        products.check(self.config)
         reader = archive_reader(self.config)
         with borrowed_examples(self.config, reader, self.workspace.examples) as config:
             with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -17,7 +18,7 @@ from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.delivery.courier import Courier
-from hdm_pipeline.errors import ArchiveError, PeerError
+from hdm_pipeline.errors import ArchiveError, HdmError, PeerError
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
@@ -57,6 +58,8 @@ from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
 from hdm_pipeline.support.remote import any_remote, local_examples
 
+log = logging.getLogger(__name__)
+
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
     """Do everything that is not done yet; see `Pipeline.run`."""
@@ -74,6 +77,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
+        courier = Courier(peers, workspace, ledger)
+        turn = _Turn(config, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
@@ -81,54 +86,105 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             config = local_examples(config, reader, workspace.examples)
             supports = support_files(config)
             plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=delivery)
-        except (ArchiveError, PeerError):
-            # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that.
-            _send_owed(Courier(peers, workspace, ledger), ledger, on_event, stopper(deadline, lambda: lock.lost))
+        except (ArchiveError, PeerError) as error:
+            # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that. Of
+            # deliveries many come, and each is sent by a run of its own.
+            if not delivery:
+                turn.send_owed(error)
             raise
         drop_leftovers(workspace, {scene.ref.id for scene in plan.scenes if scene.ref.remote})
         ledger.mark_vanished(plan.vanished)
-        report = _report(config, workspace, plan)
+        return replace(turn, config=config).work_off(plan, supports)  # its examples are here now
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What a run has once it holds the lock; see `run` for its fields."""
+
+    config: PipelineConfig
+    workspace: Workspace
+    options: RunOptions
+    reader: Reader
+    ledger: Ledger
+    lock: RunLock
+    courier: Courier
+    on_event: Listener | None
+    deadline: float | None
+
+    def work_off(self, plan: Plan, supports: SupportFiles) -> RunSummary:
+        """Work on the scenes of a plan, and send what is published and owed."""
+        config, workspace, courier = self.config, self.workspace, self.courier
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
-        log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
-        metrics = MetricsFile(workspace.metrics, config.name)
-        courier = stack.enter_context(Courier(peers, workspace, ledger))
-        listeners = [outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])]
-        tell = fan_out([*listeners, courier.event])
-        scenes = plan.scenes[: options.limit]
-        tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
-        try:
+        report = _report(config, workspace, plan)
+        scenes = plan.scenes[: self.options.limit]
+        private = any(ref.private for ref in plan.archive.scenes)
+        with self._told(report, [outcomes.event], private=private) as tell, ExitStack() as stack:
+            tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
             owed = courier.catch_up(plan.done, plan.vanished)
-            should_stop = stopper(deadline, lambda: lock.lost)
-            if scenes or owed:
-                asked = stack.enter_context(interrupts(tell))
-                should_stop = stopper(deadline, lambda: asked() or lock.lost)
+            should_stop = stack.enter_context(self._stopper(tell)) if scenes or owed else self._out_of_time
             if scenes:
                 news = fan_out([tell, lambda _: courier.tell_news(tell)])
-                arrivals = stack.enter_context(closing(_arrivals(config, workspace, reader, plan, scenes)))
-                _work(config, workspace, reader, ledger, supports, arrivals, report, news, should_stop)
-            if not lock.lost:
-                _describe(config, workspace, ledger, report, whole=options.mosaic)
+                arrivals = stack.enter_context(closing(_arrivals(config, workspace, self.reader, plan, scenes)))
+                _work(config, workspace, self.reader, self.ledger, supports, arrivals, report, news, should_stop)
+            if not self.lock.lost:
+                _describe(config, workspace, self.ledger, report, whole=self.options.mosaic)
             sends = courier.finish(should_stop, tell)
-            report.note(send=[peer.as_dict() for peer in sends])
             left = sum(not outcomes.settled(scene.ref.id) for scene in plan.scenes)
-            report.status = "stopped" if left or lock.lost else "done"
-        except BaseException as error:
-            report.status = "failed"
-            report.note(error=shown_error(error, private=any(ref.private for ref in plan.archive.scenes)))
-            raise
-        finally:
-            report.write()
-            tell(RunEnded(status=report.status))
-    done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
-    told = remarks(plan.archive, outcomes.left_out)
-    return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
+            report.status = "stopped" if left or self.lock.lost else "done"
+        done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
+        told = remarks(plan.archive, outcomes.left_out)
+        return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
 
+    def send_owed(self, error: HdmError) -> None:
+        """Send what earlier runs owe, where it is not known which scenes there are; then raise what told so."""
+        records = self.ledger.scenes()
+        if not self.courier.catch_up((), [one.id for one in records if one.status in ("done", "vanished")]):
+            return
+        done = {one.id: one.info for one in records if one.status == "done"}
+        quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
+        inputs = dict.fromkeys([*done, *quarantined], "")
+        report = RunReport(self.workspace.report, self.config.name, inputs, done, quarantined)
+        with self._told(report, [], private=True) as tell:
+            tell(RunStarted(scenes=0, done_before=len(done)))
+            try:
+                with self._stopper(tell) as should_stop:
+                    self.courier.finish(should_stop, tell)
+            except HdmError as trouble:
+                log.warning("what earlier runs owe could not be sent: %s", trouble.what)
+            raise error
 
-def _send_owed(courier: Courier, ledger: Ledger, on_event: Listener | None, should_stop: Callable[[], bool]) -> None:
-    """Send what earlier runs owe, where it is not known which scenes there are."""
-    with courier:
-        courier.catch_up((), [record.id for record in ledger.scenes() if record.status in ("done", "vanished")])
-        courier.finish(should_stop, on_event or fan_out([]))
+    @contextmanager
+    def _told(self, report: RunReport, listeners: Sequence[Listener], *, private: bool) -> Iterator[Listener]:
+        """Within: what happens is told to everybody, and peers are sent to. However it ends, the report says so."""
+        file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
+        metrics = MetricsFile(self.workspace.metrics, self.config.name)
+        own = [self.on_event] if self.on_event else []
+        report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
+        with JsonLines(file) as lines, self.courier as courier:
+            tell = fan_out([*listeners, lines.event, report.event, metrics.event, *own, courier.event])
+            try:
+                yield tell
+            except BaseException as error:
+                courier.abandon()
+                with suppress(Exception):  # what failed first counts
+                    courier.tell_news(tell)
+                report.status = "failed"
+                report.note(error=shown_error(error, private=private))
+                raise
+            finally:
+                report.note(send=[peer.as_dict() for peer in courier.summaries()])
+                report.write()
+                tell(RunEnded(status=report.status))
+
+    @contextmanager
+    def _stopper(self, tell: Listener) -> Iterator[Callable[[], bool]]:
+        """Whether the run is to stop, also by a signal."""
+        with interrupts(tell) as asked:
+            yield lambda: asked() or self._out_of_time()
+
+    def _out_of_time(self) -> bool:
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        return late or self.lock.lost
 
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:
@@ -268,11 +324,6 @@ def fan_out(listeners: Sequence[Listener]) -> Listener:
             listener(event)
 
     return tell
-
-
-def stopper(deadline: float | None, interrupted: Callable[[], bool]) -> Callable[[], bool]:
-    """True once interrupted, or past `deadline` on the monotonic clock."""
-    return lambda: interrupted() or (deadline is not None and time.monotonic() >= deadline)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, QuietArchiveError
+from hdm_pipeline.plugin.guarded_reader import shown
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class Archive:
     quiet: tuple[str, ...] = ()
 
 
-def discover(
-    config: PipelineConfig, reader: Reader, products: Collection[str] = (), *, quiet: bool = False
-) -> Archive:
+def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = (), *, quiet: bool = False) -> Archive:
     """Find the scenes of all inputs, without reading any header.
 
     An input that matches nothing is allowed while another one matches.
@@ -81,7 +80,7 @@ def _nothing_found(
         reasons.append(f"{len(skipped)} left out, e.g. {skipped[0].uri}: {skipped[0].reason}")
     return EmptyArchiveError(
         "no scene was found: " + "; ".join(reasons),
-        where=", ".join(uri.partition("?")[0] if "://" in uri else uri for uri in config.input.uris),
+        where=", ".join(map(shown, config.input.uris)),
         remedy=empty[0].remedy if empty else "check input.uri (relative to the pipeline file) and input.exclude",
     )
 

@@ -21,7 +21,6 @@ from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
-from hdm_pipeline.planning.products import check as products_fit
 from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
 
 
@@ -68,12 +67,10 @@ def make_plan(
         delivery: the archive is one delivery of many: nothing vanishes because it is not among it.
 
     Raises:
-        ConfigError: a product cannot be made of what the reader gives.
         ArchiveError: there is no scene, or there are two of one name.
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    products_fit(config)
     keyring = SceneKeyring(config, _fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
     sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
     archive = discover(config, reader, sorting.products(), quiet=not delivery)

@@ -34,10 +34,11 @@ def output_status(folder: Path) -> dict[str, Any]:
         )
     with ledger:
         records = ledger.scenes()
-    owed = undelivered(records, read_deliveries(workspace.ledger))
     report: dict[str, Any] = {}
     if workspace.report.is_file():
         report = json.loads(workspace.report.read_text(encoding="utf-8"))
+    asked = [peer["to"] for peer in report["send"]] if "send" in report else None
+    owed = undelivered(records, read_deliveries(workspace.ledger), asked)
     owner = holder(workspace.lock)
     return {
         "output": str(workspace.root),

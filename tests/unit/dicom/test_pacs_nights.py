@@ -72,4 +72,3 @@ def test_a_first_night_without_the_pacs_is_seen_too(tmp_path: Path) -> None:
     with pytest.raises(PeerError) as caught:
         Pipeline.from_yaml(pipeline_of(tmp_path, "dicomweb://127.0.0.1:9/web")).run()
     assert caught.value.what in status_text(output_status(tmp_path / "out"))
-
