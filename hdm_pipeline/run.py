@@ -26,6 +26,7 @@ from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
@@ -159,6 +160,7 @@ class _Turn:
         file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
         metrics = MetricsFile(self.workspace.metrics, self.config.name)
         own = [self.on_event] if self.on_event else []
+        report.sent_before(self.ledger.scenes(), read_deliveries(self.workspace.ledger))
         report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
         with JsonLines(file) as lines, self.courier as courier:
             tell = fan_out([*listeners, lines.event, report.event, metrics.event, *own, courier.event])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hdm_pipeline.errors import ArchiveError, HdmError, PeerError, PluginError
+from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
@@ -76,6 +77,8 @@ def _write(name: str, workspace: Workspace, error: BaseException, start: float) 
     quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
     inputs = {one.id: "" for one in records if one.status != "vanished"}
     report = RunReport(workspace.report, name, inputs, done, quarantined, started=start)
+    if records:
+        report.sent_before(records, read_deliveries(workspace.ledger))
     report.status = "failed"
     report.note(error=shown)
     report.write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 
 from hdm_pipeline import __version__
 from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.output.deliveries import Delivery
 from hdm_pipeline.output.files import write_json
+from hdm_pipeline.output.ledger import SceneRecord
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
@@ -102,6 +104,18 @@ class RunReport:
         skipped = [{"input": event.scene, "reason": reason} for reason in event.left_out]
         self._head["skipped"] = [*known, *(one for one in skipped if one not in known)]
 
+    def sent_before(self, records: Iterable[SceneRecord], deliveries: Iterable[Delivery]) -> None:
+        """Note with the scenes what peers have of their present products, by the ledger."""
+        keys = {record.id: record.product_key for record in records}
+        for one in deliveries:
+            entry = self._scenes.get(one.scene)
+            if entry is None or keys.get(one.scene) != one.product_key:
+                continue
+            answers = [receipt.answer for receipt in one.receipts.values()]
+            told = dict(one.error) if one.error else {"what": answers[-1] if answers else ""}
+            facts = {"complete": one.complete, "products": list(one.products), **told}
+            entry["sent"] = {**entry.get("sent", {}), one.peer: facts}
+
     def _sent(self, event: ProductsSent | ProductsNotSent) -> None:
         """Note with a scene what a peer has of it; scenes that vanished from the archive are in the head only."""
         entry = self._scenes.get(event.scene)
@@ -115,7 +129,10 @@ class RunReport:
             entry["warnings"] = [*entry.get("warnings", ()), warning.as_dict()]
 
     def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
-        return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **data}
+        facts = {
+            name: value for name, value in data.items() if name != "send"
+        }  # who is to get it: a note of the ledger
+        return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **facts}
 
     def _as_it_stands(self, entry: dict[str, Any]) -> dict[str, Any]:
         """A scene that a run had begun when it ended waits for the next one."""

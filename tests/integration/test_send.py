@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SendAnswer
-from hdm_pipeline.errors import ArchiveError, OutputError
+from hdm_pipeline.errors import ArchiveError, OutputError, PeerError
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pipeline import Pipeline
@@ -213,6 +213,33 @@ def test_a_run_that_is_killed_loses_no_delivery(bench: Workbench, peer: Path, mo
     assert log_of(peer) == lines
 
 
+def test_a_report_keeps_what_was_sent_when_there_is_nothing_to_do(bench: Workbench, peer: Path) -> None:
+    path = sending(bench, peer)
+    report = bench.root / "out" / "run.json"
+    run(path)
+    first = json.loads(report.read_text())["scenes"]
+    run(path)
+    again = json.loads(report.read_text())["scenes"]
+    assert {scene: facts["sent"] for scene, facts in again.items()} == {s: facts["sent"] for s, facts in first.items()}
+    assert all(facts["sent"][f"folder://{peer}"]["complete"] for facts in again.values())
+    assert not any("send" in facts for facts in again.values())
+
+
+def test_a_plan_says_who_gets_what(bench: Workbench, peer: Path) -> None:
+    path = sending(bench, peer)
+    assert f"send      mask to folder://{peer}: 3 scenes once done" in told_by_plan(path)
+    peer.rmdir()
+    run(path)
+    assert f"send      mask to folder://{peer}: 3 scenes done and not sent yet" in told_by_plan(path)
+    peer.mkdir()
+    run(path)
+    assert f"send      mask to folder://{peer}: nothing is waiting" in told_by_plan(path)
+
+
+def told_by_plan(path: Path) -> str:
+    return CliRunner().invoke(app, ["plan", str(path)]).stdout
+
+
 def test_a_scene_that_is_gone_from_the_archive_is_still_sent(bench: Workbench, peer: Path) -> None:
     path = sending(bench, peer)
     peer.rmdir()
@@ -267,6 +294,23 @@ def test_what_ends_a_run_is_told_though_what_is_owed_cannot_be_noted(
     with pytest.raises(ArchiveError):
         run(path)
     assert "no space is left" in logs_of(bench)
+
+
+def test_what_is_owed_is_sent_though_nobody_serves_the_examples(
+    bench: Workbench, peer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sending(bench, peer)
+    peer.rmdir()
+    run(path)
+    peer.mkdir()
+
+    def unreachable(*_: object) -> None:
+        raise PeerError("the PACS cannot be reached")
+
+    monkeypatch.setattr("hdm_pipeline.run.local_examples", unreachable)
+    with pytest.raises(PeerError):
+        run(path)
+    assert log_of(peer) == [f"{scene}/mask.tif" for scene in SCENES]
 
 
 def test_a_slow_peer_holds_no_scene_up(bench: Workbench, peer: Path) -> None:

@@ -47,6 +47,8 @@ TAGS = {
     "instance": "00080018",
     "modality": "00080060",
     "count": "00201209",
+    "maker": "00080070",
+    "sop_class": "00080016",
 }
 
 
@@ -76,6 +78,8 @@ class Plan:
         study: UID that it lists.
         broken: how often it breaks off before it sends.
         nothing: it lists nothing.
+        maker: manufacturer that it tells of the series.
+        sop_class: of the instances, as it lists them.
         asked: paths that were asked for.
         queries: of these.
         said: more of the series, by keyword.
@@ -90,6 +94,8 @@ class Plan:
     study: str = STUDY
     broken: int = 0
     nothing: bool = False
+    maker: str = ""
+    sop_class: str = "1.2.840.10008.5.1.4.1.1.2"
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=dict)
@@ -115,7 +121,9 @@ def peer(plan: Plan) -> Iterator[str]:
                             },
                         },
                     ],
-                    "instances": [item(study=STUDY, series=SERIES, instance=one) for one in plan.listed],
+                    "instances": [
+                        item(study=STUDY, series=SERIES, instance=one, sop_class=plan.sop_class) for one in plan.listed
+                    ],
                 }[last]
                 self.answer(
                     "application/dicom+json",
@@ -272,6 +280,23 @@ def test_series_without_images_are_left_out_and_told() -> None:
     assert isinstance(found, Skipped)
     assert found.reason == "1 series of SR: no images"
     assert STUDY not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (Plan(maker="hdm_pipeline"), "a product of this pipeline"),
+        (Plan(modality="OT", sop_class="1.2.840.10008.5.1.4.1.1.30"), "a parametric map"),
+        (Plan(modality="OT", sop_class="1.2.840.10008.5.1.4.1.1.7.4"), ""),
+        (Plan(maker="hdm_scanners"), ""),
+    ],
+)
+def test_products_that_were_sent_there_are_no_scenes(plan: Plan, reason: str) -> None:
+    with peer(plan) as uri:
+        first = next(iter(reader().discover(uri)))
+    assert isinstance(first, Skipped) == bool(reason)
+    assert reason in (first.reason if isinstance(first, Skipped) else "")
+    assert not any(path.endswith(SERIES) for path in plan.asked), "it was fetched"
 
 
 def test_nothing_matches() -> None:

@@ -42,6 +42,18 @@ def test_series_that_are_none_of_ours_are_a_quiet_night_too(tmp_path: Path) -> N
     assert any("1 series of SR: no images" in line for line in summary.remarks)
 
 
+def test_a_plan_lists_what_is_to_be_fetched_and_knows_no_size(tmp_path: Path) -> None:
+    with peer(Plan()) as uri:
+        path = pipeline_of(tmp_path, uri)
+        text, told = (CliRunner().invoke(app, ["plan", str(path), *more]) for more in ((), ("--json",)))
+    found = json.loads(told.stdout)
+    assert (found["scenes_remote"], found["scenes_total"], found["tiles"], found["seconds"]) == (1, 1, None, None)
+    (series,) = found["remote"]
+    assert series["about"] == "CT, 3 instances"
+    assert f"  {series['id']}: CT, 3 instances" in text.stdout
+    assert "tiles     unknown until the series are fetched" in text.stdout
+
+
 def test_a_delivery_that_holds_nothing_says_so(tmp_path: Path) -> None:
     with peer(Plan(nothing=True)) as uri, pytest.raises(QuietArchiveError):
         Pipeline.from_yaml(pipeline_of(tmp_path, uri)).run(options=RunOptions(delivery=True))

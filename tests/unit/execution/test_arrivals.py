@@ -198,7 +198,9 @@ def test_what_came_with_a_scene_and_is_left_out_is_remembered(bench: Bench) -> N
     def does(name: str) -> list[SceneRef | Skipped] | None:
         return [replace(remote(name).ref, remote=False), Skipped(name, "damaged")] if name == "b" else None
 
-    tasks = run(bench, Reader(does), names=("a", "b"))
+    fetching = Fetching(Reader(does), bench.workspace, lambda _: pending("other").keys)  # type: ignore[arg-type]
+    with closing(Arrivals(iter([remote("a"), remote("b")]), fetching)) as scenes:
+        tasks = bench.run(scenes=scenes).given
     assert bench.statuses() == {"a": "done", "b": "done"}
     assert [task.pending.keys for task in tasks if isinstance(task, SurveyTask) and task.scene == "b"] == [
         remote("b").keys
@@ -225,7 +227,10 @@ def test_a_series_of_many_scenes_is_surveyed_as_there_is_room(bench: Bench) -> N
         ended = {other.scene for other in bench.executor.ended if isinstance(other, InferTask)}
         ahead.append(len(seen - ended))
 
-    run(bench, Reader(lambda _: parts(*many)), names=("b",), script=script)
+    def slow_model(tasks: list[Task]) -> int:
+        return next((index for index, task in enumerate(tasks) if not isinstance(task, InferTask)), 0)
+
+    run(bench, Reader(lambda _: parts(*many)), names=("b",), script=script, choose=slow_model)
     assert bench.statuses() == dict.fromkeys(many, "done")
     assert max(ahead) < 30
 
