@@ -20,7 +20,8 @@ from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
 
 EXIT_CODES = (
-    "Exit codes: 0 done, or stopped when asked to (Ctrl-C, --limit, --time-budget: run again to go on), 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined, "
+    "Exit codes: 0 done, or stopped when asked to (Ctrl-C, --limit, --time-budget: run again to go on), 1 failed, "
+    "2 bad configuration or usage, 3 finished but some scenes were quarantined, "
     "4 finished but some products could not be sent (output.send; scenes may be quarantined, too)."
 )
 

@@ -129,9 +129,8 @@ class RunReport:
             entry["warnings"] = [*entry.get("warnings", ()), warning.as_dict()]
 
     def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
-        facts = {
-            name: value for name, value in data.items() if name != "send"
-        }  # who is to get it: a note of the ledger
+        # Who is to get it is a note of the ledger for itself.
+        facts = {name: value for name, value in data.items() if name != "send"}
         return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **facts}
 
     def _as_it_stands(self, entry: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,6 @@ TAGS = {
     "instance": "00080018",
     "modality": "00080060",
     "count": "00201209",
-    "maker": "00080070",
     "sop_class": "00080016",
 }
 
@@ -78,7 +77,6 @@ class Plan:
         study: UID that it lists.
         broken: how often it breaks off before it sends.
         nothing: it lists nothing.
-        maker: manufacturer that it tells of the series.
         sop_class: of the instances, as it lists them.
         asked: paths that were asked for.
         queries: of these.
@@ -94,7 +92,6 @@ class Plan:
     study: str = STUDY
     broken: int = 0
     nothing: bool = False
-    maker: str = ""
     sop_class: str = "1.2.840.10008.5.1.4.1.1.2"
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
@@ -285,10 +282,10 @@ def test_series_without_images_are_left_out_and_told() -> None:
 @pytest.mark.parametrize(
     ("plan", "reason"),
     [
-        (Plan(maker="hdm_pipeline"), "a product of this pipeline"),
+        (Plan(said={"Manufacturer": "hdm_pipeline"}), "a product of this pipeline"),
         (Plan(modality="OT", sop_class="1.2.840.10008.5.1.4.1.1.30"), "a parametric map"),
         (Plan(modality="OT", sop_class="1.2.840.10008.5.1.4.1.1.7.4"), ""),
-        (Plan(maker="hdm_scanners"), ""),
+        (Plan(said={"Manufacturer": "hdm_scanners"}), ""),
     ],
 )
 def test_products_that_were_sent_there_are_no_scenes(plan: Plan, reason: str) -> None:
@@ -413,7 +410,7 @@ def test_series_are_chosen_by_what_the_pacs_says_of_them() -> None:
         ({"manufacturer": ["other", "more"]}, "input.select: its manufacturer is not asked for"),
     ):
         with peer(plan := Plan(said=said)) as uri:
-            (found,) = reader(select=select).discover(uri)
+            found = next(iter(reader(select=select).discover(uri)))
         assert isinstance(found, Skipped)
         assert found.reason == reason
         assert found.uri.startswith("CT-")
