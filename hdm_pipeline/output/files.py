@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ def output_errors(path: Path) -> Iterator[None]:
             what, remedy = "the disk is full", "free space or choose another output.directory; then run again"
         elif error.errno in _DENIED:
             what, remedy = "the output is not writable", "choose another output.directory, or change its permissions"
+        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+            what, remedy = "a file lies where a folder is to be", "choose another output.directory, or move the file"
         else:
             what, remedy = f"cannot write: {error.strerror or error}", "check the path and the disk; then run again"
         raise OutputError(what, where=str(path), remedy=remedy) from error
@@ -53,3 +55,9 @@ def remove_tree(folder: Path) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing; another one, or one that is gone, stays as it is."""
+    with suppress(OSError):
+        folder.rmdir()

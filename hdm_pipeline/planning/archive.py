@@ -12,6 +12,9 @@ from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, QuietArchiveError
 from hdm_pipeline.plugin.guarded_reader import shown
 
+CHOSEN = "input.select"
+"""How reasons of what the user chose to leave out begin."""
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -58,11 +61,17 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
                 else:
                     _add(scenes, found)
         except EmptyArchiveError as error:
-            empty.append(error)
+            empty.append(_located(error, uri))
     if not scenes and not (quiet and empty and all(isinstance(error, QuietArchiveError) for error in empty)):
         raise _nothing_found(config, empty, skipped)
     silent = tuple(f"{error.what} ({error.where})" for error in empty if isinstance(error, QuietArchiveError))
     return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped), silent)
+
+
+def _located(error: EmptyArchiveError, uri: str) -> EmptyArchiveError:
+    """The error, with the address, where the reader names the key only."""
+    where = f"{error.where}: {shown(uri)}" if error.where == "input.uri" else error.where
+    return type(error)(error.what, where=where, remedy=error.remedy)
 
 
 def _nothing_found(
@@ -81,8 +90,16 @@ def _nothing_found(
     return EmptyArchiveError(
         "no scene was found: " + "; ".join(reasons),
         where=", ".join(map(shown, config.input.uris)),
-        remedy=empty[0].remedy if empty else "check input.uri (relative to the pipeline file) and input.exclude",
+        remedy=empty[0].remedy if empty else _loosen(skipped),
     )
+
+
+def _loosen(skipped: Sequence[Skipped]) -> str:
+    """What to change where all that was found is left out."""
+    chosen = sum(one.reason.startswith(CHOSEN) for one in skipped)
+    if chosen == len(skipped):
+        return "loosen input.select: the reasons name the key that decided"
+    return "check input.uri (relative to the pipeline file) and input.exclude" + (", input.select" if chosen else "")
 
 
 def _add(scenes: dict[str, SceneRef], found: SceneRef) -> None:

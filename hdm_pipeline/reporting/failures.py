@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hdm_pipeline.errors import ArchiveError, HdmError, PeerError, PluginError
+from hdm_pipeline.errors import ArchiveError, HdmError, PeerError, PluginError, QuietArchiveError
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
@@ -27,8 +27,11 @@ def shown_error(error: BaseException, *, private: bool) -> dict[str, str]:
     if not isinstance(error, HdmError):
         return {"type": type(error).__name__}
     found = error.as_dict()
-    told = isinstance(error, PeerError | ArchiveError)  # they name addresses and hashed ids
-    return found if told or not private else {name: found[name] for name in ("type", "remedy")}
+    if isinstance(error, PeerError | QuietArchiveError):
+        return found  # they name addresses of machines, and hashed ids
+    if isinstance(error, ArchiveError):  # the path of an archive may name a patient
+        return {name: found[name] for name in ("type", "what", "remedy")}
+    return found if not private else {name: found[name] for name in ("type", "remedy")}
 
 
 @contextmanager

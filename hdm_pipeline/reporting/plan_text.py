@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hdm_pipeline.planning.archive import CHOSEN
 from hdm_pipeline.planning.forecast import Forecast, PlannedSend
 
 _SHOWN = 20
 _UNKNOWN = "unknown until the series are fetched"
-_CHOSEN = "input.select"
-"""How reasons of what the user chose to leave out begin."""
 
 
 def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]] | None) -> str:
@@ -67,7 +66,7 @@ def _left_out(skipped: Sequence[tuple[str, str]]) -> list[str]:
         by_reason.setdefault(reason, []).append(uri)
     lines = []
     for reason, names in by_reason.items():
-        shown = names if reason.startswith(_CHOSEN) else names[:_SHOWN]
+        shown = names if reason.startswith(CHOSEN) else names[:_SHOWN]
         more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
         lines.append(f"left out: {', '.join(shown)}{more}: {reason}")
     return lines

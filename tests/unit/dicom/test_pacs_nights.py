@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from hdm_pipeline.cli.main import app
-from hdm_pipeline.errors import PeerError, QuietArchiveError
+from hdm_pipeline.errors import EmptyArchiveError, OutputError, PeerError, QuietArchiveError
 from hdm_pipeline.options import RunOptions
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
-from tests.pacs_archive import write_pipeline
-from tests.unit.dicom.test_pacs_fetch import Plan, peer
+from tests.pacs_archive import write_archive, write_pipeline
+from tests.unit.dicom.test_pacs_fetch import Plan, encoded, peer
 
 
 def pipeline_of(folder: Path, uri: str) -> Path:
@@ -40,6 +40,40 @@ def test_series_that_are_none_of_ours_are_a_quiet_night_too(tmp_path: Path) -> N
         summary = Pipeline.from_yaml(pipeline_of(tmp_path, uri)).run()
     assert (summary.exit_code, summary.left) == (0, 0)
     assert any("1 series of SR: no images" in line for line in summary.remarks)
+
+
+def test_of_a_series_without_a_scene_nothing_stays(tmp_path: Path) -> None:
+    localizers = [encoded(index, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]) for index in range(3)]
+    with peer(Plan(parts=localizers)) as uri:
+        summary = Pipeline.from_yaml(pipeline_of(tmp_path, uri)).run()
+    assert (summary.exit_code, summary.done) == (0, ())
+    assert any("a localizer" in line for line in summary.remarks)
+    assert list((tmp_path / "out/.hdm/scenes").glob("*")) == []
+
+
+def test_what_input_select_leaves_out_names_it_in_the_remedy(tmp_path: Path) -> None:
+    write_archive(tmp_path / "archive", count=1)
+    path = write_pipeline(tmp_path, Path("builtin:pyramid-small"), "out", uri="archive", select={"modality": "MR"})
+    with pytest.raises(EmptyArchiveError) as caught:
+        Pipeline.from_yaml(path).run()
+    assert caught.value.remedy.startswith("loosen input.select")
+    told = output_status(tmp_path / "out")["last_run"]["error"]
+    assert (told["what"], "where" in told) == (caught.value.what, False)
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, Path("builtin:pyramid-small"), "out", uri="nowhere")
+    with pytest.raises(EmptyArchiveError) as caught:
+        Pipeline.from_yaml(path).plan()
+    assert str(tmp_path / "nowhere") in caught.value.where
+
+
+def test_an_output_directory_that_is_a_file_is_said_to_be_one(tmp_path: Path) -> None:
+    with peer(Plan(nothing=True)) as uri:
+        path = pipeline_of(tmp_path, uri)
+        (tmp_path / "out").write_text("")
+        with pytest.raises(OutputError, match="a file lies where a folder is to be"):
+            Pipeline.from_yaml(path).run()
 
 
 def test_a_plan_lists_what_is_to_be_fetched_and_knows_no_size(tmp_path: Path) -> None:
