@@ -44,6 +44,7 @@ class SendSummary:
         files: files that this run sent.
         not_sent: `what` and `remedy` of each scene of which it still lacks something, by scene id.
         waiting: scenes that were not tried, because the run was to stop.
+        refused: scenes of `not_sent` that the peer will not take as they are: trying again would not help.
     """
 
     to: str
@@ -52,6 +53,7 @@ class SendSummary:
     files: int
     not_sent: Mapping[str, Mapping[str, str]]
     waiting: int = 0
+    refused: frozenset[str] = frozenset()
 
     def as_dict(self) -> dict[str, Any]:
         """As `run.json` carries it."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -79,7 +79,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
         courier = Courier(peers, workspace, ledger)
-        turn = _Turn(config, workspace, options, reader, ledger, lock, courier, on_event, deadline)
+        turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
@@ -95,14 +95,14 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             raise
         drop_leftovers(workspace, {scene.ref.id for scene in plan.scenes if scene.ref.remote})
         ledger.mark_vanished(plan.vanished)
-        return replace(turn, config=config).work_off(plan, supports)  # its examples are here now
+        return turn.work_off(config, plan, supports)
 
 
 @dataclass(frozen=True)
 class _Turn:
-    """What a run has once it holds the lock; see `run` for its fields."""
+    """What a run has once it holds the lock; `run` says what it is."""
 
-    config: PipelineConfig
+    name: str
     workspace: Workspace
     options: RunOptions
     reader: Reader
@@ -112,9 +112,9 @@ class _Turn:
     on_event: Listener | None
     deadline: float | None
 
-    def work_off(self, plan: Plan, supports: SupportFiles) -> RunSummary:
+    def work_off(self, config: PipelineConfig, plan: Plan, supports: SupportFiles) -> RunSummary:
         """Work on the scenes of a plan, and send what is published and owed."""
-        config, workspace, courier = self.config, self.workspace, self.courier
+        workspace, courier = self.workspace, self.courier
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
         report = _report(config, workspace, plan)
         scenes = plan.scenes[: self.options.limit]
@@ -144,7 +144,7 @@ class _Turn:
         done = {one.id: one.info for one in records if one.status == "done"}
         quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
         inputs = dict.fromkeys([*done, *quarantined], "")
-        report = RunReport(self.workspace.report, self.config.name, inputs, done, quarantined)
+        report = RunReport(self.workspace.report, self.name, inputs, done, quarantined)
         with self._told(report, [], private=True) as tell:
             tell(RunStarted(scenes=0, done_before=len(done)))
             try:
@@ -158,7 +158,7 @@ class _Turn:
     def _told(self, report: RunReport, listeners: Sequence[Listener], *, private: bool) -> Iterator[Listener]:
         """Within: what happens is told to everybody, and peers are sent to. However it ends, the report says so."""
         file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
-        metrics = MetricsFile(self.workspace.metrics, self.config.name)
+        metrics = MetricsFile(self.workspace.metrics, self.name)
         own = [self.on_event] if self.on_event else []
         report.sent_before(self.ledger.scenes(), read_deliveries(self.workspace.ledger))
         report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something

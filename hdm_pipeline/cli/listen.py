@@ -25,6 +25,16 @@ def listen(
     status: Annotated[
         bool, typer.Option("--status", help="Say what the inbox holds and what became of deliveries; starts nothing.")
     ] = False,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--again", help="Work on a delivery as it is, even if files of it are missing. May be given often."
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option("--drop", help="Remove a delivery from the inbox, done or not. May be given often."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for programs instead of text for people: one object an event.")
     ] = False,
@@ -36,6 +46,7 @@ def listen(
     from hdm_pipeline.listening.listener import event_text
     from hdm_pipeline.listening.listener import listen as serve
     from hdm_pipeline.listening.status import listener_status, listener_text
+    from hdm_pipeline.listening.wishes import wish_for
     from hdm_pipeline.pipeline import Pipeline
 
     overrides = set_ or []
@@ -43,6 +54,12 @@ def listen(
     if status:
         found = listener_status(loaded)
         typer.echo(json.dumps(found, indent=1) if as_json else listener_text(found))
+        return
+    if again or drop:
+        for wish, names in (("again", again or []), ("drop", drop or [])):
+            wish_for(loaded, wish, names)
+        when = "now" if listener_status(loaded)["running"] else "when it is started"
+        typer.echo(f"the listener does it {when}; `listen --status` says what became of it")
         return
     for warning in loaded.validate():
         typer.echo(f"warning: {warning}", err=True)
@@ -53,6 +70,11 @@ def listen(
     def tell(kind: str, **facts: Any) -> None:
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         record = {"time": now, "event": kind, **{name: value for name, value in facts.items() if value}}
-        print(json.dumps(record) if as_json else f"{now} {event_text(kind, facts)}", flush=True)
+        try:
+            print(json.dumps(record) if as_json else f"{now} {event_text(kind, facts)}", flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:  # a log on a full disk is no reason to take nothing in any more
+            pass
 
     serve(loaded, overrides, tell, stop)

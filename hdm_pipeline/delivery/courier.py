@@ -142,4 +142,6 @@ class Courier:
 
 def _summary(postman: Postman) -> SendSummary:
     tally, route = postman.tally, postman.route
-    return SendSummary(route.to, route.products, tally.sent, tally.files, tally.not_sent, tally.waiting)
+    return SendSummary(
+        route.to, route.products, tally.sent, tally.files, tally.not_sent, tally.waiting, frozenset(tally.refused)
+    )

@@ -47,12 +47,14 @@ class Tally:
         files: files that were sent by this run.
         not_sent: `what` and `remedy` by scene.
         waiting: scenes not tried, because the run was to stop.
+        refused: those of `not_sent` for which trying again would not help.
     """
 
     sent: int = 0
     files: int = 0
     not_sent: dict[str, dict[str, str]] = field(default_factory=dict)
     waiting: int = 0
+    refused: set[str] = field(default_factory=set)
 
 
 class Postman:
@@ -170,6 +172,8 @@ class Postman:
         if not delivery.complete:
             lacking = tuple(sorted({product for product, _ in progress.left.values()}))
             self._missing(parcel.scene, lacking, delivery.error)
+            if not progress.to_send():
+                self.tally.refused.add(parcel.scene)
         elif products:
             self.tally.sent += 1
             answers = "; ".join(sorted({receipt.answer for receipt in delivery.receipts.values()}))

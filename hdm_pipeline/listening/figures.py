@@ -22,9 +22,13 @@ class _Figures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The figures as they are now."""
-        counts = dict(self._inbox.counts)
+        counts = self._inbox.tallies()
         received = CounterMetricFamily("hdm_listener_received", "files filed since the start", labels=["pipeline"])
         received.add_metric([self._pipeline], counts.pop("received", 0))
+        known = CounterMetricFamily(
+            "hdm_listener_known", "files that were there already, since the start", labels=["pipeline"]
+        )
+        known.add_metric([self._pipeline], counts.pop("known already", 0))
         refused = CounterMetricFamily(
             "hdm_listener_refused", "files and connections not taken, since the start", labels=["pipeline", "reason"]
         )
@@ -36,7 +40,7 @@ class _Figures(Collector):
         deliveries = GaugeMetricFamily("hdm_listener_deliveries", "deliveries by state", labels=["pipeline", "state"])
         for state, count in states.items():
             deliveries.add_metric([self._pipeline, state], count)
-        yield from (received, refused, size, deliveries)
+        yield from (received, known, refused, size, deliveries)
 
 
 def write_figures(path: Path, pipeline: str, inbox: FileInbox, deliveries: DeliveryQueue, memory: Memory) -> None:

@@ -14,7 +14,7 @@ and to the keys of the scenes that are made of it, even if it was removed meanwh
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import hashlib
 import itertools
 import os
@@ -22,13 +22,15 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hdm_pipeline.errors import HdmError, InboxFullError, OutputError
+from hdm_pipeline.errors import HdmError, InboxFullError
+from hdm_pipeline.output.files import output_errors
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+disk_errors = functools.partial(output_errors, setting="listen.inbox", full=InboxFullError)
+"""What the operating system says of the inbox, as our errors."""
+
 _EPOCH = 978_307_200 * 10**9
 """2001-01-01, before which no file's time is set."""
 
@@ -42,12 +44,17 @@ def hashed(name: str) -> str:
 
 @dataclass
 class _Delivery:
-    """What the inbox knows of a delivery. `version` is another number after each change, of whatever delivery."""
+    """What the inbox knows of a delivery. `version` is another number after each change, of whatever delivery; `lock`
+    is held while a file of it gets its place."""
 
     version: int = 0
     changed: float = 0.0
     told_complete: bool = False
     filing: int = 0
+    filed: bool = False
+    """Whether it holds a file for certain."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
     sources: set[int] = field(default_factory=set)
     synced: set[str] = field(default_factory=set)
     """Parts whose folders are known to be on the disk."""
@@ -102,7 +109,7 @@ class FileInbox:
                 folder.mkdir(exist_ok=True, mode=0o700)
             _sync_folder(root)
             for delivery in os.scandir(self._filed):
-                self._known[delivery.name] = _Delivery(next(self._numbers), time.monotonic())
+                self._known[delivery.name] = _Delivery(next(self._numbers), time.monotonic(), filed=True)
                 self.used += tree_bytes(Path(delivery.path))
 
     def arrival(self, source: object) -> FileArrival:
@@ -125,6 +132,11 @@ class FileInbox:
             if known is not None:
                 known.told_complete = True
         return known is not None
+
+    def tallies(self) -> dict[str, int]:
+        """What was counted since the start: `received`, `known already`, and `refused: REASON` for each reason."""
+        with self._lock:
+            return dict(self.counts)
 
     def refused(self, reason: str) -> None:
         """Count something that was not taken."""
@@ -188,16 +200,18 @@ class FileInbox:
             InboxFullError: there is no room.
         """
         gone: list[Path | None] = []
-        with self._lock:
-            for delivery, version in list(self._spare.items()):
-                if self.used + count <= self.max_bytes:
-                    break
-                gone.append(self._put_aside(delivery, version))
-            full = self.used + count > self.max_bytes
-            self.used += 0 if full else count
-        for aside in gone:
-            if aside is not None:
-                shutil.rmtree(aside, ignore_errors=True)
+        try:
+            with self._lock:
+                for delivery, version in list(self._spare.items()):
+                    if self.used + count <= self.max_bytes:
+                        break
+                    gone.append(self._put_aside(delivery, version))
+                full = self.used + count > self.max_bytes
+                self.used += 0 if full else count
+        finally:
+            for aside in gone:
+                if aside is not None:
+                    shutil.rmtree(aside, ignore_errors=True)
         if full:
             raise InboxFullError(
                 f"the inbox holds {self.used} of at most {self.max_bytes} bytes",
@@ -210,52 +224,66 @@ class FileInbox:
         with self._lock:
             self.used -= count
 
-    def put(self, temporary: Path, size: int, names: tuple[str, str, str], source: int) -> bool:
+    def put(self, arrival: FileArrival, names: tuple[str, str, str]) -> bool:
         """Rename a finished file into its place and sync the folders; see `contracts.Arrival.file`."""
         delivery, part, item = (hashed(name) for name in names)
         target = self._filed / delivery / part / item
         with self._lock:
             known = self._known.setdefault(delivery, _Delivery(next(self._numbers)))
             known.filing += 1
-            if source in self._open:  # it may have broken off meanwhile
-                known.sources.add(source)
+            if arrival.source in self._open:  # it may have broken off meanwhile
+                known.sources.add(arrival.source)
             known.changed = time.monotonic()
-        changed = False
         try:
             with disk_errors(self.root):
-                old = _stat(target)
-                if old is not None and (old.st_size, old.st_mtime_ns) == _identity(temporary):
-                    temporary.unlink()
-                else:
-                    changed = True
-                    if part not in known.synced:  # by this process: what another one made may not be on the disk yet
-                        _make_folders(target.parent)
-                        known.synced.add(part)
-                    os.rename(temporary, target)
+                with known.lock:
+                    changed = self._place(arrival, target, known)
                 _sync_folder(target.parent)
         finally:
             with self._lock:
                 known.filing -= 1
                 known.changed = time.monotonic()
-                if changed:
-                    known.version = next(self._numbers)
-                    known.told_complete = False
-                    self.used -= 0 if old is None else old.st_size
-                    self.counts["received"] += 1
-        if not changed:
-            self.release(size)
-            self.refused("known already")
+                if not (known.filing or known.filed):  # a disk that failed: there is no such delivery
+                    del self._known[delivery]
+                    for folder in (target.parent, target.parent.parent):
+                        with contextlib.suppress(OSError):
+                            folder.rmdir()
         return changed
+
+    def _place(self, arrival: FileArrival, target: Path, known: _Delivery) -> bool:
+        """Give a file its name, and count what came of it: nothing is counted that did not happen."""
+        old = _stat(target)
+        if old is not None and (old.st_size, old.st_mtime_ns) == _identity(arrival.path):
+            arrival.path.unlink()
+            arrival.done = True
+            with self._lock:
+                self.used -= arrival.size
+                self.counts["known already"] += 1
+            return False
+        part = target.parent.name
+        if part not in known.synced:  # by this process: what another one made may not be on the disk yet
+            _make_folders(target.parent)
+            known.synced.add(part)
+        os.rename(arrival.path, target)
+        arrival.done = True
+        with self._lock:
+            known.filed = True
+            known.version = next(self._numbers)
+            known.told_complete = False
+            self.used -= 0 if old is None else old.st_size
+            self.counts["received"] += 1
+        return True
 
 
 class FileArrival:
     """One file on its way in; implements `hdm_pipeline.contracts.Arrival`. Used by one thread at a time."""
 
     def __init__(self, inbox: FileInbox, path: Path, source: int) -> None:
-        self._inbox, self._path, self._source = inbox, path, source
+        self._inbox, self.path, self.source = inbox, path, source
         self._digest = hashlib.sha256()
-        self._size = 0
-        self._done = False
+        self.size = 0
+        self.done = False
+        """It has its place, and counts there; or it is dropped."""
         with disk_errors(inbox.root):
             self._file = open(path, "xb", opener=_open_private)  # noqa: SIM115  # closed by `close` or `discard`
 
@@ -263,7 +291,7 @@ class FileArrival:
         """Append bytes."""
         try:
             self._inbox.reserve(len(data))
-            self._size += len(data)
+            self.size += len(data)
             with disk_errors(self._inbox.root):
                 self._file.write(data)
         except HdmError:
@@ -283,52 +311,38 @@ class FileArrival:
         except HdmError:
             self.discard()
             raise
-        return self._path
+        return self.path
 
     def file(self, delivery: str, part: str, item: str) -> bool:
         """Put the file in its place; see `contracts.Arrival`."""
         if not self._file.closed:
             self.close()
         try:
-            changed = self._inbox.put(self._path, self._size, (delivery, part, item), self._source)
+            return self._inbox.put(self, (delivery, part, item))
         except HdmError:
             self.discard()
             raise
-        self._done = True
-        return changed
 
     def discard(self) -> None:
         """Drop the file."""
-        if self._done:
+        if self.done:
             return
-        self._done = True
+        self.done = True
         with contextlib.suppress(OSError):  # what was buffered for a full disk
             self._file.close()
         with contextlib.suppress(OSError):  # the next start sweeps it
-            self._path.unlink()
-        self._inbox.release(self._size)
+            self.path.unlink()
+        self._inbox.release(self.size)
 
 
 def tree_bytes(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(folder) for name in names)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """What the operating system says, as our errors."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise InboxFullError(
-                "the disk of the inbox is full", where=str(path), remedy="free space, or choose another listen.inbox"
-            ) from error
-        raise OutputError(
-            f"the inbox cannot be used: {error.strerror or type(error).__name__}",
-            where=str(path),
-            remedy="check listen.inbox, its permissions and its disk",
-        ) from error
+    """Bytes of all files below a folder; one that vanishes meanwhile counts for nothing."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
 
 
 def _open_private(path: str, flags: int) -> int:

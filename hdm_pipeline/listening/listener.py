@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.errors import ConfigError, HdmError, OutputError
@@ -28,6 +28,9 @@ _TICK = 0.25
 _FIGURES_EVERY = 10.0
 _GRACE = 60.0
 """Seconds that a run gets to finish its blocks when the listener is asked to end."""
+
+_LONGEST_PAUSE = 30.0
+"""Seconds between two looks at a disk that fails."""
 
 _SILENT_STEPS = 2
 """A worker that is silent for so many times `execution.step_timeout` hangs."""
@@ -67,7 +70,6 @@ def listen(pipeline: Pipeline, overrides: Sequence[str], tell: Tell, stop: threa
     with ExitStack() as stack:
         inbox = _locked_inbox(stack, root, asked.max_inbox_bytes)
         memory = stack.enter_context(Memory(root / "queue.sqlite"))
-        memory.forget_failures()
         watched = None if asked.folder is None else WatchedFolder(Path(asked.folder), asked.quiet)
         deliveries = DeliveryQueue(inbox, watched, memory, asked.quiet, tell)
         silence = _SILENT_STEPS * pipeline.config.execution.step_timeout
@@ -100,26 +102,52 @@ class _Loop:
         self._name = pipeline.config.name
         self._inbox, self._deliveries, self._watched = inbox, deliveries, watched
         self._runner, self._memory, self._tell = runner, memory, tell
+        self._fresh = True
+        self._pause = _TICK
         self._due: Due | None = None
+        self._result: tuple[Result, float] | None = None
         self._started = 0.0
         self._next_figures = 0.0
         self._loose = 0
         self._refusals = 0
 
     def until(self, stop: threading.Event, keep: float) -> None:
-        """Go on until `stop` is set."""
+        """Go on until `stop` is set; a disk that fails is told and waited for."""
         while not stop.is_set():
-            if self._due is None:
-                self._begin(self._deliveries.next())
-            result = self._runner.result(_TICK)
-            if result is not None and self._due is not None:
-                self._deliveries.ended(self._due, result, time.monotonic() - self._started)
-                self._due = None
-            self._deliveries.tidy(keep)
+            failed: OutputError | None = None
+            for part in (self._obey, self._work, lambda: self._deliveries.tidy(keep)):
+                try:
+                    part()
+                except OutputError as error:
+                    failed = error
             self._notice()
+            if failed is None:
+                self._pause = _TICK
+            else:
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                told = {"type": type(failed).__name__, "what": failed.what, "remedy": failed.remedy}
+                self._tell("trouble", error=told, seconds=round(self._pause, 1))
+                stop.wait(self._pause)
             if time.monotonic() >= self._next_figures:
                 self._write_figures()
                 self._next_figures = time.monotonic() + _FIGURES_EVERY
+
+    def _obey(self) -> None:
+        """What was asked for, by starting the listener or by a command; after an error, once more in the next round."""
+        if self._fresh:
+            self._memory.forget_failures()
+            self._fresh = False
+        self._deliveries.fulfil(None if self._due is None else self._due.id)
+
+    def _work(self) -> None:
+        """Begin or end a run; after an error, once more in the next round, with the same result."""
+        if self._due is None:
+            self._begin(self._deliveries.next())
+        if self._result is None and (result := self._runner.result(_TICK)) is not None:
+            self._result = result, time.monotonic() - self._started
+        if self._result is not None and self._due is not None:
+            self._deliveries.ended(self._due, *self._result)
+            self._due = self._result = None
 
     def _begin(self, due: Due | None) -> None:
         if due is None:
@@ -127,7 +155,7 @@ class _Loop:
         self._tell("complete", delivery=due.id, files=due.seen.files, bytes=due.seen.size)
         self._due, self._started = due, time.monotonic()
         try:
-            self._runner.start(due.uris)
+            self._runner.start(due.uris, retry=due.retry)
         except HdmError as error:
             told = {"type": type(error).__name__, "remedy": error.remedy}
             self._deliveries.ended(due, Result("trouble", error=told), 0.0)
@@ -145,32 +173,46 @@ class _Loop:
             self._loose = self._watched.loose
             if self._loose:
                 self._tell("loose files", count=self._loose, remedy="put each delivery in a folder of its own")
-        refusals = sum(count for name, count in self._inbox.counts.items() if name.startswith("refused: "))
-        if refusals > self._refusals and time.monotonic() >= self._next_figures:
-            self._refusals = refusals
-            self._tell("refused", **{name.removeprefix("refused: "): n for name, n in self._inbox.counts.items()})
+        counts = self._inbox.tallies()
+        refusals = {name.removeprefix("refused: "): n for name, n in counts.items() if name.startswith("refused: ")}
+        if sum(refusals.values()) > self._refusals and time.monotonic() >= self._next_figures:
+            self._refusals = sum(refusals.values())
+            self._tell("refused", **refusals)
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Held by one listener; the system lets it go when the process ends, however it ends."""
+    """Held by one listener; the system lets it go when the process ends, however it ends.
+
+    No `RunLock`: that one can be taken over from a process that was held up for long, and who holds it must look. What
+    threads of a receiver count and rename leaves no moment for that.
+    """
     with ExitStack() as stack:
         with disk_errors(path):
             file = stack.enter_context(path.open("a+", encoding="utf-8"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _flocked(file):
             file.seek(0)
             raise OutputError(
                 "another listener uses this inbox",
                 where=f"{path.parent}, held by {file.read().strip() or 'somebody'}",
                 remedy="stop it, or give this one another listen.inbox",
-            ) from None
+            )
         with disk_errors(path):
             file.truncate(0)
             file.write(f"{socket.gethostname()}:{os.getpid()}")
             file.flush()
         yield
+
+
+def _flocked(file: TextIO) -> bool:
+    """Take the lock; `listen --status` has it for a moment, too, when it looks who holds it."""
+    for _ in range(20):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
 
 
 def _locked_inbox(stack: ExitStack, root: Path, max_bytes: int) -> FileInbox:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from hdm_pipeline.errors import ExecutionError
 
-Ending = Literal["done", "quarantined", "empty", "failed", "trouble", "stopped", "crashed"]
+Ending = Literal["done", "refused", "quarantined", "empty", "failed", "trouble", "stopped", "crashed"]
 
 _IDLE = 300.0
 """Seconds without a delivery after which the worker ends, so that its memory is free."""
@@ -55,8 +55,8 @@ class Runner:
         self._heard = 0.0
         self.busy = False
 
-    def start(self, uris: Sequence[str]) -> None:
-        """Give the worker a delivery.
+    def start(self, uris: Sequence[str], *, retry: bool = False) -> None:
+        """Give the worker a delivery; with `retry`, quarantined scenes of it are tried again.
 
         Raises:
             ExecutionError: no process can be started.
@@ -67,7 +67,7 @@ class Runner:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"uris": list(uris)}) + "\n")
+            self._process.stdin.write(json.dumps({"uris": list(uris), "retry": retry}) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:  # it died meanwhile; `result` says so
             return

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 from typing import Any
 
+from hdm_pipeline.config.schema import Listen
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.listening.inbox import hashed, tree_bytes
 from hdm_pipeline.listening.listener import settings
-from hdm_pipeline.listening.memory import Memory
+from hdm_pipeline.listening.memory import Memory, Row
 from hdm_pipeline.listening.snapshot import snapshot
+from hdm_pipeline.listening.watched import deliveries_in
 from hdm_pipeline.pipeline import Pipeline
 
 _SHOWN = 20
@@ -24,23 +27,15 @@ def listener_status(pipeline: Pipeline) -> dict[str, Any]:
         ConfigError: the pipeline does not listen, or no listener has ever run.
         OutputError: the queue cannot be read.
     """
-    asked, root = settings(pipeline)
-    queue = root / "queue.sqlite"
-    if not queue.is_file():
-        raise ConfigError("no listener has run here", where=str(root), remedy="start one: listen PIPELINE")
-    filed = [Path(one.path) for one in os.scandir(root / "deliveries")]
-    folders = {one.name: one for one in filed}
-    if asked.folder is not None and Path(asked.folder).is_dir():
-        folders |= {hashed(one.name): Path(one.path) for one in os.scandir(asked.folder) if one.is_dir()}
-    with Memory(queue, readonly=True) as memory:
+    asked, root = opened(pipeline)
+    filed, watched = folders_of(asked, root)
+    with Memory(root / "queue.sqlite", readonly=True) as memory:
         counts, troubled = memory.counts(), memory.troubled()
-        waiting = sum(
-            (row := memory.get(name)) is None or row.signature != _signature(folders[name]) for name in folders
-        )
+        waiting = sum(_waits(memory.get(name), folder) for name, folder in {**filed, **watched}.items())
     return {
         "inbox": str(root),
         "running": _is_held(root / "listen.lock"),
-        "bytes": sum(tree_bytes(one) for one in filed),
+        "bytes": sum(tree_bytes(one) for one in filed.values()),
         "max_bytes": asked.max_inbox_bytes,
         "waiting": waiting,
         "deliveries": counts,
@@ -59,6 +54,8 @@ def listener_text(found: dict[str, Any]) -> str:
         f"waiting   {found['waiting']} (arriving, complete or being worked on)",
         f"ended     {ended}",
     ]
+    if found["troubled"]:
+        lines.append("look at (`listen --again ID` works on one as it is, `--drop ID` removes it)")
     for one in found["troubled"][:_SHOWN]:
         lines.append(f"{one['outcome']} {one['delivery']}: {one.get('type', '')}")
         lines.append(f"  remedy: {one.get('remedy', '')}")
@@ -67,11 +64,37 @@ def listener_text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _signature(folder: Path) -> str:
+def opened(pipeline: Pipeline) -> tuple[Listen, Path]:
+    """As `listener.settings`, of a listener that has run.
+
+    Raises:
+        ConfigError: the pipeline does not listen, or no listener has ever run.
+    """
+    asked, root = settings(pipeline)
+    if not (root / "queue.sqlite").is_file():
+        raise ConfigError("no listener has run here", where=str(root), remedy="start one: listen PIPELINE")
+    return asked, root
+
+
+def folders_of(asked: Listen, root: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The deliveries in the inbox and those in the watched folder, by hashed name."""
+    filed, watched = dict[str, Path](), dict[str, Path]()
+    with contextlib.suppress(OSError):
+        filed = {one.name: Path(one.path) for one in os.scandir(root / "deliveries")}
+    if asked.folder is not None:
+        folder = Path(asked.folder)
+        with contextlib.suppress(OSError):  # a share that is away for a moment
+            watched = {hashed(name): folder / name for name in deliveries_in(folder)[0]}
+    return filed, watched
+
+
+def _waits(row: Row | None, folder: Path) -> bool:
+    """Whether a delivery holds files of which nothing is known yet."""
     try:
-        return snapshot(folder).signature
-    except OSError:
-        return ""
+        seen = snapshot(folder)
+    except OSError:  # removed or renamed meanwhile, or it may not be read yet
+        return False
+    return bool(seen.parts) and (row is None or row.signature != seen.signature)
 
 
 def _is_held(lock: Path) -> bool:

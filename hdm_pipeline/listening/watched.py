@@ -46,6 +46,29 @@ class Settled:
     seen: Snapshot
 
 
+def deliveries_in(folder: Path) -> tuple[set[str], int]:
+    """Which folders in a watched folder are deliveries, and how many files lie loose beside them.
+
+    Folders that may not be read yet are none, links and output directories neither.
+
+    Raises:
+        OSError: the watched folder cannot be read.
+    """
+    names, loose = set(), 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                if not entry.is_dir(follow_symlinks=False):
+                    loose += 1
+                elif not (folder / entry.name / OUTPUT_MARKER).exists():  # else products go there
+                    names.add(entry.name)
+            except OSError:
+                continue
+    return names, loose
+
+
 class WatchedFolder:
     """Finds folders that are complete.
 
@@ -78,6 +101,16 @@ class WatchedFolder:
             if self._looks[name].seen.files
         ]
 
+    def seen(self, delivery: str) -> Snapshot | None:
+        """What a folder holds, by its hashed name; None if there is no such folder, or it may not be read yet."""
+        self._look()
+        return next((look.seen for name, look in self._looks.items() if hashed(name) == delivery), None)
+
+    @property
+    def ids(self) -> set[str]:
+        """Hashed names of all folders that are there."""
+        return {hashed(name) for name in self._looks}
+
     @property
     def arriving(self) -> int:
         """Number of folders that still change."""
@@ -86,13 +119,9 @@ class WatchedFolder:
 
     def _look(self) -> None:
         try:
-            with os.scandir(self._folder) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            names, self.loose = deliveries_in(self._folder)
         except OSError:  # a share that is away for a moment
             return
-        names = {name for name, is_folder in found if is_folder and not name.startswith(".")}
-        names = {name for name in names if not (self._folder / name / OUTPUT_MARKER).exists()}  # where products go
-        self.loose = sum(not is_folder and not name.startswith(".") for name, is_folder in found)
         for gone in self._looks.keys() - names:
             del self._looks[gone]
         for name in sorted(names):

@@ -1,9 +1,9 @@
 """The process that runs the pipeline on deliveries, one after another: `python -m hdm_pipeline.listening.worker`.
 
 It is apart from the listener so that nothing that happens in a run (a crash, memory running out) stops files from being
-received. It takes one JSON object a line on its standard input, `{"uris": [...]}`, and answers with one a line; a sign
-of life comes in between. When its input ends, the listener is gone: a run then stops after the blocks that are being
-worked on.
+received. It takes one JSON object a line on its standard input, `{"uris": [...], "retry": false}`, and answers with one
+a line; a sign of life comes in between. When its input ends, the listener is gone: a run then stops after the blocks
+that are being worked on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, HdmError
-from hdm_pipeline.options import RunOptions
+from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event
 
@@ -42,18 +42,19 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=_read_tasks, args=(tasks, busy), daemon=True).start()
     while (line := tasks.get()) is not None:
         busy.set()
-        answer = run_delivery(pipeline, json.loads(line)["uris"], answers)
+        asked = json.loads(line)
+        answer = run_delivery(pipeline, asked["uris"], answers, retry=asked["retry"])
         busy.clear()
         _say(answers, answer)
     return 0
 
 
-def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[str, Any]:
-    """Run the pipeline on a delivery.
+def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO, *, retry: bool = False) -> dict[str, Any]:
+    """Run the pipeline on a delivery; with `retry`, also on its scenes that are quarantined.
 
     Returns:
-        `outcome` (done, quarantined, empty, failed, trouble, bug or stopped), number of `scenes` published, and `error`
-        with type and remedy. Of other texts nothing is told: they may name a patient.
+        `outcome` (done, refused, quarantined, empty, failed, trouble, bug or stopped), number of `scenes` published,
+        and `error` with type and remedy. Of other texts nothing is told: they may name a patient.
     """
     source = pipeline.config.input.model_copy(update={"uri": uris})
     pipeline.config = pipeline.config.model_copy(update={"input": source})
@@ -66,7 +67,7 @@ def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[s
             _say(answers, {})
 
     try:
-        summary = pipeline.run(on_event=beat, options=RunOptions(delivery=True))
+        summary = pipeline.run(on_event=beat, options=RunOptions(delivery=True, retry_quarantined=retry))
     except EmptyArchiveError:
         return {"outcome": "empty"}
     except HdmError as error:
@@ -75,18 +76,28 @@ def run_delivery(pipeline: Pipeline, uris: list[str], answers: TextIO) -> dict[s
     except Exception as error:  # noqa: BLE001  # a bug: of this delivery, as far as anybody knows
         sys.stderr.writelines(traceback.format_tb(error.__traceback__))  # where, but not what: it may be a patient's
         return {"outcome": "bug", "error": {"type": type(error).__name__, "remedy": "the worker's output says where"}}
+    return _ending(summary)
+
+
+def _ending(summary: RunSummary) -> dict[str, Any]:
+    """What a run that came to its end means for the delivery."""
     scenes = len(summary.done) + summary.done_before
     if summary.left:
         return {"outcome": "stopped", "scenes": scenes}
-    if any(peer.not_sent or peer.waiting for peer in summary.sends):
+    if any(peer.waiting or peer.not_sent.keys() - peer.refused for peer in summary.sends):
         # Its files stay in the inbox, and it is run again until all is sent: what was sent is not sent twice.
         told = {"type": "PeerError", "remedy": "products are not sent yet: `status` says to whom and why"}
         return {"outcome": "trouble", "scenes": scenes, "error": told}
-    if not summary.quarantined:
-        return {"outcome": "done", "scenes": scenes}
+    refused = {scene for peer in summary.sends for scene in peer.refused}
     kinds = sorted({str(error.get("type", "")) for error in summary.quarantined.values()})
-    told = {"type": ", ".join(kinds), "remedy": f"{len(summary.quarantined)} scenes are quarantined: see `status`"}
-    return {"outcome": "quarantined", "scenes": scenes, "error": told}
+    remedies = [f"{len(summary.quarantined)} scenes are quarantined"] if summary.quarantined else []
+    if refused:
+        kinds.append("PeerRefusedError")
+        remedies.append(f"a peer refuses products of {len(refused)} scenes")
+    if not kinds:
+        return {"outcome": "done", "scenes": scenes}
+    told = {"type": ", ".join(kinds), "remedy": f"{'; '.join(remedies)}: see `status`"}
+    return {"outcome": "quarantined" if summary.quarantined else "refused", "scenes": scenes, "error": told}
 
 
 def _read_tasks(tasks: queue.SimpleQueue[str | None], busy: threading.Event) -> None:

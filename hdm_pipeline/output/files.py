@@ -23,20 +23,31 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def output_errors(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about writing into an `OutputError` with a remedy."""
+def output_errors(
+    path: Path, *, setting: str = "output.directory", full: type[OutputError] = OutputError
+) -> Iterator[None]:
+    """Turn what the operating system says about writing into an `OutputError` with a remedy.
+
+    Args:
+        path: that is written to.
+        setting: key of the pipeline file that chooses where it lies.
+        full: kind of error for a disk without room.
+    """
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            what, remedy = "the disk is full", "free space or choose another output.directory; then run again"
+            what, remedy = "the disk is full", f"free space or choose another {setting}; then run again"
         elif error.errno in _DENIED:
-            what, remedy = "the output is not writable", "choose another output.directory, or change its permissions"
+            what, remedy = "the output is not writable", f"choose another {setting}, or change its permissions"
         elif error.errno in (errno.EEXIST, errno.ENOTDIR):
-            what, remedy = "a file lies where a folder is to be", "choose another output.directory, or move the file"
+            what, remedy = "a file lies where a folder is to be", f"choose another {setting}, or move the file"
         else:
-            what, remedy = f"cannot write: {error.strerror or error}", "check the path and the disk; then run again"
-        raise OutputError(what, where=str(path), remedy=remedy) from error
+            # Not the error itself: it may name a file, and files may be called after a patient.
+            said = error.strerror or type(error).__name__
+            what, remedy = f"cannot write: {said}", "check the path and the disk; then run again"
+        kind = full if error.errno in _FULL else OutputError
+        raise kind(what, where=str(path), remedy=remedy) from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -12,11 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from hdm_pipeline.listening.worker import run_delivery
+from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
 from tests.integration.conftest import Workbench, write_scene
 from tests.listening import ListenerProcess
 
 QUIET = 1.0
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hdm_pipeline.delivery.postman.FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -114,6 +122,34 @@ def test_deliveries_that_cannot_be_used_stop_nobody(pipeline: Path) -> None:
     assert "1 done, 1 empty, 1 quarantined" in told
 
 
+def test_what_failed_is_done_again_or_dropped_by_a_command(pipeline: Path) -> None:
+    coming = pipeline.parent / "coming"
+    (coming / "broken").mkdir()
+    (coming / "broken" / "x.tif").write_bytes(b"II*\0 no more")
+
+    def ask(*options: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "hdm_pipeline", "listen", str(pipeline), *options]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    with ListenerProcess(pipeline) as listener:
+        delivery = listener.wait("quarantined")["delivery"]
+        assert ask("--again", "0" * 32)[0] == 2
+        code, text = ask("--again", delivery)
+        assert (code, "the listener does it now" in text) == (0, True)
+        assert listener.wait("again")["delivery"] == delivery
+        assert listener.wait("quarantined")["delivery"] == delivery
+        assert f"quarantined {delivery}" in ask("--status")[1]
+    code, text = ask("--drop", delivery)
+    assert (code, "when it is started" in text) == (0, True)
+    with ListenerProcess(pipeline) as listener:
+        assert listener.wait("drop")["delivery"] == delivery
+    text = ask("--status")[1]
+    assert "1 dropped" in text
+    assert delivery not in text
+    assert (coming / "broken" / "x.tif").exists()
+
+
 def test_a_killed_listener_goes_on_and_only_one_may_run(pipeline: Path) -> None:
     deliver(pipeline, "first", "a", 1)
     write_scene(pipeline.parent / "coming" / "first" / "large.tif", 900, 900, 5)
@@ -162,6 +198,30 @@ def test_trouble_of_the_pipeline_is_no_fault_of_a_delivery(pipeline: Path) -> No
         assert retry["error"]["type"] == "WeightsError"
         shutil.move(weights.with_suffix(".away"), weights)
         assert listener.wait("done")["scenes"] == 1
+
+
+def test_what_a_peer_refuses_is_final_and_listed_and_a_peer_that_is_away_is_tried_again(bench: Workbench) -> None:
+    peer, answers = bench.root / "peer", io.StringIO()
+    send = {"to": f"folder://{peer}", "products": ["mask"]}
+    path = bench.pipeline(output={"directory": "out", "products": ["mask"], "send": send})
+
+    def ended() -> tuple[str, dict[str, str]]:
+        answer = run_delivery(Pipeline.from_yaml(path), [str(bench.root / "scenes")], answers)
+        return answer["outcome"], answer.get("error", {})
+
+    assert ended()[0] == "trouble"  # the folder is not there
+    peer.mkdir()
+    (peer / "refuses").write_text("mask")
+    outcome, error = ended()
+    assert (outcome, error["type"]) == ("refused", "PeerRefusedError")
+    assert error["remedy"] == "a peer refuses products of 3 scenes: see `status`"
+    (bench.root / "scenes" / "broken.tif").write_bytes(b"II*\0 no more")
+    outcome, error = ended()
+    assert outcome == "quarantined"
+    assert "a peer refuses" in error["remedy"]
+    (bench.root / "scenes" / "broken.tif").unlink()
+    (peer / "refuses").unlink()
+    assert ended() == ("done", {})
 
 
 def test_what_is_wrong_is_told_before_anything_is_taken_in(bench: Workbench) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from hdm_pipeline.errors import ArchiveError, OutputError, PeerError
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.reporting.events import Event, SceneDone
+from hdm_pipeline.reporting.events import Event, ProductsSent, SceneDone
 from hdm_pipeline.reporting.status import output_status, status_text
 from hdm_pipeline.testing import ConformanceError, check_sender
 from tests.integration.conftest import Workbench, steps_of
@@ -276,6 +278,26 @@ def test_what_is_owed_is_sent_though_the_archive_is_empty(bench: Workbench, peer
     assert all(one["sent"][f"folder://{peer}"]["complete"] for one in report["scenes"].values())
     assert logs_of(bench).count('"event": "products_sent"') == 3
     assert 'status="sent"} 3.0' in (bench.root / "out" / ".hdm" / "metrics.prom").read_text()
+
+
+def test_sending_what_is_owed_can_be_interrupted(bench: Workbench, peer: Path) -> None:
+    path = slowly(sending(bench, peer / "away"), 0.0)
+    run(path)
+    for scene in SCENES:
+        (bench.scenes / f"{scene}.tif").unlink()
+    (peer / "away").mkdir()
+    seen: list[str] = []
+
+    def interrupt(event: Event) -> None:
+        seen.append(event.kind)
+        if isinstance(event, ProductsSent) and "stopping" not in seen:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(ArchiveError):
+        Pipeline.from_yaml(slowly(path, 1.0)).run(on_event=interrupt)
+    assert "stopping" in seen
+    assert len(log_of(peer / "away")) < 3
+    assert set(output_status(bench.root / "out")["not_sent"]) == {f"folder://{peer / 'away'}"}
 
 
 def test_what_ends_a_run_is_told_though_what_is_owed_cannot_be_noted(

@@ -36,7 +36,6 @@ _NOT_VOLUMES = {
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map, not an image",
 }
 _LOCALIZER = frozenset({"LOCALIZER", "SCOUT"})
-_PROJECTION = frozenset({"PROJECTION IMAGE", "MIP", "MINIP"})
 _SCREENSHOT = frozenset({"SCREEN SAVE", "SCREENSHOT", "DOSE_INFO", "REFORMATTED SCREEN"})
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -61,7 +60,7 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
         raise EmptyArchiveError(
             f"none of {len(paths)} files is DICOM", where="input.uri", remedy="point it at a folder of DICOM files"
         )
-    found = volumes(frames, options.policy, options.tolerance)
+    found = volumes(frames, options.policy, options.tolerance, options.assume.pixel_spacing)
     counts = Counter(volume.id for volume in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -117,7 +116,7 @@ def left_out(instance: Instance, located: bool, options: ReaderOptions) -> str:
     kinds = frozenset(instance.image_type)
     if kinds & _LOCALIZER:
         return "a localizer"
-    if kinds & _PROJECTION:
+    if instance.projection:
         return "a projection, not a slice"
     if kinds & _SCREENSHOT or (instance.sop_class.startswith(_SECONDARY_CAPTURE) and not located):
         return "a derived screenshot (secondary capture without a position)"

@@ -32,6 +32,9 @@ def reference(volume: Volume, reader: str = READER) -> SceneRef:
         for number, (path, instance) in enumerate(instances.items())
         if len(chosen[path]) < instance.frames
     }
+    recipe = {"notes": volume.notes, "shared": volume.shared, "frames": frames}
+    if volume.unplaced:
+        recipe["unplaced"] = volume.unplaced
     return SceneRef(
         id=volume.id,
         uri=f"{READER}:{volume.id}",
@@ -39,7 +42,7 @@ def reference(volume: Volume, reader: str = READER) -> SceneRef:
         identity=digest(*content),
         members=tuple(instances),
         private=True,
-        recipe=json.dumps({"notes": volume.notes, "shared": volume.shared, "frames": frames}),
+        recipe=json.dumps(recipe),
     )
 
 
@@ -51,7 +54,10 @@ def reload(ref: SceneRef, tolerance: float = TOLERANCE) -> Volume | None:
     for number, (_, result) in enumerate(scan_parallel(ref.members)):
         if not isinstance(result, Rejected):
             frames += [f for f in result if number not in chosen or f.index in chosen[number]]
-    return assembled(ref.id, frames, tuple(recipe["notes"]), recipe["shared"], tolerance) if frames else None
+    if not frames:
+        return None
+    notes, unplaced = tuple(recipe["notes"]), recipe.get("unplaced", 0)
+    return assembled(ref.id, frames, notes, recipe["shared"], tolerance, unplaced)
 
 
 def _ranges(indices: Iterable[int]) -> str:

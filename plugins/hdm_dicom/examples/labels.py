@@ -6,7 +6,7 @@ is not that of the slice, the nearest label pixel counts; what lies outside the 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -304,7 +304,10 @@ class SliceFinder:
 
     def __init__(self, volume: Volume, frame_of_reference: str) -> None:
         self._volume = volume
-        self._by_uid = {(f.instance.sop_instance, f.index): i for i, f in enumerate(volume.frames)}
+        keys = [(f.instance.sop_instance, f.index) for f in volume.frames]
+        times = Counter(keys)
+        # What several images share names none of them: their places decide.
+        self._by_uid = {key: index for index, key in enumerate(keys) if times[key] == 1}
         mine = volume.first.instance.frame_of_reference
         self._comparable = volume.located and (not mine or not frame_of_reference or mine == frame_of_reference)
 

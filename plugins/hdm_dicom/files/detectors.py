@@ -33,7 +33,9 @@ _RECONSTRUCTED = frozenset({"RECON TOMO", "RECON GATED TOMO"})
 
 
 def detector_frames(dataset: Dataset, frame: Frame) -> list[Frame]:
-    """The located frames of a reconstructed tomogram of nuclear medicine; empty for every other image.
+    """The frames of a reconstructed tomogram of nuclear medicine, without a place where it does not tell their step.
+
+    Empty for every other image, and where the first slice has no place.
 
     Args:
         dataset: the header.
@@ -48,8 +50,13 @@ def detector_frames(dataset: Dataset, frame: Frame) -> list[Frame]:
     slices = [int(str(value)) for value in values(dataset, _SLICES)]
     if len(slices) != instance.frames:
         slices = list(range(1, instance.frames + 1))
-    if position is None or cosines is None or (spacing is None and instance.frames > 1):
+    if position is None or cosines is None:
         return []
+    if instance.frames > 1 and (spacing is None or spacing[0] == 0):
+        # Without a step all slices would lie at one place: they have none.
+        instance = replace(instance, place_fault="SpacingBetweenSlices is 0 or not stated")
+        unknown = replace(frame, instance=instance, position=None, orientation=None)
+        return [replace(unknown, index=index) for index in range(instance.frames)]
     ax, ay, az, bx, by, bz = cosines
     normal = (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
     step = spacing[0] if spacing else 0.0

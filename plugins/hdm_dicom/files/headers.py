@@ -24,6 +24,7 @@ from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
 from hdm_dicom.files.detectors import DETECTOR_TAGS, detector_frames
 from hdm_dicom.files.instances import Description, Frame, Instance, PixelSpan, Rejected
+from hdm_dicom.files.projections import TECHNIQUE, is_projection
 from hdm_dicom.files.spacing import SPACING_TAGS, pixel_spacing, thickness
 from hdm_dicom.files.stored_values import has_lut, padding_of, rescale_faults, rescale_of, unit_of
 from hdm_dicom.files.syntaxes import DECODED_AS, unknown_syntax
@@ -72,8 +73,11 @@ TAGS = (
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "Units",
+    TECHNIQUE,
 )
 """What a scan reads; pydicom steps over everything else."""
+
+_SAMPLES = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 
 _PIXEL_DATA = frozenset({(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)})
 _UNDEFINED = 0xFFFFFFFF
@@ -279,6 +283,7 @@ def _instance(
     meta = getattr(dataset, "file_meta", Dataset())
     sop_instance = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
     modality = text(dataset, "Modality")
+    image_type = tuple(str(v).strip().upper() for v in values(dataset, "ImageType"))
     syntax = transfer_syntax(dataset)
     remedy = ""
     if told := unknown_syntax(syntax):
@@ -298,7 +303,7 @@ def _instance(
         frame_of_reference=text(dataset, "FrameOfReferenceUID"),
         patient=_patient(dataset),
         modality=modality,
-        image_type=tuple(str(v).strip().upper() for v in values(dataset, "ImageType")),
+        image_type=image_type,
         syntax=syntax,
         rows=rows,
         columns=columns,
@@ -318,6 +323,8 @@ def _instance(
         remedy=remedy,
         unsupported=bool(remedy) and len(faults) == 1,
         description=_description(dataset),
+        stated=all(numbers(dataset, name, 1) is not None for name in _SAMPLES),
+        projection=is_projection(image_type, text(dataset, TECHNIQUE)),
     )
 
 
@@ -331,14 +338,15 @@ def _patient(dataset: Dataset) -> str:
 
 
 def _plain_frame(dataset: Dataset, instance: Instance) -> Frame:
-    spacing = pixel_spacing(dataset)
+    position = numbers(dataset, "ImagePositionPatient", 3)
+    spacing = pixel_spacing(dataset, located=position is not None)
     slope, intercept = rescale_of(dataset)
     lut = has_lut(dataset)
     orientation = numbers(dataset, "ImageOrientationPatient", 6)
     return Frame(
         instance=_oriented(instance, orientation),
         index=0,
-        position=numbers(dataset, "ImagePositionPatient", 3),  # type: ignore[arg-type]
+        position=position,  # type: ignore[arg-type]
         orientation=orientation,  # type: ignore[arg-type]
         spacing=spacing.value,
         thickness=thickness(dataset),

@@ -73,6 +73,9 @@ class Instance:
         remedy: what to do about it; empty for the usual.
         unsupported: the fault is not the file's: it may be whole, in an encoding that we do not know.
         description: what the series is called.
+        stated: the header says all that its samples are read by; nothing is assumed.
+        projection: it shows through the patient, or a rendering: no slice.
+        place_fault: why its places are not known although they are stated; empty if nothing is to be said.
     """
 
     path: str
@@ -103,6 +106,9 @@ class Instance:
     remedy: str = ""
     unsupported: bool = False
     description: Description = Description()
+    stated: bool = False
+    projection: bool = False
+    place_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, numbers, text, values
+from hdm_dicom.files.instances import Frame
 
 IN_PATIENT = "PixelSpacing"
 AT_DETECTOR = "ImagerPixelSpacing"
@@ -44,8 +45,18 @@ class Spacing:
     fault: str = ""
 
 
-def pixel_spacing(dataset: Dataset) -> Spacing:
-    """The pixel spacing that a data set states, or the item of a sequence."""
+def counts(frame: Frame) -> bool:
+    """What states the frame's spacing counts for it: in the patient, only PixelSpacing does."""
+    return frame.spacing_from == IN_PATIENT or (frame.position is None and frame.spacing is not None)
+
+
+def pixel_spacing(dataset: Dataset, *, located: bool = False) -> Spacing:
+    """The pixel spacing that a data set states, or the item of a sequence.
+
+    Args:
+        dataset: what states it.
+        located: the image lies in the patient, as slices do: its PixelSpacing is never that of a projection.
+    """
     fault = ""
     for name in (IN_PATIENT, AT_DETECTOR, ON_FILM):
         if not values(dataset, name):
@@ -55,11 +66,16 @@ def pixel_spacing(dataset: Dataset) -> Spacing:
             fault = fault or f"{name} is no pair of lengths above 0"
             continue
         value = (pair[0], pair[1])
-        if name == IN_PATIENT and value == numbers(dataset, AT_DETECTOR, 2) and not text(dataset, _CALIBRATION):
-            name = AT_DETECTOR  # a copy of it, as the standard allows: nobody has corrected the magnification
+        if name == IN_PATIENT and not located and _copied(dataset, value):
+            name = AT_DETECTOR
         return Spacing(value, name, fault)
     region = _of_regions(dataset)
     return Spacing(region, IN_REGION if region else "", fault)
+
+
+def _copied(dataset: Dataset, value: tuple[float, float]) -> bool:
+    """PixelSpacing repeats that at the detector, as the standard allows: nobody has corrected the magnification."""
+    return value == numbers(dataset, AT_DETECTOR, 2) and not text(dataset, _CALIBRATION)
 
 
 def _of_regions(dataset: Dataset) -> tuple[float, float] | None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, numbers, text
+from hdm_dicom.files.instances import Frame
+
+_QUANTITIES = ("CT", "PT")
+"""Modalities whose values are quantities even where no unit is stated."""
 
 _UNSPECIFIED = "US"
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
@@ -44,6 +48,16 @@ def unit_of(dataset: Dataset, rescale: Dataset, modality: str) -> str:
     if not stated and modality == "CT":
         return "HU"
     return stated if stated != _UNSPECIFIED else ""
+
+
+def mirrored(frame: Frame) -> bool:
+    """Whether a MONOCHROME1 image is turned into the MONOCHROME2 image of the same look.
+
+    So it is with images of detectors, whose values have no unit: they are mirrored in the range of the stored bits, so
+    that all images of a detector are turned alike. A quantity (HU, optical density, Bq/ml) is what it is.
+    """
+    plain = frame.slope == 1 and not frame.intercept and not frame.lut and not frame.unit
+    return frame.instance.photometric == "MONOCHROME1" and plain and frame.instance.modality not in _QUANTITIES
 
 
 def padding_of(dataset: Dataset) -> tuple[int, int] | None:

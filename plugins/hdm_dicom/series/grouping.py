@@ -9,38 +9,44 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.files.uids import digest
 from hdm_dicom.options import TOLERANCE, Policy
 from hdm_dicom.series.copies import without_copies
 from hdm_dicom.series.ordering import ordered
+from hdm_dicom.series.phases import phases_by_number, phases_by_rank
 from hdm_dicom.series.places import most_at_one_place
 from hdm_dicom.series.regularity import problems
-from hdm_dicom.series.runs import runs
+from hdm_dicom.series.runs import runs, runs_that_meet
+from hdm_dicom.series.shapes import by_shape, differing, unplaced_beside
 from hdm_dicom.series.telling_apart import Group, apart, by_stack, regular_by_header
 from hdm_dicom.series.volume import Volume
-
-_SAME_DIRECTION = 1e-3
 
 _MODALITY = re.compile(r"[A-Z]{2,8}")
 
 
-def volumes(frames: Iterable[Frame], policy: Policy, tolerance: float = TOLERANCE) -> list[Volume]:
+def volumes(
+    frames: Iterable[Frame],
+    policy: Policy,
+    tolerance: float = TOLERANCE,
+    assumed: tuple[float, float] | None = None,
+) -> list[Volume]:
     """All volumes that the frames hold, by id.
 
     Args:
         frames: of any number of series.
         policy: what becomes of irregular ones; see `hdm_dicom.options`.
         tolerance: share of the slice spacing within which a stack is even; see `hdm_dicom.series.regularity`.
+        assumed: pixel spacing (rows, columns; mm) that the user vouches for where files state none.
     """
     by_series: dict[str, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_series[_series_key(frame)].append(frame)
     found: list[Volume] = []
     for key, members in by_series.items():
-        found += _of_series(_Series(key, policy, tolerance), members)
+        found += _of_series(_Series(key, policy, tolerance, assumed), members)
     return sorted(found, key=lambda volume: volume.id)
 
 
@@ -56,11 +62,16 @@ def series_id(series: str, modality: str) -> str:
 
 
 def assembled(
-    name: str, frames: Sequence[Frame], notes: tuple[str, ...], shared: int, tolerance: float = TOLERANCE
+    name: str,
+    frames: Sequence[Frame],
+    notes: tuple[str, ...],
+    shared: int,
+    tolerance: float = TOLERANCE,
+    unplaced: int = 0,
 ) -> Volume:
     """The volume of these frames, whatever else their series holds."""
     members = ordered(frames)
-    return Volume(name, tuple(members), problems(members, tolerance), notes, shared)
+    return Volume(name, tuple(members), problems(members, tolerance), notes, shared, unplaced)
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class _Series:
     key: str
     policy: Policy
     tolerance: float
+    assumed: tuple[float, float] | None
 
 
 def _of_series(series: _Series, frames: Sequence[Frame]) -> list[Volume]:
@@ -75,23 +87,29 @@ def _of_series(series: _Series, frames: Sequence[Frame]) -> list[Volume]:
     notes: tuple[str, ...] = ()
     if unique.copies:
         notes += (f"{unique.copies} copies of images ignored (same SOP instance UID, place and pixels)",)
-    shapes = _split_by_shape(unique.frames, unique.shared)
-    groups = [group for shape in shapes for stack in by_stack(shape) for group in apart(stack, series.tolerance)]
+    shapes = by_shape(unique.frames, unique.shared, series.assumed)
+    groups = [
+        group
+        for shape in shapes
+        for stack in by_stack(shape, series.tolerance)
+        for group in apart(stack, series.tolerance)
+    ]
     if len(groups) > 1:
-        notes += (_several(groups, len(shapes[0][0])),)
+        notes += (_several(groups, [name for name, _ in shapes]),)
     found = []
     for name, group in groups:
-        found += _stack(series, name, group, notes, unique.shared)
+        unplaced = unplaced_beside(group, unique.frames)
+        found += [replace(volume, unplaced=unplaced) for volume in _stack(series, name, group, notes, unique.shared)]
     return found
 
 
-def _several(groups: Sequence[Group], shape: int) -> str:
+def _several(groups: Sequence[Group], shapes: Sequence[tuple[str, ...]]) -> str:
     """That a series holds several volumes, and by what they are told apart; attributes are named, not their values.
 
-    The first `shape` parts of a name are sizes and directions; pairs of attribute and value follow.
+    A group's name begins with that of its shape; pairs of attribute and value follow.
     """
-    told = dict.fromkeys(what for name, _ in groups for what in name[shape::2])
-    told |= {"size, spacing or orientation": None} if shape else {}
+    length = len(shapes[0])
+    told = dict.fromkeys([*(what for name, _ in groups for what in name[length::2]), *differing(shapes)])
     return f"its series holds {len(groups)} volumes, told apart by {', '.join(told)}"
 
 
@@ -103,34 +121,6 @@ def _series_key(frame: Frame) -> str:
     if instance.frame_of_reference and frame.position is not None:
         return f"no series {instance.study} {instance.frame_of_reference} {instance.modality}"
     return f"no series {instance.sop_instance}"
-
-
-def _split_by_shape(frames: list[Frame], shared: Mapping[str, str]) -> list[Group]:
-    """Groups of one size, colour and orientation; frames without a place that share a file stay together."""
-    orientations: list[tuple[float, ...]] = []
-
-    def orientation(frame: Frame) -> int:
-        mine = frame.orientation
-        if mine is None:
-            return -1
-        for index, known in enumerate(orientations):
-            if max(abs(a - b) for a, b in zip(mine, known, strict=True)) < _SAME_DIRECTION:
-                return index
-        orientations.append(mine)
-        return len(orientations) - 1
-
-    groups: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
-    # Sorted, so that the first orientation met, which names the group, does not depend on the order of files.
-    for frame in sorted(frames, key=lambda f: (f.orientation or (), f.instance.sop_instance, f.index)):
-        instance = frame.instance
-        spacing = tuple(round(v, 4) for v in frame.spacing or ())
-        index = orientation(frame)
-        direction = "" if index < 0 else "/".join(f"{v:.3f}" for v in orientations[index])
-        loner = f"{instance.sop_instance} {shared.get(instance.path, '')}".strip() if frame.position is None else ""
-        name = (str(instance.rows), str(instance.columns), str(instance.samples), str(spacing), direction, loner)
-        groups[name].append(frame)
-    # A series of one group keeps its id when slices are added or spacing is rounded otherwise.
-    return list(groups.items()) if len(groups) > 1 else [((), group) for group in groups.values()]
 
 
 def _stack(
@@ -155,16 +145,32 @@ def _stack(
 
 
 def _parts(whole: Volume, tolerance: float) -> tuple[dict[str, list[Frame]], str]:
-    """The regular parts of an irregular volume, by what names them for ever, and how they were found."""
-    found = runs(whole.frames, tolerance)
-    told = regular_by_header(whole.frames, len(found), tolerance)
+    """The regular parts of an irregular volume, by what names them for ever, and how they were found.
+
+    One part, where images at one place leave doubt which belong together.
+    """
+    found, how = _phases(whole, tolerance) if whole.crowded else (runs(whole.frames, tolerance), "by their spacing")
+    most = max(len(found), most_at_one_place(whole.frames))
+    told = regular_by_header(whole.frames, most, tolerance)
     if told is not None:
         return told, f"by {next(iter(told)).split()[0]}"
-    how = "by their spacing"
-    if most_at_one_place(whole.frames) > 1:
-        how += ", those at one place by instance number: nothing else tells them apart"
     # By its first image: a part keeps its name when another one grows.
     return {_first(members): members for members in found}, how
+
+
+def _phases(whole: Volume, tolerance: float) -> tuple[list[list[Frame]], str]:
+    """Regular parts of images that lie at one place, by their order in time or their spacing."""
+    frames = whole.frames
+    ranked, meeting = phases_by_rank(frames), runs_that_meet(frames, tolerance)
+    parts = [run for phase in ranked[1] for run in runs(phase, tolerance)] if ranked else []
+    if meeting and (not ranked or len(meeting) < len(parts)):
+        return meeting, "by their spacing, those at one place by instance number: nothing else tells them apart"
+    told = ranked or phases_by_number(frames)
+    if told is None:
+        return [list(frames)], ""
+    key, phases = told
+    parts = [run for phase in phases for run in runs(phase, tolerance)]
+    return parts, f"by {key}" + (" and their spacing" if len(parts) > len(phases) else "")
 
 
 def _first(frames: Sequence[Frame]) -> str:

@@ -50,6 +50,11 @@ def most_at_one_place(frames: Sequence[Frame]) -> int:
     """The most frames that share a place along the normal; 1 without places."""
     if len(frames) < 2 or frames[0].position is None:
         return 1
+    return max(counts_at_places(frames))
+
+
+def counts_at_places(frames: Sequence[Frame]) -> list[int]:
+    """How many frames lie at each place along the normal, from the lowest on."""
     ordered = np.sort(depths(frames))
     edges = np.flatnonzero(np.diff(ordered) > same_place(frames))
-    return int(np.diff(np.concatenate([[-1], edges, [ordered.size - 1]])).max())
+    return [int(count) for count in np.diff(np.concatenate([[-1], edges, [ordered.size - 1]]))]

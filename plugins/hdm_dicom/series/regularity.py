@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import TOLERANCE
-from hdm_dicom.series.places import Array, axes, most_at_one_place, positions, same_place
+from hdm_dicom.series.places import Array, axes, counts_at_places, most_at_one_place, positions, same_place
+
+_PIXELS_ASIDE = 0.5
+"""Part of a pixel by which a slice may lie beside the straight line: more would move its pixels on the grid."""
 
 _TILT_TOLERANCE = 0.01
 """Sine of the angle between the normal and the way from slice to slice, above which the stack is sheared."""
@@ -32,6 +35,7 @@ class _Steps:
         along: [n] mm along the normal by which each place misses an even grid from the first to the last.
         off: [n] mm across the normal by which each place misses the straight line from the first to the last.
         usual: the median of `gaps`.
+        pixel: mm, the shorter side of a pixel; 0 if it is unknown.
     """
 
     starts: npt.NDArray[np.intp]
@@ -40,6 +44,7 @@ class _Steps:
     along: Array
     off: Array
     usual: float
+    pixel: float
 
 
 def _steps(frames: Sequence[Frame]) -> _Steps | None:
@@ -64,6 +69,7 @@ def _steps(frames: Sequence[Frame]) -> _Steps | None:
         np.abs(share - even) * (depths[-1] - depths[0]),
         np.linalg.norm(off, axis=1),
         float(np.median(gaps)),
+        min(frames[0].spacing or (0.0,)),
     )
 
 
@@ -78,7 +84,7 @@ def problems(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> tuple[str
     if len(frames) > 1 and frames[0].position is not None:
         most = most_at_one_place(frames)
         if most > 1:
-            found.append(f"up to {most} different images lie at one place: not one volume")
+            found.append(f"up to {most} different images lie at one place{_lacking(frames, most)}: not one volume")
     steps = _steps(frames)
     if steps is None:
         return tuple(found)
@@ -94,7 +100,8 @@ def problems(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> tuple[str
             f"slice spacing is uneven: slices lie up to {_mm(steps.along.max())} mm off an even grid"
             f" of {_mm(steps.usual)} mm"
         )
-    if _sideways(steps, allowed).any() or steps.off.max() > allowed:
+    aside = _allowed_aside(steps, tolerance)
+    if _sideways(steps, aside).any() or steps.off.max() > aside:
         found.append(f"slices lie up to {_mm(steps.off.max())} mm beside the straight line through the stack")
         return tuple(found)
     shear = _shear(steps)
@@ -103,6 +110,13 @@ def problems(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> tuple[str
             f"slices are shifted against their normal (gantry tilt of {np.degrees(np.arcsin(shear)):.1f} degrees)"
         )
     return tuple(found)
+
+
+def _lacking(frames: Sequence[Frame], most: int) -> str:
+    """At how many places there are fewer images than at others: what a phase lacks."""
+    counts = counts_at_places(frames)
+    fewer = sum(count < most for count in counts)
+    return f", but fewer at {fewer} of {len(counts)} places" if fewer else ""
 
 
 def note(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> str:
@@ -135,7 +149,15 @@ def steps_aside(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> list[i
     steps = _steps(frames) if len(frames) > 2 else None
     if steps is None:
         return []
-    return [int(steps.starts[index + 1]) for index in np.flatnonzero(_sideways(steps, tolerance * steps.usual))]
+    return [
+        int(steps.starts[index + 1]) for index in np.flatnonzero(_sideways(steps, _allowed_aside(steps, tolerance)))
+    ]
+
+
+def _allowed_aside(steps: _Steps, tolerance: float) -> float:
+    """mm by which places may miss a straight line: thick slices of fine pixels show less than their spacing allows."""
+    along = tolerance * steps.usual
+    return min(along, _PIXELS_ASIDE * steps.pixel) if steps.pixel else along
 
 
 def _sideways(steps: _Steps, allowed: float) -> npt.NDArray[np.bool_]:

@@ -10,11 +10,15 @@ import numpy as np
 
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import TOLERANCE
+from hdm_dicom.series.ordering import places
 from hdm_dicom.series.places import Array, depths, same_place
 from hdm_dicom.series.regularity import even, steps_aside
 
 _LEAST_INTERLEAVED = 4
 """Frames of a run that others lie within: any three frames are near to even by chance."""
+
+_MEETINGS = 4
+"""Frames of a run for each place where it may meet another one: phases have all their places in common."""
 
 _MOST_INTERLEAVED = 4
 _MOST_EFFORT = 20_000
@@ -25,37 +29,46 @@ def runs(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> list[list[Fra
     """The fewest runs of even spacing that hold all frames, in order.
 
     Runs that lie one after the other are preferred; runs within one another are found only where each has at least four
-    frames. A run ends where a frame lies aside of the straight line. Several frames at one place go to several layers,
-    the n-th by instance number to the n-th.
+    frames. A run ends where a frame lies aside of the straight line.
 
     Args:
-        frames: ordered along the normal, see `hdm_dicom.series.ordering.ordered`.
+        frames: one a place, ordered along the normal, see `hdm_dicom.series.ordering.ordered`.
         tolerance: share of the spacing by which it may vary within a run.
     """
-    following = [
-        run for layer in _layers(frames) for part in _straight(layer, tolerance) for run in _following(part, tolerance)
-    ]
+    following = [run for part in _straight(frames, tolerance) for run in _following(part, tolerance)]
     if len(following) <= 2:
         return following
-    found = _Interleaved(depths(frames), same_place(frames), tolerance).runs(min(_MOST_INTERLEAVED, len(following) - 1))
+    return _within(frames, len(following) - 1, tolerance) or following
+
+
+def runs_that_meet(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> list[list[Frame]] | None:
+    """Runs within one another, each of another spacing, that meet at a few places; None if there are none.
+
+    Which of two images at such a place is of which run is not known: the lower instance number goes to the first.
+
+    Args:
+        frames: ordered along the normal, some of them at one place.
+        tolerance: see `runs`.
+    """
+    shared = len(frames) - places(frames)
+    if shared * _MEETINGS > len(frames) // 2:
+        return None
+    found = _within(frames, _MOST_INTERLEAVED, tolerance)
+    if found is None or shared * _MEETINGS > min(map(len, found)):
+        return None
+    steps = sorted(float(np.diff(depths(run)).mean()) for run in found)
+    return None if any(even(a, b, tolerance) for a, b in pairwise(steps)) else found
+
+
+def _within(frames: Sequence[Frame], most: int, tolerance: float) -> list[list[Frame]] | None:
+    """At most so many even runs that lie within one another, if they hold all frames."""
+    search = _Interleaved(depths(frames), same_place(frames), tolerance)
+    found = search.runs(min(_MOST_INTERLEAVED, most))
     if found is None:
-        return following
+        return None
     within = [[frames[i] for i in run] for run in found]
     # Looked for along the normal only: what lies on several lines is no run.
-    return following if any(steps_aside(run, tolerance) for run in within) else within
-
-
-def _layers(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """The n-th image of each place goes to layer n."""
-    layers: list[list[Frame]] = []
-    last, level, nearest = None, 0, same_place(frames)
-    for frame, depth in zip(frames, depths(frames), strict=True):
-        level = level + 1 if last is not None and depth - last <= nearest else 0
-        last = depth
-        if level == len(layers):
-            layers.append([])
-        layers[level].append(frame)
-    return layers
+    return None if any(steps_aside(run, tolerance) for run in within) else within
 
 
 def _straight(frames: Sequence[Frame], tolerance: float) -> list[Sequence[Frame]]:

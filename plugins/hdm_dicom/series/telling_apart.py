@@ -40,18 +40,27 @@ def apart(part: Group, tolerance: float = TOLERANCE) -> list[Group]:
     return [part]
 
 
-def by_stack(part: Group) -> list[Group]:
-    """Split frames of files that hold several stacks by their stack."""
+def by_stack(part: Group, tolerance: float = TOLERANCE) -> list[Group]:
+    """Split frames by their stack, where files hold several.
+
+    Stacks that lie in a file each are split only where they make no regular volume together, and each of them does:
+    writers number the files of one volume, too.
+    """
     name, frames = part
     stacks: dict[str, set[str]] = defaultdict(set)
     for frame in frames:
         stacks[frame.instance.path].add(_value(frame, STACK))
-    if max(map(len, stacks.values())) <= 1:
+    one_each = max(map(len, stacks.values())) <= 1
+    if one_each and len(set().union(*stacks.values())) <= 1:
         return [part]
     groups = _by(frames, lambda frame: _value(frame, STACK))
     # A writer that numbers its slices so has no stacks.
     if len(groups) <= 1 or max(map(len, groups.values())) <= 1:
         return [part]
+    if one_each:
+        small = min(map(len, groups.values())) < _LEAST
+        if small or not problems(ordered(frames), tolerance) or not _regular(groups, tolerance):
+            return [part]
     return [((*name, STACK, value), group) for value, group in groups.items()]
 
 

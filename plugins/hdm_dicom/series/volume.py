@@ -20,6 +20,7 @@ class Volume:
         problems: why the stack is no regular grid; empty if it is one.
         notes: facts the user should know.
         shared: frames whose SOP instance UID other images have too, so that nothing can refer to them.
+        unplaced: images of the series that may belong to it, but state no place.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Volume:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     shared: int = 0
+    unplaced: int = 0
     positions: Array = field(init=False)
     depths: Array = field(init=False)
 

@@ -16,14 +16,12 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, numbers, values
 from hdm_dicom.files.instances import Frame, Instance
+from hdm_dicom.files.stored_values import mirrored
 from hdm_dicom.volumes.stack import Image
 from hdm_pipeline.errors import ReadError
 
 _EXACT_BITS = 24
 """Stored integers of more bits than these are rescaled in float64."""
-
-_QUANTITIES = ("CT", "PT")
-"""Modalities whose values are quantities even where no unit is stated."""
 
 _MOST_ENTRIES = 1 << 16
 
@@ -119,16 +117,6 @@ class Conversion:
 def layout(instance: Instance) -> tuple[int, ...]:
     """What decides where the bits of an image lie."""
     return instance.bits_allocated, instance.bits_stored, instance.high_bit, int(instance.signed)
-
-
-def mirrored(frame: Frame) -> bool:
-    """Whether a MONOCHROME1 image is turned into the MONOCHROME2 image of the same look.
-
-    So it is with images of detectors, whose values have no unit: they are mirrored in the range of the stored bits, so
-    that all images of a detector are turned alike. A quantity (HU, optical density, Bq/ml) is what it is.
-    """
-    plain = frame.slope == 1 and not frame.intercept and not frame.lut and not frame.unit
-    return frame.instance.photometric == "MONOCHROME1" and plain and frame.instance.modality not in _QUANTITIES
 
 
 def _floats(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:

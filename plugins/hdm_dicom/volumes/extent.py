@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hdm_dicom.files.spacing import AT_DETECTOR, IN_PATIENT, IN_REGION, ON_FILM
+from hdm_dicom.files.spacing import AT_DETECTOR, IN_REGION, ON_FILM, counts
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.regularity import note
 from hdm_dicom.series.volume import Volume
@@ -16,7 +16,6 @@ from hdm_pipeline.errors import UnsupportedSceneError
 ASSUMED = "assumed"
 """Stands for the attribute that states the spacing, where the user does."""
 
-_PROJECTIONS = frozenset({"PROJECTION IMAGE", "MIP", "MINIP"})
 _HOW = {
     AT_DETECTOR: (
         "detector_spacing",
@@ -34,18 +33,17 @@ def with_spacing(volume: Volume, options: ReaderOptions) -> Volume:
     Raises:
         UnsupportedSceneError: the volume lies in the patient, and how large a pixel is there is not known.
     """
-    first = volume.first
-    counts = first.spacing_from == IN_PATIENT or (not volume.located and first.spacing is not None)
-    if counts:
+    unknown = next((frame for frame in volume.frames if not counts(frame)), None)
+    if unknown is None:
         return volume
     assumed = options.assume.pixel_spacing
     if assumed is not None:
-        frames = [replace(frame, spacing=assumed, spacing_from=ASSUMED) for frame in volume.frames]
+        frames = [f if counts(f) else replace(f, spacing=assumed, spacing_from=ASSUMED) for f in volume.frames]
         return replace(volume, frames=tuple(frames))
     if not volume.located:
         return volume
-    what = first.spacing_fault or (
-        f"no PixelSpacing, only {first.spacing_from}" if first.spacing_from else "no PixelSpacing"
+    what = unknown.spacing_fault or (
+        f"no PixelSpacing, only {unknown.spacing_from}" if unknown.spacing_from else "no PixelSpacing"
     )
     raise UnsupportedSceneError(
         f"{what}: it is not known how large a pixel is in the patient",
@@ -58,19 +56,22 @@ def with_spacing(volume: Volume, options: ReaderOptions) -> Volume:
 def measured(volume: Volume) -> bool:
     """The extent of a voxel is known along all three axes, so that volumes can be measured."""
     known = len(volume.frames) > 1 or volume.first.thickness > 0
-    return volume.located and known and not _PROJECTIONS & set(volume.first.instance.image_type)
+    return volume.located and known and not volume.first.instance.projection
 
 
 def told(volume: Volume, stack: Stack, options: ReaderOptions) -> Iterator[str | SceneWarning]:
     """What the user should know of places and sizes."""
     first = volume.first
     if not volume.located:
-        yield "no position in the patient: products say nothing of places, and no volume is measured"
+        why = f" ({first.instance.place_fault})" if first.instance.place_fault else ""
+        yield f"no position in the patient{why}: products say nothing of places, and no volume is measured"
         if options.plane != "acquired":
             yield f"without a position there is no {options.plane} plane: the images are read as they are stored"
-    if first.spacing_from == ASSUMED:
+    assumed = sum(frame.spacing_from == ASSUMED for frame in volume.frames)
+    if assumed:
         row_mm, column_mm = volume.spacing
-        what = f"no pixel spacing: {row_mm:g} x {column_mm:g} mm are assumed (input.options.assume)"
+        some = "" if assumed == len(volume.frames) else f" of {assumed} of {len(volume.frames)} images"
+        what = f"no pixel spacing{some}: {row_mm:g} x {column_mm:g} mm are assumed (input.options.assume)"
         yield SceneWarning("assumed_spacing", what, "check it against the device", suspect=False)
     elif first.spacing is None:
         why = f" ({first.spacing_fault})" if first.spacing_fault else ""

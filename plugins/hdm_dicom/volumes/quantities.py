@@ -19,12 +19,12 @@ from hdm_dicom.files.attributes import (
 )
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.instances import Frame
-from hdm_dicom.files.stored_values import has_lut, rescale_of
+from hdm_dicom.files.stored_values import has_lut, mirrored, rescale_of
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes import suv
 from hdm_dicom.volumes.bits import bits_of
-from hdm_dicom.volumes.conversion import Conversion, Line, mirrored
+from hdm_dicom.volumes.conversion import Conversion, Line
 from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 

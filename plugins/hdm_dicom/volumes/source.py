@@ -123,6 +123,15 @@ def _warnings(opened: OpenVolume, options: ReaderOptions) -> tuple[str | SceneWa
                 "give each image a UID of its own: a PACS would keep one of them only",
             )
         )
+    if volume.unplaced:
+        total = volume.unplaced + len(volume.frames)
+        found.append(
+            SceneWarning(
+                "unplaced_slices",
+                f"{volume.unplaced} of {total} images of the series state no place: they are no part of this volume",
+                "look whether slices of it lost their ImagePositionPatient, and export the series again",
+            )
+        )
     found += [f"{options.policy}: {problem}" for problem in volume.problems]
     found += told(volume, opened.stack, options)
     found += opened.quantities.warnings

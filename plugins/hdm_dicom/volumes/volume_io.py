@@ -112,7 +112,10 @@ def _remedy(volume: Volume, options: ReaderOptions) -> str:
         repair = "remove the images that do not belong to the series, or give each volume a series UID of its own"
         if options.policy == "split":
             return repair
-        return f"{repair}; or set input.options.policy to `split`: the n-th images of all places make the n-th volume"
+        return (
+            f"{repair}; or set input.options.policy to `split`: images go to volumes by the order in time that"
+            " they state (acquisition time, trigger time and the like), else by instance number, if there is no doubt"
+        )
     return "set input.options.policy to `split` or `resample`, or repair the series"
 
 

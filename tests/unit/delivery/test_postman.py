@@ -107,6 +107,7 @@ def test_a_peer_that_lets_nobody_in_is_asked_once(workspace: Workspace) -> None:
     postman, _ = deliver(workspace, peer)
     assert peer.seen == ["a"]
     assert set(postman.tally.not_sent) == set(SCENES)
+    assert postman.tally.refused == set()
 
 
 def test_once_it_is_there_again_it_gets_what_was_put_aside(
@@ -133,6 +134,7 @@ def test_a_file_that_is_refused_keeps_no_other_back(workspace: Workspace, answer
     postman, _ = deliver(workspace, peer)
     assert peer.seen == ["a"] + ["b"] * tries + ["c", "d"]
     assert postman.tally.not_sent == {"b": {"what": answer.what, "remedy": answer.remedy}}
+    assert postman.tally.refused == (set() if answer.again else {"b"})
 
 
 def test_a_product_that_is_gone_is_told(workspace: Workspace) -> None:

@@ -224,7 +224,7 @@ def test_images_that_nothing_tells_apart_are_no_volume(tmp_path: Path) -> None:
     write_series(tmp_path / "a")
     write_series(tmp_path / "b", change=again)
     assert "2 different images lie at one place" in one(tmp_path).problems[0]
-    assert [len(volume.frames) for volume in volumes(frames_of(tmp_path), "split")] == [5, 5]
+    assert "2 different images lie at one place" in one(tmp_path, "split").problems[0]
 
 
 def test_orientations_of_one_series_are_separated(tmp_path: Path) -> None:

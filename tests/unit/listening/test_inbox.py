@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hdm_pipeline.errors import InboxFullError, OutputError
+from hdm_pipeline.listening import inbox as inbox_module
 from hdm_pipeline.listening.inbox import FileInbox, hashed, tree_bytes
 
 
@@ -166,3 +169,72 @@ def test_a_source_that_broke_off_keeps_nothing_busy(tmp_path: Path) -> None:
     assert inbox.complete("d")
     assert inbox.waiting()[0].quiet == float("inf")
     assert not inbox.complete("other")
+
+
+def failing(code: int) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize(("call", "module"), [("rename", os), ("mkdir", Path)])
+def test_a_file_that_gets_no_place_changes_no_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, module: object
+) -> None:
+    inbox = FileInbox(tmp_path, 100)
+    file(inbox, b"first")
+    monkeypatch.setattr(module, call, failing(errno.ENOSPC))
+    with pytest.raises(InboxFullError):
+        file(inbox, b"in another delivery", "new")
+    if call == "rename":
+        with pytest.raises(InboxFullError):
+            file(inbox, b"instead of the first")
+    monkeypatch.undo()
+    assert [one.id for one in inbox.waiting()] == [hashed("d")]
+    assert inbox.used == 5
+    assert inbox.tallies() == {"received": 1}
+    assert len(list((tmp_path / "deliveries").iterdir())) == 1
+
+
+def test_a_file_in_its_place_counts_though_it_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = FileInbox(tmp_path, 100)
+    file(inbox, b"first")
+    sync = inbox_module._sync_folder
+    monkeypatch.setattr(inbox_module, "_sync_folder", failing(errno.EIO))
+    with pytest.raises(OutputError):
+        file(inbox, b"second")
+    monkeypatch.setattr(inbox_module, "_sync_folder", sync)
+    assert list(files(inbox).values()) == [b"second"]
+    assert inbox.used == 6
+    assert not file(inbox, b"second")
+    assert inbox.used == 6
+
+
+def test_one_instance_over_two_associations_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox, rename, both = FileInbox(tmp_path, 100), os.rename, threading.Barrier(2)
+
+    def slowly(source: Path, target: Path) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.3)  # the other one is as far, if it can be
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", slowly)
+    senders = [threading.Thread(target=file, args=(inbox, b"content")) for _ in range(2)]
+    for thread in senders:
+        thread.start()
+    for thread in senders:
+        thread.join()
+    assert inbox.used == len(b"content")
+    assert inbox.tallies() == {"received": 1, "known already": 1}
+
+
+def test_what_vanishes_while_bytes_are_counted_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stays").write_bytes(b"content")
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda top: [(at, deep, [*names, "gone"]) for at, deep, names in walk(top)])
+    assert tree_bytes(tmp_path) == 7

@@ -1,0 +1,218 @@
+"""What lies on one grid: by size, kind of pixels, spacing and orientation; and what is told of what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from hdm_dicom.examples.labels import SliceFinder
+from hdm_dicom.files.projections import is_projection
+from hdm_dicom.reader import DicomReader
+from hdm_dicom.series.grouping import volumes
+from hdm_pipeline.contracts import SceneHeader, SceneRef, SceneWarning, Skipped, VolumeGeometry
+from tests.dicom_multiframe import write_enhanced, write_tomogram
+from tests.dicom_series import write_series
+from tests.unit.dicom.test_grouping import groups, one_uid, stacks
+from tests.unit.dicom.test_series import frames_of, one
+
+TWELVE = [3.0 * i for i in range(12)]
+
+
+def headers(folder: Path, options: dict[str, Any] | None = None) -> list[SceneHeader]:
+    """Of all volumes, the largest first."""
+    reader = DicomReader(options)
+    found = [reader.header(ref) for ref in reader.discover(str(folder)) if isinstance(ref, SceneRef)]
+    return sorted(found, key=lambda header: -header.shape[1])
+
+
+def palette(dataset: Dataset) -> None:
+    dataset.PhotometricInterpretation = "PALETTE COLOR"
+    for color in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(dataset, f"{color}PaletteColorLookupTableData", np.arange(256, dtype="<u2").tobytes())
+
+
+def dark_is_high(dataset: Dataset) -> None:
+    dataset.PhotometricInterpretation = "MONOCHROME1"
+
+
+def unitless(dataset: Dataset) -> None:
+    dataset.Modality = "MR"
+    del dataset.RescaleSlope, dataset.RescaleIntercept
+
+
+@pytest.mark.parametrize(("plain", "other"), [(lambda _: None, palette), (unitless, dark_is_high)])
+def test_values_of_two_meanings_are_no_volume(
+    tmp_path: Path, plain: Callable[[Dataset], None], other: Callable[[Dataset], None]
+) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        plain(dataset)
+        if index >= 5:
+            other(dataset)
+
+    write_series(tmp_path, TWELVE, change=change)
+    found = groups(tmp_path)
+    assert [len(volume.frames) for volume in found] == [7, 5]
+    assert all(len({frame.instance.photometric for frame in volume.frames}) == 1 for volume in found)
+    assert "2 volumes, told apart by color" in found[0].notes[0]
+
+
+def test_a_quantity_is_the_same_however_it_is_shown(tmp_path: Path) -> None:
+    """HU are never turned over."""
+    write_series(tmp_path, TWELVE, change=lambda dataset, i: dark_is_high(dataset) if i >= 5 else None)
+    assert len(one(tmp_path).frames) == 12
+
+
+def test_slices_that_lost_their_place_are_told_with_those_that_have_one(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        if index >= 9:
+            del dataset.ImagePositionPatient
+
+    write_series(tmp_path, TWELVE, change=change)
+    whole, *single = headers(tmp_path)
+    (warning,) = [one for one in whole.warnings if isinstance(one, SceneWarning)]
+    assert warning.kind == "unplaced_slices"
+    assert warning.suspect
+    assert "3 of 12 images of the series state no place" in warning.what
+    assert len(single) == 3
+    assert not any(isinstance(one, SceneWarning) for header in single for one in header.warnings)
+
+
+@pytest.mark.parametrize("lacking", [(0, 1), (5, 6), (11,)])
+def test_an_assumed_spacing_joins_slices_that_state_none(tmp_path: Path, lacking: Sequence[int]) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.PixelSpacing = [0, 0] if index in lacking else [2.0, 3.0]
+
+    write_series(tmp_path, TWELVE, change=change)
+    assert len({ref for ref in DicomReader({}).discover(str(tmp_path)) if isinstance(ref, SceneRef)}) == 2
+    (header,) = headers(tmp_path, {"assume": {"pixel_spacing": [2, 3]}})
+    assert header.shape[1] == 12
+    assert header.attributes["pixel_spacing"] == pytest.approx((2, 3))
+    (warning,) = [one for one in header.warnings if isinstance(one, SceneWarning)]
+    assert f"of {len(lacking)} of 12 images: 2 x 3 mm are assumed" in warning.what
+    other = DicomReader({"assume": {"pixel_spacing": [5, 5]}})
+    assert len([ref for ref in other.discover(str(tmp_path)) if isinstance(ref, SceneRef)]) == 2
+
+
+@pytest.mark.parametrize(("low", "high", "count"), [(0.488249, 0.488251, 1), (0.4, 0.401, 2), (0.00905, 0.00911, 2)])
+def test_spacings_are_compared_relatively(tmp_path: Path, low: float, high: float, count: int) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.PixelSpacing = [low if index < 6 else high] * 2
+
+    write_series(tmp_path, TWELVE, change=change)
+    assert len(groups(tmp_path)) == count
+
+
+def unplaced(dataset: Dataset, index: int) -> None:
+    del dataset.ImagePositionPatient
+
+
+def higher(dataset: Dataset, index: int) -> None:
+    if index >= 6:
+        dataset.Rows -= 2
+
+
+def turned(dataset: Dataset, index: int) -> None:
+    if index >= 6:
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [(unplaced, "file, as no position is stated"), (higher, "size"), (turned, "orientation")],
+)
+def test_only_what_differs_is_named(tmp_path: Path, change: Callable[[Dataset, int], None], told: str) -> None:
+    write_series(tmp_path, TWELVE, change=change)
+    assert groups(tmp_path)[0].notes[-1].endswith(f"volumes, told apart by {told}")
+
+
+@pytest.mark.parametrize(
+    ("image_type", "technique", "projection"),
+    [
+        (("DERIVED", "PRIMARY", "VOLUME", "MAX_IP"), "", True),
+        (("DERIVED", "PRIMARY", "PROJECTION_IMAGE"), "", True),
+        (("DERIVED", "SECONDARY", "MAXIMUM"), "", True),
+        (("DERIVED", "PRIMARY", "CSA MIP"), "", True),
+        (("DERIVED", "PRIMARY", "MIP_THIN"), "", True),
+        (("DERIVED", "PRIMARY", "PROJECTION IMAGE"), "", True),
+        (("DERIVED", "PRIMARY", "VOLUME"), "MIN_IP", True),
+        (("DERIVED", "PRIMARY", "VOLUME"), "MPR", False),
+        (("DERIVED", "SECONDARY", "MPR", "AVERAGE"), "", False),
+        (("ORIGINAL", "PRIMARY", "AXIAL", "SHRIMP"), "", False),
+    ],
+)
+def test_projections_are_known_by_their_words(
+    tmp_path: Path, image_type: tuple[str, ...], technique: str, projection: bool
+) -> None:
+    assert is_projection(image_type, technique) == projection
+
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.ImageType = list(image_type)
+        if technique:
+            dataset.VolumeBasedCalculationTechnique = technique
+
+    write_series(tmp_path, change=change)
+    found = list(DicomReader({}).discover(str(tmp_path)))
+    assert all(isinstance(one, Skipped) and "projection" in one.reason for one in found) == projection
+    (header,) = headers(tmp_path, {"include_derived": True})
+    assert isinstance(header.geometry, VolumeGeometry)
+    assert header.geometry.measured != projection
+
+
+def test_slices_with_the_spacing_of_the_detector_have_it_in_the_patient(tmp_path: Path) -> None:
+    """Cone-beam CT states both alike."""
+
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.PixelSpacing = dataset.ImagerPixelSpacing = [0.4, 0.4]
+
+    write_series(tmp_path, TWELVE, change=change)
+    (header,) = headers(tmp_path)
+    assert header.attributes["pixel_spacing_from"] == "PixelSpacing"
+
+
+@pytest.mark.parametrize(("jump", "regular"), [(0.45, False), (0.09, True)])
+def test_a_jump_of_thick_slices_is_held_against_the_pixels(tmp_path: Path, jump: float, regular: bool) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.PixelSpacing = [0.2, 0.2]
+        dataset.ImagePositionPatient = [jump if index > 5 else 0.0, 0.0, 10.0 * index]
+
+    write_series(tmp_path, TWELVE, change=change)
+    assert (one(tmp_path).problems == ()) == regular
+    parts = volumes(frames_of(tmp_path), "split")
+    assert [len(part.frames) for part in parts] == ([12] if regular else [6, 6])
+
+
+def test_a_uid_of_several_images_finds_no_slice(tmp_path: Path) -> None:
+    write_series(tmp_path, TWELVE, change=one_uid)
+    volume = one(tmp_path)
+    finder = SliceFinder(volume, "")
+    assert finder.by_uid([("1.2.3", 0)]) is None
+    assert [finder.by_point(place) for place in volume.positions] == list(range(12))
+
+
+def test_stacks_of_several_files_are_volumes_where_they_make_none_together(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "a", [0, 3, 6, 9], change=stacks(lambda _: "1"))
+    write_enhanced(tmp_path / "b", [15, 18, 21, 24], change=stacks(lambda _: "2"))
+    found = groups(tmp_path)
+    assert [list(volume.depths) for volume in found] == [[0, 3, 6, 9], [15, 18, 21, 24]]
+    assert all(volume.problems == () for volume in found)
+    assert "told apart by StackID" in found[0].notes[0]
+
+
+def test_files_whose_stacks_go_on_stay_one_volume(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "a", [0, 3, 6, 9], change=stacks(lambda _: "1"))
+    write_enhanced(tmp_path / "b", [12, 15, 18, 21], change=stacks(lambda _: "2"))
+    assert len(one(tmp_path).frames) == 8
+
+
+def test_a_tomogram_without_a_step_has_no_place_and_says_why(tmp_path: Path) -> None:
+    write_tomogram(tmp_path / "nm", spacing=0.0)
+    (header,) = headers(tmp_path)
+    assert isinstance(header.geometry, VolumeGeometry)
+    assert not header.geometry.located
+    assert any("(SpacingBetweenSlices is 0 or not stated)" in str(one) for one in header.warnings)
