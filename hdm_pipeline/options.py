@@ -79,6 +79,7 @@ class RunSummary:
         report: path of `run.json`.
         warnings: what was noticed of scenes that this run published, by scene id.
         sends: what was sent, by peer of `output.send`.
+        remarks: what else is to be told of the archive: what was left out, and that there is nothing now.
     """
 
     done: tuple[str, ...]
@@ -88,6 +89,7 @@ class RunSummary:
     report: Path
     warnings: Mapping[str, tuple[SceneWarning, ...]] = field(default_factory=dict)
     sends: tuple[SendSummary, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -26,6 +26,7 @@ from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
@@ -48,8 +49,10 @@ from hdm_pipeline.reporting.events import (
     Stopping,
     SupportChecked,
 )
+from hdm_pipeline.reporting.failures import shown_error
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
+from hdm_pipeline.reporting.remarks import remarks
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
@@ -130,7 +133,8 @@ class _Turn:
             left = sum(not outcomes.settled(scene.ref.id) for scene in plan.scenes)
             report.status = "stopped" if left or self.lock.lost else "done"
         done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
-        return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends))
+        told = remarks(plan.archive, outcomes.left_out)
+        return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
 
     def send_owed(self, error: HdmError) -> None:
         """Send what earlier runs owe, where it is not known which scenes there are; then raise what told so."""
@@ -156,6 +160,7 @@ class _Turn:
         file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
         metrics = MetricsFile(self.workspace.metrics, self.name)
         own = [self.on_event] if self.on_event else []
+        report.sent_before(self.ledger.scenes(), read_deliveries(self.workspace.ledger))
         report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
         with JsonLines(file) as lines, self.courier as courier:
             tell = fan_out([*listeners, lines.event, report.event, metrics.event, *own, courier.event])
@@ -166,7 +171,7 @@ class _Turn:
                 with suppress(Exception):  # what failed first counts
                     courier.tell_news(tell)
                 report.status = "failed"
-                report.note(error=_shown(error, private=private))
+                report.note(error=shown_error(error, private=private))
                 raise
             finally:
                 report.note(send=[peer.as_dict() for peer in courier.summaries()])
@@ -240,14 +245,6 @@ def _work(
         executor.close()
 
 
-def _shown(error: BaseException, *, private: bool) -> dict[str, str]:
-    """What is kept of an error that ended a run; of a private archive neither paths nor texts of plug-ins."""
-    if not isinstance(error, HdmError):
-        return {"type": type(error).__name__}
-    found = error.as_dict()
-    return {name: found[name] for name in ("type", "remedy")} if private else found
-
-
 @dataclass
 class _Outcomes:
     """What became of the scenes, as events tell it."""
@@ -258,6 +255,7 @@ class _Outcomes:
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     before: frozenset[str] = frozenset()
     finished: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
 
     def settled(self, scene: str) -> bool:
         """Whether a planned scene, or all that it turned out to hold, is done or quarantined."""
@@ -269,6 +267,7 @@ class _Outcomes:
         match event:
             case SceneSplit():
                 self.parts[event.scene] = event.parts
+                self.left_out += event.left_out
             case SceneDone():
                 self.finished.add(event.scene)
                 self.done.append(event.scene)
@@ -288,6 +287,7 @@ def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunRepo
     report.note(
         skipped=[{"input": s.uri, "reason": s.reason} for s in plan.archive.skipped], vanished=list(plan.vanished)
     )
+    report.note(**({"warnings": list(plan.archive.quiet)} if plan.archive.quiet else {}))
     return report
 
 

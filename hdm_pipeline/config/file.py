@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.config.suggest import meant
 from hdm_pipeline.errors import ConfigError
 
 MAX_BYTES = 1 << 20
@@ -222,7 +223,7 @@ def _read(
     try:
         config = model.model_validate(data)
     except ValidationError as error:
-        problems.extend(_from_pydantic(error, data, lines, kind.keys))
+        problems.extend(_from_pydantic(error, data, lines, kind.keys, model))
     if problems:
         raise kind(str(path), problems)
     return config, lines
@@ -291,7 +292,7 @@ def _apply_overrides(data: dict[str, Any], overrides: Sequence[str], lines: dict
         try:
             _assign(data, key, yaml.safe_load(text))
         except (KeyError, IndexError, TypeError):
-            yield Problem(name, None, "no such place in the file", "name an existing section or list index")
+            yield Problem(name, None, "no such place in the file", "name a section, or an item of a list by number")
         except yaml.YAMLError as error:
             yield Problem(name, None, f"value is not valid YAML: {error}", "quote the value")
         for known in [k for k in lines if k[: len(key)] == key]:
@@ -301,8 +302,16 @@ def _apply_overrides(data: dict[str, Any], overrides: Sequence[str], lines: dict
 def _assign(data: Any, key: Key, value: Any) -> None:
     """Set the value at `key`; missing sections are made, list items must exist."""
     for part in key[:-1]:
+        _require_fit(data, part)
         data = data.setdefault(part, {}) if isinstance(data, dict) else data[part]
+    _require_fit(data, key[-1])
     data[key[-1]] = value
+
+
+def _require_fit(data: Any, part: str | int) -> None:
+    """A section has no item of a number, unless the file has such a key."""
+    if isinstance(data, dict) and isinstance(part, int) and part not in data:
+        raise KeyError(part)
 
 
 def _substitute(
@@ -331,7 +340,9 @@ def _substitute(
     return _VARIABLE.sub(replace, value)
 
 
-def _from_pydantic(error: ValidationError, data: Any, lines: Mapping[Key, int], keys: str) -> Iterator[Problem]:
+def _from_pydantic(
+    error: ValidationError, data: Any, lines: Mapping[Key, int], keys: str, model: type[BaseModel]
+) -> Iterator[Problem]:
     remedies = {
         "extra_forbidden": f"remove the key, or look up its name with {keys}",
         "missing": "add the key",
@@ -343,6 +354,11 @@ def _from_pydantic(error: ValidationError, data: Any, lines: Mapping[Key, int], 
         if item["type"] == "string_pattern_mismatch" and key == ("name",):
             what = "a name holds letters, digits, '.', '_' and '-', 64 at most, and begins with a letter or a digit"
         remedy = remedies.get(item["type"], f"give a value of that kind; {keys} lists them")
+        if item["type"] == "missing" and key == ("input", "uri"):
+            what, remedy = "the pipeline names no archive", "add the key, or a section `listen` for `listen` to work by"
+        if item["type"] == "extra_forbidden":
+            what = "no such key"
+            remedy = f"write {name}" if (name := meant(model, key)) else remedy
         yield Problem(_dotted(key), _line(lines, key), what, remedy)
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import FetchError, HdmError
-from hdm_pipeline.output.files import TRASH, output_errors, remove_tree
-from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.files import TRASH, output_errors, remove_if_empty, remove_tree
+from hdm_pipeline.output.layout import FETCHED, Workspace
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 
 ATTEMPTS = 3
@@ -197,4 +197,5 @@ def drop_leftovers(workspace: Workspace, wanted: Collection[str]) -> None:
         for trash in folder.glob(f"{TRASH}*"):
             shutil.rmtree(trash, ignore_errors=True)
         if folder.name not in wanted:
-            remove_tree(folder / "fetched")
+            remove_tree(folder / FETCHED)
+            remove_if_empty(folder)

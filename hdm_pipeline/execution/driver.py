@@ -39,7 +39,8 @@ from hdm_pipeline.execution.messages import (
 )
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
-from hdm_pipeline.output.files import remove_tree
+from hdm_pipeline.output.files import remove_if_empty, remove_tree
+from hdm_pipeline.output.layout import FETCHED
 from hdm_pipeline.output.ledger import Ledger, Receipt, SceneRecord
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 from hdm_pipeline.reporting.events import (
@@ -380,6 +381,8 @@ def _remove(folder: Path) -> None:
     """Remove what a finished scene no longer needs; what stays costs disk and nothing else."""
     try:
         remove_tree(folder)
+        if folder.name == FETCHED:  # of an entry that held no scene nothing stays
+            remove_if_empty(folder.parent)
     except OSError as error:
         log.warning("a finished scene's folder cannot be removed: %s", error)
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ def output_errors(
             what, remedy = "the disk is full", f"free space or choose another {setting}; then run again"
         elif error.errno in _DENIED:
             what, remedy = "the output is not writable", f"choose another {setting}, or change its permissions"
+        elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+            what, remedy = "a file lies where a folder is to be", f"choose another {setting}, or move the file"
         else:
             # Not the error itself: it may name a file, and files may be called after a patient.
             said = error.strerror or type(error).__name__
@@ -64,3 +66,9 @@ def remove_tree(folder: Path) -> None:
     except FileNotFoundError:
         return
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that holds nothing; another one, or one that is gone, stays as it is."""
+    with suppress(OSError):
+        folder.rmdir()

@@ -26,6 +26,9 @@ from hdm_pipeline.output.files import output_errors, remove_tree
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
 
+FETCHED = "fetched"
+"""Name of the folder of files that came from another machine, in that of a scene's work."""
+
 _TAKEN = ("run.json", "collection.json", "mosaic.vrt")
 """What no scene may be called: files of the output directory itself."""
 
@@ -85,7 +88,7 @@ class Workspace:
 
     def fetched_folder(self, scene_id: str) -> Path:
         """Files of a scene that were fetched from another machine; there while it is worked on."""
-        return self._work_folder(scene_id) / "fetched"
+        return self._work_folder(scene_id) / FETCHED
 
     @property
     def examples(self) -> Path:

@@ -9,19 +9,29 @@ from fnmatch import fnmatchcase
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, QuietArchiveError
 from hdm_pipeline.plugin.guarded_reader import shown
+
+CHOSEN = "input.select"
+"""How reasons of what the user chose to leave out begin."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The scenes of a run, sorted by id, and what was left out."""
+    """What is behind all inputs.
+
+    Attributes:
+        scenes: of a run, sorted by id.
+        skipped: what was left out.
+        quiet: inputs where another machine has nothing now, in words.
+    """
 
     scenes: tuple[SceneRef, ...]
     skipped: tuple[Skipped, ...]
+    quiet: tuple[str, ...] = ()
 
 
-def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = ()) -> Archive:
+def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = (), *, quiet: bool = False) -> Archive:
     """Find the scenes of all inputs, without reading any header.
 
     An input that matches nothing is allowed while another one matches.
@@ -30,6 +40,7 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
         config: the pipeline.
         reader: finds scenes.
         products: absolute paths of files that this program published; they are no scenes.
+        quiet: whether an archive without a scene is taken where machines that were asked have none now.
 
     Raises:
         EmptyArchiveError: no input holds a scene.
@@ -50,10 +61,17 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
                 else:
                     _add(scenes, found)
         except EmptyArchiveError as error:
-            empty.append(error)
-    if not scenes:
+            empty.append(_located(error, uri))
+    if not scenes and not (quiet and empty and all(isinstance(error, QuietArchiveError) for error in empty)):
         raise _nothing_found(config, empty, skipped)
-    return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped))
+    silent = tuple(f"{error.what} ({error.where})" for error in empty if isinstance(error, QuietArchiveError))
+    return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped), silent)
+
+
+def _located(error: EmptyArchiveError, uri: str) -> EmptyArchiveError:
+    """The error, with the address, where the reader names the key only."""
+    where = f"{error.where}: {shown(uri)}" if error.where == "input.uri" else error.where
+    return type(error)(error.what, where=where, remedy=error.remedy)
 
 
 def _nothing_found(
@@ -72,8 +90,16 @@ def _nothing_found(
     return EmptyArchiveError(
         "no scene was found: " + "; ".join(reasons),
         where=", ".join(map(shown, config.input.uris)),
-        remedy=empty[0].remedy if empty else "check input.uri (relative to the pipeline file) and input.exclude",
+        remedy=empty[0].remedy if empty else _loosen(skipped),
     )
+
+
+def _loosen(skipped: Sequence[Skipped]) -> str:
+    """What to change where all that was found is left out."""
+    chosen = sum(one.reason.startswith(CHOSEN) for one in skipped)
+    if chosen == len(skipped):
+        return "loosen input.select: the reasons name the key that decided"
+    return "check input.uri (relative to the pipeline file) and input.exclude" + (", input.select" if chosen else "")
 
 
 def _add(scenes: dict[str, SceneRef], found: SceneRef) -> None:

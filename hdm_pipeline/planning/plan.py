@@ -73,9 +73,9 @@ def make_plan(
     """
     keyring = SceneKeyring(config, _fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
     sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
-    archive = discover(config, reader, sorting.products())
+    archive = discover(config, reader, sorting.products(), quiet=not delivery)
     scenes = tuple(found for ref in archive.scenes if (found := sorting.take(ref)) is not None)
-    archive = Archive(archive.scenes, (*archive.skipped, *sorting.left_out))
+    archive = replace(archive, skipped=(*archive.skipped, *sorting.left_out))
     return Plan(archive, scenes, sorting.done, sorting.quarantined, () if delivery else sorting.untouched(), keyring)
 
 

@@ -215,6 +215,33 @@ def test_a_run_that_is_killed_loses_no_delivery(bench: Workbench, peer: Path, mo
     assert log_of(peer) == lines
 
 
+def test_a_report_keeps_what_was_sent_when_there_is_nothing_to_do(bench: Workbench, peer: Path) -> None:
+    path = sending(bench, peer)
+    report = bench.root / "out" / "run.json"
+    run(path)
+    first = json.loads(report.read_text())["scenes"]
+    run(path)
+    again = json.loads(report.read_text())["scenes"]
+    assert {scene: facts["sent"] for scene, facts in again.items()} == {s: facts["sent"] for s, facts in first.items()}
+    assert all(facts["sent"][f"folder://{peer}"]["complete"] for facts in again.values())
+    assert not any("send" in facts for facts in again.values())
+
+
+def test_a_plan_says_who_gets_what(bench: Workbench, peer: Path) -> None:
+    path = sending(bench, peer)
+    assert f"send      mask to folder://{peer}: 3 scenes once done" in told_by_plan(path)
+    peer.rmdir()
+    run(path)
+    assert f"send      mask to folder://{peer}: 3 scenes done and not sent yet" in told_by_plan(path)
+    peer.mkdir()
+    run(path)
+    assert f"send      mask to folder://{peer}: nothing is waiting" in told_by_plan(path)
+
+
+def told_by_plan(path: Path) -> str:
+    return CliRunner().invoke(app, ["plan", str(path)]).stdout
+
+
 def test_a_scene_that_is_gone_from_the_archive_is_still_sent(bench: Workbench, peer: Path) -> None:
     path = sending(bench, peer)
     peer.rmdir()

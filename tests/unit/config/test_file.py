@@ -95,6 +95,31 @@ def test_every_problem_has_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "remedy"),
+    [
+        ("directory: out", "directory: out, sned: []", "write send"),
+        ("uri: scenes", "uri: scenes\n  sellect: {}", "write select"),
+        ("output: {", "listen: {quite: 5}\noutput: {", "write quiet"),
+        ("value: 1", "valeu: 1", "write value"),
+        ("uri: scenes", "uri: scenes\n  xyzzy: {}", "remove the key"),
+        ("  uri: scenes\n", "", "add the key, or a section `listen`"),
+    ],
+)
+def test_a_slip_has_a_remedy_that_mends_it(tmp_path: Path, old: str, new: str, remedy: str) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        read(tmp_path, GOOD.replace(old, new))
+    assert any(problem.remedy.startswith(remedy) for problem in caught.value.problems)
+    assert not any("Extra inputs" in problem.what for problem in caught.value.problems)
+
+
+def test_an_item_of_what_is_no_list_is_no_place(tmp_path: Path) -> None:
+    one = GOOD.replace("directory: out", "directory: out, send: {to: 'folder:///x'}")
+    assert set(problems(tmp_path, one, "output.send.0.products=[mask]")) == {"output.send.0.products"}
+    many = GOOD.replace("directory: out", "directory: out, send: [{to: 'folder:///x'}]")
+    assert read(tmp_path, many, "output.send.0.products=[mask]").config.output.send[0].products == ["mask"]
+
+
+@pytest.mark.parametrize(
     ("old", "new", "what"),
     [
         ("mask: ", "labels: a.gpkg, mask: ", "give either `mask`"),
