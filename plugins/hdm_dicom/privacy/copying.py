@@ -17,6 +17,7 @@ from pydicom.uid import UID
 from hdm_dicom.files.attributes import numbers, text
 from hdm_dicom.files.headers import read_with_pixels, transfer_syntax
 from hdm_dicom.files.instances import PixelSpan
+from hdm_dicom.files.overlays import overlays_in_pixels
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.privacy.tally import Tally
 
@@ -98,8 +99,7 @@ def _element(header: FileDataset, span: PixelSpan, syntax: UID, path: str) -> by
 
 def _overlay_bits(header: FileDataset) -> int:
     """Bits beyond the stored ones, where an overlay plane (retired) is kept in them."""
-    positions = (header.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
-    if not any(found is not None and found.value not in (None, "", 0) for found in positions):
+    if not overlays_in_pixels(header):
         return 0
     allocated, stored, high = (
         int((numbers(header, name, 1) or (0.0,))[0]) for name in ("BitsAllocated", "BitsStored", "HighBit")

@@ -80,7 +80,7 @@ class FrameReader:
         where = f"{self._where}, slice {number}"
         raw, header = self.raw(frame, where)
         with reading(where, "pixels cannot be converted"):
-            stored = self._conversion.stored(raw, frame.instance) if plain_bits(frame.instance) else raw
+            stored = self._conversion.stored(raw, frame.instance, where) if plain_bits(frame.instance) else raw
             pixels = self._conversion.quantities(stored, frame, header, where)
             return displayed(pixels, frame, header, where) if self._conversion.voi and stored.ndim == 2 else pixels
 

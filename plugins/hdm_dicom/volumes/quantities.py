@@ -114,6 +114,10 @@ def _told_of_rescale(volume: Volume, options: ReaderOptions) -> list[str | Scene
     if any(stated) and not all(stated):
         what = f"{stated.count(False)} of {len(stated)} slices state no RescaleSlope and RescaleIntercept"
         found.append(SceneWarning("mixed_rescale", f"{what}: their values may not be comparable", "export them again"))
+    elif first.instance.modality == "CT" and not any(stated) and (first.slope != 1 or first.intercept != 0):
+        lacking = "RescaleIntercept (0028,1052): 0" if first.slope != 1 else "RescaleSlope (0028,1053): 1"
+        what = f"no {lacking} is taken, with the {'slope' if first.slope != 1 else 'intercept'} that is stated"
+        found.append(SceneWarning("half_rescale", what, "compare the values with another viewer, or export them again"))
     elif first.instance.modality == "CT" and not any(stated):
         found.append("no rescale slope and intercept: stored values are taken as they are")
     if first.instance.photometric == "MONOCHROME1" and options.voi == "ignore":

@@ -89,6 +89,29 @@ def test_pixels_of_more_bits_than_stated_are_not_wrapped(tmp_path: Path) -> None
     assert "BitsStored (0028,0101)" in kinds(header)["stored_bits"].what
 
 
+def test_an_image_that_needs_more_bits_than_the_ones_that_decided_is_refused(tmp_path: Path) -> None:
+    """Slice 1 of 5 is none of those that are looked at; 5000 in 12 bits would be 904."""
+
+    def stored(index: int) -> npt.NDArray[Any]:
+        return np.where(RAMP < 100, 5000, RAMP).astype(np.uint16) if index == 1 else RAMP
+
+    with pytest.raises(ReadError, match=r"more than the 12 bits of BitsStored.*") as caught:
+        opened(series(tmp_path, bits(12, 11), stored))
+    assert "slice 1" in str(caught.value)
+    assert "BitsStored" in (caught.value.remedy or "")
+
+
+def test_an_overlay_of_one_image_that_did_not_decide_is_cut_off(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        if index == 1:
+            dataset.add_new(0x60000100, "US", 16)
+            dataset.add_new(0x60000102, "US", 12)
+
+    _, pixels, _ = opened(series(tmp_path, change, lambda index: RAMP | ((1 << 12) * (index == 1))))
+    assert np.array_equal(pixels[1], RAMP - 1024.0)
+
+
 def test_an_overlay_in_unused_bits_is_cut_off(tmp_path: Path) -> None:
     def change(dataset: Dataset, _: int) -> None:
         dataset.BitsStored, dataset.HighBit = 12, 11
