@@ -1,4 +1,4 @@
-"""What highdicom is told of the source of a segmentation: small data sets, complete and well-formed.
+"""What highdicom is told of the source of a product: small data sets, complete and well-formed.
 
 Real series lack attributes, leave them empty or hold values that their type forbids. A segmentation that copied them
 would be refused by the next program, so what is broken is left out here, and what must be there is derived.
@@ -16,7 +16,6 @@ from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.screens import SECONDARY_CAPTURE
 from hdm_dicom.files.uids import derived_uid, digest, is_uid
 from hdm_dicom.series.volume import Volume
-from hdm_pipeline.errors import WriteError
 
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
@@ -33,14 +32,6 @@ _MUST_BE_THERE = (
     "ReferringPhysicianName",
 )
 _PROCEDURE = "ProcedureCodeSequence"
-_PER_FRAME = "PerFrameFunctionalGroupsSequence"
-_OF_MANY_FRAMES = (
-    "NumberOfFrames",
-    "SharedFunctionalGroupsSequence",
-    _PER_FRAME,
-    "DimensionOrganizationSequence",
-    "DimensionIndexSequence",
-)
 _STANDARD_SCHEMES = ("SCT", "SRT", "SNM3", "LN", "DCM", "RADLEX", "C4", "CPT4", "I10", "I10P")
 """Local schemes that are not marked as such (``99...``) would make the product invalid, so they are not copied."""
 
@@ -61,77 +52,6 @@ def source_header(volume: Volume) -> FileDataset:
     It claims a size of one pixel; see `hdm_dicom.segmentation.dataset`.
     """
     return _complete(read_header(volume.first.instance.path), volume)
-
-
-def source_images(volume: Volume) -> list[Dataset]:
-    """The stored slices as highdicom's source images: one a slice, or one multi-frame image with only these frames.
-
-    All claim a size of one pixel; see `hdm_dicom.segmentation.dataset`. Frames of several files, of which highdicom
-    knows nothing, are given to it as files of their own, called as `stand_in` says; what it writes of them is put right
-    by `hdm_dicom.derived.frame_references.settle_references`.
-
-    Raises:
-        WriteError: the slices have no common place, or nothing can refer to them.
-    """
-    if not volume.located and len(volume.frames) > 1:
-        raise WriteError(
-            "a segmentation of several frames needs their positions in the patient",
-            where=volume.id,
-            remedy="choose another product for series without geometry",
-        )
-    header = source_header(volume)
-    of_frames = any(frame.instance.frames > 1 for frame in volume.frames) or _PER_FRAME in header
-    if of_frames and len({frame.instance.path for frame in volume.frames}) == 1:
-        _set_frames(header, volume)
-        return [header]
-    for name in _OF_MANY_FRAMES:
-        header.pop(name, None)
-    header.SOPInstanceUID = stand_in(volume, 0)
-    sources = [header, *(_slice(volume, index, header) for index in range(1, len(volume.frames)))]
-    if of_frames:
-        for source in sources:  # by its class highdicom would take it for a file of many frames
-            source.SOPClassUID = SECONDARY_CAPTURE
-    return sources
-
-
-def stand_in(volume: Volume, index: int) -> str:
-    """What a stored slice is called before highdicom: by its instance, or by its frame where that holds several."""
-    frame = volume.frames[index]
-    uid = instance_uid(frame.instance.sop_instance)
-    return uid if frame.instance.frames == 1 else derived_uid("frame", uid, frame.index)
-
-
-def _slice(volume: Volume, index: int, header: Dataset) -> Dataset:
-    frame = volume.frames[index]
-    source = Dataset()
-    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ImageOrientationPatient"):
-        if name in header:
-            setattr(source, name, header.get(name))
-    source.Rows = source.Columns = 1
-    source.SOPClassUID = instance_class(frame.instance.sop_class)
-    source.SOPInstanceUID = stand_in(volume, index)
-    source.ImagePositionPatient = list(frame.position or ())
-    source.PixelSpacing = list(volume.spacing)
-    return source
-
-
-def _set_frames(header: Dataset, volume: Volume) -> None:
-    """Functional groups that describe the frames of the volume, in its order, and nothing else."""
-    orientation, measures, shared = Dataset(), Dataset(), Dataset()
-    orientation.ImageOrientationPatient = list(volume.first.orientation or (1, 0, 0, 0, 1, 0))
-    measures.PixelSpacing = list(volume.spacing)
-    measures.SliceThickness = volume.first.thickness or volume.step
-    shared.PlaneOrientationSequence = [orientation]
-    shared.PixelMeasuresSequence = [measures]
-    items = []
-    for frame in volume.frames:
-        place, item = Dataset(), Dataset()
-        place.ImagePositionPatient = list(frame.position or (0, 0, 0))
-        item.PlanePositionSequence = [place]
-        items.append(item)
-    header.NumberOfFrames = len(items)
-    header.SharedFunctionalGroupsSequence = [shared]
-    header.PerFrameFunctionalGroupsSequence = items
 
 
 def _complete(header: FileDataset, volume: Volume) -> FileDataset:

@@ -75,6 +75,8 @@ TAGS = (
 )
 """What a scan reads; pydicom steps over everything else."""
 
+_SAMPLES = ("SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+
 _PIXEL_DATA = frozenset({(0x7FE0, 0x0010), (0x7FE0, 0x0008), (0x7FE0, 0x0009)})
 _UNDEFINED = 0xFFFFFFFF
 _HEAD = 1 << 16
@@ -318,6 +320,7 @@ def _instance(
         remedy=remedy,
         unsupported=bool(remedy) and len(faults) == 1,
         description=_description(dataset),
+        stated=all(numbers(dataset, name, 1) is not None for name in _SAMPLES),
     )
 
 

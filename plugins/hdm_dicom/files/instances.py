@@ -73,6 +73,7 @@ class Instance:
         remedy: what to do about it; empty for the usual.
         unsupported: the fault is not the file's: it may be whole, in an encoding that we do not know.
         description: what the series is called.
+        stated: the header says all that its samples are read by; nothing is assumed.
     """
 
     path: str
@@ -103,6 +104,7 @@ class Instance:
     remedy: str = ""
     unsupported: bool = False
     description: Description = Description()
+    stated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

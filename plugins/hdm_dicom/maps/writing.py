@@ -22,7 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
-from hdm_dicom.derived.frame_references import settle_references
+from hdm_dicom.derived.encoding import FRAMES, encode_sequences
 from hdm_dicom.derived.origin import (
     LONG_STRING,
     MANUFACTURER,
@@ -32,7 +32,8 @@ from hdm_dicom.derived.origin import (
     settle_dimensions,
     settle_uids,
 )
-from hdm_dicom.derived.sources import source_images
+from hdm_dicom.derived.sources import source_header
+from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import quiet
@@ -95,7 +96,7 @@ def write_map(product: Product, path: Path, style: MapStyle, key: bytes | None) 
         raise WriteError(
             f"pixel data of {size} bytes are more than DICOM allows (4 GiB)", where=where, remedy="name fewer `classes`"
         )
-    sources = source_images(opened.volume)
+    sources = stand_ins(opened.volume, source_header(opened.volume))
     try:
         dataset = _describe(product, sources, opened.volume, style)
     except PARSE_ERRORS as error:
@@ -110,11 +111,13 @@ def write_map(product: Product, path: Path, style: MapStyle, key: bytes | None) 
     shared.FrameAnatomySequence = [_anatomy([product.classes[band] for band in style.bands], sources[0])]
     settle_dates(dataset, date_and_time(sources[0]))
     settle_dimensions(dataset, opened.volume.id)
+    settle_measures(dataset, opened.volume)
     with tempfile.TemporaryFile(dir=path.parent, prefix=".hdm-dicom-") as pixels:
         digest = _stream(opened, source, style, _in_order(dataset, opened.volume, style), pixels, path.parent)
         settle_uids(dataset, product, "parametric map", style, digest)
         if key is not None:
             deidentify(dataset, key)
+        encode_sequences(dataset, *FRAMES)
         pixels.seek(0)
         dataset.add(DataElement(_FLOAT_PIXELS, "OF", pixels))
         dataset.save_as(path, enforce_file_format=True)

@@ -31,6 +31,9 @@ from hdm_pipeline.errors import ConfigError
 
 _METHOD = "PS3.15 Basic Application Confidentiality Profile"
 _SHORTEST_KEY = 16
+_OURS = "hdm_pipeline"
+"""Who made a structure set, and whose algorithm drew its structures, where names of structures are ours."""
+
 _PATIENT = frozenset({0x00100010, 0x00100020})
 _FILED_BY = frozenset({0x00080020, 0x00080030, 0x00200010})
 """Study date, time and id: Z allows a dummy too (PS3.15 E.1), and without one no directory can list the study."""
@@ -91,11 +94,14 @@ def deidentify(dataset: Dataset, key: bytes, tally: Tally | None = None) -> None
         tally: counts what is done.
     """
     tally = tally if tally is not None else Tally()
+    kept = _names_of_classes(dataset)
     _walk(dataset, key, tally, set())
     for segment in datasets(dataset, "SegmentSequence"):
         # Ours, and made of a hash of the series: made again of the series' new name.
         if "TrackingUID" in segment and "TrackingID" in segment:
             segment.TrackingID = digest(segment.TrackingUID)[:16]
+    for roi, name in kept:
+        roi.ROIName = name
     for item in datasets(dataset, "ContentSequence"):
         _clean_content(item, [], key, tally)
     if hasattr(dataset, "file_meta"):
@@ -107,6 +113,24 @@ def deidentify(dataset: Dataset, key: bytes, tally: Tally | None = None) -> None
     code.CodeMeaning = "Basic Application Confidentiality Profile"
     dataset.DeidentificationMethodCodeSequence = [code]
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
+
+
+def _names_of_classes(dataset: Dataset) -> list[tuple[Dataset, str]]:
+    """Takes the names out of a structure set that a pipeline wrote, to be given back; none of any other.
+
+    Those of ours are the classes of the pipeline file, which stand in its segmentations, too; people write into names
+    who it is.
+    """
+    structures = datasets(dataset, "StructureSetROISequence")
+    ours = text(dataset, "Manufacturer") == _OURS and all(
+        [text(one, "AlgorithmSource") for one in datasets(roi, "ROIDerivationAlgorithmIdentificationSequence")]
+        == [_OURS]
+        for roi in structures
+    )
+    names = [(roi, text(roi, "ROIName")) for roi in structures] if ours else []
+    for roi, _ in names:
+        roi.pop("ROIName", None)
+    return names
 
 
 def keyed(key: bytes, *parts: object) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
     ComprehensiveSR,
+    ContentSequence,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
     LanguageOfContentItemAndDescendants,
@@ -118,9 +119,14 @@ def build(
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(terms.ENGLISH),
     )
     made = equipment(provenance)
-    return ComprehensiveSR(
+    # highdicom copies the content, parses the copy and searches it thrice. It is given the least that it takes; what
+    # it would look for, that all images are among the evidence, is so: both come from the volume.
+    root = report[0]
+    items = root.ContentSequence
+    root.ContentSequence = ContentSequence(items[:1])
+    document = ComprehensiveSR(
         evidence=[*sources, _evidence(segments, sources[0])],
-        content=report[0],
+        content=root,
         # Settled once the content is known; highdicom wants UIDs now.
         series_instance_uid=derived_uid("series to be"),
         sop_instance_uid=derived_uid("instance to be"),
@@ -130,6 +136,8 @@ def build(
         is_complete=True,
         **made,
     )
+    document.ContentSequence = items
+    return document
 
 
 class _Groups:

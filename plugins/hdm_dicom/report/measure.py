@@ -6,6 +6,7 @@ Memory is a few slices, and a few kilobytes for each region that the last slice 
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from hdm_dicom.report.rules import Rules
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.extent import measured
 from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
-from hdm_pipeline.contracts import ClassInfo, Product, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, PixelSource, Product, VolumeGeometry
 from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window
 
@@ -73,6 +74,25 @@ class ClassMeasures:
     further: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Last:
+    """The last scene that was measured: its report and its table say the same.
+
+    Attributes:
+        key: what was asked.
+        pixels: the mask and the scores, which must still be the very same objects.
+        found: what was measured.
+    """
+
+    key: tuple[object, ...]
+    pixels: tuple[weakref.ref[PixelSource], weakref.ref[PixelSource]]
+    found: list[ClassMeasures]
+
+
+_last: list[_Last] = []
+"""One at most."""
+
+
 def sized(volume: Volume) -> bool:
     """Whether the voxels of a volume have a known size: placed in the patient, with pixel spacing and thickness."""
     return measured(volume) and volume.first.spacing is not None
@@ -84,7 +104,7 @@ def opened_volume(product: Product) -> OpenVolume:
 
 
 def measure(product: Product, rules: Rules, *, overlapping: bool = False) -> list[ClassMeasures]:
-    """Measure the classes of a scene.
+    """Measure the classes of a scene; at once if they are those that were measured last, by the same rules.
 
     Args:
         product: of the scene.
@@ -95,6 +115,17 @@ def measure(product: Product, rules: Rules, *, overlapping: bool = False) -> lis
         ReadError: a slice of the source cannot be decoded any more.
         WriteError: the series has changed since it was segmented.
     """
+    options = str(product.scene.attributes.get("options"))
+    key = (product.scene.ref, product.scene.geometry, options, product.classes, product.provenance, rules, overlapping)
+    for last in _last:
+        if last.key == key and last.pixels[0]() is product.mask and last.pixels[1]() is product.score:
+            return last.found
+    found = _measure(product, rules, overlapping=overlapping)
+    _last[:] = [_Last(key, (weakref.ref(product.mask), weakref.ref(product.score)), found)]
+    return found
+
+
+def _measure(product: Product, rules: Rules, *, overlapping: bool) -> list[ClassMeasures]:
     opened = opened_volume(product)
     geometry = product.scene.geometry
     x, y, z = opened.size

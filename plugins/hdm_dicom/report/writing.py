@@ -9,6 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from hdm_dicom.derived.dates import date_and_time
+from hdm_dicom.derived.encoding import encode_sequences
 from hdm_dicom.derived.origin import settle_dates, settle_uids
 from hdm_dicom.derived.tracking import keyed_identifier
 from hdm_dicom.files.attributes import PARSE_ERRORS, READ_ERRORS, datasets
@@ -61,6 +62,7 @@ def write_report(product: Product, path: Path, style: ReportStyle, rules: Rules,
             where=where,
             remedy="give both products the same `deidentify: {key_file: PATH}`, or none",
         )
+    encode_sequences(report, "ContentSequence", "CurrentRequestedProcedureEvidenceSequence")
     report.save_as(path, enforce_file_format=True)
 
 

@@ -30,11 +30,12 @@ from hdm_dicom.derived.origin import (
     settle_dimensions,
 )
 from hdm_dicom.derived.sources import source_header
+from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
 from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
 from hdm_dicom.files.uids import derived_uid
-from hdm_dicom.segmentation.stand_ins import has_places, settle_measures, settle_references, stand_ins, without_places
 from hdm_dicom.segmentation.style import SegmentationStyle
+from hdm_dicom.segmentation.without_places import has_places, without_places
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
 from hdm_pipeline.errors import WriteError

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydicom.dataelem import DataElement
 
+from hdm_dicom.derived.encoding import FRAMES, encode_sequences
 from hdm_dicom.derived.layers import Layers
 from hdm_dicom.derived.origin import settle_uids
 from hdm_dicom.derived.stored_slices import stored_slices
@@ -66,6 +67,7 @@ def write_segmentation(
         settle_uids(dataset, product, "segmentation", style, digest, *(written or ()))
         if key is not None:
             deidentify(dataset, key)
+        encode_sequences(dataset, *FRAMES)
         # Streamed by pydicom from the file: the pixels never stand in memory as a whole.
         dataset.add(DataElement(_PIXEL_DATA, "OB", pixels))
         dataset.save_as(path, enforce_file_format=True)

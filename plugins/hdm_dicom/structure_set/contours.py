@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,19 @@ _FINER_THAN_PIXELS = 1e-4
 """Part of a pixel to which coordinates are written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Contour:
+    """A contour, whatever the file calls its image.
+
+    Attributes:
+        slice: the stored slice that it is drawn on.
+        drawn: the encoded elements of its item but for the reference to the image.
+    """
+
+    slice: int
+    drawn: bytes
+
+
 class ContourEncoder:
     """Contours of a volume's slices, as encoded items of the Contour Sequence.
 
@@ -42,24 +56,28 @@ class ContourEncoder:
         self._uids = tuple(uids)
         self._decimals = _decimals(volume)
 
-    def contours(self, index: int, marked: npt.NDArray[np.bool_], first: int) -> Iterator[bytes]:
-        """Items for the regions of one class on a stored slice.
+    def contours(self, index: int, marked: npt.NDArray[np.bool_], first: int) -> Iterator[Contour]:
+        """Contours of the regions of one class on a stored slice.
 
         Args:
             index: of the slice.
             marked: [rows, columns] where the class is.
             first: number of the first contour within its ROI.
         """
-        image = _element("ContourImageSequence", _reference(self._uids[index], [self._volume.frames[index]]))
         for number, outline in enumerate(outlines(marked), first):
             places = self._volume.positions[index] + outline @ self._step
-            yield _item(
-                image,
+            elements = (
                 _element("ContourGeometricType", "CLOSED_PLANAR"),
                 _element("NumberOfContourPoints", str(len(outline))),
                 _element("ContourNumber", str(number)),
                 _element("ContourData", self._text(places)),
             )
+            yield Contour(index, b"".join(elements))
+
+    def item(self, contour: Contour) -> bytes:
+        """The whole item of a contour."""
+        reference = _reference(self._uids[contour.slice], [self._volume.frames[contour.slice]])
+        return _item(_element("ContourImageSequence", reference), contour.drawn)
 
     def images(self) -> bytes:
         """Items for every image of the volume, once; of a multi-frame image with the frames that belong to it."""

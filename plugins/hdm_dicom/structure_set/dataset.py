@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import highdicom as hd
 from pydicom.charset import convert_encodings, default_encoding
@@ -62,36 +62,26 @@ def build(product: Product, volume: Volume, style: StructureStyle) -> hd.SOPClas
     dataset.StructureSetROISequence = [
         _roi(info, product.provenance, source.FrameOfReferenceUID) for info in product.classes
     ]
-    name_structures(dataset, product.classes)
     dataset.ROIContourSequence = [_drawn(info) for info in product.classes]
     dataset.RTROIObservationsSequence = [_observation(info, number) for number, info in enumerate(product.classes, 1)]
     dataset.ApprovalStatus = "UNAPPROVED"
     return dataset
 
 
-def name_structures(dataset: Dataset, classes: Sequence[ClassInfo]) -> None:
-    """Give ROIs the names of their classes.
-
-    De-identification empties names, as people write a patient's into them; these come from the pipeline file.
-    """
-    for roi, info in zip(dataset.StructureSetROISequence, classes, strict=True):
-        roi.ROIName = info.name[:LONG_STRING]
-
-
-def add_encoded(dataset: Dataset, images: bytes, contours: Mapping[int, Sequence[bytes]]) -> None:
+def add_encoded(dataset: Dataset, images: bytes, contours: Mapping[int, bytes]) -> None:
     """Add what `ContourEncoder` encoded: the images of the series, and ROIs' contours.
 
     Args:
         dataset: as `build` makes it.
         images: items.
-        contours: items by ROI number; a ROI without any stays as it is.
+        contours: items by ROI number, one after the other; a ROI without any stays as it is.
     """
     frame_of_reference = dataset.ReferencedFrameOfReferenceSequence[0]
     study = frame_of_reference.RTReferencedStudySequence[0]
     series = study.RTReferencedSeriesSequence[0]
     _add(series, _IMAGES, images)
     for roi in dataset.ROIContourSequence:
-        _add(roi, _CONTOURS, b"".join(contours[int(roi.ReferencedROINumber)]))
+        _add(roi, _CONTOURS, contours[int(roi.ReferencedROINumber)])
     # As if they had been read like this: pydicom then writes what is encoded as it is, and does not parse it first.
     dataset.set_original_encoding(True, True, convert_encodings(dataset.SpecificCharacterSet))
     for item in (frame_of_reference, study, series, *dataset.ROIContourSequence):
@@ -140,6 +130,7 @@ def _frame_of_reference(source: Dataset) -> Dataset:
 def _roi(info: ClassInfo, provenance: Provenance, frame_of_reference: UID) -> Dataset:
     roi = Dataset()
     roi.ROINumber = info.value
+    roi.ROIName = info.name[:LONG_STRING]
     roi.ReferencedFrameOfReferenceUID = frame_of_reference
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIDerivationAlgorithmIdentificationSequence = hd.AlgorithmIdentificationSequence(

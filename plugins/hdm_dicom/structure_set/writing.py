@@ -14,17 +14,14 @@ from hdm_dicom.files.uids import keyed_uid
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.series.volume import Volume
-from hdm_dicom.structure_set.contours import ContourEncoder, source_uids
-from hdm_dicom.structure_set.dataset import add_encoded, build, name_structures
+from hdm_dicom.structure_set.contours import Contour, ContourEncoder, source_uids
+from hdm_dicom.structure_set.dataset import add_encoded, build
 from hdm_dicom.structure_set.style import StructureStyle
 from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
 from hdm_pipeline.contracts import Product, SceneHeader
 from hdm_pipeline.errors import WriteError
 
 _MAX_BYTES = 0xFFFFFFFE
-
-Encoded = Mapping[int, Sequence[bytes]]
-"""Contours by ROI number, each an encoded item."""
 
 
 def open_located(scene: SceneHeader) -> OpenVolume:
@@ -60,35 +57,36 @@ def write_structure_set(
     where = product.scene.ref.id
     opened = open_located(product.scene)
     encoder = ContourEncoder(opened.volume, _uids(opened.volume, key))
-    encoded = _traced(product, opened, path.parent, style, encoder)
-    if refuse_empty and not any(encoded.values()):
+    traced = _traced(product, opened, path.parent, style, encoder)
+    if refuse_empty and not any(traced.values()):
         raise WriteError(
             "nothing was found in the series", where=where, remedy="set `empty: write` to accept empty results"
         )
-    size = sum(len(item) for items in encoded.values() for item in items)
+    digest = _digest(traced)
+    encoded = {number: b"".join([encoder.item(one) for one in contours]) for number, contours in traced.items()}
+    size = sum(map(len, encoded.values()))
     if size > _MAX_BYTES:
         raise WriteError(f"contours of {size} bytes are more than DICOM allows (4 GiB)", where=where)
     dataset = build(product, opened.volume, style)
-    settle_uids(dataset, product, "structure set", style, _digest(encoded))
+    settle_uids(dataset, product, "structure set", style, digest)
     if key is not None:
         deidentify(dataset, key)
-        name_structures(dataset, product.classes)
     add_encoded(dataset, encoder.images(), encoded)
     dataset.save_as(path, enforce_file_format=True)
 
 
 def _traced(
     product: Product, opened: OpenVolume, folder: Path, style: StructureStyle, encoder: ContourEncoder
-) -> dict[int, list[bytes]]:
-    encoded: dict[int, list[bytes]] = {info.value: [] for info in product.classes}
+) -> dict[int, list[Contour]]:
+    traced: dict[int, list[Contour]] = {info.value: [] for info in product.classes}
     source = Layers(product) if style.overlapping else product.mask
     for index, image in enumerate(stored_slices(opened, source, folder)):
         if not image.any():
             continue
-        for band, (value, items) in enumerate(encoded.items()):
+        for band, (value, items) in enumerate(traced.items()):
             marked = image[band] > 0 if style.overlapping else image[0] == value
             items.extend(encoder.contours(index, marked, len(items) + 1))
-    return encoded
+    return traced
 
 
 def _uids(volume: Volume, key: bytes | None) -> list[str]:
@@ -96,10 +94,12 @@ def _uids(volume: Volume, key: bytes | None) -> list[str]:
     return uids if key is None else [keyed_uid(key, uid) for uid in uids]
 
 
-def _digest(encoded: Encoded) -> str:
+def _digest(traced: Mapping[int, Sequence[Contour]]) -> str:
+    """Of what is drawn where: the same whether images have their own names or keyed ones."""
     digest = hashlib.sha256()
-    for number, items in encoded.items():
+    for number, contours in traced.items():
         digest.update(f"{number}:".encode())
-        for item in items:
-            digest.update(item)
+        for contour in contours:
+            digest.update(f"{contour.slice}:".encode())
+            digest.update(contour.drawn)
     return digest.hexdigest()

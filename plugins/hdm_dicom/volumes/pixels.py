@@ -19,7 +19,7 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, RLELossless
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from hdm_dicom.files.attributes import READ_ERRORS
 from hdm_dicom.files.codestreams import codestream_size
@@ -33,6 +33,7 @@ from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
+_AS_THEY_ARE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 _PALETTE = "PALETTE COLOR"
 _JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 
@@ -78,11 +79,25 @@ class FrameReader:
             UnsupportedSceneError: an encoding that is not supported, or more pixels than allowed.
         """
         where = f"{self._where}, slice {number}"
+        if self._needs_no_header(frame):
+            check_frame(frame.instance, self._max_frame_pixels, where)
+            with reading(where, "pixels cannot be decoded"), open_file(frame.instance.path) as file:
+                samples = _plain_samples(_frame_bytes(file, frame), frame.instance)
+            with reading(where, "pixels cannot be converted"):
+                stored = self._conversion.stored(samples, frame.instance)
+                return self._conversion.quantities(stored, frame, self._header, where)
         raw, header = self.raw(frame, where)
         with reading(where, "pixels cannot be converted"):
             stored = self._conversion.stored(raw, frame.instance, where) if plain_bits(frame.instance) else raw
             pixels = self._conversion.quantities(stored, frame, header, where)
             return displayed(pixels, frame, header, where) if self._conversion.voi and stored.ndim == 2 else pixels
+
+    def _needs_no_header(self, frame: Frame) -> bool:
+        """The samples stand in the file as they are, and what they mean is known: nothing is parsed a second time."""
+        instance = frame.instance
+        if not instance.stated or frame.lut or self._conversion.voi or instance.syntax not in _AS_THEY_ARE:
+            return False
+        return instance.samples == 1 and instance.photometric in _MONOCHROME and instance.bits_allocated in (8, 16)
 
     def raw(self, frame: Frame, where: str) -> tuple[npt.NDArray[Any], FileDataset]:
         """Decoded samples [rows, columns] or [rows, columns, 3], and the data set that describes them.
@@ -143,6 +158,12 @@ class FrameReader:
         dataset.NumberOfFrames = 1
         setattr(dataset, _pixel_keyword(dataset, instance), raw)
         return dataset
+
+
+def _plain_samples(raw: bytes, instance: Instance) -> npt.NDArray[Any]:
+    """[rows, columns] of the bytes of an uncompressed frame."""
+    kind = np.dtype(f"<{'i' if instance.signed else 'u'}{instance.bits_allocated // 8}")
+    return np.frombuffer(raw, dtype=kind).reshape(instance.rows, instance.columns)
 
 
 def plain_bits(instance: Instance) -> bool:

@@ -24,8 +24,10 @@ from pydicom.uid import (
 from typer.testing import CliRunner
 
 from hdm_dicom.privacy import folder
+from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.privacy.folder import REPORT, Deidentified, _alone, deidentify_folder
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.errors import ConfigError, EmptyArchiveError, OutputError
 from tests.dicom_product import make_product
@@ -98,15 +100,30 @@ def test_images_and_their_segmentation_still_refer_to_each_other(tmp_path: Path)
     assert again.scene.shape == product.scene.shape
 
 
-def test_a_segmentation_that_is_de_identified_later_is_the_same_object(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", [SegmentationWriter, StructureSetWriter])
+def test_a_product_that_is_de_identified_later_is_the_same_object(tmp_path: Path, writer: type) -> None:
     write_series(tmp_path / "in", change=marked)
     product = make_product(tmp_path / "in")
     (tmp_path / "key").write_bytes(KEY)
-    SegmentationWriter({"deidentify": {"key_file": str(tmp_path / "key")}}).write(product, tmp_path / "now.dcm")
-    SegmentationWriter().write(product, tmp_path / "in" / "seg.dcm")
-    run(tmp_path / "in" / "seg.dcm", tmp_path / "out")
+    writer({"deidentify": {"key_file": str(tmp_path / "key")}}).write(product, tmp_path / "now.dcm")
+    writer().write(product, tmp_path / "in" / "plain.dcm")
+    run(tmp_path / "in" / "plain.dcm", tmp_path / "out")
     (later,) = outputs(tmp_path / "out")
     assert pydicom.dcmread(later) == pydicom.dcmread(tmp_path / "now.dcm")
+
+
+def test_names_of_structures_stay_only_where_the_pipeline_gave_them(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", change=marked)
+    StructureSetWriter().write(make_product(tmp_path / "in"), tmp_path / "ours.dcm")
+    names = []
+    for change in ({}, {"Manufacturer": "Somebody"}, {"AlgorithmSource": "somebody"}):
+        structures = pydicom.dcmread(tmp_path / "ours.dcm")
+        for keyword, value in change.items():
+            item = structures.StructureSetROISequence[1].ROIDerivationAlgorithmIdentificationSequence[0]
+            setattr(structures if keyword in structures else item, keyword, value)
+        deidentify(structures, KEY)
+        names.append([roi.ROIName for roi in structures.StructureSetROISequence])
+    assert names == [["liver", "spleen"], ["", ""], ["", ""]]
 
 
 def test_nothing_of_the_source_is_left_in_equipment_that_contributed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from hdm_dicom.label_image import LabelImageWriter
+from hdm_dicom.maps.writer import ParametricMapWriter
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
@@ -172,11 +173,16 @@ def test_frames_of_several_enhanced_files_are_referred_to_one_by_one(tmp_path: P
         assert item.PlanePositionSequence[0].ImagePositionPatient == frame.PlanePositionSequence[0].ImagePositionPatient
 
 
-def test_one_slice_has_no_distance_to_another(tmp_path: Path) -> None:
-    write_series(tmp_path / "one", (0.0,))
-    SegmentationWriter().write(make_product(tmp_path / "one"), tmp_path / "out.dcm")
+@pytest.mark.parametrize("writer", [SegmentationWriter, ParametricMapWriter])
+@pytest.mark.parametrize(("depths", "distance"), [((0.0,), None), ((0.0, 2.0, 4.06, 6.0), 2.0), ((0, 2, 4, 9), None)])
+def test_the_distance_between_slices_is_stated_where_it_is_known(
+    tmp_path: Path, writer: type, depths: tuple[float, ...], distance: float | None
+) -> None:
+    """None of one slice, one of slices that are even within the tolerance, none of uneven ones."""
+    write_series(tmp_path / "in", depths)
+    writer().write(make_product(tmp_path / "in", options={"policy": "resample"}), tmp_path / "out.dcm")
     (measures,) = pydicom.dcmread(tmp_path / "out.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
-    assert "SpacingBetweenSlices" not in measures
+    assert measures.get("SpacingBetweenSlices") == distance
     assert measures.SliceThickness == 2
 
 

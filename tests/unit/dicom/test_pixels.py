@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,41 @@ def test_signed_and_odd_bit_depths(tmp_path: Path, dtype: type[np.generic], bits
     image = read(write(tmp_path, stored, odd))
     assert image.dtype == np.float32
     assert image[0] == pytest.approx(stored.astype(np.float64) * 2 - 100, rel=1e-6)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    ("dtype", "bits", "high"), [(np.uint8, 8, 7), (np.int8, 7, 6), (np.uint16, 12, 11), (np.int16, 12, 15)]
+)
+def test_samples_that_stand_in_the_file_as_they_are_need_no_second_parsing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str, dtype: type[np.generic], bits: int, high: int
+) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, 3 * 24 * 32 * np.dtype(dtype).itemsize).astype(np.uint8)
+
+    def change(dataset: Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.NumberOfFrames, dataset.BitsStored, dataset.HighBit = 3, bits, high
+        dataset.PixelPaddingValue, dataset.RescaleSlope, dataset.RescaleIntercept = 5, 1.5, -7
+        dataset.PixelData = samples.tobytes()
+
+    path = write(tmp_path, np.zeros((24, 32), dtype), change)
+    frames = scan(str(path))
+    assert not isinstance(frames, Rejected)
+    parsed = [replace(frame, instance=replace(frame.instance, stated=False)) for frame in frames]
+    expected = [FrameReader("scene", 1 << 20).read(frame, 0) for frame in parsed]
+    monkeypatch.setattr("hdm_dicom.volumes.pixels.read_header", None)
+    found = [FrameReader("scene", 1 << 20).read(frame, 0) for frame in frames]
+    assert np.array_equal(found, expected, equal_nan=True)
+    assert len({image.tobytes() for image in found}) == 3
+
+
+@pytest.mark.parametrize("keyword", ["SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"])
+def test_what_samples_are_is_not_made_up(tmp_path: Path, keyword: str) -> None:
+    def change(dataset: Dataset) -> None:
+        delattr(dataset, keyword)
+
+    with pytest.raises((ReadError, UnsupportedSceneError)):
+        read(write(tmp_path, np.zeros((24, 32), np.uint16), change))
 
 
 def test_monochrome1_is_mirrored_in_its_stored_range(tmp_path: Path) -> None:

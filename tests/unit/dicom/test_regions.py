@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from hdm_dicom.report.diameters import largest_distance, outer
+from hdm_dicom.report.diameters import far_out, largest_distance, outer
 from hdm_dicom.report.regions import Region, RegionFinder
 
 WHOLE = np.ones((3, 3, 3))
@@ -95,6 +95,17 @@ def test_points_without_a_hull_are_compared_all_the_same(flat: int) -> None:
     points[:, flat] = 7
     assert len(outer(points)) == len(points)
     assert largest_distance(points, np.eye(3)) == pytest.approx(farthest(points.astype(float)))
+
+
+@pytest.mark.parametrize("stretch", [(1, 1, 1), (1, 1, 30), (5, 1, 0.2)])
+def test_points_near_the_middle_are_left_out_and_the_distance_is_exact(stretch: tuple[float, ...]) -> None:
+    for seed in range(5):
+        points = np.random.default_rng(seed).integers(-60, 60, (700, 3)).astype(np.int32)
+        axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0] * stretch
+        assert largest_distance(points, axes) == pytest.approx(farthest(points @ axes.T), rel=1e-12)
+        few = far_out(points, axes)
+        assert len(few) < len(points)
+    assert len(far_out(np.zeros((300, 3), np.int32), np.eye(3))) == 300
 
 
 def test_what_is_held_of_a_long_region_does_not_grow_with_its_length() -> None:

@@ -23,6 +23,7 @@ from hdm_dicom.report.table import MeasurementsWriter
 from hdm_dicom.report.writer import ReportWriter
 from hdm_pipeline.contracts import Product, SceneHeader, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
+from hdm_pipeline.grid import Window
 from tests.dicom_multiframe import write_enhanced
 from tests.dicom_product import LIVER, ArraySource, Bytes, make_product, with_segmentation
 from tests.dicom_series import write_series
@@ -216,6 +217,31 @@ def test_the_same_product_gives_the_same_bytes_and_another_mask_another_report(s
     other = write(with_segmentation(make_product(series), tmp_path / "other"), tmp_path / "other")
     assert other.SOPInstanceUID != first.SOPInstanceUID
     assert f"{first.ContentDate} {first.InstanceCreationDate}" == "20200102 20200102"
+
+
+def test_report_and_table_of_one_product_are_measured_once(series: Path, tmp_path: Path) -> None:
+    class Counted(ArraySource):
+        reads = 0
+
+        def read(self, window: Window) -> Bytes:
+            Counted.reads += 1
+            return super().read(window)
+
+    plain = make_product(series, lesions)
+    assert isinstance(plain.mask, ArraySource)
+    product = with_segmentation(replace(plain, mask=Counted(plain.mask.array)), tmp_path)
+    Counted.reads = 0
+    write(product, tmp_path, lesions=True)
+    once = Counted.reads
+    assert once
+    told = rows(product, tmp_path, lesions=True)
+    assert Counted.reads == once
+    assert told == rows(with_segmentation(plain, tmp_path), tmp_path, lesions=True)
+    # Other rules, or another mask of the same scene, are measured.
+    assert len(rows(product, tmp_path)) < len(told)
+    assert Counted.reads == 2 * once
+    nothing = replace(product, mask=ArraySource(np.zeros_like(plain.mask.array)))
+    assert {row["voxels"] for row in rows(nothing, tmp_path)} == {"0"}
 
 
 def test_json_and_csv_say_the_same(series: Path, tmp_path: Path) -> None:

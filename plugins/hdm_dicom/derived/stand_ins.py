@@ -1,11 +1,9 @@
-"""What highdicom takes for the source of a segmentation, whatever the source really is.
+"""What highdicom takes for the source of a segmentation or a map, whatever the source really is.
 
 highdicom knows sources of two kinds: single-frame images with a place, and one enhanced multi-frame file. A volume may
 also be frames of several files, or of an X-ray run or an ultrasound loop, whose files are multi-frame without
 functional groups, or have no place. So it is given a located single-frame image for each frame, and what it wrote of
-these is put right afterwards: references lead to the real files and frames, and a segmentation of images without a
-place says nothing of places. PS3.3 section A.51.5.1 allows that: each pixel is then one of the image that the frame
-refers to.
+these is put right afterwards: references lead to the real files and frames, and distances are those of the volume.
 """
 
 from __future__ import annotations
@@ -22,21 +20,6 @@ from hdm_dicom.series.volume import Volume
 _SINGLE_FRAME = "1.2.840.10008.5.1.4.1.1.2"
 _UID = "1.2.3.{}"
 _AXIAL = (1, 0, 0, 0, 1, 0)
-_PLACE = 0x00200032
-_FRAME_CONTENT = 0x00209111
-_TEMPORAL_POSITION = 0x00209128
-_OF_SEVERAL_FRAMES = (
-    "NumberOfFrames",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-    "DimensionOrganizationSequence",
-    "DimensionIndexSequence",
-)
-
-
-def has_places(volume: Volume) -> bool:
-    """A segmentation of the volume can say where it lies: that takes a thickness, too, which nobody may make up."""
-    return volume.located and (len(volume.frames) > 1 or volume.first.thickness > 0)
 
 
 def stand_ins(volume: Volume, header: Dataset) -> list[Dataset]:
@@ -46,30 +29,28 @@ def stand_ins(volume: Volume, header: Dataset) -> list[Dataset]:
         volume: the stored slices.
         header: `hdm_dicom.derived.sources.source_header` of the volume; becomes the first of them.
     """
-    for name in _OF_SEVERAL_FRAMES:
-        header.pop(name, None)
     if not volume.located:
         header.FrameOfReferenceUID = _UID.format(0)
-    sources = [header]
-    for _ in volume.frames[1:]:
-        source = Dataset()
-        for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-            setattr(source, name, header.get(name))
-        source.Rows = source.Columns = 1
-        sources.append(source)
+    alike = Dataset()
+    for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        setattr(alike, name, header.get(name))
+    alike.Rows = alike.Columns = 1
+    alike.SOPClassUID = _SINGLE_FRAME
+    alike.ImageOrientationPatient = list(volume.first.orientation or _AXIAL) if volume.located else list(_AXIAL)
+    alike.PixelSpacing = list(volume.spacing)
+    alike.SliceThickness = volume.first.thickness or volume.step
+    sources = [header, *(Dataset() for _ in volume.frames[1:])]
     for index, source in enumerate(sources):
-        source.SOPClassUID, source.SOPInstanceUID = _SINGLE_FRAME, _UID.format(index + 1)
-        source.ImageOrientationPatient = list(volume.first.orientation or _AXIAL) if volume.located else list(_AXIAL)
+        source.update(alike)  # elements that nobody changes: all share them
+        source.SOPInstanceUID = _UID.format(index + 1)
         # Made-up places run downwards, which is the order of frames for highdicom.
         place = volume.positions[index] if volume.located else (0, 0, -index)
         source.ImagePositionPatient = [float(v) for v in place]
-        source.PixelSpacing = list(volume.spacing)
-        source.SliceThickness = volume.first.thickness or volume.step
     return sources
 
 
 def settle_references(dataset: Dataset, volume: Volume) -> list[int]:
-    """Let a segmentation refer to the real files and frames; gives the stored slice of each of its frames."""
+    """Let a product refer to the real files and frames; gives the stored slice of each of its frames."""
     indices = {_UID.format(index + 1): index for index in range(len(volume.frames))}
     files = list(_files(volume))
     dataset.SourceImageSequence = files
@@ -118,26 +99,3 @@ def settle_measures(dataset: Dataset, volume: Volume) -> None:
                 elif not volume.problems and "SpacingBetweenSlices" not in measures:
                     step = (volume.depths[-1] - volume.depths[0]) / (len(volume.frames) - 1)
                     measures.SpacingBetweenSlices = DS(float(step), auto_format=True)
-
-
-def without_places(dataset: Dataset, slices: list[int]) -> None:
-    """Take every place out of a segmentation that has none: its frames are told apart by their number.
-
-    Args:
-        dataset: the segmentation.
-        slices: stored slice of each of its frames.
-    """
-    for name in ("FrameOfReferenceUID", "PositionReferenceIndicator", "DimensionOrganizationType"):
-        dataset.pop(name, None)
-    for group in datasets(dataset, "SharedFunctionalGroupsSequence"):
-        for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-            group.pop(name, None)
-    number = {index: rank for rank, index in enumerate(sorted(set(slices)), 1)}
-    for group, index in zip(datasets(dataset, "PerFrameFunctionalGroupsSequence"), slices, strict=True):
-        group.pop("PlanePositionSequence", None)
-        group.FrameContentSequence[0].TemporalPositionIndex = number[index]
-    for dimension in datasets(dataset, "DimensionIndexSequence"):
-        if dimension.DimensionIndexPointer == _PLACE:
-            dimension.DimensionIndexPointer = _TEMPORAL_POSITION
-            dimension.FunctionalGroupPointer = _FRAME_CONTENT
-            dimension.DimensionDescriptionLabel = "Number of the image, of those that are shown"
