@@ -81,7 +81,8 @@ def decoded_digest(instance: Instance) -> str:
             # pylibjpeg-rle, where installed, ends the process on a damaged frame (a panic is no Exception).
             plugin = "pydicom" if instance.syntax == RLELossless else ""
             # Of a file, one frame after the other is read; it may be larger than memory.
-            for frame in iter_pixels(source, raw=True, decoding_plugin=plugin, transfer_syntax_uid=instance.syntax):
+            given: dict[str, Any] = {} if instance.deflated else {"transfer_syntax_uid": instance.syntax}
+            for frame in iter_pixels(source, raw=True, decoding_plugin=plugin, **given):
                 digest.update(frame.tobytes())
     except READ_ERRORS:
         return ""
