@@ -39,7 +39,7 @@ types: $(DEV_READY) ## mypy --strict
 	$(BIN)/mypy
 
 judges: $(DEV_READY) ## third-party validators; see docs/judges.md for what they need
-	$(BIN)/python -m pytest tests/judges
+	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) --dist loadfile
 
 bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
 	$(BIN)/python -m benchmarks --json bench-results

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,10 @@ def write(product: Product, name: str, folder: Path) -> None:
     writer = load(WRITERS, name)(OPTIONS.get(name, {}))
     files = (PublishedFile("segmentation", folder / "segmentation.dcm"),)
     published = ScenePublication("bench", folder, files)
-    writer.write(replace(product, published=published), folder / writer.filename(product.scene))
+    # Another mask object: a report measures the one it has measured before no second time.
+    writer.write(
+        replace(product, mask=copy(product.mask), published=published), folder / writer.filename(product.scene)
+    )
 
 
 def highdicom_alone(product: Product, mask: np.ndarray, path: Path) -> None:
