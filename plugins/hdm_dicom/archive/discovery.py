@@ -15,6 +15,7 @@ from hdm_dicom.archive.choice import chosen
 from hdm_dicom.archive.listing import file_name, listed
 from hdm_dicom.files.headers import scan
 from hdm_dicom.files.instances import Frame, Instance, Rejected
+from hdm_dicom.files.screens import SCREENSHOTS, is_capture
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.grouping import volumes
 from hdm_dicom.series.volume import Volume
@@ -36,8 +37,6 @@ _NOT_VOLUMES = {
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map, not an image",
 }
 _LOCALIZER = frozenset({"LOCALIZER", "SCOUT"})
-_SCREENSHOT = frozenset({"SCREEN SAVE", "SCREENSHOT", "DOSE_INFO", "REFORMATTED SCREEN"})
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]:
@@ -118,7 +117,7 @@ def left_out(instance: Instance, located: bool, options: ReaderOptions) -> str:
         return "a localizer"
     if instance.projection:
         return "a projection, not a slice"
-    if kinds & _SCREENSHOT or (instance.sop_class.startswith(_SECONDARY_CAPTURE) and not located):
+    if kinds & SCREENSHOTS or (is_capture(instance.sop_class) and not located):
         return "a derived screenshot (secondary capture without a position)"
     return ""
 

@@ -13,10 +13,10 @@ from pydicom.valuerep import validate_value
 
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import read_header
+from hdm_dicom.files.screens import SECONDARY_CAPTURE
 from hdm_dicom.files.uids import derived_uid, digest, is_uid
 from hdm_dicom.series.volume import Volume
 
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
 _STRICT_TYPES = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})

@@ -86,13 +86,17 @@ def _refer(item: Dataset, volume: Volume, index: int) -> None:
 
 
 def settle_measures(dataset: Dataset, volume: Volume) -> None:
-    """The distance between slices: none where there is one slice, and that of the grid where they are even.
+    """What the frames say of thickness and distance: no more than is known.
 
-    highdicom states one for a single slice, and none for slices that are even only within a tolerance; some readers
-    then take the thickness for it.
+    highdicom states a distance for a single slice, and none for slices that are even only within a tolerance; some
+    readers then take the thickness for it. A single slice of unknown thickness has no measures at all, since they must
+    state one (PS3.3 C.7.6.16.2.1): its pixels are as large as those that it refers to. Where there are several, the
+    distance between them stands for it, which `source_header` states.
     """
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in datasets(dataset, name):
+            if len(volume.frames) == 1 and not volume.first.thickness:
+                group.pop("PixelMeasuresSequence", None)
             for measures in group.get("PixelMeasuresSequence") or ():  # highdicom's cannot be compared with anything
                 if len(volume.frames) == 1:
                     measures.pop("SpacingBetweenSlices", None)

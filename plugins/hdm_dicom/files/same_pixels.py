@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator
+from typing import Any
 
 import pydicom
 from pydicom.encaps import generate_frames
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID, RLELossless
 
 from hdm_dicom.files.attributes import READ_ERRORS
 from hdm_dicom.files.codestreams import codestream_size
@@ -72,14 +72,18 @@ def decoded_digest(instance: Instance) -> str:
     digest = hashlib.sha256()
     try:
         if UID(instance.syntax).is_encapsulated and not instance.deflated:
-            for frame in _stored(instance):
-                rows, columns = codestream_size(frame) or (1, 1)
+            for stored in _stored(instance):
+                rows, columns = codestream_size(stored) or (1, 1)
                 if rows * columns > _MOST_PIXELS:
                     return ""
         with open_file(instance.path) as file:
-            dataset = pydicom.dcmread(io.BytesIO(file.read()), force=True)
-        for index in range(instance.frames):
-            digest.update(pixel_array(dataset, index=index, raw=True).tobytes())
+            source: Any = pydicom.dcmread(file, force=True) if instance.deflated else file
+            # pylibjpeg-rle, where installed, ends the process on a damaged frame (a panic is no Exception).
+            plugin = "pydicom" if instance.syntax == RLELossless else ""
+            # Of a file, one frame after the other is read; it may be larger than memory.
+            given: dict[str, Any] = {} if instance.deflated else {"transfer_syntax_uid": instance.syntax}
+            for frame in iter_pixels(source, raw=True, decoding_plugin=plugin, **given):
+                digest.update(frame.tobytes())
     except READ_ERRORS:
         return ""
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, V
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _WHERE = "output.products, parametric_map"
+_OTHERS = "choose the product `segmentation` (type FRACTIONAL holds the scores), `nifti` or `label_image`"
 _KINDS = ("score", "uncertainty")
 
 
@@ -62,11 +63,11 @@ class ParametricMapWriter:
         return []
 
     def check_scene(self, scene: SceneHeader) -> None:
-        """Refuse scenes without a place in the patient: a map is nothing without it.
+        """Refuse scenes without a place in the patient, and single slices of unknown thickness: a map states both.
 
         Raises:
             ReadError: the series cannot be opened any more.
-            WriteError: no DICOM series, or it has no place, or its images share their UIDs.
+            WriteError: no DICOM series, or it has no place or extent, or its images share their UIDs.
         """
         from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.volumes.volume_io import open_volume
@@ -75,11 +76,19 @@ class ParametricMapWriter:
         if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
             raise WriteError("a parametric map needs a DICOM series", where=where, remedy="leave the product out")
         check_references(scene)
-        if not open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume.located:
+        volume = open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume
+        if volume.located and len(volume.frames) == 1 and not volume.first.thickness:
+            raise WriteError(
+                "a parametric map states the thickness of its slices, and this single slice has none: no SliceThickness"
+                " (0018,0050)",
+                where=where,
+                remedy=_OTHERS,
+            )
+        if not volume.located:
             raise WriteError(
                 "a parametric map needs images with a place in the patient",
                 where=where,
-                remedy="choose the product `segmentation` (type FRACTIONAL holds the scores), `nifti` or `label_image`",
+                remedy=_OTHERS,
             )
 
     def filename(self, scene: SceneHeader) -> str:

@@ -20,6 +20,7 @@ from hdm_dicom.derived.sources import instance_class, instance_uid, source_heade
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
 from hdm_dicom.files.headers import quiet
+from hdm_dicom.files.spacing import AT_DETECTOR, IN_PATIENT, IN_REGION, ON_FILM
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.preview.overlay import Legend, draw, picture
@@ -117,8 +118,11 @@ def _describe(product: Product, volume: Volume, source: Dataset, shown: list[int
     dataset.Rows, dataset.Columns, dataset.NumberOfFrames = instance.rows, instance.columns, len(shown)
     dataset.SamplesPerPixel, dataset.PlanarConfiguration, dataset.PhotometricInterpretation = 3, 0, "RGB"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
-    if volume.first.spacing is not None:
-        dataset.PixelSpacing = [round(value, 6) for value in volume.first.spacing]
+    # What was measured at a detector or on a film must not stand there as millimetres in the patient: viewers measure
+    # with it. The scale of an ultrasound region holds within the region alone.
+    if volume.first.spacing is not None and volume.first.spacing_from != IN_REGION:
+        name = volume.first.spacing_from if volume.first.spacing_from in (AT_DETECTOR, ON_FILM) else IN_PATIENT
+        setattr(dataset, name, [round(value, 6) for value in volume.first.spacing])
     if len(shown) > 1 and volume.located:
         dataset.FrameIncrementPointer = _SLICE_LOCATIONS
         dataset.SliceLocationVector = [round(float(volume.depths[index]), 4) for index in shown]
@@ -148,7 +152,7 @@ def _draw(
     folder: Path,
 ) -> str:
     """Write the pictures, padded to an even length; returns their SHA-256 (hex)."""
-    reader = FrameReader(product.scene.ref.id, options.max_frame_pixels)
+    reader = FrameReader(product.scene.ref.id, options.max_frame_pixels, opened.quantities.conversion)
     window = _window(product, opened, options)
     legend = Legend(product.classes) if style.legend else None
     digest = hashlib.sha256()

@@ -17,6 +17,8 @@ from pydicom.uid import UID
 from hdm_dicom.files.attributes import numbers, text
 from hdm_dicom.files.headers import read_with_pixels, transfer_syntax
 from hdm_dicom.files.instances import PixelSpan
+from hdm_dicom.files.overlays import overlays_in_pixels
+from hdm_dicom.files.zipped import open_file, split_member
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.privacy.tally import Tally
 
@@ -70,7 +72,8 @@ def read_original(path: str) -> Original:
         if not text(header, name) and text(meta, of_meta):
             setattr(header, name, text(meta, of_meta))
     if syntax.is_deflated:
-        return Original(path, pydicom.dcmread(path), None, b"", 0)  # `read_with_pixels` has looked at its size
+        with open_file(path) as file:  # `read_with_pixels` has looked at its size
+            return Original(path, pydicom.dcmread(file), None, b"", 0)
     bits = _overlay_bits(header)
     if bits and syntax.is_encapsulated:
         raise HiddenOverlayError("an overlay in compressed pixels")
@@ -82,7 +85,7 @@ def _element(header: FileDataset, span: PixelSpan, syntax: UID, path: str) -> by
     implicit, little = header.original_encoding
     if bool(little) != syntax.is_little_endian:
         raise ValueError("the byte order is not that of the transfer syntax")
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         file.seek(span.offset - (8 if implicit else 12))
         head = file.read(8)
     kind = head[4:6]
@@ -98,8 +101,7 @@ def _element(header: FileDataset, span: PixelSpan, syntax: UID, path: str) -> by
 
 def _overlay_bits(header: FileDataset) -> int:
     """Bits beyond the stored ones, where an overlay plane (retired) is kept in them."""
-    positions = (header.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
-    if not any(found is not None and found.value not in (None, "", 0) for found in positions):
+    if not overlays_in_pixels(header):
         return 0
     allocated, stored, high = (
         int((numbers(header, name, 1) or (0.0,))[0]) for name in ("BitsAllocated", "BitsStored", "HighBit")
@@ -136,7 +138,7 @@ def pixel_pieces(original: Original) -> Iterator[bytes]:
     if span is None:
         return
     try:
-        with open(original.path, "rb") as file:
+        with open_file(original.path) as file:
             file.seek(span.offset)
             yield original.element
             yield from _items(file) if span.length is None else _cleared(_run(file, span.length), original)
@@ -187,7 +189,7 @@ def _cleared(pieces: Iterator[bytes], original: Original) -> Iterator[bytes]:
 def same_file(path: str, original: Original, header: bytes) -> bool:
     """Whether `path` is the de-identified file already, and not older than its original. It is whole if it is there."""
     try:
-        there, source = os.stat(path), os.stat(original.path)
+        there, source = os.stat(path), os.stat((split_member(original.path) or [original.path])[0])
         with open(path, "rb") as file:
             return file.read(len(header)) == header and there.st_mtime_ns >= source.st_mtime_ns
     except OSError:

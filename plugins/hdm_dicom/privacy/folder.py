@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,14 +30,15 @@ from hdm_dicom.privacy.copying import (
     same_file,
 )
 from hdm_dicom.privacy.deidentify import edition, keyed
+from hdm_dicom.privacy.finding import CIRCLE, NOT_DICOM, files_of
 from hdm_dicom.privacy.judging import refused, warned
 from hdm_dicom.privacy.tally import Tally
 from hdm_pipeline.errors import ConfigError, EmptyArchiveError, OutputError
 
 REPORT = "deidentification.json"
 _DIRECTORY = "1.2.840.10008.1.3.10"
-_NOT_DICOM, _MEDIA, _LINK = "files that are not DICOM", "DICOMDIR files", "links to folders"
-_HARMLESS = frozenset({_NOT_DICOM, _MEDIA, _LINK})
+_MEDIA = "DICOMDIR files"
+_HARMLESS = frozenset({NOT_DICOM, _MEDIA, CIRCLE})
 _NAME = 16
 
 
@@ -90,7 +91,7 @@ def deidentify_folder(
     try:
         target.mkdir(parents=True, exist_ok=True)
         with _alone(target):
-            for path in _files(source, work.leave_out):
+            for path in files_of(source, target, work.leave_out):
                 work.take(path)
             _write_report(work)
         if paths_left_out is not None:
@@ -116,24 +117,6 @@ def _alone(target: Path) -> Iterator[None]:
                 "another de-identification writes to the folder", where=str(target), remedy="wait until it has ended"
             ) from None
         yield
-
-
-def _files(source: Path, leave_out: Callable[[str, str], None]) -> Iterator[str]:
-    """All files, in one order on every machine; links to folders are counted, not followed."""
-    if source.is_file():
-        yield str(source)
-        return
-    for parent, folders, names in os.walk(source):
-        folders.sort()
-        for name in folders:
-            if os.path.islink(os.path.join(parent, name)):
-                leave_out(os.path.join(parent, name), _LINK)
-        for name in sorted(names):
-            path = os.path.join(parent, name)
-            if os.path.isfile(path):
-                yield path
-            else:
-                leave_out(path, _NOT_DICOM)  # a pipe would be waited for
 
 
 def _check(source: Path, target: Path) -> None:
@@ -171,7 +154,7 @@ class _Work:
         try:
             original = read_original(path)
         except NotDicomError:
-            self.leave_out(path, _NOT_DICOM)
+            self.leave_out(path, NOT_DICOM)
         except HiddenOverlayError:
             self.leave_out(path, "compressed images with an overlay in their pixels")
         except READ_ERRORS:

@@ -6,11 +6,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from hdm_dicom.files.attributes import text, values
+from hdm_dicom.files.screens import SCREENSHOTS, is_capture
 
-_CAPTURES = "1.2.840.10008.5.1.4.1.1.7"
 _STANDARD = "1.2.840.10008."
 _DOCUMENTS = "1.2.840.10008.5.1.4.1.1.104."
-_SCREENS = frozenset({"SCREEN SAVE", "SCREENSHOT", "DOSE_INFO", "REFORMATTED SCREEN"})
 _SEEN_WITH_TEXT = ("US", "XC", "ES", "GM", "OP", "OPV", "ECG")
 """Modalities whose devices write names into the picture."""
 
@@ -39,7 +38,7 @@ def _burned_in(dataset: Dataset, sop_class: str) -> str:
     if stated == "YES":
         return "images with burned-in annotation"
     kinds = {str(value).strip().upper() for value in values(dataset, "ImageType")}
-    capture = sop_class == _CAPTURES or sop_class.startswith(f"{_CAPTURES}.") or bool(kinds & _SCREENS)
+    capture = is_capture(sop_class) or bool(kinds & SCREENSHOTS)
     if capture and stated != "NO":
         return "secondary captures and screenshots that do not state BurnedInAnnotation NO"
     return ""

@@ -35,7 +35,7 @@ from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.segmentation.style import SegmentationStyle
-from hdm_dicom.segmentation.without_places import has_places, without_places
+from hdm_dicom.segmentation.without_places import without_places
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import ClassInfo, Product, Provenance
 from hdm_pipeline.errors import WriteError
@@ -81,7 +81,7 @@ def build(
     # Masks cannot overlap, and layers are looked at by the caller; probabilities of several classes may.
     single = style.kind != "FRACTIONAL" or present.shape[1] == 1
     dataset.SegmentsOverlap = "NO" if single else "UNDEFINED"
-    if not has_places(volume):
+    if not volume.located:
         # Asked for where no orientation in the patient is stated (PS3.3 C.7.6.1).
         dataset.PatientOrientation = sources[0].get("PatientOrientation", "")
     del dataset.PixelData
@@ -89,7 +89,7 @@ def build(
     settle_dimensions(dataset, volume.id)
     slices = settle_references(dataset, volume)
     settle_measures(dataset, volume)
-    if not has_places(volume):
+    if not volume.located:
         without_places(dataset, slices)
     return dataset, list(zip(slices, _segments(dataset), strict=True))
 

@@ -8,16 +8,10 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets
-from hdm_dicom.series.volume import Volume
 
 _PLACE = 0x00200032
 _FRAME_CONTENT = 0x00209111
 _TEMPORAL_POSITION = 0x00209128
-
-
-def has_places(volume: Volume) -> bool:
-    """A segmentation of the volume can say where it lies: that takes a thickness, too, which nobody may make up."""
-    return volume.located and (len(volume.frames) > 1 or volume.first.thickness > 0)
 
 
 def without_places(dataset: Dataset, slices: list[int]) -> None:

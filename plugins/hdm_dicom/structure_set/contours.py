@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.datadict import tag_for_keyword
 
-from hdm_dicom.derived.sources import SECONDARY_CAPTURE, instance_uid
+from hdm_dicom.derived.sources import instance_uid
 from hdm_dicom.files.instances import Frame
+from hdm_dicom.files.screens import SECONDARY_CAPTURE
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.outlines import outlines

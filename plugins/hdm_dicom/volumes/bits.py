@@ -1,7 +1,8 @@
 """Which bits of what is allocated hold the stored value, where the header contradicts itself or the pixels.
 
 PS3.3 C.7.6.3.1 wants HighBit to be BitsStored - 1. Older files put the value higher up; others state it wrongly. The
-first, middle and last image of each layout decide, so that all images of a volume are read alike.
+first, middle and last image of each layout decide, so that all images of a volume are read alike; one that does not
+fit is refused when it is read (`Conversion.stored`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
-from pydicom.dataset import Dataset
 
 from hdm_dicom.files.instances import Frame, Instance
-from hdm_dicom.volumes.conversion import Bits, layout
+from hdm_dicom.files.overlays import overlays_in_pixels
+from hdm_dicom.volumes.conversion import Bits, in_stored_bits, layout
 from hdm_dicom.volumes.pixels import FrameReader, plain_bits
 from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import SceneError
@@ -65,8 +66,8 @@ def _decide(frames: Sequence[Frame], reader: FrameReader, where: str) -> tuple[B
             continue  # whoever reads the image is told
         if sample.dtype.kind in "iu":
             samples.append(sample)
-            overlays = overlays or _overlays_in_pixels(header)
-    narrow = all(_narrow(sample, instance) for sample in samples)
+            overlays = overlays or overlays_in_pixels(header)
+    narrow = all(in_stored_bits(sample, instance) for sample in samples)
     if instance.high_bit == instance.bits_stored - 1:
         if narrow or overlays:
             return Bits(), None
@@ -90,15 +91,3 @@ def _misplaced(instance: Instance, samples: Sequence[Sample], *, narrow: bool) -
 
 def _low_bits(samples: Sequence[Sample], low: int) -> bool:
     return any((sample & ((1 << low) - 1)).any() for sample in samples)
-
-
-def _narrow(sample: Sample, instance: Instance) -> bool:
-    """All values could be of BitsStored bits in the lowest place, the sign extended or not."""
-    lowest = -(1 << (instance.bits_stored - 1)) if instance.signed else 0
-    return bool(int(sample.min()) >= lowest and int(sample.max()) < 1 << instance.bits_stored)
-
-
-def _overlays_in_pixels(header: Dataset) -> bool:
-    """An overlay plane (retired) lies in bits that the pixels do not use: these bits are no part of the values."""
-    positions = (header.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
-    return any(found is not None and found.value not in (None, "", 0) for found in positions)

@@ -15,7 +15,9 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, numbers, values
+from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.instances import Frame, Instance
+from hdm_dicom.files.overlays import OVERLAY_BITS, overlays_in_pixels
 from hdm_dicom.files.stored_values import mirrored
 from hdm_dicom.volumes.stack import Image
 from hdm_pipeline.errors import ReadError
@@ -74,12 +76,28 @@ class Conversion:
     lines: Mapping[tuple[str, int], Line] = field(default_factory=dict)
     voi: bool = False
 
-    def stored(self, raw: npt.NDArray[Any], instance: Instance) -> npt.NDArray[Any]:
-        """Stored values of raw samples: bits that do not count cut off, the sign extended."""
+    def stored(self, raw: npt.NDArray[Any], instance: Instance, where: str) -> npt.NDArray[Any]:
+        """Stored values of raw samples: bits that do not count cut off, the sign extended.
+
+        Args:
+            raw: samples as they stand in the file.
+            instance: whose they are.
+            where: for messages.
+
+        Raises:
+            ReadError: a sample needs bits that would be cut off, and they are no overlay.
+        """
         bits = self.bits.get(layout(instance), Bits())
         unused = raw.dtype.itemsize * 8 - instance.bits_stored
         if bits.whole or raw.dtype.kind not in "iu" or (unused <= 0 and not bits.shift):
             return raw
+        if not bits.shift and not in_stored_bits(raw, instance) and not _has_overlay(instance.path):
+            raise ReadError(
+                f"pixels need more than the {instance.bits_stored} bits of BitsStored (0028,0101), and those of the"
+                " first, middle and last image do not: cut off, they would be other values",
+                where=where,
+                remedy="look at the image; if its values are right, correct BitsStored and HighBit in the files",
+            )
         shifted = np.left_shift(raw >> bits.shift if bits.shift else raw, unused)
         return np.asarray(np.right_shift(shifted, unused, out=shifted))
 
@@ -117,6 +135,17 @@ class Conversion:
 def layout(instance: Instance) -> tuple[int, ...]:
     """What decides where the bits of an image lie."""
     return instance.bits_allocated, instance.bits_stored, instance.high_bit, int(instance.signed)
+
+
+def in_stored_bits(raw: npt.NDArray[Any], instance: Instance) -> bool:
+    """All samples could be of BitsStored bits in the lowest place, the sign extended or not."""
+    lowest = -(1 << (instance.bits_stored - 1)) if instance.signed else 0
+    return bool(int(raw.min()) >= lowest and int(raw.max()) < 1 << instance.bits_stored)
+
+
+def _has_overlay(path: str) -> bool:
+    """The file keeps an overlay in bits of its pixels; asked only where a sample does not fit."""
+    return overlays_in_pixels(read_header(path, OVERLAY_BITS))
 
 
 def _floats(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -84,11 +84,11 @@ class FrameReader:
             with reading(where, "pixels cannot be decoded"), open_file(frame.instance.path) as file:
                 samples = _plain_samples(_frame_bytes(file, frame), frame.instance)
             with reading(where, "pixels cannot be converted"):
-                stored = self._conversion.stored(samples, frame.instance)
+                stored = self._conversion.stored(samples, frame.instance, where)
                 return self._conversion.quantities(stored, frame, self._header, where)
         raw, header = self.raw(frame, where)
         with reading(where, "pixels cannot be converted"):
-            stored = self._conversion.stored(raw, frame.instance) if plain_bits(frame.instance) else raw
+            stored = self._conversion.stored(raw, frame.instance, where) if plain_bits(frame.instance) else raw
             pixels = self._conversion.quantities(stored, frame, header, where)
             return displayed(pixels, frame, header, where) if self._conversion.voi and stored.ndim == 2 else pixels
 

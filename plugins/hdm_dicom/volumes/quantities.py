@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -24,7 +24,9 @@ from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes import suv
 from hdm_dicom.volumes.bits import bits_of
-from hdm_dicom.volumes.conversion import Conversion, Line
+from hdm_dicom.volumes.conversion import Conversion, Line, little_endian, lookup_table
+from hdm_dicom.volumes.pixels import reading
+from hdm_dicom.volumes.voi import check_voi
 from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import ReadError, UnsupportedSceneError
 
@@ -52,6 +54,7 @@ _SUV_TAGS: tuple[str | int, ...] = (
     *private_tags(0x7053, 0x00, 0x09),
     *private_tags(0x0009, 0x0D),
 )
+_TABLES = ("ModalityLUTSequence", "VOILUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction")
 _LEAVE = "or leave input.options.units at `rescaled`"
 _DISPLAYED = "display"
 
@@ -89,6 +92,7 @@ def quantities_of(volume: Volume, options: ReaderOptions) -> Quantities:
     else:
         found += _told_of_rescale(volume, options)
     voi = options.voi == "apply"
+    _check_tables(volume, luts=make is None, voi=voi)
     return Quantities(Conversion(_DISPLAYED if voi else unit, bits, lines, voi), tuple(found))
 
 
@@ -100,6 +104,20 @@ def _check_slopes(volume: Volume) -> None:
                 where=f"{volume.id}, slice {number}",
                 remedy="export the series again; the slope is lost",
             )
+
+
+def _check_tables(volume: Volume, *, luts: bool, voi: bool) -> None:
+    """Find a malformed lookup table, or a missing window, in the headers: before a run decodes the first pixel."""
+    if not voi and not (luts and any(frame.lut for frame in volume.frames)):
+        return
+    for number, (frame, header) in enumerate(_headers(volume, _TABLES)):
+        where = f"{volume.id}, slice {number}"
+        with reading(where, "a lookup table cannot be read"):
+            if luts and frame.lut:
+                item, little = datasets(header, "ModalityLUTSequence")[0], little_endian(header)
+                lookup_table(item, frame.instance.signed, where, little=little)
+            if voi:
+                check_voi(frame, header, where)
 
 
 def _told_of_rescale(volume: Volume, options: ReaderOptions) -> list[str | SceneWarning]:
@@ -114,6 +132,10 @@ def _told_of_rescale(volume: Volume, options: ReaderOptions) -> list[str | Scene
     if any(stated) and not all(stated):
         what = f"{stated.count(False)} of {len(stated)} slices state no RescaleSlope and RescaleIntercept"
         found.append(SceneWarning("mixed_rescale", f"{what}: their values may not be comparable", "export them again"))
+    elif first.instance.modality == "CT" and not any(stated) and (first.slope != 1 or first.intercept != 0):
+        lacking = "RescaleIntercept (0028,1052): 0" if first.slope != 1 else "RescaleSlope (0028,1053): 1"
+        what = f"no {lacking} is taken, with the {'slope' if first.slope != 1 else 'intercept'} that is stated"
+        found.append(SceneWarning("half_rescale", what, "compare the values with another viewer, or export them again"))
     elif first.instance.modality == "CT" and not any(stated):
         found.append("no rescale slope and intercept: stored values are taken as they are")
     if first.instance.photometric == "MONOCHROME1" and options.voi == "ignore":
@@ -158,15 +180,17 @@ Made = tuple[str, dict[tuple[str, int], Line], list[str | SceneWarning]]
 def _each(
     volume: Volume, tags: Sequence[str | int], line: Callable[[Dataset, Frame], Line]
 ) -> dict[tuple[str, int], Line]:
-    headers: dict[str, Dataset] = {}
-    found = {}
+    return {(frame.instance.path, frame.index): line(header, frame) for frame, header in _headers(volume, tags)}
+
+
+def _headers(volume: Volume, tags: Sequence[str | int]) -> Iterator[tuple[Frame, Dataset]]:
+    """Each frame with the header of its file, functional groups among it."""
+    path, header = "", Dataset()
     for frame in volume.frames:
-        path = frame.instance.path
-        if path not in headers:
-            headers.clear()  # frames of a file come together
-            headers[path] = _header(path, [*tags, *_GROUPS], volume.id)
-        found[path, frame.index] = line(headers[path], frame)
-    return found
+        if frame.instance.path != path:  # frames of a file come together
+            path = frame.instance.path
+            header = _header(path, [*tags, *_GROUPS], volume.id)
+        yield frame, header
 
 
 def _suv(volume: Volume) -> Made:

@@ -15,6 +15,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, numbers, private_number, private_text, text, values
+from hdm_dicom.volumes.suv_plausible import LONGEST_OVER_MIDNIGHT, check_dose, check_half_life, check_weight
 from hdm_pipeline.errors import UnsupportedSceneError
 
 UNIT = "{SUVbw}g/ml"
@@ -111,10 +112,15 @@ class SuvScale:
             first = self._headers[0]
             self._check_corrections(first)
             weight = _positive(first, "PatientWeight", self._where)
+            check_weight(weight, self._refusal)
             tracer = (datasets(first, "RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
             dose = _positive(tracer, "RadionuclideTotalDose", self._where)
+            check_dose(dose, self._refusal)
             self._per_activity = weight * 1000 / (dose * 0.5 ** self._half_lives(first, tracer))
         return self._per_activity
+
+    def _refusal(self, name: str, why: str) -> UnsupportedSceneError:
+        return _missing(name, why, self._where)
 
     def _check_corrections(self, header: Dataset) -> None:
         stated = {str(value).strip().upper() for value in values(header, "CorrectedImage")}
@@ -136,6 +142,7 @@ class SuvScale:
         if correction != "START":
             raise _missing("DecayCorrection", "START and ADMIN lead to SUV, and it states neither", self._where)
         half_life = _positive(tracer, "RadionuclideHalfLife", self._where)
+        check_half_life(half_life, tracer, self._refusal)
         scan = scan_start(self._headers, half_life, self._where)
         injected = _injection(header, tracer, scan, self._where)
         passed = (scan - injected).total_seconds() / half_life
@@ -160,7 +167,13 @@ def _injection(header: Dataset, tracer: Dataset, scan: datetime, where: str) -> 
         )
     # Without a date: the last such time before the scan, also over midnight.
     injected = scan.replace(hour=0, minute=0, second=0, microsecond=0) + time
-    return injected if injected <= scan else injected - timedelta(days=1)
+    if injected <= scan:
+        return injected
+    injected -= timedelta(days=1)
+    if (scan - injected).total_seconds() > LONGEST_OVER_MIDNIGHT:
+        why = "it lies after the start of the scan, and without a date it would be that of the day before"
+        raise _missing("RadiopharmaceuticalStartTime", why, where)
+    return injected
 
 
 def scan_start(headers: Sequence[Dataset], half_life: float, where: str) -> datetime:

@@ -41,6 +41,15 @@ def displayed(pixels: Image, frame: Frame, header: Dataset, where: str) -> Image
     return np.where(np.isnan(pixels), np.nan, shown).astype(np.float32)
 
 
+def check_voi(frame: Frame, header: Dataset, where: str) -> None:
+    """Raise what `displayed` would, by the header alone."""
+    luts = datasets(header, "VOILUTSequence")
+    if luts:
+        lookup_table(luts[0], frame.instance.signed, where, little=little_endian(header))
+    else:
+        _window(frame, header, where)
+
+
 def _window(frame: Frame, header: Dataset, where: str) -> tuple[float, float, str]:
     """Centre, width and function: of the frame, of all frames, or of the image."""
     groups = [voi for level in functional_groups(header, frame.index) for voi in datasets(level, "FrameVOILUTSequence")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -368,8 +369,7 @@ def test_what_is_no_dicom_is_counted(tmp_path: Path) -> None:
     save(image(), tmp_path / "in" / "deep" / "er" / "a")
     (tmp_path / "in" / "notes.txt").write_text(MARKER)
     os.mkfifo(tmp_path / "in" / "pipe")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "deep" / "back").symlink_to(tmp_path / "in")
     directory = Dataset()
     directory.file_meta = pydicom.dataset.FileMetaDataset()
     directory.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
@@ -379,9 +379,47 @@ def test_what_is_no_dicom_is_counted(tmp_path: Path) -> None:
     save(directory, tmp_path / "in" / "DICOMDIR")
     done = run(tmp_path / "in", tmp_path / "out")
     assert done.files == 1
-    assert done.left_out == {"files that are not DICOM": 2, "DICOMDIR files": 1, "links to folders": 1}
+    assert done.left_out == {"files that are not DICOM": 2, "DICOMDIR files": 1, "links to folders that they lie in": 1}
     assert done.refused == 0
     assert report(tmp_path / "out")["left_out"] == done.left_out
+
+
+def test_what_a_run_would_read_through_links_and_from_zip_archives_is_not_missing(tmp_path: Path) -> None:
+    """As a run lists them: 2 images in the folder, 2 behind a link, 2 zipped (native, deflated); and a hidden one."""
+    write_series(tmp_path / "in" / "a", (0.0, 2.0), change=marked)
+    write_series(tmp_path / "elsewhere", (4.0, 6.0), series="linked", change=marked)
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "elsewhere")
+    save(image(9), tmp_path / "in" / ".hidden")
+    save(image(7), tmp_path / "zipped" / "plain")
+    other = image(8)
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = uid("deflated")
+    other.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    save(other, tmp_path / "zipped" / "deflated")
+    with zipfile.ZipFile(tmp_path / "in" / "study.zip", "w") as archive:
+        for path in (tmp_path / "zipped").iterdir():
+            archive.write(path, f"{MARKER}/{path.name}")
+    (tmp_path / "in" / "out").symlink_to(tmp_path / "out")
+    for again in (0, 7):
+        done = run(tmp_path / "in", tmp_path / "out")
+        assert (done.files, done.before, done.refused, done.copies) == (7, again, 0, 0)
+    assert len(outputs(tmp_path / "out")) == 7
+    for path in outputs(tmp_path / "out"):
+        assert MARKER.encode() not in path.read_bytes()
+        assert pydicom.dcmread(path).pixel_array.size
+
+
+def test_archives_that_cannot_be_read_are_refused_and_named(tmp_path: Path) -> None:
+    save(image(), tmp_path / "in" / "a")
+    (tmp_path / "in" / f"{MARKER}.zip").write_bytes(b"PK no archive")
+    (tmp_path / "in" / f"{MARKER}.tar.gz").write_bytes(b"")
+    done = run(tmp_path / "in", tmp_path / "out")
+    assert (done.files, done.refused) == (1, 2)
+    assert sorted(done.left_out) == [
+        "archives that are not read in place: unpack them",
+        "zip archives that cannot be read",
+    ]
+    assert MARKER not in (tmp_path / "out" / REPORT).read_text()
 
 
 # -------------------------------------------------------------------------------- again and again

@@ -79,8 +79,6 @@ FLAT = {
     "ultrasound": as_run(ULTRASOUND_LOOP, "US"),
     "no position": without_position,
 }
-REFERRING = {**FLAT, "no thickness": lambda dataset: dataset.__delattr__("SliceThickness")}
-"""The last one has a place, but a segmentation could not say it without a thickness, too."""
 
 
 @pytest.fixture(params=list(FLAT))
@@ -90,10 +88,10 @@ def flat(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", list(REFERRING))
+@pytest.mark.parametrize("name", list(FLAT))
 def test_a_segmentation_without_places_refers_to_the_pixels_of_its_source(tmp_path: Path, name: str, kind: str) -> None:
     flat = tmp_path / "flat"
-    write_series(flat, (0.0,), shape=(23, 31), change=lambda dataset, _: REFERRING[name](dataset))
+    write_series(flat, (0.0,), shape=(23, 31), change=lambda dataset, _: FLAT[name](dataset))
     product = make_product(flat)
     writer = SegmentationWriter({"type": kind})
     writer.check_scene(product.scene)
@@ -136,6 +134,44 @@ def test_a_segmentation_without_places_refers_to_the_pixels_of_its_source(tmp_pa
     SegmentationWriter({"type": kind}).write(make_product(flat), again)
     assert again.read_bytes() == (tmp_path / "out.dcm").read_bytes()
     assert hd.seg.segread(again).segmentation_type.value == kind
+
+
+def without_thickness(dataset: Dataset, index: int) -> None:
+    del dataset.SliceThickness
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_slice_of_unknown_thickness_keeps_its_place_and_is_given_no_extent(tmp_path: Path, kind: str) -> None:
+    write_series(tmp_path / "one", (4.0,), change=without_thickness)
+    product = make_product(tmp_path / "one")
+    SegmentationWriter({"type": kind}).write(product, tmp_path / "out.dcm")
+    seg, source = pydicom.dcmread(tmp_path / "out.dcm"), pydicom.dcmread(product.scene.ref.members[0])
+    assert seg.FrameOfReferenceUID == source.FrameOfReferenceUID
+    (orientation,) = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+    assert orientation.ImageOrientationPatient == source.ImageOrientationPatient
+    for item in seg.PerFrameFunctionalGroupsSequence:
+        assert item.PlanePositionSequence[0].ImagePositionPatient == source.ImagePositionPatient
+    assert not any(f'"{tag}"' in seg.to_json() for tag in ("00289110", "00180050", "00180088"))
+    request = SupportRequest(str(tmp_path / "one"), str(tmp_path / "out.dcm"), (1,))
+    (example,) = DicomReader().read_support(request)
+    assert np.array_equal(example.label == 1, two_blobs(product.scene)[0, 0] == 1)
+
+
+def test_a_map_of_one_slice_of_unknown_thickness_is_refused_before_the_run(tmp_path: Path) -> None:
+    write_series(tmp_path / "one", (4.0,), change=without_thickness)
+    product = make_product(tmp_path / "one")
+    for refused in (ParametricMapWriter().check_scene, lambda scene: ParametricMapWriter().write(product, tmp_path)):
+        with pytest.raises(WriteError, match=r"SliceThickness \(0018,0050\)") as caught:
+            refused(product.scene)
+        assert "FRACTIONAL" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("writer", [SegmentationWriter, ParametricMapWriter])
+def test_the_distance_of_several_slices_stands_for_a_thickness_that_is_not_stated(tmp_path: Path, writer: type) -> None:
+    write_series(tmp_path / "in", (0.0, 2.5, 5.0), change=without_thickness)
+    writer().write(make_product(tmp_path / "in"), tmp_path / "out.dcm")
+    (measures,) = pydicom.dcmread(tmp_path / "out.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    assert (measures.SliceThickness, measures.SpacingBetweenSlices) == (2.5, 2.5)
 
 
 def test_planes_of_the_body_are_none_of_images_without_a_place(flat: Path) -> None:

@@ -11,10 +11,13 @@ import pydicom
 import pytest
 
 from hdm_dicom.preview.writer import PreviewWriter
+from hdm_dicom.reader import DicomReader
 from hdm_pipeline.contracts import Product, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
+from hdm_pipeline.grid import Window
 from tests.dicom_product import LIVER, make_product, two_blobs
 from tests.dicom_series import write_series
+from tests.unit.dicom.test_suv import WEIGHT, pet
 
 
 def ramp(index: int) -> np.ndarray:
@@ -78,6 +81,37 @@ def test_colors_are_shown_as_they_are(tmp_path: Path) -> None:
     write_series(tmp_path / "series", (0,), pixels=lambda index: image)
     product = make_product(tmp_path / "series", lambda header: np.zeros((1, *header.shape[1:]), np.uint8))
     assert np.array_equal(written(product, tmp_path / "preview.dcm", legend=False).pixel_array, image)
+
+
+def test_values_are_shown_in_the_unit_that_was_asked_for(tmp_path: Path) -> None:
+    """A window of SUV over SUV: Bq/ml in it would be white all over."""
+    pet(tmp_path / "series")
+    product = make_product(tmp_path / "series", options={"units": "suv"})
+    with DicomReader({"units": "suv"}).open(product.scene.ref) as source:
+        _, depth, height, width = product.scene.shape
+        shown = np.stack(
+            [source.read(Window(z=z, y=0, x=0, height=height, width=width), [0])[0][0] for z in range(depth)]
+        )
+    top = float(shown.max())
+    assert 0 < top < WEIGHT
+    pixels = written(replace(product, ranges=((0.0, top),)), tmp_path / "preview.dcm", legend=False).pixel_array
+    outside = ~np.isin(two_blobs(product.scene)[0], (1, 2))
+    gray = np.clip(shown / top * 255, 0, 255).round()
+    assert np.abs(pixels[outside][:, 0] - gray[outside]).max() <= 1
+
+
+@pytest.mark.parametrize("stated", ["ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelSpacing"])
+def test_what_a_detector_or_a_film_measured_is_not_told_as_measured_in_the_patient(tmp_path: Path, stated: str) -> None:
+    def projection(dataset: pydicom.Dataset, index: int) -> None:
+        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+            delattr(dataset, name)
+        setattr(dataset, stated, [0.1, 0.2])
+
+    write_series(tmp_path / "series", (0.0,), pixels=ramp, change=projection)
+    product = replace(make_product(tmp_path / "series"), ranges=((-100.0, 410.0),))
+    dataset = written(product, tmp_path / "preview.dcm")
+    told = {name: dataset.get(name) for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")}
+    assert {name: value for name, value in told.items() if value is not None} == {stated: [0.1, 0.2]}
 
 
 def test_the_same_product_gives_the_same_bytes(product: Product, tmp_path: Path) -> None:

@@ -195,6 +195,24 @@ def shifted(dataset: Dataset, _: int) -> None:
     tracer(dataset).RadiopharmaceuticalStartDateTime = "20200103090000"
 
 
+def coded(nuclide: str, half_life: float) -> Alter:
+    def alter(dataset: Dataset, _: int) -> None:
+        code = Dataset()
+        code.CodeValue = nuclide
+        tracer(dataset).RadionuclideCodeSequence = [code]
+        tracer(dataset).RadionuclideHalfLife = half_life
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [coded("77004003", 6588), coded("C-111A1", 6600), coded("unknown", 6000), without("PatientWeight", value=0.02)],
+)
+def test_what_can_be_is_taken(tmp_path: Path, alter: Alter) -> None:
+    assert np.isfinite(suv(pet(tmp_path, alter))).all()
+
+
 @pytest.mark.parametrize(
     ("alter", "named"),
     [
@@ -212,6 +230,15 @@ def shifted(dataset: Dataset, _: int) -> None:
         (without("Units", value="PROPCNTS"), r"Units \(0054,1001\)"),
         (without("Units", value="CNTS"), r"\(7053,xx00\)"),
         (shifted, r"RadiopharmaceuticalStartDateTime \(0018,1078\)"),
+        (without("PatientWeight", value=71250), r"PatientWeight \(0010,1030\).*grams"),
+        (without("RadionuclideTotalDose", value=370), r"RadionuclideTotalDose \(0018,1074\).*MBq"),
+        (without("RadionuclideTotalDose", value=370e3), r"RadionuclideTotalDose \(0018,1074\).*kBq"),
+        (without("RadionuclideTotalDose", value=370e9), r"RadionuclideTotalDose \(0018,1074\)"),
+        (without("RadionuclideHalfLife", value=109.8), r"RadionuclideHalfLife \(0018,1075\).*not in seconds"),
+        (without("RadionuclideHalfLife", value=1.83), r"RadionuclideHalfLife \(0018,1075\).*not in seconds"),
+        (coded("77004003", 6000), r"RadionuclideHalfLife \(0018,1075\).*coded nuclide"),
+        (coded("C-111A1", 109.8), r"RadionuclideHalfLife \(0018,1075\).*coded nuclide"),
+        (without("RadiopharmaceuticalStartTime", value=clock(SCANNED + 48)), r"\(0018,1072\).*the day before"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, alter: Alter, named: str) -> None:

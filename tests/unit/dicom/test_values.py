@@ -89,6 +89,29 @@ def test_pixels_of_more_bits_than_stated_are_not_wrapped(tmp_path: Path) -> None
     assert "BitsStored (0028,0101)" in kinds(header)["stored_bits"].what
 
 
+def test_an_image_that_needs_more_bits_than_the_ones_that_decided_is_refused(tmp_path: Path) -> None:
+    """Slice 1 of 5 is none of those that are looked at; 5000 in 12 bits would be 904."""
+
+    def stored(index: int) -> npt.NDArray[Any]:
+        return np.where(RAMP < 100, 5000, RAMP).astype(np.uint16) if index == 1 else RAMP
+
+    with pytest.raises(ReadError, match=r"more than the 12 bits of BitsStored.*") as caught:
+        opened(series(tmp_path, bits(12, 11), stored))
+    assert "slice 1" in str(caught.value)
+    assert "BitsStored" in (caught.value.remedy or "")
+
+
+def test_an_overlay_of_one_image_that_did_not_decide_is_cut_off(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        if index == 1:
+            dataset.add_new(0x60000100, "US", 16)
+            dataset.add_new(0x60000102, "US", 12)
+
+    _, pixels, _ = opened(series(tmp_path, change, lambda index: RAMP | ((1 << 12) * (index == 1))))
+    assert np.array_equal(pixels[1], RAMP - 1024.0)
+
+
 def test_an_overlay_in_unused_bits_is_cut_off(tmp_path: Path) -> None:
     def change(dataset: Dataset, _: int) -> None:
         dataset.BitsStored, dataset.HighBit = 12, 11
@@ -179,6 +202,40 @@ def test_a_modality_lut_of_signed_values_and_of_65536_entries(tmp_path: Path) ->
     assert "Modality LUT counts" in kinds(header)["modality_lut"].what, "the rescale beside it is not silently dropped"
 
 
+def header_of(folder: Path, **options: Any) -> SceneHeader:
+    """The header of the only volume, as a plan reads it: no pixel is decoded."""
+    reader = DicomReader(options)
+    (ref,) = (found for found in reader.discover(str(folder)) if isinstance(found, SceneRef))
+    return reader.header(ref)
+
+
+def test_a_broken_modality_lut_is_found_before_the_run(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.ModalityLUTSequence = [lut(0, np.arange(100))]
+        if index == 3:
+            dataset.ModalityLUTSequence[0].LUTDescriptor = [4096, 0, 16]
+
+    with pytest.raises(ReadError, match="LUTDescriptor") as caught:
+        header_of(series(tmp_path, change))
+    assert "slice 3" in str(caught.value)
+
+
+@pytest.mark.parametrize("broken", ["window", "table"])
+def test_a_display_that_is_not_stated_is_found_before_the_run(tmp_path: Path, broken: str) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.WindowCenter, dataset.WindowWidth = 40, 400
+        if index == 3 and broken == "window":
+            del dataset.WindowWidth
+        if index == 3 and broken == "table":
+            dataset.VOILUTSequence = [lut(0, np.arange(100))]
+            dataset.VOILUTSequence[0].LUTDescriptor = [4096, 0, 16]
+
+    with pytest.raises((ReadError, UnsupportedSceneError), match=r"WindowWidth|LUTDescriptor") as caught:
+        header_of(series(tmp_path, change), voi="apply")
+    assert "slice 3" in str(caught.value)
+    assert header_of(tmp_path).shape
+
+
 def test_a_broken_modality_lut_is_named(tmp_path: Path) -> None:
     def change(dataset: Dataset, _: int) -> None:
         dataset.ModalityLUTSequence = [lut(0, np.arange(100))]
@@ -236,6 +293,22 @@ def test_slices_of_several_units_are_told(tmp_path: Path) -> None:
 
     header, _, _ = opened(series(tmp_path, change))
     assert "RescaleType (0028,1054)" in kinds(header)["mixed_units"].what
+
+
+@pytest.mark.parametrize(("absent", "told"), [("RescaleSlope", "(0028,1053)"), ("RescaleIntercept", "(0028,1052)")])
+def test_half_of_a_rescale_is_told_as_what_is_done_with_it(tmp_path: Path, absent: str, told: str) -> None:
+    def change(dataset: Dataset, _: int) -> None:
+        dataset.RescaleSlope, dataset.RescaleIntercept = 2, -1024
+        setattr(dataset, absent, None)
+
+    header, pixels, _ = opened(series(tmp_path, change))
+    wanted = RAMP - 1024.0 if absent == "RescaleSlope" else RAMP * 2.0
+    assert np.array_equal(pixels[0], wanted)
+    warning = kinds(header)["half_rescale"]
+    assert absent in warning.what
+    assert told in warning.what
+    assert warning.suspect
+    assert "as they are" not in facts(header)
 
 
 def test_slices_without_a_rescale_among_others_are_told(tmp_path: Path) -> None:
