@@ -19,7 +19,7 @@ Each class says what becomes of a run in which a step raises it (`scope`):
 | `OptimizationError`, `TrainingError` | run | about the network, not about a scene |
 | `SceneError` and all below it | scene | about this scene's file, pixels or products |
 | `FetchError` | scene | the files of this scene do not arrive; others may |
-| `PeerError`, `PeerRefusedError` | run | about a machine, not about a scene; met before there are scenes |
+| `PeerError`, `PeerRefusedError` | run | about a machine, not about a scene: the next one would meet it, too |
 | `StoreError` | scene | the scene's work is done once more first; quarantined if that fails, too |
 | `OutputError` and all below it, `LedgerError`, `ExecutionError` | run | disk, ledger and cluster serve all scenes |
 """

@@ -74,7 +74,7 @@ class Pipeline:
             BandError: no scene has a band that is asked for.
         """
         reader = archive_reader(self.config)
-        with borrowed_examples(self.config, reader) as config:
+        with borrowed_examples(self.config, reader, self.workspace.examples) as config:
             with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
                 plan = make_plan(config, support_files(config), self.workspace, reader, ledger)
                 rate = ledger.seconds_per_tile()
@@ -92,7 +92,7 @@ class Pipeline:
         from hdm_pipeline.support.prepare import check_examples
 
         reader = archive_reader(self.config)
-        with borrowed_examples(self.config, reader) as config:
+        with borrowed_examples(self.config, reader, self.workspace.examples) as config:
             return check_examples(config, reader)
 
     def run(self, on_event: Listener | None = None, options: RunOptions | None = None) -> RunSummary:

@@ -53,7 +53,7 @@ from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
-from hdm_pipeline.support.remote import local_examples
+from hdm_pipeline.support.remote import any_remote, local_examples
 
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
@@ -66,8 +66,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     products.check(config)
     product_writers(config)
     peers = routes(config)
-    config = local_examples(config, reader, workspace.examples)
-    supports = support_files(config)
+    if not any_remote(config, reader):
+        support_files(config)
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
@@ -75,11 +75,15 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
+            # Not before: two runs that fetch the same at once would take it from each other.
+            config = local_examples(config, reader, workspace.examples)
+            supports = support_files(config)
             plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=delivery)
         except (ArchiveError, PeerError):
             # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that.
             _send_owed(Courier(peers, workspace, ledger), ledger, on_event, stopper(deadline, lambda: lock.lost))
             raise
+        drop_leftovers(workspace, {scene.ref.id for scene in plan.scenes if scene.ref.remote})
         ledger.mark_vanished(plan.vanished)
         report = _report(config, workspace, plan)
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
@@ -136,10 +140,8 @@ def _arrivals(
     config: PipelineConfig, workspace: Workspace, reader: Reader, plan: Plan, scenes: Sequence[PendingScene]
 ) -> Arrivals:
     """The scenes of a run; those of another machine are fetched from now on, while the examples are read."""
-    remote = {scene.ref.id for scene in scenes if scene.ref.remote}
-    drop_leftovers(workspace, remote)
     keyring = plan.keyring
-    if not remote or keyring is None:
+    if not any(scene.ref.remote for scene in scenes) or keyring is None:
         return Arrivals(iter(scenes))
     finished = {*plan.done, *plan.quarantined}
     ahead = config.execution.fetch_ahead

@@ -87,7 +87,7 @@ class FakeExecutor:
         self.given.append(task)
         self.waiting.append(task)
 
-    def next(self) -> Outcome:
+    def next(self, timeout: float | None = None) -> Outcome | None:
         task = self.waiting.pop(self._choose(self.waiting))
         self.ended.append(task)
         return self._script(task) or self._success(task)

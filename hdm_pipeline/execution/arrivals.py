@@ -8,6 +8,7 @@ there still, and is not fetched again.
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import FetchError, HdmError
-from hdm_pipeline.output.files import output_errors, remove_tree
+from hdm_pipeline.output.files import TRASH, output_errors, remove_tree
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 
@@ -39,8 +40,8 @@ class Arrived:
     Attributes:
         planned: as the plan knows it.
         scenes: what is to be surveyed: usually the scene itself.
-        parts: ids of the scenes that it turned out to hold, where that is not itself alone; those that need no work
-            are not among `scenes`. None where it is what it was planned as.
+        parts: ids of the scenes that it turned out to hold, where that is not itself and nothing else; those that need
+            no work are not among `scenes`. None where it is what it was planned as.
         left_out: what it holds beside scenes, with the reason.
         seconds: spent on fetching.
     """
@@ -109,6 +110,11 @@ class Arrivals:
                 return Arrived(planned, (planned,)) if future is None else _outcome(planned, future)
         return None
 
+    @property
+    def fetching(self) -> bool:
+        """Whether a scene is on its way."""
+        return any(future is not None for _, future in self._queue)
+
     def wait(self) -> bool:
         """Wait a little for a scene to arrive; False where there is none to wait for."""
         self._fill()
@@ -149,18 +155,19 @@ def _fetch(fetching: Fetching, planned: PendingScene, stopped: threading.Event) 
     folder = fetching.workspace.fetched_folder(planned.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)  # images of patients, as the archive gives them
     found = _patiently(fetching.reader, planned.ref, folder, stopped)
     refs = [item for item in found if isinstance(item, SceneRef)]
     left_out = tuple(item for item in found if isinstance(item, Skipped))
     seconds = time.perf_counter() - start
-    if [ref.id for ref in refs] == [planned.ref.id]:
-        return Arrived(planned, (PendingScene(refs[0], planned.keys),), left_out=left_out, seconds=seconds)
     # Keys by what the listing says: the files' own times are those of this fetch.
     scenes = tuple(
-        PendingScene(ref, fetching.keys(part_of(planned.ref, ref.id)))
+        PendingScene(ref, planned.keys if ref.id == planned.ref.id else fetching.keys(part_of(planned.ref, ref.id)))
         for ref in refs
         if ref.id not in fetching.finished
     )
+    if [ref.id for ref in refs] == [planned.ref.id] and not left_out:
+        return Arrived(planned, scenes, seconds=seconds)
     return Arrived(planned, scenes, tuple(ref.id for ref in refs), left_out, seconds)
 
 
@@ -182,7 +189,12 @@ def part_of(planned: SceneRef, part: str) -> SceneRef:
 
 
 def drop_leftovers(workspace: Workspace, wanted: Collection[str]) -> None:
-    """Remove what earlier runs fetched of scenes that this one does not work on."""
-    for folder in workspace.private.glob("scenes/*/fetched"):
-        if folder.parent.name not in wanted:
-            remove_tree(folder)
+    """Remove what earlier runs fetched of scenes that this one does not work on, and what they did not get to remove.
+
+    Only who holds the lock of the output directory may.
+    """
+    for folder in workspace.private.glob("scenes/*"):
+        for trash in folder.glob(f"{TRASH}*"):
+            shutil.rmtree(trash, ignore_errors=True)
+        if folder.name not in wanted:
+            remove_tree(folder / "fetched")

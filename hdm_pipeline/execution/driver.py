@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.errors import HdmError, SceneError, StoreError, TileError
-from hdm_pipeline.execution import likeness
-from hdm_pipeline.execution.arrivals import Arrivals, Arrived, NotArrived
+from hdm_pipeline.errors import HdmError, StoreError
+from hdm_pipeline.execution import deaths, likeness
+from hdm_pipeline.execution.arrivals import Arrivals, NotArrived
 from hdm_pipeline.execution.executor import Executor
+from hdm_pipeline.execution.intake import Intake
 from hdm_pipeline.execution.messages import (
     Died,
     Failed,
@@ -35,7 +36,6 @@ from hdm_pipeline.execution.messages import (
     StitchTask,
     SurveyTask,
     Task,
-    TileIndex,
 )
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
@@ -47,7 +47,6 @@ from hdm_pipeline.reporting.events import (
     Listener,
     SceneDone,
     SceneQuarantined,
-    SceneSplit,
     SceneStarted,
     StepDone,
     WorkerDied,
@@ -55,6 +54,9 @@ from hdm_pipeline.reporting.events import (
 
 MAX_DEATHS = 2
 """Workers that may die over one step before its scene is suspected."""
+
+_LOOK_AGAIN = 0.2
+"""Seconds after which it is seen that a scene has arrived while steps run."""
 
 BlockTask = StageTask | InferTask | StitchTask
 
@@ -71,6 +73,8 @@ class Driver:
         listener: told of everything that happens.
         should_stop: asked before new work is given out; True lets the steps in flight end and leaves.
     """
+
+    _intake: Intake
 
     def __init__(
         self,
@@ -92,7 +96,6 @@ class Driver:
         self._in_flight: Counter[str] = Counter()
         self._again: dict[str, PendingScene] = {}
         self._redone: set[str] = set()
-        self._fetched: dict[str, str] = {}
         # Removing a scene's shards takes as long as writing them, and longer on network file systems.
         self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="hdm-sweep")
 
@@ -105,19 +108,25 @@ class Driver:
         Raises:
             HdmError: one whose `scope` is the run; what was finished before is in the ledger.
         """
+        arrivals = scenes if isinstance(scenes, Arrivals) else Arrivals(scenes)
         with self._sweeper:
-            self._loop(scenes if isinstance(scenes, Arrivals) else Arrivals(scenes))
+            self._intake = Intake(arrivals, self._context, self._ledger, self._tell, self._sweep)
+            self._loop(self._intake)
 
-    def _loop(self, scenes: Arrivals) -> None:
+    def _loop(self, intake: Intake) -> None:
         while True:
             stopping = self._should_stop()
             if not stopping:
-                self._give_out(scenes)
+                self._give_out(intake)
             if not self._in_flight:
-                if stopping or not scenes.wait():
+                if stopping or not intake.wait():
                     return
                 continue
-            outcome = self._executor.next()
+            # A scene that arrives while a long step runs is surveyed beside it.
+            awaits = not stopping and intake.expects and self._wants_scene()
+            outcome = self._executor.next(_LOOK_AGAIN if awaits else None)
+            if outcome is None:
+                continue
             scene = outcome.task.scene
             self._in_flight[scene] -= 1
             if not self._in_flight[scene]:
@@ -128,7 +137,7 @@ class Driver:
 
     # ------------------------------------------------------------------ what may run
 
-    def _give_out(self, scenes: Arrivals) -> None:
+    def _give_out(self, intake: Intake) -> None:
         while self._retries and self._room_for(self._retries[0].step):
             self._submit(self._retries.popleft())
         for state in list(self._active.values()):
@@ -139,40 +148,13 @@ class Driver:
             for state in self._active.values():
                 self._give_blocks(state, kind)
         self._stage_ahead()
-        while self._wants_scene() and (arrival := scenes.take()) is not None:
-            self._arrived(arrival)
-
-    def _arrived(self, arrival: Arrived | NotArrived) -> None:
-        """Survey what has come, and note what it turned out to hold."""
-        planned = arrival.planned
-        if isinstance(arrival, NotArrived):
-            if arrival.error.scope == "run":
-                raise arrival.error
-            self._surveying[planned.ref.id] = planned
-            self._quarantine(planned.ref.id, arrival.error)
-            return
-        if planned.ref.remote:
-            self._fetched |= {scene.ref.id: planned.ref.id for scene in arrival.scenes}
-        if arrival.parts is not None:
-            reasons = [skipped.reason for skipped in arrival.left_out]
-            detail = {"parts": list(arrival.parts), "left_out": reasons}
-            self._ledger.forget(planned.keys.stage, "fetch")
-            self._ledger.record([Receipt(planned.keys.stage, "fetch", 0, arrival.seconds, detail)])
-            self._tell(SceneSplit(scene=planned.ref.id, parts=arrival.parts, left_out=tuple(reasons)))
-            if not arrival.scenes:
-                self._sweeper.submit(_sweep, self._context.workspace.fetched_folder(planned.ref.id))
-        for scene in arrival.scenes:
-            self._surveying[scene.ref.id] = scene
-            # One entry may hold many scenes: those for which there is no room now wait with the retries.
-            self._retries.append(SurveyTask(pending=scene))
-        while self._retries and self._room_for(self._retries[0].step):
-            self._submit(self._retries.popleft())
-
-    def _drop_fetched(self, scene: str) -> None:
-        """Remove the files that were fetched for a scene, once nothing that came with it needs them."""
-        whole = self._fetched.pop(scene, None)
-        if whole is not None and whole not in self._fetched.values():
-            self._sweeper.submit(_sweep, self._context.workspace.fetched_folder(whole))
+        while self._wants_scene() and (arrival := intake.take()) is not None:
+            if isinstance(arrival, NotArrived):
+                self._surveying[arrival.planned.ref.id] = arrival.planned
+                self._quarantine(arrival.planned.ref.id, arrival.error)
+            else:
+                self._surveying[arrival.ref.id] = arrival
+                self._submit(SurveyTask(pending=arrival))
 
     def _give_blocks(self, state: SceneState, kind: type[InferTask] | type[StitchTask]) -> None:
         while self._room_for(kind.step) and (block := state.ready(kind.step)) is not None:
@@ -312,8 +294,8 @@ class Driver:
         self._tell(event)
         stale = [] if unasked else [self._context.workspace.stale_folder(scene)]
         for folder in [*(folder for _, folder in dropped), *stale]:
-            self._sweeper.submit(_sweep, folder)
-        self._drop_fetched(scene)
+            self._sweep(folder)
+        self._intake.ended(scene)
 
     def _quarantine(self, scene: str, error: HdmError) -> None:
         """End a scene with its reason; what it has in flight is ignored when it ends."""
@@ -324,7 +306,10 @@ class Driver:
         self._ledger.upsert_scene(_record(scene, pending.keys, "quarantined", error=error.as_dict()))
         seconds = dict(state.seconds) if state else {}
         self._tell(SceneQuarantined(scene=scene, error=error, seconds=seconds, stale=shown))
-        self._drop_fetched(scene)
+        self._intake.ended(scene)
+
+    def _sweep(self, folder: Path) -> None:
+        self._sweeper.submit(_remove, folder)
 
     # ------------------------------------------------------------------ work that is lost
 
@@ -372,7 +357,7 @@ class Driver:
         self._tell(WorkerDied(scene=task.scene, step=task.step, block=task.block, reason=reason))
         match task:
             case InferTask(probe=(_, _, _) as tile):
-                self._quarantine(task.scene, _killer(task, tile, reason))
+                self._quarantine(task.scene, deaths.killer(task, tile, reason))
             case _ if task.attempt < MAX_DEATHS:
                 self._retries.append(task)
             case InferTask(attempt=attempt) if attempt == MAX_DEATHS:
@@ -380,7 +365,7 @@ class Driver:
                 self._probes[task.scene, task.block] = len(tiles)
                 self._retries.extend(replace(task, probe=tile) for tile in tiles)
             case _:
-                self._quarantine(task.scene, _deadly(task, reason))
+                self._quarantine(task.scene, deaths.deadly(task, reason))
 
     def _probe_survived(self, task: InferTask) -> None:
         """When no tile of a suspect block kills a worker, the block gets one last chance."""
@@ -391,26 +376,7 @@ class Driver:
             self._retries.append(replace(task, probe=None))
 
 
-def _killer(task: InferTask, tile: TileIndex, reason: str) -> TileError:
-    window = task.work.grid.tile_window(*tile)
-    return TileError(
-        f"a tile kills every worker that sees it; last: {reason}",
-        where=f"scene {task.scene}, tile {tile}: slice {window.z}, rows {window.y}..{window.bottom}, "
-        f"columns {window.x}..{window.right}",
-        remedy="look at these pixels; leave the scene out, or lower tiling.size if memory ran out",
-    )
-
-
-def _deadly(task: Task, reason: str) -> SceneError:
-    return SceneError(
-        f"step {task.step} killed {task.attempt} workers; last: {reason}",
-        where=f"scene {task.scene}" + (f", block {task.block}" if task.block >= 0 else ""),
-        remedy="the file may be damaged, or need more memory than there is: open it with another program, or leave it "
-        "out with input.exclude",
-    )
-
-
-def _sweep(folder: Path) -> None:
+def _remove(folder: Path) -> None:
     """Remove what a finished scene no longer needs; what stays costs disk and nothing else."""
     try:
         remove_tree(folder)

@@ -33,8 +33,13 @@ class Executor(Protocol):
         """Queue a task; never blocks for long."""
         ...
 
-    def next(self) -> Outcome:
-        """Wait for one of the submitted tasks to end."""
+    def next(self, timeout: float | None = None) -> Outcome | None:
+        """Wait for one of the submitted tasks to end.
+
+        Args:
+            timeout: seconds after which None is given back, so that the caller can look after other things. What is
+                computed in the calling thread is not cut short.
+        """
         ...
 
     def observe(self, event: Event) -> None:

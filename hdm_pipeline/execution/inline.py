@@ -54,13 +54,15 @@ class InlineExecutor:
         else:
             self._futures[self._pool.submit(run_step, self._context, task)] = task
 
-    def next(self) -> Outcome:
+    def next(self, timeout: float | None = None) -> Outcome | None:
         """Report a finished step; with none finished, compute the next block, or wait for the step thread."""
         done = next((future for future in self._futures if future.done()), None)
         if done is None and self._model_tasks:
             return self._infer(self._model_tasks.popleft())
         if done is None:
-            done = next(iter(wait(self._futures, return_when=FIRST_COMPLETED).done))
+            done = next(iter(wait(self._futures, timeout, return_when=FIRST_COMPLETED).done), None)
+        if done is None:
+            return None
         task = self._futures.pop(done)
         try:
             return Finished(task, done.result())

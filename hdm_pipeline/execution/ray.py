@@ -191,12 +191,16 @@ class RayExecutor:
             self._steps.append(idle)
         idle.give(task)
 
-    def next(self) -> Outcome:
+    def next(self, timeout: float | None = None) -> Outcome | None:
         """Wait for a task to end, an actor to die, or a step to take longer than `step_timeout`."""
+        until = None if timeout is None else time.monotonic() + timeout
         while not self._ended:
+            patience = 1.0 if until is None else min(1.0, until - time.monotonic())
+            if patience <= 0:
+                return None
             holders = {reference: slot for slot in (*self._models, *self._steps) for reference, _ in slot.tasks}
             holders |= {slot.up: slot for slot in self._models if not slot.started}
-            ready, _ = ray.wait(list(holders), num_returns=1, timeout=1.0, fetch_local=True)
+            ready, _ = ray.wait(list(holders), num_returns=1, timeout=patience, fetch_local=True)
             for reference in ready:
                 if reference == holders[reference].up:
                     self._start_ended(holders[reference])

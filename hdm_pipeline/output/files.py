@@ -16,6 +16,9 @@ from hdm_pipeline.errors import OutputError
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
+TRASH = ".trash-"
+"""How the names of folders begin that are being removed; a killed run leaves some."""
+
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -44,7 +47,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder if it is there: renamed first, so that a crash leaves no half of it in its place."""
-    aside = folder.with_name(f".trash-{folder.name}-{os.getpid()}")
+    aside = folder.with_name(f"{TRASH}{folder.name}-{os.getpid()}")
     try:
         os.rename(folder, aside)
     except FileNotFoundError:

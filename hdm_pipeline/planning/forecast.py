@@ -111,8 +111,8 @@ class Forecast:
 
     @property
     def scenes_total(self) -> int:
-        """Scenes in the archive."""
-        return len(self.plan.archive.scenes)
+        """Scenes in the archive; a remote entry that is known to hold several counts as these."""
+        return len(self.plan.done) + len(self.plan.quarantined) + len(self.plan.scenes)
 
     @property
     def remote(self) -> int:
@@ -132,7 +132,8 @@ class Forecast:
     @property
     def _unread(self) -> int:
         """Scenes to be done of which no header was read."""
-        return self.scenes_total - self.remote - self.scenes_done - len(self.refused) - len(self.scenes)
+        refused_now = len(self.refused) - len(self.plan.quarantined)
+        return len(self.plan.scenes) - self.remote - refused_now - len(self.scenes)
 
     @property
     def sampled(self) -> bool:

@@ -18,9 +18,9 @@ from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
-from hdm_pipeline.planning import uncertainty
+from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
-from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring
+from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
 from hdm_pipeline.planning.products import check as products_fit
 from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
 
@@ -73,44 +73,84 @@ def make_plan(
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    fingerprints = _fingerprints(config, supports, reader)
-    keyring = SceneKeyring(config, fingerprints, uncertain=uncertainty.asked(config))
     products_fit(config)
-    known = {record.id: record for record in ledger.scenes()}
-    products = {str(workspace.root / output) for record in known.values() for output in record.outputs}
-    archive = discover(config, reader, products)
-    scenes: list[PendingScene] = []
-    done: dict[str, Mapping[str, Any]] = {}
-    quarantined: dict[str, Mapping[str, Any]] = {}
-    left_out: list[Skipped] = []
-    for ref in archive.scenes:
-        pending = False
-        for part in _parts(ref, keyring, ledger, left_out):
-            record = known.pop(part.id, None)
-            keys = keyring.keys(part, "" if record is None or config.output.keep == "nothing" else record.score_key)
-            if record is None or record.product_key != keys.product:
-                pending = True
-            elif record.status == "done" and _outputs_are_there(workspace, record) and not _now_refused(config, record):
-                done[part.id] = record.info
-            elif record.status == "quarantined" and not retry_quarantined and not _now_taken(config, record):
-                quarantined[part.id] = record.error or {}
-            else:
-                pending = True
-            if part is ref and pending:
-                scenes.append(PendingScene(ref, keys))
-        if pending and (not scenes or scenes[-1].ref is not ref):
-            scenes.append(PendingScene(ref, keyring.keys(ref)))
-    archive = Archive(archive.scenes, (*archive.skipped, *left_out))
-    return Plan(archive, tuple(scenes), done, quarantined, () if delivery else tuple(known), keyring)
+    keyring = SceneKeyring(config, _fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
+    sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
+    archive = discover(config, reader, sorting.products())
+    scenes = tuple(found for ref in archive.scenes if (found := sorting.take(ref)) is not None)
+    archive = Archive(archive.scenes, (*archive.skipped, *sorting.left_out))
+    return Plan(archive, scenes, sorting.done, sorting.quarantined, () if delivery else sorting.untouched(), keyring)
 
 
-def _parts(ref: SceneRef, keyring: SceneKeyring, ledger: Ledger, left_out: list[Skipped]) -> list[SceneRef]:
-    """The scenes that a remote one turned out to hold when it was fetched before; else itself."""
-    receipt = ledger.receipts(keyring.keys(ref).stage, "fetch").get(0) if ref.remote else None
-    if receipt is None:
-        return [ref]
-    left_out += [Skipped(ref.id, str(reason)) for reason in receipt.detail.get("left_out", ())]
-    return [replace(ref, id=str(part)) for part in receipt.detail.get("parts", ())]
+class _Sorting:
+    """Scenes held against the ledger, one after the other.
+
+    Attributes:
+        done: as `Plan.done`, of the scenes taken so far.
+        quarantined: as `Plan.quarantined`.
+        left_out: what the entries are known to hold beside scenes.
+    """
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        workspace: Workspace,
+        ledger: Ledger,
+        keyring: SceneKeyring,
+        *,
+        retry_quarantined: bool,
+    ) -> None:
+        self._config, self._workspace, self._ledger, self._keyring = config, workspace, ledger, keyring
+        self._retry = retry_quarantined
+        self._records = {record.id: record for record in ledger.scenes()}
+        self._untouched = dict.fromkeys(self._records)
+        self.done: dict[str, Mapping[str, Any]] = {}
+        self.quarantined: dict[str, Mapping[str, Any]] = {}
+        self.left_out: list[Skipped] = []
+
+    def products(self) -> set[str]:
+        """Absolute paths of all that was published."""
+        root = self._workspace.root
+        return {str(root / output) for record in self._records.values() for output in record.outputs}
+
+    def untouched(self) -> tuple[str, ...]:
+        """Ids that the ledger knows, and nothing that was taken is or holds."""
+        return tuple(self._untouched)
+
+    def take(self, ref: SceneRef) -> PendingScene | None:
+        """What is to be done with a scene of the archive; None if nothing is.
+
+        A remote one that turned out to hold others when it was fetched is fetched again if one of those is to be done.
+        """
+        keys = self._keys(ref)
+        held = contents.known(self._ledger, self._config, ref.id, keys) if ref.remote else None
+        if held is None:
+            return PendingScene(ref, keys) if self._is_pending(ref) else None
+        pending = [part for part in held.parts if self._is_pending(replace(ref, id=part))]
+        if held.current:
+            self.left_out += [Skipped(ref.id, reason) for reason in held.left_out]
+            return PendingScene(ref, keys) if pending else None
+        self._untouched.pop(ref.id, None)
+        return PendingScene(ref, keys)
+
+    def _keys(self, ref: SceneRef) -> SceneKeys:
+        record = self._records.get(ref.id)
+        kept = "" if record is None or self._config.output.keep == "nothing" else record.score_key
+        return self._keyring.keys(ref, kept)
+
+    def _is_pending(self, ref: SceneRef) -> bool:
+        """Whether a scene is to be worked on; else it is noted as done or quarantined."""
+        config, record = self._config, self._records.get(ref.id)
+        self._untouched.pop(ref.id, None)
+        if record is None or record.product_key != self._keys(ref).product:
+            return True
+        if record.status == "done" and _outputs_are_there(self._workspace, record) and not _now_refused(config, record):
+            self.done[ref.id] = record.info
+            return False
+        if record.status == "quarantined" and not self._retry and not _now_taken(config, record):
+            self.quarantined[ref.id] = record.error or {}
+            return False
+        return True
 
 
 def _now_refused(config: PipelineConfig, record: SceneRecord) -> bool:

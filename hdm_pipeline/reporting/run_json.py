@@ -74,10 +74,7 @@ class RunReport:
         """Take an event in; writes the file now and then."""
         match event:
             case SceneSplit():
-                self._inputs.pop(event.scene, None)
-                self._inputs |= {part: part for part in event.parts}
-                skipped = [{"input": event.scene, "reason": reason} for reason in event.left_out]
-                self._head["skipped"] = [*self._head.get("skipped", ()), *skipped]
+                self._split(event)
             case SceneStarted():
                 self._scenes[event.scene] = self._entry(event.scene, "running", event.facts())
             case BlockInferred():
@@ -93,6 +90,14 @@ class RunReport:
                 self._deaths += 1
         if time.monotonic() >= self._next_write:
             self.write()
+
+    def _split(self, event: SceneSplit) -> None:
+        """Know an entry of the archive by what it holds; an earlier run may have seen the same of it."""
+        shown = self._inputs.pop(event.scene, event.scene)
+        self._inputs |= {part: shown if part == event.scene else part for part in event.parts}
+        known = self._head.get("skipped", [])
+        skipped = [{"input": event.scene, "reason": reason} for reason in event.left_out]
+        self._head["skipped"] = [*known, *(one for one in skipped if one not in known)]
 
     def _sent(self, event: ProductsSent | ProductsNotSent) -> None:
         """Note with a scene what a peer has of it; scenes that vanished from the archive are in the head only."""

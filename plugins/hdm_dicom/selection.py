@@ -7,8 +7,8 @@ against. Loads no pydicom, and can judge what a PACS lists as well as what files
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -56,6 +56,17 @@ class Selection:
         if found.max_slices and found.max_slices < found.min_slices:
             raise ConfigError("max_slices is below min_slices: nothing can match", where=where, remedy="exchange them")
         return found
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The texts that decide."""
+        return frozenset(key for key, _ in (*self.wanted, *self.excluded))
+
+    def by(self, keys: Collection[str]) -> Selection:
+        """The part of the choice that some of the texts decide; slices are not counted."""
+        wanted = tuple(one for one in self.wanted if one[0] in keys)
+        excluded = tuple(one for one in self.excluded if one[0] in keys)
+        return replace(self, wanted=wanted, excluded=excluded)
 
     def left_out(self, texts: Mapping[str, str], slices: int | None) -> str:
         """Why a series, or one volume of it, is left out; empty if it is taken.

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SendAnswer
-from hdm_pipeline.errors import ArchiveError
+from hdm_pipeline.errors import ArchiveError, PeerError
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
@@ -194,6 +194,23 @@ def test_what_is_owed_is_sent_though_the_archive_is_empty(bench: Workbench, peer
         run(path)
     assert log_of(peer) == [f"{scene}/mask.tif" for scene in SCENES]
     assert output_status(bench.root / "out")["not_sent"] == {}
+
+
+def test_what_is_owed_is_sent_though_nobody_serves_the_examples(
+    bench: Workbench, peer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sending(bench, peer)
+    peer.rmdir()
+    run(path)
+    peer.mkdir()
+
+    def unreachable(*_: object) -> None:
+        raise PeerError("the PACS cannot be reached")
+
+    monkeypatch.setattr("hdm_pipeline.run.local_examples", unreachable)
+    with pytest.raises(PeerError):
+        run(path)
+    assert log_of(peer) == [f"{scene}/mask.tif" for scene in SCENES]
 
 
 def test_a_slow_peer_holds_no_scene_up(bench: Workbench, peer: Path) -> None:

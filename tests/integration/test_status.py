@@ -10,6 +10,7 @@ from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.archive import Archive
 from hdm_pipeline.planning.forecast import Forecast, SceneCost
+from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 from hdm_pipeline.planning.plan import Plan
 from hdm_pipeline.reporting.events import BlockInferred, Event, SceneDone, SceneStarted
 from hdm_pipeline.reporting.plan_text import plan_text
@@ -78,5 +79,6 @@ def test_a_plan_tells_a_time_only_where_there_is_one(
 ) -> None:
     costs = () if shape is None else (SceneCost("a", shape, tiles=1, blocks=1, stage_bytes=8192),)
     scenes = () if shape is None else (SceneRef("a", "/a.tif", "geotiff", "1"),)
-    plan = Plan(Archive(scenes, ()), (), {}, {}, ())
+    todo = tuple(PendingScene(ref, SceneKeys("t", "s", "p")) for ref in scenes)
+    plan = Plan(Archive(scenes, ()), todo, {}, {}, ())
     assert f"time      {time}" in plan_text(Forecast(plan, costs, (), 0, rate), None).splitlines()

@@ -79,13 +79,25 @@ class DimsePeer:
         found = self._find("STUDY", {"StudyInstanceUID": "", **keys}, "list studies")
         return list(dict.fromkeys(text(one, "StudyInstanceUID") for one in found))
 
-    def series(self, study: str, keys: Mapping[str, str]) -> list[ListedSeries]:
+    def series(self, study: str, keys: Mapping[str, str], more: Collection[str] = ()) -> list[ListedSeries]:
         """See `Peer`."""
         self._need_study(study)
-        asked = {"SeriesInstanceUID": "", "Modality": "", "NumberOfSeriesRelatedInstances": "", **keys}
-        found = self._find("SERIES", {"StudyInstanceUID": study, **asked}, "list series")
+        asked = {
+            "SeriesInstanceUID": "",
+            "Modality": "",
+            "NumberOfSeriesRelatedInstances": "",
+            **dict.fromkeys(more, ""),
+        }
+        found = self._find("SERIES", {"StudyInstanceUID": study, **asked, **keys}, "list series")
         return [
-            ListedSeries(study, text(one, "SeriesInstanceUID"), text(one, "Modality"), _count(one)) for one in found
+            ListedSeries(
+                study,
+                text(one, "SeriesInstanceUID"),
+                text(one, "Modality"),
+                _count(one),
+                {keyword: said for keyword in more if (said := text(one, keyword).strip())},
+            )
+            for one in found
         ]
 
     def instances(self, listed: ListedSeries) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -16,6 +16,7 @@ from hdm_dicom.pacs.address import Address
 from hdm_dicom.remote.connecting import connected
 from hdm_dicom.remote.peer import Peer
 from hdm_dicom.remote.query import ListedSeries, Query, parse_query
+from hdm_dicom.selection import Selection
 from hdm_dicom.series.grouping import series_id
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import EmptyArchiveError
@@ -33,11 +34,20 @@ _NO_IMAGES = frozenset(
 )
 """Modalities of series that hold no volume (PS3.3 C.7.3.1.1.1)."""
 
+_SAID = {
+    "series_description": "SeriesDescription",
+    "protocol": "ProtocolName",
+    "body_part": "BodyPartExamined",
+    "manufacturer": "Manufacturer",
+}
+"""What a list may tell of a whole series, beside the modality; `image_type` differs from image to image."""
+
 
 def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[SceneRef | Skipped]:
     """Series of a PACS, one reference each, and what is left out.
 
-    A list does not tell how many volumes a series holds; that is seen when it is fetched.
+    A list does not tell how many volumes a series holds; that is seen when it is fetched. Neither need it tell all that
+    `input.select` chooses by: by what it does not tell, a series is judged when it is here.
 
     Raises:
         ConfigError: see `parse_query`.
@@ -46,7 +56,7 @@ def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[Sce
     """
     address, query = parse_query(uri, options, WHERE)
     with connected(address, options) as peer:
-        found = _listed(peer, query)
+        found = _listed(peer, query, [_SAID[key] for key in sorted(options.select.keys & _SAID.keys())])
     if not found:
         raise EmptyArchiveError(
             "the PACS lists no series for this query",
@@ -61,7 +71,15 @@ def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[Sce
     for one in found:
         if one.modality not in _NO_IMAGES and one.series not in seen:
             seen.add(one.series)
-            yield reference(one, address, reader)
+            reason = _not_chosen(one, options.select)
+            yield Skipped(series_id(one.series, one.modality), reason) if reason else reference(one, address, reader)
+
+
+def _not_chosen(listed: ListedSeries, select: Selection) -> str:
+    """Why a series need not be fetched, by what the list tells of it; empty if it must, or the list does not tell."""
+    texts = {key: listed.said.get(keyword, "") for key, keyword in _SAID.items()}
+    told = {key: text for key, text in {"modality": listed.modality, **texts}.items() if text}
+    return select.by(told).left_out(told, None)
 
 
 def reference(listed: ListedSeries, address: Address, reader: str = READER) -> SceneRef:
@@ -73,25 +91,25 @@ def reference(listed: ListedSeries, address: Address, reader: str = READER) -> S
         reader=reader,
         identity=digest("series of a PACS", listed.series, listed.count),
         private=True,
-        recipe=json.dumps({"address": address.shown, **asdict(listed)}),
+        recipe=json.dumps({"address": address.shown, **{k: v for k, v in asdict(listed).items() if k != "said"}}),
         remote=True,
     )
 
 
-def _listed(peer: Peer, query: Query) -> list[ListedSeries]:
+def _listed(peer: Peer, query: Query, more: Sequence[str]) -> list[ListedSeries]:
     if "StudyInstanceUID" in query.study and not set(query.study) - {"StudyInstanceUID"}:
         studies = query.study["StudyInstanceUID"].replace(",", "\\").split("\\")
     elif set(query.series) == {"SeriesInstanceUID"} and not query.study:
-        return [one for one in peer.series("", query.series) if is_uid(one.study)]
+        return [one for one in peer.series("", query.series, more) if is_uid(one.study)]
     else:
         studies = peer.studies(query.study)
-    return [one for of_study in _each(peer, sorted(studies), query) for one in of_study]
+    return [one for of_study in _each(peer, sorted(studies), query, more) for one in of_study]
 
 
-def _each(peer: Peer, studies: list[str], query: Query) -> Iterator[list[ListedSeries]]:
+def _each(peer: Peer, studies: list[str], query: Query, more: Sequence[str]) -> Iterator[list[ListedSeries]]:
     """The series of each study; several studies are asked for at once."""
     if len(studies) < 2 * _LISTERS:
-        yield from (peer.series(study, query.series) for study in studies)
+        yield from (peer.series(study, query.series, more) for study in studies)
         return
     with ExitStack() as stack:
         peers: SimpleQueue[Peer] = SimpleQueue()
@@ -101,7 +119,7 @@ def _each(peer: Peer, studies: list[str], query: Query) -> Iterator[list[ListedS
         def ask(study: str) -> list[ListedSeries]:
             mine = peers.get()
             try:
-                return mine.series(study, query.series)
+                return mine.series(study, query.series, more)
             finally:
                 peers.put(mine)
 

@@ -22,8 +22,14 @@ class Peer(Protocol):
         """UIDs of studies that match."""
         ...
 
-    def series(self, study: str, keys: Mapping[str, str]) -> list[ListedSeries]:
-        """Series of a study that match. An empty study is any, which not every PACS allows."""
+    def series(self, study: str, keys: Mapping[str, str], more: Collection[str] = ()) -> list[ListedSeries]:
+        """Series of a study that match. An empty study is any, which not every PACS allows.
+
+        Args:
+            study: UID.
+            keys: to match.
+            more: keywords that the PACS is asked to tell of each (`ListedSeries.said`).
+        """
         ...
 
     def instances(self, listed: ListedSeries) -> list[str]:

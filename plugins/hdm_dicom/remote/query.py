@@ -49,12 +49,14 @@ class ListedSeries:
         series: UID.
         modality: e.g. CT; empty if the PACS does not say.
         count: instances that it says it holds; None if it does not say.
+        said: what more was asked for, and it says, by keyword. May name a patient.
     """
 
     study: str
     series: str
     modality: str
     count: int | None
+    said: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 def parse_query(uri: str, options: ReaderOptions, where: str, *, instances: bool = False) -> tuple[Address, Query]:

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
+
 from hdm_dicom.files.uids import is_uid
 from hdm_dicom.pacs import web
 from hdm_dicom.pacs.address import Address
@@ -63,21 +65,28 @@ class WebPeer:
         # To its empty end: a PACS may give fewer than asked for, and say nothing.
         return [_uid(item, _STUDY) for item in self._pages("list studies", page, _STUDY, to_the_end=True)]
 
-    def series(self, study: str, keys: Mapping[str, str]) -> list[ListedSeries]:
+    def series(self, study: str, keys: Mapping[str, str], more: Collection[str] = ()) -> list[ListedSeries]:
         """See `Peer`."""
 
         def page(offset: int) -> list[Item]:
             found: list[Item] = self._client.search_for_series(
                 study or None,
-                fields=["NumberOfSeriesRelatedInstances"],
+                fields=["NumberOfSeriesRelatedInstances", *more],
                 limit=_PAGE,
                 offset=offset,
                 search_filters=dict(keys),
             )
             return found
 
+        tags = {keyword: f"{tag_for_keyword(keyword):08X}" for keyword in more}
         return [
-            ListedSeries(study or _uid(item, _STUDY), _uid(item, _SERIES), _text(item, _MODALITY), _number(item))
+            ListedSeries(
+                study or _uid(item, _STUDY),
+                _uid(item, _SERIES),
+                _text(item, _MODALITY),
+                _number(item),
+                {keyword: found for keyword, tag in tags.items() if (found := _text(item, tag).strip())},
+            )
             for item in self._pages("list series", page, _SERIES)
         ]
 

@@ -70,6 +70,8 @@ def peer(plan: Plan) -> Iterator[int]:
                 answer.StudyInstanceUID, answer.SeriesInstanceUID, answer.Modality = study, uid("series"), "CT"
                 answer.NumberOfSeriesRelatedInstances = plan.count
                 answer.SOPInstanceUID = one.SOPInstanceUID if one else ""
+                if "SeriesDescription" in event.identifier:
+                    answer.SeriesDescription = "ROE liver"
                 yield 0xFF00, answer
 
     def get(event: evt.Event) -> Iterator[Any]:
@@ -152,3 +154,13 @@ def test_a_path_as_uid_is_no_path(tmp_path: Path) -> None:
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with peer(Plan()) as taken, pytest.raises(FetchError, match="nobody can listen"):
         fetched(Plan(), tmp_path, retrieve="move", move_port=taken)
+
+
+@pytest.mark.parametrize(("globs", "taken"), [("*liver*", True), ("*head*", False)])
+def test_series_are_chosen_by_what_the_pacs_says_of_them(globs: str, taken: bool) -> None:
+    options = {"allow_network": True, "connection": {"plain": True, "timeout": 1}}
+    with peer(Plan()) as port:
+        ours = DicomReader({**options, "select": {"modality": "CT", "series_description": globs}})
+        (found,) = ours.discover(f"dimse://PEER@127.0.0.1:{port}?PatientName=ROE")
+    assert isinstance(found, SceneRef) is taken
+    assert "ROE" not in str(found)

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import FileDataset
 
 from hdm_dicom.reader import DicomReader
@@ -31,7 +33,10 @@ from hdm_pipeline.errors import (
     SupportError,
     UnsupportedSceneError,
 )
+from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.plugin.registry import archive_reader
+from hdm_pipeline.support.remote import borrowed_examples, local_examples
 from tests.dicom_series import make_slice, uid
 from tests.pacs_archive import write_pipeline
 
@@ -73,6 +78,7 @@ class Plan:
         nothing: it lists nothing.
         asked: paths that were asked for.
         queries: of these.
+        said: more of the series, by keyword.
     """
 
     listed: list[str] = field(default_factory=lambda: [uid("series", index) for index in range(3)])
@@ -86,6 +92,7 @@ class Plan:
     nothing: bool = False
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -100,7 +107,13 @@ def peer(plan: Plan) -> Iterator[str]:
                 rows = {
                     "studies": [item(study=plan.study)],
                     "series": [
-                        item(study=STUDY, series=SERIES, modality=plan.modality, count=len(plan.listed)),
+                        {
+                            **item(study=STUDY, series=SERIES, modality=plan.modality, count=len(plan.listed)),
+                            **{
+                                f"{tag_for_keyword(key):08X}": {"vr": "LO", "Value": [v]}
+                                for key, v in plan.said.items()
+                            },
+                        },
                     ],
                     "instances": [item(study=STUDY, series=SERIES, instance=one) for one in plan.listed],
                 }[last]
@@ -339,3 +352,81 @@ def test_an_example_is_the_same_file_wherever_it_came_from(tmp_path: Path) -> No
         stats.append(sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in path.iterdir()))
     assert stats[0] == stats[1]
     assert len(stats[0]) == 3
+
+
+def with_examples(root: Path, address: str, **of_input: Any) -> Pipeline:
+    """A pipeline whose example lies in a PACS, image and mask."""
+    path = write_pipeline(root, Path("builtin:pyramid-small"), "out", **{"uri": "files", "network": True, **of_input})
+    content = yaml.safe_load(path.read_text())
+    content["input"]["options"] = {"connection": {"plain": True, "timeout": 1}}
+    image, mask = f"{address}?SeriesInstanceUID={SERIES}", f"{address}?SOPInstanceUID={uid('series', 1)}"
+    content["support"]["classes"][0]["examples"] = [{"image": image, "mask": mask, "slices": [1]}]
+    path.write_text(yaml.safe_dump(content))
+    return Pipeline.from_yaml(path)
+
+
+def test_a_pacs_is_not_asked_for_examples_that_are_here(tmp_path: Path) -> None:
+    plan = Plan()
+    with peer(plan) as address:
+        pipeline = with_examples(tmp_path, address)
+        ours, folder = archive_reader(pipeline.config), pipeline.workspace.examples
+        here = local_examples(pipeline.config, ours, folder)
+        asked = len(plan.asked)
+        assert asked
+        assert local_examples(pipeline.config, ours, folder) == here
+        with borrowed_examples(pipeline.config, ours, folder) as borrowed:
+            assert borrowed == here
+        assert len(plan.asked) == asked
+        # What is no longer whole is fetched again.
+        image = here.support.classes[0].examples[0].image
+        lost = min(Path(image).iterdir())
+        lost.unlink()
+        assert local_examples(pipeline.config, ours, folder) == here
+        assert lost.is_file()
+        assert len(plan.asked) > asked
+
+
+def test_examples_are_fetched_only_by_who_holds_the_output_directory(tmp_path: Path) -> None:
+    """Two runs that begin at once would unlink what the other one fetches."""
+    plan = Plan()
+    with peer(plan) as address:
+        pipeline = with_examples(tmp_path, address)
+        pipeline.workspace.create()
+        with RunLock(pipeline.workspace.lock, "another run"), pytest.raises(OutputError, match="another run"):
+            pipeline.run()
+    assert plan.asked == []
+    assert not pipeline.workspace.examples.exists()
+
+
+def test_series_are_chosen_by_what_the_pacs_says_of_them() -> None:
+    """Of a study with MR and CT the MR is not fetched to learn that; the reason repeats no description."""
+    said = {"SeriesDescription": "ROE liver", "ProtocolName": "", "Manufacturer": "ACME"}
+    for select, reason in (
+        ({"modality": "MR"}, "input.select: modality CT is not asked for"),
+        ({"exclude": {"series_description": "*LIVER*"}}, "input.select: its series_description is excluded"),
+        ({"manufacturer": ["other", "more"]}, "input.select: its manufacturer is not asked for"),
+    ):
+        with peer(plan := Plan(said=said)) as uri:
+            (found,) = reader(select=select).discover(uri)
+        assert isinstance(found, Skipped)
+        assert found.reason == reason
+        assert found.uri.startswith("CT-")
+    (query,) = (query for path, query in zip(plan.asked, plan.queries, strict=True) if path.endswith("/series"))
+    assert "includefield=Manufacturer" in query
+    assert "SeriesDescription" not in query, "asked for what nothing is chosen by"
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        {"protocol": "abdomen", "body_part": "LIVER"},  # one is empty in the list, the other is not told
+        {"image_type": "*/axial", "min_slices": 100, "modality": "ct"},  # of images, not of a series
+        {"series_description": "*liver*", "exclude": {"manufacturer": "other"}},
+    ],
+)
+def test_what_a_list_does_not_tell_is_judged_when_it_is_here(select: dict[str, Any]) -> None:
+    with peer(Plan(said={"SeriesDescription": "ROE liver", "ProtocolName": "", "Manufacturer": "ACME"})) as uri:
+        (found,) = reader(select=select).discover(uri)
+    assert isinstance(found, SceneRef)
+    assert "ROE" not in str(found)
+    assert "ROE" not in found.recipe

@@ -15,10 +15,13 @@ from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import FetchError, HdmError, PeerRefusedError, UnsupportedSceneError
 from hdm_pipeline.execution import arrivals
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
-from hdm_pipeline.execution.messages import PublishTask, Task
+from hdm_pipeline.execution.driver import Driver
+from hdm_pipeline.execution.messages import InferTask, Outcome, PublishTask, SurveyTask, Task
+from hdm_pipeline.planning import contents
+from hdm_pipeline.planning.contents import Contents
 from hdm_pipeline.planning.keys import PendingScene
 from hdm_pipeline.reporting.events import SceneQuarantined, SceneSplit
-from tests.fake_executor import Bench, pending
+from tests.fake_executor import Bench, FakeExecutor, pending
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 SIZES = dict.fromkeys((*NAMES, "x", "y"), (64, 64))
@@ -63,6 +66,10 @@ def run(bench: Bench, reader: Reader, names: tuple[str, ...] = NAMES, ahead: int
     with closing(Arrivals(iter([remote(name) for name in names]), fetching)) as scenes:
         bench.run(scenes=scenes, **more)  # type: ignore[arg-type]
     return bench.executor.given
+
+
+def known(bench: Bench) -> Contents | None:
+    return contents.known(bench.ledger, bench.config, "b", remote("b").keys)
 
 
 def left(bench: Bench) -> list[Path]:
@@ -171,8 +178,7 @@ def test_one_entry_may_hold_several_scenes(bench: Bench) -> None:
     run(bench, Reader(does), script=script)
     assert bench.statuses() == {name: "done" for name in (*NAMES, "x", "y") if name != "b"}
     assert bench.told(SceneSplit) == [SceneSplit(scene="b", parts=("x", "y"), left_out=("a localizer",))]
-    receipt = bench.ledger.receipts(remote("b").keys.stage, "fetch")[0]
-    assert receipt.detail == {"parts": ["x", "y"], "left_out": ["a localizer"]}
+    assert known(bench) == Contents(("x", "y"), ("a localizer",))
     assert left(bench) == []
 
 
@@ -182,8 +188,98 @@ def test_one_entry_may_hold_none(bench: Bench) -> None:
 
     run(bench, Reader(does), names=("a", "b"))
     assert bench.statuses() == {"a": "done"}
-    assert bench.ledger.receipts(remote("b").keys.stage, "fetch")[0].detail["parts"] == []
+    assert known(bench) == Contents((), ("a localizer",))
     assert left(bench) == []
+
+
+def test_what_came_with_a_scene_and_is_left_out_is_remembered(bench: Bench) -> None:
+    """One volume under the planned id, and a damaged file: the scene keeps its keys, and the file is told."""
+
+    def does(name: str) -> list[SceneRef | Skipped] | None:
+        return [replace(remote(name).ref, remote=False), Skipped(name, "damaged")] if name == "b" else None
+
+    fetching = Fetching(Reader(does), bench.workspace, lambda _: pending("other").keys)  # type: ignore[arg-type]
+    with closing(Arrivals(iter([remote("a"), remote("b")]), fetching)) as scenes:
+        tasks = bench.run(scenes=scenes).given
+    assert bench.statuses() == {"a": "done", "b": "done"}
+    assert [task.pending.keys for task in tasks if isinstance(task, SurveyTask) and task.scene == "b"] == [
+        remote("b").keys
+    ]
+    assert bench.told(SceneSplit) == [SceneSplit(scene="b", parts=("b",), left_out=("damaged",))]
+    assert known(bench) == Contents(("b",), ("damaged",))
+    assert left(bench) == []
+
+
+def test_what_is_no_longer_left_out_is_forgotten(bench: Bench) -> None:
+    contents.note(bench.ledger, bench.config, "b", remote("b").keys, Contents(("b",), ("damaged",)))
+    run(bench, Reader(), names=("b",))
+    assert known(bench) is None
+
+
+def test_a_series_of_many_scenes_is_surveyed_as_there_is_room(bench: Bench) -> None:
+    """What is staged ahead of the model is bounded, however much comes at once."""
+    many = tuple(f"p{index:02}" for index in range(60))
+    bench.sizes.update(dict.fromkeys(many, (64, 64)))
+    ahead: list[int] = []
+
+    def script(task: Task) -> None:
+        seen = {other.scene for other in bench.executor.given if isinstance(other, SurveyTask)}
+        ended = {other.scene for other in bench.executor.ended if isinstance(other, InferTask)}
+        ahead.append(len(seen - ended))
+
+    def slow_model(tasks: list[Task]) -> int:
+        return next((index for index, task in enumerate(tasks) if not isinstance(task, InferTask)), 0)
+
+    run(bench, Reader(lambda _: parts(*many)), names=("b",), script=script, choose=slow_model)
+    assert bench.statuses() == dict.fromkeys(many, "done")
+    assert max(ahead) < 30
+
+
+@pytest.mark.parametrize(("error", "stays"), [(UnsupportedSceneError("large"), False), (FetchError("gone"), True)])
+def test_what_came_of_a_series_that_is_not_asked_for_again_goes(bench: Bench, error: HdmError, stays: bool) -> None:
+    def does(name: str) -> None:
+        (bench.workspace.fetched_folder(name) / "half").write_text("much of it")
+        raise error
+
+    run(bench, Reader(does), names=("b",))
+    assert bench.statuses() == {"b": "quarantined"}
+    assert bool(left(bench)) is stays
+
+
+def test_fetched_files_are_for_nobody_else(bench: Bench) -> None:
+    modes: list[int] = []
+
+    def does(name: str) -> None:
+        modes.append(bench.workspace.fetched_folder(name).stat().st_mode & 0o777)
+
+    bench.workspace.fetched_folder("a").mkdir(parents=True)
+    run(bench, Reader(does), names=("a", "b"))
+    assert modes == [0o700] * 2
+
+
+def test_a_scene_that_comes_while_a_step_runs_is_surveyed_beside_it(bench: Bench) -> None:
+    """The step on the first scene ends only after the second, which is slow to come, was surveyed."""
+    come = threading.Event()
+
+    class Busy(FakeExecutor):
+        def next(self, timeout: float | None = None) -> Outcome | None:
+            held = [task for task in self.waiting if task.scene == "a" and task.step == "stage"]
+            if held and not self.surveyed("b"):
+                assert timeout is not None, "nobody looks whether a scene has come"
+                come.set()
+                time.sleep(timeout)
+                return None
+            return super().next(timeout)
+
+        def surveyed(self, scene: str) -> bool:
+            return any(isinstance(task, SurveyTask) and task.scene == scene for task in self.given)
+
+    executor = Busy(bench.config, bench.sizes)
+    reader = Reader(lambda name: come.wait(5) and None if name == "b" else None)  # type: ignore[arg-type,return-value]
+    fetching = Fetching(reader, bench.workspace, lambda ref: pending(ref.id).keys)  # type: ignore[arg-type]
+    with closing(Arrivals(iter([pending("a"), remote("b")]), fetching)) as scenes:
+        Driver(bench.context, executor, bench.ledger, bench.events.append).run(scenes)
+    assert bench.statuses() == {"a": "done", "b": "done"}
 
 
 def test_parts_that_are_finished_are_not_done_again(bench: Bench) -> None:
@@ -219,8 +315,13 @@ def test_to_close_does_not_wait_for_what_is_being_fetched(bench: Bench) -> None:
 def test_leftovers_of_earlier_runs_go(bench: Bench) -> None:
     for name in ("a", "old"):
         bench.workspace.fetched_folder(name).mkdir(parents=True)
+    trash = [bench.workspace.fetched_folder(name).with_name(".trash-fetched-17") for name in ("a", "b")]
+    for folder in trash:
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("a run was killed while it removed this")
     drop_leftovers(bench.workspace, {"a"})
     assert [path.parent.name for path in left(bench)] == ["a"]
+    assert not any(folder.exists() for folder in trash)
 
 
 def test_scenes_of_this_machine_need_no_fetching(bench: Bench) -> None:
