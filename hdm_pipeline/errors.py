@@ -88,6 +88,10 @@ class EmptyArchiveError(ArchiveError):
     """Nothing at all is behind one of the inputs; the others may still hold scenes."""
 
 
+class QuietArchiveError(EmptyArchiveError):
+    """Another machine answers a valid question with nothing: there may be scenes tomorrow. It fails no run."""
+
+
 class SupportError(ConfigError):
     """A support example cannot be used (size, labels, no foreground, unreadable)."""
 

@@ -77,6 +77,7 @@ class RunSummary:
         report: path of `run.json`.
         warnings: what was noticed of scenes that this run published, by scene id.
         sends: what was sent, by peer of `output.send`.
+        remarks: what else is to be told of the archive: what was left out, and that there is nothing now.
     """
 
     done: tuple[str, ...]
@@ -86,6 +87,7 @@ class RunSummary:
     report: Path
     warnings: Mapping[str, tuple[SceneWarning, ...]] = field(default_factory=dict)
     sends: tuple[SendSummary, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -10,14 +10,17 @@ summary = pipeline.run()
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.delivery.planned import planned_sends
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.planning import products
 from hdm_pipeline.planning.data_check import check_supports
 from hdm_pipeline.planning.forecast import HEADER_LIMIT, Forecast, forecast
 from hdm_pipeline.planning.plan import make_plan
@@ -73,15 +76,17 @@ class Pipeline:
             ConfigError: archive, supports or weights are not usable.
             BandError: no scene has a band that is asked for.
         """
+        products.check(self.config)
         reader = archive_reader(self.config)
         with borrowed_examples(self.config, reader, self.workspace.examples) as config:
             with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
                 plan = make_plan(config, support_files(config), self.workspace, reader, ledger)
                 rate = ledger.seconds_per_tile()
+                sends = planned_sends(config, plan, self.workspace, ledger)
             found, _ = check_supports(config, reader)
         if found:
             raise found[0][1]
-        return forecast(self.config, plan, reader, rate, header_limit)
+        return replace(forecast(self.config, plan, reader, rate, header_limit), sends=sends)
 
     def check_support(self) -> dict[str, list[dict[str, Any]]]:
         """How well each support example is found by the others, by class; loads the network, adapts nothing.
@@ -105,6 +110,9 @@ class Pipeline:
         Raises:
             HdmError: the run as a whole cannot go on; finished work is kept and the next run goes on from it.
         """
-        from hdm_pipeline.run import run
+        from hdm_pipeline.reporting.failures import failure_noted
+        from hdm_pipeline.run import lock_owner, run
 
-        return run(self.config, self.workspace, on_event, options or RunOptions())
+        options = options or RunOptions()
+        with failure_noted(self.config.name, self.workspace, lock_owner(), delivery=options.delivery):
+            return run(self.config, self.workspace, on_event, options)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,7 @@ from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
@@ -47,13 +49,17 @@ from hdm_pipeline.reporting.events import (
     Stopping,
     SupportChecked,
 )
+from hdm_pipeline.reporting.failures import shown_error
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
+from hdm_pipeline.reporting.remarks import remarks
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
 from hdm_pipeline.support.remote import any_remote, local_examples
+
+log = logging.getLogger(__name__)
 
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
@@ -72,6 +78,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
+        courier = Courier(peers, workspace, ledger)
+        turn = _Turn(config, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
@@ -79,53 +87,106 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             config = local_examples(config, reader, workspace.examples)
             supports = support_files(config)
             plan = make_plan(config, supports, workspace, reader, ledger, retry_quarantined=retry, delivery=delivery)
-        except (ArchiveError, PeerError):
-            # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that.
-            _send_owed(Courier(peers, workspace, ledger), ledger, on_event, stopper(deadline, lambda: lock.lost))
+        except (ArchiveError, PeerError) as error:
+            # A PACS that lists nothing tonight, say: what it did not get last night waits no longer for that. Of
+            # deliveries many come, and each is sent by a run of its own.
+            if not delivery:
+                turn.send_owed(error)
             raise
         drop_leftovers(workspace, {scene.ref.id for scene in plan.scenes if scene.ref.remote})
         ledger.mark_vanished(plan.vanished)
-        report = _report(config, workspace, plan)
+        return replace(turn, config=config).work_off(plan, supports)  # its examples are here now
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """What a run has once it holds the lock; see `run` for its fields."""
+
+    config: PipelineConfig
+    workspace: Workspace
+    options: RunOptions
+    reader: Reader
+    ledger: Ledger
+    lock: RunLock
+    courier: Courier
+    on_event: Listener | None
+    deadline: float | None
+
+    def work_off(self, plan: Plan, supports: SupportFiles) -> RunSummary:
+        """Work on the scenes of a plan, and send what is published and owed."""
+        config, workspace, courier = self.config, self.workspace, self.courier
         outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
-        log = stack.enter_context(JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"))
-        metrics = MetricsFile(workspace.metrics, config.name)
-        courier = stack.enter_context(Courier(peers, workspace, ledger))
-        listeners = [outcomes.event, log.event, report.event, metrics.event, *([on_event] if on_event else [])]
-        tell = fan_out([*listeners, courier.event])
-        scenes = plan.scenes[: options.limit]
-        tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
-        try:
+        report = _report(config, workspace, plan)
+        scenes = plan.scenes[: self.options.limit]
+        private = any(ref.private for ref in plan.archive.scenes)
+        with self._told(report, [outcomes.event], private=private) as tell, ExitStack() as stack:
+            tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
             owed = courier.catch_up(plan.done, plan.vanished)
-            should_stop = stopper(deadline, lambda: lock.lost)
-            if scenes or owed:
-                asked = stack.enter_context(interrupts(tell))
-                should_stop = stopper(deadline, lambda: asked() or lock.lost)
+            should_stop = stack.enter_context(self._stopper(tell)) if scenes or owed else self._out_of_time
             if scenes:
                 news = fan_out([tell, lambda _: courier.tell_news(tell)])
-                arrivals = stack.enter_context(closing(_arrivals(config, workspace, reader, plan, scenes)))
-                _work(config, workspace, reader, ledger, supports, arrivals, report, news, should_stop)
-            if not lock.lost:
-                _describe(config, workspace, ledger, report, whole=options.mosaic)
+                arrivals = stack.enter_context(closing(_arrivals(config, workspace, self.reader, plan, scenes)))
+                _work(config, workspace, self.reader, self.ledger, supports, arrivals, report, news, should_stop)
+            if not self.lock.lost:
+                _describe(config, workspace, self.ledger, report, whole=self.options.mosaic)
             sends = courier.finish(should_stop, tell)
-            report.note(send=[peer.as_dict() for peer in sends])
             left = sum(not outcomes.settled(scene.ref.id) for scene in plan.scenes)
-            report.status = "stopped" if left or lock.lost else "done"
-        except BaseException as error:
-            report.status = "failed"
-            report.note(error=_shown(error, private=any(ref.private for ref in plan.archive.scenes)))
-            raise
-        finally:
-            report.write()
-            tell(RunEnded(status=report.status))
-    done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
-    return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends))
+            report.status = "stopped" if left or self.lock.lost else "done"
+        done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
+        told = remarks(plan.archive, outcomes.left_out)
+        return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
 
+    def send_owed(self, error: HdmError) -> None:
+        """Send what earlier runs owe, where it is not known which scenes there are; then raise what told so."""
+        records = self.ledger.scenes()
+        if not self.courier.catch_up((), [one.id for one in records if one.status in ("done", "vanished")]):
+            return
+        done = {one.id: one.info for one in records if one.status == "done"}
+        quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
+        inputs = dict.fromkeys([*done, *quarantined], "")
+        report = RunReport(self.workspace.report, self.config.name, inputs, done, quarantined)
+        with self._told(report, [], private=True) as tell:
+            tell(RunStarted(scenes=0, done_before=len(done)))
+            try:
+                with self._stopper(tell) as should_stop:
+                    self.courier.finish(should_stop, tell)
+            except HdmError as trouble:
+                log.warning("what earlier runs owe could not be sent: %s", trouble.what)
+            raise error
 
-def _send_owed(courier: Courier, ledger: Ledger, on_event: Listener | None, should_stop: Callable[[], bool]) -> None:
-    """Send what earlier runs owe, where it is not known which scenes there are."""
-    with courier:
-        courier.catch_up((), [record.id for record in ledger.scenes() if record.status in ("done", "vanished")])
-        courier.finish(should_stop, on_event or fan_out([]))
+    @contextmanager
+    def _told(self, report: RunReport, listeners: Sequence[Listener], *, private: bool) -> Iterator[Listener]:
+        """Within: what happens is told to everybody, and peers are sent to. However it ends, the report says so."""
+        file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
+        metrics = MetricsFile(self.workspace.metrics, self.config.name)
+        own = [self.on_event] if self.on_event else []
+        report.sent_before(self.ledger.scenes(), read_deliveries(self.workspace.ledger))
+        report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
+        with JsonLines(file) as lines, self.courier as courier:
+            tell = fan_out([*listeners, lines.event, report.event, metrics.event, *own, courier.event])
+            try:
+                yield tell
+            except BaseException as error:
+                courier.abandon()
+                with suppress(Exception):  # what failed first counts
+                    courier.tell_news(tell)
+                report.status = "failed"
+                report.note(error=shown_error(error, private=private))
+                raise
+            finally:
+                report.note(send=[peer.as_dict() for peer in courier.summaries()])
+                report.write()
+                tell(RunEnded(status=report.status))
+
+    @contextmanager
+    def _stopper(self, tell: Listener) -> Iterator[Callable[[], bool]]:
+        """Whether the run is to stop, also by a signal."""
+        with interrupts(tell) as asked:
+            yield lambda: asked() or self._out_of_time()
+
+    def _out_of_time(self) -> bool:
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        return late or self.lock.lost
 
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:
@@ -184,14 +245,6 @@ def _work(
         executor.close()
 
 
-def _shown(error: BaseException, *, private: bool) -> dict[str, str]:
-    """What is kept of an error that ended a run; of a private archive neither paths nor texts of plug-ins."""
-    if not isinstance(error, HdmError):
-        return {"type": type(error).__name__}
-    found = error.as_dict()
-    return {name: found[name] for name in ("type", "remedy")} if private else found
-
-
 @dataclass
 class _Outcomes:
     """What became of the scenes, as events tell it."""
@@ -202,6 +255,7 @@ class _Outcomes:
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     before: frozenset[str] = frozenset()
     finished: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
 
     def settled(self, scene: str) -> bool:
         """Whether a planned scene, or all that it turned out to hold, is done or quarantined."""
@@ -213,6 +267,7 @@ class _Outcomes:
         match event:
             case SceneSplit():
                 self.parts[event.scene] = event.parts
+                self.left_out += event.left_out
             case SceneDone():
                 self.finished.add(event.scene)
                 self.done.append(event.scene)
@@ -232,6 +287,7 @@ def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunRepo
     report.note(
         skipped=[{"input": s.uri, "reason": s.reason} for s in plan.archive.skipped], vanished=list(plan.vanished)
     )
+    report.note(**({"warnings": list(plan.archive.quiet)} if plan.archive.quiet else {}))
     return report
 
 
@@ -270,11 +326,6 @@ def fan_out(listeners: Sequence[Listener]) -> Listener:
             listener(event)
 
     return tell
-
-
-def stopper(deadline: float | None, interrupted: Callable[[], bool]) -> Callable[[], bool]:
-    """True once interrupted, or past `deadline` on the monotonic clock."""
-    return lambda: interrupted() or (deadline is not None and time.monotonic() >= deadline)
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 failed, 2 bad configuration or usage, 3 finished but some scenes were quarantined, "
+    "Exit codes: 0 done, or stopped when asked to (Ctrl-C, --limit, --time-budget: run again to go on), 1 failed, "
+    "2 bad configuration or usage, 3 finished but some scenes were quarantined, "
     "4 finished but some products could not be sent (output.send; scenes may be quarantined, too)."
 )
 
@@ -118,9 +119,13 @@ def _run_text(pipeline: Any, options: Any) -> Any:
         f"{counted(len(summary.done), 'scene')} done in this run, {summary.done_before} done by earlier runs, "
         f"{len(summary.quarantined)} quarantined, {summary.left} still to do"
     )
+    if summary.left:
+        typer.echo("stopped before all was done; run again to go on")
     for scene, error in sorted(summary.quarantined.items()):
         if scene not in bar.told:  # by an earlier run
             typer.echo(f"quarantined {scene}: {error.get('what', '')}\n  remedy: {error.get('remedy', '')}", err=True)
+    for line in summary.remarks:
+        typer.echo(line, err=True)
     if told := warnings_text(summary.warnings):
         typer.echo(told, err=True)
     for line in sent_lines(summary.sends):

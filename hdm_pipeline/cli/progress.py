@@ -73,10 +73,8 @@ class ProgressBar:
                 for name, facts in event.support.items():
                     self._tell_support(name, facts)
             case SceneSplit():
-                if not event.parts:
-                    self._bar.advance(self._scenes)
                 total = self._bar.tasks[self._scenes].total or 0
-                self._bar.update(self._scenes, total=total + max(len(event.parts) - 1, 0))
+                self._bar.update(self._scenes, total=total + len(event.parts) - 1)
             case SceneStarted():
                 self._forget_blocks(event.scene)  # a scene that is done once more
                 self._blocks_left[event.scene] = event.blocks - event.blocks_done

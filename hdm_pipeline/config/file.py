@@ -15,7 +15,8 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hdm_pipeline.config.schema import Listen, PipelineConfig
+from hdm_pipeline.config.listen import Listen
+from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import ConfigError
 
 MAX_BYTES = 1 << 20
@@ -163,13 +164,7 @@ class PipelineFile:
             update={
                 "folder": None if listen.folder is None else self.resolve(listen.folder),
                 "inbox": None if listen.inbox is None else self.resolve(listen.inbox),
-                "receive": {
-                    name: {
-                        key: self.resolve(value) if key.endswith("_file") and isinstance(value, str) else value
-                        for key, value in options.items()
-                    }
-                    for name, options in listen.receive.items()
-                },
+                "receive": {name: self._with_files(options) for name, options in listen.receive.items()},
             }
         )
 

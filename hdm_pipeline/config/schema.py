@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.example import Example
+from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.palette import default_colors
 from hdm_pipeline.config.send import Peers, check_peers
 
@@ -354,33 +355,6 @@ class Output(Model):
 
 def _product(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
-
-
-class Listen(Model):
-    """What `python -m hdm_pipeline listen` takes in: deliveries that are segmented one by one as they come."""
-
-    receive: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="receivers by entry point name, each with its options: {dicom: {port: 11112}}"
-    )
-    folder: str | None = Field(None, description="folder to watch; each folder in it is a delivery")
-    inbox: str | None = Field(
-        None, description="folder for what receivers take in, and for the queue; by default .hdm/inbox in the output"
-    )
-    quiet: Annotated[
-        float, Field(gt=0, le=86400, description="seconds without a change after which a delivery is complete")
-    ] = 30.0
-    keep: Annotated[
-        float, Field(ge=0, description="hours for which received files stay in the inbox after they were worked on")
-    ] = 24.0
-    max_inbox_bytes: Annotated[
-        int, Field(ge=1, description="most bytes in the inbox; what comes beyond is refused, never dropped")
-    ] = 100 * 10**9
-
-    @model_validator(mode="after")
-    def _something_comes_in(self) -> Listen:
-        if not self.receive and self.folder is None:
-            raise ValueError("nothing to listen to: give `receive` (such as {dicom: {port: 11112}}) or `folder`")
-        return self
 
 
 class PipelineConfig(Model):

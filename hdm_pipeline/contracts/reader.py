@@ -73,7 +73,8 @@ class Reader(Protocol):
         """Find the scenes behind a path, glob, list file or bucket prefix, sorted by id, without reading pixels.
 
         Raises:
-            EmptyArchiveError: nothing is there.
+            EmptyArchiveError: nothing is there. `QuietArchiveError` where another machine has nothing now, and may
+                have something tomorrow: what was found before it is kept.
             ArchiveError: two scenes have one id.
         """
         ...

@@ -79,6 +79,7 @@ class SceneRef:
         private: `uri` and `members` may hold personal data (a patient's name in a path) and are never shown.
         recipe: what the reader noted when it found the scene, to open it by; the core only carries it.
         remote: it lies on another machine and cannot be opened: a `RemoteReader` fetches it first.
+        about: what a list tells of a remote one, for `plan` (``CT, 120 instances``); carries no patient data.
     """
 
     id: str
@@ -89,6 +90,7 @@ class SceneRef:
     private: bool = False
     recipe: str = ""
     remote: bool = False
+    about: str = ""
 
     @property
     def shown(self) -> str:

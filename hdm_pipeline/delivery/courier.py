@@ -54,7 +54,8 @@ class Courier:
         for postman in self._postmen:
             postman.stop()
         if self._pool is not None:
-            self._pool.shutdown(wait=kind is None)
+            # Whatever happened: who sends after the run's lock is given back meets the threads of the next run.
+            self._pool.shutdown(wait=True)
 
     def catch_up(self, done: Iterable[str], vanished: Iterable[str]) -> int:
         """Offer what peers lack of scenes that earlier runs finished; returns how many deliveries that are.
@@ -67,7 +68,8 @@ class Courier:
         if not self._postmen:
             return 0
         done, vanished, before = set(done), set(vanished), self._offered
-        for record in self._ledger.scenes():
+        # What failed before comes last: it keeps nothing back that was never tried.
+        for record in sorted(self._ledger.scenes(), key=lambda one: self._failed_before(one.id)):
             if record.id in done:
                 self._offer(record)
             elif record.id in vanished:
@@ -80,6 +82,10 @@ class Courier:
             record = self._ledger.scene(event.scene)
             if record is not None:
                 self._offer(record)
+
+    def _failed_before(self, scene: str) -> bool:
+        known = [of_peer.get(scene) for of_peer in self._known.values()]
+        return any(one is not None and one.error is not None for one in known)
 
     def _offer(self, record: SceneRecord, only: Iterable[str] | None = None) -> None:
         for postman in self._postmen:
@@ -116,6 +122,21 @@ class Courier:
         for ended in self._ended:
             ended.result()
         self.tell_news(tell)
+        return self.summaries()
+
+    def abandon(self) -> list[SendSummary]:
+        """Something else failed: end after the files that are on their way. Their news is still to be told.
+
+        Returns:
+            As `finish`.
+        """
+        for postman in self._postmen:
+            postman.stop()
+        wait(self._ended)
+        return self.summaries()
+
+    def summaries(self) -> list[SendSummary]:
+        """What became of it, by peer in the order of the pipeline file; nothing yet, before anything is sent."""
         return [_summary(postman) for postman in self._postmen]
 
 

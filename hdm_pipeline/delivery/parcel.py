@@ -57,12 +57,14 @@ class Progress:
         left: names of files that the peer may lack, with their product and hash.
         failed: the answer for each file of `left` that was tried.
         already: files that earlier runs sent, byte for byte.
+        broken: the sender's plug-in failed on this parcel: of others nothing follows from that.
     """
 
     delivery: Delivery
     left: dict[str, tuple[str, str]] = field(default_factory=dict)
     failed: dict[str, SendAnswer] = field(default_factory=dict)
     already: int = 0
+    broken: bool = False
 
     @classmethod
     def begin(cls, parcel: Parcel, route: Route, root: Path, known: Delivery | None) -> Progress:
@@ -112,8 +114,9 @@ class Progress:
         self.delivery = replace(self.delivery, receipts=receipts)
 
     def failing(self, names: Sequence[str], error: HdmError) -> None:
-        """Note that the plug-in could not send these files: the peer gets none in this run."""
-        self.failed |= dict.fromkeys(names, SendAnswer("unavailable", error.what, error.remedy))
+        """Note that the plug-in failed on these files: they are left to the next run."""
+        self.broken = True
+        self.failed |= dict.fromkeys(names, SendAnswer("refused", error.what, error.remedy))
 
     @property
     def unavailable(self) -> SendAnswer | None:

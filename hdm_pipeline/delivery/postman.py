@@ -3,6 +3,9 @@
 A peer that cannot be reached is tried `ATTEMPTS` times with growing pauses. Then its parcels are put aside without
 trying; every `RECHECK` seconds one is tried again, and a last one at the end of the run. A peer that lets nobody in
 (wrong credentials) is not asked again in this run. What is left is owed by the ledger to the next run.
+
+A sender that fails by a bug of its own fails on one scene: the others are sent. After `BUGS` scenes in a row the peer
+is left to the next run, which begins with the scenes that were not tried.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ FIRST_PAUSE = 1.0
 
 RECHECK = 60.0
 """Seconds after which a peer that could not be reached is tried again."""
+
+BUGS = 3
+"""Scenes in a row on which a sender may fail by a bug of its own."""
 
 
 @dataclass
@@ -72,6 +78,7 @@ class Postman:
         self._aside: list[Parcel] = []
         self._down: SendAnswer | None = None
         self._next_try = 0.0
+        self._bugs = 0
 
     def offer(self, parcel: Parcel) -> None:
         """Queue a parcel."""
@@ -107,7 +114,7 @@ class Postman:
 
     def _catch_up(self, deliveries: Deliveries) -> None:
         """Send what was put aside, until the peer fails again."""
-        while self._aside and not self._stop.is_set():
+        while self._aside and not self._stop.is_set() and self._bugs < BUGS:
             if not self._deliver(self._aside[0], 1, deliveries):
                 return
             del self._aside[0]
@@ -129,6 +136,10 @@ class Postman:
             return False
         self._remember(progress.ended(), deliveries)
         self._conclude(parcel, progress)
+        self._bugs = self._bugs + 1 if progress.broken else 0
+        if self._bugs >= BUGS:
+            answer = next(iter(progress.failed.values()))
+            self._down = SendAnswer("unavailable", answer.what, answer.remedy)
         return True
 
     def _begin(self, parcel: Parcel) -> Progress:
@@ -182,8 +193,9 @@ class Postman:
         for parcel in self._aside:
             known = self._known.get(parcel.scene)
             receipts = {} if known is None else known.receipts
+            reason = None if self._bugs >= BUGS else error  # not tried: the next run begins with it
             rows.append(
-                Delivery(self.route.to, parcel.scene, parcel.product_key, parcel.products, False, receipts, error)
+                Delivery(self.route.to, parcel.scene, parcel.product_key, parcel.products, False, receipts, reason)
             )
             self._missing(parcel.scene, parcel.products, error)
         deliveries.record(rows)

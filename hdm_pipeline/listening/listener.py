@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.config.schema import Listen
+from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.errors import ConfigError, HdmError, OutputError
 from hdm_pipeline.listening.figures import write_figures
 from hdm_pipeline.listening.inbox import FileInbox, disk_errors

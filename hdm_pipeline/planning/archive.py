@@ -9,18 +9,26 @@ from fnmatch import fnmatchcase
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, QuietArchiveError
+from hdm_pipeline.plugin.guarded_reader import shown
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The scenes of a run, sorted by id, and what was left out."""
+    """What is behind all inputs.
+
+    Attributes:
+        scenes: of a run, sorted by id.
+        skipped: what was left out.
+        quiet: inputs where another machine has nothing now, in words.
+    """
 
     scenes: tuple[SceneRef, ...]
     skipped: tuple[Skipped, ...]
+    quiet: tuple[str, ...] = ()
 
 
-def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = ()) -> Archive:
+def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = (), *, quiet: bool = False) -> Archive:
     """Find the scenes of all inputs, without reading any header.
 
     An input that matches nothing is allowed while another one matches.
@@ -29,6 +37,7 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
         config: the pipeline.
         reader: finds scenes.
         products: absolute paths of files that this program published; they are no scenes.
+        quiet: whether an archive without a scene is taken where machines that were asked have none now.
 
     Raises:
         EmptyArchiveError: no input holds a scene.
@@ -50,9 +59,10 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
                     _add(scenes, found)
         except EmptyArchiveError as error:
             empty.append(error)
-    if not scenes:
+    if not scenes and not (quiet and empty and all(isinstance(error, QuietArchiveError) for error in empty)):
         raise _nothing_found(config, empty, skipped)
-    return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped))
+    silent = tuple(f"{error.what} ({error.where})" for error in empty if isinstance(error, QuietArchiveError))
+    return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped), silent)
 
 
 def _nothing_found(
@@ -70,7 +80,7 @@ def _nothing_found(
         reasons.append(f"{len(skipped)} left out, e.g. {skipped[0].uri}: {skipped[0].reason}")
     return EmptyArchiveError(
         "no scene was found: " + "; ".join(reasons),
-        where=", ".join(uri.partition("?")[0] if "://" in uri else uri for uri in config.input.uris),
+        where=", ".join(map(shown, config.input.uris)),
         remedy=empty[0].remedy if empty else "check input.uri (relative to the pipeline file) and input.exclude",
     )
 

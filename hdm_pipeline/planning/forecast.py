@@ -92,6 +92,23 @@ def peak_memory(config: PipelineConfig) -> int:
 
 
 @dataclass(frozen=True)
+class PlannedSend:
+    """What a peer of `output.send` is to get.
+
+    Attributes:
+        to: its address.
+        products: that it is to get.
+        owed: scenes that are done, and of which it lacks something.
+        to_come: scenes to be done first.
+    """
+
+    to: str
+    products: tuple[str, ...]
+    owed: int
+    to_come: int
+
+
+@dataclass(frozen=True)
 class Forecast:
     """A plan and what it costs.
 
@@ -101,6 +118,7 @@ class Forecast:
         refused: scenes that cannot be processed, with the reason: quarantined before, or their header is not readable.
         peak_memory: bytes, bound for any one process.
         seconds_per_tile: measured by earlier runs in this output directory; None before the first.
+        sends: who gets what, by peer of `output.send`.
     """
 
     plan: Plan
@@ -108,6 +126,7 @@ class Forecast:
     refused: tuple[tuple[str, str], ...]
     peak_memory: int
     seconds_per_tile: float | None
+    sends: tuple[PlannedSend, ...] = ()
 
     @property
     def scenes_total(self) -> int:
@@ -164,21 +183,35 @@ class Forecast:
         """Estimated seconds of inference; None before anything was measured here."""
         return None if self.seconds_per_tile is None else self.seconds_per_tile * self.tiles
 
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing is known of what the work costs: all of it is fetched first."""
+        return self.remote > 0 and not self.scenes
+
+    def _costs(self) -> dict[str, Any]:
+        return {
+            "tiles": self.tiles,
+            "blocks": self.blocks,
+            "stage_bytes": self.stage_bytes,
+            "seconds": self.seconds,
+        }
+
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able, as `plan --json` prints it."""
+        """JSON-able, as `plan --json` prints it; costs that nobody knows yet are None."""
         return {
             "scenes": [asdict(scene) for scene in self.scenes],
             "scenes_total": self.scenes_total,
             "scenes_done": self.scenes_done,
             "scenes_remote": self.remote,
+            "remote": [{"id": s.ref.id, "about": s.ref.about} for s in self.plan.scenes if s.ref.remote],
+            "send": [asdict(peer) for peer in self.sends],
+            "quiet": self.plan.archive.quiet,
             "refused": self.refused,
             "skipped": self.skipped,
             "peak_memory": self.peak_memory,
             "seconds_per_tile": self.seconds_per_tile,
-            "tiles": self.tiles,
-            "blocks": self.blocks,
-            "stage_bytes": self.stage_bytes,
-            "seconds": self.seconds,
+            **dict.fromkeys(("tiles", "blocks", "stage_bytes", "seconds"), None),
+            **(self._costs() if not self.unknown else {}),
         }
 
 

@@ -21,7 +21,6 @@ from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
-from hdm_pipeline.planning.products import check as products_fit
 from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
 
 
@@ -68,17 +67,15 @@ def make_plan(
         delivery: the archive is one delivery of many: nothing vanishes because it is not among it.
 
     Raises:
-        ConfigError: a product cannot be made of what the reader gives.
         ArchiveError: there is no scene, or there are two of one name.
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    products_fit(config)
     keyring = SceneKeyring(config, _fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
     sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
-    archive = discover(config, reader, sorting.products())
+    archive = discover(config, reader, sorting.products(), quiet=not delivery)
     scenes = tuple(found for ref in archive.scenes if (found := sorting.take(ref)) is not None)
-    archive = Archive(archive.scenes, (*archive.skipped, *sorting.left_out))
+    archive = replace(archive, skipped=(*archive.skipped, *sorting.left_out))
     return Plan(archive, scenes, sorting.done, sorting.quarantined, () if delivery else sorting.untouched(), keyring)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hdm_pipeline.planning.forecast import Forecast
+from hdm_pipeline.planning.forecast import Forecast, PlannedSend
 
 _SHOWN = 20
+_UNKNOWN = "unknown until the series are fetched"
 _CHOSEN = "input.select"
 """How reasons of what the user chose to leave out begin."""
 
@@ -18,14 +19,14 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
     lines = [
         f"scenes    {found.scenes_total} in the archive, {found.scenes_done} done, "
         f"{len(found.refused)} quarantined or not readable",
-        f"tiles     {about}{found.tiles}",
-        f"blocks    {about}{found.blocks}",
-        f"to stage  {about}{human_bytes(found.stage_bytes)}",
+        f"tiles     {_UNKNOWN if found.unknown else f'{about}{found.tiles}'}",
+        f"blocks    {_UNKNOWN if found.unknown else f'{about}{found.blocks}'}",
+        f"to stage  {_UNKNOWN if found.unknown else f'{about}{human_bytes(found.stage_bytes)}'}",
         f"memory    at most {human_bytes(found.peak_memory)} a process",
         f"time      {_time(found)}",
     ]
-    if found.remote:
-        lines.append(f"(without {found.remote} series to be fetched: their size is known then)")
+    lines += [_send(peer) for peer in found.sends]
+    lines += _remote(found)
     if found.sampled:
         lines.append(f"(estimated from {counted(len(found.scenes), 'header')})")
     lines += [f"  {s.id}: {' x '.join(map(str, s.shape))}, {counted(s.tiles, 'tile')}" for s in found.scenes[:_SHOWN]]
@@ -34,12 +35,29 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
     lines += [f"  {s.id}: {warning}" for s in found.scenes[:_SHOWN] for warning in s.warnings]
     lines += [f"quarantined or not readable: {scene}: {reason}" for scene, reason in found.refused[:_SHOWN]]
     lines += _left_out(found.skipped)
+    lines += [f"nothing there now: {text}" for text in found.plan.archive.quiet]
     for name, examples in (quality or {}).items():
         lines.append(f"support of {name}")
         for example in examples:
             iou = example["leave_one_out_iou"]
             lines.append(f"  {example['name']}: IoU {'-' if iou is None else f'{iou:.2f}'}  {example['note']}".rstrip())
     return "\n".join(lines)
+
+
+def _remote(found: Forecast) -> list[str]:
+    """What is to be fetched."""
+    scenes = [scene.ref for scene in found.plan.scenes if scene.ref.remote]
+    lines = [f"to fetch  {len(scenes)} series; their size is known then"] if scenes else []
+    lines += [f"  {ref.id}: {ref.about}" if ref.about else f"  {ref.id}" for ref in scenes[:_SHOWN]]
+    return lines + ([f"  ... and {len(scenes) - _SHOWN} more"] if len(scenes) > _SHOWN else [])
+
+
+def _send(peer: PlannedSend) -> str:
+    """Who gets what of how many scenes."""
+    waiting = f"{counted(peer.owed, 'scene')} done and not sent yet" if peer.owed else ""
+    coming = f"{counted(peer.to_come, 'scene')} once done" if peer.to_come else ""
+    told = ", ".join(text for text in (waiting, coming) if text) or "nothing is waiting"
+    return f"send      {', '.join(peer.products)} to {peer.to}: {told}"
 
 
 def _left_out(skipped: Sequence[tuple[str, str]]) -> list[str]:
@@ -57,8 +75,8 @@ def _left_out(skipped: Sequence[tuple[str, str]]) -> list[str]:
 
 def _time(found: Forecast) -> str:
     """How long inference takes, or why nobody knows."""
-    if found.remote and not found.tiles:
-        return "unknown until the series are fetched"
+    if found.unknown:
+        return _UNKNOWN
     if not found.tiles:
         return "none: there is no tile to infer"
     if found.seconds is not None:

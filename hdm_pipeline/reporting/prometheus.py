@@ -79,6 +79,7 @@ class MetricsFile(Collector):
         self._counts: defaultdict[Sample, float] = defaultdict(float)
         self._blocks = 0
         self._next = 0.0
+        self._failed = False
         # A registry of its own: the library's global one would add facts about the Python process.
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -93,6 +94,8 @@ class MetricsFile(Collector):
             self._counts[sample] += value
         if isinstance(event, SceneStarted):
             self._blocks += event.blocks - event.blocks_done
+        if isinstance(event, RunEnded):
+            self._failed = event.status == "failed"
         if isinstance(event, RunEnded) or time.monotonic() >= self._next:
             with output_errors(self._path):
                 write_to_textfile(str(self._path), self._registry)
@@ -117,3 +120,6 @@ class MetricsFile(Collector):
         )
         queue.add_metric([self._pipeline], max(self._blocks - self._counts["blocks", "infer"], 0))
         yield queue
+        failed = GaugeMetricFamily("hdm_failed", "1 if the last run failed as a whole, else 0", labels=["pipeline"])
+        failed.add_metric([self._pipeline], float(self._failed))
+        yield failed

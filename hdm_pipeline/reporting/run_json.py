@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 
 from hdm_pipeline import __version__
 from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.output.deliveries import Delivery
 from hdm_pipeline.output.files import write_json
+from hdm_pipeline.output.ledger import SceneRecord
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
@@ -39,6 +41,7 @@ class RunReport:
         inputs: how each scene's input may be shown, by scene id.
         done: facts of scenes that earlier runs finished, by scene id.
         quarantined: errors of scenes that earlier runs quarantined, by scene id.
+        started: when the run began, in seconds since 1970; now without it.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class RunReport:
         inputs: Mapping[str, str],
         done: Mapping[str, Mapping[str, Any]],
         quarantined: Mapping[str, Mapping[str, Any]],
+        *,
+        started: float | None = None,
     ) -> None:
         self._path = path
         self._inputs = dict(inputs)
@@ -58,8 +63,8 @@ class RunReport:
         for scene, error in quarantined.items():
             self._scenes[scene] = self._entry(scene, "quarantined", {"error": error}, this_run=False)
         self._head: dict[str, Any] = {}
-        self._started = time.time()
-        self._clock = time.monotonic()
+        self._started = time.time() if started is None else started
+        self._clock = time.monotonic() - (time.time() - self._started)
         self._tiles = 0
         self._blocks_done = 0
         self._deaths = 0
@@ -99,6 +104,18 @@ class RunReport:
         skipped = [{"input": event.scene, "reason": reason} for reason in event.left_out]
         self._head["skipped"] = [*known, *(one for one in skipped if one not in known)]
 
+    def sent_before(self, records: Iterable[SceneRecord], deliveries: Iterable[Delivery]) -> None:
+        """Note with the scenes what peers have of their present products, by the ledger."""
+        keys = {record.id: record.product_key for record in records}
+        for one in deliveries:
+            entry = self._scenes.get(one.scene)
+            if entry is None or keys.get(one.scene) != one.product_key:
+                continue
+            answers = [receipt.answer for receipt in one.receipts.values()]
+            told = dict(one.error) if one.error else {"what": answers[-1] if answers else ""}
+            facts = {"complete": one.complete, "products": list(one.products), **told}
+            entry["sent"] = {**entry.get("sent", {}), one.peer: facts}
+
     def _sent(self, event: ProductsSent | ProductsNotSent) -> None:
         """Note with a scene what a peer has of it; scenes that vanished from the archive are in the head only."""
         entry = self._scenes.get(event.scene)
@@ -112,7 +129,14 @@ class RunReport:
             entry["warnings"] = [*entry.get("warnings", ()), warning.as_dict()]
 
     def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
-        return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **data}
+        # Who is to get it is a note of the ledger for itself.
+        facts = {name: value for name, value in data.items() if name != "send"}
+        return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **facts}
+
+    def _as_it_stands(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """A scene that a run had begun when it ended waits for the next one."""
+        begun = self.status != "running" and entry["status"] == "running"
+        return entry | {"status": "waiting"} if begun else entry
 
     def write(self) -> None:
         """Write the file now."""
@@ -123,7 +147,8 @@ class RunReport:
     def content(self) -> dict[str, Any]:
         """The report as it stands."""
         elapsed = time.monotonic() - self._clock
-        status = [entry["status"] for entry in self._scenes.values()]
+        scenes = {scene: self._as_it_stands(entry) for scene, entry in sorted(self._scenes.items())}
+        status = [entry["status"] for entry in scenes.values()]
         new = [entry for entry in self._scenes.values() if entry["this_run"]]
         seconds: dict[str, float] = {}
         for entry in new:
@@ -131,12 +156,12 @@ class RunReport:
                 seconds[step] = round(seconds.get(step, 0.0) + value, 3)
         rate = self._tiles / elapsed if elapsed > 0 else 0.0
         finished = sum(entry["status"] in ("done", "quarantined") for entry in new)
-        waiting = len(self._inputs) - len(self._scenes)
+        waiting = len(self._inputs) - len(self._scenes) + status.count("waiting")
         eta = elapsed / finished * (len(new) - finished + waiting) if finished and self.status == "running" else None
         return {
             "pipeline": self._name,
             "status": self.status,
-            "started": _utc(self._started),
+            "started": utc(self._started),
             "seconds": round(elapsed, 3),
             **self._head,
             "totals": {
@@ -153,7 +178,7 @@ class RunReport:
                 "seconds_by_stage": seconds,
                 "workers_died": self._deaths,
             },
-            "scenes": dict(sorted(self._scenes.items())),
+            "scenes": scenes,
             "versions": versions(),
         }
 
@@ -170,5 +195,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
+    """A time since 1970 as reports write it: to the second, sorted as text as in time."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

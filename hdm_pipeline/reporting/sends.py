@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from hdm_pipeline.options import SendSummary
 from hdm_pipeline.output.deliveries import Delivery
@@ -18,12 +18,15 @@ Owed = Mapping[str, Mapping[str, Mapping[str, str]]]
 _NOT_YET = {"what": "not sent yet", "remedy": "run the pipeline again"}
 
 
-def undelivered(records: Iterable[SceneRecord], deliveries: Iterable[Delivery]) -> Owed:
+def undelivered(
+    records: Iterable[SceneRecord], deliveries: Iterable[Delivery], asked: Collection[str] | None = None
+) -> Owed:
     """What the ledger owes: scenes of which a peer lacks the present products.
 
     Args:
         records: of all scenes.
         deliveries: all that the ledger knows.
+        asked: addresses of the peers that the last run had; to others nothing is owed. None where that is not known.
     """
     known = {(one.peer, one.scene): one for one in deliveries}
     peers = {peer for peer, _ in known}
@@ -34,6 +37,8 @@ def undelivered(records: Iterable[SceneRecord], deliveries: Iterable[Delivery]) 
         # Who was asked for later than the scene was done stands in the deliveries only.
         tried = {peer for peer in peers if (peer, record.id) in known}
         for peer in sorted({*record.info.get("send", ()), *tried}):
+            if asked is not None and peer not in asked:
+                continue
             delivery = known.get((peer, record.id))
             present = delivery is not None and delivery.product_key == record.product_key
             if not present and peer in record.info.get("send", ()):

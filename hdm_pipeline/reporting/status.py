@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hdm_pipeline.reporting.plan_text import counted, duration
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
 _SHOWN = 20
+_HEAD = ("pipeline", "status", "error", "started", "seconds", "totals")
 
 
 def output_status(folder: Path) -> dict[str, Any]:
@@ -32,22 +34,35 @@ def output_status(folder: Path) -> dict[str, Any]:
         )
     with ledger:
         records = ledger.scenes()
-    owed = undelivered(records, read_deliveries(workspace.ledger))
     report: dict[str, Any] = {}
     if workspace.report.is_file():
         report = json.loads(workspace.report.read_text(encoding="utf-8"))
+    asked = [peer["to"] for peer in report["send"]] if "send" in report else None
+    owed = undelivered(records, read_deliveries(workspace.ledger), asked)
+    owner = holder(workspace.lock)
     return {
         "output": str(workspace.root),
-        "holder": holder(workspace.lock),
-        "scenes": dict(sorted(Counter(record.status for record in records).items())),
+        "holder": owner,
+        "scenes": _counts(records, report, run_state(report.get("status", ""), owner)),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
         "not_sent": owed,
         "stale": workspace.stale(),
         "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
         "catalogs": [str(workspace.root / file) for files in report.get("catalogs", {}).values() for file in files],
-        "last_run": {key: report.get(key) for key in ("pipeline", "status", "error", "started", "seconds", "totals")},
+        "last_run": {key: report.get(key) for key in (*_HEAD, "warnings")},
     }
+
+
+def _counts(records: Sequence[SceneRecord], report: Mapping[str, Any], state: str) -> dict[str, int]:
+    """Scenes by status. What a run had begun when it ended waits, as does what it knew of and did not reach."""
+    found = Counter(record.status for record in records)
+    counts: Counter[str] = Counter({str(status): count for status, count in found.items()})
+    unknown = report.get("totals", {}).get("scenes", 0) - sum(found.values()) + found["vanished"]
+    begun = 0 if state == "running" else counts.pop("running", 0)
+    if (waiting := max(unknown, 0) + begun) > 0:
+        counts["waiting"] = waiting
+    return dict(sorted(counts.items()))
 
 
 def _suspicions(record: SceneRecord) -> set[str]:
@@ -62,12 +77,15 @@ def status_text(found: dict[str, Any]) -> str:
     lines = [f"output    {found['output']}", f"scenes    {scenes}"]
     last = found["last_run"]
     if last["status"]:
-        totals = last["totals"]
         state = _state(last["status"], found["holder"])
+        totals = dict(last["totals"])
+        if not state.startswith("running"):
+            totals |= {"running": 0, "waiting": totals["waiting"] + totals["running"]}
         lines.append(f"last run  {state}, started {last['started']}, {duration(last['seconds'])}")
         if last["error"]:
             lines.append(f"          {last['error']['type']}: {last['error'].get('what', 'see what the run printed')}")
-            lines.append(f"          remedy: {last['error'].get('remedy', '')}")
+            lines += [f"          {key}: {text}" for key in ("where", "remedy") if (text := last["error"].get(key))]
+        lines += [f"          nothing there now: {text}" for text in last["warnings"] or ()]
         lines.append(
             f"          {totals['done']} of {counted(totals['scenes'], 'scene')} done, {totals['running']} running, "
             f"{totals['quarantined']} quarantined, {totals['waiting']} waiting"
@@ -95,6 +113,8 @@ def status_text(found: dict[str, Any]) -> str:
 
 def _state(status: str, holder: dict[str, Any] | None) -> str:
     """What a run's own report says, corrected where the run could not: it was killed."""
+    if status == "stopped":
+        return "stopped (run again to go on)"
     if status != "running":  # of the last run, even if another one begins
         return str(status)
     if holder is None or run_state(status, holder) == "killed":

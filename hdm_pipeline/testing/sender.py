@@ -42,19 +42,11 @@ def check_sender(
     def make(to: str = address) -> Sender:
         return guarded_sender(kind, kind.name, to, given)
 
-    with findings.check("construction"):
-        scheme = address.partition("://")[0]
-        findings.require(kind.name == scheme, f"the class is called {kind.name!r}, its addresses begin with {scheme!r}")
-        kinds = [one for one in kind.takes if isinstance(one, str) and "/" in one]
-        findings.require(bool(kinds) and len(kinds) == len(kind.takes), "`takes` names no media types")
-        make()
-        unknown = {**given, "no such option": 1}
-        findings.raises((ConfigError,), lambda: kind(address, unknown), "an unknown option")
+    _check_constructed(findings, kind, address, given)
     with findings.check("before a run"):
         findings.require(all(isinstance(line, str) for line in make().check()), "warnings are not texts")
     with findings.check("what fits"):
-        findings.require(all(make().fits(path) for path in files), "files that can be sent do not fit")
-        findings.require(odd is None or not make().fits(odd), "a file of another kind fits")
+        _check_fits(findings, make(), files, odd)
     before = [path.read_bytes() for path in files]
     with findings.check("sending"):
         _check_sent(findings, files, make().send(files), stored)
@@ -68,11 +60,30 @@ def check_sender(
             findings.require([one.outcome for one in told] == ["refused", "stored"], f"the answers are {told}")
     if nobody is not None:
         with findings.check("nobody answers"):
-            told = make(nobody).send(files)
-            away = all(one.outcome == "unavailable" and one.again and one.what for one in told)
-            findings.require(away, f"the answers are {told}, not `unavailable` with `again`")
+            _check_away(findings, make(nobody).send(files))
     findings.require([path.read_bytes() for path in files] == before, "files are changed")
     findings.close()
+
+
+def _check_constructed(findings: Findings, kind: type[Sender], address: str, given: Mapping[str, Any]) -> None:
+    with findings.check("construction"):
+        scheme = address.partition("://")[0]
+        findings.require(kind.name == scheme, f"the class is called {kind.name!r}, its addresses begin with {scheme!r}")
+        kinds = [one for one in kind.takes if isinstance(one, str) and "/" in one]
+        findings.require(bool(kinds) and len(kinds) == len(kind.takes), "`takes` names no media types")
+        guarded_sender(kind, kind.name, address, given)
+        unknown = {**given, "no such option": 1}
+        findings.raises((ConfigError,), lambda: kind(address, unknown), "an unknown option")
+
+
+def _check_fits(findings: Findings, sender: Sender, files: Sequence[Path], odd: Path | None) -> None:
+    findings.require(all(sender.fits(path) for path in files), "files that can be sent do not fit")
+    findings.require(odd is None or not sender.fits(odd), "a file of another kind fits")
+
+
+def _check_away(findings: Findings, answers: Sequence[SendAnswer]) -> None:
+    away = all(one.outcome == "unavailable" and one.again and one.what for one in answers)
+    findings.require(away, f"the answers are {answers}, not `unavailable` with `again`")
 
 
 def _check_sent(

@@ -49,6 +49,7 @@ class LabelImageWriter:
 
     name: ClassVar[str] = "label_image"
     scenes: ClassVar[SceneKind] = "volumes"
+    media_type: ClassVar[str] = "image/png"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         check_names(dict(options or {}), [], _WHERE)

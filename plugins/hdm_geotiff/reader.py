@@ -22,6 +22,7 @@ class GeoTiffReader:
     name: ClassVar[str] = READER
     takes_bands: ClassVar[bool] = True
     volumes: ClassVar[bool] = False
+    not_pixels: ClassVar[tuple[str, ...]] = ("allow_network",)
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Check the options.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from typer.testing import CliRunner
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SendAnswer
-from hdm_pipeline.errors import ArchiveError, PeerError
+from hdm_pipeline.errors import ArchiveError, OutputError, PeerError
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.events import Event, SceneDone
 from hdm_pipeline.reporting.status import output_status, status_text
 from hdm_pipeline.testing import ConformanceError, check_sender
 from tests.integration.conftest import Workbench, steps_of
@@ -57,6 +61,10 @@ def run(path: Path, options: RunOptions | None = None) -> RunSummary:
 def log_of(peer: Path) -> list[str]:
     log = peer / "log"
     return sorted(log.read_text().split()) if log.is_file() else []
+
+
+def logs_of(bench: Workbench) -> str:
+    return "".join(path.read_text() for path in sorted((bench.root / "out" / ".hdm" / "logs").iterdir()))
 
 
 def test_each_product_is_sent_once(bench: Workbench, peer: Path) -> None:
@@ -154,6 +162,43 @@ def test_a_new_mask_is_sent_anew_and_the_same_one_is_not(bench: Workbench, peer:
     assert log_of(peer) == sorted([f"{scene}/mask.tif" for scene in SCENES] * 2)
 
 
+def test_what_an_older_release_made_is_sent_too(bench: Workbench, peer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("hdm_pipeline.planning.keys.PIXELS_VERSION", 1)
+        run(bench.pipeline())
+    with Ledger.open(bench.root / "out" / ".hdm" / "ledger.sqlite") as ledger:
+        for record in ledger.scenes():  # it did not note which product a file belongs to
+            info = {name: value for name, value in record.info.items() if name != "products"}
+            ledger.upsert_scene(replace(record, info=info))
+    summary = run(sending(bench, peer))
+    assert len(summary.done) == 3
+    assert len(log_of(peer)) == 3
+
+
+def test_to_a_peer_that_is_no_longer_asked_nothing_is_owed(bench: Workbench, peer: Path) -> None:
+    run(sending(bench, peer / "away"))
+    assert set(output_status(bench.root / "out")["not_sent"]) == {f"folder://{peer / 'away'}"}
+    run(sending(bench, peer))
+    assert output_status(bench.root / "out")["not_sent"] == {}
+
+
+def test_a_run_that_fails_sends_nothing_once_it_has_ended(bench: Workbench, peer: Path) -> None:
+    path = slowly(sending(bench, peer), 0.5)
+
+    def fail(event: Event) -> None:
+        if isinstance(event, SceneDone) and event.scene == "middle":
+            raise OutputError("no more space")
+
+    with pytest.raises(OutputError):
+        Pipeline.from_yaml(path).run(on_event=fail)
+    assert [one.name for one in threading.enumerate() if one.name.startswith("hdm-send")] == []
+    sent = log_of(peer)
+    report = json.loads((bench.root / "out" / "run.json").read_text())
+    assert report["status"] == "failed"
+    assert [one["files"] for one in report["send"]] == [len(sent)] == [1]
+    assert '"event": "products_sent"' in logs_of(bench)
+
+
 @pytest.mark.parametrize("moment", ["event:scene_done", "event:products_sent"])
 def test_a_run_that_is_killed_loses_no_delivery(bench: Workbench, peer: Path, moment: str) -> None:
     path = sending(bench, peer)
@@ -166,6 +211,33 @@ def test_a_run_that_is_killed_loses_no_delivery(bench: Workbench, peer: Path, mo
     lines = log_of(peer)
     run(path)
     assert log_of(peer) == lines
+
+
+def test_a_report_keeps_what_was_sent_when_there_is_nothing_to_do(bench: Workbench, peer: Path) -> None:
+    path = sending(bench, peer)
+    report = bench.root / "out" / "run.json"
+    run(path)
+    first = json.loads(report.read_text())["scenes"]
+    run(path)
+    again = json.loads(report.read_text())["scenes"]
+    assert {scene: facts["sent"] for scene, facts in again.items()} == {s: facts["sent"] for s, facts in first.items()}
+    assert all(facts["sent"][f"folder://{peer}"]["complete"] for facts in again.values())
+    assert not any("send" in facts for facts in again.values())
+
+
+def test_a_plan_says_who_gets_what(bench: Workbench, peer: Path) -> None:
+    path = sending(bench, peer)
+    assert f"send      mask to folder://{peer}: 3 scenes once done" in told_by_plan(path)
+    peer.rmdir()
+    run(path)
+    assert f"send      mask to folder://{peer}: 3 scenes done and not sent yet" in told_by_plan(path)
+    peer.mkdir()
+    run(path)
+    assert f"send      mask to folder://{peer}: nothing is waiting" in told_by_plan(path)
+
+
+def told_by_plan(path: Path) -> str:
+    return CliRunner().invoke(app, ["plan", str(path)]).stdout
 
 
 def test_a_scene_that_is_gone_from_the_archive_is_still_sent(bench: Workbench, peer: Path) -> None:
@@ -190,10 +262,38 @@ def test_what_is_owed_is_sent_though_the_archive_is_empty(bench: Workbench, peer
     for scene in SCENES:
         (bench.scenes / f"{scene}.tif").unlink()
     peer.mkdir()
+    with pytest.raises(ArchiveError):  # of deliveries many come: none sends what others owe
+        run(path, RunOptions(delivery=True))
+    assert log_of(peer) == []
     with pytest.raises(ArchiveError):
         run(path)
     assert log_of(peer) == [f"{scene}/mask.tif" for scene in SCENES]
-    assert output_status(bench.root / "out")["not_sent"] == {}
+    status = output_status(bench.root / "out")
+    assert status["not_sent"] == {}
+    report = json.loads((bench.root / "out" / "run.json").read_text())
+    assert (report["status"], report["error"]["type"], report["send"][0]["sent"]) == ("failed", "EmptyArchiveError", 3)
+    assert report["totals"]["done"] == 3
+    assert all(one["sent"][f"folder://{peer}"]["complete"] for one in report["scenes"].values())
+    assert logs_of(bench).count('"event": "products_sent"') == 3
+    assert 'status="sent"} 3.0' in (bench.root / "out" / ".hdm" / "metrics.prom").read_text()
+
+
+def test_what_ends_a_run_is_told_though_what_is_owed_cannot_be_noted(
+    bench: Workbench, peer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = sending(bench, peer)
+    peer.rmdir()
+    run(path)
+    for scene in SCENES:
+        (bench.scenes / f"{scene}.tif").unlink()
+
+    def full(*_: object) -> None:
+        raise OutputError("no space is left")
+
+    monkeypatch.setattr("hdm_pipeline.output.deliveries.Deliveries.record", full)
+    with pytest.raises(ArchiveError):
+        run(path)
+    assert "no space is left" in logs_of(bench)
 
 
 def test_what_is_owed_is_sent_though_nobody_serves_the_examples(

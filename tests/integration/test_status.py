@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
+from typer.testing import CliRunner
 
+from hdm_pipeline.cli.main import app
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.archive import Archive
@@ -14,9 +17,10 @@ from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 from hdm_pipeline.planning.plan import Plan
 from hdm_pipeline.reporting.events import BlockInferred, Event, SceneDone, SceneStarted
 from hdm_pipeline.reporting.plan_text import plan_text
+from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.reporting.status import output_status, status_text
 from tests.integration.conftest import Workbench
-from tests.integration.faults.victim import kill_at
+from tests.integration.faults.victim import kill_at, run_with_signal
 
 
 def test_a_run_tells_what_is_going_on(bench: Workbench) -> None:
@@ -42,8 +46,6 @@ def test_a_run_tells_what_is_going_on(bench: Workbench) -> None:
 
 
 def test_the_report_has_totals_throughput_and_time_left_while_running(bench: Workbench) -> None:
-    from hdm_pipeline.reporting.run_json import RunReport
-
     report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b", "c": "c"}, {}, {})
     for scene in ("a", "b"):
         report.event(
@@ -64,6 +66,30 @@ def test_a_killed_run_is_not_said_to_be_running(bench: Workbench) -> None:
     found = output_status(bench.root / "out")
     assert found["holder"]["alive"] is False
     assert "killed (run again to go on)" in status_text(found)
+    assert "running" not in found["scenes"]
+    assert sum(found["scenes"].values()) == 3
+
+
+def test_a_run_that_was_stopped_leaves_scenes_that_wait(bench: Workbench) -> None:
+    file = bench.pipeline()
+    assert run_with_signal(file, "event:infer", 2, signal.SIGINT) == 0
+    found = output_status(bench.root / "out")
+    assert set(found["scenes"]) <= {"done", "waiting"}
+    assert sum(found["scenes"].values()) == 3
+    assert "stopped (run again to go on)" in status_text(found)
+    totals = found["last_run"]["totals"]
+    assert (totals["running"], totals["waiting"]) == (0, found["scenes"]["waiting"])
+    ended = CliRunner().invoke(app, ["run", str(file), "--limit", "1"])
+    assert (ended.exit_code, "run again to go on" in ended.output) == (0, True)
+
+
+def test_a_stopped_report_says_what_waits(bench: Workbench) -> None:
+    report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b"}, {}, {})
+    report.event(SceneStarted(scene="a", shape=(1, 1, 9, 9), tiles=8, blocks=2, blocks_done=0, warnings=()))
+    assert report.content()["totals"]["running"] == 1
+    report.status = "stopped"
+    assert report.content()["scenes"]["a"]["status"] == "waiting"
+    assert (report.content()["totals"]["running"], report.content()["totals"]["waiting"]) == (0, 2)
 
 
 @pytest.mark.parametrize(

@@ -122,3 +122,8 @@ def left_out(instance: Instance, located: bool, options: ReaderOptions) -> str:
     if kinds & _SCREENSHOT or (instance.sop_class.startswith(_SECONDARY_CAPTURE) and not located):
         return "a derived screenshot (secondary capture without a position)"
     return ""
+
+
+def no_volume(sop_class: str) -> str:
+    """Why no object of a SOP class is part of a volume; empty where it may be."""
+    return _NOT_VOLUMES.get(sop_class, "")

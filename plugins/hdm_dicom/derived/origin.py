@@ -12,10 +12,10 @@ from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived.codes import Code
 from hdm_dicom.files.attributes import datasets
+from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
 from hdm_pipeline.contracts import Product, Provenance
 
-MANUFACTURER = "hdm_pipeline"
 LONG_STRING = 64
 """Most characters of a DICOM long string (LO)."""
 

@@ -30,6 +30,7 @@ class ParametricMapWriter:
 
     name: ClassVar[str] = "parametric_map"
     scenes: ClassVar[SceneKind] = "volumes"
+    media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})

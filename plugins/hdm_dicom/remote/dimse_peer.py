@@ -105,6 +105,12 @@ class DimsePeer:
         asked = {"StudyInstanceUID": listed.study, "SeriesInstanceUID": listed.series, "SOPInstanceUID": ""}
         return list(dict.fromkeys(text(o, "SOPInstanceUID") for o in self._find("IMAGE", asked, "list instances")))
 
+    def classes(self, listed: ListedSeries) -> set[str]:
+        """See `Peer`."""
+        asked = {"StudyInstanceUID": listed.study, "SeriesInstanceUID": listed.series}
+        asked |= {"SOPInstanceUID": "", "SOPClassUID": ""}
+        return {text(one, "SOPClassUID") for one in self._find("IMAGE", asked, "list instances")}
+
     def holding(self, uid: str, study: str) -> list[ListedSeries]:
         """See `Peer`."""
         self._need_study(study)

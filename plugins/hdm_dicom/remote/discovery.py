@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from queue import SimpleQueue
 
+from hdm_dicom.archive.discovery import no_volume
+from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import digest, is_uid
 from hdm_dicom.options import READER, ReaderOptions
 from hdm_dicom.pacs.address import Address
@@ -19,7 +21,7 @@ from hdm_dicom.remote.query import ListedSeries, Query, parse_query
 from hdm_dicom.selection import Selection
 from hdm_dicom.series.grouping import series_id
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import EmptyArchiveError
+from hdm_pipeline.errors import QuietArchiveError
 
 WHERE = "input.uri"
 
@@ -42,6 +44,8 @@ _SAID = {
 }
 """What a list may tell of a whole series, beside the modality; `image_type` differs from image to image."""
 
+_MAKER = "manufacturer"
+
 
 def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[SceneRef | Skipped]:
     """Series of a PACS, one reference each, and what is left out.
@@ -51,14 +55,15 @@ def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[Sce
 
     Raises:
         ConfigError: see `parse_query`.
-        EmptyArchiveError: nothing matches.
+        QuietArchiveError: nothing matches, or nothing that does is a scene.
         PeerError: the PACS cannot be reached, refuses, or answers what it must not.
     """
     address, query = parse_query(uri, options, WHERE)
     with connected(address, options) as peer:
-        found = _listed(peer, query, [_SAID[key] for key in sorted(options.select.keys & _SAID.keys())])
+        found = _listed(peer, query, [_SAID[key] for key in sorted({*options.select.keys & _SAID.keys(), _MAKER})])
+        unfit = {one.series: reason for one in found if (reason := _unfit(one, peer))}
     if not found:
-        raise EmptyArchiveError(
+        raise QuietArchiveError(
             "the PACS lists no series for this query",
             where=address.shown,
             remedy="try fewer matching keys; some PACS match only a few",
@@ -68,11 +73,33 @@ def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[Sce
         Skipped(address.shown, f"{count} series of {kind}: no images") for kind, count in sorted(left_out.items())
     )
     seen: set[str] = set()
+    taken = False
     for one in found:
         if one.modality not in _NO_IMAGES and one.series not in seen:
             seen.add(one.series)
-            reason = _not_chosen(one, options.select)
+            reason = unfit.get(one.series) or _not_chosen(one, options.select)
+            taken = taken or not reason
             yield Skipped(series_id(one.series, one.modality), reason) if reason else reference(one, address, reader)
+    if not taken:
+        raise QuietArchiveError(
+            f"none of the {len(found)} series that the PACS lists is wanted",
+            where=address.shown,
+            remedy="`plan` says why each is left out",
+        )
+
+
+def _unfit(listed: ListedSeries, peer: Peer) -> str:
+    """Why a series holds no scene, as far as that can be told before it is fetched; empty if it may.
+
+    Products that were sent to the PACS come back with every list. Modality OT may be anything: its objects are asked
+    for what they are.
+    """
+    if listed.said.get(_SAID[_MAKER]) == MANUFACTURER:
+        return "a product of this pipeline, not a scene"
+    if listed.modality != "OT":
+        return ""
+    reasons = {no_volume(sop_class) for sop_class in peer.classes(listed)}
+    return "" if "" in reasons else "; ".join(sorted(reasons))
 
 
 def _not_chosen(listed: ListedSeries, select: Selection) -> str:
@@ -93,6 +120,8 @@ def reference(listed: ListedSeries, address: Address, reader: str = READER) -> S
         private=True,
         recipe=json.dumps({"address": address.shown, **{k: v for k, v in asdict(listed).items() if k != "said"}}),
         remote=True,
+        about=f"{listed.modality or 'modality not told'}, "
+        + ("number of instances not told" if listed.count is None else f"{listed.count} instances"),
     )
 
 

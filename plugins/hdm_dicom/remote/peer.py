@@ -36,6 +36,10 @@ class Peer(Protocol):
         """UIDs of all instances of a series."""
         ...
 
+    def classes(self, listed: ListedSeries) -> set[str]:
+        """SOP classes of the instances of a series; what the PACS does not say is empty."""
+        ...
+
     def holding(self, uid: str, study: str) -> list[ListedSeries]:
         """The series that an instance belongs to; its study, where it is known."""
         ...

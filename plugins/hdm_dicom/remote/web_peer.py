@@ -29,6 +29,7 @@ _SLOWEST = 1024
 """Bytes a second below which a peer counts as hung, once `timeout` has passed."""
 
 _STUDY, _SERIES, _INSTANCE = "0020000D", "0020000E", "00080018"
+_CLASS = "00080016"
 _MODALITY, _COUNT = "00080060", "00201209"
 _AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
@@ -92,14 +93,20 @@ class WebPeer:
 
     def instances(self, listed: ListedSeries) -> list[str]:
         """See `Peer`."""
+        return [_uid(item, _INSTANCE) for item in self._instances(listed)]
 
+    def classes(self, listed: ListedSeries) -> set[str]:
+        """See `Peer`."""
+        return {_uid(item, _CLASS) for item in self._instances(listed)}
+
+    def _instances(self, listed: ListedSeries) -> Iterator[Item]:
         def page(offset: int) -> list[Item]:
             found: list[Item] = self._client.search_for_instances(
                 listed.study, listed.series, limit=_PAGE, offset=offset
             )
             return found
 
-        return [_uid(item, _INSTANCE) for item in self._pages("list instances", page, _INSTANCE, to_the_end=True)]
+        return self._pages("list instances", page, _INSTANCE, to_the_end=True)
 
     def holding(self, uid: str, study: str) -> list[ListedSeries]:
         """See `Peer`."""

@@ -65,6 +65,7 @@ class MeasurementsWriter:
         check_names(options, ["format", "segments", "deidentify", *RULES], _WHERE)
         self._format = options.get("format", "csv")
         one_of(self._format, _FORMATS, f"{_WHERE}, format")
+        self.media_type = {"csv": "text/csv", "json": "application/json"}[self._format]
         self._rules = parse_rules(options, _WHERE)
         self._overlapping = overlapping(options, _WHERE)
         self._key = deidentify_key(options, _WHERE)

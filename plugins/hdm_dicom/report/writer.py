@@ -31,6 +31,7 @@ class ReportWriter:
 
     name: ClassVar[str] = "report"
     scenes: ClassVar[SceneKind] = "volumes"
+    media_type: ClassVar[str] = "application/dicom"
     after: ClassVar[tuple[str, ...]] = ("segmentation",)
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

@@ -35,6 +35,7 @@ class StructureSetWriter:
 
     name: ClassVar[str] = "rtstruct"
     scenes: ClassVar[str] = "volumes"
+    media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})

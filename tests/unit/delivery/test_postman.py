@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,12 +11,13 @@ from typing import Any, ClassVar
 import pytest
 
 from hdm_pipeline.contracts import SendAnswer
+from hdm_pipeline.delivery.courier import Courier
 from hdm_pipeline.delivery.parcel import Parcel
 from hdm_pipeline.delivery.postman import ATTEMPTS, Postman
 from hdm_pipeline.errors import PluginError
 from hdm_pipeline.output.deliveries import Delivery, read_deliveries
 from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning.routes import Route
 from hdm_pipeline.reporting.events import Event, ProductsNotSent, ProductsSent
 
@@ -152,9 +155,45 @@ def test_a_plug_in_that_fails_ends_neither_the_run_nor_the_scene(workspace: Work
     def fail(number: int, path: Path) -> SendAnswer:
         raise PluginError("a bug", remedy="tell its author")
 
-    postman, _ = deliver(workspace, Peer(fail))
+    peer = Peer(fail)
+    postman, _ = deliver(workspace, peer)
     assert postman.tally.not_sent["a"] == {"what": "a bug", "remedy": "tell its author"}
     assert set(postman.tally.not_sent) == set(SCENES)
+    # After some scenes the peer is left alone; what was not tried has no failure of its own.
+    assert peer.seen == ["a", "b", "c"]
+    assert [one.scene for one in known(workspace).values() if one.error is None] == ["d"]
+
+
+def test_a_plug_in_that_fails_on_one_scene_keeps_no_other_back(workspace: Workspace) -> None:
+    def fail(number: int, path: Path) -> SendAnswer:
+        if path.parent.name == "a":
+            raise PluginError("a bug", remedy="tell its author")
+        return STORED
+
+    peer = Peer(fail)
+    postman, _ = deliver(workspace, peer)
+    assert peer.seen == list(SCENES)
+    assert set(postman.tally.not_sent) == {"a"}
+    assert known(workspace)["a"].error == {"what": "a bug", "remedy": "tell its author"}
+
+
+def test_what_failed_before_is_tried_last(workspace: Workspace) -> None:
+    def fail(number: int, path: Path) -> SendAnswer:
+        if path.parent.name != "d":
+            raise PluginError("a bug")
+        return STORED
+
+    deliver(workspace, Peer(fail))
+    peer = Peer(fail)
+    with Ledger.open(workspace.ledger) as ledger:
+        for scene in SCENES:
+            info = {"products": {"mask": [f"{scene}/mask.tif"]}, "send": [PEER]}
+            ledger.upsert_scene(SceneRecord(scene, "key", status="done", info=info))
+        with Courier([Route(PEER, peer, ("mask",))], workspace, ledger) as courier:
+            courier.catch_up(SCENES, ())
+            courier.finish(lambda: False, lambda event: None)
+    assert peer.seen == ["d", "a", "b", "c"]
+    assert known(workspace)["d"].complete
 
 
 def test_stopped_the_rest_waits_for_the_next_run(workspace: Workspace) -> None:
@@ -169,3 +208,23 @@ def test_stopped_the_rest_waits_for_the_next_run(workspace: Workspace) -> None:
     postman.close()
     postman.run()
     assert (postman.tally.sent, postman.tally.waiting, postman.tally.not_sent) == (1, 3, {})
+
+
+def test_no_thread_sends_once_the_courier_is_gone(workspace: Workspace) -> None:
+    def slow(number: int, path: Path) -> SendAnswer:
+        began.set()
+        time.sleep(0.3)
+        return STORED
+
+    def fail(ledger: Ledger) -> None:
+        with Courier([Route(PEER, Peer(slow), ("mask",))], workspace, ledger) as courier:
+            courier.catch_up(["a"], ())
+            assert began.wait(10)
+            raise KeyboardInterrupt
+
+    began = threading.Event()
+    with Ledger.open(workspace.ledger) as ledger:
+        ledger.upsert_scene(SceneRecord("a", "key", status="done", info={"products": {"mask": ["a/mask.tif"]}}))
+        with pytest.raises(KeyboardInterrupt):
+            fail(ledger)
+        assert known(workspace)["a"].complete  # what was on its way is noted before the ledger is closed

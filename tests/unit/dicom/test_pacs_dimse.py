@@ -161,6 +161,6 @@ def test_series_are_chosen_by_what_the_pacs_says_of_them(globs: str, taken: bool
     options = {"allow_network": True, "connection": {"plain": True, "timeout": 1}}
     with peer(Plan()) as port:
         ours = DicomReader({**options, "select": {"modality": "CT", "series_description": globs}})
-        (found,) = ours.discover(f"dimse://PEER@127.0.0.1:{port}?PatientName=ROE")
+        found = next(iter(ours.discover(f"dimse://PEER@127.0.0.1:{port}?PatientName=ROE")))
     assert isinstance(found, SceneRef) is taken
     assert "ROE" not in str(found)

@@ -25,13 +25,13 @@ from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import (
     ConfigError,
-    EmptyArchiveError,
     FetchError,
     HdmError,
     NoAnswerError,
     OutputError,
     PeerError,
     PeerSilentError,
+    QuietArchiveError,
     SupportError,
     UnsupportedSceneError,
 )
@@ -49,6 +49,7 @@ TAGS = {
     "instance": "00080018",
     "modality": "00080060",
     "count": "00201209",
+    "sop_class": "00080016",
 }
 
 
@@ -78,6 +79,7 @@ class Plan:
         study: UID that it lists.
         broken: how often it breaks off before it sends.
         nothing: it lists nothing.
+        sop_class: of the instances, as it lists them.
         asked: paths that were asked for.
         queries: of these.
         said: more of the series, by keyword.
@@ -92,6 +94,7 @@ class Plan:
     study: str = STUDY
     broken: int = 0
     nothing: bool = False
+    sop_class: str = "1.2.840.10008.5.1.4.1.1.2"
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=dict)
@@ -117,7 +120,9 @@ def peer(plan: Plan) -> Iterator[str]:
                             },
                         },
                     ],
-                    "instances": [item(study=STUDY, series=SERIES, instance=one) for one in plan.listed],
+                    "instances": [
+                        item(study=STUDY, series=SERIES, instance=one, sop_class=plan.sop_class) for one in plan.listed
+                    ],
                 }[last]
                 self.answer(
                     "application/dicom+json",
@@ -267,14 +272,34 @@ def test_wildcards_are_sent_as_they_are() -> None:
 
 def test_series_without_images_are_left_out_and_told() -> None:
     with peer(Plan(modality="SR")) as uri:
-        (found,) = reader().discover(uri)
+        listed = iter(reader().discover(uri))
+        found = next(listed)
+        with pytest.raises(QuietArchiveError, match="none of the 1 series"):
+            next(listed)
     assert isinstance(found, Skipped)
     assert found.reason == "1 series of SR: no images"
     assert STUDY not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (Plan(said={"Manufacturer": "hdm_pipeline"}), "a product of this pipeline"),
+        (Plan(modality="OT", sop_class="1.2.840.10008.5.1.4.1.1.30"), "a parametric map"),
+        (Plan(modality="OT", sop_class="1.2.840.10008.5.1.4.1.1.7.4"), ""),
+        (Plan(said={"Manufacturer": "hdm_scanners"}), ""),
+    ],
+)
+def test_products_that_were_sent_there_are_no_scenes(plan: Plan, reason: str) -> None:
+    with peer(plan) as uri:
+        first = next(iter(reader().discover(uri)))
+    assert isinstance(first, Skipped) == bool(reason)
+    assert reason in (first.reason if isinstance(first, Skipped) else "")
+    assert not any(path.endswith(SERIES) for path in plan.asked), "it was fetched"
+
+
 def test_nothing_matches() -> None:
-    with peer(Plan(nothing=True)) as uri, pytest.raises(EmptyArchiveError) as caught:
+    with peer(Plan(nothing=True)) as uri, pytest.raises(QuietArchiveError) as caught:
         list(reader().discover(f"{uri}?PatientName=ROE*&Modality=MR"))
     assert "ROE" not in str(caught.value)
 
@@ -437,7 +462,7 @@ def test_series_are_chosen_by_what_the_pacs_says_of_them() -> None:
         ({"manufacturer": ["other", "more"]}, "input.select: its manufacturer is not asked for"),
     ):
         with peer(plan := Plan(said=said)) as uri:
-            (found,) = reader(select=select).discover(uri)
+            found = next(iter(reader(select=select).discover(uri)))
         assert isinstance(found, Skipped)
         assert found.reason == reason
         assert found.uri.startswith("CT-")

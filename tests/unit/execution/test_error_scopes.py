@@ -20,6 +20,7 @@ EXPECTED = {
     "TrainingFileError": "run",
     "ArchiveError": "run",
     "EmptyArchiveError": "run",
+    "QuietArchiveError": "run",
     "SupportError": "run",
     "WeightsError": "run",
     "PluginError": "scene",

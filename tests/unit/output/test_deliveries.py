@@ -90,6 +90,8 @@ def test_what_is_owed() -> None:
         "redone": "not sent yet",
         "never tried": "not sent yet",
     }
+    assert undelivered(records, deliveries, [PEER]) == {PEER: owed}
+    assert undelivered(records, deliveries, ["dimse://B@pacs:104"]) == {}  # the last run had another peer
     assert not_sent_lines(PEER, owed) == [
         f"not sent  3 scenes to {PEER}: away (asked later, away, gone)",
         "  remedy: wait",

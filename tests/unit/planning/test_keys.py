@@ -59,3 +59,12 @@ def test_how_a_pacs_is_reached_changes_no_key() -> None:
     assert stage(options=elsewhere, network=True) == plain
     assert stage(options={**elsewhere, "policy": "split"})[0] != plain[0]
     assert stage(options={**elsewhere, "policy": "split"}) == stage(options={"policy": "split"})
+
+
+def test_both_ways_of_allowing_the_network_give_one_key() -> None:
+    def stage(**given: Any) -> str:
+        made = config()
+        made = made.model_copy(update={"input": made.input.model_copy(update=given)})
+        return SceneKeyring(made, Fingerprints("w", "s")).keys(REF).stage
+
+    assert stage() == stage(network=True) == stage(options={"allow_network": True})

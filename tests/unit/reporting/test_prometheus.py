@@ -52,6 +52,7 @@ def test_the_textfile_counts_what_happened(tmp_path: Path) -> None:
         ("hdm_scenes_total", "quarantined"): 1,
         ("hdm_worker_deaths_total", ""): 1,
         ("hdm_queue_blocks", ""): 1,
+        ("hdm_failed", ""): 0,
     }
 
 
@@ -61,6 +62,7 @@ def test_metrics_without_a_label_start_at_zero_and_the_others_are_absent(tmp_pat
         ("hdm_tiles_total", ""): 0,
         ("hdm_worker_deaths_total", ""): 0,
         ("hdm_queue_blocks", ""): 0,
+        ("hdm_failed", ""): 0,
     }
 
 

@@ -1,0 +1,89 @@
+"""Runs that fail: what is kept of the error, also where a run ends before it knows what there is to do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hdm_pipeline.errors import ArchiveError, HdmError, PeerError, PluginError
+from hdm_pipeline.output.deliveries import read_deliveries
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.lock import RunLock
+from hdm_pipeline.reporting.events import RunEnded
+from hdm_pipeline.reporting.log import JsonLines
+from hdm_pipeline.reporting.prometheus import MetricsFile
+from hdm_pipeline.reporting.run_json import RunReport, utc
+
+
+def shown_error(error: BaseException, *, private: bool) -> dict[str, str]:
+    """What is kept of an error that ended a run; of a private archive neither paths nor texts of plug-ins."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"type": "KeyboardInterrupt", "what": "interrupted", "remedy": "run again to go on"}
+    if not isinstance(error, HdmError):
+        return {"type": type(error).__name__}
+    found = error.as_dict()
+    told = isinstance(error, PeerError | ArchiveError)  # they name addresses and hashed ids
+    return found if told or not private else {name: found[name] for name in ("type", "remedy")}
+
+
+@contextmanager
+def failure_noted(name: str, workspace: Workspace, owner: str, *, delivery: bool = False) -> Iterator[None]:
+    """Within: a run. One that fails before it has a report of its own gets one, with a log and metrics.
+
+    Args:
+        name: of the pipeline.
+        workspace: of the run. Where no run has ever worked, nothing is written.
+        owner: how this process signs the lock.
+        delivery: the run works on one delivery of many; that this holds no scene is no failure.
+    """
+    start = time.time()
+    try:
+        yield
+    except BaseException as error:
+        if not (delivery and isinstance(error, ArchiveError)):
+            # What the run failed by counts, not that it cannot be noted: the disk is full, or another run works here.
+            with contextlib.suppress(HdmError, OSError):
+                _note(name, workspace, owner, error, start)
+        raise
+
+
+def _note(name: str, workspace: Workspace, owner: str, error: BaseException, start: float) -> None:
+    if not workspace.private.is_dir():
+        return
+    with RunLock(workspace.lock, owner, wait=False):
+        if not _told(workspace, start):
+            _write(name, workspace, error, start)
+
+
+def _told(workspace: Workspace, start: float) -> bool:
+    """Whether the run has written its failure itself."""
+    try:
+        report: dict[str, Any] = json.loads(workspace.report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return report.get("status") == "failed" and str(report.get("started", "")) >= utc(start)
+
+
+def _write(name: str, workspace: Workspace, error: BaseException, start: float) -> None:
+    shown = shown_error(error, private=isinstance(error, PluginError))
+    with Ledger.open_readonly_or_empty(workspace.ledger) as ledger:
+        records = ledger.scenes()
+    done = {one.id: one.info for one in records if one.status == "done"}
+    quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
+    inputs = {one.id: "" for one in records if one.status != "vanished"}
+    report = RunReport(workspace.report, name, inputs, done, quarantined, started=start)
+    if records:
+        report.sent_before(records, read_deliveries(workspace.ledger))
+    report.status = "failed"
+    report.note(error=shown)
+    report.write()
+    ended = RunEnded(status="failed")
+    with JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S', time.localtime(start))}.jsonl") as log:
+        log.write({"level": "ERROR", "message": "the run failed before it knew what there is to do", "error": shown})
+        log.event(ended)
+    MetricsFile(workspace.metrics, name).event(ended)
