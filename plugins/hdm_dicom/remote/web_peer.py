@@ -22,7 +22,7 @@ from hdm_dicom.pacs.multipart import Multipart
 from hdm_dicom.remote.inbox import Inbox
 from hdm_dicom.remote.peer import CONNECTION, MAX_LISTED, Peer
 from hdm_dicom.remote.query import ListedSeries
-from hdm_pipeline.errors import PeerError
+from hdm_pipeline.errors import PeerError, PeerSilentError
 
 _PAGE = 100
 _SLOWEST = 1024
@@ -126,7 +126,7 @@ class WebPeer:
         """See `Peer`."""
         whole = f"{self._address.url(plain=self._connection.plain)}/studies/{listed.study}/series/{listed.series}"
         for url in [f"{whole}/instances/{uid}" for uid in only] or [whole]:
-            with web.talking(self._address, "fetch a series"):
+            with web.talking(self._address, "fetch a series", plain=self._connection.plain):
                 self._retrieve(url, inbox)
 
     def _retrieve(self, url: str, inbox: Inbox) -> None:
@@ -146,7 +146,7 @@ class WebPeer:
             seen += len(piece)
             passed = time.monotonic() - start
             if passed > self._connection.timeout and seen < _SLOWEST * passed:
-                raise PeerError(f"the PACS sends less than {_SLOWEST} bytes a second", where=self._address.shown)
+                raise PeerSilentError(f"the PACS sends less than {_SLOWEST} bytes a second", where=self._address.shown)
 
     def _pages(
         self, doing: str, ask: Callable[[int], list[Item]], key: str, *, to_the_end: bool = False
@@ -166,7 +166,7 @@ class WebPeer:
                 return
 
     def _page(self, doing: str, ask: Callable[[int], list[Item]], offset: int) -> list[Item]:
-        with web.talking(self._address, doing):
+        with web.talking(self._address, doing, plain=self._connection.plain):
             try:
                 items = ask(offset)
                 good = all(

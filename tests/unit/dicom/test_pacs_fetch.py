@@ -27,8 +27,10 @@ from hdm_pipeline.errors import (
     ConfigError,
     FetchError,
     HdmError,
+    NoAnswerError,
     OutputError,
     PeerError,
+    PeerSilentError,
     QuietArchiveError,
     SupportError,
     UnsupportedSceneError,
@@ -190,10 +192,10 @@ def test_a_good_peer(tmp_path: Path) -> None:
         (Plan(parts=[encoded(0)] * 3), FetchError, "sends 1"),
         (Plan(raw=[b"--xx\r\n\r\n", encoded(0)[:300]]), FetchError, "ends before its end"),
         (Plan(raw=[b"{}"], parts=[]), FetchError, "ends before its end"),
-        (Plan(raw=[b"--xx\r\n\r\n", *[b"x"] * 1000], wait=0.02), FetchError, "less than 1024 bytes a second"),
-        (Plan(raw=[b"--xx\r\n\r\n", b"x"], wait=1.5), FetchError, "in time"),
+        (Plan(raw=[b"--xx\r\n\r\n", *[b"x"] * 1000], wait=0.02), NoAnswerError, "less than 1024 bytes a second"),
+        (Plan(raw=[b"--xx\r\n\r\n", b"x"], wait=1.5), NoAnswerError, "in time"),
         (Plan(raw=[b"--xx\r\n\r\n", *[b"x" * 100_000] * 50]), UnsupportedSceneError, "more than 1000000 bytes"),
-        (Plan(broken=1), FetchError, "breaks"),
+        (Plan(broken=1), NoAnswerError, "breaks"),
         (Plan(listed=["../evil"] * 4), FetchError, "valid UIDs"),
     ],
     ids=lambda value: "" if isinstance(value, Plan) else str(getattr(value, "__name__", value))[:24],
@@ -309,6 +311,15 @@ def test_nothing_matches() -> None:
         ("dicomweb://host/x?SOPInstanceUID=1.2", {}, "chooses instances"),
         ("dicomweb://host/x?StudyInstanceUID=1.2/3", {}, "no UID"),
         ("dicomweb://host/x?Modality=CT", {"query": {"Modality": "MR"}}, "in the address, too"),
+        ("dicomweb://host/x?Modality=CT", {"query": {"Modality": "CT"}}, "in the address, too"),
+        ("dicomweb://host/x", {"retrieve": "move"}, "C-MOVE is of dimse"),
+        ("dicomweb://host/x?StudyDate=yesterday", {}, "StudyDate is no date"),
+        ("dicomweb://host/x?StudyDate=20260230", {}, "StudyDate is no date"),
+        ("dicomweb://host/x?StudyDate=2026-01-31", {}, "StudyDate is no date"),
+        ("dimse://A@host:104", {"query": {"StudyDate": "-"}}, "StudyDate is no date"),
+        ("dimse://A@host:104", {"query": {"StudyTime": "8:00"}}, "StudyTime is no time"),
+        ("dimse://A@host:104", {"query": {"SeriesInstanceUID": "1.2/3"}}, "SeriesInstanceUID is no UID"),
+        ("dicomweb://host/x?FrameOfReferenceUID=one", {}, "FrameOfReferenceUID is no UID"),
         ("dicomweb://host/x", {"query": {"StudyDat": "2026"}}, "no attribute"),
         ("dicomweb://host/x", {"connection": {"password": "hunter2"}}, "does not belong"),
         ("dimse://host:104", {}, "no application entity"),
@@ -319,6 +330,19 @@ def test_wrong_inputs_are_told_before_anything_is_asked(uri: str, options: dict[
     with pytest.raises(ConfigError, match=what) as caught:
         DicomReader({"allow_network": True, **options}).check_input(uri)
     assert "hunter2" not in str(caught.value)
+
+
+def test_values_that_a_pacs_can_match() -> None:
+    for key, value in {
+        "StudyDate": ("20260131", "20260101-", "-20260131", "20260101-20260131"),
+        "StudyTime": ("09", "0930", "093015.5", "0800-1730"),
+        "StudyInstanceUID": ("1.2", "1.2,1.3", "1.2%5C1.3"),
+        "PatientID": ("A-1*",),
+    }.items():
+        for one in value:
+            DicomReader({"allow_network": True}).check_input(f"dicomweb://host/x?{key}={one}")
+    move = {"allow_network": True, "retrieve": "move", "connection": {"plain": True}}
+    DicomReader(move).check_input("dimse://A@host:104")
 
 
 def test_validate_asks_nobody_and_names_the_key(tmp_path: Path) -> None:
@@ -387,6 +411,34 @@ def test_a_pacs_is_not_asked_for_examples_that_are_here(tmp_path: Path) -> None:
         assert local_examples(pipeline.config, ours, folder) == here
         assert lost.is_file()
         assert len(plan.asked) > asked
+
+
+def test_an_example_that_does_not_come_is_named(tmp_path: Path) -> None:
+    key = "support.classes.0.examples.0"
+    with peer(Plan(nothing=True)) as address:
+        pipeline = with_examples(tmp_path, address)
+        with pytest.raises(SupportError) as missing:
+            pipeline.plan()
+        assert missing.value.where.startswith(f"{key}.image: dicomweb://127")
+        support = pipeline.config.support
+        example = support.classes[0].examples[0].model_copy(update={"image": str(tmp_path / "here")})
+        classes = [support.classes[0].model_copy(update={"examples": [example]})]
+        config = pipeline.config.model_copy(update={"support": support.model_copy(update={"classes": classes})})
+        with pytest.raises(SupportError) as missing:
+            local_examples(config, archive_reader(config), tmp_path / "kept")
+        assert missing.value.where.startswith(f"{key}.mask: dicomweb://127")
+    with pytest.raises(PeerSilentError) as down:
+        local_examples(config, archive_reader(config), tmp_path / "kept")
+    assert down.value.where.startswith(f"{key}.mask: dicomweb://127")
+
+
+def test_a_peer_without_an_answer_is_told_from_one_that_sends_too_little(tmp_path: Path) -> None:
+    with pytest.raises(FetchError) as caught:
+        fetched(Plan(broken=9), tmp_path)
+    assert type(caught.value) is NoAnswerError
+    with pytest.raises(FetchError) as caught:
+        fetched(Plan(parts=[encoded(0)] * 3), tmp_path)
+    assert type(caught.value) is FetchError
 
 
 def test_examples_are_fetched_only_by_who_holds_the_output_directory(tmp_path: Path) -> None:
