@@ -261,6 +261,7 @@ def test_a_reader_that_takes_no_drawn_labels_says_so(bench: Workbench) -> None:
     path = drawn(bench, complete=True)
     content = yaml.safe_load(path.read_text())
     content["input"]["reader"] = "dicom"
+    content["output"]["products"] = ["nifti"]
     path.write_text(yaml.safe_dump(content))
     assert "'dicom' takes no labels from vector files" in problems(path)["support.classes.0.examples.0"]
     done = hdm("run", path)

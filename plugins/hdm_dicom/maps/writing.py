@@ -25,7 +25,6 @@ from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.encoding import FRAMES, encode_sequences
 from hdm_dicom.derived.origin import (
     LONG_STRING,
-    MANUFACTURER,
     concept,
     equipment,
     settle_dates,
@@ -37,6 +36,7 @@ from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stan
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import quiet
+from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify

@@ -27,11 +27,12 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as known_codes
 
 from hdm_dicom.derived import codes
-from hdm_dicom.derived.origin import AI, LONG_STRING, MANUFACTURER, concept, equipment, parameters
+from hdm_dicom.derived.origin import AI, LONG_STRING, concept, equipment, parameters
 from hdm_dicom.derived.sources import instance_class, instance_uid, source_header
 from hdm_dicom.derived.tracking import Tracking, of_class, of_lesion
 from hdm_dicom.files.attributes import datasets
 from hdm_dicom.files.instances import Frame
+from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.report import terms
 from hdm_dicom.report.measure import ClassMeasures, Measures

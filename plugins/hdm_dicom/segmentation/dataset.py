@@ -22,7 +22,6 @@ from hdm_dicom.derived.frame_references import refuse_shared
 from hdm_dicom.derived.origin import (
     AI,
     LONG_STRING,
-    MANUFACTURER,
     concept,
     equipment,
     parameters,
@@ -33,6 +32,7 @@ from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
 from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
+from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.segmentation.style import SegmentationStyle
 from hdm_dicom.segmentation.without_places import without_places

@@ -14,9 +14,10 @@ from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
-from hdm_dicom.derived.origin import AI, LONG_STRING, MANUFACTURER, concept, equipment, parameters
+from hdm_dicom.derived.origin import AI, LONG_STRING, concept, equipment, parameters
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
+from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.style import StructureStyle
