@@ -67,7 +67,9 @@ def test_signed_and_odd_bit_depths(tmp_path: Path, dtype: type[np.generic], bits
 def test_samples_that_stand_in_the_file_as_they_are_need_no_second_parsing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str, dtype: type[np.generic], bits: int, high: int
 ) -> None:
-    samples = np.random.default_rng(0).integers(0, 256, 3 * 24 * 32 * np.dtype(dtype).itemsize).astype(np.uint8)
+    noise = np.random.default_rng(0).bytes(3 * 24 * 32 * np.dtype(dtype).itemsize)
+    unused = np.dtype(dtype).itemsize * 8 - bits
+    samples = np.right_shift(np.frombuffer(noise, dtype), unused)  # type: ignore[call-overload]
 
     def change(dataset: Dataset) -> None:
         dataset.file_meta.TransferSyntaxUID = syntax
