@@ -92,7 +92,11 @@ class Inbox(Protocol):
 
 @runtime_checkable
 class Receiver(Protocol):
-    """Takes in files. Constructed with its options of the YAML (ConfigError if unknown or wrong)."""
+    """Takes in files. Constructed with its options of the YAML (ConfigError if unknown or wrong).
+
+    It may have a method `check() -> Sequence[str]`, which raises `ConfigError` where a file, a variable or a library is
+    missing that it needs, and returns warnings: `validate` calls it. It opens no port.
+    """
 
     name: ClassVar[str]
 

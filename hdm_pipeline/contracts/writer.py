@@ -84,6 +84,23 @@ class SceneCheckingWriter(Writer, Protocol):
 
 
 @runtime_checkable
+class NeighborCheckingWriter(Writer, Protocol):
+    """A writer whose product must fit the other products of a pipeline: refer to them, say, or keep what they keep."""
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Check before a run, and without the network, how the product fits the others; returns warnings.
+
+        Args:
+            products: the options of all products by name, its own among them, in the order of the pipeline file. Those
+                of other plug-ins may be wrong: whoever owns them says so.
+
+        Raises:
+            ConfigError: they do not fit.
+        """
+        ...
+
+
+@runtime_checkable
 class CatalogWriter(Writer, Protocol):
     """A writer that describes the other products of a scene, and at the end the whole run.
 

@@ -18,18 +18,16 @@ from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Probl
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.config.send import Send
 from hdm_pipeline.contracts import ClassInfo
-from hdm_pipeline.errors import HdmError, SupportError
+from hdm_pipeline.errors import ConfigError, HdmError, SupportError
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.data_check import check_data
+from hdm_pipeline.planning.input_check import input_mistakes
 from hdm_pipeline.planning.routes import make_route
 from hdm_pipeline.plugin.product_order import require_products_before
-from hdm_pipeline.plugin.registry import archive_reader, make_receiver, make_writer
+from hdm_pipeline.plugin.registry import archive_reader, check_receiver, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
-
-_OPTION = re.compile(r"(?:reader option |input\.(?:options\.)?)(\w+)")
-"""How readers name their option, or the key of `input`, that is wrong."""
 
 _QUOTED = re.compile(r"`(\w+)`")
 _ATTRIBUTE = re.compile(r"no attribute '([^']+)'")
@@ -60,17 +58,17 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     config = file.absolute()
     warnings: list[str] = []
     data = data and bool(config.input.uris)  # a pipeline that only listens has no archive to look at
+    found = input_mistakes(config)
+    for key, check in _checks(config, warnings):
+        if (error := _error_of(check)) is not None:
+            found.append((_key_of(error, key, config), error))
     problems = [
-        file.problem(
-            _key_of(error, key, config, file.lines), f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy
-        )
-        for key, check in _checks(config, warnings)
-        if (error := _error_of(check)) is not None
+        file.problem(key, f"{error.what} ({error.where})".removesuffix(" ()"), error.remedy) for key, error in found
     ]
     problems += _missing_inputs(file, config)
     if data and not problems:
-        found, told = check_data(config, archive_reader(config))
-        problems = [file.problem(key, f"{error.what} ({error.where})", error.remedy) for key, error in found]
+        of_data, told = check_data(config, archive_reader(config))
+        problems = [file.problem(key, f"{error.what} ({error.where})", error.remedy) for key, error in of_data]
         warnings += told
     if problems:
         raise PipelineFileError(str(file.path), problems)
@@ -79,8 +77,6 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
 
 def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, Callable[[], object]]]:
     """(key, what raises if the value there is wrong)."""
-    yield ("input", "reader"), lambda: archive_reader(config)
-    yield ("input", "uri"), lambda: _check_inputs(config)
     for index, band in enumerate(config.input.bands):
         yield ("input", "bands", index), lambda band=band: parse(band)  # type: ignore[misc]
     for index, class_config in enumerate(config.support.classes):
@@ -90,7 +86,11 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
         yield key, lambda c=class_config: _check_any_example(c)  # type: ignore[misc]
     yield ("model", "weights"), lambda: weights_fingerprint(config)
     for name, given in config.listen.receive.items() if config.listen else ():
-        yield ("listen", "receive", name), lambda n=name, o=given: make_receiver(n, o)  # type: ignore[misc]
+        yield (
+            ("listen", "receive", name),
+            lambda n=name, o=given: warnings.extend(check_receiver(n, o)),  # type: ignore[misc]
+        )
+    yield ("listen", "folder"), lambda: _check_watched(config)
     classes = class_infos(config)
     for index, (name, options) in enumerate(config.output.product_options().items()):
         yield (
@@ -108,8 +108,10 @@ def _check_product(
     writer = make_writer(name, options)
     told = writer.check(classes)
     require_products_before(name, writer, config.output.product_options())
+    told = [*told, *writer.check_beside(config.output.product_options())]
     uncertainty.require(config, name)
-    products.require(config, name)
+    if _error_of(lambda: archive_reader(config)) is None:  # else it is told under the reader
+        products.require(config, name)
     return told
 
 
@@ -123,14 +125,11 @@ def _check_peer(config: PipelineConfig, peer: Send) -> Sequence[str]:
     return make_route(config, peer)[1]
 
 
-def _check_inputs(config: PipelineConfig) -> None:
-    """Addresses that the reader could never take."""
-    try:
-        reader = archive_reader(config)
-    except HdmError:
-        return  # told under the reader
-    for uri in config.input.uris:
-        reader.check_input(uri)  # type: ignore[attr-defined]  # every reader is guarded
+def _check_watched(config: PipelineConfig) -> None:
+    """The folder that a listener watches is there."""
+    folder = None if config.listen is None else config.listen.folder
+    if folder is not None and not Path(folder).is_dir():
+        raise ConfigError("no such folder", where=folder, remedy="make it, or correct the path")
 
 
 def _check_example(example: Example, class_config: ClassConfig, config: PipelineConfig) -> None:
@@ -155,14 +154,8 @@ def _check_any_example(class_config: ClassConfig) -> None:
     requests(class_config)
 
 
-def _key_of(error: HdmError, key: Key, config: PipelineConfig, lines: Mapping[Key, int]) -> Key:
+def _key_of(error: HdmError, key: Key, config: PipelineConfig) -> Key:
     """Where the value stands that is wrong, as near as the error tells."""
-    if config.input.aoi is not None and error.where == config.input.aoi:
-        return ("input", "aoi")  # a reader that is constructed may find fault with the area of interest
-    if key == ("input", "reader"):
-        option = _OPTION.search(error.where)
-        places: list[Key] = [("input", "options", option[1]), ("input", option[1])] if option else []
-        return next((place for place in places if place in lines), key)
     match key:
         case ("support", "classes", int(index), "examples", int(number)):
             return (*key, *_part_of(error, config.support.classes[index].examples[number]))

@@ -15,6 +15,7 @@ from hdm_pipeline.contracts import (
     ArchiveWriter,
     CatalogWriter,
     ClassInfo,
+    NeighborCheckingWriter,
     PixelSource,
     Product,
     RunCatalog,
@@ -55,6 +56,13 @@ class GuardedWriter:
         """See `Writer.check`."""
         with self._guard.calling("check", "the classes"):
             return list(self._writer.check(tuple(classes)))
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """See `NeighborCheckingWriter.check_beside`; nothing where the writer is none."""
+        if not isinstance(self._writer, NeighborCheckingWriter):
+            return []
+        with self._guard.calling("check_beside", f"products {', '.join(products)}"):
+            return list(self._writer.check_beside({name: dict(options) for name, options in products.items()}))
 
     def filename(self, scene: SceneHeader) -> str:
         """See `Writer.filename`."""

@@ -14,10 +14,15 @@ def product_writers(config: PipelineConfig) -> list[tuple[str, GuardedWriter]]:
     """The writers of a pipeline's products by name, as they are to be called; see `in_order`.
 
     Raises:
-        ConfigError: as `in_order`; or a product is unknown, or its options are wrong.
+        ConfigError: as `in_order`; or a product is unknown, its options are wrong, or do not fit those of others.
         PluginLoadError: a plug-in cannot be loaded.
     """
-    return in_order({name: make_writer(name, options) for name, options in config.output.product_options().items()})
+    products = config.output.product_options()
+    writers = {name: make_writer(name, options) for name, options in products.items()}
+    found = in_order(writers)
+    for writer in writers.values():
+        writer.check_beside(products)
+    return found
 
 
 def in_order(writers: Mapping[str, GuardedWriter]) -> list[tuple[str, GuardedWriter]]:

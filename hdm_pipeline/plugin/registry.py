@@ -10,7 +10,7 @@ from typing import Any
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, Receiver, Sender
 from hdm_pipeline.errors import ConfigError, PluginLoadError
-from hdm_pipeline.plugin.guard import construct
+from hdm_pipeline.plugin.guard import Guard, construct
 from hdm_pipeline.plugin.guarded_reader import guard_reader
 from hdm_pipeline.plugin.guarded_sender import guarded_sender
 from hdm_pipeline.plugin.guarded_writer import GuardedWriter, guard_writer
@@ -112,6 +112,21 @@ def make_receiver(name: str, options: Mapping[str, Any]) -> Receiver:
     if not isinstance(receiver, Receiver):
         raise PluginLoadError(f"plug-in {name!r} is no receiver", where=type(receiver).__qualname__)
     return receiver
+
+
+def check_receiver(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Check before a run, without the network, that a receiver could listen; returns warnings.
+
+    Raises:
+        ConfigError: there is no such receiver, an option is wrong, or what it names is missing.
+        PluginError: it cannot be used.
+    """
+    receiver = make_receiver(name, options)
+    check = getattr(receiver, "check", None)
+    if check is None:
+        return []
+    with Guard(name).calling("check", f"listen.receive.{name}"):
+        return [str(warning) for warning in check()]
 
 
 def make_sender(address: str, options: Mapping[str, Any]) -> Sender:

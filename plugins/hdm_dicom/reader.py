@@ -43,12 +43,12 @@ class DicomReader:
         if not is_address(uri):
             check_input(uri)
             return
-        from hdm_dicom.remote.connecting import connection_of
+        from hdm_dicom.remote.connecting import check_connection
         from hdm_dicom.remote.discovery import WHERE
         from hdm_dicom.remote.query import parse_query
 
-        parse_query(uri, self.options, WHERE)
-        connection_of(self.options)
+        address, _ = parse_query(uri, self.options, WHERE)
+        check_connection(address, self.options)
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """Find the volumes behind a folder, file, zip archive, glob or list, or the series that a PACS lists.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.pacs.address import parse_address
 from hdm_dicom.pacs.connection import Connection
-from hdm_dicom.pacs.failures import missing_library
+from hdm_dicom.pacs.failures import require_library
 from hdm_pipeline.contracts import SendAnswer
 from hdm_pipeline.errors import ConfigError
 
@@ -25,7 +24,6 @@ class _PacsSender:
     """What both share: an address, a connection, and files that must be of DICOM."""
 
     takes: ClassVar[tuple[str, ...]] = ("application/dicom",)
-    _library: ClassVar[tuple[str, str]]
 
     def __init__(self, address: str, options: Mapping[str, Any] | None = None) -> None:
         self._address = parse_address(address, _WHERE)
@@ -37,9 +35,7 @@ class _PacsSender:
         Raises:
             ConfigError: a library, a certificate or a secret is missing.
         """
-        module, name = self._library
-        if find_spec(module) is None:
-            raise missing_library(name)
+        require_library(self._address.scheme)
         self._connection.tls(_OPTIONS)
         self._connection.credentials(_OPTIONS)
         return []
@@ -68,7 +64,6 @@ class DicomWebSender(_PacsSender):
     """
 
     name: ClassVar[str] = "dicomweb"
-    _library: ClassVar[tuple[str, str]] = ("dicomweb_client", "dicomweb-client")
 
     def __init__(self, address: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__(address, options)
@@ -91,7 +86,6 @@ class DimseSender(_PacsSender):
     """
 
     name: ClassVar[str] = "dimse"
-    _library: ClassVar[tuple[str, str]] = ("pynetdicom", "pynetdicom")
 
     def __init__(self, address: str, options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})

@@ -49,3 +49,37 @@ def deidentify_key(options: Mapping[str, Any], where: str) -> bytes | None:
     from hdm_dicom.privacy.deidentify import read_key
 
     return read_key(option["key_file"], where)
+
+
+def check_keys(product: str, products: Mapping[str, Mapping[str, Any]], refers_to: str = "") -> list[str]:
+    """Hold ``deidentify`` of a product against that of the others; returns warnings.
+
+    Args:
+        product: by name.
+        products: the options of all products by name, in the order of the pipeline file.
+        refers_to: a product that it refers to, and which must be de-identified alike.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    keys = {name: _known_key(options) for name, options in products.items()}
+    own, first = keys[product], next((name for name, key in keys.items() if key), None)
+    if refers_to in keys and keys[refers_to] != own:
+        raise ConfigError(
+            f"the products {product} and {refers_to}, to which it refers, are not de-identified alike",
+            where=f"output.products, {product}, deidentify",
+            remedy="give both the same `deidentify: {key_file: PATH}`, or none",
+        )
+    if first is None or keys[first] == own:
+        return []
+    if own is None:
+        return [f"the product {product} names the patient, and {first} does not: only the latter has `deidentify`"]
+    return [f"the products {product} and {first} are de-identified by different keys: they do not belong together"]
+
+
+def _known_key(options: Mapping[str, Any]) -> bytes | None:
+    """The key of a product; None where it has none, or a wrong one, which its own writer tells."""
+    try:
+        return deidentify_key(options, "")
+    except ConfigError:
+        return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, ReaderOptions, check_names, one_of
 from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
@@ -60,6 +60,10 @@ class ParametricMapWriter:
                     f"no class is called {name!r}", where=f"{_WHERE}, classes", remedy=f"use {', '.join(known)}"
                 )
         return []
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Warn where `deidentify` is not that of the other products; see `check_keys`."""
+        return check_keys(self.name, products)
 
     def check_scene(self, scene: SceneHeader) -> None:
         """Refuse scenes without a place in the patient: a map is nothing without it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TypeVar
 
 from hdm_pipeline.errors import ConfigError, PeerError, PeerRefusedError
@@ -13,6 +14,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 3
 _FIRST_WAIT = 0.5
+_OF_SCHEME = {"dicomweb": ("dicomweb_client", "dicomweb-client"), "dimse": ("pynetdicom", "pynetdicom")}
 _LIBRARIES = ("pynetdicom", "dicomweb_client", "urllib3")
 
 
@@ -38,6 +40,17 @@ def retried(action: Callable[[], T], attempts: int = ATTEMPTS, wait: float = _FI
 def missing_library(library: str) -> ConfigError:
     """The error for a library of the extra `pacs` that is not installed."""
     return ConfigError(f"{library} is not installed", where="PACS", remedy="pip install 'hdm-pipeline[pacs]'")
+
+
+def require_library(scheme: str) -> None:
+    """Refuse addresses of a scheme whose library is not installed, without loading it.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    module, library = _OF_SCHEME[scheme]
+    if find_spec(module) is None:
+        raise missing_library(library)
 
 
 def hush() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
-from hdm_dicom.pacs.receiver_options import ReceiverOptions
+from hdm_dicom.pacs.failures import require_library
+from hdm_dicom.pacs.receiver_options import WHERE, ReceiverOptions
 from hdm_pipeline.contracts import Inbox
 
 
@@ -24,6 +25,18 @@ class DicomReceiver:
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options = ReceiverOptions.parse(options)
+
+    def check(self) -> Sequence[str]:
+        """Check what listening needs; see `hdm_pipeline.contracts.Receiver`.
+
+        Raises:
+            ConfigError: a library, a certificate or the token of the hook is missing.
+        """
+        require_library("dimse")
+        self.options.connection.tls(WHERE, server=True)
+        if self.options.hook_port:
+            self.options.connection.credentials(WHERE)
+        return []
 
     @contextmanager
     def receive(self, inbox: Inbox) -> Iterator[str]:

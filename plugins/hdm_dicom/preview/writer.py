@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.preview.style import PreviewStyle
@@ -48,6 +48,10 @@ class PreviewWriter:
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Any classes can be drawn."""
         return []
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Warn where `deidentify` is not that of the other products; see `check_keys`."""
+        return check_keys(self.name, products)
 
     def check_scene(self, scene: SceneHeader) -> None:
         """Refuse what is no DICOM series, and images that cannot be referred to.

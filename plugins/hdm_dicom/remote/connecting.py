@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.pacs.address import Address
 from hdm_dicom.pacs.connection import Connection
+from hdm_dicom.pacs.failures import require_library
 from hdm_dicom.remote.peer import CONNECTION, Peer
 
 
@@ -18,6 +19,19 @@ def connection_of(options: ReaderOptions) -> Connection:
         ConfigError: one is wrong.
     """
     return Connection.parse(dict(options.connection), CONNECTION)
+
+
+def check_connection(address: Address, options: ReaderOptions) -> None:
+    """Check what a connection needs, without the network.
+
+    Raises:
+        ConfigError: an option is wrong; a library, a certificate or a secret is missing.
+    """
+    connection = connection_of(options)
+    require_library(address.scheme)
+    if address.scheme == "dicomweb":
+        connection.credentials(CONNECTION)
+    connection.tls(CONNECTION, server=address.scheme == "dimse" and options.retrieve == "move")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.derived.layers import overlapping
-from hdm_dicom.derived.series_options import deidentify_key
+from hdm_dicom.derived.series_options import check_keys, deidentify_key
 from hdm_dicom.derived.tracking import Tracking, of_class, of_lesion
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
@@ -73,6 +73,10 @@ class MeasurementsWriter:
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Any classes can be measured."""
         return []
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Warn where `deidentify` is not that of the other products; see `check_keys`."""
+        return check_keys(self.name, products)
 
     def filename(self, scene: SceneHeader) -> str:
         """``measurements.csv`` or ``measurements.json``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
-from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, ReaderOptions, check_names
 from hdm_dicom.report.rules import RULES, parse_rules
@@ -45,6 +45,10 @@ class ReportWriter:
         """Check the coded terms; what is doubtful about them is told by the segmentation."""
         codes.check(classes)
         return []
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Refuse a report that is not de-identified as its segmentation; see `check_keys`."""
+        return check_keys(self.name, products, "segmentation")
 
     def check_scene(self, scene: SceneHeader) -> None:
         """Refuse scenes whose voxels have no known size.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.layers import overlapping
-from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.segmentation.style import MAX_BYTES, MAX_SIDE, OTHERS, SegmentationStyle
@@ -64,6 +64,10 @@ class SegmentationWriter:
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Check the coded terms; see `hdm_dicom.derived.codes.check`."""
         return codes.check(classes)
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Warn where `deidentify` is not that of the other products; see `check_keys`."""
+        return check_keys(self.name, products)
 
     def check_scene(self, scene: SceneHeader) -> None:
         """Refuse what is known not to fit into a segmentation; see `SceneCheckingWriter.check_scene`.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.layers import overlapping
-from hdm_dicom.derived.series_options import SERIES_OPTIONS, deidentify_key, new_series
+from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
 from hdm_dicom.options import READER, check_names, one_of
 from hdm_dicom.structure_set.style import StructureStyle
@@ -49,6 +49,10 @@ class StructureSetWriter:
     def check(self, classes: Sequence[ClassInfo]) -> list[str]:
         """Check the coded terms; none is needed. See `hdm_dicom.derived.codes.check`."""
         return codes.check(classes, required=())
+
+    def check_beside(self, products: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Warn where `deidentify` is not that of the other products; see `check_keys`."""
+        return check_keys(self.name, products)
 
     def check_scene(self, scene: SceneHeader) -> None:
         """Contours need slices with a place in the patient.

@@ -133,7 +133,7 @@ def test_what_is_missing_is_told_before_a_run(monkeypatch: pytest.MonkeyPatch, t
         DicomWebSender(web, {"ca_file": str(tmp_path / "none.pem")}).check()
     with pytest.raises(ConfigError, match="needs a certificate"):
         DimseSender("dimse://A@host:104", {"commitment": True, "port": 11112}).check()
-    monkeypatch.setattr("hdm_dicom.senders.find_spec", lambda name: None)
+    monkeypatch.setattr("hdm_dicom.pacs.failures.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="is not installed") as caught:
         DicomWebSender(web).check()
     assert "hdm-pipeline[pacs]" in caught.value.remedy
