@@ -12,7 +12,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,8 @@ from hdm_dicom.privacy.tally import Tally
 from hdm_pipeline.errors import ConfigError, EmptyArchiveError, OutputError
 
 REPORT = "deidentification.json"
+_LOCK = ".lock"
+"""In OUT from the start; it holds a hash by which a key is known again, and which says nothing of it."""
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _NOT_DICOM, _MEDIA, _LINK = "files that are not DICOM", "DICOMDIR files", "links to folders"
 _HARMLESS = frozenset({_NOT_DICOM, _MEDIA, _LINK})
@@ -80,8 +82,8 @@ def deidentify_folder(
         paths_left_out: a file to write the paths to that were left out, with their reasons; may name patients.
 
     Raises:
-        ConfigError: one of the two folders lies in the other.
-        EmptyArchiveError: nothing is there.
+        ConfigError: one of the two folders lies in the other, or OUT holds files of another key.
+        EmptyArchiveError: nothing is there, or no DICOM.
         OutputError: OUT cannot be written.
     """
     quiet()
@@ -90,9 +92,11 @@ def deidentify_folder(
     try:
         target.mkdir(parents=True, exist_ok=True)
         with _alone(target):
+            _keep_to_one_key(target, work.mark)
             for path in _files(source, work.leave_out):
                 work.take(path)
-            _write_report(work)
+            if work.any_dicom:
+                _write_report(work)
         if paths_left_out is not None:
             lines = [f"{path}\t{reason}\n" for path, reason in work.paths]
             paths_left_out.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
@@ -102,13 +106,40 @@ def deidentify_folder(
             where=str(target),
             remedy="free space or rights, and run again: it goes on from there",
         ) from None
+    if not work.any_dicom:
+        raise EmptyArchiveError(
+            "no DICOM file is there",
+            where="IN",
+            remedy="give a folder or file of DICOM; --left-out FILE lists what is there instead",
+        )
     return work.done
+
+
+def _keep_to_one_key(target: Path, mark: str) -> None:
+    """Refuse a folder that holds files of another key: each image would be there under two names.
+
+    Raises:
+        ConfigError: it does.
+    """
+    known, report = target / _LOCK, target / REPORT
+    there = known.read_text(encoding="utf-8", errors="replace") if known.exists() else ""
+    if not there and report.exists():
+        with suppress(ValueError, AttributeError):  # no report of ours
+            there = str(json.loads(report.read_bytes()).get("key", ""))
+    if there and there != mark:
+        raise ConfigError(
+            "OUT holds files that were de-identified by another key",
+            where="--key-file",
+            remedy="give the key of the earlier run, or another OUT: one folder has one key",
+        )
+    if there != mark or not known.stat().st_size:
+        known.write_text(mark, encoding="utf-8")
 
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Keep a second run off the same folder; the lock goes with the process."""
-    with (target / ".lock").open("wb") as file:
+    with (target / _LOCK).open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -158,6 +189,12 @@ class _Work:
         self.key = key
         self._target, self._keep = target, keep_burned_in
         self._taken: set[str] = set()
+        self.mark = keyed(key, "which key")[:_NAME]
+
+    @property
+    def any_dicom(self) -> bool:
+        """Whether any file of a patient was found, taken or not."""
+        return bool(self.done.files or self.done.copies or self.done.refused)
 
     def leave_out(self, path: str, reason: str) -> None:
         """Count a file that is left out."""
@@ -256,7 +293,7 @@ def _write_report(work: _Work) -> None:
     report = {
         "profile": f"Basic Application Confidentiality Profile, {edition()}",
         # Equal in the reports of folders whose references match; says nothing of the key.
-        "key": keyed(work.key, "which key")[:_NAME],
+        "key": work.mark,
         "files": done.files,
         "copies": done.copies,
         "storage_classes": dict(sorted(work.classes.items())),

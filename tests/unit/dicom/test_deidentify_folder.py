@@ -455,6 +455,31 @@ def test_no_input(tmp_path: Path) -> None:
         run(tmp_path / "in", tmp_path / "out")
 
 
+def test_nothing_but_other_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with pytest.raises(EmptyArchiveError, match="no DICOM file"):
+        run(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "labels.nii.gz").write_bytes(b"not of DICOM")
+    (tmp_path / "key").write_bytes(KEY)
+    arguments = ["deidentify", str(tmp_path / "in"), str(tmp_path / "out"), "--key-file", str(tmp_path / "key")]
+    assert isinstance(CliRunner().invoke(app, arguments).exception, EmptyArchiveError)  # exit code 2
+    assert not (tmp_path / "out" / "deidentification.json").exists()
+
+
+@pytest.mark.parametrize("lost", [".lock", "deidentification.json"])
+def test_a_folder_has_one_key(tmp_path: Path, lost: str) -> None:
+    save(image(), tmp_path / "in" / "a")
+    run(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "out" / lost).unlink()  # of an earlier version; of a run that was killed
+    before = outputs(tmp_path / "out")
+    with pytest.raises(ConfigError, match="another key"):
+        deidentify_folder(tmp_path / "in", tmp_path / "out", KEY + b"of another")
+    assert outputs(tmp_path / "out") == before
+    assert run(tmp_path / "in", tmp_path / "out").before == 1
+    with pytest.raises(ConfigError, match="another key"):
+        deidentify_folder(tmp_path / "in", tmp_path / "out", KEY + b"of another")
+
+
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
 
     save(image(), tmp_path / "in" / "a")
