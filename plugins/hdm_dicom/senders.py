@@ -24,10 +24,12 @@ class _PacsSender:
     """What both share: an address, a connection, and files that must be of DICOM."""
 
     takes: ClassVar[tuple[str, ...]] = ("application/dicom",)
+    _more: ClassVar[tuple[str, ...]] = ()
+    """Options beside those of the connection."""
 
     def __init__(self, address: str, options: Mapping[str, Any] | None = None) -> None:
         self._address = parse_address(address, _WHERE)
-        self._connection = Connection.parse(options, _OPTIONS)
+        self._connection = Connection.parse(options, _OPTIONS, self._more)
 
     def check(self) -> Sequence[str]:
         """See `Sender.check`.
@@ -86,6 +88,7 @@ class DimseSender(_PacsSender):
     """
 
     name: ClassVar[str] = "dimse"
+    _more: ClassVar[tuple[str, ...]] = ("commitment", "port")
 
     def __init__(self, address: str, options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})

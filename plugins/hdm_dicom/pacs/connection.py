@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -64,12 +64,13 @@ class Connection:
         return tuple(f.name for f in fields(cls))
 
     @classmethod
-    def parse(cls, options: Mapping[str, Any] | None, where: str) -> Connection:
+    def parse(cls, options: Mapping[str, Any] | None, where: str, beside: Sequence[str] = ()) -> Connection:
         """Check options by name, type and value. Nothing is read yet. Relative paths count from the working directory.
 
         Args:
             options: from the YAML.
             where: the key they stand at, e.g. ``input.options.connection``.
+            beside: names of other options that stand at that key, which have been taken out; for errors.
 
         Raises:
             ConfigError: unknown name, wrong type or value, or options that do not fit together.
@@ -83,7 +84,7 @@ class Connection:
                 if not secret
                 else f"{unknown[0]!r} does not belong in a pipeline file",
                 where=where,
-                remedy=remedy if secret else f"use one of: {', '.join(cls.names())}",
+                remedy=remedy if secret else f"use one of: {', '.join([*cls.names(), *beside])}",
             )
         for name, value in given.items():
             given[name] = _typed(name, value, type(getattr(cls, name)), where)

@@ -284,6 +284,15 @@ def test_nothing_matches() -> None:
         ("dicomweb://host/x?SOPInstanceUID=1.2", {}, "chooses instances"),
         ("dicomweb://host/x?StudyInstanceUID=1.2/3", {}, "no UID"),
         ("dicomweb://host/x?Modality=CT", {"query": {"Modality": "MR"}}, "in the address, too"),
+        ("dicomweb://host/x?Modality=CT", {"query": {"Modality": "CT"}}, "in the address, too"),
+        ("dicomweb://host/x", {"retrieve": "move"}, "C-MOVE is of dimse"),
+        ("dicomweb://host/x?StudyDate=yesterday", {}, "StudyDate is no date"),
+        ("dicomweb://host/x?StudyDate=20260230", {}, "StudyDate is no date"),
+        ("dicomweb://host/x?StudyDate=2026-01-31", {}, "StudyDate is no date"),
+        ("dimse://A@host:104", {"query": {"StudyDate": "-"}}, "StudyDate is no date"),
+        ("dimse://A@host:104", {"query": {"StudyTime": "8:00"}}, "StudyTime is no time"),
+        ("dimse://A@host:104", {"query": {"SeriesInstanceUID": "1.2/3"}}, "SeriesInstanceUID is no UID"),
+        ("dicomweb://host/x?FrameOfReferenceUID=one", {}, "FrameOfReferenceUID is no UID"),
         ("dicomweb://host/x", {"query": {"StudyDat": "2026"}}, "no attribute"),
         ("dicomweb://host/x", {"connection": {"password": "hunter2"}}, "does not belong"),
         ("dimse://host:104", {}, "no application entity"),
@@ -294,6 +303,19 @@ def test_wrong_inputs_are_told_before_anything_is_asked(uri: str, options: dict[
     with pytest.raises(ConfigError, match=what) as caught:
         DicomReader({"allow_network": True, **options}).check_input(uri)
     assert "hunter2" not in str(caught.value)
+
+
+def test_values_that_a_pacs_can_match() -> None:
+    for key, value in {
+        "StudyDate": ("20260131", "20260101-", "-20260131", "20260101-20260131"),
+        "StudyTime": ("09", "0930", "093015.5", "0800-1730"),
+        "StudyInstanceUID": ("1.2", "1.2,1.3", "1.2%5C1.3"),
+        "PatientID": ("A-1*",),
+    }.items():
+        for one in value:
+            DicomReader({"allow_network": True}).check_input(f"dicomweb://host/x?{key}={one}")
+    move = {"allow_network": True, "retrieve": "move", "connection": {"plain": True}}
+    DicomReader(move).check_input("dimse://A@host:104")
 
 
 def test_validate_asks_nobody_and_names_the_key(tmp_path: Path) -> None:

@@ -125,6 +125,15 @@ def test_options_that_are_wrong(address: str, options: dict[str, Any], told: str
     assert "hunter2" not in str(caught.value)
 
 
+def test_an_unknown_option_names_those_of_the_sender_that_was_chosen() -> None:
+    with pytest.raises(ConfigError, match="'committment'") as caught:
+        DimseSender("dimse://A@host:104", {"committment": True})
+    assert {"ae_title", "commitment", "port"} <= set(caught.value.remedy.removeprefix("use one of: ").split(", "))
+    with pytest.raises(ConfigError, match="'committment'") as caught:
+        DicomWebSender("dicomweb://host/x", {"committment": True})
+    assert "commitment" not in caught.value.remedy
+
+
 def test_what_is_missing_is_told_before_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     web = "dicomweb://host/x"
     with pytest.raises(ConfigError, match="NOT_SET is not set"):
