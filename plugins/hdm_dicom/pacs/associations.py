@@ -5,23 +5,27 @@ Import this module only when a connection is made: it loads pynetdicom.
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from hdm_dicom.pacs.address import Address
 from hdm_dicom.pacs.connection import Connection
-from hdm_dicom.pacs.failures import hush, missing_library
+from hdm_dicom.pacs.failures import hush, missing_library, why_not_connected
 from hdm_pipeline.errors import PeerError, PeerRefusedError
 
 try:
-    from pynetdicom import AE
+    from pynetdicom import AE, evt
     from pynetdicom.presentation import PresentationContext
 except ImportError as missing:
     raise missing_library("pynetdicom") from missing
 
 _PDU = 1 << 17
 """Most bytes of a message that the peer may send at once."""
+_LOOK = 5.0
+"""Seconds for finding out why there is no connection."""
 
 
 def entity(connection: Connection) -> AE:
@@ -82,16 +86,21 @@ def _associated(
     handlers: Sequence[Any],
 ) -> Any:
     tls = connection.tls(where)
-    made = entity(connection).associate(
-        address.host,
-        address.port,
-        contexts=list(contexts),
-        ae_title=address.called,
-        max_pdu=_PDU,
-        ext_neg=list(roles),
-        tls_args=None if tls is None else (tls, address.host),
-        evt_handlers=list(handlers),
-    )
+    opened: list[bool] = []
+    start = time.monotonic()
+    try:
+        made = entity(connection).associate(
+            address.host,
+            address.port,
+            contexts=list(contexts),
+            ae_title=address.called,
+            max_pdu=_PDU,
+            ext_neg=list(roles),
+            tls_args=None if tls is None else (tls, address.host),
+            evt_handlers=[*handlers, (evt.EVT_CONN_OPEN, lambda _: opened.append(True))],
+        )
+    except OSError as error:  # the name of the host: pynetdicom looks it up itself
+        raise _not_connected(address, error, tls=tls is not None) from None
     if made.is_established:
         return made
     if made.is_rejected:
@@ -108,15 +117,47 @@ def _associated(
             where=address.shown,
             remedy="check host, port and called AE title: a PACS may have several; its log says what it was asked",
         )
-    if made.is_aborted and tls is None:
-        raise PeerError(
+    late = time.monotonic() - start >= connection.timeout
+    raise _failed(address, connection, tls=tls is not None, opened=bool(opened), late=late)
+
+
+def _failed(address: Address, connection: Connection, *, tls: bool, opened: bool, late: bool) -> PeerError:
+    """Why there is no association, where the PACS has not said it."""
+    if opened and late:
+        return PeerError(
+            "the PACS takes the call and does not answer in time",
+            where=address.shown,
+            remedy="check the port: something else may listen there; raise `timeout` if the PACS is slow",
+        )
+    if opened:
+        return PeerError(
             "the PACS breaks off instead of answering",
             where=address.shown,
-            remedy="check the port; leave out plain: true if it speaks TLS",
+            remedy="check the port; leave out plain: true if it speaks TLS" if not tls else "check the port",
         )
-    raise PeerError(
-        "the PACS cannot be reached" if tls is None else "the PACS cannot be reached by TLS",
+    error = TimeoutError() if late and not tls else _tried(address, connection.timeout)
+    if error is not None:
+        return _not_connected(address, error, tls=tls)
+    return PeerError(
+        "the PACS cannot be reached" if not tls else "the PACS cannot be reached by TLS",
         where=address.shown,
         remedy="check host, port and whether it runs"
-        + ("" if tls is None else "; ca_file, certificate_file and key_file; plain: true if it has no TLS"),
+        + ("" if not tls else "; ca_file, certificate_file and key_file; plain: true if it has no TLS"),
     )
+
+
+def _tried(address: Address, timeout: float) -> OSError | None:
+    """Why no connection can be made; None where one can. pynetdicom keeps the reason to itself."""
+    try:
+        socket.create_connection((address.host, address.port), min(timeout, _LOOK)).close()
+    except OSError as error:
+        return error
+    return None
+
+
+def _not_connected(address: Address, error: OSError, *, tls: bool) -> PeerError:
+    why, remedy = why_not_connected(error, tls=tls) or (
+        "the PACS cannot be reached",
+        "check host, port and whether it runs",
+    )
+    return PeerError(why, where=address.shown, remedy=remedy)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hdm_pipeline.errors import ConfigError, PeerError, PeerRefusedError
 
@@ -35,6 +37,46 @@ def retried(action: Callable[[], T], attempts: int = ATTEMPTS, wait: float = _FI
                 raise
         time.sleep(wait * 2 ** (attempt - 1))
     raise AssertionError("no attempt at all")
+
+
+def why_not_connected(error: BaseException, *, tls: bool) -> tuple[str, str] | None:
+    """Why a connection was not made, or broke, and what to do: told by the error of the socket behind `error`.
+
+    Args:
+        error: of a library, with those behind it as arguments, causes and contexts.
+        tls: whether TLS was spoken.
+    """
+    behind = list(_behind(error))
+    if any(isinstance(one, socket.gaierror) for one in behind):
+        return "nobody knows the name of the host", "check the host of the address, and this machine's DNS"
+    if any(isinstance(one, ConnectionRefusedError) for one in behind):
+        return "the connection is refused: nothing listens there", "check host, port and whether the PACS runs"
+    if any(getattr(one, "errno", None) in (errno.ENETUNREACH, errno.EHOSTUNREACH) for one in behind):
+        return "no network leads to the host", "check the host of the address, and this machine's network"
+    if any(isinstance(one, ConnectionResetError | ConnectionAbortedError | BrokenPipeError) for one in behind):
+        how = "plain: true if it has no TLS" if tls else "leave out plain: true if it speaks TLS"
+        return "the PACS breaks the connection off", f"check the port; {how}; its own log may say why"
+    if any(isinstance(one, TimeoutError) for one in behind):
+        return NO_CONNECTION
+    return None
+
+
+NO_CONNECTION = (
+    "no connection is made in time",
+    "check host and port, whether the PACS runs, and firewalls on the way; raise `timeout` if it is far away",
+)
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it, each once."""
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
 
 
 def missing_library(library: str) -> ConfigError:

@@ -106,7 +106,7 @@ def _stow_one(http: Session, address: Address, connection: Connection, stored: S
         "Accept": "application/dicom+json",
     }
     try:
-        with talking(address, "store"), stored.path.open("rb") as file:
+        with talking(address, "store", plain=connection.plain), stored.path.open("rb") as file:
             body = _Body(file, stored.size, boundary)
             answer = http.post(f"{address.url(plain=connection.plain)}/studies", data=body, headers=headers)
     except PeerRefusedError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hdm_dicom.pacs.address import Address
 from hdm_dicom.pacs.connection import Connection
-from hdm_dicom.pacs.failures import hush, missing_library
+from hdm_dicom.pacs.failures import NO_CONNECTION, hush, missing_library, why_not_connected
 from hdm_pipeline.errors import PeerError, PeerRefusedError
 
 try:
@@ -161,12 +161,13 @@ def bounded(answer: Any, address: Address, most: int, seconds: float) -> Iterato
 
 
 @contextmanager
-def talking(address: Address, doing: str) -> Iterator[None]:
+def talking(address: Address, doing: str, *, plain: bool = False) -> Iterator[None]:
     """Turn what HTTP raises into our errors, without the query, which may name a patient.
 
     Args:
         address: of the PACS.
         doing: what is tried, e.g. ``"list series"``.
+        plain: without TLS; for the remedy.
 
     Raises:
         PeerRefusedError: credentials or certificates are refused, by the PACS or by us.
@@ -201,11 +202,14 @@ def talking(address: Address, doing: str) -> Iterator[None]:
             "plain: true only for a PACS without TLS in a network that you trust",
         ) from None
     except (requests.RequestException, OSError) as error:
-        if isinstance(error, requests.Timeout) or isinstance(error.args[0] if error.args else None, ReadTimeoutError):
-            why, remedy = "the PACS does not answer in time", "raise `timeout`"
+        if isinstance(error, requests.ConnectTimeout):
+            why, remedy = NO_CONNECTION
+        elif isinstance(error, requests.Timeout) or isinstance(error.args[0] if error.args else None, ReadTimeoutError):
+            why, remedy = "the PACS takes the call and does not answer in time", "raise `timeout`; is it overloaded?"
+        elif found := why_not_connected(error, tls=not plain):
+            why, remedy = found
         elif isinstance(error, requests.ConnectionError):
-            why = "the connection breaks or is refused"
-            remedy = "check host, port and whether the PACS runs; plain: true if it has no TLS"
+            why, remedy = "the connection breaks", "check whether the PACS runs; its own log may say why"
         else:
             why, remedy = f"no answer that can be read ({type(error).__name__})", "check the path of the address"
         raise PeerError(f"cannot {doing}: {why}", where=address.shown, remedy=remedy) from None

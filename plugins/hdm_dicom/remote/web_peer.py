@@ -119,7 +119,7 @@ class WebPeer:
         """See `Peer`."""
         whole = f"{self._address.url(plain=self._connection.plain)}/studies/{listed.study}/series/{listed.series}"
         for url in [f"{whole}/instances/{uid}" for uid in only] or [whole]:
-            with web.talking(self._address, "fetch a series"):
+            with web.talking(self._address, "fetch a series", plain=self._connection.plain):
                 self._retrieve(url, inbox)
 
     def _retrieve(self, url: str, inbox: Inbox) -> None:
@@ -159,7 +159,7 @@ class WebPeer:
                 return
 
     def _page(self, doing: str, ask: Callable[[int], list[Item]], offset: int) -> list[Item]:
-        with web.talking(self._address, doing):
+        with web.talking(self._address, doing, plain=self._connection.plain):
             try:
                 items = ask(offset)
                 good = all(

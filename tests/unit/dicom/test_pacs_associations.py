@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,50 @@ def test_a_wrong_title_is_refused() -> None:
 
 
 def test_a_peer_that_accepts_the_call_and_says_nothing() -> None:
+    kept: list[Any] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=server.accept, daemon=True).start()
-        with pytest.raises(PeerError):
+        threading.Thread(target=lambda: kept.append(server.accept()), daemon=True).start()
+        with pytest.raises(PeerError, match="takes the call and does not answer in time"):
+            echo(server.getsockname()[1], {"plain": True, "timeout": 0.5})
+
+
+def test_a_peer_that_breaks_off() -> None:
+    def break_off(server: socket.socket) -> None:
+        server.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=break_off, args=(server,), daemon=True).start()
+        with pytest.raises(PeerError, match="breaks off instead of answering"):
             echo(server.getsockname()[1], {"plain": True})
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_who_cannot_be_reached_is_told_why(plain: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    with pytest.raises(PeerError, match="nothing listens there"):
+        echo(closed, {"plain": plain})
+    with pytest.raises(PeerError, match="nobody knows the name"):
+        echo(closed, {"plain": plain}, host="nowhere.invalid")
+
+
+def test_no_connection_in_time() -> None:
+    with full_backlog() as port, pytest.raises(PeerError, match="no connection is made in time"):
+        echo(port, {"plain": True, "timeout": 0.5})
+
+
+@contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port that answers no call: as many wait as may, and nobody takes them."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
 
 
 def test_the_body_s_error_aborts() -> None:

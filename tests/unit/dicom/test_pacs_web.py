@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.pacs.failures import retried
 from hdm_pipeline.errors import PeerError, PeerRefusedError
 from tests.judges.orthanc import certificate
+from tests.unit.dicom.test_pacs_associations import full_backlog
 
 WHERE = "input.options.connection"
 
@@ -166,6 +169,29 @@ def test_nobody_listens() -> None:
         pass
     with pytest.raises(PeerError, match="refused"):
         get(f"{uri}/ok", {"plain": True})
+
+
+def test_connections_that_fail_are_told_apart() -> None:
+    with pytest.raises(PeerError, match="nobody knows the name"):
+        get("dicomweb://nowhere.invalid/ok", {"plain": True})
+    for linger in (0, None):  # a reset, and an end without an answer
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def break_off(server: socket.socket = server, linger: int | None = linger) -> None:
+                caller, _ = server.accept()
+                caller.recv(1000)
+                if linger is not None:
+                    caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger))
+                caller.close()
+
+            threading.Thread(target=break_off, daemon=True).start()
+            with pytest.raises(PeerError, match="breaks the connection off"):
+                get(f"dicomweb://127.0.0.1:{server.getsockname()[1]}/ok", {"plain": True})
+
+
+def test_no_connection_in_time() -> None:
+    with full_backlog() as port, pytest.raises(PeerError, match="no connection is made in time"):
+        get(f"dicomweb://127.0.0.1:{port}/ok", {"plain": True, "timeout": 0.5})
 
 
 def test_trying_again_ends_at_once_when_refused() -> None:
