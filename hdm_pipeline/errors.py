@@ -19,6 +19,7 @@ Each class says what becomes of a run in which a step raises it (`scope`):
 | `OptimizationError`, `TrainingError` | run | about the network, not about a scene |
 | `SceneError` and all below it | scene | about this scene's file, pixels or products |
 | `FetchError` | scene | the files of this scene do not arrive; others may |
+| `NoAnswerError` | scene | the same, and the other machine says nothing: after some in a row the rest is put aside |
 | `PeerError`, `PeerRefusedError` | run | about a machine, not about a scene: the next one would meet it, too |
 | `StoreError` | scene | the scene's work is done once more first; quarantined if that fails, too |
 | `OutputError` and all below it, `LedgerError`, `ExecutionError` | run | disk, ledger and cluster serve all scenes |
@@ -163,6 +164,10 @@ class FetchError(SceneError):
     """The files of a scene that lies on another machine cannot be fetched, or arrive incomplete or wrong."""
 
 
+class NoAnswerError(FetchError):
+    """The files of a scene cannot be fetched because the other machine does not answer, nor perhaps for others."""
+
+
 class WriteError(SceneError):
     """The product of a scene could not be written."""
 
@@ -173,6 +178,10 @@ class PeerError(HdmError):
 
 class PeerRefusedError(PeerError):
     """Another machine refuses us, or we do not trust it: trying again would not help."""
+
+
+class PeerSilentError(PeerError):
+    """Another machine cannot be reached, breaks off, or does not answer in time."""
 
 
 class OutputError(HdmError):

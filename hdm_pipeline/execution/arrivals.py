@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import FetchError, HdmError
+from hdm_pipeline.execution.silence import Silence
 from hdm_pipeline.output.files import TRASH, output_errors, remove_tree
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
@@ -95,6 +96,7 @@ class Arrivals:
         self._queue: deque[tuple[PendingScene, Future[Arrived] | None]] = deque()
         self._pool: ThreadPoolExecutor | None = None
         self._stopped = threading.Event()
+        self._silence = Silence()
 
     def start(self) -> None:
         """Begin to fetch, before anybody takes a scene."""
@@ -137,7 +139,7 @@ class Arrivals:
         assert self._fetching is not None, "a remote scene, and nobody to fetch it"
         if self._pool is None:
             self._pool = ThreadPoolExecutor(min(self._ahead, _THREADS), thread_name_prefix="hdm-fetch")
-        return self._pool.submit(_fetch, self._fetching, planned, self._stopped)
+        return self._pool.submit(_fetch, self._fetching, planned, self._stopped, self._silence)
 
 
 def _outcome(planned: PendingScene, future: Future[Arrived]) -> Arrived | NotArrived:
@@ -150,13 +152,14 @@ def _outcome(planned: PendingScene, future: Future[Arrived]) -> Arrived | NotArr
         return NotArrived(planned, FetchError(what, where=f"scene {planned.ref.shown}"))
 
 
-def _fetch(fetching: Fetching, planned: PendingScene, stopped: threading.Event) -> Arrived:
+def _fetch(fetching: Fetching, planned: PendingScene, stopped: threading.Event, silence: Silence) -> Arrived:
     start = time.perf_counter()
     folder = fetching.workspace.fetched_folder(planned.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)  # images of patients, as the archive gives them
-    found = _patiently(fetching.reader, planned.ref, folder, stopped)
+    with silence.asking(planned.ref.id):
+        found = _patiently(fetching.reader, planned.ref, folder, stopped)
     refs = [item for item in found if isinstance(item, SceneRef)]
     left_out = tuple(item for item in found if isinstance(item, Skipped))
     seconds = time.perf_counter() - start

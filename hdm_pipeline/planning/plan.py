@@ -13,7 +13,7 @@ from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
-from hdm_pipeline.errors import FetchError, SuspectSceneError
+from hdm_pipeline.errors import FetchError, NoAnswerError, SuspectSceneError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.output.layout import Workspace
@@ -162,7 +162,9 @@ def _now_taken(config: PipelineConfig, record: SceneRecord) -> bool:
     It had warnings only, in a strict run, and this one is not; or its files did not come, which is not its fault.
     """
     kind = (record.error or {}).get("type")
-    return kind == FetchError.__name__ or (not config.execution.strict and kind == SuspectSceneError.__name__)
+    return kind in (FetchError.__name__, NoAnswerError.__name__) or (
+        not config.execution.strict and kind == SuspectSceneError.__name__
+    )
 
 
 def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:

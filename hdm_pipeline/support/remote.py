@@ -48,7 +48,7 @@ def local_examples(config: PipelineConfig, reader: Reader, folder: Path, kept: P
         return config
     remote = cast(RemoteReader, reader)
 
-    def here(uri: str | None, class_name: str) -> str | None:
+    def here(uri: str | None, key: str) -> str | None:
         if uri is None or not remote.is_remote(uri):
             return uri
         place = folder / stable_hash(uri)[:16]  # the address itself may name a patient
@@ -61,20 +61,20 @@ def local_examples(config: PipelineConfig, reader: Reader, folder: Path, kept: P
         try:
             found = remote.fetch_example(uri, place)
         except HdmError as error:
-            if error.scope == "run":
-                raise
-            raise SupportError(error.what, where=f"class {class_name!r}: {error.where}", remedy=error.remedy) from None
+            kind = type(error) if error.scope == "run" else SupportError
+            raise kind(error.what, where=f"{key}: {error.where}", remedy=error.remedy) from None
         _note_complete(place, Path(found))
         return found
 
-    def example(given: Example, class_name: str) -> Example:
-        image, mask = here(given.image, class_name), here(given.mask, class_name)
+    def example(given: Example, key: str) -> Example:
+        image, mask = here(given.image, f"{key}.image"), here(given.mask, f"{key}.mask")
         return given.model_copy(update={"image": image, "mask": mask})
 
-    classes = [
-        one.model_copy(update={"examples": [example(each, one.name) for each in one.examples]})
-        for one in config.support.classes
-    ]
+    classes = []
+    for number, one in enumerate(config.support.classes):
+        at = f"support.classes.{number}.examples"
+        examples = [example(each, f"{at}.{index}") for index, each in enumerate(one.examples)]
+        classes.append(one.model_copy(update={"examples": examples}))
     return config.model_copy(update={"support": config.support.model_copy(update={"classes": classes})})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from hdm_dicom.pacs.address import Address
 from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.pacs.failures import hush, missing_library, why_not_connected
-from hdm_pipeline.errors import PeerError, PeerRefusedError
+from hdm_pipeline.errors import PeerError, PeerRefusedError, PeerSilentError
 
 try:
     from pynetdicom import AE, evt
@@ -124,13 +124,13 @@ def _associated(
 def _failed(address: Address, connection: Connection, *, tls: bool, opened: bool, late: bool) -> PeerError:
     """Why there is no association, where the PACS has not said it."""
     if opened and late:
-        return PeerError(
+        return PeerSilentError(
             "the PACS takes the call and does not answer in time",
             where=address.shown,
             remedy="check the port: something else may listen there; raise `timeout` if the PACS is slow",
         )
     if opened:
-        return PeerError(
+        return PeerSilentError(
             "the PACS breaks off instead of answering",
             where=address.shown,
             remedy="check the port; leave out plain: true if it speaks TLS" if not tls else "check the port",
@@ -138,7 +138,7 @@ def _failed(address: Address, connection: Connection, *, tls: bool, opened: bool
     error = TimeoutError() if late and not tls else _tried(address, connection.timeout)
     if error is not None:
         return _not_connected(address, error, tls=tls)
-    return PeerError(
+    return PeerSilentError(
         "the PACS cannot be reached" if not tls else "the PACS cannot be reached by TLS",
         where=address.shown,
         remedy="check host, port and whether it runs"
@@ -160,4 +160,4 @@ def _not_connected(address: Address, error: OSError, *, tls: bool) -> PeerError:
         "the PACS cannot be reached",
         "check host, port and whether it runs",
     )
-    return PeerError(why, where=address.shown, remedy=remedy)
+    return PeerSilentError(why, where=address.shown, remedy=remedy)

@@ -14,7 +14,7 @@ from typing import Any
 from hdm_dicom.pacs.address import Address
 from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.pacs.failures import NO_CONNECTION, hush, missing_library, why_not_connected
-from hdm_pipeline.errors import PeerError, PeerRefusedError
+from hdm_pipeline.errors import PeerError, PeerRefusedError, PeerSilentError
 
 try:
     import requests
@@ -212,4 +212,6 @@ def talking(address: Address, doing: str, *, plain: bool = False) -> Iterator[No
             why, remedy = "the connection breaks", "check whether the PACS runs; its own log may say why"
         else:
             why, remedy = f"no answer that can be read ({type(error).__name__})", "check the path of the address"
-        raise PeerError(f"cannot {doing}: {why}", where=address.shown, remedy=remedy) from None
+        silent = isinstance(error, requests.Timeout | requests.ConnectionError | OSError)
+        kind = PeerSilentError if silent else PeerError
+        raise kind(f"cannot {doing}: {why}", where=address.shown, remedy=remedy) from None

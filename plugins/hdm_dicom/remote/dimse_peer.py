@@ -18,7 +18,7 @@ from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.remote.inbox import Inbox
 from hdm_dicom.remote.peer import CONNECTION, MAX_LISTED, Peer
 from hdm_dicom.remote.query import ListedSeries
-from hdm_pipeline.errors import ConfigError, HdmError, PeerError, PeerRefusedError, SceneError
+from hdm_pipeline.errors import ConfigError, HdmError, PeerError, PeerRefusedError, PeerSilentError, SceneError
 
 # Loaded after `associations`, which says what to do if pynetdicom is not installed.
 from pynetdicom import build_context, build_role, evt  # isort: skip
@@ -198,7 +198,7 @@ class DimsePeer:
             if status is None:
                 break
         if status is None:
-            raise PeerError(
+            raise PeerSilentError(
                 f"cannot {doing}: the PACS breaks off, or does not answer in time",
                 where=self._shown,
                 remedy="raise `timeout`; the PACS' own log may say more",

@@ -18,7 +18,16 @@ from hdm_dicom.remote.inbox import Inbox
 from hdm_dicom.remote.peer import Peer
 from hdm_dicom.remote.query import ListedSeries, Query, parse_query
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import ConfigError, EmptyArchiveError, FetchError, PeerError, PeerRefusedError, SupportError
+from hdm_pipeline.errors import (
+    ConfigError,
+    EmptyArchiveError,
+    FetchError,
+    NoAnswerError,
+    PeerError,
+    PeerRefusedError,
+    PeerSilentError,
+    SupportError,
+)
 
 _EXAMPLE = "support example"
 
@@ -37,7 +46,8 @@ def fetch(
     except PeerRefusedError:
         raise
     except PeerError as error:
-        raise FetchError(error.what, where=f"{ref.id} of {error.where}", remedy=error.remedy) from None
+        kind = NoAnswerError if isinstance(error, PeerSilentError) else FetchError
+        raise kind(error.what, where=f"{ref.id} of {error.where}", remedy=error.remedy) from None
     return _opened(ref, folder, options, reader)
 
 

@@ -22,7 +22,7 @@ from hdm_dicom.pacs.multipart import Multipart
 from hdm_dicom.remote.inbox import Inbox
 from hdm_dicom.remote.peer import CONNECTION, MAX_LISTED, Peer
 from hdm_dicom.remote.query import ListedSeries
-from hdm_pipeline.errors import PeerError
+from hdm_pipeline.errors import PeerError, PeerSilentError
 
 _PAGE = 100
 _SLOWEST = 1024
@@ -139,7 +139,7 @@ class WebPeer:
             seen += len(piece)
             passed = time.monotonic() - start
             if passed > self._connection.timeout and seen < _SLOWEST * passed:
-                raise PeerError(f"the PACS sends less than {_SLOWEST} bytes a second", where=self._address.shown)
+                raise PeerSilentError(f"the PACS sends less than {_SLOWEST} bytes a second", where=self._address.shown)
 
     def _pages(
         self, doing: str, ask: Callable[[int], list[Item]], key: str, *, to_the_end: bool = False

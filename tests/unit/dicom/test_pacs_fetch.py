@@ -28,8 +28,10 @@ from hdm_pipeline.errors import (
     EmptyArchiveError,
     FetchError,
     HdmError,
+    NoAnswerError,
     OutputError,
     PeerError,
+    PeerSilentError,
     SupportError,
     UnsupportedSceneError,
 )
@@ -384,6 +386,34 @@ def test_a_pacs_is_not_asked_for_examples_that_are_here(tmp_path: Path) -> None:
         assert local_examples(pipeline.config, ours, folder) == here
         assert lost.is_file()
         assert len(plan.asked) > asked
+
+
+def test_an_example_that_does_not_come_is_named(tmp_path: Path) -> None:
+    key = "support.classes.0.examples.0"
+    with peer(Plan(nothing=True)) as address:
+        pipeline = with_examples(tmp_path, address)
+        with pytest.raises(SupportError) as missing:
+            pipeline.plan()
+        assert missing.value.where.startswith(f"{key}.image: dicomweb://127")
+        support = pipeline.config.support
+        example = support.classes[0].examples[0].model_copy(update={"image": str(tmp_path / "here")})
+        classes = [support.classes[0].model_copy(update={"examples": [example]})]
+        config = pipeline.config.model_copy(update={"support": support.model_copy(update={"classes": classes})})
+        with pytest.raises(SupportError) as missing:
+            local_examples(config, archive_reader(config), tmp_path / "kept")
+        assert missing.value.where.startswith(f"{key}.mask: dicomweb://127")
+    with pytest.raises(PeerSilentError) as down:
+        local_examples(config, archive_reader(config), tmp_path / "kept")
+    assert down.value.where.startswith(f"{key}.mask: dicomweb://127")
+
+
+def test_a_peer_without_an_answer_is_told_from_one_that_sends_too_little(tmp_path: Path) -> None:
+    with pytest.raises(FetchError) as caught:
+        fetched(Plan(broken=9), tmp_path)
+    assert type(caught.value) is NoAnswerError
+    with pytest.raises(FetchError) as caught:
+        fetched(Plan(parts=[encoded(0)] * 3), tmp_path)
+    assert type(caught.value) is FetchError
 
 
 def test_examples_are_fetched_only_by_who_holds_the_output_directory(tmp_path: Path) -> None:

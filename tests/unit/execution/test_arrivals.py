@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import FetchError, HdmError, PeerRefusedError, UnsupportedSceneError
-from hdm_pipeline.execution import arrivals
+from hdm_pipeline.errors import FetchError, HdmError, NoAnswerError, PeerRefusedError, UnsupportedSceneError
+from hdm_pipeline.execution import arrivals, silence
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.messages import InferTask, Outcome, PublishTask, SurveyTask, Task
@@ -125,6 +125,49 @@ def test_a_failure_is_tried_again(bench: Bench) -> None:
     run(bench, reader)
     assert bench.statuses() == dict.fromkeys(NAMES, "done")
     assert reader.asked.count("b") == arrivals.ATTEMPTS
+
+
+def test_a_machine_that_has_fallen_silent_is_not_asked_for_every_scene(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "SECONDS", 0.02)
+    many = tuple(f"s{index}" for index in range(40))
+    bench.sizes.update(dict.fromkeys(many, (64, 64)))
+
+    def does(name: str) -> None:
+        if name not in ("s0", "s3"):
+            time.sleep(0.01)
+            raise NoAnswerError("no answer in time", where="the archive", remedy="look at it")
+
+    reader = Reader(does)
+    run(bench, reader, many)
+    assert {name for name, status in bench.statuses().items() if status == "done"} == {"s0", "s3"}
+    assert len(set(reader.asked)) < 20
+    (last,) = (event for event in bench.told(SceneQuarantined) if event.scene == "s39")
+    assert isinstance(last, SceneQuarantined)
+    assert type(last.error) is NoAnswerError
+    assert "not asked for" in last.error.what
+    assert "no answer in time" in last.error.what
+    assert "s39" in last.error.where
+
+
+@pytest.mark.parametrize("error", [FetchError("3 of 4 instances came"), None])
+def test_a_machine_that_answers_now_and_then_is_asked_for_every_scene(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: FetchError | None
+) -> None:
+    monkeypatch.setattr(silence, "SECONDS", 0.0)
+    many = tuple(f"s{index}" for index in range(12))
+    bench.sizes.update(dict.fromkeys(many, (64, 64)))
+
+    def does(name: str) -> None:
+        if int(name[1:]) % silence.SCENES:
+            raise NoAnswerError("no answer in time")
+        if error is not None:
+            raise error
+
+    reader = Reader(does)
+    run(bench, reader, many, ahead=1)
+    assert set(reader.asked) == set(many)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import FetchError, HdmError, ReadError
+from hdm_pipeline.errors import FetchError, HdmError, NoAnswerError, ReadError
 from hdm_pipeline.output.ledger import SceneRecord
 from hdm_pipeline.planning import contents
 from hdm_pipeline.planning import plan as planning
@@ -60,7 +60,9 @@ def holds(bench: Bench, *parts: str, left_out: tuple[str, ...] = ()) -> None:
     contents.note(bench.ledger, bench.config, "series", keys(bench, "series"), Contents(parts, left_out))
 
 
-@pytest.mark.parametrize(("error", "again"), [(FetchError("gone"), True), (ReadError("broken"), False)])
+@pytest.mark.parametrize(
+    ("error", "again"), [(FetchError("gone"), True), (NoAnswerError("silent"), True), (ReadError("broken"), False)]
+)
 def test_what_did_not_come_is_tried_again_and_what_is_broken_is_not(bench: Bench, error: HdmError, again: bool) -> None:
     record(bench, "series", "quarantined", error)
     found = planned(bench)
