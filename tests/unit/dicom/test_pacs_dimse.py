@@ -18,7 +18,7 @@ from pynetdicom.sop_class import CTImageStorage
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.remote.inbox import Inbox
 from hdm_pipeline.contracts import SceneRef
-from hdm_pipeline.errors import FetchError, HdmError, PeerError, PeerRefusedError, UnsupportedSceneError
+from hdm_pipeline.errors import FetchError, HdmError, NoAnswerError, PeerError, PeerRefusedError, UnsupportedSceneError
 from tests.dicom_series import make_slice, uid
 from tests.judges.orthanc import free_port
 
@@ -121,7 +121,7 @@ def test_a_good_peer(tmp_path: Path) -> None:
         (Plan(count=4), {}, FetchError, "has 4 instances, and sends 3"),
         (Plan(sent=[instance(0, SeriesInstanceUID=uid("other"))], count=1), {}, FetchError, "another series"),
         (Plan(sent=[instance(0, PixelData=bytes(200_000))], count=1), {}, UnsupportedSceneError, "more than 100000"),
-        (Plan(breaks=True), {}, FetchError, "breaks off"),
+        (Plan(breaks=True), {}, NoAnswerError, "breaks off"),
         (Plan(services=(FIND, MOVE)), {"retrieve": "move", "move_port": free_port()}, PeerRefusedError, "not know HDM"),
     ],
 )

@@ -20,7 +20,7 @@ from hdm_dicom.pacs import web
 from hdm_dicom.pacs.address import parse_address
 from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.pacs.failures import retried
-from hdm_pipeline.errors import PeerError, PeerRefusedError
+from hdm_pipeline.errors import PeerError, PeerRefusedError, PeerSilentError
 from tests.judges.orthanc import certificate
 from tests.unit.dicom.test_pacs_associations import full_backlog
 
@@ -139,7 +139,7 @@ def test_credentials_are_sent_and_come_from_the_options_alone(monkeypatch: pytes
         ("404", PeerError, "HTTP 404"),
         ("503", PeerError, "HTTP 503"),
         ("moved", PeerError, "another address"),
-        ("silent", PeerError, "in time"),
+        ("silent", PeerSilentError, "in time"),
     ],
 )
 def test_other_answers_are_typed_and_show_no_query(
