@@ -37,6 +37,9 @@ class Sender(Protocol):
     the address and the options of `output.send` (ConfigError for an address or an option that it does not know).
     Secrets come from the environment or from files, never from either.
 
+    A class may say `takes_unknown = False`: products that do not say their media type are then refused before a run.
+    Where it says nothing, their files are looked at when they are sent (`fits`).
+
     Attributes:
         name: the scheme.
         takes: media types of the products that it can send, as `Writer` classes say theirs (`media_type`).

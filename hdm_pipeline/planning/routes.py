@@ -39,10 +39,12 @@ def make_route(config: PipelineConfig, peer: Send) -> tuple[Route, list[str]]:
     sender = make_sender(peer.to, peer.options)
     products = config.output.product_options()
     kinds = {name: make_writer(name, options).media_type for name, options in products.items()}
-    takes = {name for name, kind in kinds.items() if kind is None or kind in sender.takes}
+    unknown = getattr(sender, "takes_unknown", True)
+    takes = {name for name, kind in kinds.items() if (unknown if kind is None else kind in sender.takes)}
     if unfit := sorted(set(peer.products or ()) - takes):
+        kind = kinds[unfit[0]] or "of a kind that it does not say"
         raise ConfigError(
-            f"the product {unfit[0]!r} ({kinds[unfit[0]]}) cannot be sent to {peer.to}",
+            f"the product {unfit[0]!r} ({kind}) cannot be sent to {peer.to}",
             where="output.send",
             remedy=f"it takes {', '.join(sender.takes)}; of these products: {', '.join(sorted(takes)) or '(none)'}",
         )

@@ -35,6 +35,7 @@ class GuardedSender:
         load.require(isinstance(sender, Sender), "it lacks methods of a Sender", type(sender).__qualname__)
         self._sender: Sender = sender
         self.takes = tuple(sender.takes)
+        self.takes_unknown = bool(getattr(sender, "takes_unknown", True))
 
     def check(self) -> Sequence[str]:
         """See `Sender.check`."""

@@ -24,6 +24,7 @@ class _PacsSender:
     """What both share: an address, a connection, and files that must be of DICOM."""
 
     takes: ClassVar[tuple[str, ...]] = ("application/dicom",)
+    takes_unknown: ClassVar[bool] = False
     _more: ClassVar[tuple[str, ...]] = ()
     """Options beside those of the connection."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from hdm_pipeline.config.file import PipelineFileError, Problem
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.planning.routes import routes
+from hdm_pipeline.plugin import registry
 from hdm_pipeline.plugin.product_order import product_writers
 from tests.pacs_archive import write_pipeline
 
@@ -59,6 +62,41 @@ def test_products_that_are_not_deidentified_alike(pipeline: Checked, tmp_path: P
     assert "rtstruct names the patient, and segmentation does not" in warning
     (warning,) = made(segmentation=one, rtstruct=other).validate()
     assert "different keys" in warning
+
+
+class Odd:
+    """A writer that does not say what its files are."""
+
+    name = "odd"
+
+    def __init__(self, options: Any = None) -> None: ...
+
+    def check(self, classes: Any) -> list[str]:
+        return []
+
+    def filename(self, scene: Any) -> str:
+        return "odd"
+
+    def write(self, product: Any, path: Path) -> None: ...
+
+
+@pytest.mark.parametrize("to", ["dicomweb://host.invalid/x", "dimse://A@host.invalid:104"])
+def test_a_pacs_gets_what_says_that_it_is_dicom(pipeline: Checked, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    point = EntryPoint("odd", f"{__name__}:Odd", registry.WRITERS)
+    monkeypatch.setitem(registry.available(registry.WRITERS), "odd", point)
+    products = ["segmentation", "report", "odd", "measurements", "label_image"]
+
+    def sent(*names: str) -> Pipeline:
+        named = {"products": list(names)} if names else {}
+        return pipeline({"output.products": products, "output.send": {"to": to, "options": {"plain": True}, **named}})
+
+    assert sent().validate() == []
+    (route,) = routes(sent().config)
+    assert route.products == ("report", "segmentation")
+    for name, kind in (("odd", "does not say"), ("measurements", "text/csv"), ("label_image", "image/png")):
+        (problem,) = problems(sent("segmentation", name))
+        assert f"'{name}'" in problem.what
+        assert kind in problem.what
 
 
 # --------------------------------------------------------------------------------------------- reader
