@@ -196,7 +196,7 @@ def drop_leftovers(workspace: Workspace, wanted: Collection[str]) -> None:
 
     Only who holds the lock of the output directory may.
     """
-    for folder in workspace.private.glob("scenes/*"):
+    for folder in workspace.work_folders():
         for trash in folder.glob(f"{TRASH}*"):
             shutil.rmtree(trash, ignore_errors=True)
         if folder.name not in wanted:

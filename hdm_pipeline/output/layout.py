@@ -154,6 +154,14 @@ class Workspace:
         """Everything of a scene that is no product."""
         return self._inside(self.private / "scenes" / checked_component(scene_id))
 
+    def work_folders(self) -> list[Path]:
+        """Folders of all scenes that hold what is no product, those of scenes that are gone, too.
+
+        Raises:
+            OutputError: they lie behind a symbolic link that leaves the output directory.
+        """
+        return [folder for folder in self._inside(self.private / "scenes").glob("*") if not folder.is_symlink()]
+
     def _inside(self, folder: Path) -> Path:
         """`folder`, if no symbolic link takes it out of the output directory."""
         if folder.resolve() != folder and not folder.resolve().is_relative_to(self.root.resolve()):

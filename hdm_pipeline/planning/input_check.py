@@ -52,7 +52,7 @@ def _option(error: HdmError, given: Mapping[str, Any], config: PipelineConfig) -
     """Where in the reader's options the mistake is, as near as the error tells; empty if it does not."""
     if config.input.aoi is not None and error.where == config.input.aoi:
         return ("aoi",) if "aoi" in given else ()
-    named = _OPTION.match(error.where)
+    named = _OPTION.search(error.where)
     if named is None:
         return ()
     place: list[str] = []

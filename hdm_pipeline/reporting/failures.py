@@ -58,6 +58,7 @@ def failure_noted(name: str, workspace: Workspace, owner: str, *, delivery: bool
 def _note(name: str, workspace: Workspace, owner: str, error: BaseException, start: float) -> None:
     if not workspace.private.is_dir():
         return
+    workspace.create()  # refuses links that lead out of it: nothing is written through one
     with RunLock(workspace.lock, owner, wait=False):
         if not _told(workspace, start):
             _write(name, workspace, error, start)
