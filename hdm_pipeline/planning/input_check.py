@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from hdm_pipeline.config.file import Key
@@ -17,10 +17,14 @@ _OPTION = re.compile(r"(?:reader option |input\.(?:options\b\.?)?)([\w.]+)?")
 _QUOTED = re.compile(r"'(\w+)'")
 
 
-def input_mistakes(config: PipelineConfig) -> list[tuple[Key, HdmError]]:
+def input_mistakes(config: PipelineConfig, lines: Container[Key]) -> list[tuple[Key, HdmError]]:
     """(key of the pipeline file, error). An option that is wrong is left out to look for the next one.
 
     What is told after the first mistake names an option: all else might come of what was left out.
+
+    Args:
+        config: to check.
+        lines: the keys that the file has: some options may stand under `input` itself.
     """
     given = copy.deepcopy(config.input.reader_options())
     found: list[tuple[Key, HdmError]] = []
@@ -28,7 +32,7 @@ def input_mistakes(config: PipelineConfig) -> list[tuple[Key, HdmError]]:
         error, key = told
         option = _option(error, given, config)
         if option or not found:
-            found.append((_key(option, config) if option else key, error))
+            found.append((_key(option, config, lines) if option else key, error))
         if not option:
             break
         _drop(given, option)
@@ -69,7 +73,9 @@ def _option(error: HdmError, given: Mapping[str, Any], config: PipelineConfig) -
     return (*place, *quoted[:1])
 
 
-def _key(option: Key, config: PipelineConfig) -> Key:
+def _key(option: Key, config: PipelineConfig, lines: Container[Key]) -> Key:
+    if ("input", option[0]) in lines:
+        return ("input", *option)
     if option[0] in config.input.options:
         return ("input", "options", *option)
     return ("input", "network") if option[0] == "allow_network" else ("input", *option)

@@ -58,7 +58,7 @@ def validate(file: PipelineFile, *, data: bool = False) -> list[str]:
     config = file.absolute()
     warnings: list[str] = []
     data = data and bool(config.input.uris)  # a pipeline that only listens has no archive to look at
-    found = input_mistakes(config)
+    found = input_mistakes(config, file.lines)
     for key, check in _checks(config, warnings):
         if (error := _error_of(check)) is not None:
             found.append((_key_of(error, key, config), error))
