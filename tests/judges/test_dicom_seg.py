@@ -23,7 +23,7 @@ from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
 from tests.judges.orthanc import INSTALL, Archive, running
 from tests.judges.viewer import node_environment
-from tests.unit.dicom.test_flat_images import REFERRING, in_enhanced_pairs
+from tests.unit.dicom.test_flat_images import FLAT, in_enhanced_pairs
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
 REAL = (
@@ -81,12 +81,12 @@ def test_overlapping_segments_are_valid_and_read(require_judge: RequireJudge, ob
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
-@pytest.mark.parametrize("name", list(REFERRING))
+@pytest.mark.parametrize("name", list(FLAT))
 def test_dciodvfy_finds_nothing_where_no_place_is_told(
     require_judge: RequireJudge, tmp_path: Path, name: str, kind: str
 ) -> None:
     dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
-    write_series(tmp_path / "flat", (0.0,), shape=(23, 31), change=lambda dataset, _: REFERRING[name](dataset))
+    write_series(tmp_path / "flat", (0.0,), shape=(23, 31), change=lambda dataset, _: FLAT[name](dataset))
     segment(tmp_path / "flat", tmp_path / "out.dcm", kind)
     assert findings(dciodvfy, tmp_path / "out.dcm") == []
 
