@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 
-.PHONY: help setup run test lint types judges bench soak fuzz qgis-plugin clean
+.PHONY: help setup run test long lint types judges bench soak fuzz qgis-plugin clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -29,7 +29,10 @@ run: $(READY) samples ## flood extent of the sample archive
 	$(BIN)/python -m hdm_pipeline run pipelines/flood_extent.yaml
 
 test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
-	$(BIN)/python -m pytest tests/unit tests/integration --numprocesses $(or $(WORKERS),2) --dist loadgroup
+	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadgroup
+
+long: $(DEV_READY) ## the long ones: Dice on a real CT, training by two processes, a cut network, Ray against inline
+	$(BIN)/python -m pytest tests/unit tests/integration -m long
 
 lint: $(DEV_READY) ## ruff
 	$(BIN)/ruff check .
@@ -39,7 +42,7 @@ types: $(DEV_READY) ## mypy --strict
 	$(BIN)/mypy
 
 judges: $(DEV_READY) ## third-party validators; see docs/judges.md for what they need
-	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) --dist loadfile
+	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) --dist worksteal
 
 bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
 	$(BIN)/python -m benchmarks --json bench-results

@@ -17,6 +17,7 @@ PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "ct_liver.yaml"
 SUPPORT, LIVER = (5, 12), 5
 
 
+@pytest.mark.long
 @pytest.mark.data
 @pytest.mark.slow
 def test_liver_of_the_other_slices(test_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

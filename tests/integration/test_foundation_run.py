@@ -52,6 +52,7 @@ def test_what_is_wrong_with_the_folder_is_told_before_the_run(bench: Workbench) 
         Pipeline.from_yaml(pinned).validate()
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_gives_the_bytes_of_inline(bench: Workbench, cluster: None) -> None:

@@ -68,6 +68,7 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_twelve_bands_are_segmented_inline_and_on_ray_alike(archive: Path, cluster: None) -> None:
     path = archive / "bands.yaml"
     summary = Pipeline.from_yaml(path).run()

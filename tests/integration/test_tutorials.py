@@ -103,6 +103,7 @@ def test_the_picture_is_drawn_by_its_script(followed: Followed) -> None:
     assert (difference > 12).mean() < 0.02
 
 
+@pytest.mark.long
 def test_polygons_are_about_as_good_as_masks(followed: Followed, tmp_path: Path) -> None:
     """The two pipelines that ship, on the same scenes; the page says by how much they differ."""
     samples = str(followed.folder / "samples")

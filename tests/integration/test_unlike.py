@@ -69,6 +69,7 @@ def test_a_scene_unlike_its_examples_is_told_and_a_run_cut_off_measures_the_same
     assert measures(bench.root / "again") == found
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_measures_the_same(bench: Workbench, cluster: None) -> None:

@@ -66,6 +66,7 @@ def test_a_killed_actor_is_replaced(
     assert steps_of(bench.root / "killed") == undisturbed.steps
 
 
+@pytest.mark.long
 def test_a_lost_node_is_survived(bench: Workbench, undisturbed: Undisturbed, no_cluster: None) -> None:
     file = bench.pipeline("lost_node", execution={"executor": "ray", "actors": 2, "threads": 1})
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})

@@ -159,6 +159,7 @@ print(code, noticed - cut)
 """
 
 
+@pytest.mark.long
 def test_a_cut_network_is_survived(bench: Workbench, link: Link, cluster: str) -> None:
     for number in range(4):
         write_scene(bench.scenes / f"more-{number}.tif", 300, 300, 20 + number)

@@ -66,6 +66,7 @@ def test_mistakes_in_the_file_and_on_the_command_line_are_named(
         CliRunner().invoke(app, [str(write(tmp_path, **changes)), *options], catch_exceptions=False)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_two_replicas_train_one_network(app: typer.Typer, tmp_path: Path) -> None:
