@@ -17,7 +17,8 @@ import numpy as np
 import pydicom
 import pytest
 import yaml
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
 
 from hdm_dicom.reader import DicomReader
 from hdm_pipeline.contracts import SceneRef
@@ -316,12 +317,44 @@ def test_examples_come_from_the_pacs_by_uid(plain: Archive, tmp_path: Path, kit_
     again = pipeline.run()
     assert (again.done, again.done_before) == ((), 1)
     assert pipeline.plan().scenes_done == 1
+    # A report that refers to the segmentation names it as well; the mask is the same, so nothing is done again.
+    report = tmp_path / "report.dcm"
+    write_report(report, pydicom.dcmread(seg))
+    plain.call("/instances", report.read_bytes(), {"Content-Type": "application/dicom"})
+    examples[0] |= {"image": image, "mask": f"{uri}?SOPInstanceUID={pydicom.dcmread(report).SOPInstanceUID}"}
+    content["output"]["directory"] = "pacs"
+    path.write_text(yaml.safe_dump(content))
+    again = Pipeline.from_yaml(path).run()
+    assert (again.done, again.done_before) == ((), 1)
     examples[0]["mask"] = f"{uri}?SOPInstanceUID={uid('nothing')}"
     examples[0]["image"] = image
     content["output"]["directory"] = "pacs"
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(SupportError, match="does not hold such an object"):
         Pipeline.from_yaml(path).run()
+
+
+def write_report(path: Path, seg: Dataset) -> None:
+    """The least of a structured report: a container that refers to a segmentation."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = seg.SOPClassUID, seg.SOPInstanceUID
+    reference.ReferencedSegmentNumber = 1
+    item, group = Dataset(), Dataset()
+    item.RelationshipType, item.ValueType, item.ReferencedSOPSequence = "CONTAINS", "IMAGE", [reference]
+    group.RelationshipType, group.ValueType, group.ContentSequence = "CONTAINS", "CONTAINER", [item]
+    report = Dataset()
+    report.file_meta = FileMetaDataset()
+    report.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = Comprehensive3DSRStorage
+    report.SOPInstanceUID = report.file_meta.MediaStorageSOPInstanceUID = uid("report")
+    report.StudyInstanceUID, report.SeriesInstanceUID = seg.StudyInstanceUID, uid("reports")
+    report.PatientID, report.Modality, report.ValueType, report.ContentSequence = (
+        seg.PatientID,
+        "SR",
+        "CONTAINER",
+        [group],
+    )
+    report.save_as(path, enforce_file_format=True)
 
 
 @pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hdm_dicom.archive.discovery import find as find_files
 from hdm_dicom.archive.references import reference as file_reference
+from hdm_dicom.files.reports import drawings_of
 from hdm_dicom.options import READER, ReaderOptions
 from hdm_dicom.pacs.address import parse_address
 from hdm_dicom.remote.connecting import connected
@@ -90,23 +91,39 @@ def fetch_example(uri: str, folder: Path, options: ReaderOptions) -> str:
         address, query = parse_query(uri, options, _EXAMPLE, instances=True)
     except ConfigError as error:
         raise SupportError(error.what, where=error.where, remedy=error.remedy) from None
+    most, where = options.max_fetch_bytes, address.shown
     with connected(address, options) as peer:
-        listed = _one_series(peer, query, address.shown)
-        inbox = Inbox(folder, listed.series, options.max_fetch_bytes, address.shown)
+        listed = _one_series(peer, query, where)
         wanted = query.instance.get("SOPInstanceUID", "")
-        uids = [wanted] if wanted else peer.instances(listed)
-        inbox.keep_only(uids)
-        if missing := inbox.missing(uids):
-            peer.retrieve(listed, inbox, missing if wanted or len(inbox) else ())
-        if not uids or inbox.missing(uids):
-            raise SupportError(
-                f"{len(inbox.missing(uids))} of {len(uids)} instances of the object do not come from the PACS",
-                where=address.shown,
-                remedy="check the UIDs of the address",
-            )
+        found = _bring_example(peer, listed, wanted, folder, most, where)
+        if wanted and (drawn := drawings_of(found)) is not None:
+            if len(drawn) != 1:
+                raise SupportError(
+                    f"the report refers to {len(drawn)} segmentations or structure sets",
+                    where=where,
+                    remedy="name the one that is meant by its own SOPInstanceUID",
+                )
+            meant = Query(study={"StudyInstanceUID": listed.study}, instance={"SOPInstanceUID": drawn[0]})
+            found = _bring_example(peer, _one_series(peer, meant, where), drawn[0], folder, most, where)
+    return str(found)
+
+
+def _bring_example(peer: Peer, listed: ListedSeries, wanted: str, folder: Path, most: int, where: str) -> Path:
+    """One instance of a series, or all of them where none is wanted; the folder holds nothing else afterwards."""
+    inbox = Inbox(folder, listed.series, most, where)
+    uids = [wanted] if wanted else peer.instances(listed)
+    inbox.keep_only(uids)
+    if missing := inbox.missing(uids):
+        peer.retrieve(listed, inbox, missing if wanted or len(inbox) else ())
+    if not uids or inbox.missing(uids):
+        raise SupportError(
+            f"{len(inbox.missing(uids))} of {len(uids)} instances of the object do not come from the PACS",
+            where=where,
+            remedy="check the UIDs of the address",
+        )
     for name in uids:
         _dated_by_content(inbox.path(name))
-    return str(inbox.path(wanted) if wanted else folder)
+    return inbox.path(wanted) if wanted else folder
 
 
 def _one_series(peer: Peer, query: Query, where: str) -> ListedSeries:
@@ -116,7 +133,8 @@ def _one_series(peer: Peer, query: Query, where: str) -> ListedSeries:
         raise SupportError(
             "an example from a PACS is named by UID",
             where=where,
-            remedy="give SeriesInstanceUID for a series, SOPInstanceUID for one object (a SEG, an RTSTRUCT)",
+            remedy="give SeriesInstanceUID for a series, SOPInstanceUID for one object (a SEG, an RTSTRUCT, or a "
+            "report that refers to one)",
         )
     study = query.study.get("StudyInstanceUID", "")
     if uid and "SeriesInstanceUID" not in query.series:
