@@ -19,11 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pydicom
+from _highdicom import write_segmentation
 from _table import Row, alternate, arguments, at_least, at_most, median, show
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import JPEG2000Lossless
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series
 
@@ -117,44 +117,16 @@ def bench_read(folder: Path, slices: int, repeats: int) -> Row:
 
 def bench_write(folder: Path, slices: int, repeats: int, kind: str) -> Row:
     series = folder / "plain"
-    paths = (
-        sorted(write_series(series, [2.0 * i for i in range(slices)], pixels=anatomy)) if not series.exists() else []
-    )
+    if not series.exists():
+        write_series(series, [2.0 * i for i in range(slices)], pixels=anatomy)
     product = make_product(series, blob, classes=(LIVER,))
     writer, out = SegmentationWriter({"type": kind}), folder / "ours.dcm"
     mask = product.mask.array[0] if isinstance(product.mask, ArraySource) else np.empty(0)
     scores = product.score.array[0] if isinstance(product.score, ArraySource) else np.empty(0)
-    paths = [Path(path) for path in product.scene.ref.members]
 
     def bare() -> None:
-        sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
-        algorithm = hd.AlgorithmIdentificationSequence(
-            name="x", family=pydicom.sr.codedict.codes.DCM.ArtificialIntelligence, version="1"
-        )
-        description = hd.seg.SegmentDescription(
-            segment_number=1,
-            segment_label="liver",
-            segmented_property_category=pydicom.sr.codedict.codes.SCT.AnatomicalStructure,
-            segmented_property_type=pydicom.sr.codedict.codes.SCT.Liver,
-            algorithm_type="AUTOMATIC",
-            algorithm_identification=algorithm,
-        )
-        seg = hd.seg.Segmentation(
-            source_images=sources,
-            pixel_array=mask if kind == "BINARY" else scores.astype(np.float32) / 255,
-            segmentation_type=kind,
-            segment_descriptions=[description],
-            series_instance_uid=hd.UID(),
-            series_number=2,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer="x",
-            manufacturer_model_name="x",
-            software_versions="1",
-            device_serial_number="1",
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-        )
-        seg.save_as(folder / "theirs.dcm")
+        pixels = mask if kind == "BINARY" else scores.astype(np.float32) / 255
+        write_segmentation(product.scene.ref.members, pixels, folder / "theirs.dcm", ["liver"], kind)
 
     ours, theirs = alternate(repeats, lambda: writer.write(product, out), bare)
     return at_most(f"writing {kind}, times bare highdicom", median(ours) / median(theirs), "x", MOST_WRITE)

@@ -22,12 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import highdicom as hd
 import numpy as np
 import pydicom
-from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian
 
+from benchmarks._highdicom import write_segmentation
 from benchmarks._table import Row, arguments, at_most, median, show
 from hdm_dicom.reader import DicomReader
 from hdm_pipeline.contracts import PixelSource, Product, PublishedFile, SceneHeader, ScenePublication, SceneRef
@@ -112,40 +110,6 @@ def write(product: Product, name: str, folder: Path) -> None:
     )
 
 
-def highdicom_alone(product: Product, mask: np.ndarray, path: Path) -> None:
-    """The segmentation as highdicom writes it from the whole array."""
-    sources = [pydicom.dcmread(member, stop_before_pixels=True) for member in product.scene.ref.members]
-    sources.sort(key=lambda one: float(one.ImagePositionPatient[2]))
-    described = [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=name,
-            segmented_property_category=codes.SCT.AnatomicalStructure,
-            segmented_property_type=codes.SCT.Liver,
-            algorithm_type="AUTOMATIC",
-            algorithm_identification=hd.AlgorithmIdentificationSequence(
-                name="x", family=codes.DCM.ArtificialIntelligence, version="1"
-            ),
-        )
-        for number, name in ((1, "liver"), (2, "spleen"))
-    ]
-    hd.seg.Segmentation(
-        source_images=sources,
-        pixel_array=mask,
-        segmentation_type="BINARY",
-        segment_descriptions=described,
-        series_instance_uid=hd.UID(),
-        series_number=2,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="x",
-        manufacturer_model_name="x",
-        software_versions="1",
-        device_serial_number="1",
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-    ).save_as(path)
-
-
 def decode(product: Product) -> None:
     """What bare pydicom does to read every slice."""
     for member in product.scene.ref.members:
@@ -156,8 +120,9 @@ def bench_time(folder: Path, slices: int, side: int, repeats: int) -> list[Row]:
     make_series(folder / "series", slices, side)
     product = product_of(folder / "series", whole=True)
     mask = product.mask.array[0] if isinstance(product.mask, ArraySource) else np.empty(0)
+    members = product.scene.ref.members
     calls: dict[str, Callable[[], None]] = {
-        "highdicom": lambda: highdicom_alone(product, mask, folder / "theirs.dcm"),
+        "highdicom": lambda: write_segmentation(members, mask, folder / "theirs.dcm", ["liver", "spleen"]),
         "decoding": lambda: decode(product),
     }
     calls |= {name: partial(write, product, name, folder) for name in PRODUCTS if name in available(WRITERS)}

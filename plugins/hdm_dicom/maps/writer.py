@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hdm_dicom.derived.scenes import opened_series, require_series
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
-from hdm_dicom.options import READER, ReaderOptions, check_names, one_of
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
+from hdm_dicom.options import check_names, one_of
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _WHERE = "output.products, parametric_map"
@@ -74,13 +75,11 @@ class ParametricMapWriter:
             WriteError: no DICOM series, or it has no place or extent, or its images share their UIDs.
         """
         from hdm_dicom.derived.frame_references import check_references
-        from hdm_dicom.volumes.volume_io import open_volume
 
         where = scene.ref.id
-        if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
-            raise WriteError("a parametric map needs a DICOM series", where=where, remedy="leave the product out")
+        require_series(scene, "a parametric map needs")
         check_references(scene)
-        volume = open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume
+        volume = opened_series(scene).volume
         if volume.located and len(volume.frames) == 1 and not volume.first.thickness:
             raise WriteError(
                 "a parametric map states the thickness of its slices, and this single slice has none: no SliceThickness"

@@ -31,6 +31,7 @@ from hdm_dicom.derived.origin import (
     settle_dimensions,
     settle_uids,
 )
+from hdm_dicom.derived.scenes import opened_series
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
 from hdm_dicom.derived.stored_slices import stored_slices
@@ -38,10 +39,9 @@ from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
-from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.series.volume import Volume
-from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
+from hdm_dicom.volumes.volume_io import OpenVolume
 from hdm_pipeline.contracts import ClassInfo, PixelSource, Product
 from hdm_pipeline.errors import WriteError
 
@@ -89,7 +89,7 @@ def write_map(product: Product, path: Path, style: MapStyle, key: bytes | None) 
     source = product.score if style.of == "score" else product.uncertainty
     if source is None:
         raise WriteError("no uncertainty was computed", where=where, remedy="run again")
-    opened = open_volume(product.scene.ref, ReaderOptions.parse(product.scene.attributes.get("options")))
+    opened = opened_series(product.scene)
     instance = opened.volume.first.instance
     size = len(opened.volume.frames) * len(style.bands) * instance.rows * instance.columns * _FLOAT_BYTES
     if size > _MAX_BYTES:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hdm_dicom.derived.scenes import require_series
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
-from hdm_dicom.options import READER, check_names, one_of
+from hdm_dicom.options import check_names, one_of
 from hdm_dicom.preview.style import PreviewStyle
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
-from hdm_pipeline.errors import ConfigError, WriteError
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind
+from hdm_pipeline.errors import ConfigError
 
 _WHERE = "output.products, preview"
 
@@ -61,8 +62,7 @@ class PreviewWriter:
         """
         from hdm_dicom.derived.frame_references import check_references
 
-        if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
-            raise WriteError("a preview needs a DICOM series", where=scene.ref.id, remedy="leave the product out")
+        require_series(scene, "a preview needs")
         check_references(scene)
 
     def filename(self, scene: SceneHeader) -> str:

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.origin import equipment, settle_dates, settle_uids
+from hdm_dicom.derived.scenes import opened_series, read_options
 from hdm_dicom.derived.sources import instance_class, instance_uid, source_header
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
@@ -29,7 +30,7 @@ from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.pixels import FrameReader
 from hdm_dicom.volumes.source import DicomSource
-from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
+from hdm_dicom.volumes.volume_io import OpenVolume
 from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 
@@ -51,8 +52,8 @@ def write_preview(product: Product, path: Path, style: PreviewStyle, key: bytes 
     """
     quiet()
     where = product.scene.ref.id
-    options = ReaderOptions.parse(product.scene.attributes.get("options"))
-    opened = open_volume(product.scene.ref, options)
+    options = read_options(product.scene)
+    opened = opened_series(product.scene)
     volume = opened.volume
     source = source_header(volume)
     if key is not None and text(source, "BurnedInAnnotation") == "YES":

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hdm_dicom.derived.layers import Layers
-from hdm_dicom.options import ReaderOptions
+from hdm_dicom.derived.scenes import opened_series, read_options
 from hdm_dicom.report.regions import Region, RegionFinder, Spread
 from hdm_dicom.report.rules import Rules
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.extent import measured
-from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
+from hdm_dicom.volumes.volume_io import SliceReader
 from hdm_pipeline.contracts import ClassInfo, PixelSource, Product, VolumeGeometry
 from hdm_pipeline.errors import WriteError
 from hdm_pipeline.grid import Window
@@ -98,11 +98,6 @@ def sized(volume: Volume) -> bool:
     return measured(volume) and volume.first.spacing is not None
 
 
-def opened_volume(product: Product) -> OpenVolume:
-    """The volume of a product's scene, as it was read."""
-    return open_volume(product.scene.ref, ReaderOptions.parse(product.scene.attributes.get("options")))
-
-
 def measure(product: Product, rules: Rules, *, overlapping: bool = False) -> list[ClassMeasures]:
     """Measure the classes of a scene; at once if they are those that were measured last, by the same rules.
 
@@ -126,7 +121,7 @@ def measure(product: Product, rules: Rules, *, overlapping: bool = False) -> lis
 
 
 def _measure(product: Product, rules: Rules, *, overlapping: bool) -> list[ClassMeasures]:
-    opened = opened_volume(product)
+    opened = opened_series(product.scene)
     geometry = product.scene.geometry
     x, y, z = opened.size
     if product.mask.shape[1:] != (z, y, x) or not isinstance(geometry, VolumeGeometry):
@@ -136,8 +131,7 @@ def _measure(product: Product, rules: Rules, *, overlapping: bool) -> list[Class
             remedy="the series has changed since it was segmented; run again",
         )
     scale = _Scale.of(geometry, known=sized(opened.volume))
-    options = ReaderOptions.parse(product.scene.attributes.get("options"))
-    slices = SliceReader(product.scene.ref, options) if opened.bands == 1 else None
+    slices = SliceReader(product.scene.ref, read_options(product.scene)) if opened.bands == 1 else None
     tallies = [_Tally(info, scale, rules) for info in product.classes]
     source = Layers(product) if overlapping else product.mask
     for index in range(z):

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.derived.layers import overlapping
+from hdm_dicom.derived.scenes import opened_series, require_series
 from hdm_dicom.derived.series_options import check_keys, deidentify_key
 from hdm_dicom.derived.tracking import Tracking, of_class, of_lesion
 from hdm_dicom.derived.write_errors import write_error
-from hdm_dicom.options import READER, check_names, one_of
+from hdm_dicom.options import check_names, one_of
 from hdm_dicom.report.rules import RULES, parse_rules
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
-from hdm_pipeline.errors import WriteError
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind
 
 if TYPE_CHECKING:
     from hdm_dicom.report.measure import Measures
@@ -94,13 +94,12 @@ class MeasurementsWriter:
             WriteError: not a DICOM series, or changed since it was segmented.
         """
         from hdm_dicom.derived.sources import source_header
-        from hdm_dicom.report.measure import measure, opened_volume
+        from hdm_dicom.report.measure import measure
 
         where = product.scene.ref.id
-        if product.scene.ref.reader != READER or not isinstance(product.scene.geometry, VolumeGeometry):
-            raise WriteError("measurements need a DICOM series", where=where, remedy="leave the product out")
+        require_series(product.scene, "measurements need")
         found = measure(product, self._rules, overlapping=self._overlapping)
-        series = str(source_header(opened_volume(product).volume).SeriesInstanceUID)
+        series = str(source_header(opened_series(product.scene).volume).SeriesInstanceUID)
         unit = product.scene.bands[0].unit
         rows: list[dict[str, Any]] = []
         for one in found:

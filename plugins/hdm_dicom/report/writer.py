@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.scenes import opened_series, require_series
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
-from hdm_dicom.options import READER, ReaderOptions, check_names
+from hdm_dicom.options import check_names
 from hdm_dicom.report.rules import RULES, parse_rules
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind
 from hdm_pipeline.errors import WriteError
 
 _WHERE = "output.products, report"
@@ -60,16 +61,13 @@ class ReportWriter:
         """
         from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.report.measure import sized
-        from hdm_dicom.volumes.volume_io import open_volume
 
-        where = scene.ref.id
-        if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
-            raise WriteError("a DICOM report needs a DICOM series", where=where, remedy="leave the product out")
+        require_series(scene, "a DICOM report needs")
         check_references(scene)
-        if not sized(open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options"))).volume):
+        if not sized(opened_series(scene).volume):
             raise WriteError(
                 "a report needs slices of a known size: a place in the patient, pixel spacing and thickness",
-                where=where,
+                where=scene.ref.id,
                 remedy="use the product `measurements`, which leaves empty what is not known",
             )
 

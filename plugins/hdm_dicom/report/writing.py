@@ -11,13 +11,14 @@ from pydicom.dataset import Dataset
 from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.encoding import encode_sequences
 from hdm_dicom.derived.origin import settle_dates, settle_uids
+from hdm_dicom.derived.scenes import opened_series
 from hdm_dicom.derived.tracking import keyed_identifier
 from hdm_dicom.files.attributes import PARSE_ERRORS, READ_ERRORS, datasets
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.uids import digest, keyed_uid
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.report.document import ReportStyle, Segments, build, evidence_of
-from hdm_dicom.report.measure import measure, opened_volume
+from hdm_dicom.report.measure import measure
 from hdm_dicom.report.rules import Rules
 from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
@@ -40,7 +41,7 @@ def write_report(product: Product, path: Path, style: ReportStyle, rules: Rules,
     quiet()
     where = product.scene.ref.id
     segments = _segments(product)
-    opened = opened_volume(product)
+    opened = opened_series(product.scene)
     sources = evidence_of(opened.volume)
     found = measure(product, rules, overlapping=segments.overlap)
     try:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.layers import overlapping
+from hdm_dicom.derived.scenes import require_series
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
-from hdm_dicom.options import READER, check_names, one_of
+from hdm_dicom.options import check_names, one_of
 from hdm_dicom.segmentation.style import MAX_BYTES, MAX_SIDE, OTHERS, SegmentationStyle
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind, VolumeGeometry
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind
 from hdm_pipeline.errors import ConfigError, WriteError
 
 _KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -79,8 +80,7 @@ class SegmentationWriter:
         from hdm_dicom.derived.frame_references import check_references
 
         where = scene.ref.id
-        if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
-            raise WriteError("a DICOM segmentation needs a DICOM series", where=where, remedy=OTHERS)
+        require_series(scene, "a DICOM segmentation needs", OTHERS)
         check_references(scene)
         _, depth, height, width = scene.shape
         if max(height, width) > MAX_SIDE:

@@ -12,14 +12,13 @@ from pydicom.dataelem import DataElement
 from hdm_dicom.derived.encoding import FRAMES, encode_sequences
 from hdm_dicom.derived.layers import Layers
 from hdm_dicom.derived.origin import settle_uids
+from hdm_dicom.derived.scenes import opened_series
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
-from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.segmentation.dataset import build
 from hdm_dicom.segmentation.frames import spooled, stream
 from hdm_dicom.segmentation.style import MAX_BYTES, OTHERS, SegmentationStyle
-from hdm_dicom.volumes.volume_io import open_volume
 from hdm_pipeline.contracts import Product
 from hdm_pipeline.errors import WriteError
 
@@ -42,8 +41,7 @@ def write_segmentation(
     clock = datetime.now()
     written = (f"{clock:%Y%m%d}", f"{clock:%H%M%S}") if style.now else None
     where, kind = product.scene.ref.id, style.kind
-    options = ReaderOptions.parse(product.scene.attributes.get("options"))
-    opened = open_volume(product.scene.ref, options)
+    opened = opened_series(product.scene)
     source = product.score if kind == "FRACTIONAL" else Layers(product) if style.overlapping else product.mask
     values = tuple(info.value for info in product.classes)
     slices = stored_slices(opened, source, path.parent)

@@ -8,15 +8,17 @@ from typing import Any, ClassVar
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.layers import overlapping
+from hdm_dicom.derived.scenes import require_series
 from hdm_dicom.derived.series_options import SERIES_OPTIONS, check_keys, deidentify_key, new_series
 from hdm_dicom.derived.write_errors import write_error
-from hdm_dicom.options import READER, check_names, one_of
+from hdm_dicom.options import check_names, one_of
 from hdm_dicom.structure_set.style import StructureStyle
-from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, VolumeGeometry
-from hdm_pipeline.errors import WriteError
+from hdm_pipeline.contracts import ClassInfo, Product, SceneHeader, SceneKind
 
 _OPTIONS = ("empty", "segments", *SERIES_OPTIONS)
 _WHERE = "output.products, rtstruct"
+_NEEDS = "a structure set needs"
+_OTHERS = "choose the product `polygons` for rasters"
 
 
 class StructureSetWriter:
@@ -34,7 +36,7 @@ class StructureSetWriter:
     """
 
     name: ClassVar[str] = "rtstruct"
-    scenes: ClassVar[str] = "volumes"
+    scenes: ClassVar[SceneKind] = "volumes"
     media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
@@ -63,7 +65,7 @@ class StructureSetWriter:
         from hdm_dicom.derived.frame_references import check_references
         from hdm_dicom.structure_set.writing import open_located
 
-        _check_reader(scene)
+        require_series(scene, _NEEDS, _OTHERS)
         check_references(scene)
         open_located(scene)
 
@@ -83,17 +85,8 @@ class StructureSetWriter:
         """
         from hdm_dicom.structure_set.writing import write_structure_set
 
-        _check_reader(product.scene)
+        require_series(product.scene, _NEEDS, _OTHERS)
         try:
             write_structure_set(product, path, self._style, refuse_empty=self._empty == "error", key=self._key)
         except OSError as error:
             raise write_error(error, "the structure set", path, product.scene.ref.id) from None
-
-
-def _check_reader(scene: SceneHeader) -> None:
-    if scene.ref.reader != READER or not isinstance(scene.geometry, VolumeGeometry):
-        raise WriteError(
-            "a structure set needs a DICOM series",
-            where=scene.ref.id,
-            remedy="choose the product `polygons` for rasters",
-        )

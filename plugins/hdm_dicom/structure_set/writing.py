@@ -8,16 +8,16 @@ from pathlib import Path
 
 from hdm_dicom.derived.layers import Layers
 from hdm_dicom.derived.origin import settle_uids
+from hdm_dicom.derived.scenes import opened_series
 from hdm_dicom.derived.stored_slices import stored_slices
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.uids import keyed_uid
-from hdm_dicom.options import ReaderOptions
 from hdm_dicom.privacy.deidentify import deidentify
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.structure_set.contours import Contour, ContourEncoder, source_uids
 from hdm_dicom.structure_set.dataset import add_encoded, build
 from hdm_dicom.structure_set.style import StructureStyle
-from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
+from hdm_dicom.volumes.volume_io import OpenVolume
 from hdm_pipeline.contracts import Product, SceneHeader
 from hdm_pipeline.errors import WriteError
 
@@ -31,7 +31,7 @@ def open_located(scene: SceneHeader) -> OpenVolume:
         ReadError: see `hdm_dicom.volumes.volume_io.open_volume`.
         WriteError: its slices have no place in the patient.
     """
-    opened = open_volume(scene.ref, ReaderOptions.parse(scene.attributes.get("options")))
+    opened = opened_series(scene)
     if not opened.volume.located:
         raise WriteError(
             "contours are drawn in the patient, and the slices have no positions in it",

@@ -15,9 +15,10 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from hdm_dicom.derived.scenes import opened_series
 from hdm_dicom.files.uids import keyed_uid
 from hdm_dicom.report import terms
-from hdm_dicom.report.measure import _Scale, _Tally, opened_volume
+from hdm_dicom.report.measure import _Scale, _Tally
 from hdm_dicom.report.rules import Rules
 from hdm_dicom.report.table import MeasurementsWriter
 from hdm_dicom.report.writer import ReportWriter
@@ -92,7 +93,7 @@ def test_the_plane_that_is_read_changes_no_number_but_the_diameter_in_it(
 ) -> None:
     def turned(header: SceneHeader) -> Bytes:
         product = make_product(series, lesions)
-        opened = opened_volume(make_product(series, options={"plane": plane}))
+        opened = opened_series(make_product(series, options={"plane": plane}).scene)
         return np.ascontiguousarray(opened.view.apply(lesions(product.scene)))
 
     ours = rows(make_product(series, lesions), tmp_path, lesions=True)
@@ -111,7 +112,7 @@ def test_a_lesion_names_the_images_that_it_lies_in_whatever_the_plane(series: Pa
         stored = np.zeros((1, 5, 24, 32), np.uint8)
         stored[0, :2, 4:10, 5:12] = 1
         stored[0, 3:, 15:17, 20:22] = 1
-        opened = opened_volume(make_product(series, options={"plane": plane}))
+        opened = opened_series(make_product(series, options={"plane": plane}).scene)
         return np.ascontiguousarray(opened.view.apply(stored))
 
     product = with_segmentation(make_product(series, two, options={"plane": plane}), tmp_path)
