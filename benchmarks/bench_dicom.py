@@ -25,7 +25,7 @@ from _highdicom import write_segmentation
 from _table import Row, alternate, arguments, at_least, at_most, median, show
 from pydicom.uid import JPEG2000Lossless
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series; others install `tests`, too
 
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter

@@ -23,7 +23,7 @@ from _table import Row, arguments, at_most, show
 from PIL import Image
 from pydicom.dataset import Dataset
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series and their Orthanc
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series and their Orthanc
 
 from tests.dicom_product import ORGAN
 from tests.dicom_series import uid, write_series
