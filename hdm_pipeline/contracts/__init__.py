@@ -11,6 +11,7 @@ Axes are always (band, z, y, x). A raster has z = 1; a volume's z runs along the
 
 from __future__ import annotations
 
+from hdm_pipeline.contracts.labels import LabelPatch, SavedLabels, SceneLabels
 from hdm_pipeline.contracts.product import (
     CatalogEntry,
     ClassInfo,
@@ -21,7 +22,14 @@ from hdm_pipeline.contracts.product import (
     RunCatalog,
     ScenePublication,
 )
-from hdm_pipeline.contracts.reader import Reader, RemoteReader, SceneSource, VectorLabelReader
+from hdm_pipeline.contracts.reader import (
+    LabelKeeper,
+    OverviewSource,
+    Reader,
+    RemoteReader,
+    SceneSource,
+    VectorLabelReader,
+)
 from hdm_pipeline.contracts.receiver import Arrival, Inbox, Receiver
 from hdm_pipeline.contracts.scene import (
     Band,
@@ -84,6 +92,11 @@ __all__ = [
     "Reader",
     "VectorLabelReader",
     "RemoteReader",
+    "OverviewSource",
+    "LabelKeeper",
+    "LabelPatch",
+    "SceneLabels",
+    "SavedLabels",
     "Arrival",
     "Inbox",
     "Receiver",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.contracts.labels import SavedLabels, SceneLabels
 from hdm_pipeline.contracts.scene import SceneHeader, SceneRef, Skipped
 from hdm_pipeline.contracts.support import LabeledImage, SupportRequest
 from hdm_pipeline.grid import Window
@@ -47,6 +48,30 @@ class SceneSource(Protocol):
 
     def row_areas(self) -> npt.NDArray[np.float64] | None:
         """Area in m² of one pixel in each row: [y]; None where the scene has no usable coordinates."""
+        ...
+
+
+@runtime_checkable
+class OverviewSource(SceneSource, Protocol):
+    """A scene that can also be read at a reduced size without decoding all of it: by overviews, or whole slices."""
+
+    def read_reduced(
+        self, window: Window, bands: Sequence[int], size: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """A window as a smaller image: what `read` gives, averaged or thinned out.
+
+        Args:
+            window: part of one slice that lies within the scene.
+            bands: zero-based band indices.
+            size: (rows, columns) of the result, each at least 1 and at most those of the window.
+
+        Returns:
+            Pixels [len(bands), *size] float32 and validity [*size], in the units of `read`; a pixel that is valid
+            holds values of valid pixels only.
+
+        Raises:
+            ReadError: the file cannot be decoded there.
+        """
         ...
 
 
@@ -169,5 +194,41 @@ class RemoteReader(Protocol):
         Raises:
             SupportError: there is no such object, or more than one.
             PeerError: the other machine cannot be reached, or refuses.
+        """
+        ...
+
+
+@runtime_checkable
+class LabelKeeper(Protocol):
+    """What a reader may do beyond `Reader`: keep labels that a person draws on its scenes, as files of that person.
+
+    The files are of a kind that other programs open, and that `read_support` takes.
+    """
+
+    def save_labels(self, labels: SceneLabels, folder: Path) -> SavedLabels:
+        """Write the labels of a scene, in place of those that were written for it there before.
+
+        Each file appears by renaming: after a crash, or on a full disk, the earlier one is whole. Nothing drawn means
+        no file: earlier ones are removed.
+
+        Args:
+            labels: what is drawn.
+            folder: an existing folder; file names start with the scene's id.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        ...
+
+    def load_labels(self, ref: SceneRef, classes: Mapping[int, str], folder: Path) -> SceneLabels | None:
+        """Labels that `save_labels` wrote, pixel by pixel as they were; None without any.
+
+        Args:
+            ref: the scene.
+            classes: names by value, as they are now; a class that is no longer named is unknown.
+            folder: where they were written.
+
+        Raises:
+            SupportError: the files were changed by another program and no longer fit the scene.
         """
         ...

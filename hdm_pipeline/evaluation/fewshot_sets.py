@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from hdm_pipeline.errors import TrainingError
-from hdm_pipeline.evaluation.pictures import Picture
+from hdm_pipeline.pictures.color import Picture
 
 Benchmark = Literal["pascal-5i", "coco-20i"]
 Split = Literal["train", "val"]

@@ -20,9 +20,6 @@ MAX_PIXELS = 400_000_000
 Decoded = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 """Samples [C, y, x] as stored, and validity [y, x]."""
 
-Picture = npt.NDArray[np.uint8]
-"""[y, x, 3] colors, or [y, x] labels."""
-
 _WITH_ALPHA = ("RGBA", "LA", "PA")
 
 

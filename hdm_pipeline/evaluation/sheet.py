@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from hdm_pipeline.errors import OutputError
 from hdm_pipeline.evaluation.evaluate import EpisodeResult, Shown
-from hdm_pipeline.evaluation.pictures import Picture
+from hdm_pipeline.pictures.color import IGNORED, Picture, as_colors, tinted
 
 CELL = 192
 _GAP = 6
 _HEADER = 22
 _CAPTION = 16
 _COLUMNS = ("example", "query", "truth", "prediction", "errors")
-_TARGET = (255, 190, 40)
-_IGNORED = (110, 110, 160)
 _HIT = (60, 190, 90)
 _FALSE_ALARM = (230, 50, 60)
 _MISSED = (60, 110, 240)
@@ -69,34 +65,17 @@ def _caption(result: EpisodeResult) -> str:
 
 
 def _pictures(shown: Shown) -> tuple[Picture, ...]:
-    query, truth = _grayscale_or_color(shown.query.image), shown.query.truth
+    query, truth = as_colors(shown.query.image), shown.query.truth
     target, ignored = truth == 1, truth == 255
     errors = query // 3
     errors[shown.prediction & target] = _HIT
     errors[shown.prediction & (truth == 0)] = _FALSE_ALARM
     errors[~shown.prediction & target] = _MISSED
-    errors[ignored] = _IGNORED
+    errors[ignored] = IGNORED
     return (
-        _overlaid(_grayscale_or_color(shown.support_image), shown.support_mask == 1),
+        tinted(as_colors(shown.support_image), shown.support_mask == 1),
         query,
-        _overlaid(query, target, ignored),
-        _overlaid(query, shown.prediction),
+        tinted(query, target, ignored),
+        tinted(query, shown.prediction),
         errors,
     )
-
-
-def _grayscale_or_color(image: npt.NDArray[np.float32]) -> Picture:
-    """[y, x, 3] uint8 of an image [C, y, x] in 0..1, C = 2 as (a, b, mean)."""
-    channels = {1: image.repeat(3, axis=0), 2: np.concatenate([image, image.mean(axis=0, keepdims=True)])}
-    three = channels[len(image)] if len(image) in channels else image[:3]
-    picture: Picture = (np.clip(three, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(picture, 0, -1))
-
-
-def _overlaid(picture: Picture, target: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_] | None = None) -> Picture:
-    """The picture with the target tinted, and what is ignored greyed out."""
-    result = picture.copy()
-    result[target] = (result[target].astype(np.uint16) + np.array(_TARGET, np.uint16)) // 2
-    if ignored is not None:
-        result[ignored] = _IGNORED
-    return result

@@ -1,0 +1,1 @@
+"""Pixels, masks and outlines as people see them."""

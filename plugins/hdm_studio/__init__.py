@@ -1,0 +1,1 @@
+"""The studio: a local web page to label, try and correct on. A caller of the public API of `hdm_pipeline`."""
