@@ -17,6 +17,9 @@ _SIDE = 2048
 _SLACK = 0.25
 """How far a value may lie outside of those around it, as a part of their range: overviews made by splines overshoot."""
 
+_MOST_OFF = 0.1
+"""Share of values that may lie further outside: overviews that were compressed with losses, or made of other pixels."""
+
 
 def check_overviews(findings: Findings, source: OverviewSource) -> None:
     """Compare what a scene gives at a reduced size with what it gives at its own.
@@ -66,9 +69,9 @@ def _compare(
     findings.require(not (valid & ~some).any(), f"pixels are valid in {where} although none around them is")
     findings.require(not (every & ~valid).any(), f"pixels are not valid in {where} although all around them are")
     slack = _SLACK * (high - low) + 1e-5 * np.abs(high)
-    inside = valid & some
-    fits = ((pixels >= low - slack) & (pixels <= high + slack))[:, inside]
-    findings.require(bool(fits.all()), f"pixels in {where} are not what the valid pixels around them are")
+    off = ((pixels < low - slack) | (pixels > high + slack))[:, valid & some]
+    unlike = f"pixels in {where} are not what the valid pixels around them are"
+    findings.require(not off.size or off.mean() <= _MOST_OFF, unlike)
 
 
 def _around(
