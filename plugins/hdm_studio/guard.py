@@ -71,8 +71,7 @@ class Guard:
 
     def _unexpected(self, error: Exception) -> dict[str, str]:
         number = secrets.token_hex(4)
-        lines = traceback.format_exception(error)
-        text = "".join(lines[:-1]) + (f"{type(error).__name__}\n" if self._private() else lines[-1])
+        text = _places(error) if self._private() else "".join(traceback.format_exception(error))
         print(f"studio: error {number}\n{text}", file=sys.stderr, flush=True)
         return {
             "type": "InternalError",
@@ -113,6 +112,15 @@ class _Answer:
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await self({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _places(error: BaseException | None) -> str:
+    """Where an error and those that led to it were raised, without their texts."""
+    parts: list[str] = []
+    while error is not None:
+        parts.insert(0, "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return "\n\n".join(parts)
 
 
 def _limited(headers: dict[str, str], receive: Receive) -> Receive:

@@ -38,8 +38,8 @@ class Studio:
         self.pipeline = Pipeline.from_yaml(self.file)
         self.session = session
         self.runs = Runs(session, self.file)
-        self.tries = Tries(session)
-        self.suggestions = Suggestions(session)
+        self.tries = Tries(session.try_window)
+        self.suggestions = Suggestions(lambda heard: session.suggest(on_progress=heard))
         self.closing = threading.Event()
         self._first: SceneHeader | None = None
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from hdm_pipeline import Session
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.session.values import Suggestion
 
 
 class Suggestions:
     """One search at a time; the last one's result stays until the next is done. May be used by several threads.
+
+    Args:
+        look: `Session.suggest` with its `on_progress`.
 
     Attributes:
         state: of the search.
@@ -21,8 +23,8 @@ class Suggestions:
         error: why the last search failed; None without.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, look: Callable[[Callable[[float], None]], Sequence[Suggestion]]) -> None:
+        self._look_at_all = look
         self._lock = threading.Lock()
         self.state: Literal["idle", "working", "done", "failed"] = "idle"
         self.progress = 0.0
@@ -40,7 +42,7 @@ class Suggestions:
 
     def _look(self) -> None:
         try:
-            self.found = tuple(self._session.suggest(on_progress=self._heard))
+            self.found = tuple(self._look_at_all(self._heard))
         except HdmError as error:
             self.error, self.state = error.as_dict(), "failed"
         except BaseException:

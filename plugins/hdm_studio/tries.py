@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
-from hdm_pipeline import Session
 from hdm_pipeline.grid import Window
 from hdm_pipeline.session.values import Try
 from hdm_studio.errors import ConflictError, NotThereError
@@ -16,10 +16,14 @@ KEPT_BYTES = 256 << 20
 
 
 class Tries:
-    """May be used by several threads."""
+    """May be used by several threads.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    Args:
+        compute: `Session.try_window`.
+    """
+
+    def __init__(self, compute: Callable[[str, Window, bool], Try]) -> None:
+        self._compute = compute
         self._changed = threading.Condition()
         self._asked: Counter[str] = Counter()
         self._busy = False
@@ -46,7 +50,7 @@ class Tries:
             self._still_asked(page, turn)
             self._busy = True
         try:
-            found = self._session.try_window(scene, window, uncertainty=uncertainty)
+            found = self._compute(scene, window, uncertainty)
         finally:
             with self._changed:
                 self._busy = False
