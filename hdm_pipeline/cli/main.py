@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -132,8 +133,18 @@ def _run_text(pipeline: Any, options: Any) -> Any:
         typer.echo(line)
     for line in (line for peer in summary.sends for line in not_sent_lines(peer.to, peer.not_sent)):
         typer.echo(line, err=True)
-    typer.echo(f"report: {summary.report}")
+    _tell_result(summary.report)
     return summary
+
+
+def _tell_result(file: Path) -> None:
+    """The scenes with the most of the classes, and what to open next; cut to the terminal, but whole in a file."""
+    from hdm_pipeline.reporting.scene_table import next_lines, table_lines
+
+    report = json.loads(file.read_text(encoding="utf-8"))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent)]:
+        typer.echo(line)
 
 
 @app.command(epilog=EXIT_CODES)
