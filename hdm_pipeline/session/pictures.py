@@ -17,7 +17,6 @@ from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import SceneRecord
 from hdm_pipeline.pictures.color import as_colors
-from hdm_pipeline.pixels.overview import reduced
 from hdm_pipeline.pixels.scaling import scale_pixels
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.session.opened import OpenScenes
@@ -79,7 +78,7 @@ class Pictures:
         _check(look.header.shape[1:], window, size)
         chosen = _checked_ranges(ranges, len(look.bands.bands)) or look.ranges
         with self._opened.source(scene) as source:
-            pixels, valid = reduced(source, window, look.bands.indices, size)
+            pixels, valid = source.read_reduced(window, look.bands.indices, size)
         pixels, valid = look.bands.apply(pixels, valid)
         found = np.empty((*size, 4), dtype=np.uint8)
         found[..., :3] = as_colors(scale_pixels(pixels, chosen))
