@@ -314,7 +314,8 @@ class Session:
     ) -> Try:
         """What a run without adaptation would find in a window, with the examples as they are now.
 
-        The first try of a class chooses the reduction by its examples; later ones keep it, until `settle`.
+        What `settle` chose last is kept. Before it was called, the network sees examples and tiles at the reduction that
+        usually suits it best, and scores are not calibrated.
 
         Args:
             scene: id.
