@@ -37,7 +37,7 @@ class Studio:
         self.file = file.absolute()
         self.pipeline = Pipeline.from_yaml(self.file)
         self.session = session
-        self.runs = Runs(session, self.file)
+        self.runs = Runs(self.file, lambda skip: session.follow(skip=skip), session.interrupt_run)
         self.tries = Tries(session.try_window)
         self.suggestions = Suggestions(lambda heard: session.suggest(on_progress=heard))
         self.closing = threading.Event()
