@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.session.runs import RunFollower, RunState, interrupt_run
+from hdm_pipeline import Session
+from hdm_pipeline.session.runs import RunState
 from hdm_studio.errors import ConflictError
 from hdm_studio.runs import Runs
 from tests.integration.conftest import Workbench
 
 
 def runs_of(bench: Workbench, file: Path) -> Runs:
-    workspace = Workspace(bench.root / "out")
-    return Runs(file, lambda skip: RunFollower(workspace, skip=skip), lambda: interrupt_run(workspace))
+    session = Session(file)
+    return Runs(file, lambda skip: session.follow(skip=skip), session.interrupt_run)
 
 
 @pytest.fixture
