@@ -66,7 +66,8 @@ export class SceneMap {
   fit(box?: Box): void {
     const grid = this.#grid;
     if (!grid) return;
-    const padding = [MARGIN, MARGIN, MARGIN + 24, MARGIN + 40];
+    // Beside the tools and over the bar at the foot.
+    const padding = [MARGIN, 3 * MARGIN, 2 * MARGIN + (this.model.isVolume ? 2 * MARGIN : 0), 3 * MARGIN];
     this.map.getView().fit(box ? grid.extentOf(box) : grid.extent, { padding, minResolution: box ? 0.25 : 0 });
   }
 
@@ -87,6 +88,8 @@ export class SceneMap {
   #listen(): void {
     const viewport = this.target;
     viewport.addEventListener("pointerdown", (event) => this.hands.notice(event), { capture: true });
+    viewport.addEventListener("pointerdown", () => viewport.classList.add("by-pointer"), { capture: true });
+    viewport.addEventListener("blur", () => viewport.classList.remove("by-pointer"));
     viewport.addEventListener("contextmenu", (event) => event.preventDefault());
     viewport.addEventListener("mousedown", (event) => {
       if (event.button === 1) event.preventDefault();
