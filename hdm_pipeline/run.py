@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -41,6 +41,7 @@ from hdm_pipeline.reporting.events import (
     Event,
     Listener,
     Preparing,
+    PreparingStep,
     RunEnded,
     RunStarted,
     SceneDone,
@@ -58,6 +59,7 @@ from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.prepare import Preparation, prepare
 from hdm_pipeline.support.remote import any_remote, local_examples
+from hdm_pipeline.support.steps import StepState
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +226,11 @@ def _work(
 ) -> None:
     """Prepare the supports and drive the scenes."""
     tell(Preparing(adapt=config.support.adapt != "off"))
-    prepared = prepare(config, supports, reader, workspace)
+
+    def on_step(state: StepState) -> None:
+        tell(PreparingStep(**asdict(state)))
+
+    prepared = prepare(config, supports, reader, workspace, on_step)
     uncertainty.require_known(config, [each.network for each in prepared.bundle.loaded.values()])
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(SupportChecked(support=prepared.report))
