@@ -49,6 +49,7 @@ export class SceneMap {
     this.map.addInteraction(contrastDrag(model, this.hands));
     this.map.addInteraction(this.drawing.interaction);
     cutAtLine(this.overlay.layer, this.map, () => model.swipe.value);
+    this.map.on("moveend", () => this.#tellView());
     this.#listen();
     this.#follow();
   }
@@ -83,6 +84,17 @@ export class SceneMap {
 
   redraw(): void {
     this.map.render();
+  }
+
+  /** For programs that drive the page: which pixel of the scene is in the middle, and pixels of it in one of the screen. */
+  #tellView(): void {
+    const view = this.map.getView();
+    const center = view.getCenter();
+    if (!center || !this.#grid) return;
+    this.target.dataset.scene = this.#image?.scene ?? "";
+    this.target.dataset.center = this.#grid.toScene(center).join(" ");
+    this.target.dataset.resolution = String(view.getResolution());
+    this.target.dataset.aspect = String(this.#grid.aspect);
   }
 
   #listen(): void {
