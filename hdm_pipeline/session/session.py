@@ -26,9 +26,11 @@ from hdm_pipeline.contracts import ClassInfo, SceneHeader
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.lock import interrupt_holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import archive_reader
+from hdm_pipeline.reporting.follow import RunFollower
 from hdm_pipeline.session.labels import SessionLabels
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.pictures import Pictures
@@ -130,6 +132,27 @@ class Session:
     def result(self, scene: str, window: Window, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
         """[*size] uint8 mask of the last run; None without; see `Pictures.result`."""
         return self._pictures.result(scene, window, size)
+
+    # ------------------------------------------------------------------ the run, whoever started it
+
+    def follow(self, *, skip: bool = False) -> RunFollower:
+        """Whatever run works on the output directory, as its event log tells; see `RunFollower`.
+
+        Args:
+            skip: pass over what the last run has logged: the next one is waited for.
+        """
+        return RunFollower(self._scenes.workspace, skip=skip)
+
+    def interrupt_run(self) -> bool:
+        """Ask the run to stop, as Ctrl-C does: once, after the blocks being worked on; twice, at once.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            OutputError: it runs on another host, or belongs to another user.
+        """
+        return bool(interrupt_holder(self._scenes.workspace.lock))
 
     # ------------------------------------------------------------------ classes and labels
 
