@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import NODATA, Product, VolumeGeometry
+from hdm_pipeline.execution.reduced import ReducedMask
 from hdm_pipeline.grid import Window
 from hdm_pipeline.stitch import labels, least_score
 
@@ -20,6 +21,7 @@ def measure(
     product: Product,
     row_areas: npt.NDArray[np.float64] | None,
     area_scores: Sequence[tuple[float, float]] = (),
+    small: ReducedMask | None = None,
 ) -> dict[str, Any]:
     """What `run.json` says of a mask.
 
@@ -28,6 +30,7 @@ def measure(
         row_areas: [y] area in m² of one pixel of each row; None where it is unknown.
         area_scores: for each class, the least probability of a pixel that counts for the largest area, and for the
             smallest; empty for no intervals. The mask's own threshold is always inside.
+        small: gets every block that is read.
 
     Returns:
         ``valid``: share of valid pixels, 0..1; ``pixels``, ``area_m2`` (None without coordinates) by class name; for
@@ -35,7 +38,7 @@ def measure(
         class, one entry a slice. With intervals also ``pixels_interval``, ``area_m2_interval`` and
         ``volume_ml_interval``: [smallest, largest] by class.
     """
-    counts, valid, bounds = _counted(product, area_scores)
+    counts, valid, bounds = _counted(product, area_scores, small)
     _, depth, height, width = product.mask.shape
     result: dict[str, Any] = {"valid": valid / (depth * height * width)}
     names = [c.name for c in product.classes]
@@ -80,7 +83,9 @@ def _rounded(value: float, decimals: int) -> float:
     return round(value, decimals if value <= 0 else max(decimals, 5 - math.floor(math.log10(value))))
 
 
-def _counted(product: Product, area_scores: Sequence[tuple[float, float]]) -> tuple[Counts, int, tuple[Counts, ...]]:
+def _counted(
+    product: Product, area_scores: Sequence[tuple[float, float]], small: ReducedMask | None
+) -> tuple[Counts, int, tuple[Counts, ...]]:
     """[class, z, y] pixels of the mask, the number of valid pixels, and pixels of the smallest and the largest area."""
     _, depth, height, _ = product.mask.shape
     values = [c.value for c in product.classes]
@@ -93,11 +98,16 @@ def _counted(product: Product, area_scores: Sequence[tuple[float, float]]) -> tu
         mask = product.mask.read(window)[0]
         rows = window.z, slice(window.y, window.bottom)
         valid += int(np.count_nonzero(mask != NODATA))
+        found = 0
         for index, value in enumerate(values):
-            counts[index][rows] += np.count_nonzero(mask == value, axis=1)
-        if not bounds:
+            by_row = np.count_nonzero(mask == value, axis=1)
+            counts[index][rows] += by_row
+            found += int(by_row.sum())
+        scores = product.score.read(window) if bounds or (small is not None and found) else None
+        if small is not None:
+            small.add(window, mask, scores if found else None)
+        if scores is None or not bounds:
             continue
-        scores = product.score.read(window)
         best = labels(scores, mask != NODATA, 0.0)
         for index in range(len(values)):
             wins = best == index + 1

@@ -109,6 +109,7 @@ class ScoreStore:
         self.maps = scores.channels - 1
         self.classes = self.maps // 2 if uncertain else self.maps
         self._tables: list[npt.NDArray[np.uint8]] = []
+        self._last: tuple[Window, npt.NDArray[np.uint8]] | None = None
 
     @classmethod
     def create(
@@ -170,6 +171,7 @@ class ScoreStore:
         Raises:
             OutputError: disk full or not writable.
         """
+        self._last = None
         top, left = self.grid.lead(scores.block)
         cell = np.zeros((self.maps + 1, *valid.shape), dtype=np.uint8)
         cell[:-1, :, top:, left:] = scores.interior
@@ -189,6 +191,7 @@ class ScoreStore:
         """
         if self._seamless:
             return  # `write_block` did it
+        self._last = None
         cell = self._interior.read_cell(block)
         top, left = self.grid.lead(block)
         own = self._strips.read(block, cell[:-1, :, top:, left:])
@@ -225,10 +228,13 @@ class ScoreStore:
         return self._read(window)[self.classes : -1]
 
     def _read(self, window: Window) -> npt.NDArray[np.uint8]:
-        """[maps + 1, height, width]."""
-        rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
-        channels: npt.NDArray[np.uint8] = self._scores.read(window.z, rows, columns)
-        return channels
+        """[maps + 1, height, width]; not to be changed, as the last one is remembered: a mask, its scores and its
+        uncertainties are often read of one window after the other, and decoding is what reading costs."""
+        if self._last is None or self._last[0] != window:
+            rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
+            self._last = None  # before the next is there, so that never two are held
+            self._last = window, self._scores.read(window.z, rows, columns)
+        return self._last[1]
 
     def calibrate(self, temperatures: Sequence[float]) -> None:
         """Read final scores as each class's temperature has them (`stitch.temper`); what is stored stays as it is."""
@@ -260,7 +266,7 @@ class ScoreSource:
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[classes, height, width] uint8, 0..255 = probability 0..1."""
-        return self._store.read(window)
+        return self._store.read(window).copy()  # whoever pulls it may do with it what they like
 
 
 class UncertaintySource:
@@ -272,7 +278,7 @@ class UncertaintySource:
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[classes, height, width] uint8, 0..255 = uncertainty 0..1."""
-        return self._store.read_uncertainty(window)
+        return self._store.read_uncertainty(window).copy()  # as above
 
 
 class MaskSource:
