@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from hdm_pipeline.contracts import SceneSource
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.messages import RunContext, SceneWork
-from hdm_pipeline.execution.reduced import Bytes, ReducedMask
+from hdm_pipeline.execution.reduced import SIDE, Bytes, ReducedMask
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.output.layout import Workspace
@@ -34,14 +35,20 @@ class Quicklook:
     """A scene seen small.
 
     Attributes:
-        picture: [y, x, 3] uint8: the image with the mask drawn over it.
-        z: the slice.
-        image_missing: the image could not be read any more, and is gray.
+        image: [y, x, 3] uint8, as the network saw it; of a volume a slice.
+        mask: [y, x] uint8: 0 background, 1..C classes, 255 nodata.
+        colors: of the classes by value.
     """
 
-    picture: Picture
-    z: int
-    image_missing: bool
+    image: Picture
+    mask: Bytes
+    colors: Mapping[int, tuple[int, int, int]]
+
+    def drawn(self, side: int = SIDE) -> Picture:
+        """[y, x, 3] uint8 of at most `side` pixels a side: the image with the mask drawn over it."""
+        image = shrunk(self.image, side)
+        rows, columns = (np.arange(n) * m // n for n, m in zip(image.shape[:2], self.mask.shape, strict=True))
+        return outlined(image, self.mask[np.ix_(rows, columns)], self.colors)
 
 
 def shown(context: RunContext, work: SceneWork) -> bool:
@@ -58,14 +65,12 @@ def wanted(context: RunContext, work: SceneWork, *, product: bool) -> bool:
 def make(source: SceneSource, context: RunContext, work: SceneWork, small: ReducedMask) -> Quicklook:
     """The quicklook of a scene whose mask was collected. Where its image can no longer be read, the mask on gray."""
     z, mask = small.result()
-    missing = False
     try:
         image = _image(source, work, z, mask)
     except HdmError as error:
         log.warning("no picture of a scene: %s", error.what, extra={"scene": work.ref.id})
-        missing = True
         image = np.full((*mask.shape, 3), _GRAY, dtype=np.uint8)
-    return Quicklook(outlined(image, mask, {one.value: one.color for one in context.classes}), z, missing)
+    return Quicklook(image, mask, {one.value: one.color for one in context.classes})
 
 
 def _image(source: SceneSource, work: SceneWork, z: int, mask: Bytes) -> Picture:
@@ -84,7 +89,7 @@ def keep(workspace: Workspace, scene: str, quicklook: Quicklook, scratch: Path) 
         with output_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = scratch / f"quicklook-{name}.webp"
-            temporary.write_bytes(webp(shrunk(quicklook.picture, side), most))
+            temporary.write_bytes(webp(quicklook.drawn(side), most))
             os.replace(temporary, target)
 
 

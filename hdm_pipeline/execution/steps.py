@@ -177,7 +177,7 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
         measures = measure(product, source.row_areas(), context.area_scores, small)
         if small is not None:
             look = quicklook.make(source, context, work, small)
-            product = replace(product, picture=look.picture)
+            product = replace(product, picture=look.drawn() if asked else None)
     warnings = () if _known_empty(work) else sanity.result_warnings(work.header, measures)
     far = likeness.shares(unlike, [one.name for one in context.classes])
     warnings = (*warnings, *likeness.warnings(far))

@@ -15,7 +15,7 @@ _QUALITIES = (70, 45, 25, 8)
 
 
 def outlined(picture: Picture, mask: npt.NDArray[np.uint8], colors: Mapping[int, tuple[int, int, int]]) -> Picture:
-    """The picture [y, x, 3] with each class of a mask [y, x] tinted and outlined.
+    """The picture [y, x, 3] with each class of a mask [y, x] tinted, and outlined in a lighter color.
 
     Args:
         picture: what lies below.
@@ -28,7 +28,7 @@ def outlined(picture: Picture, mask: npt.NDArray[np.uint8], colors: Mapping[int,
         if inside.any():
             below = result[inside].astype(np.uint16)
             result[inside] = (3 * below + np.array(color, np.uint16)) // 4
-            result[inside & ~_eroded(inside)] = color
+            result[inside & ~_eroded(inside)] = [(2 * part + 255) // 3 for part in color]  # to be seen on dark water
     return result
 
 

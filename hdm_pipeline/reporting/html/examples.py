@@ -28,7 +28,7 @@ def shown_examples(
             {
                 "name": name,
                 "color": colors.get(name, "#dc1e3c"),
-                "sentences": [line.strip() for line in support_lines(name, report)],
+                "sentences": [_sentence(line) for line in support_lines(name, report)],
                 "warnings": report.get("warnings") or [],
                 "rows": qualities,
                 "pictures": [_pictures(workspace, one, qualities, alone=alone) for one in drawn],
@@ -53,3 +53,9 @@ def _pictures(
         "note": quality.get("note", ""),
         "panels": panels,
     }
+
+
+def _sentence(line: str) -> str:
+    """A line of the terminal as a sentence."""
+    line = line.strip()
+    return f"{line[:1].upper()}{line[1:]}."

@@ -116,7 +116,7 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
             "hashes": examples.get("hashes") or {},
             "private": private,
             "pixels": pixels,
-            "next": _next(workspace, run, found),
+            "next": _next(workspace, run),
         }
         _write(workspace.page, environment.get_template("report.html").render(**shared, **first))
     _drop_pages(workspace, parts)
@@ -214,15 +214,15 @@ def _colors(names: Sequence[str], classes: Sequence[Mapping[str, Any]]) -> list[
     return [{"name": name, "color": by_name.get(name, "#dc1e3c")} for name in names]
 
 
-def _next(workspace: Workspace, run: Mapping[str, Any], found: Overview) -> list[dict[str, str]]:
+def _next(workspace: Workspace, run: Mapping[str, Any]) -> list[dict[str, str]]:
     """What to open next: (file, what it is) of what lies there."""
     gathered = [f for of in (run.get("mosaics") or {}).values() for f in of.get("files", ())]
     described = [f for files in (run.get("catalogs") or {}).values() for f in files]
     told = {".vrt": "the masks of all scenes as one raster: open it in QGIS", ".tif": "a raster of all scenes"}
-    listed = [(f, told.get(Path(f).suffix, "made of all scenes")) for f in gathered]
-    listed += [(f, "STAC: what there is, for catalogs and for programs") for f in described]
-    listed.append(("run.json", "everything on this page, for programs"))
-    return [{"file": f, "what": what} for f, what in listed if (workspace.root / f).is_file()]
+    files = [(f, told[suffix]) for f in sorted(gathered) if (suffix := Path(f).suffix) in told]
+    files += [(f, "STAC: what there is, for catalogs and for programs") for f in described]
+    files.append(("run.json", "everything on this page, for programs"))
+    return [{"file": f, "what": what} for f, what in files if (workspace.root / f).is_file()]
 
 
 def _write(path: Path, text: str) -> None:

@@ -76,7 +76,7 @@ class Overview:
         by_day: sums of the measure of each class by day, ``2024-06-02``.
         scenes_by_day: how many scenes of a day are done.
         places: (id, footprint, measure) of scenes that are done.
-        files: number of published files by product.
+        files: scenes that have files of a product, by product.
     """
 
     classes: tuple[str, ...]
@@ -131,8 +131,7 @@ def _take(found: Overview, record: SceneRecord, *, private: bool) -> None:
         entry.count += 1
         if len(entry.scenes) < SHOWN:
             entry.scenes.append(record.id)
-    for product, files in (info.get("products") or {}).items():
-        found.files[product] += len(files)
+    found.files.update((info.get("products") or {}).keys())
     if private:
         return
     if day := day_of(info):
