@@ -95,9 +95,9 @@ class Cards:
         return self.of((start + place for place, _ in enumerate(scenes)), pictures=False)
 
     def _card(self, number: int, record: SceneRecord, *, pictures: bool) -> Card:
-        info, error = record.info, dict(record.error or {})
+        info, error = record.info, {"what": "", "where": "", "remedy": "", **(record.error or {})}
         if self._private:
-            error.pop("where", None)
+            error["where"] = ""
         valid = info.get("valid")
         products = info.get("products") or {}
         files = [(name, paths[0]) for name, paths in products.items() if paths]

@@ -11,6 +11,9 @@ from hdm_pipeline.reporting.html.cards import inline
 from hdm_pipeline.reporting.support_text import support_lines
 
 _PANELS = {"image": "image", "label": "label", "found": "found by the others"}
+UNKNOWN_COLOR = "#dc1e3c"
+"""Of a class whose color nobody kept."""
+
 _ALONE = "each half found by the other"
 
 
@@ -27,7 +30,7 @@ def shown_examples(
         found.append(
             {
                 "name": name,
-                "color": colors.get(name, "#dc1e3c"),
+                "color": colors.get(name, UNKNOWN_COLOR),
                 "sentences": [_sentence(line) for line in support_lines(name, report)],
                 "warnings": report.get("warnings") or [],
                 "rows": qualities,

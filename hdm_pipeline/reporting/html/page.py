@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.html import kept
 from hdm_pipeline.reporting.html.cards import Card, Cards
-from hdm_pipeline.reporting.html.examples import shown_examples
+from hdm_pipeline.reporting.html.examples import UNKNOWN_COLOR, shown_examples
 from hdm_pipeline.reporting.html.places import footprints
 from hdm_pipeline.reporting.html.plots import bars, over_time
 from hdm_pipeline.reporting.html.scenes import MOST_QUARANTINED, Overview, overview
@@ -38,6 +39,10 @@ MOST_SCENES = 10_000
 """Scenes that have a place on the pages, the largest first; so many take less than 30 MB."""
 
 _IN_TABLE = 300
+
+_NO_ERROR = {"type": "", "what": "", "where": "", "remedy": ""}
+
+_COLOR = re.compile(r"#[0-9a-f]{6}")
 
 _STATES = {
     "done": "finished",
@@ -169,11 +174,12 @@ def _parts(workspace: Workspace, scenes: int) -> list[_Part]:
 def _head(workspace: Workspace, run: Mapping[str, Any], state: str) -> dict[str, Any]:
     """What the last run says of itself."""
     state = state or run_state(str(run.get("status", "")), holder(workspace.lock))
-    totals = run.get("totals") or {}
+    totals = {"scenes": None, "waiting": 0, "tiles": 0, "tiles_per_second": 0.0, **(run.get("totals") or {})}
+    error = {**_NO_ERROR, **run["error"]} if run.get("error") else {}
     return {
         "state": state,
         "state_text": _STATES.get(state, state),
-        "error": run.get("error") or {},
+        "error": error,
         "quiet": run.get("warnings") or [],
         "started": run.get("started") or "",
         "seconds": run.get("seconds"),
@@ -211,7 +217,8 @@ def _rows(cards: Cards, found: Overview) -> Iterator[Card]:
 
 def _colors(names: Sequence[str], classes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     by_name = {str(one.get("name")): str(one.get("color")) for one in classes}
-    return [{"name": name, "color": by_name.get(name, "#dc1e3c")} for name in names]
+    known = {name: color for name, color in by_name.items() if _COLOR.fullmatch(color)}
+    return [{"name": name, "color": known.get(name, UNKNOWN_COLOR)} for name in names]
 
 
 def _next(workspace: Workspace, run: Mapping[str, Any]) -> list[dict[str, str]]:
