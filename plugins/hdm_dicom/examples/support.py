@@ -53,10 +53,15 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
         ref, opened = _volume(request, options)
         labels = _labels(request, opened, options)
         chosen = _chosen(request, labels, opened)
-        return [_labeled(ref, options, labels, z) for z in chosen]
+        images = [_labeled(ref, options, labels, z) for z in chosen]
     except SceneError as error:
         what = f"the labelled series cannot be read: {error.what}"
         raise SupportError(what, where=error.where, remedy=error.remedy) from None
+    usable = [image for image in images if np.any(image.label == 1)]
+    for image in images if request.slices or not usable else ():
+        if not np.any(image.label == 1):
+            raise SupportError("all pixels of the class are padding", where=image.name)
+    return usable
 
 
 def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, OpenVolume]:
@@ -204,8 +209,6 @@ def _labeled(ref: SceneRef, options: ReaderOptions, labels: ViewLabels | _ImageL
     pixels, valid = source.read(Window.whole(z, header.shape[2:]), range(header.shape[0]))
     label = labels.view(z).copy()
     label[~valid] = IGNORE
-    if not np.any(label == 1):
-        raise SupportError("all pixels of the class are padding", where=f"{ref.id}, slice {z}")
     areas = source.row_areas()
     size = None if areas is None else math.sqrt(float(areas.mean()))
     return LabeledImage(f"{ref.id} slice {z}", pixels, valid, label, header.bands, size)
