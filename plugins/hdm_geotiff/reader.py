@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_geotiff.archive import discovery
 from hdm_geotiff.options import READER, ReaderOptions
-from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, SceneSource, Skipped, SupportRequest
+from hdm_pipeline.contracts import (
+    LabelChoice,
+    LabeledImage,
+    SceneHeader,
+    SceneRef,
+    SceneSource,
+    Skipped,
+    SupportRequest,
+)
 
 if TYPE_CHECKING:
     from hdm_geotiff.examples.vector_support import DrawnLabels
@@ -80,6 +88,16 @@ class GeoTiffReader:
     def vector_identity(self, request: SupportRequest) -> str:
         """What changes with drawn labels; see `VectorLabelReader.vector_identity`."""
         return self._drawn.identity(request)
+
+    def label_choices(self, path: str) -> list[LabelChoice]:
+        """What a vector file or a mask holds; see `DraftingReader` and `hdm_geotiff.examples.choices`."""
+        from hdm_geotiff.examples.choices import label_choices
+
+        return label_choices(path, self.options)
+
+    def told_of(self, ref: SceneRef) -> str:
+        """Nothing: a scene is called as its file."""
+        return ""
 
     @cached_property
     def _drawn(self) -> DrawnLabels:
