@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from hdm_pipeline.errors import ConfigError, HdmError
@@ -46,8 +45,10 @@ class _Person:
         """One of some things, by its number."""
         for number, choice in enumerate(choices[:_LISTED], start=1):
             typer.echo(f"  {number:2}  {choice.name}  ({choice.group}, {choice.count})")
-        range_ = click.IntRange(1, min(len(choices), _LISTED))
-        return choices[int(typer.prompt(question, type=range_)) - 1]
+        shown = min(len(choices), _LISTED)
+        while not 1 <= (number := int(typer.prompt(question, type=int))) <= shown:
+            typer.echo(f"give a number from 1 to {shown}")
+        return choices[number - 1]
 
 
 def init(
@@ -80,7 +81,10 @@ def init(
     from hdm_pipeline.output.files import write_bytes
 
     person = _Person(not yes and sys.stdin.isatty() and sys.stdout.isatty())
-    archive = archive or person.asked("Folder (or pattern) of your scenes", "ARCHIVE")
+    alone = archive is None and class_ is None and labels is None
+    archive = archive or person.asked(
+        "Folder (or pattern) of your scenes", "ARCHIVE and --class" if alone else "ARCHIVE"
+    )
     seen = look(archive, reader)
     _tell(seen)
     if labels is None and person.there:

@@ -46,6 +46,7 @@ class Look:
         usual: (low, high) of each band, `PERCENTILES` of pixels of a few scenes; empty where none could be read.
         extremes: least and greatest value of each band among these pixels.
         pixel_metres: side of a pixel in metres, (least, greatest) of the sample; None where it is unknown.
+        modalities: DICOM's codes, where the reader gives them, with how many scenes of the sample have each.
         told: how many scenes are called what, for the person at the terminal; never written.
     """
 
@@ -60,6 +61,7 @@ class Look:
     usual: tuple[Range, ...] = ()
     extremes: tuple[Range, ...] = ()
     pixel_metres: Range | None = None
+    modalities: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -71,11 +73,6 @@ class Look:
     def volumes(self) -> bool:
         """Whether the scenes are volumes."""
         return isinstance(self.headers[0].geometry, VolumeGeometry)
-
-    @property
-    def modalities(self) -> Counter[str]:
-        """DICOM's codes, where the reader gives them."""
-        return Counter(str(h.attributes["modality"]) for h in self.headers if h.attributes.get("modality"))
 
     @property
     def located(self) -> bool:
@@ -112,9 +109,7 @@ def look(uri: str, reader: str | None = None) -> Look:
         except HdmError as error:
             broken.append((ref.id, error))
     if not headers:
-        first = broken[0][1]
-        what = f"none of the {len(broken)} scenes that were opened can be read; the first: {first.what}"
-        raise type(first)(what, where=first.where, remedy=first.remedy)
+        raise _unreadable(broken)
     kinds = Counter(_kind(header) for header in headers)
     usual = max(kinds, key=lambda kind: (kinds[kind], kind))
     alike = [header for header in headers if _kind(header) == usual]
@@ -134,8 +129,16 @@ def look(uri: str, reader: str | None = None) -> Look:
         else (),
         tuple((float(v.min()), float(v.max())) for v in values) if values is not None else (),
         (min(sizes), max(sizes)) if sizes else None,
+        Counter(str(h.attributes["modality"]) for h in headers if h.attributes.get("modality")),
         Counter(text for ref in _some(scenes) if (text := _told(opened, ref))),
     )
+
+
+def _unreadable(broken: Sequence[tuple[str, HdmError]]) -> HdmError:
+    """That nothing in the archive can be read."""
+    first = broken[0][1]
+    what = f"none of the {len(broken)} scenes that were opened can be read; the first: {first.what}"
+    return type(first)(what, where=first.where, remedy=first.remedy)
 
 
 def _found(uri: str, readers: Sequence[str]) -> tuple[str, dict[str, Any], Reader, list[SceneRef]]:
@@ -180,18 +183,26 @@ def _told(reader: Reader, ref: SceneRef) -> str:
 def _sampled(
     reader: Reader, headers: Sequence[SceneHeader], broken: list[tuple[str, HdmError]]
 ) -> tuple[np.ndarray | None, list[float]]:
-    """Pixels [bands, n] of a few scenes, and sides of pixels in metres; scenes that cannot be read join the broken."""
-    found, sizes = [], []
+    """Pixels [bands, n] of a few scenes, and sides of pixels in metres; scenes that cannot be read join the broken.
+
+    Raises:
+        ReadError: none of them can be read.
+    """
+    found, sizes, failed, read = [], [], [], 0
     for header in headers[:: max(1, -(-len(headers) // _SAMPLED))]:
         try:
             with reader.open(header.ref) as source:
                 pixels = source.sample(range(len(header.bands)), _PIXELS)
                 size = pixel_size(source.row_areas())
         except HdmError as error:
-            broken.append((header.ref.id, error))
+            failed.append((header.ref.id, error))
             continue
+        read += 1
         if pixels.shape[1]:
             found.append(pixels)
         if size is not None:
             sizes.append(size)
+    if failed and not read:
+        raise _unreadable(failed)
+    broken += failed
     return (np.concatenate(found, axis=1) if found else None), sizes

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.contracts import VolumeGeometry
+from hdm_pipeline.drafting.codes import codes_of
 from hdm_pipeline.drafting.labels import Wired
 from hdm_pipeline.drafting.look import Look
 from hdm_pipeline.drafting.scaling import Scaling
@@ -87,7 +88,7 @@ def seen_lines(look: Look) -> Iterator[str]:
     if len(look.bands) > _MOST_TOLD:
         yield f"... {len(look.bands) - _MOST_TOLD} more bands"
     yield f"stored as {', '.join(sorted({h.dtype for h in look.headers}))}; {_size(look)}"
-    if look.odd:
+    if look.odd and len(look.modalities) < 2:
         yield f"{len(look.odd)} of the scenes that were looked at have other bands, such as {look.odd[0]}"
     for scene, what in look.broken[:2]:
         yield " ".join(f"{scene} cannot be read: {what}".split())
@@ -98,7 +99,7 @@ def _size(look: Look) -> str:
     if look.volumes:
         spacings = {_spacing(h.geometry) for h in look.headers if isinstance(h.geometry, VolumeGeometry)}
         told = f"voxels of {' or '.join(sorted(spacings)[:3])} mm (x, y, z)"
-        return f"{', '.join(sorted(look.modalities)) or 'volumes'}, {told}"
+        return f"{look.modalities.most_common(1)[0][0] if look.modalities else 'volumes'}, {told}"
     pixel = "pixels of unknown size"
     if look.pixel_metres is not None:
         low, high = look.pixel_metres
@@ -117,7 +118,9 @@ def _support(look: Look, wired: Wired | None, class_name: str, folder: Path) -> 
     yield "  classes:"
     yield f"    - name: {scalar(class_name)}"
     if look.volumes:
-        yield "      # codes: {category: 'SCT:...', type: 'SCT:...'}   # for viewers: docs/dicom.md"
+        codes, own = codes_of(class_name)
+        known = "what it is, for viewers" if own else "any tissue: say what it is, so that viewers know"
+        yield f"      codes: {_flow(codes)}   # {known}: docs/dicom.md"
     if wired is None:
         yield "      examples: []   # label some scenes: python -m hdm_pipeline studio FILE"
         return
