@@ -16,6 +16,7 @@ from hdm_pipeline.contracts import (
     DraftingReader,
     LabelChoice,
     LabeledImage,
+    OverviewSource,
     RasterGeometry,
     Reader,
     RemoteReader,
@@ -78,7 +79,10 @@ class GuardedReader:
         try:
             self._guard.require(isinstance(source, SceneSource), "open gives no SceneSource", ref.shown)
             check_header(self._guard, source.header, ref)
-            yield GuardedSource(source, self.name)
+            if isinstance(source, OverviewSource):
+                yield GuardedOverviewSource(source, self.name)
+            else:
+                yield GuardedSource(source, self.name)
         finally:
             with self._guard.calling("closing a scene", ref.shown, private=ref.private):
                 stack.close()
@@ -227,13 +231,7 @@ class GuardedSource:
         where = f"{self.header.ref.shown}: {window}"
         with self._guard.calling("read", where, private=self.header.ref.private):
             result = self._source.read(window, tuple(bands))
-        require = self._guard.require
-        require(isinstance(result, tuple) and len(result) == 2, "read gives no pair of pixels and validity", where)
-        pixels, valid = result
-        check_array(self._guard, "pixels", pixels, np.float32, (len(bands), window.height, window.width), where)
-        check_array(self._guard, "validity", valid, np.bool_, (window.height, window.width), where)
-        require(finite(pixels, valid), "pixels that it calls valid are not finite", where)
-        return pixels, valid
+        return check_pixels(self._guard, "read", result, (len(bands), window.height, window.width), where)
 
     def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
         """See `SceneSource.sample`."""
@@ -255,6 +253,28 @@ class GuardedSource:
             check_array(self._guard, "row areas", areas, np.float64, (self.header.shape[2],), where)
             self._guard.require(bool(np.isfinite(areas).all() and (areas >= 0).all()), "row areas are no areas", where)
         return areas
+
+
+class GuardedOverviewSource(GuardedSource):
+    """An open scene that is kept to `contracts.OverviewSource`.
+
+    Args:
+        source: the plug-in's.
+        plugin: its entry point name.
+    """
+
+    def __init__(self, source: OverviewSource, plugin: str) -> None:
+        super().__init__(source, plugin)
+        self._reduced = source
+
+    def read_reduced(
+        self, window: Window, bands: Sequence[int], size: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """See `OverviewSource.read_reduced`."""
+        where = f"{self.header.ref.shown}: {window}"
+        with self._guard.calling("read_reduced", where, private=self.header.ref.private):
+            result = self._reduced.read_reduced(window, tuple(bands), size)
+        return check_pixels(self._guard, "read_reduced", result, (len(bands), *size), where)
 
 
 def guard_reader(reader: Any, plugin: str) -> Reader:
@@ -290,6 +310,23 @@ def check_header(guard: Guard, header: Any, ref: SceneRef) -> None:
         json.dumps(dict(header.attributes), allow_nan=False)
     except (TypeError, ValueError):
         require(False, "the attributes are no JSON", where)
+
+
+def check_pixels(
+    guard: Guard, method: str, result: Any, shape: tuple[int, int, int], where: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """The pixels and validity that a source gives.
+
+    Raises:
+        PluginError: they are not of the shape [bands, rows, columns], or of other types, or not finite where valid.
+    """
+    pair = isinstance(result, tuple) and len(result) == 2
+    guard.require(pair, f"{method} gives no pair of pixels and validity", where)
+    pixels, valid = result
+    check_array(guard, "pixels", pixels, np.float32, shape, where)
+    check_array(guard, "validity", valid, np.bool_, shape[1:], where)
+    guard.require(finite(pixels, valid), "pixels that it calls valid are not finite", where)
+    return pixels, valid
 
 
 def check_labeled(guard: Guard, image: Any, where: str) -> None:

@@ -113,7 +113,7 @@ def test_imports_go_down() -> None:
     assert not upward, "\n".join(upward)
 
 
-@pytest.mark.parametrize("plugin", ["hdm_geotiff", "hdm_dicom"])
+@pytest.mark.parametrize("plugin", ["hdm_geotiff", "hdm_dicom", "hdm_studio"])
 def test_imports_of_a_plug_in_go_down(plugin: str) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     floors = {name: int(floor) for floor, name in re.findall(rf"\| (\d+) \| `{plugin}\.(\w+)` \|", text)}

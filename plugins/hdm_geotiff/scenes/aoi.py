@@ -77,18 +77,25 @@ class SceneArea:
             for (left, top, right, bottom), _ in self.polygons
         )
 
-    def inside(self, window: Window) -> npt.NDArray[np.bool_]:
-        """Which pixels of a window have their centre in a polygon: [height, width] bool."""
+    def inside(self, window: Window, size: tuple[int, int] | None = None) -> npt.NDArray[np.bool_]:
+        """Which pixels of a window have their centre in a polygon: bool.
+
+        Args:
+            window: of the scene.
+            size: (rows, columns) of the result: of a window that is reduced to them; by default its own.
+        """
         near = [
             polygon
             for (left, top, right, bottom), polygon in self.polygons
             if left < window.right and right > window.x and top < window.bottom and bottom > window.y
         ]
-        shape = (window.height, window.width)
+        shape = size or (window.height, window.width)
         if not near:
             return np.zeros(shape, dtype=np.bool_)
         a, b, c, d, e, f = tuple(self.transform)[:6]
         placed = Affine(a, b, c + a * window.x + b * window.y, d, e, f + d * window.x + e * window.y)
+        if size is not None:
+            placed *= Affine.scale(window.width / size[1], window.height / size[0])
         return np.asarray(geometry_mask(near, shape, placed, all_touched=False, invert=True), dtype=np.bool_)
 
 

@@ -24,6 +24,7 @@ from hdm_geotiff.dates import FILE_TAG
 from hdm_geotiff.files.sidecars import joined
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.layers import STAC_ITEM
+from hdm_geotiff.scenes.levels import Edges
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.scenes.source import RasterSource
 from hdm_geotiff.scenes.validity import Mask
@@ -158,6 +159,22 @@ class _MosaicSource(RasterSource):
             attributes=kept,
         )
 
+    def means(self, bands: Sequence[int], rows: Edges, columns: Edges) -> tuple[npt.NDArray[np.float32], Mask]:
+        """See `RasterSource.means`; where scenes overlap, the first with a valid pixel in a cell makes it alone."""
+        pixels = np.zeros((len(bands), len(rows) - 1, len(columns) - 1), dtype=np.float32)
+        valid = np.zeros(pixels.shape[1:], dtype=np.bool_)
+        for number, part in enumerate(self._parts):
+            down, y = _within(rows - part.top, part.height)
+            across, x = _within(columns - part.left, part.width)
+            if not len(y) or not len(x) or valid[np.ix_(y, x)].all():
+                continue
+            made, known = self._source(number).means(bands, down, across)
+            new = known & ~valid[np.ix_(y, x)]
+            here = np.s_[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+            np.copyto(pixels[(slice(None), *here)], made, where=new)
+            valid[here] |= new
+        return pixels, valid
+
     def _source(self, number: int) -> RasterSource:
         """A scene, open until `_MOST_OPEN` others were used since; each failure names the scene's own file."""
         if number not in self._open:
@@ -193,6 +210,14 @@ class _MosaicSource(RasterSource):
             np.copyto(pixels[(slice(None), *there)], made, where=new)
             valid[there] |= new
         return pixels, valid
+
+
+def _within(edges: Edges, size: int) -> tuple[Edges, npt.NDArray[np.int64]]:
+    """Edges of the cells that lie on 0..size, at least in part and then cut; and the cells' numbers."""
+    inside = np.flatnonzero((edges[1:] > 0) & (edges[:-1] < size))
+    if not len(inside):
+        return edges[:0], inside
+    return np.clip(edges[inside[0] : inside[-1] + 2], 0, size), inside
 
 
 def _day(header: SceneHeader) -> str:

@@ -33,6 +33,7 @@ from hdm_geotiff.scenes.header import (
     option_warnings,
     placing,
 )
+from hdm_geotiff.scenes.levels import Edges, Levels
 from hdm_geotiff.scenes.metadata import ProductFacts, product_facts
 from hdm_geotiff.scenes.raster_grid import Grid, Lie, raster_window
 from hdm_geotiff.scenes.source import RasterSource
@@ -139,6 +140,7 @@ class _Files:
         self._instead = instead
         self._stack = stack
         self._datasets: dict[str, DatasetReader] = {}
+        self._levels: dict[str, Levels] = {}
 
     def open(self, number: int) -> _Opened:
         """Open a band, by its place among `layers`.
@@ -161,6 +163,10 @@ class _Files:
         laws[layer.band - 1] = law = self._law(number, laws[layer.band - 1], integer=integer)
         with reading(layer.uri, "read the header", allow_network=self.options.allow_network, instead=self._instead):
             return _Opened(layer, StoredBands(dataset, laws), layer.band - 1, law)
+
+    def levels(self, layer: Layer, stored: StoredBands) -> Levels:
+        """The overviews of a band, opened once."""
+        return self._levels.setdefault(layer.name, Levels(stored, self._stack))
 
     @cached_property
     def product(self) -> ProductFacts:
@@ -234,6 +240,22 @@ class LayeredSource(RasterSource):
                     known = self._resample(one, one.lie, window, target[0])
             valid = known if valid is None else np.logical_and(valid, known, out=valid)
         return pixels, np.ones(pixels.shape[1:], dtype=np.bool_) if valid is None else valid
+
+    def means(self, bands: Sequence[int], rows: Edges, columns: Edges) -> tuple[npt.NDArray[np.float32], Mask]:
+        """See `RasterSource.means`; each band is the mean of its own valid pixels."""
+        pixels = np.empty((len(bands), len(rows) - 1, len(columns) - 1), dtype=np.float32)
+        valid = np.ones(pixels.shape[1:], dtype=np.bool_)
+        for place, number in enumerate(bands):
+            one = self._band(number)
+            down = one.lie.rows.placed(rows) if one.lie else rows
+            across = one.lie.columns.placed(columns) if one.lie else columns
+            with reading(one.layer.uri, f"read band {one.layer.name}", allow_network=self._allow_network):
+                made, known = self._files.levels(one.layer, one.stored).read(
+                    [one.index], down, across, categorical=one.layer.categorical
+                )
+            pixels[place] = made[0]
+            valid &= known
+        return pixels, valid
 
     def _resample(self, one: _Opened, lie: Lie, window: Window, target: npt.NDArray[np.float32]) -> Mask:
         """Fill `target` with a window of a band on another grid; its validity."""

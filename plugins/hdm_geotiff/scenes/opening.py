@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 
 from hdm_geotiff.files.environment import open_dataset, reading
@@ -55,7 +55,8 @@ def _open_file(ref: SceneRef, options: ReaderOptions, instead: str) -> Iterator[
     check_uri(ref.uri, allow_network=options.allow_network, allow_vrt=options.allow_vrt)
     with reading(ref.uri, "open the file", allow_network=options.allow_network, instead=instead):
         dataset = open_dataset(ref.uri)
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(dataset)
         with reading(ref.uri, "read the header", allow_network=options.allow_network, instead=instead):
             names = names_of(dataset)
             laws = options.values.applied(own_laws(dataset), ref, names)
@@ -64,10 +65,9 @@ def _open_file(ref: SceneRef, options: ReaderOptions, instead: str) -> Iterator[
                 # One file beside an archive of bands in files of their own: an example. Its bands can only be these.
                 bands = [replace(band, name=name) for band, (name, _) in zip(header.bands, options.bands, strict=True)]
                 header = replace(header, bands=tuple(bands))
-            source = GeoTiffSource(StoredBands(dataset, laws), header, allow_network=options.allow_network)
+            stored = StoredBands(dataset, laws)
+            source = GeoTiffSource(stored, header, stack, allow_network=options.allow_network)
         yield source
-    finally:
-        dataset.close()
 
 
 def _placed(aoi: AreaOfInterest, ref: SceneRef, header: SceneHeader, grid: Grid) -> tuple[SceneHeader, SceneArea]:

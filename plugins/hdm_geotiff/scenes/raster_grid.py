@@ -109,6 +109,10 @@ class Axis:
         end = self.step * size + self.start
         return size == self.size and abs(self.start) <= _SAME and abs(end - size) <= _SAME
 
+    def placed(self, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Places on the grid as places on the band, both in pixels from the first one's outer edge."""
+        return edges * self.step + self.start
+
     def taps(self, first: int, count: int, nearest: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Which pixels of the band make pixels `first` to `first + count` of the grid.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import numpy.typing as npt
 
 from hdm_geotiff.files.environment import reading
 from hdm_geotiff.scenes.aoi import SceneArea
+from hdm_geotiff.scenes.levels import Edges, Levels
 from hdm_geotiff.scenes.pixel_areas import row_areas
 from hdm_geotiff.scenes.raster_grid import Grid, raster_window
 from hdm_geotiff.scenes.stored import StoredBands
@@ -27,7 +29,7 @@ _MOST_READ = 8 * 2**20
 
 
 class RasterSource(ABC):
-    """Implements `hdm_pipeline.contracts.SceneSource` but for where pixels come from; used by one thread at a time.
+    """Implements `hdm_pipeline.contracts.OverviewSource` but for where pixels come from; used by one thread at a time.
 
     Args:
         header: of the scene.
@@ -49,13 +51,47 @@ class RasterSource(ABC):
     def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
         """Pixels and validity of a window; invalid pixels hold anything. Called within `environment.reading`."""
 
+    @abstractmethod
+    def means(self, bands: Sequence[int], rows: Edges, columns: Edges) -> tuple[npt.NDArray[np.float32], Mask]:
+        """Means of valid pixels by cell, without regard to the area of interest.
+
+        Args:
+            bands: zero-based band indices.
+            rows: [n + 1] edges of cells in rows of the scene, ascending, within it.
+            columns: [m + 1] edges in columns.
+
+        Returns:
+            Pixels [len(bands), n, m] and validity [n, m]; invalid pixels hold anything.
+        """
+
     def read(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
         """Read a window; see `SceneSource.read`. Invalid pixels are 0."""
+        self._check(window)
+        return self._load(window, bands)
+
+    def read_reduced(
+        self, window: Window, bands: Sequence[int], size: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], Mask]:
+        """Read a window as a smaller image; see `OverviewSource.read_reduced`. Invalid pixels are 0.
+
+        Each pixel is the mean of up to 4 x 4 valid pixels, evenly spread over the cell of the scene that it stands for,
+        of the file or of an overview. An area of interest is met where it holds the center of that cell.
+        """
+        self._check(window)
+        if size == (window.height, window.width):
+            return self._load(window, bands)
+        rows, columns = _edges(window.y, window.height, size[0]), _edges(window.x, window.width, size[1])
+        pixels, valid = self.means(bands, rows, columns)
+        if self._area is not None and valid.any():
+            valid &= self._area.inside(window, size)
+        np.copyto(pixels, 0.0, where=~valid)
+        return pixels, valid
+
+    def _check(self, window: Window) -> None:
         _, _, height, width = self.header.shape
         if window.z != 0 or window.y < 0 or window.x < 0 or window.bottom > height or window.right > width:
             where = f"{self.header.ref.uri}: {window}"
             raise ReadError("a window lies outside the scene", where=where, remedy=f"it is {height} x {width} pixels")
-        return self._load(window, bands)
 
     def sample(self, bands: Sequence[int], max_pixels: int) -> npt.NDArray[np.float32]:
         """Valid pixels spread over the scene; see `SceneSource.sample`.
@@ -110,15 +146,29 @@ class GeoTiffSource(RasterSource):
     Args:
         stored: its bands.
         header: of the scene.
+        stack: closes what is opened later.
         allow_network: whether reading may fetch.
     """
 
-    def __init__(self, stored: StoredBands, header: SceneHeader, *, allow_network: bool = False) -> None:
+    def __init__(
+        self, stored: StoredBands, header: SceneHeader, stack: ExitStack, *, allow_network: bool = False
+    ) -> None:
         super().__init__(header, Grid.of(stored.dataset), allow_network=allow_network)
         self._bands = stored
+        self._levels = Levels(stored, stack)
+
+    def means(self, bands: Sequence[int], rows: Edges, columns: Edges) -> tuple[npt.NDArray[np.float32], Mask]:
+        """See `RasterSource.means`."""
+        with reading(self.header.ref.uri, "read it at a reduced size", allow_network=self._allow_network):
+            return self._levels.read(bands, rows, columns)
 
     def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
         return self._bands.read(bands, raster_window(window))
+
+
+def _edges(first: int, pixels: int, cells: int) -> Edges:
+    """Where equal cells of an axis begin and end."""
+    return first + np.arange(cells + 1, dtype=np.float64) * (pixels / cells)
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import numpy.typing as npt
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
-from hdm_geotiff.scenes.validity import Mask, MaskSources
+from hdm_geotiff.scenes.validity import Mask, MaskSources, Picks
 from hdm_geotiff.values import Law
+
+_OPAQUE = 255
+"""Value of an alpha band of bytes where nothing is transparent."""
 
 
 def own_laws(dataset: DatasetReader) -> tuple[Law, ...]:
@@ -47,12 +51,51 @@ class StoredBands:
             place: the window.
             out: where the pixels go, if not into an array of their own.
         """
+        return self._read(bands, place, ..., out)
+
+    def pick(
+        self, bands: Sequence[int], place: RasterWindow, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], Mask]:
+        """Some rows and columns of a window, as `read` gives them; numbers count from the window's first."""
+        return self._read(bands, place, np.ix_(rows, columns), None)
+
+    def _read(
+        self, bands: Sequence[int], place: RasterWindow, picked: Picks, out: npt.NDArray[np.float32] | None
+    ) -> tuple[npt.NDArray[np.float32], Mask]:
         raw = self.dataset.read([band + 1 for band in bands], window=place)
-        valid = self._masks.valid(self.dataset, raw, bands, place)
+        if picked is not ...:
+            raw = raw[(slice(None), *picked)]
+        valid = self._masks.valid(self.dataset, raw, bands, place, picked)
         pixels = self._scaled(raw, bands, out)
         if pixels.dtype != raw.dtype:  # a float64 may be too large for float32
             valid &= np.isfinite(pixels).all(axis=0)
         return pixels, valid
+
+    def at(self, overview: DatasetReader) -> StoredBands:
+        """The same bands of an overview of the file.
+
+        GDAL mixes transparent pixels into the others' means, but into the alpha band's, too: what is opaque has none.
+        """
+        made = StoredBands(overview, self._laws)
+        if self._masks.alpha is not None:
+            made._masks = replace(self._masks, opaque=_OPAQUE)
+        return made
+
+    @property
+    def alpha(self) -> int | None:
+        """Number from 1 of the band that says which pixels are transparent; None without one."""
+        return self._masks.alpha
+
+    @property
+    def overviews_hold(self) -> bool:
+        """Whether overviews can be trusted to be made of valid pixels only.
+
+        GDAL looks at one of nodata value, mask and alpha band when it makes them, and at nothing that is said later.
+        """
+        laws = zip(self._laws, self.dataset.nodatavals, strict=True)
+        if self.alpha is not None and self.dataset.dtypes[self.alpha - 1] != "uint8":
+            return False  # of other types it is unknown what is opaque
+        return self._masks.one_way and all(_one(law.nodata, own) for law, own in laws)
 
     def _scaled(
         self, raw: npt.NDArray[Any], bands: Sequence[int], out: npt.NDArray[np.float32] | None
@@ -69,3 +112,8 @@ class StoredBands:
             for target, values, law in zip(pixels, raw, laws, strict=True):
                 target[...] = values.astype(np.float64) * law.scale + law.offset
         return pixels
+
+
+def _one(nodata: float | None, other: float | None) -> bool:
+    """Whether two values that mean no data are one; NaN is NaN."""
+    return nodata == other or (nodata is not None and other is not None and nodata != nodata and other != other)

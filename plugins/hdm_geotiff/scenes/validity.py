@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
 Mask = npt.NDArray[np.bool_]
+Picks = tuple[npt.NDArray[np.int64], ...] | EllipsisType
+"""Pixels of a window, as `numpy.ix_` gives them; or all."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,13 @@ class MaskSources:
         nodata: value of each band that means no data; None where a band has none.
         per_dataset: there is an internal mask, a ``.msk`` sidecar or a NODATA_VALUES tag, valid for all bands.
         alpha: 1-based number of the alpha band; None without one.
+        opaque: least value of the alpha band that is valid.
     """
 
     nodata: tuple[float | None, ...]
     per_dataset: bool
     alpha: int | None
+    opaque: int = 1
 
     @classmethod
     def of(cls, dataset: DatasetReader, nodata: tuple[float | None, ...] | None = None) -> MaskSources:
@@ -47,12 +52,18 @@ class MaskSources:
         alpha = next((i for i, role in enumerate(dataset.colorinterp, 1) if role == ColorInterp.alpha), None)
         return cls(tuple(dataset.nodatavals) if nodata is None else nodata, per_dataset, alpha)
 
+    @property
+    def one_way(self) -> bool:
+        """Whether nodata values, mask and alpha band are not used beside each other."""
+        return (self.alpha is not None) + self.per_dataset + any(value is not None for value in self.nodata) <= 1
+
     def valid(
         self,
         dataset: DatasetReader,
         raw: npt.NDArray[Any],
         bands: Sequence[int],
         window: RasterWindow,
+        picked: Picks = ...,
     ) -> Mask:
         """Validity [h, w] of pixels as stored.
 
@@ -61,6 +72,7 @@ class MaskSources:
             raw: [len(bands), h, w] in the stored type.
             bands: zero-based band indices.
             window: where `raw` was read.
+            picked: which of the window's pixels `raw` holds; all by default.
         """
         valid = np.ones(raw.shape[1:], dtype=np.bool_)
         for pixels, band in zip(raw, bands, strict=True):
@@ -70,9 +82,9 @@ class MaskSources:
             elif pixels.dtype.kind == "f":
                 valid &= np.isfinite(pixels)
         if self.per_dataset:
-            valid &= dataset.read_masks(1, window=window) != 0
+            valid &= dataset.read_masks(1, window=window)[picked] != 0
         if self.alpha is not None:
-            valid &= dataset.read(self.alpha, window=window) != 0
+            valid &= dataset.read(self.alpha, window=window)[picked] >= self.opaque
         return valid
 
 

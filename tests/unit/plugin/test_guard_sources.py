@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hdm_pipeline.contracts import OverviewSource
 from hdm_pipeline.errors import PluginError
 from tests.unit.plugin.honest import REF, WINDOW, lie_source
 
@@ -39,6 +40,30 @@ def test_a_wrong_read_is_caught(result: Any, word: str) -> None:
     assert word in caught.value.what
     assert "scene" in caught.value.where
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("result", "word"),
+    [
+        (None, "read_reduced gives no pair"),
+        ((pixels_of(), VALID), "(2, 8, 6)"),
+        ((pixels_of(shape=(2, 4, 3), dtype=np.float64), VALID[:4, :3]), "float64"),
+        ((pixels_of(shape=(2, 4, 3)), VALID), "validity"),
+        ((pixels_of(np.nan, (2, 4, 3)), VALID[:4, :3]), "not finite"),
+    ],
+)
+def test_a_wrong_reduced_read_is_caught(result: Any, word: str) -> None:
+    reader = lie_source(read_reduced=lambda window, bands, size: result)
+    with reader.open(REF) as source:
+        assert isinstance(source, OverviewSource)
+        with pytest.raises(PluginError) as caught:
+            source.read_reduced(WINDOW, [0, 1], (4, 3))
+    assert word in caught.value.what
+
+
+def test_a_source_without_overviews_stays_one() -> None:
+    with lie_source().open(REF) as source:
+        assert not isinstance(source, OverviewSource)
 
 
 def test_what_is_not_valid_need_not_be_finite() -> None:
