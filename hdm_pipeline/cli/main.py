@@ -13,6 +13,7 @@ import typer
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.init import init
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
 from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
@@ -293,6 +294,7 @@ def _seconds(text: str | None) -> float | None:
         raise ConfigError(f"not a duration: {text!r}", where="--time-budget", remedy="write 90s, 30m or 6h") from error
 
 
+app.command()(init)
 app.command()(train)
 app.command()(compare)
 app.command(epilog=LISTEN_EXIT_CODES)(listen)

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.drawn_labels.segments import file_of, segment_names
 from hdm_dicom.examples.segments import Segments, SegValues
-from hdm_dicom.examples.support import SEGMENTATIONS, ViewLabels
+from hdm_dicom.examples.support import SEG, ViewLabels
 from hdm_dicom.files.attributes import READ_ERRORS, datasets, numbers, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.options import ReaderOptions
@@ -55,7 +55,7 @@ def _header(path: Path, opened: OpenVolume) -> Dataset:
         header = read_header(str(path))
     except READ_ERRORS as error:
         raise SupportError(f"it cannot be read ({type(error).__name__})") from None
-    if text(header, "SOPClassUID") not in SEGMENTATIONS:
+    if text(header, "SOPClassUID") not in SEG:
         raise SupportError("it is no DICOM segmentation")
     if opened.stack.depths is not None:
         raise SupportError("the series is resampled (input.options.policy), and they were drawn on its stored images")
