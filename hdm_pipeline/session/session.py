@@ -29,16 +29,17 @@ from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.lock import interrupt_holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import archive_reader
+from hdm_pipeline.reporting.follow import RunFollower
 from hdm_pipeline.session.examples import SessionExamples, by_class, is_own
 from hdm_pipeline.session.labels import SessionLabels
 from hdm_pipeline.session.looks import Looks
 from hdm_pipeline.session.network import SessionNetwork, usable
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.pictures import Pictures
-from hdm_pipeline.session.runs import RunFollower, interrupt_run
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.session.strokes import Stroke
 from hdm_pipeline.session.suggest import suggest
@@ -147,6 +148,27 @@ class Session:
     def result(self, scene: str, window: Window, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
         """[*size] uint8 mask of the last run; None without; see `Pictures.result`."""
         return self._pictures.result(scene, window, size)
+
+    # ------------------------------------------------------------------ the run, whoever started it
+
+    def follow(self, *, skip: bool = False) -> RunFollower:
+        """Whatever run works on the output directory, as its event log tells; see `RunFollower`.
+
+        Args:
+            skip: pass over what the last run has logged: the next one is waited for.
+        """
+        return RunFollower(self._scenes.workspace, skip=skip)
+
+    def interrupt_run(self) -> bool:
+        """Ask the run to stop, as Ctrl-C does: once, after the blocks being worked on; twice, at once.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            OutputError: it runs on another host, or belongs to another user.
+        """
+        return bool(interrupt_holder(self._scenes.workspace.lock))
 
     # ------------------------------------------------------------------ classes and labels
 
@@ -314,8 +336,8 @@ class Session:
     ) -> Try:
         """What a run without adaptation would find in a window, with the examples as they are now.
 
-        What `settle` chose last is kept. Before it was called, the network sees examples and tiles at the reduction that
-        usually suits it best, and scores are not calibrated.
+        What `settle` chose last is kept. Before it was called, the network sees examples and tiles at its usual
+        reduction, and scores are not calibrated.
 
         Args:
             scene: id.
@@ -369,16 +391,6 @@ class Session:
             on_progress=on_progress,
             stopped=self._closed.is_set,
         )
-
-    # ------------------------------------------------------------------ runs
-
-    def follow(self, *, skip: bool = False) -> RunFollower:
-        """Watches the run of this pipeline, whoever started it; see `RunFollower`."""
-        return RunFollower(self._scenes.workspace, skip=skip)
-
-    def interrupt_run(self) -> bool:
-        """Ask a run to stop that was started elsewhere; see `interrupt_run`."""
-        return interrupt_run(self._scenes.workspace)
 
     def _usable(self, classes: Sequence[ClassInfo]) -> dict[str, Sequence[SupportExample]]:
         found, lacking = usable(by_class(self._examples.all(self.config, classes), classes))

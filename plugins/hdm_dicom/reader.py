@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.options import NOT_PIXELS, READER, ReaderOptions
-from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
+from hdm_pipeline.contracts import (
+    LabelChoice,
+    LabeledImage,
+    SavedLabels,
+    SceneHeader,
+    SceneLabels,
+    SceneRef,
+    Skipped,
+    SupportRequest,
+)
 
 if TYPE_CHECKING:
     from hdm_dicom.volumes.source import DicomSource
@@ -100,8 +109,32 @@ class DicomReader:
 
         yield DicomSource(ref, self._local)
 
+    def label_choices(self, path: str) -> list[LabelChoice]:
+        """Segments, structures or values of a file of labels; see `DraftingReader` and `hdm_dicom.examples.choices`."""
+        from hdm_dicom.examples.choices import label_choices
+
+        return label_choices(path)
+
+    def told_of(self, ref: SceneRef) -> str:
+        """Modality and description of a series; see `DraftingReader.told_of`."""
+        from hdm_dicom.archive.references import told_of
+
+        return told_of(ref)
+
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Labelled slices of a series; see `hdm_dicom.examples.support.read_support`."""
         from hdm_dicom.examples.support import read_support
 
         return read_support(request, self._local)
+
+    def save_labels(self, labels: SceneLabels, folder: Path) -> SavedLabels:
+        """Keep labels that a person draws as a DICOM SEG; see `hdm_dicom.drawn_labels.saving.save`."""
+        from hdm_dicom.drawn_labels.saving import save
+
+        return save(labels, folder, self._local)
+
+    def load_labels(self, ref: SceneRef, classes: Mapping[int, str], folder: Path) -> SceneLabels | None:
+        """Labels that were kept; see `hdm_dicom.drawn_labels.loading.load`."""
+        from hdm_dicom.drawn_labels.loading import load
+
+        return load(ref, classes, folder, self._local)
