@@ -233,6 +233,19 @@ def status(
 
 
 @app.command()
+def report(
+    output: Annotated[Path, typer.Argument(help="Output directory of a run, or its pipeline file.")],
+    set_: SetOption = None,
+) -> None:
+    """Write report.html anew from what lies in an output directory, also while a run goes on; prints its path."""
+    from hdm_pipeline.output.layout import Workspace
+    from hdm_pipeline.reporting.html.page import write_report
+
+    workspace = _pipeline(output, set_ or []).workspace if output.is_file() else Workspace(output.absolute())
+    typer.echo(str(write_report(workspace)))
+
+
+@app.command()
 def plugins(as_json: JsonOption = False) -> None:
     """List the readers, writers, senders, receivers, models and commands that are registered."""
     from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available

@@ -92,7 +92,10 @@ class RunFollower:
         if how in ("killed", "stopping"):  # it had no time to say how it ended
             return told.state("failed", error=_KILLED)
         if how == "failed":
-            return told.state("failed", error=told.error or self._reported_error())
+            error = told.error or self._reported_error()
+            if error.get("type") == "KeyboardInterrupt":
+                return told.state("stopped")
+            return told.state("failed", error=error)
         return told.state("stopped" if how == "stopped" else "done" if how == "done" else "idle")
 
     def _read(self, log: Path) -> list[dict[str, Any]]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from hdm_pipeline.config.schema import Range
-from hdm_pipeline.contracts import SceneHeader, SceneRef, SceneSource
-from hdm_pipeline.errors import BandError
+from hdm_pipeline.contracts import OverviewSource, Pixels, Reader, SceneHeader, SceneRef, Validity
+from hdm_pipeline.errors import BandError, HdmError
+from hdm_pipeline.grid import Window
 from hdm_pipeline.pixels.bands import BandPlan, resolve
+from hdm_pipeline.pixels.overview import reduced
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, scene_ranges
 from hdm_pipeline.session.scenes import Scenes, require_local
 
@@ -24,6 +31,8 @@ _IDLE_SECONDS = 60.0
 
 _LOOKS = 1024
 """Scenes whose scaling is remembered."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,10 +50,49 @@ class SceneLook:
     ranges: tuple[Range, ...]
 
 
+class _OwnThread:
+    """A source that lives in a thread of its own, where it is opened, read and closed: libraries tie what they open to
+    a thread (GDAL its settings). Whoever asks waits for the answer."""
+
+    def __init__(self, reader: Reader, ref: SceneRef) -> None:
+        self._closing = ExitStack()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hdm-scene")
+        try:
+            self._source = self._thread.submit(self._closing.enter_context, reader.open(ref)).result()
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
+        self.header = self._source.header
+
+    def read(self, window: Window, bands: Sequence[int]) -> tuple[Pixels, Validity]:
+        """See `SceneSource.read`."""
+        return self._thread.submit(self._source.read, window, bands).result()
+
+    def read_reduced(self, window: Window, bands: Sequence[int], size: tuple[int, int]) -> tuple[Pixels, Validity]:
+        """`OverviewSource.read_reduced`, of any source."""
+        return self._thread.submit(reduced, self._source, window, bands, size).result()
+
+    def sample(self, bands: Sequence[int], max_pixels: int) -> Pixels:
+        """See `SceneSource.sample`."""
+        return self._thread.submit(self._source.sample, bands, max_pixels).result()
+
+    def row_areas(self) -> npt.NDArray[np.float64] | None:
+        """See `SceneSource.row_areas`."""
+        return self._thread.submit(self._source.row_areas).result()
+
+    def close(self) -> None:
+        """Close it, and end the thread. A file that cannot be closed well is no use to anybody any more."""
+        try:
+            self._thread.submit(self._closing.close).result()
+        except HdmError as error:
+            log.warning("a scene cannot be closed: %s", error.what)
+        finally:
+            self._thread.shutdown(wait=False)
+
+
 @dataclass(frozen=True)
 class _Open:
-    source: SceneSource
-    closing: ExitStack
+    source: _OwnThread
     since: float
 
 
@@ -68,8 +116,8 @@ class OpenScenes:
         self._looks: OrderedDict[tuple[SceneRef, str], SceneLook] = OrderedDict()
 
     @contextmanager
-    def source(self, scene: str) -> Iterator[SceneSource]:
-        """A scene, open for this thread alone.
+    def source(self, scene: str) -> Iterator[OverviewSource]:
+        """A scene, open for this caller alone.
 
         Raises:
             NoSuchSceneError: there is none of that id.
@@ -81,7 +129,7 @@ class OpenScenes:
         try:
             yield opened.source
         except BaseException:
-            opened.closing.close()  # the file may be damaged or gone: whoever asks next opens it anew
+            opened.source.close()  # the file may be damaged or gone: whoever asks next opens it anew
             raise
         self._give_back(ref, opened)
 
@@ -122,13 +170,11 @@ class OpenScenes:
         if timer is not None:
             timer.cancel()
         for _, opened in free:
-            opened.closing.close()
+            opened.source.close()
 
     def _open(self, ref: SceneRef) -> _Open:
         require_local(ref)
-        closing = ExitStack()
-        source = closing.enter_context(self._scenes.reader.open(ref))
-        return _Open(source, closing, time.monotonic())
+        return _Open(_OwnThread(self._scenes.reader, ref), time.monotonic())
 
     def _take(self, ref: SceneRef) -> _Open | None:
         with self._lock:
@@ -139,12 +185,12 @@ class OpenScenes:
 
     def _give_back(self, ref: SceneRef, opened: _Open) -> None:
         with self._lock:
-            self._free.append((ref, _Open(opened.source, opened.closing, time.monotonic())))
+            self._free.append((ref, _Open(opened.source, time.monotonic())))
             spare = 0 if self._closed else self._most
             over = [self._free.pop(0)[1] for _ in range(len(self._free) - spare)]
             self._wake_later()
         for one in over:
-            one.closing.close()
+            one.source.close()
 
     def _wake_later(self) -> None:
         """Set the timer to when the scene that waits longest is to be closed; called with the lock held."""
@@ -162,4 +208,4 @@ class OpenScenes:
             self._free = [one for one in self._free if one[1].since > late]
             self._wake_later()
         for opened in idle:
-            opened.closing.close()
+            opened.source.close()

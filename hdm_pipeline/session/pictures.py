@@ -14,9 +14,9 @@ from hdm_pipeline.config.schema import Range
 from hdm_pipeline.contracts import NODATA, PixelSource, SceneRef, SceneSource
 from hdm_pipeline.errors import ConfigError, HdmError, ReadError, StoreError
 from hdm_pipeline.grid import Window
+from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import SceneRecord
 from hdm_pipeline.pictures.color import as_colors
-from hdm_pipeline.pixels.overview import reduced
 from hdm_pipeline.pixels.scaling import scale_pixels
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.session.opened import OpenScenes
@@ -78,7 +78,7 @@ class Pictures:
         _check(look.header.shape[1:], window, size)
         chosen = _checked_ranges(ranges, len(look.bands.bands)) or look.ranges
         with self._opened.source(scene) as source:
-            pixels, valid = reduced(source, window, look.bands.indices, size)
+            pixels, valid = source.read_reduced(window, look.bands.indices, size)
         pixels, valid = look.bands.apply(pixels, valid)
         found = np.empty((*size, 4), dtype=np.uint8)
         found[..., :3] = as_colors(scale_pixels(pixels, chosen))
@@ -111,8 +111,8 @@ class Pictures:
         """The mask that the last run published, thinned out.
 
         It is read from the product `mask` where the reader of the archive can read that (a GeoTIFF), else from the
-        scores that are kept, at the pipeline's present threshold. With neither (a DICOM SEG and `output.keep: nothing`)
-        there is none.
+        scores that are kept, at the pipeline's present threshold and before calibration. With neither (a DICOM SEG and
+        `output.keep: nothing`) there is none.
 
         Args:
             scene: its id.
@@ -164,7 +164,7 @@ class Pictures:
                     return thinned(product, window, size)
             except HdmError:
                 self._unreadable.add((ref, record.updated))
-        store = self._scores(record)
+        store = stored_scores(self._scenes.workspace, record)
         if store is None or store.grid.size != shape:
             return None
         try:
@@ -189,18 +189,6 @@ class Pictures:
                 raise ReadError("the mask is not of this size", where=f"scene {record.id}", remedy="run again")
             yield _LabelsOf(source)
 
-    def _scores(self, record: SceneRecord) -> ScoreStore | None:
-        """The scores that a run left of a scene; None where it left none."""
-        folder = self._scenes.workspace.score_folder(record.id, record.score_key)
-        classes = len(record.info.get("pixels") or ())
-        try:
-            store = ScoreStore.open(folder)
-            if classes and store.maps == 2 * classes:
-                return ScoreStore.open(folder, uncertain=True)
-        except StoreError:
-            return None
-        return store if store.maps == classes else None
-
 
 class _LabelsOf:
     """The published mask of an open product (a `contracts.PixelSource`)."""
@@ -215,6 +203,19 @@ class _LabelsOf:
         found = np.full(pixels.shape, NODATA, dtype=np.uint8)
         found[0][valid] = pixels[0][valid]
         return found
+
+
+def stored_scores(workspace: Workspace, record: SceneRecord) -> ScoreStore | None:
+    """The scores that a run left of a scene, as the network gave them; None where it left none."""
+    folder = workspace.score_folder(record.id, record.score_key)
+    classes = len(record.info.get("pixels") or ())
+    try:
+        store = ScoreStore.open(folder)
+        if classes and store.maps == 2 * classes:
+            return ScoreStore.open(folder, uncertain=True)
+    except StoreError:
+        return None
+    return store if store.maps == classes else None
 
 
 def thinned(source: PixelSource, window: Window, size: Size) -> npt.NDArray[np.uint8]:

@@ -229,6 +229,11 @@ class Scenes:
                 known = self._keys[ref.id, kept] = self._keyring.keys(ref, kept)
             return known
 
+    def is_current(self, ref: SceneRef, record: SceneRecord) -> bool:
+        """Whether the scores of a scene that is done were made with the present examples, weights and pixels."""
+        keys = self.keys(ref, record.score_key)
+        return keys is not None and record.status == "done" and record.score_key == keys.score
+
     def _run_is_going_on(self) -> bool:
         return run_state("", holder(self.workspace.lock)) == "running"
 

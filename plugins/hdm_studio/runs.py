@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from hdm_pipeline import Session
-from hdm_pipeline.session.runs import RunState
+from hdm_pipeline.session.runs import RunFollower, RunState
 from hdm_studio.errors import ConflictError
 
 _ERROR = re.compile(
     r"^error: (?P<what>.*?)(?:\n {2}where: +(?P<where>.*?))?(?:\n {2}remedy: +(?P<remedy>.*?))?\s*\Z", re.S | re.M
 )
 """How the command line prints an `HdmError`."""
+
+_FAILED = (1, 2)
+"""Exit codes of runs that failed."""
+
+_INTERRUPTED = (1, -signal.SIGINT, -signal.SIGKILL)
+"""Exit codes of runs that were asked to stop at once, or before they had begun."""
+
+_LAST_STEPS = 2.0
+"""Seconds that a process takes to end."""
+
+_POLITE = 2
+"""How often a run is asked before it is killed."""
 
 _TOLD_BYTES = 4000
 """Of what a run printed when it failed."""
@@ -30,14 +44,20 @@ class Runs:
 
     A run is a process of its own, in a session of its own: neither Ctrl-C in the studio's terminal nor the studio's end
     ends it, as it may have hours of work to do. Runs that were started elsewhere are watched and stopped likewise.
+
+    Args:
+        file: the pipeline file.
+        follow: `Session.follow`: whether to pass over what the last run has logged.
+        interrupt: `Session.interrupt_run`.
     """
 
-    def __init__(self, session: Session, file: Path) -> None:
-        self._session, self._file = session, file
+    def __init__(self, file: Path, follow: Callable[[bool], RunFollower], interrupt: Callable[[], bool]) -> None:
+        self._file, self._follow, self._interrupt = file, follow, interrupt
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._printed: IO[bytes] | None = None
-        self._follower = session.follow()
+        self._asked = 0
+        self._follower = follow(False)
 
     def state(self) -> tuple[RunState, bool]:
         """How far the run is, or how the last one ended; and whether it was started here."""
@@ -50,13 +70,24 @@ class Runs:
         found = self._follower.state()
         if self._process is None:
             return found, False
-        if code is None:
-            # Before it has the lock, and after it gave it back, it is still a process that works.
-            going = found.state in ("running", "stopping")
-            return (found if going else replace(found, state="running", phase="starting", error=None)), True
-        if code in (1, 2):
+        if code is None and found.state == "failed":
+            code = self._ending()
+        if code is None:  # it writes nothing before it has a plan
+            return (replace(found, state="running", phase="starting") if found.state == "idle" else found), True
+        if found.state in ("running", "stopping"):  # ours has ended: this is another one
+            self._process = None
+            return found, False
+        if code in _INTERRUPTED and self._asked:
+            return replace(found, state="stopped", phase="ended", error=None), True
+        if code in _FAILED:
             return replace(found, state="failed", phase="ended", error=self._error()), True
-        return found, found.state not in ("running", "stopping")
+        return found, True
+
+    def _ending(self) -> int | None:
+        """The exit code of a run that has noted its end, or lost its lock by it, and is about to be gone."""
+        with suppress(subprocess.TimeoutExpired):
+            return None if self._process is None else self._process.wait(_LAST_STEPS)
+        return None
 
     def start(self) -> None:
         """Start a run.
@@ -70,7 +101,7 @@ class Runs:
                 raise ConflictError(
                     "a run goes on already", where=found.owner, remedy="wait for it to end, or stop it first"
                 )
-            self._follower = self._session.follow(skip=True)
+            self._follower, self._asked = self._follow(True), 0
             # A file, not a pipe: a run that outlives the studio can still write to it.
             self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the run is ours
             self._process = subprocess.Popen(
@@ -84,6 +115,8 @@ class Runs:
     def stop(self) -> None:
         """Ask the run to stop after the blocks that are being worked on; if it was asked before, at once.
 
+        One that was started here and hangs all the same is killed the third time, which costs it no finished block.
+
         Raises:
             OutputError: it was started elsewhere, and cannot be reached from here.
             ConflictError: there is no run.
@@ -91,8 +124,10 @@ class Runs:
         with self._lock:
             found, ours = self._state()
             if ours and self._process is not None and self._process.poll() is None:
-                self._process.send_signal(signal.SIGINT)  # also before it has the lock
-            elif found.state not in ("running", "stopping") or not self._session.interrupt_run():
+                self._asked += 1
+                # Also before it has the lock.
+                self._process.send_signal(signal.SIGINT if self._asked <= _POLITE else signal.SIGKILL)
+            elif found.state not in ("running", "stopping") or not self._interrupt():
                 raise ConflictError("there is no run to stop", where="run")
 
     def running_process(self) -> int | None:
@@ -104,9 +139,9 @@ class Runs:
         """What the run printed last."""
         if self._printed is None:
             return {}
-        size = self._printed.seek(0, 2)
-        self._printed.seek(max(0, size - _TOLD_BYTES))
-        text = self._printed.read().decode(errors="replace")
+        # Not by seeking: the run writes where this file stands.
+        file = self._printed.fileno()
+        text = os.pread(file, _TOLD_BYTES, max(0, os.fstat(file).st_size - _TOLD_BYTES)).decode(errors="replace")
         start = text.rfind("error: ")
         if start >= 0 and (match := _ERROR.match(text[start:])):
             return {"type": "HdmError", **{key: value or "" for key, value in match.groupdict().items()}}

@@ -55,7 +55,7 @@ def serve(studio: Studio, sock: socket.socket, host: str, tell: Callable[[str], 
         tell: prints a line for the user.
     """
     door = Door(host, sock.getsockname()[1])
-    tell(f"studio of {studio.pipeline.config.name}: {door.address}")
+    tell(f"studio of {studio.session.config.name}: {door.address}")
     tell("Labels are saved while they are drawn. Press Ctrl-C to end.")
     if not is_loopback(host):
         print(

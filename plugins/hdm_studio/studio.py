@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hdm_pipeline import Pipeline, Session
+from hdm_pipeline import Session
 from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import ConfigError, HdmError
 from hdm_studio.images import Colors
@@ -24,8 +24,7 @@ class Studio:
     """One pipeline at work. May be used by several threads.
 
     Attributes:
-        file: the pipeline file.
-        pipeline: as the file was at the start.
+        file: the pipeline file, absolute.
         session: a person at work on it.
         runs: its runs.
         tries: windows that were tried.
@@ -35,9 +34,8 @@ class Studio:
 
     def __init__(self, file: Path, session: Session) -> None:
         self.file = file.absolute()
-        self.pipeline = Pipeline.from_yaml(self.file)
         self.session = session
-        self.runs = Runs(session, self.file)
+        self.runs = Runs(self.file, lambda skip: session.follow(skip=skip), session.interrupt_run)
         self.tries = Tries(session.try_window)
         self.suggestions = Suggestions(lambda heard: session.suggest(on_progress=heard))
         self.closing = threading.Event()
@@ -46,7 +44,7 @@ class Studio:
     @property
     def output(self) -> Path:
         """The output directory; it need not be there."""
-        return Path(self.pipeline.config.output.directory)
+        return Path(self.session.config.output.directory)
 
     @property
     def writable(self) -> bool:

@@ -204,7 +204,7 @@ def test_what_reads_no_pixels_loads_nothing_heavy(names: str, heavy: set[str]) -
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["Pipeline", "segment", "FewShotSegmenter", "open_output"])
+@pytest.mark.parametrize("name", ["Pipeline", "Session", "segment", "FewShotSegmenter", "open_output"])
 def test_public_names_come_from_the_package(name: str) -> None:
     package = __import__("hdm_pipeline")
     assert getattr(package, name).__name__ == name

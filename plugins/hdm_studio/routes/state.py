@@ -33,7 +33,7 @@ def state_routes(studio: Studio) -> APIRouter:
 
     @routes.get("/state")
     def state() -> dict[str, Any]:
-        config, first = studio.pipeline.config, studio.first_header()
+        config, first = session.config, studio.first_header()
         return {
             "pipeline": {"name": config.name, "file": str(studio.file), "writable": studio.writable},
             "kind": "volume" if isinstance(first.geometry, VolumeGeometry) else "raster",
