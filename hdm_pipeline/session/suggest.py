@@ -10,7 +10,7 @@ alike are.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +48,9 @@ _PENALTY = 0.1
 
 _TRAINING_CELLS = 4096
 
+_ALIKE = 0.5
+"""A window stands for those that lie at most so much as far from it as from all that was known before."""
+
 _DOUBTFUL = 0.35
 """From which mean uncertainty on a window is said to be unclear."""
 
@@ -70,7 +73,7 @@ class _Choice:
     worth: float
     unlikeness: float
     doubt: float | None
-    share: float = 0.0
+    share: float
 
 
 def suggest(
@@ -220,21 +223,20 @@ def _ranked(
     far = (1.0 - windows @ shown.T).min(axis=1) if len(shown) else np.full(len(windows), 2.0)
     nearest, weights = far.copy(), _CERTAIN + _ranks(doubts)
     factor = np.array([_LABELED if one.scene in labeled else 1.0 for one in candidates])
-    owner = np.full(len(windows), -1)
     left, found, first = np.ones(len(windows), bool), [], 0.0
-    for number in range(min(count, len(candidates))):
+    for _ in range(min(count, len(candidates))):
         gains = (weights[:, None] * np.maximum(nearest[:, None] - apart, 0.0)).sum(axis=0) * factor
         gains[~left] = -1.0
         best = int(gains.argmax())
         if gains[best] <= 0.0:
             break
         first = first or float(gains[best])
-        owner[apart[:, best] < nearest] = number
+        share = float((apart[:, best] < _ALIKE * nearest).mean())
         nearest = np.minimum(nearest, apart[:, best])
         left[best] = False
         unlike = float(np.searchsorted(pairs, far[best]) / len(pairs)) if len(shown) else 1.0
-        found.append(_Choice(candidates[best], float(gains[best]) / first, unlike, doubts[best]))
-    return [replace(one, share=float((owner == number).mean())) for number, one in enumerate(found)]
+        found.append(_Choice(candidates[best], float(gains[best]) / first, unlike, doubts[best], share))
+    return found
 
 
 def _ranks(doubts: Sequence[float | None]) -> npt.NDArray[np.float64]:
@@ -253,7 +255,7 @@ def _unit(vectors: Vectors) -> Vectors:
 
 def _told(one: _Choice, facts: Mapping[str, Any]) -> Suggestion:
     """A suggestion with its reason in words."""
-    like = f"{one.share:.0%} of the windows that were looked at are most like this one"
+    like = f"{one.share:.0%} of the windows that were looked at are like it, and like nothing better"
     look = "It looks unlike your examples" if one.unlikeness >= 0.5 else "It looks much like your examples"
     doubtful = one.doubt is not None and one.doubt >= _DOUBTFUL
     doubt = (" and" if one.unlikeness >= 0.5 else ", but") + " it is unclear what belongs to the class"
