@@ -1,10 +1,11 @@
-"""What to label next: windows that stand for much of the archive, look unlike the examples, and where it is unclear
-what belongs to the class.
+"""What to label next: windows that stand for much of the archive, look unlike the examples, and where the last run was
+unsure.
 
 An even sample of windows is looked at with the network's backbone alone. Then windows are taken one by one, each the
-one that comes nearest to most of what is far from all examples and from the windows taken before (facility location),
-where doubtful windows count for more. So an odd window that looks like nothing else is not taken first, and no two
-alike are.
+one that comes nearest to most of what is far from all examples and from the windows taken before (facility location).
+So an odd window that looks like nothing else is not taken first, and no two alike are. Windows where the last run was
+unsure count up to twice. Without a run a linear rule from the examples says what is unclear, but that is only told: it
+led to worse choices (docs/decisions/studio.md).
 """
 
 from __future__ import annotations
@@ -36,9 +37,6 @@ BUDGET = 256
 
 _LEAST_CELLS = 0.2
 """Share of a window's cells that must hold data."""
-
-_CERTAIN = 0.25
-"""How much a window counts where all is clear, beside 1 more where it is least clear."""
 
 _LABELED = 0.5
 """What the worth of windows of a scene is multiplied by that is labelled already."""
@@ -135,7 +133,8 @@ def suggest(
     known = [[(looks.example(segmenter, each), each) for each in of_class] for of_class in examples]
     doubts, by = _doubts(candidates, known)
     shown = [look for of_class in known for look, _ in of_class if len(look.cells)]
-    found = _ranked(candidates, shown, doubts, count, labeled)
+    weights = 1.0 + _ranks([one if by == "run" else None for one in doubts])
+    found = _ranked(candidates, shown, doubts, weights, count, labeled)
     facts = {"scenes_seen": seen, "scenes": len(refs), "windows_seen": len(candidates), "uncertainty_by": by}
     return [_told(one, facts) for one in found]
 
@@ -209,10 +208,20 @@ def _ranked(
     candidates: Sequence[_Candidate],
     examples: Sequence[CellLook],
     doubts: Sequence[float | None],
+    weights: npt.NDArray[np.float64],
     count: int,
     labeled: Collection[str],
 ) -> list[_Choice]:
-    """Windows in the order in which they are taken."""
+    """Windows in the order in which they are taken.
+
+    Args:
+        candidates: all.
+        examples: what is known already.
+        doubts: of each candidate, as is told.
+        weights: of each candidate, as it counts.
+        count: at most.
+        labeled: scenes whose windows are worth less.
+    """
     windows = together([one.look for one in candidates])
     middle = windows.mean(axis=0)
     windows = _unit(windows - middle)
@@ -221,7 +230,7 @@ def _ranked(
     shown = _unit(together(examples) - middle) if examples else np.zeros((0, windows.shape[1]), np.float32)
     # Without an example all are equally far, farther than any two windows can be.
     far = (1.0 - windows @ shown.T).min(axis=1) if len(shown) else np.full(len(windows), 2.0)
-    nearest, weights = far.copy(), _CERTAIN + _ranks(doubts)
+    nearest = far.copy()
     factor = np.array([_LABELED if one.scene in labeled else 1.0 for one in candidates])
     left, found, first = np.ones(len(windows), bool), [], 0.0
     for _ in range(min(count, len(candidates))):
