@@ -335,10 +335,10 @@ def _seconds_text(query: float | None, adaptation: float | None) -> str:
     return text + (f", {adaptation:.1f} s an adaptation" if adaptation is not None else "")
 
 
-def _step_line() -> Callable[[int, float], None]:
-    def show(step: int, loss: float) -> None:
+def _step_line() -> Callable[[int, int, float], None]:
+    def show(step: int, most: int, loss: float) -> None:
         if step % 20 == 0:
-            typer.echo(f"step {step}: loss {loss:.3f}", err=True)
+            typer.echo(f"step {step} of at most {most}: loss {loss:.3f}", err=True)
 
     return show
 

@@ -8,12 +8,24 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
     Preparing,
+    PreparingStep,
     RunStarted,
     SceneDone,
     SceneQuarantined,
@@ -23,7 +35,7 @@ from hdm_pipeline.reporting.events import (
     SupportChecked,
     WorkerDied,
 )
-from hdm_pipeline.reporting.plan_text import counted
+from hdm_pipeline.reporting.support_text import left_text, step_text, support_lines
 
 
 class ProgressBar:
@@ -36,11 +48,13 @@ class ProgressBar:
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _TimeLeft(),
             console=console,
         )
         self._scenes = self._bar.add_task("scenes", total=None, note="")
         self._blocks = self._bar.add_task("blocks", total=0, note="")
+        self._step: TaskID | None = None
+        self._step_name = ("", "")
         self._blocks_left: dict[str, int] = {}
         self._total_blocks = 0
         self.told: set[str] = set()
@@ -58,7 +72,8 @@ class ProgressBar:
         self._bar.stop()
 
     def _print(self, text: str) -> None:
-        self._bar.console.print(text, highlight=False)
+        console = self._bar.console
+        console.print(text, highlight=False, soft_wrap=not console.is_terminal)  # a log is not cut into lines of 80
 
     def event(self, event: Event) -> None:
         """Take note of an event."""
@@ -69,7 +84,12 @@ class ProgressBar:
                 self._print("reading and checking the labelled examples")
                 if event.adapt:
                     self._print("adapting the network to them (this can take minutes; later runs use the result again)")
+            case PreparingStep():
+                self._show_step(event)
             case SupportChecked():
+                if self._step is not None:
+                    self._bar.remove_task(self._step)
+                    self._step = None
                 for name, facts in event.support.items():
                     self._tell_support(name, facts)
             case SceneSplit():
@@ -92,15 +112,25 @@ class ProgressBar:
                 self._forget_blocks(event.scene)
                 self._bar.advance(self._scenes)
                 self.told.add(event.scene)
-                self._print(f"[yellow]quarantined[/] {event.scene}: {error.what}")
+                self._print(f"[yellow]quarantined[/] {event.scene}: {escape(error.what)}")
                 if error.remedy:
-                    self._print(f"  remedy: {error.remedy}")
+                    self._print(f"  remedy: {escape(error.remedy)}")
                 if event.stale:
                     self._print(f"  its products are no longer valid and were moved to {event.stale}")
             case WorkerDied():
-                self._print(f"[yellow]a worker died[/] at step {event.step} of {event.scene}: {event.reason}")
+                self._print(f"[yellow]a worker died[/] at step {event.step} of {event.scene}: {escape(event.reason)}")
             case Stopping():
                 self._print("stopping after the blocks that are being worked on; press Ctrl-C again to stop at once")
+
+    def _show_step(self, event: PreparingStep) -> None:
+        """One bar for the preparation: it begins anew with each step."""
+        note = left_text(event.seconds_left, at_most=event.doing == "adaptation")
+        if self._step is None:
+            self._step = self._bar.add_task("", total=event.total, note=note, own_time=True)
+        if self._step_name != (event.doing, event.class_name):
+            self._step_name = event.doing, event.class_name
+            self._bar.reset(self._step, total=event.total, description=step_text(event.doing, event.class_name))
+        self._bar.update(self._step, completed=event.done, total=event.total, note=note)
 
     def _forget_blocks(self, scene: str) -> None:
         """Blocks that nobody will infer count no longer, so that the bar can reach its end."""
@@ -109,28 +139,25 @@ class ProgressBar:
 
     def _tell_support(self, name: str, facts: Mapping[str, Any]) -> None:
         """What was found for a class; examples that contradict the others are named."""
-        self._print(f"class {name}: {counted(facts['shots'], 'example')}; {_adapted(facts['adaptation'])}")
+        for line in support_lines(name, facts):
+            self._print(escape(line))
         mode = facts["mode"]
         if mode["precision"] != "fp32":
             self._print(
-                f"class {name}: {mode['precision']} is {mode['speedup']:.1f} times as fast as fp32, and "
+                f"  {mode['precision']} is {mode['speedup']:.1f} times as fast as fp32, and "
                 f"{mode['agreement']:.2%} of the examples' pixels get the same result"
             )
         for warning in facts.get("warnings", ()):
-            self._print(f"[yellow]warning[/] ({warning['kind']}) of example {warning['example']}: {warning['what']}")
-            self._print(f"  remedy: {warning['remedy']}")
+            about = f"({warning['kind']}) of example {warning['example']}: {warning['what']}"
+            self._print(f"[yellow]warning[/] {escape(about)}")
+            self._print(f"  remedy: {escape(warning['remedy'])}")
         for example in facts["examples"]:
             if example["contradicts"]:
-                self._print(f"[yellow]check example[/] {example['name']}: {example['note']}")
+                self._print(f"[yellow]check example[/] {escape(example['name'])}: {escape(example['note'])}")
 
 
-def _adapted(adaptation: Mapping[str, Any]) -> str:
-    """What became of the network's weights."""
-    if "held_out_iou" not in adaptation:
-        return "the network is used as it is"
-    if adaptation["steps"] == 0 and not adaptation["held_out_iou"]:
-        return "the network is used as it is, because too few labelled pixels could tell whether adapting it helps"
-    if adaptation["steps"] == 0:
-        return "the network is used as it is, because adapting it to them would not make it better"
-    steps = counted(adaptation["steps"], "training step")
-    return f"the network was adapted to them in {steps}" + (" by an earlier run" if adaptation["cached"] else "")
+class _TimeLeft(TimeRemainingColumn):
+    """Time left, but for a bar whose note tells it."""
+
+    def render(self, task: Task) -> Text:
+        return Text("") if task.fields.get("own_time") else super().render(task)

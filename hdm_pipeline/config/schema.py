@@ -14,6 +14,7 @@ from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.palette import default_colors
+from hdm_pipeline.config.report import Report
 from hdm_pipeline.config.send import Peers, check_peers
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -180,7 +181,7 @@ class ClassConfig(Model):
     codes: dict[Literal["category", "type", "anatomy"], str] = Field(
         default_factory=dict, description='coded terms for DICOM, "SCHEME:VALUE:MEANING"'
     )
-    examples: list[Example] = Field(min_length=1)
+    examples: list[Example] = Field(description="at least one to run; none yet where the studio is to label the first")
 
     @field_validator("color")
     @classmethod
@@ -194,8 +195,10 @@ class ClassConfig(Model):
     @model_validator(mode="after")
     def _something_is_background(self) -> ClassConfig:
         drawn = [e for e in self.examples if e.vector]
-        if len(drawn) == len(self.examples) and not any(
-            e.everything_is_drawn or e.background or e.extent is not None for e in drawn
+        if (
+            drawn
+            and len(drawn) == len(self.examples)
+            and not any(e.everything_is_drawn or e.background or e.extent is not None for e in drawn)
         ):
             raise ValueError(
                 "nothing says what is not the class: draw some background and name it "
@@ -367,6 +370,7 @@ class PipelineConfig(Model):
     tiling: Tiling = Tiling()
     execution: Execution = Execution()
     output: Output
+    report: Report = Report()
     listen: Listen | None = Field(None, description="what `listen` takes in; input.uri may then be left out")
 
     @model_validator(mode="before")

@@ -79,6 +79,28 @@ class Preparing(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreparingStep(RunEvent):
+    """How far the preparation of the labelled examples is: at the begin and end of each step, and now and then between.
+
+    Attributes:
+        doing: reading, loading (the network), reduction (choosing how much smaller it sees images), adaptation,
+            encoding or checking (each example is looked for by the others).
+        class_name: of which class; empty for steps of all classes.
+        done: parts of the step that are done.
+        total: all its parts; of adaptation as many as there can be, for it may end early.
+        seconds_left: until the step ends, if the other parts take as long as those that are done; None before the
+            first is.
+    """
+
+    kind: ClassVar[str] = "preparing_step"
+    doing: str
+    class_name: str
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SupportChecked(RunEvent):
     """The labelled examples were read, checked and encoded.
 

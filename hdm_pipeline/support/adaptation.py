@@ -28,7 +28,9 @@ from hdm_pipeline.model.partial_labels import TOO_UNSURE, sampling_error
 from hdm_pipeline.support.crops import CropSampler, CropSettings
 from hdm_pipeline.support.folds import folds
 
-StepCallback = Callable[[int, float], None]
+StepCallback = Callable[[int, int, float], None]
+"""Called after each step with the number of steps done, the most there can be, and the loss."""
+
 _WARM_UP = 10
 _SMALLEST_CROP = 64
 _MOST_JUDGED = 12
@@ -129,7 +131,7 @@ def adapt_network(
         masks: K tensors [H, W] uint8: 1 target, 0 background, 255 ignored.
         settings: how; the defaults are those of the ablation.
         seed: of the crops.
-        on_step: called with the number of steps done so far (the guard's too) and the loss.
+        on_step: as `StepCallback` says; the guard's steps count, too.
 
     Raises:
         SupportError: no example shows the class.
@@ -140,14 +142,14 @@ def adapt_network(
     start = time.perf_counter()
     device = next(network.parameters()).device
     images, masks = [image.to(device) for image in images], [mask.to(device) for mask in masks]
-    progress = _Progress(on_step)
+    progress = _Progress(on_step, _most_steps(chosen, masks))
     held_out: dict[int, float] = {}
     steps = chosen.steps
     unsure = sampling_error(masks)
     if steps is None and unsure > TOO_UNSURE:  # minutes for a result that nothing could judge
         steps = 0
     elif steps is None:
-        held_out = held_out_ious(network, images, masks, chosen, seed=seed, on_step=progress)
+        held_out = held_out_ious(network, images, masks, chosen, seed=seed, progress=progress)
         margin = max(unsure, chosen.margin_alone if len(masks) == 1 else chosen.margin)
         steps = round(chosen.stretch * best_steps(held_out, margin, chosen.floor))
     learner = _Learner(network, images, masks, chosen, seed)
@@ -162,7 +164,7 @@ def held_out_ious(
     settings: AdaptationSettings,
     *,
     seed: int = 0,
-    on_step: StepCallback | None = None,
+    progress: _Progress | None = None,
 ) -> dict[int, float]:
     """Mean IoU over held-out examples (one example: held-out parts) after 0 and after each candidate's steps.
 
@@ -180,7 +182,7 @@ def held_out_ious(
     for steps in (0, *affordable(settings, masks)):
         ious: list[float] = []
         for fold, learner in parts:
-            _advance(learner, steps, on_step)
+            _advance(learner, steps, progress)
             kept, tested = [images[i] for i in fold.kept], [images[i] for i in fold.tested]
             ious += _ious(learner.average, kept, fold.kept_masks, tested, fold.truths)
         found[steps] = float(np.nanmean(ious)) if ious else float("nan")
@@ -210,6 +212,15 @@ def affordable(settings: AdaptationSettings, masks: Sequence[Tensor]) -> tuple[i
     return settings.candidates[: max(fitting, default=1)]
 
 
+def _most_steps(settings: AdaptationSettings, masks: Sequence[Tensor]) -> int:
+    """Steps that there are if the guard tries every candidate that can be tried, and takes the last."""
+    if settings.steps is not None:
+        return settings.steps
+    chosen = _judged(masks)
+    most = affordable(settings, masks)[-1]
+    return len(folds([masks[i] for i in chosen], settings.folds)) * most + round(settings.stretch * most)
+
+
 def _judged(masks: Sequence[Tensor]) -> list[int]:
     """Which examples the guard asks, those with target first: more take longer and decide the same."""
     shown = sorted(range(len(masks)), key=lambda i: not bool((masks[i] == 1).any()))
@@ -235,11 +246,11 @@ def _ious(
     return [iou((score >= 0.5).cpu().numpy(), truth.cpu().numpy()) for score, truth in zip(scores, truths, strict=True)]
 
 
-def _advance(learner: _Learner, steps: int, on_step: StepCallback | None) -> None:
+def _advance(learner: _Learner, steps: int, progress: _Progress | None) -> None:
     while learner.done < steps:
         loss = learner.step()
-        if on_step is not None:
-            on_step(learner.done, loss)
+        if progress is not None:
+            progress.step(loss)
 
 
 class _Learner:
@@ -320,14 +331,17 @@ def _eval_copy(network: FewShotNetwork) -> FewShotNetwork:
 
 
 class _Progress:
-    def __init__(self, callback: StepCallback | None) -> None:
+    """Counts the steps of all learners."""
+
+    def __init__(self, callback: StepCallback | None, most: int) -> None:
         self._callback = callback
+        self._most = most
         self._done = 0
 
-    def __call__(self, step: int, loss: float) -> None:
+    def step(self, loss: float) -> None:
         self._done += 1
         if self._callback is not None:
-            self._callback(self._done, loss)
+            self._callback(self._done, self._most, loss)
 
 
 def _require_target(images: Sequence[Tensor], masks: Sequence[Tensor]) -> None:

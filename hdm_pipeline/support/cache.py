@@ -66,7 +66,7 @@ def adapted_weights(
         masks: K tensors [H, W] uint8 of 1, 0 and 255.
         settings: how to adapt.
         seed: of the crops.
-        on_step: called after each step.
+        on_step: as `StepCallback` says.
 
     Raises:
         SupportError: no example shows the class.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -69,8 +69,15 @@ def requests(class_config: ClassConfig) -> list[SupportRequest]:
     """The examples of a class with their globs expanded.
 
     Raises:
-        SupportError: a plain path does not exist, a glob pairs unequal numbers of files, or nothing matched at all.
+        SupportError: there is none yet, a plain path does not exist, a glob pairs unequal numbers of files, or nothing
+            matched at all.
     """
+    if not class_config.examples:
+        raise SupportError(
+            "the class has no example yet",
+            where=f"class {class_config.name!r}",
+            remedy="label one (python -m hdm_pipeline studio PIPELINE.yaml), or name one under `examples`",
+        )
     found = [request for example in class_config.examples for request in expand(example, class_config.name)]
     if not found:
         raise SupportError(
@@ -279,8 +286,10 @@ def _content_hash(path: str) -> str:
         ) from error
 
 
-def load_examples(config: PipelineConfig, files: SupportFiles, reader: Reader) -> list[list[SupportExample]]:
-    """Read, compute bands of, and scale every example, by class.
+def load_examples(
+    config: PipelineConfig, files: SupportFiles, reader: Reader, on_read: Callable[[], None] | None = None
+) -> list[list[SupportExample]]:
+    """Read, compute bands of, and scale every example, by class; `on_read` is called after each file.
 
     Raises:
         SupportError: an example cannot be used; the message names it. Or all of a class together show no target, or no
@@ -288,7 +297,11 @@ def load_examples(config: PipelineConfig, files: SupportFiles, reader: Reader) -
     """
     found = []
     for class_config, of_class in zip(config.support.classes, files, strict=True):
-        examples = [e for request in of_class for e in load_example(config, request, reader, class_config.name)]
+        examples = []
+        for request in of_class:
+            examples += load_example(config, request, reader, class_config.name)
+            if on_read is not None:
+                on_read()
         require_both(class_config, of_class, [example.label for example in examples], reader)
         found.append(examples)
     return found

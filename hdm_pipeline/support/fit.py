@@ -6,7 +6,7 @@ the examples, at the reduction at which adapting works (`support.reduction`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +61,7 @@ def fit_to_examples(
     cache: Path | None = None,
     seed: int = 0,
     on_step: StepCallback | None = None,
+    on_candidate: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Choose reduction and weights by the examples.
 
@@ -74,6 +75,7 @@ def fit_to_examples(
         cache: folder for adapted weights, or None to keep them in memory.
         seed: of adaptation.
         on_step: as in `adapt_network`.
+        on_candidate: as in `choose_reduction`.
 
     Raises:
         SupportError: no example shows the class.
@@ -85,7 +87,9 @@ def fit_to_examples(
     shown = bounded(examples)
     images, masks = [example.pixels for example in shown], [example.labels for example in shown]
     most = float("inf") if tile is None else max(1.0, tile / SMALLEST_TILE)
-    best, held_out = (reduction, -1.0) if reduction else choose_reduction(network, images, masks, most=most)
+    best, held_out = reduction or 1.0, -1.0
+    if not reduction:
+        best, held_out = choose_reduction(network, images, masks, most=most, on_candidate=on_candidate)
     best = visible_reduction(masks, best)
     if adapt == "off" or not network.adaptable:
         return Fit(network, None, best, None)

@@ -10,10 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hdm_pipeline.config.schema import AdaptSteps, PipelineConfig
+import numpy as np
+import numpy.typing as npt
+
+from hdm_pipeline.config.schema import AdaptSteps, ClassConfig, PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneWarning
 from hdm_pipeline.hashing import stable_hash
 from hdm_pipeline.model.background import require_background
@@ -22,12 +26,14 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pixels.sanity import Look
 from hdm_pipeline.support.bundle import ModelBundle, NetworkKey, load_segmenter
 from hdm_pipeline.support.examples import SupportExample, SupportFiles, example_warnings, load_examples, support_files
+from hdm_pipeline.support.steps import OnStep, Steps
 
 if TYPE_CHECKING:
     from hdm_pipeline.model.bank import SupportBank
     from hdm_pipeline.model.network import FewShotNetwork
     from hdm_pipeline.model.segmenter import FewShotSegmenter
     from hdm_pipeline.model.support_tensors import SupportTensors
+    from hdm_pipeline.pictures.examples import ExamplePicture
     from hdm_pipeline.support.fit import Fit
     from hdm_pipeline.support.reliability import Reliability
     from hdm_pipeline.support.temperature import Calibration
@@ -46,6 +52,7 @@ class Preparation:
             what adaptation did, seconds; JSON-able.
         temperatures: that the scores of each class are calibrated with (`support.temperature`).
         area_scores: between which probabilities the area of each class lies (`support.area_interval`).
+        pictures: of every example, with what the others find of it by the weights as they came.
     """
 
     bundle: ModelBundle
@@ -55,6 +62,7 @@ class Preparation:
     report: dict[str, Any]
     temperatures: tuple[float, ...] = ()
     area_scores: tuple[tuple[float, float], ...] = ()
+    pictures: tuple[ExamplePicture, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +75,16 @@ class _Prepared:
     report: dict[str, Any]
     temperature: float
     area_scores: tuple[float, float]
+    pictures: list[ExamplePicture]
 
 
-def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspace: Workspace) -> Preparation:
+def prepare(
+    config: PipelineConfig,
+    files: SupportFiles,
+    reader: Reader,
+    workspace: Workspace,
+    on_step: OnStep | None = None,
+) -> Preparation:
     """Read the supports, fit the network to them as far as asked for, and encode them.
 
     Args:
@@ -77,19 +92,21 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
         files: its examples (`support_files`).
         reader: reads them.
         workspace: where adapted weights are kept.
+        on_step: told how far it is.
 
     Raises:
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
-    classes = load_examples(config, files, reader)
+    steps = Steps(on_step)
+    classes = _read(config, files, reader, steps)
     warnings = example_warnings(config, classes)
     path = checked_source(config.model.source)
-    base = load_segmenter(path, config.model)
+    base = _load(config, path, steps)
     tensors = _tensors(config, classes)
-    fits = _fits(config, base, tensors, config.support.adapt, workspace.models)
+    fits = _fits(config, base, tensors, config.support.adapt, workspace.models, steps)
     found = [
-        _prepare_class(config, c.name, examples, of_class, fit, base, path)
+        _prepare_class(config, c, examples, of_class, fit, base, path, steps)
         for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
     ]
     bundle = ModelBundle(
@@ -108,6 +125,7 @@ def prepare(config: PipelineConfig, files: SupportFiles, reader: Reader, workspa
         temperatures=tuple(each.temperature for each in found),
         area_scores=tuple(each.area_scores for each in found),
         examples=tuple(example.look for of_class in classes for example in of_class),
+        pictures=tuple(picture for each in found for picture in each.pictures),
         report={
             c.name: each.report | {"warnings": _listed(strange)}
             for c, each, strange in zip(config.support.classes, found, warnings, strict=True)
@@ -120,23 +138,51 @@ def _listed(warnings: Mapping[str, Sequence[SceneWarning]]) -> list[dict[str, An
     return [{"example": name} | warning.as_dict() for name, of_one in warnings.items() for warning in of_one]
 
 
-def check_examples(config: PipelineConfig, reader: Reader) -> dict[str, list[dict[str, Any]]]:
+def _read(config: PipelineConfig, files: SupportFiles, reader: Reader, steps: Steps) -> list[list[SupportExample]]:
+    """The examples by class, telling after each file."""
+    done = count(1)
+    steps.begin("reading", sum(map(len, files)))
+    return load_examples(config, files, reader, lambda: steps.advance(next(done)))
+
+
+def _load(config: PipelineConfig, path: str, steps: Steps) -> FewShotSegmenter:
+    """The network with the weights as they come."""
+    steps.begin("loading", 1)
+    base = load_segmenter(path, config.model)
+    steps.advance(1)
+    return base
+
+
+def check_examples(
+    config: PipelineConfig, reader: Reader, pictures: list[ExamplePicture] | None = None, on_step: OnStep | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Leave-one-out quality of each support example by class, with the weights as they are.
+
+    Args:
+        config: the pipeline.
+        reader: reads the examples.
+        pictures: gets what is to be drawn of each example.
+        on_step: told how far it is.
 
     Raises:
         SupportError: an example cannot be used.
         WeightsError: the weights cannot be loaded.
     """
-    base = load_segmenter(config.model.source, config.model)
+    steps = Steps(on_step)
     found = {}
-    classes = load_examples(config, support_files(config), reader)
+    classes = _read(config, support_files(config), reader, steps)
+    base = _load(config, config.model.source, steps)
     of_classes = _tensors(config, classes)
-    fits = _fits(config, base, of_classes, "off", None)
+    fits = _fits(config, base, of_classes, "off", None, steps)
     for class_config, examples, tensors, fit in zip(config.support.classes, classes, of_classes, fits, strict=True):
         segmenter = base.refitted(base.network, fit.fit.reduction)
         _weigh_bands([segmenter], tensors)
+        steps.begin("encoding", 1, class_config.name)
         run = segmenter.encode(tensors, class_name=class_config.name)
-        found[class_config.name] = _quality(segmenter, tensors, examples, run)[0]
+        steps.advance(1)
+        found[class_config.name], _, drawn = _quality(segmenter, tensors, examples, run, class_config, steps)
+        if pictures is not None:
+            pictures += drawn
     return found
 
 
@@ -155,6 +201,7 @@ def _fits(
     classes: Sequence[Sequence[SupportTensors]],
     adapt: Literal["auto", "off"] | AdaptSteps,
     models: Path | None,
+    steps: Steps,
 ) -> list[_Fitted]:
     """What the examples of every class decide; classes that bear it see tiles at one reduction, in one pass."""
     from hdm_pipeline.support.one_pass import share_reduction
@@ -162,22 +209,27 @@ def _fits(
     # On the CPU, where sums have a fixed order: the same examples give the same weights, also next to a GPU.
     network = base.network.cpu()
     alone, seconds = [], []
-    for tensors in classes:
+    for class_config, tensors in zip(config.support.classes, classes, strict=True):
         start = time.perf_counter()
-        alone.append(_fit(config, network, tensors, adapt, models))
+        alone.append(_fit(config, class_config.name, network, tensors, adapt, models, steps))
         seconds.append(time.perf_counter() - start)
+    if len(classes) > 1:
+        steps.begin("reduction", 1)
     shared = share_reduction(network, classes, alone)
+    if len(classes) > 1:
+        steps.advance(1)
     return [_Fitted(fit, own.reduction, spent) for fit, own, spent in zip(shared, alone, seconds, strict=True)]
 
 
 def _prepare_class(
     config: PipelineConfig,
-    name: str,
+    class_config: ClassConfig,
     examples: Sequence[SupportExample],
     tensors: Sequence[SupportTensors],
     fitted: _Fitted,
     base: FewShotSegmenter,
     path: str,
+    steps: Steps,
 ) -> _Prepared:
     start = time.perf_counter() - fitted.seconds
     fit = fitted.fit
@@ -186,9 +238,12 @@ def _prepare_class(
     bands = _weigh_bands([segmenter, unadapted], tensors)
     # Adapted weights have seen the examples, so these can no longer be held out to weigh the sources.
     with unadapted.remembering():
-        bank = segmenter.encode(tensors, class_name=name, weigh=fit.weights is None, describe=True)
+        steps.begin("encoding", 1, class_config.name)
+        bank = segmenter.encode(tensors, class_name=class_config.name, weigh=fit.weights is None, describe=True)
         mode = _mode(segmenter)
-        quality, held_out = _quality(unadapted, tensors, examples, bank if fit.weights is None else None)
+        steps.advance(1)
+        run = bank if fit.weights is None else None
+        quality, held_out, pictures = _quality(unadapted, tensors, examples, run, class_config, steps)
     calibration = _calibration(config, fit, held_out)
     area_scores = _area_scores(fit, held_out, calibration)
     report = {
@@ -207,7 +262,7 @@ def _prepare_class(
         "seconds": round(time.perf_counter() - start, 3),
     }
     key = str(fit.weights or path), fit.reduction
-    return _Prepared(key, segmenter, bank, report, calibration.temperature, area_scores)
+    return _Prepared(key, segmenter, bank, report, calibration.temperature, area_scores, pictures)
 
 
 def _tensors(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) -> list[list[SupportTensors]]:
@@ -241,14 +296,27 @@ def _weigh_bands(segmenters: Sequence[FewShotSegmenter], tensors: Sequence[Suppo
 
 def _fit(
     config: PipelineConfig,
+    name: str,
     network: FewShotNetwork,
     examples: Sequence[SupportTensors],
     adapt: Literal["auto", "off"] | AdaptSteps,
     cache: Path | None,
+    steps: Steps,
 ) -> Fit:
     """The weights and the reduction for a class."""
     from hdm_pipeline.support.fit import fit_to_examples
+    from hdm_pipeline.support.reduction import SIDES
 
+    def on_candidate(done: int, total: int) -> None:
+        steps.advance(done, total)
+
+    def on_adapted(done: int, most: int, _loss: float) -> None:
+        if done == 1:
+            steps.begin("adaptation", most, name)
+        steps.advance(done)
+
+    if config.model.reduction == "auto":
+        steps.begin("reduction", len(SIDES), name)
     return fit_to_examples(
         network,
         examples,
@@ -256,6 +324,8 @@ def _fit(
         reduction=None if config.model.reduction == "auto" else config.model.reduction,
         tile=config.tiling.size,
         cache=cache,
+        on_step=on_adapted,
+        on_candidate=on_candidate,
     )
 
 
@@ -271,16 +341,26 @@ def _quality(
     tensors: Sequence[SupportTensors],
     examples: Sequence[SupportExample],
     run: SupportBank | None,
-) -> tuple[list[dict[str, Any]], list[Reliability | None]]:
-    """Leave-one-out quality of examples, and their scores by the others against their labels.
+    class_config: ClassConfig,
+    steps: Steps,
+) -> tuple[list[dict[str, Any]], list[Reliability | None], list[ExamplePicture]]:
+    """Leave-one-out quality of examples, their scores by the others against their labels, and pictures of both.
 
     `run` is the bank that the run uses, unless its weights have seen the examples.
     """
+    from hdm_pipeline.pictures.examples import ExamplePicture
     from hdm_pipeline.support.quality import leave_one_out
 
     held_out: list[Reliability | None] = []
-    found = leave_one_out(segmenter, tensors, [e.name for e in examples], held_out, run)
-    return [quality.as_dict() for quality in found], held_out
+    scores: list[npt.NDArray[np.uint8] | None] = []
+    steps.begin("checking", len(examples), class_config.name)
+    names = [e.name for e in examples]
+    found = leave_one_out(segmenter, tensors, names, held_out, run, scores=scores, on_example=steps.advance)
+    pictures = [
+        ExamplePicture(e.name, class_config.name, e.pixels, e.label, found_by_others, quality.iou, class_config.rgb)
+        for e, quality, found_by_others in zip(examples, found, scores, strict=True)
+    ]
+    return [quality.as_dict() for quality in found], held_out, pictures
 
 
 def _calibration(config: PipelineConfig, fit: Fit, held_out: Sequence[Reliability | None]) -> Calibration:

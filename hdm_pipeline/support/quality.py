@@ -7,7 +7,7 @@ are worth a look before a night's work. A single example is cut in two: each sid
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,9 @@ def leave_one_out(
     names: Sequence[str],
     reliabilities: list[Reliability | None] | None = None,
     run: SupportBank | None = None,
+    *,
+    scores: list[Mask | None] | None = None,
+    on_example: Callable[[int], None] | None = None,
 ) -> list[SupportQuality]:
     """How well each example is segmented by the others.
 
@@ -78,6 +81,8 @@ def leave_one_out(
         names: K names for messages.
         reliabilities: gets each example's scores by the others against its labels; None where they cannot tell.
         run: bank of all examples, as the run uses it: the others' sources of evidence count as in it.
+        scores: gets the [y, x] scores of each example by the others, in full; None where they cannot tell.
+        on_example: called with the number of examples that are done.
 
     Raises:
         SupportError: no example shows the target.
@@ -88,8 +93,22 @@ def leave_one_out(
         segmenter = segmenter.in_float32()
     only = len(examples) == 1
     found = [] if reliabilities is None else reliabilities
+    drawn: list[Mask | None] = []
+    counted: list[Counts | None] = []
     with segmenter.remembering():  # each example is a support of all others
-        counted = [_by_halves(segmenter, examples[0])] if only else _by_others(segmenter, examples, found, run)
+        for index, example in enumerate(examples):
+            if only:
+                mask, counts = _by_halves(segmenter, example)
+            else:
+                mask = _by_others(segmenter, examples, index, run)
+                counts = None if mask is None else count(mask >= 128, example.labels.numpy())
+                found.append(None if mask is None else Reliability.of(mask, example.labels.numpy()))
+            counted.append(counts)
+            drawn.append(mask)
+            if on_example is not None:
+                on_example(index + 1)
+    if scores is not None:
+        scores += drawn
     typical = _typical(counted)
     return [
         _judge(name, counts, example, typical, only=only)
@@ -98,30 +117,32 @@ def leave_one_out(
 
 
 def _by_others(
-    segmenter: FewShotSegmenter,
-    examples: Sequence[SupportTensors],
-    reliabilities: list[Reliability | None],
-    run: SupportBank | None,
-) -> list[Counts | None]:
-    counted: list[Counts | None] = []
-    for index, example in enumerate(examples):
-        others = [other for i, other in enumerate(examples) if i != index]
-        known = has_both([other.labels for other in others])
-        scores = _scores(segmenter, others, example, run) if known else None
-        truth = example.labels.numpy()
-        reliabilities.append(None if scores is None else Reliability.of(scores, truth))
-        counted.append(None if scores is None else count(scores >= 128, truth))
-    return counted
+    segmenter: FewShotSegmenter, examples: Sequence[SupportTensors], index: int, run: SupportBank | None
+) -> Mask | None:
+    others = [other for i, other in enumerate(examples) if i != index]
+    known = has_both([other.labels for other in others])
+    return _scores(segmenter, others, examples[index], run) if known else None
 
 
-def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> Counts | None:
+def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> tuple[Mask | None, Counts | None]:
+    """Each half's scores by the labels of the other half, and how right they are.
+
+    Where nothing is labelled the scores are the mean of both.
+    """
+    found: list[tuple[Mask, Mask]] = []
     total = None
     for fold in half_folds(example.labels):
-        half = replace(example, labels=fold.kept_masks[0])
-        scores = _scores(segmenter, [half], example)
+        scores = _scores(segmenter, [replace(example, labels=fold.kept_masks[0])], example)
         if scores is not None:
-            total = (total or Counts()) + count(scores >= 128, fold.truths[0].numpy())
-    return total
+            truth = fold.truths[0].numpy()
+            total = (total or Counts()) + count(scores >= 128, truth)
+            found.append((scores, truth))
+    if not found:
+        return None, None
+    mask: Mask = np.mean([scores for scores, _ in found], axis=0).astype(np.uint8)
+    for scores, truth in found:
+        mask[truth != 255] = scores[truth != 255]
+    return mask, total
 
 
 def _scores(

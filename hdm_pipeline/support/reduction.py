@@ -8,7 +8,7 @@ reduction loses them. Which of the two it is, the examples tell: each candidate 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +35,12 @@ _FOLDS = 2
 
 
 def choose_reduction(
-    network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], *, most: float = math.inf
+    network: FewShotNetwork,
+    images: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    *,
+    most: float = math.inf,
+    on_candidate: Callable[[int, int], None] | None = None,
 ) -> tuple[float, float]:
     """The reduction (at least 1), and its held-out IoU (-1 if it cannot be told).
 
@@ -47,18 +52,23 @@ def choose_reduction(
         images: K tensors [3, H, W] in 0..1.
         masks: K tensors [H, W] uint8 of 1, 0 and 255.
         most: the largest reduction that may be chosen.
+        on_candidate: called with the number of candidates that are measured, and of all.
     """
     candidates = list(dict.fromkeys(min(most, r) for r in reductions(max(max(mask.shape) for mask in masks))))
     device = next(network.parameters()).device
     examples = [(i.to(device), m.to(device)) for i, m in zip(images, masks, strict=True)][:_MOST_EXAMPLES]
     best, best_iou = candidates[0], -1.0
     if len(candidates) == 1:
+        if on_candidate is not None:
+            on_candidate(1, 1)
         return best, best_iou
     gain = max(SCALE_GAIN, sampling_error([mask for _, mask in examples]))
-    for reduction in candidates:
+    for done, reduction in enumerate(candidates, start=1):
         found = held_out_iou(network, [image for image, _ in examples], [mask for _, mask in examples], reduction)
         if found > best_iou + (gain if best_iou >= 0 else 0.0):
             best, best_iou = reduction, found
+        if on_candidate is not None:
+            on_candidate(done, len(candidates))
     return best, best_iou
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from io import StringIO
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from hdm_pipeline.cli.progress import ProgressBar
@@ -14,6 +13,7 @@ from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
     Preparing,
+    PreparingStep,
     RunStarted,
     SceneDone,
     SceneQuarantined,
@@ -24,6 +24,7 @@ from hdm_pipeline.reporting.events import (
 )
 
 OFF = {"steps": 0, "reason": "off"}
+EXAMPLE: dict[str, Any] = {"name": "good.tif", "leave_one_out_iou": 0.8, "contradicts": False, "note": ""}
 FP32 = {"precision": "fp32", "runtime": "torch"}
 
 
@@ -46,34 +47,41 @@ def test_preparing_says_what_takes_long() -> None:
     assert "minutes" in printed(Preparing(adapt=True))[1]
 
 
-def test_one_example_is_one_example() -> None:
-    assert printed(support(1)) == ["class flood: 1 example; the network is used as it is"]
-    assert printed(support(2)) == ["class flood: 2 examples; the network is used as it is"]
+def test_steps_of_the_preparation_are_a_bar_that_goes_when_it_is_done() -> None:
+    text = StringIO()
+    console = Console(file=text, width=200, force_terminal=True, color_system=None)
+    with ProgressBar(console) as bar:
+        for done, left in ((0, None), (40, 75.0)):
+            step = PreparingStep(doing="adaptation", class_name="flood", done=done, total=280, seconds_left=left)
+            bar.event(step)
+            bar._bar.refresh()
+        assert "trying to adapt the network (flood)" in text.getvalue()
+        assert "40/280 at most 1 min 15 s left" in text.getvalue()
+        bar.event(PreparingStep(doing="checking", class_name="flood", done=1, total=5, seconds_left=2.0))
+        bar._bar.refresh()
+        assert "checking each example by the others (flood)" in text.getvalue()
+        bar.event(support(1))
+        text.truncate(0)
+        bar._bar.refresh()
+        assert "checking" not in text.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("steps", "cached", "said"),
-    [
-        (0, False, "the network is used as it is, because adapting it to them would not make it better"),
-        (0, True, "the network is used as it is, because adapting it to them would not make it better"),
-        (1, False, "the network was adapted to them in 1 training step"),
-        (80, True, "the network was adapted to them in 80 training steps by an earlier run"),
-    ],
-)
-def test_what_adaptation_gave_is_said_in_words(steps: int, cached: bool, said: str) -> None:
-    adaptation = {"steps": steps, "held_out_iou": {"0": 0.5}, "seconds": 1.0, "cached": cached}
-    assert printed(support(5, adaptation)) == [f"class flood: 5 examples; {said}"]
+def test_what_was_found_out_is_told_with_names_as_they_are() -> None:
+    facts = {"shots": 1, "adaptation": OFF, "mode": FP32, "examples": [{**EXAMPLE, "name": "chip [old].tif"}]}
+    assert printed(SupportChecked(support={"wet [b]": facts})) == [
+        "class wet [b]: 1 example: each half of it is found from the other with IoU 0.80; "
+        "a second example would tell more",
+        "  the network is used as it is",
+    ]
 
 
 def test_a_faster_mode_and_a_doubtful_example_are_named() -> None:
     mode = {"precision": "bf16", "speedup": 1.96, "agreement": 0.99871}
-    examples = [
-        {"name": "good.tif", "contradicts": False, "note": ""},
-        {"name": "bad.tif", "contradicts": True, "note": "the others do not find it"},
-    ]
-    lines = printed(support(2, mode=mode, examples=examples))
-    assert "bf16 is 2.0 times as fast as fp32, and 99.87%" in lines[1]
-    assert lines[2:] == ["check example bad.tif: the others do not find it"]
+    bad = {**EXAMPLE, "name": "bad [b].tif", "contradicts": True, "note": "the others do not find it"}
+    lines = printed(support(2, mode=mode, examples=[EXAMPLE, bad]))
+    assert lines[0] == "class flood: 2 examples disagree: bad [b].tif contradicts the others"
+    assert "bf16 is 2.0 times as fast as fp32, and 99.87%" in lines[2]
+    assert lines[3:] == ["check example bad [b].tif: the others do not find it"]
 
 
 def test_a_quarantined_scene_is_named_with_its_remedy() -> None:

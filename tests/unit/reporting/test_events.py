@@ -15,6 +15,7 @@ from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
     Preparing,
+    PreparingStep,
     ProductsNotSent,
     ProductsSent,
     RunEnded,
@@ -36,6 +37,17 @@ NO_CRS = SceneWarning("no_crs", "no CRS", "give it one")
 LOGGED: list[tuple[Event, dict[str, Any]]] = [
     (RunStarted(scenes=3, done_before=1), {"event": "run_started", "scenes": 3, "done_before": 1}),
     (Preparing(adapt=True), {"event": "preparing", "adapt": True}),
+    (
+        PreparingStep(doing="adaptation", class_name="flood", done=40, total=280, seconds_left=12.5),
+        {
+            "event": "preparing_step",
+            "doing": "adaptation",
+            "class_name": "flood",
+            "done": 40,
+            "total": 280,
+            "seconds_left": 12.5,
+        },
+    ),
     (SupportChecked(support={"flood": {"shots": 1}}), {"event": "support_checked", "support": {"flood": {"shots": 1}}}),
     (
         SceneStarted(scene="a", shape=(2, 1, 9, 8), tiles=6, blocks=3, blocks_done=1, warnings=(NO_CRS,)),

@@ -50,11 +50,13 @@ def examples(count: int) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def test_the_loss_falls_and_the_given_network_stays(network: FewShotNetwork) -> None:
-    losses: list[float] = []
     before = network.fingerprint()
     images, masks = examples(3)
     settings = AdaptationSettings(steps=16, learning_rate=3e-3, batch=2, crops=CropSettings(size=32))
-    result = adapt_network(network, images, masks, settings=settings, on_step=lambda _, loss: losses.append(loss))
+    told: list[tuple[int, int, float]] = []
+    result = adapt_network(network, images, masks, settings=settings, on_step=lambda *step: told.append(step))
+    assert [(done, most) for done, most, _ in told] == [(n, 16) for n in range(1, 17)]
+    losses = [loss for _, _, loss in told]
     assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
     assert network.fingerprint() == before
     assert result.network.fingerprint() != before

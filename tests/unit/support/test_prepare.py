@@ -18,15 +18,18 @@ from hdm_pipeline.contracts import Provenance
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.execution.messages import RunContext
 from hdm_pipeline.execution.model_worker import ModelWorker
+from hdm_pipeline.iou import iou
 from hdm_pipeline.model import checkpoints
 from hdm_pipeline.model.bands.evidence import BandEvidence
 from hdm_pipeline.model.bands.examples import BandExample
 from hdm_pipeline.model.checkpoints import save_weights
 from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.pictures.examples import ExamplePicture
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.support.examples import load_examples, support_files
 from hdm_pipeline.support.prepare import Preparation, check_examples, prepare
+from hdm_pipeline.support.steps import StepState
 from tests.small_pyramid import small_pyramid
 from tests.unit.model.conftest import make_network
 
@@ -213,3 +216,39 @@ def test_labels_in_part_are_reported_and_a_class_without_background_is_refused(t
         file.write(np.where(points == 0, 255, points).astype(np.uint8), 1)
     with pytest.raises(SupportError, match="no example of the class labels any background"):
         prepared(config)
+
+
+def test_steps_are_told_to_their_end_and_change_nothing(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    config = pipeline(tmp_path, weights, classes=2, adapt={"steps": 2})
+    workspace = Workspace(tmp_path / "watched")
+    workspace.create()
+    told: list[StepState] = []
+    watched = prepare(config, support_files(config), make_reader("geotiff", {}), workspace, told.append)
+    ends = [(state.doing, state.class_name, state.done, state.total) for state in told if state.done == state.total]
+    assert ends == [
+        *[("reading", "", 4, 4), ("loading", "", 1, 1)],
+        *[("reduction", "class 0", 1, 1), ("adaptation", "class 0", 2, 2)],
+        *[("reduction", "class 1", 1, 1), ("reduction", "", 1, 1)],  # its examples are those of class 0: adapted before
+        *[("encoding", "class 0", 1, 1), ("checking", "class 0", 2, 2)],
+        *[("encoding", "class 1", 1, 1), ("checking", "class 1", 2, 2)],
+    ]
+    assert all((state.seconds_left is None) == (state.done == 0) for state in told)
+    assert prepared(config).support_hash == watched.support_hash
+
+
+def test_what_the_others_find_of_each_example_can_be_drawn(tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    for shots in (1, 2):
+        config = pipeline(tmp_path, weights, shots=shots)
+        drawn: list[ExamplePicture] = []
+        quality = check_examples(config, make_reader("geotiff", {}), drawn)
+        assert [(one.name, one.iou) for one in drawn] == [
+            (one["name"], one["leave_one_out_iou"]) for one in quality["class 0"]
+        ]
+        assert all(one.scores is not None and one.scores.shape == one.label.shape for one in drawn)
+        if shots == 2:  # the very masks that the figures count
+            found = [np.asarray(one.scores) >= 128 for one in drawn]
+            assert [iou(f, one.label) for f, one in zip(found, drawn, strict=True)] == [one.iou for one in drawn]
