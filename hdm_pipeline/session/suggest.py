@@ -1,11 +1,9 @@
-"""What to label next: windows that stand for much of the archive, look unlike the examples, and where the last run was
-unsure.
+"""What to label next: windows that stand for much of the archive, look unlike the examples, and are unclear.
 
 An even sample of windows is looked at with the network's backbone alone. Then windows are taken one by one, each the
 one that comes nearest to most of what is far from all examples and from the windows taken before (facility location).
-So an odd window that looks like nothing else is not taken first, and no two alike are. Windows where the last run was
-unsure count up to twice. Without a run a linear rule from the examples says what is unclear, but that is only told: it
-led to worse choices (docs/decisions/studio.md).
+So an odd window that looks like nothing else is not taken first, and no two alike are. The less clear a window is, by
+the last run or by a linear rule from the examples, the more it counts, up to twice (docs/decisions/studio.md).
 """
 
 from __future__ import annotations
@@ -133,8 +131,7 @@ def suggest(
     known = [[(looks.example(segmenter, each), each) for each in of_class] for of_class in examples]
     doubts, by = _doubts(candidates, known)
     shown = [look for of_class in known for look, _ in of_class if len(look.cells)]
-    weights = 1.0 + _ranks([one if by == "run" else None for one in doubts])
-    found = _ranked(candidates, shown, doubts, weights, count, labeled)
+    found = _ranked(candidates, shown, doubts, count, labeled)
     facts = {"scenes_seen": seen, "scenes": len(refs), "windows_seen": len(candidates), "uncertainty_by": by}
     return [_told(one, facts) for one in found]
 
@@ -208,7 +205,6 @@ def _ranked(
     candidates: Sequence[_Candidate],
     examples: Sequence[CellLook],
     doubts: Sequence[float | None],
-    weights: npt.NDArray[np.float64],
     count: int,
     labeled: Collection[str],
 ) -> list[_Choice]:
@@ -217,8 +213,7 @@ def _ranked(
     Args:
         candidates: all.
         examples: what is known already.
-        doubts: of each candidate, as is told.
-        weights: of each candidate, as it counts.
+        doubts: of each candidate, where known.
         count: at most.
         labeled: scenes whose windows are worth less.
     """
@@ -230,7 +225,7 @@ def _ranked(
     shown = _unit(together(examples) - middle) if examples else np.zeros((0, windows.shape[1]), np.float32)
     # Without an example all are equally far, farther than any two windows can be.
     far = (1.0 - windows @ shown.T).min(axis=1) if len(shown) else np.full(len(windows), 2.0)
-    nearest = far.copy()
+    nearest, weights = far.copy(), 1.0 + _ranks(doubts)
     factor = np.array([_LABELED if one.scene in labeled else 1.0 for one in candidates])
     left, found, first = np.ones(len(windows), bool), [], 0.0
     for _ in range(min(count, len(candidates))):
@@ -264,7 +259,8 @@ def _unit(vectors: Vectors) -> Vectors:
 
 def _told(one: _Choice, facts: Mapping[str, Any]) -> Suggestion:
     """A suggestion with its reason in words."""
-    like = f"{one.share:.0%} of the windows that were looked at are like it, and like nothing better"
+    sample = f" in {facts['scenes_seen']} of {facts['scenes']} scenes" if facts["scenes_seen"] < facts["scenes"] else ""
+    like = f"{one.share:.0%} of the windows that were looked at{sample} are like it and unlike all before it"
     look = "It looks unlike your examples" if one.unlikeness >= 0.5 else "It looks much like your examples"
     doubtful = one.doubt is not None and one.doubt >= _DOUBTFUL
     doubt = (" and" if one.unlikeness >= 0.5 else ", but") + " it is unclear what belongs to the class"

@@ -121,6 +121,7 @@ def test_a_large_archive_is_sampled_evenly_and_says_so(
 ) -> None:
     found = suggest(scenes, Looks(opened), segmenter, [], budget=4)
     assert (found[0].measures["scenes_seen"], found[0].measures["scenes"]) == (4, 11)
+    assert "in 4 of 11 scenes" in found[0].reason
 
 
 def test_looking_again_costs_nothing_and_memory_is_bounded(
@@ -181,7 +182,7 @@ def test_networks_say_what_cells_look_like(segmenter: FewShotSegmenter) -> None:
         return cell_features(network, image, np.ones((SIDE, SIDE), bool), 1.0)[0].reshape(16, -1)
 
     with_backbone = FewShotSegmenter.from_network(
-        HDMNetPyramid(widths=[8] * 5, heads=2, pretrained="lite0"), device="cpu"
+        HDMNetPyramid(widths=[8] * 5, depths=[0] * 5, heads=2, pretrained="lite0"), device="cpu"
     )
     for one in (segmenter, with_backbone):
         flat, again, noise = (cell(one, kind, seed) for kind, seed in (("flat", 1), ("flat", 2), ("noise", 3)))
