@@ -42,6 +42,8 @@ export class Outbox {
   #next: number;
   #sending: Promise<void> | null = null;
   #timer = 0;
+  /** The stroke that the server is being told of. */
+  #told: Sent | null = null;
   #wait = FIRST_WAIT_MS;
 
   /** @param pipeline names the pipeline file: strokes of another one are not ours. */
@@ -70,8 +72,9 @@ export class Outbox {
   takeBack(scene: string): Sent | null {
     if (!this.state.value.trouble) return null;
     const last = this.of(scene).at(-1);
-    if (last) this.#drop(last);
-    return last ?? null;
+    if (!last || last === this.#told) return null;
+    this.#drop(last);
+    return last;
   }
 
   /** Gives up all strokes that could not be saved. */
@@ -91,26 +94,36 @@ export class Outbox {
     return this.#sending;
   }
 
+  /** Sends in order; what is refused on one scene does not hold up another one. */
   async #send(): Promise<void> {
-    for (let first = this.#queue[0]; first; first = this.#queue[0]) {
+    const refused = new Set<string>();
+    const next = (): Sent | undefined => this.#queue.find(({ scene }) => !refused.has(scene));
+    let trouble: Trouble | null = null;
+    for (let first = next(); first; first = next()) {
       try {
+        this.#told = first;
         const answer = await calls.sendStroke(first.scene, first.stroke);
         this.#wait = FIRST_WAIT_MS;
         this.#drop(first);
         this.onSaved(first, answer);
       } catch (error) {
         if (!(error instanceof Refused || error instanceof Away)) throw error;
-        this.#keep(error instanceof Refused ? error.trouble : AWAY);
-        this.#timer = window.setTimeout(() => void this.flush(), this.#wait);
-        this.#wait = Math.min(2 * this.#wait, LONGEST_WAIT_MS);
-        return;
+        trouble = error instanceof Refused ? error.trouble : AWAY;
+        if (error instanceof Away || error.status >= 500 || error.status === 401) break;
+        refused.add(first.scene);
+      } finally {
+        this.#told = null;
       }
     }
+    this.#keep(trouble);
+    if (!trouble) return;
+    this.#timer = window.setTimeout(() => void this.flush(), this.#wait);
+    this.#wait = Math.min(2 * this.#wait, LONGEST_WAIT_MS);
   }
 
   #drop(sent: Sent): void {
     this.#queue = this.#queue.filter((other) => other !== sent);
-    this.#keep(null);
+    this.#keep();
   }
 
   #keep(trouble: Trouble | null = this.state.value.trouble): void {

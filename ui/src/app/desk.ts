@@ -82,6 +82,7 @@ export class Desk {
 
   /** Gives up strokes that cannot be saved. */
   async discardUnsaved(): Promise<void> {
+    if (!confirm("Give up what is not saved?")) return;
     this.outbox.discard();
     await this.#map.refreshLabels(null);
   }

@@ -14,6 +14,8 @@ type Event = MapBrowserEvent<PointerEvent>;
 /** Screen pixels: how near to the first corner a click closes a polygon, how far a drag draws freehand. */
 const NEAR = 12;
 const DOUBLE_CLICK_MS = 350;
+/** Points of a stroke; minutes of drawing without lifting the pen. The server takes a few times more. */
+const MOST_POINTS = 20000;
 
 export interface DrawingEvents {
   /** More of a stroke is there, from one of its points on. */
@@ -71,7 +73,7 @@ export class Drawing {
     if (points.length < 3) return false;
     this.#corners = [];
     this.#redraw();
-    const stroke = { ...this.#begin("polygon"), points };
+    const stroke = { ...this.#begin("polygon"), points: thinned(points) };
     this.events.onPart(stroke, 0);
     this.events.onDone(stroke);
     return true;
@@ -141,7 +143,7 @@ export class Drawing {
     const stroke = this.current;
     this.current = null;
     this.#shown = 1;
-    if (stroke) this.events.onDone(stroke);
+    if (stroke) this.events.onDone({ ...stroke, points: thinned(stroke.points) });
   }
 
   #farEnough(stroke: Stroke, at: Point): boolean {
@@ -194,4 +196,9 @@ export class Drawing {
 function coalesced(event: PointerEvent): PointerEvent[] {
   const events = event.getCoalescedEvents?.() ?? [];
   return events.length > 0 ? events : [event];
+}
+
+function thinned(points: Point[]): Point[] {
+  const every = Math.ceil(points.length / MOST_POINTS);
+  return points.filter((_, index) => index % every === 0 || index === points.length - 1);
 }

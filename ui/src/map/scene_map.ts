@@ -49,6 +49,7 @@ export class SceneMap {
     this.map.addInteraction(contrastDrag(model, this.hands));
     this.map.addInteraction(this.drawing.interaction);
     cutAtLine(this.overlay.layer, this.map, () => model.swipe.value);
+    this.map.on("moveend", () => this.#tellView());
     this.#listen();
     this.#follow();
   }
@@ -66,7 +67,8 @@ export class SceneMap {
   fit(box?: Box): void {
     const grid = this.#grid;
     if (!grid) return;
-    const padding = [MARGIN, MARGIN, MARGIN + 24, MARGIN + 40];
+    // Beside the tools and over the bar at the foot.
+    const padding = [MARGIN, 3 * MARGIN, 2 * MARGIN + (this.model.isVolume ? 2 * MARGIN : 0), 3 * MARGIN];
     this.map.getView().fit(box ? grid.extentOf(box) : grid.extent, { padding, minResolution: box ? 0.25 : 0 });
   }
 
@@ -84,9 +86,22 @@ export class SceneMap {
     this.map.render();
   }
 
+  /** For programs that drive the page: which pixel of the scene is in the middle, and pixels of it in one of the screen. */
+  #tellView(): void {
+    const view = this.map.getView();
+    const center = view.getCenter();
+    if (!center || !this.#grid) return;
+    this.target.dataset.scene = this.#image?.scene ?? "";
+    this.target.dataset.center = this.#grid.toScene(center).join(" ");
+    this.target.dataset.resolution = String(view.getResolution());
+    this.target.dataset.aspect = String(this.#grid.aspect);
+  }
+
   #listen(): void {
     const viewport = this.target;
     viewport.addEventListener("pointerdown", (event) => this.hands.notice(event), { capture: true });
+    viewport.addEventListener("pointerdown", () => viewport.classList.add("by-pointer"), { capture: true });
+    viewport.addEventListener("blur", () => viewport.classList.remove("by-pointer"));
     viewport.addEventListener("contextmenu", (event) => event.preventDefault());
     viewport.addEventListener("mousedown", (event) => {
       if (event.button === 1) event.preventDefault();

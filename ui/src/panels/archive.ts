@@ -13,6 +13,8 @@ import { sceneRow } from "./scene_row.js";
 const ROW = 76;
 const PAGE = 100;
 const MORE = 4;
+/** As in layout.css. */
+const NARROW = "(max-width: 1000px)";
 const REST_MS = 200;
 
 const STATES: [string, string][] = [
@@ -162,7 +164,7 @@ export class Archive {
     }
     const before = this.#rows.get(index);
     if (before?.scene === scene) return;
-    const element = sceneRow(scene, () => void this.desk.open(scene.id));
+    const element = sceneRow(scene, () => this.#open(scene));
     element.style.top = `${index * ROW}px`;
     element.setAttribute("aria-posinset", String(index + 1));
     element.setAttribute("aria-setsize", String(total));
@@ -171,6 +173,12 @@ export class Archive {
     else this.#insert(index, element);
     if (focused) element.querySelector("button")?.focus();
     this.#rows.set(index, { scene, element });
+  }
+
+  /** Opens a scene; where the archive lies over the map it goes out of the way. */
+  #open(scene: Scene): void {
+    if (window.matchMedia(NARROW).matches) document.body.dataset.archive = "closed";
+    void this.desk.open(scene.id);
   }
 
   /** In order, so that Tab goes from one row to the next. */

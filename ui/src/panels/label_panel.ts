@@ -13,7 +13,7 @@ const COLORS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00"
 export function labelPanel(desk: Desk): HTMLElement {
   const { model } = desk;
   return section(
-    "Label",
+    "Draw",
     classList(desk),
     newClass(desk),
     slider("Brush size", model.radius, {

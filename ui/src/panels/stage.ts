@@ -2,6 +2,7 @@
 
 import { reachable } from "../api/http.js";
 import type { Desk } from "../app/desk.js";
+import { sentence } from "../app/notices.js";
 import { iconButton } from "../core/controls.js";
 import { h, say } from "../core/dom.js";
 import { followAll } from "../core/signal.js";
@@ -61,13 +62,7 @@ function sceneBanner(desk: Desk): HTMLElement {
     const told = scene?.state === "quarantined" ? [`Quarantined: ${what}`, remedy] : [];
     for (const warning of scene?.warnings ?? []) told.push(warning.what, warning.remedy);
     banner.hidden = told.length === 0;
-    say(
-      text,
-      told
-        .filter(Boolean)
-        .map((part) => `${part.replace(/\.$/, "")}.`)
-        .join(" "),
-    );
+    say(text, told.filter(Boolean).map(sentence).join(" "));
   });
   return banner;
 }

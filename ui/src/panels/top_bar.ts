@@ -55,18 +55,18 @@ export function topBar(desk: Desk, actions: TopActions): HTMLElement {
 }
 
 function archiveButton(): HTMLElement {
+  const { dataset } = document.body;
   const button = iconButton({
     label: "Show or hide the archive",
     icon: "archive",
-    act: () => show(document.body.dataset.archive !== "open"),
+    act: () => {
+      dataset.archive = dataset.archive === "open" ? "closed" : "open";
+    },
   });
-  button.classList.add("archive-button");
   button.setAttribute("aria-controls", "archive");
-  const show = (open: boolean): void => {
-    document.body.dataset.archive = open ? "open" : "closed";
-    setAttribute(button, "aria-expanded", open ? "true" : "false");
-  };
-  show(window.innerWidth > 1000);
+  const tell = (): void => setAttribute(button, "aria-expanded", String(dataset.archive === "open"));
+  new MutationObserver(tell).observe(document.body, { attributeFilter: ["data-archive"] });
+  dataset.archive = window.innerWidth > 1000 ? "open" : "closed";
   return button;
 }
 

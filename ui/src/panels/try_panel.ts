@@ -5,7 +5,7 @@ import type { View } from "../app/model.js";
 import { LARGEST_SIDE, type Tries } from "../app/tries.js";
 import { choices, section, slider, textButton, toggle } from "../core/controls.js";
 import { fill, freshId, h } from "../core/dom.js";
-import { area, count, percent, seconds } from "../core/format.js";
+import { area, percent, seconds, whole } from "../core/format.js";
 import { followAll, Signal } from "../core/signal.js";
 
 const VIEWS: { value: View; label: string; title: string }[] = [
@@ -59,7 +59,7 @@ function result(desk: Desk, tries: Tries): HTMLElement {
         "tr",
         {},
         h("th", { scope: "row" }, swatch, name),
-        h("td", {}, count(pixels, "pixel")),
+        h("td", {}, `${whole(pixels)} px`),
         h("td", {}, size(desk, pixels)),
       );
     });
