@@ -120,6 +120,10 @@ class Desk:
         """Set the brush."""
         self.page.get_by_label("Brush size").fill(str(pixels))
 
+    def switch(self, label: str, *, on: bool) -> None:
+        """Set a switch."""
+        self.page.get_by_role("switch", name=label).set_checked(on)
+
     def stroke(self, value: int, places: list[Place]) -> None:
         """Draw a line of a class with the mouse, and wait until the server has it."""
         self.page.keyboard.press(str(value))
