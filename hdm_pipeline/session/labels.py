@@ -139,6 +139,25 @@ class SessionLabels:
                 found.append(one)
             return [one for one in found if one.drawing.cells]
 
+    def drawn_classes(self) -> set[tuple[str, str]]:
+        """(class, scene) of all that is drawn."""
+        with self._lock:
+            names = {one.value: one.name for one in self._classes()}
+            return {
+                (names[value], found.scene)
+                for found in self.all()
+                for counts in found.drawing.counts().values()
+                for value in counts
+                if value in names
+            }
+
+    def forget(self) -> None:
+        """Read all labels again when they are next asked for: what their values mean has changed."""
+        with self._lock:
+            self.save()
+            self._known.clear()
+            self.revision += 1
+
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Within: nobody draws."""
