@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,9 @@ def test_a_run_is_started_watched_to_its_end_and_started_again(bench: Workbench)
     with pytest.raises(ConflictError, match="no run"):
         runs.stop()
     runs.start()
-    assert runs.running_process() is not None
+    process = runs.running_process()
+    assert process is not None
+    assert os.getsid(process) == process  # neither the studio's end nor Ctrl-C in its terminal ends it
     assert runs.state() == (RunState("running", "starting"), True)
     with pytest.raises(ConflictError, match="goes on"):
         runs.start()
