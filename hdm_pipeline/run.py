@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -51,6 +51,8 @@ from hdm_pipeline.reporting.events import (
     SupportChecked,
 )
 from hdm_pipeline.reporting.failures import shown_error
+from hdm_pipeline.reporting.html.kept import keep_examples, keep_settings
+from hdm_pipeline.reporting.html.page import bring_up_to_date
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.remarks import remarks
@@ -121,7 +123,9 @@ class _Turn:
         report = _report(config, workspace, plan)
         scenes = plan.scenes[: self.options.limit]
         private = any(ref.private for ref in plan.archive.scenes)
+        some = bool(plan.archive.scenes) and not self.options.delivery
         with self._told(report, [outcomes.event], private=private) as tell, ExitStack() as stack:
+            keep_settings(workspace, config, private=private, whole_archive=some)
             tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
             owed = courier.catch_up(plan.done, plan.vanished)
             should_stop = stack.enter_context(self._stopper(tell)) if scenes or owed else self._out_of_time
@@ -178,6 +182,8 @@ class _Turn:
             finally:
                 report.note(send=[peer.as_dict() for peer in courier.summaries()])
                 report.write()
+                if not self.lock.lost:
+                    bring_up_to_date(self.workspace, report.status)
                 tell(RunEnded(status=report.status))
 
     @contextmanager
@@ -234,6 +240,9 @@ def _work(
     uncertainty.require_known(config, [each.network for each in prepared.bundle.loaded.values()])
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(SupportChecked(support=prepared.report))
+    hashes = {"weights": prepared.weights_hash, "examples": prepared.support_hash, "settings": pixel_hash(config)}
+    keep_examples(workspace, prepared.pictures, prepared.report, hashes)
+    prepared = replace(prepared, pictures=())  # whole images, which the scenes need no more
     context = RunContext(
         config,
         workspace,

@@ -13,6 +13,7 @@ import typer
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.init import init
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
 from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
@@ -232,6 +233,19 @@ def status(
 
 
 @app.command()
+def report(
+    output: Annotated[Path, typer.Argument(help="Output directory of a run, or its pipeline file.")],
+    set_: SetOption = None,
+) -> None:
+    """Write report.html anew from what lies in an output directory, also while a run goes on; prints its path."""
+    from hdm_pipeline.output.layout import Workspace
+    from hdm_pipeline.reporting.html.page import write_report
+
+    workspace = _pipeline(output, set_ or []).workspace if output.is_file() else Workspace(output.absolute())
+    typer.echo(str(write_report(workspace)))
+
+
+@app.command()
 def plugins(as_json: JsonOption = False) -> None:
     """List the readers, writers, senders, receivers, models and commands that are registered."""
     from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available
@@ -280,6 +294,7 @@ def _seconds(text: str | None) -> float | None:
         raise ConfigError(f"not a duration: {text!r}", where="--time-budget", remedy="write 90s, 30m or 6h") from error
 
 
+app.command()(init)
 app.command()(train)
 app.command()(compare)
 app.command(epilog=LISTEN_EXIT_CODES)(listen)

@@ -14,6 +14,7 @@ from hdm_pipeline.config.base import Model
 from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.palette import default_colors
+from hdm_pipeline.config.report import Report
 from hdm_pipeline.config.send import Peers, check_peers
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
@@ -369,6 +370,7 @@ class PipelineConfig(Model):
     tiling: Tiling = Tiling()
     execution: Execution = Execution()
     output: Output
+    report: Report = Report()
     listen: Listen | None = Field(None, description="what `listen` takes in; input.uri may then be left out")
 
     @model_validator(mode="before")

@@ -108,6 +108,8 @@ class Product:
         published: the scene's other products; None but for a `CatalogWriter` and a writer that comes `after` others.
         uncertainty: shape (classes, z, y, x): 0..255 = uncertainty 0..1; None unless a product of the run needs it.
         ranges: (low, high) of each band of the pipeline that the network saw as 0 and 1; empty if unknown.
+        picture: [y, x, 3] uint8, at most 512 pixels a side: the scene as the network saw it, with the classes drawn
+            over it; None unless the writer says `needs_picture`.
     """
 
     scene: SceneHeader
@@ -119,6 +121,7 @@ class Product:
     published: ScenePublication | None = None
     uncertainty: PixelSource | None = None
     ranges: tuple[tuple[float, float], ...] = ()
+    picture: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

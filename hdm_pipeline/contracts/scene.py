@@ -131,7 +131,8 @@ class SceneHeader:
         geometry: where the scene lies.
         chunk: (height, width) of the file's own tiling, a hint for reading.
         warnings: what the user should know (no CRS, assumed values, ...). A plain text is a fact and nothing worse.
-        attributes: what the reader wants to hand to a writer of its own kind; JSON-able, no patient data.
+        attributes: what the reader wants to hand to a writer of its own kind; JSON-able, no patient data. The core
+            reads only ``datetime`` or ``start_datetime`` of a raster: when it was taken, ISO 8601.
     """
 
     ref: SceneRef

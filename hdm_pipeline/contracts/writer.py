@@ -21,9 +21,9 @@ class Writer(Protocol):
     """Writes one kind of product. Constructed with the YAML's options for it (ConfigError if unknown).
 
     A class, or an instance, may also say `needs_uncertainty = True`: a run then computes `Product.uncertainty`, which
-    costs time. A class whose product refers to other products of the scene names them in `after`, a tuple of product
-    names: they are written first and are then to be found in `Product.published`; a pipeline without one of them is
-    refused.
+    costs time. One that says `needs_picture = True` gets `Product.picture`. A class whose product refers to other
+    products of the scene names them in `after`, a tuple of product names: they are written first and are then to be
+    found in `Product.published`; a pipeline without one of them is refused.
     A class may say `scenes`, a `SceneKind` (`any` where it says nothing): a pipeline whose reader gives other scenes is
     refused by `validate`, `plan` and `run`, and the writer never gets such a scene. And `media_type = "image/tiff"`, or
     whatever its files are: products that no `Sender` takes are then told before a run.

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import NODATA, Product, VolumeGeometry
+from hdm_pipeline.execution.reduced import ReducedMask
 from hdm_pipeline.grid import Window
 from hdm_pipeline.stitch import labels, least_score
 
@@ -20,6 +21,7 @@ def measure(
     product: Product,
     row_areas: npt.NDArray[np.float64] | None,
     area_scores: Sequence[tuple[float, float]] = (),
+    small: ReducedMask | None = None,
 ) -> dict[str, Any]:
     """What `run.json` says of a mask.
 
@@ -28,6 +30,7 @@ def measure(
         row_areas: [y] area in m² of one pixel of each row; None where it is unknown.
         area_scores: for each class, the least probability of a pixel that counts for the largest area, and for the
             smallest; empty for no intervals. The mask's own threshold is always inside.
+        small: gets every block that is read.
 
     Returns:
         ``valid``: share of valid pixels, 0..1; ``pixels``, ``area_m2`` (None without coordinates) by class name; for
@@ -37,7 +40,7 @@ def measure(
         intervals also ``pixels_interval``, ``area_m2_interval`` and ``volume_ml_interval``: [smallest, largest] by
         class.
     """
-    counts, valid, bounds, doubt = _counted(product, area_scores)
+    counts, valid, bounds, doubt = _counted(product, area_scores, small)
     _, depth, height, width = product.mask.shape
     result: dict[str, Any] = {"valid": valid / (depth * height * width)}
     names = [c.name for c in product.classes]
@@ -88,7 +91,7 @@ def _rounded(value: float, decimals: int) -> float:
 
 
 def _counted(
-    product: Product, area_scores: Sequence[tuple[float, float]]
+    product: Product, area_scores: Sequence[tuple[float, float]], small: ReducedMask | None
 ) -> tuple[Counts, int, tuple[Counts, ...], Counts]:
     """[class, z, y] pixels of the mask, the number of valid pixels, pixels of the smallest and the largest area, and
     [class] the sum of the uncertainties of its pixels, 255 each at most."""
@@ -106,9 +109,12 @@ def _counted(
         inside = [mask == value for value in values]
         for index in range(len(values)):
             counts[index][rows] += np.count_nonzero(inside[index], axis=1)
-        if not bounds and not any(one.any() for one in inside):
+        found = any(one.any() for one in inside)
+        scores = product.score.read(window) if bounds or found else None
+        if small is not None:
+            small.add(window, mask, scores if found else None)
+        if scores is None:
             continue
-        scores = product.score.read(window)
         doubtful = _margin(scores) if product.uncertainty is None else product.uncertainty.read(window)
         doubt += [int(one[where].sum(dtype=np.int64)) for one, where in zip(doubtful, inside, strict=True)]
         if not bounds:

@@ -22,7 +22,7 @@ from hdm_pipeline.contracts import (
     SceneWarning,
 )
 from hdm_pipeline.errors import BandError, SuspectSceneError
-from hdm_pipeline.execution import likeness
+from hdm_pipeline.execution import likeness, quicklook
 from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.messages import (
@@ -37,6 +37,8 @@ from hdm_pipeline.execution.messages import (
     StitchTask,
     SurveyTask,
 )
+from hdm_pipeline.execution.places import place
+from hdm_pipeline.execution.reduced import ReducedMask
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.output.layout import checked_component
@@ -167,9 +169,15 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     start = time.perf_counter()
     store = open_scores(context, work)
     product = product_of(context, work, store)
+    writers = product_writers(context.config)
+    asked = any(writer.needs_picture for _, writer in writers)
+    small = ReducedMask(work.grid.size, context.classes) if quicklook.wanted(context, work, product=asked) else None
+    look = None
     with reader_of(context, work.ref.reader).open(work.ref) as source:
-        areas = source.row_areas()
-    measures = measure(product, areas, context.area_scores)
+        measures = measure(product, source.row_areas(), context.area_scores, small)
+        if small is not None:
+            look = quicklook.make(source, context, work, small)
+            product = replace(product, picture=look.drawn() if asked else None)
     warnings = () if _known_empty(work) else sanity.result_warnings(work.header, measures)
     far = likeness.shares(unlike, [one.name for one in context.classes])
     warnings = (*warnings, *likeness.warnings(far))
@@ -180,7 +188,7 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     files: list[PublishedFile] = []
     written: list[_Written] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
-        for name, writer in product_writers(context.config):
+        for name, writer in writers:
             if writer.describes:
                 files += _all_in_place(scratch, written)
                 written = []
@@ -193,13 +201,19 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
                 writer.write(product, scratch / target.name)
             written.append(_Written(name, target, writer.sidecars(target.name)))
         files += _all_in_place(scratch, written)
+        if quicklook.shown(context, work) and look is not None:
+            quicklook.keep(context.workspace, work.ref.id, look, scratch)
+        else:
+            quicklook.drop(context.workspace, work.ref.id)
     store.drop_partials()
     products: dict[str, tuple[Path, ...]] = {}
     for file in files:
         path = file.path.relative_to(context.workspace.root)
         products[file.product] = (*products.get(file.product, ()), path)
     outputs = tuple(path for of_one in products.values() for path in of_one)
-    told = {**measures, "unlike_examples": far}
+    told = {**measures, "unlike_examples": far, **place(work.header)}
+    if small is not None:
+        told["mean_score"] = small.mean_scores()
     return Published(outputs, time.perf_counter() - start, told, warnings, products)
 
 

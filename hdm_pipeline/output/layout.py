@@ -2,6 +2,7 @@
 
     OUT/<scene>/mask.tif ...     products, published by atomic rename
     OUT/run.json                 what the last run did
+    OUT/report.html              the same as a page for people, with pictures; of many scenes more pages in `report/`
     OUT/mosaic.vrt               all masks as one raster (`mosaic*`: one for each CRS, and rasters of classes)
     OUT/collection.json          the whole directory as others read it, by products that describe it (`stac`)
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
@@ -29,7 +30,7 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
 FETCHED = "fetched"
 """Name of the folder of files that came from another machine, in that of a scene's work."""
 
-_TAKEN = ("run.json", "collection.json", "mosaic.vrt")
+_TAKEN = ("run.json", "collection.json", "mosaic.vrt", "report.html", "report")
 """What no scene may be called: files of the output directory itself."""
 
 
@@ -68,6 +69,30 @@ class Workspace:
     def report(self) -> Path:
         """The run's report."""
         return self.root / "run.json"
+
+    @property
+    def page(self) -> Path:
+        """The run's report as a page for people."""
+        return self.root / "report.html"
+
+    @property
+    def pages(self) -> Path:
+        """Folder of further pages, where there are many scenes."""
+        return self._inside(self.root / "report")
+
+    @property
+    def shown(self) -> Path:
+        """Folder of what the page is made of and no ledger remembers: settings and examples of the last run."""
+        return self.private / "report"
+
+    @property
+    def quicklooks(self) -> Path:
+        """Folder of small pictures of scenes with their masks."""
+        return self._inside(self.private / "quicklooks")
+
+    def quicklook(self, scene_id: str, size: str) -> Path:
+        """A small picture of a scene with its mask, of a named size."""
+        return self.quicklooks / checked_component(size) / f"{checked_component(scene_id)}.webp"
 
     @property
     def metrics(self) -> Path:

@@ -224,6 +224,12 @@ class Ledger:
         with sql_errors(self.path):
             return [_record(row) for row in self._connection.execute(query, (status,))]
 
+    def walk(self) -> Iterator[SceneRecord]:
+        """All scenes by id, one after another: for an archive that is not to be held in memory."""
+        with sql_errors(self.path):
+            for row in self._connection.execute(f"SELECT {_SCENE_COLUMNS} FROM scenes ORDER BY id"):
+                yield _record(row)
+
     def seconds_per_tile(self) -> float | None:
         """Seconds of inference a tile, over all scenes done; None before the first."""
         query = """

@@ -48,3 +48,9 @@ def png(picture: Picture) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG")
     return file.getvalue()
+
+
+def size_of(content: bytes) -> tuple[int, int]:
+    """(width, height) of a picture file, by its header."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.size

@@ -43,6 +43,7 @@ class GuardedWriter:
     def __init__(self, writer: Writer, plugin: str) -> None:
         self.name = plugin
         self.needs_uncertainty = bool(getattr(writer, "needs_uncertainty", False))
+        self.needs_picture = bool(getattr(writer, "needs_picture", False))
         self.media_type: str | None = getattr(writer, "media_type", None)
         self.scenes: SceneKind = getattr(writer, "scenes", "any")
         self._writer = writer
@@ -104,8 +105,9 @@ class GuardedWriter:
         where = product.scene.ref.shown
         mask, score = (GuardedPixels(source, self.name) for source in (product.mask, product.score))
         doubt = None if product.uncertainty is None else GuardedPixels(product.uncertainty, self.name)
+        picture = product.picture if self.needs_picture else None
         with self._guard.calling("write", where, private=product.scene.ref.private):
-            self._writer.write(replace(product, mask=mask, score=score, uncertainty=doubt), path)
+            self._writer.write(replace(product, mask=mask, score=score, uncertainty=doubt, picture=picture), path)
         made = path.is_file() and not path.is_symlink() and path.stat().st_size > 0
         self._guard.require(made, "write left no file where it was told to", where)
 

@@ -15,6 +15,7 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.reporting.events import RunEnded
+from hdm_pipeline.reporting.html.page import bring_up_to_date
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.run_json import RunReport, utc
@@ -86,6 +87,7 @@ def _write(name: str, workspace: Workspace, error: BaseException, start: float) 
     report.status = "failed"
     report.note(error=shown)
     report.write()
+    bring_up_to_date(workspace, "failed")
     ended = RunEnded(status="failed")
     with JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S', time.localtime(start))}.jsonl") as log:
         log.write({"level": "ERROR", "message": "the run failed before it knew what there is to do", "error": shown})

@@ -29,6 +29,7 @@ from hdm_pipeline.session.drawing import Drawing
 from hdm_pipeline.session.labels import SceneDrawing, SessionLabels
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.strokes import CELL
+from hdm_pipeline.session.values import ExampleState
 from hdm_pipeline.support.examples import SupportExample, load_example, requests
 from hdm_pipeline.support.remote import borrowed_examples
 
@@ -65,6 +66,27 @@ class Shown:
     example: SupportExample | None
     scene: str = ""
     note: str = ""
+
+    def state(self, iou: float | None, lacking: HdmError | None) -> ExampleState:
+        """What is told of it.
+
+        Args:
+            iou: how well the others find it.
+            lacking: what the examples of its class lack together.
+        """
+        if self.example is None:
+            return ExampleState(self.class_name, self.scene, self.scene, note=self.note)
+        target, background = (int((self.example.label == label).sum()) for label in (1, 0))
+        note = self.note or ("" if lacking is None else f"{lacking.what}: {lacking.remedy}")
+        return ExampleState(self.class_name, self.example.name, self.scene, target, background, iou, note)
+
+
+def by_class(shown: Sequence[Shown], classes: Sequence[ClassInfo]) -> dict[str, list[SupportExample]]:
+    """The examples that can be used, of every class."""
+    return {
+        one.name: [each.example for each in shown if each.class_name == one.name and each.example is not None]
+        for one in classes
+    }
 
 
 class SessionExamples:
@@ -182,7 +204,7 @@ def is_own(example: Example, folder: Path) -> bool:
 
 
 def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
-    """The windows of a scene that are examples of a class, and the part of each whose labels count; the best come first.
+    """The windows of a scene that are examples of a class, and the part of each whose labels count; the best first.
 
     Args:
         drawing: what is drawn.

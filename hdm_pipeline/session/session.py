@@ -11,7 +11,8 @@ with Session("pipelines/flood_extent.yaml") as session:
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,14 +25,14 @@ from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.palette import default_colors
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, SceneHeader
-from hdm_pipeline.errors import ConfigError, HdmError
+from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import archive_reader
-from hdm_pipeline.session.examples import SessionExamples, Shown, is_own
+from hdm_pipeline.session.examples import SessionExamples, by_class, is_own
 from hdm_pipeline.session.labels import SessionLabels
 from hdm_pipeline.session.looks import Looks
 from hdm_pipeline.session.network import SessionNetwork, usable
@@ -252,8 +253,14 @@ class Session:
         classes = self.classes
         ious = {name: fit.ious for name, fit in self._network.fits.items()}
         shown = self._examples.all(self.config, classes)
-        _, lacking = usable(_by_class(shown, classes))
-        return [_state(one, ious.get(one.class_name, {}), lacking.get(one.class_name)) for one in shown]
+        _, lacking = usable(by_class(shown, classes))
+        return [
+            one.state(
+                None if one.example is None else ious.get(one.class_name, {}).get(one.example.name),
+                lacking.get(one.class_name),
+            )
+            for one in shown
+        ]
 
     @property
     def saved(self) -> bool:
@@ -348,8 +355,8 @@ class Session:
     def suggest(self, count: int = 20, on_progress: Callable[[float], None] | None = None) -> list[Suggestion]:
         """Windows that are worth labelling next, best first; see `hdm_pipeline.session.suggest.suggest`."""
         classes = self.classes
-        by_class = _by_class(self._examples.all(self.config, classes), classes)
-        examples = [of_class for of_class in by_class.values() if of_class]
+        known = by_class(self._examples.all(self.config, classes), classes)
+        examples = [of_class for of_class in known.values() if of_class]
         segmenter = self._network.separate()
         return suggest(
             self._scenes,
@@ -373,7 +380,7 @@ class Session:
         return interrupt_run(self._scenes.workspace)
 
     def _usable(self, classes: Sequence[ClassInfo]) -> dict[str, Sequence[SupportExample]]:
-        found, lacking = usable(_by_class(self._examples.all(self.config, classes), classes))
+        found, lacking = usable(by_class(self._examples.all(self.config, classes), classes))
         if not found:
             first = next(iter(lacking.values()))
             raise first
@@ -406,20 +413,3 @@ def _read(path: Path) -> tuple[PipelineFile, str]:
     """A pipeline file, and the hash of what was read."""
     read = read_pipeline_file(path)
     return read, file_hash(read.path)
-
-
-def _by_class(shown: Sequence[Shown], classes: Sequence[ClassInfo]) -> dict[str, list[SupportExample]]:
-    return {
-        one.name: [each.example for each in shown if each.class_name == one.name and each.example is not None]
-        for one in classes
-    }
-
-
-def _state(one: Shown, ious: Mapping[str, float | None], lacking: HdmError | None) -> ExampleState:
-    if one.example is None:
-        return ExampleState(one.class_name, one.scene, one.scene, note=one.note)
-    label = one.example.label
-    target, background = int((label == 1).sum()), int((label == 0).sum())
-    iou = ious.get(one.example.name)
-    note = one.note or ("" if lacking is None else f"{lacking.what}: {lacking.remedy}")
-    return ExampleState(one.class_name, one.example.name, one.scene, target, background, iou, note)

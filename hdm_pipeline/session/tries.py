@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from hdm_pipeline.session.opened import OpenScenes, SceneLook
 from hdm_pipeline.session.values import Try, TryEndedError
 from hdm_pipeline.stitch import labels, temper
 from hdm_pipeline.store.scene import reflected
+
+if TYPE_CHECKING:
+    from hdm_pipeline.model.fast.optimize import Answer
 
 MOST_TILES = 20
 """Tiles of a try: of a larger window the middle is tried."""
@@ -133,11 +136,11 @@ class Tries:
         where = _tile_key(look, grid, tile)
         keys = {fit.name: (where, fit.bank.hash, fit.segmenter.reduction, doubt) for fit in fits}
         missing = [fit for fit in fits if keys[fit.name] not in self._answers]
-        pixels, valid = decode_pixels(staged) if missing else (staged, staged)
         for segmenter in dict.fromkeys(fit.segmenter for fit in missing):
             of_one = [fit for fit in missing if fit.segmenter is segmenter]
             banks = [fit.bank for fit in of_one]
-            kind = "doubt" if doubt else "scores"
+            pixels, valid = decode_pixels(staged)
+            kind: Answer = "doubt" if doubt else "scores"
             found = segmenter.answer(kind, pixels[None], banks, valid=valid[None])[0]
             parts = found.reshape(-1, len(banks), *found.shape[-2:])
             for number, fit in enumerate(of_one):

@@ -210,22 +210,21 @@ class ScoreStore:
         Raises:
             StoreError: a cell it needs was never written, or is damaged.
         """
-        channels = self._read(window)
+        return self.parts(self.channels(window))
+
+    def parts(self, channels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Scores [classes, height, width] and validity [height, width] of what `channels` gave."""
         scores, valid = channels[: self.classes], channels[-1].view(np.bool_)
         if self._tables:
             scores = np.stack([table[one] for table, one in zip(self._tables, scores, strict=True)])
         return scores, valid
 
-    def read_uncertainty(self, window: Window) -> npt.NDArray[np.uint8]:
-        """Uncertainties [classes, height, width] of a window within the scene, of a store that holds them.
+    def channels(self, window: Window) -> npt.NDArray[np.uint8]:
+        """[maps + 1, height, width] of a window within the scene: scores as stored, uncertainties, validity.
 
         Raises:
             StoreError: a cell it needs was never written, or is damaged.
         """
-        return self._read(window)[self.classes : -1]
-
-    def _read(self, window: Window) -> npt.NDArray[np.uint8]:
-        """[maps + 1, height, width]."""
         rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
         channels: npt.NDArray[np.uint8] = self._scores.read(window.z, rows, columns)
         return channels
@@ -238,54 +237,73 @@ class ScoreStore:
         """Delete what only `finish` needs. Does nothing where that was done before."""
         remove_tree(self._path / "partials")
 
+    @cached_property
+    def _windows(self) -> _LastRead:
+        return _LastRead(self)
+
     def score_source(self) -> ScoreSource:
         """The final scores as a writer pulls them."""
-        return ScoreSource(self)
+        return ScoreSource(self._windows)
 
     def uncertainty_source(self) -> UncertaintySource | None:
         """The uncertainties as a writer pulls them; None for a store that holds none."""
-        return UncertaintySource(self) if self.maps > self.classes else None
+        return UncertaintySource(self._windows) if self.maps > self.classes else None
 
     def mask_source(self, threshold: float) -> MaskSource:
         """The mask at a threshold (0..1), computed as a writer pulls it."""
-        return MaskSource(self, threshold)
+        return MaskSource(self._windows, threshold)
+
+
+class _LastRead:
+    """Windows of a store, the last of which is remembered: decoding is what reading costs."""
+
+    def __init__(self, store: ScoreStore) -> None:
+        self.store = store
+        self._last: tuple[Window, npt.NDArray[np.uint8]] | None = None
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """See `ScoreStore.channels`; not to be changed."""
+        if self._last is None or self._last[0] != window:
+            self._last = None  # before the next is there, so that never two are held
+            self._last = window, self.store.channels(window)
+        return self._last[1]
 
 
 class ScoreSource:
     """The final scores of a scene (a `contracts.PixelSource`)."""
 
-    def __init__(self, store: ScoreStore) -> None:
-        self._store = store
-        self.shape = (store.classes, *store.grid.size)
+    def __init__(self, read: _LastRead) -> None:
+        self._read = read
+        self.shape = (read.store.classes, *read.store.grid.size)
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[classes, height, width] uint8, 0..255 = probability 0..1."""
-        return self._store.read(window)
+        return self._read.store.parts(self._read.read(window))[0].copy()  # a writer may do with it what it likes
 
 
 class UncertaintySource:
     """The uncertainties of a scene's scores (a `contracts.PixelSource`)."""
 
-    def __init__(self, store: ScoreStore) -> None:
-        self._store = store
-        self.shape = (store.classes, *store.grid.size)
+    def __init__(self, read: _LastRead) -> None:
+        self._read = read
+        self.shape = (read.store.classes, *read.store.grid.size)
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[classes, height, width] uint8, 0..255 = uncertainty 0..1."""
-        return self._store.read_uncertainty(window)
+        return self._read.read(window)[self._read.store.classes : -1].copy()
 
 
 class MaskSource:
     """The mask of a scene at a threshold (a `contracts.PixelSource`)."""
 
-    def __init__(self, store: ScoreStore, threshold: float) -> None:
-        self._store = store
+    def __init__(self, read: _LastRead, threshold: float) -> None:
+        self._read = read
         self._threshold = threshold
-        self.shape = (1, *store.grid.size)
+        self.shape = (1, *read.store.grid.size)
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[1, height, width] uint8: 0 background, 1.. classes, 255 nodata."""
-        scores, valid = self._store.read_with_valid(window)
+        scores, valid = self._read.store.parts(self._read.read(window))
         return labels(scores, valid, self._threshold)[None]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hdm_geotiff.archive import discovery
 from hdm_geotiff.options import READER, ReaderOptions
 from hdm_pipeline.contracts import (
+    LabelChoice,
     LabeledImage,
     SavedLabels,
     SceneHeader,
@@ -106,6 +107,16 @@ class GeoTiffReader:
         from hdm_geotiff.examples.kept_labels import KeptLabels
 
         return KeptLabels(self.options)
+
+    def label_choices(self, path: str) -> list[LabelChoice]:
+        """What a vector file or a mask holds; see `DraftingReader` and `hdm_geotiff.examples.choices`."""
+        from hdm_geotiff.examples.choices import label_choices
+
+        return label_choices(path, self.options)
+
+    def told_of(self, ref: SceneRef) -> str:
+        """Nothing: a scene is called as its file."""
+        return ""
 
     @cached_property
     def _drawn(self) -> DrawnLabels:
