@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from playwright.sync_api import Browser, Page, expect
 
-from hdm_pipeline.samples import make_samples
+from hdm_pipeline.samples.archive import make_samples
 from tests.judges.conftest import RequireJudge
 from tests.judges.studio_page import Desk, Mask, accessibility, browser, dash, iou, spots, studio
 
@@ -117,7 +117,7 @@ def test_from_the_first_stroke_to_the_report(chromium: Browser, archive: Path, a
 
     desk.page.get_by_role("tab", name="Run").click()
     desk.page.get_by_role("button", name="Run over the archive").click()
-    expect(desk.page.get_by_text("Done: 2 scenes.")).to_be_visible(timeout=120_000)
+    expect(desk.page.get_by_text("Done: 2 scenes.")).to_be_visible()
     desk.picture("run")
     with desk.page.expect_popup() as popup:
         desk.page.get_by_role("link", name="Open the report").click()
