@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
+PAGE := plugins/hdm_studio/page/index.html
+UI_READY := ui/node_modules/.ready
 
-.PHONY: help setup run test long lint types judges bench soak fuzz qgis-plugin clean
+.PHONY: help setup run studio studio-lint wheel test long lint types judges bench soak fuzz qgis-plugin clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -27,6 +29,22 @@ samples: | $(READY)
 
 run: $(READY) samples ## flood extent of the sample archive
 	$(BIN)/python -m hdm_pipeline run pipelines/flood_extent.yaml
+
+$(UI_READY): ui/package.json ui/package-lock.json
+	cd ui && npm ci --silent --no-audit --no-fund
+	touch $@
+
+$(PAGE): $(UI_READY) ui/build.mjs $(shell find ui/src -type f)
+	cd ui && npm run --silent build
+
+studio: $(PAGE) ## the page of the studio (needs npm); then: python -m hdm_pipeline studio PIPELINE.yaml
+
+studio-lint: $(UI_READY) ## types and style of the page's TypeScript
+	cd ui && npm run --silent check
+
+wheel: $(PAGE) $(DEV_READY) ## the wheel under dist/, with the page of the studio in it
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python -m zipfile --list dist/hdm_pipeline-*.whl | grep -q hdm_studio/page/index.html
 
 test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
 	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadgroup
@@ -58,4 +76,4 @@ qgis-plugin: ## the QGIS plug-in as dist/qgis_hdm.zip
 	$(PYTHON) plugins/qgis_zip.py dist/qgis_hdm.zip
 
 clean: ## remove the virtual environment and what was made
-	rm -rf $(VENV) samples out dist bench-results fuzz-results
+	rm -rf $(VENV) samples out dist bench-results fuzz-results ui/node_modules $(dir $(PAGE))

@@ -10,15 +10,17 @@ if TYPE_CHECKING:
     from hdm_pipeline.model.segmenter import FewShotSegmenter
     from hdm_pipeline.notebook import segment
     from hdm_pipeline.pipeline import Pipeline
+    from hdm_pipeline.session.session import Session
     from hdm_pipeline.xarrays.run_output import open_output
 
 __version__ = "0.1.0"
 
-__all__ = ["FewShotSegmenter", "Pipeline", "__version__", "open_output", "segment"]
+__all__ = ["FewShotSegmenter", "Pipeline", "Session", "__version__", "open_output", "segment"]
 
 _HOME = {
     "FewShotSegmenter": "hdm_pipeline.model.segmenter",
     "Pipeline": "hdm_pipeline.pipeline",
+    "Session": "hdm_pipeline.session.session",
     "open_output": "hdm_pipeline.xarrays.run_output",
     "segment": "hdm_pipeline.notebook",
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig
@@ -29,6 +29,9 @@ from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import Listener
 from hdm_pipeline.support.examples import support_files
 from hdm_pipeline.support.remote import borrowed_examples
+
+if TYPE_CHECKING:
+    from hdm_pipeline.pictures.examples import ExamplePicture
 
 
 class Pipeline:
@@ -88,8 +91,11 @@ class Pipeline:
             raise found[0][1]
         return replace(forecast(self.config, plan, reader, rate, header_limit), sends=sends)
 
-    def check_support(self) -> dict[str, list[dict[str, Any]]]:
+    def check_support(self, pictures: list[ExamplePicture] | None = None) -> dict[str, list[dict[str, Any]]]:
         """How well each support example is found by the others, by class; loads the network, adapts nothing.
+
+        Args:
+            pictures: gets what is to be drawn of each example.
 
         Raises:
             SupportError: an example cannot be used.
@@ -98,7 +104,7 @@ class Pipeline:
 
         reader = archive_reader(self.config)
         with borrowed_examples(self.config, reader, self.workspace.examples) as config:
-            return check_examples(config, reader)
+            return check_examples(config, reader, pictures)
 
     def run(self, on_event: Listener | None = None, options: RunOptions | None = None) -> RunSummary:
         """Do everything that is not done yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,6 +13,7 @@ import typer
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
 from hdm_pipeline.cli.evaluate import app as evaluate_app
+from hdm_pipeline.cli.init import init
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
 from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
@@ -132,8 +134,18 @@ def _run_text(pipeline: Any, options: Any) -> Any:
         typer.echo(line)
     for line in (line for peer in summary.sends for line in not_sent_lines(peer.to, peer.not_sent)):
         typer.echo(line, err=True)
-    typer.echo(f"report: {summary.report}")
+    _tell_result(summary.report)
     return summary
+
+
+def _tell_result(file: Path) -> None:
+    """The scenes with the most of the classes, and what to open next; cut to the terminal, but whole in a file."""
+    from hdm_pipeline.reporting.scene_table import next_lines, table_lines
+
+    report = json.loads(file.read_text(encoding="utf-8"))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent)]:
+        typer.echo(line)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -141,20 +153,40 @@ def plan(
     pipeline: PipelineArgument,
     set_: SetOption = None,
     check_support: Annotated[
-        bool, typer.Option(help="Also score each support example by the others (loads the network).")
+        bool,
+        typer.Option(
+            "--check-support",
+            help="Also score each support example by the others (loads the network), and draw what they find: into "
+            "NAME_examples.png in this folder, and on terminals that show pictures.",
+        ),
     ] = False,
+    picture: Annotated[
+        Path | None, typer.Option(help="File for the picture of --check-support, which this asks for.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a run would do: scenes, tiles, blocks, bytes, time, memory, what is done. Writes nothing."""
+    """Say what a run would do: scenes, tiles, blocks, bytes, time, memory, what is done.
+
+    Writes nothing, but with --check-support one picture: the examples, their labels, and what the others find of them.
+    Of patients it is written only where --picture says so.
+    """
+    from hdm_pipeline.cli.example_picture import ExampleSheet
+
     loaded = _pipeline(pipeline, set_ or [])
     planned = loaded.plan()
-    quality = loaded.check_support() if check_support else None
+    quality, sheet = None, ExampleSheet(loaded.config.name, picture, private=planned.private)
+    if check_support or picture is not None:
+        quality = loaded.check_support(sheet.pictures)
+    written = sheet.write()
     if as_json:
-        typer.echo(json.dumps(planned.as_dict() | {"support": quality}, indent=1))
+        found = planned.as_dict() | {"support": quality}
+        typer.echo(json.dumps(found | ({"picture": str(written)} if written else {}), indent=1))
         return
     from hdm_pipeline.reporting.plan_text import plan_text
 
     typer.echo(plan_text(planned, quality))
+    for line in sheet.lines(written):
+        typer.echo(line)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -229,13 +261,19 @@ def plugins(as_json: JsonOption = False) -> None:
             typer.echo(f"  {name:16} {value}")
 
 
-@app.callback()
-def _top(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _tell_version(asked: bool) -> None:
+    if asked:
         typer.echo(__version__)
         raise typer.Exit()
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    pass
 
 
 def _pipeline(path: Path, overrides: list[str]) -> Any:
@@ -256,6 +294,7 @@ def _seconds(text: str | None) -> float | None:
         raise ConfigError(f"not a duration: {text!r}", where="--time-budget", remedy="write 90s, 30m or 6h") from error
 
 
+app.command()(init)
 app.command()(train)
 app.command()(compare)
 app.command(epilog=LISTEN_EXIT_CODES)(listen)

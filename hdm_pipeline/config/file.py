@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hdm_pipeline.config.listen import Listen
+from hdm_pipeline.config.problems import Key, Problem, dotted, from_pydantic, line_of
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.config.suggest import meant
 from hdm_pipeline.errors import ConfigError
 
 MAX_BYTES = 1 << 20
@@ -27,25 +27,7 @@ MAX_NODES = 50_000
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
-Key = tuple[str | int, ...]
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong in a file.
-
-    Attributes:
-        key: dotted path of the value, e.g. ``support.classes.0.name``.
-        line: one-based line in the file; None for a value given on the command line.
-        what: what is wrong.
-        remedy: what to do; empty where `what` says it.
-    """
-
-    key: str
-    line: int | None
-    what: str
-    remedy: str
 
 
 class FileError(ConfigError):
@@ -103,7 +85,7 @@ class PipelineFile:
 
     def problem(self, key: Key, what: str, remedy: str) -> Problem:
         """A problem at `key`, with its line."""
-        return Problem(_dotted(key), _line(self.lines, key), what, remedy)
+        return Problem(dotted(key), line_of(self.lines, key), what, remedy)
 
     def resolve(self, path: str) -> str:
         """`path` made absolute against the folder of the pipeline file; URLs stay as they are."""
@@ -183,8 +165,17 @@ def read_pipeline_file(
     Raises:
         PipelineFileError: with every problem found.
     """
-    config, lines = _read(path, PipelineConfig, PipelineFileError, overrides, environment)
-    return PipelineFile(path.absolute(), config, lines)
+    raw = _bytes(path, PipelineFileError)
+    return PipelineFile(path.absolute(), *_read(path, raw, PipelineConfig, PipelineFileError, overrides, environment))
+
+
+def parse_pipeline_file(raw: bytes, path: Path) -> PipelineFile:
+    """What `read_pipeline_file` would give if these bytes were the file.
+
+    Raises:
+        PipelineFileError: with every problem found.
+    """
+    return PipelineFile(path.absolute(), *_read(path, raw, PipelineConfig, PipelineFileError, (), None))
 
 
 def output_directory(path: Path) -> Path:
@@ -207,36 +198,52 @@ def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str]
     Raises:
         TrainingFileError: with every problem found.
     """
-    return _read(path, model, TrainingFileError, overrides, None)[0]
+    return _read(path, _bytes(path, TrainingFileError), model, TrainingFileError, overrides, None)[0]
+
+
+def _bytes(path: Path, kind: type[FileError]) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        what, remedy = f"cannot be read: {error.strerror}", f"give the path of a {kind.kind}"
+        raise kind(str(path), [Problem("", None, what, remedy)]) from error
 
 
 def _read(
     path: Path,
+    raw: bytes,
     model: type[_Model],
     kind: type[FileError],
     overrides: Sequence[str],
     environment: Mapping[str, str] | None,
 ) -> tuple[_Model, dict[Key, int]]:
-    data, lines = _load(path, kind)
+    data, lines = load_yaml(path, raw, kind)
     problems = [*_apply_overrides(data, overrides, lines)]
     data = _substitute(data, (), os.environ if environment is None else environment, lines, problems)
     try:
         config = model.model_validate(data)
     except ValidationError as error:
-        problems.extend(_from_pydantic(error, data, lines, kind.keys, model))
+        problems.extend(from_pydantic(error, data, lines, kind.keys, model))
     if problems:
         raise kind(str(path), problems)
     return config, lines
 
 
-def _load(path: Path, kind: type[FileError]) -> tuple[Any, dict[Key, int]]:
+def load_yaml(path: Path, raw: bytes, kind: type[FileError]) -> tuple[dict[str, Any], dict[Key, int]]:
+    """The values of a file, with `${VAR}` as written, and the line of each key.
+
+    Args:
+        path: for messages.
+        raw: content of the file.
+        kind: of the errors.
+
+    Raises:
+        FileError: too large, too deep, no YAML, no mapping, or a key stands twice.
+    """
+
     def refuse(what: str, remedy: str, line: int | None = None) -> FileError:
         return kind(str(path), [Problem("", line, what, remedy)])
 
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise refuse(f"cannot be read: {error.strerror}", f"give the path of a {kind.kind}") from error
     if len(raw) > MAX_BYTES:
         raise refuse(f"larger than {MAX_BYTES} bytes", "it should be a page of YAML; pass data by path")
     try:
@@ -250,7 +257,7 @@ def _load(path: Path, kind: type[FileError]) -> tuple[Any, dict[Key, int]]:
             if count > MAX_NODES:
                 raise refuse(f"more than {MAX_NODES} values", "shorten the file; aliases count each time they are used")
             if key in lines and lines[key] != line:
-                raise refuse(f"{_dotted(key)}: given twice, first in line {lines[key]}", "keep one of the two", line)
+                raise refuse(f"{dotted(key)}: given twice, first in line {lines[key]}", "keep one of the two", line)
             lines[key] = line
         data = yaml.safe_load(text)
     except (UnicodeDecodeError, RecursionError) as error:
@@ -330,7 +337,7 @@ def _substitute(
         found = environment.get(name) or default
         if found is None:
             what, remedy = f"environment variable {name} is not set", f"set {name}, or write ${{{name}:-default}}"
-            problems.append(Problem(_dotted(key), _line(lines, key), what, remedy))
+            problems.append(Problem(dotted(key), line_of(lines, key), what, remedy))
             return ""
         if match.start() == 0 and name in environment and os.path.exists(found):
             # What a user types on the command line is relative to where she stands, not to the pipeline file.
@@ -338,60 +345,3 @@ def _substitute(
         return found
 
     return _VARIABLE.sub(replace, value)
-
-
-def _from_pydantic(
-    error: ValidationError, data: Any, lines: Mapping[Key, int], keys: str, model: type[BaseModel]
-) -> Iterator[Problem]:
-    remedies = {
-        "extra_forbidden": f"remove the key, or look up its name with {keys}",
-        "missing": "add the key",
-        "value_error": "",  # of our own validators, which say what to do
-    }
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        key = _place(item["loc"], data)
-        what = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "string_pattern_mismatch" and key == ("name",):
-            what = "a name holds letters, digits, '.', '_' and '-', 64 at most, and begins with a letter or a digit"
-        remedy = remedies.get(item["type"], f"give a value of that kind; {keys} lists them")
-        if item["type"] == "missing" and key == ("input", "uri"):
-            what, remedy = "the pipeline names no archive", "add the key, or a section `listen` for `listen` to work by"
-        if item["type"] == "extra_forbidden":
-            what = "no such key"
-            remedy = f"write {name}" if (name := meant(model, key)) else remedy
-        yield Problem(_dotted(key), _line(lines, key), what, remedy)
-
-
-def _place(location: Key, data: Any) -> Key:
-    """A location of pydantic's without the branches of unions that it names: the file holds no such keys."""
-    key: list[str | int] = []
-    node = data
-    for part in location:
-        # A branch told by a tag (`kind: folder`) is called as the tag's value.
-        tagged = isinstance(node, dict) and part not in node and part in node.values()
-        if tagged or _is_union_branch(part):
-            continue
-        key.append(part)
-        if isinstance(node, dict):
-            node = node.get(part)
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            node = node[part]
-    return tuple(key)
-
-
-def _is_union_branch(part: str | int) -> bool:
-    """Branches without a tag are called as their type (`list[str]`, `literal[...]`, `AdaptSteps`)."""
-    return isinstance(part, str) and (
-        "[" in part or part in {"str", "int", "float", "AdaptSteps", "Features", "constrained-int", "constrained-float"}
-    )
-
-
-def _line(lines: Mapping[Key, int], key: Key) -> int | None:
-    """Line of the key, or of the nearest section around it."""
-    while key and key not in lines:
-        key = key[:-1]
-    return lines.get(key)
-
-
-def _dotted(key: Key) -> str:
-    return ".".join(str(part) for part in key)

@@ -181,7 +181,7 @@ class ClassConfig(Model):
     codes: dict[Literal["category", "type", "anatomy"], str] = Field(
         default_factory=dict, description='coded terms for DICOM, "SCHEME:VALUE:MEANING"'
     )
-    examples: list[Example] = Field(min_length=1)
+    examples: list[Example] = Field(description="at least one to run; none yet where the studio is to label the first")
 
     @field_validator("color")
     @classmethod
@@ -195,8 +195,10 @@ class ClassConfig(Model):
     @model_validator(mode="after")
     def _something_is_background(self) -> ClassConfig:
         drawn = [e for e in self.examples if e.vector]
-        if len(drawn) == len(self.examples) and not any(
-            e.everything_is_drawn or e.background or e.extent is not None for e in drawn
+        if (
+            drawn
+            and len(drawn) == len(self.examples)
+            and not any(e.everything_is_drawn or e.background or e.extent is not None for e in drawn)
         ):
             raise ValueError(
                 "nothing says what is not the class: draw some background and name it "

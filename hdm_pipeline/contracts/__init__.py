@@ -11,6 +11,7 @@ Axes are always (band, z, y, x). A raster has z = 1; a volume's z runs along the
 
 from __future__ import annotations
 
+from hdm_pipeline.contracts.drafting import LabelChoice
 from hdm_pipeline.contracts.labels import LabelPatch, SavedLabels, SceneLabels
 from hdm_pipeline.contracts.product import (
     CatalogEntry,
@@ -23,6 +24,7 @@ from hdm_pipeline.contracts.product import (
     ScenePublication,
 )
 from hdm_pipeline.contracts.reader import (
+    DraftingReader,
     LabelKeeper,
     OverviewSource,
     Reader,
@@ -94,6 +96,8 @@ __all__ = [
     "RemoteReader",
     "OverviewSource",
     "LabelKeeper",
+    "DraftingReader",
+    "LabelChoice",
     "LabelPatch",
     "SceneLabels",
     "SavedLabels",

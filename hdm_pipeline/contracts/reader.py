@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.contracts.drafting import LabelChoice
 from hdm_pipeline.contracts.labels import SavedLabels, SceneLabels
 from hdm_pipeline.contracts.scene import SceneHeader, SceneRef, Skipped
 from hdm_pipeline.contracts.support import LabeledImage, SupportRequest
@@ -230,5 +231,28 @@ class LabelKeeper(Protocol):
 
         Raises:
             SupportError: the files were changed by another program and no longer fit the scene.
+        """
+        ...
+
+
+@runtime_checkable
+class DraftingReader(Protocol):
+    """What a reader may do beyond `Reader`: help to draft a pipeline file (`python -m hdm_pipeline init`)."""
+
+    def label_choices(self, path: str) -> list[LabelChoice]:
+        """What a file of labels holds that may be a class; background is among it.
+
+        Args:
+            path: a file of a kind that `read_support` takes as labels.
+
+        Raises:
+            SupportError: it is none.
+        """
+        ...
+
+    def told_of(self, ref: SceneRef) -> str:
+        """What a scene is called beyond its id, for the person at the terminal; empty without anything.
+
+        It may hold a patient's name: it is shown, and never written.
         """
         ...

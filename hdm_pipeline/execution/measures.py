@@ -35,16 +35,23 @@ def measure(
     Returns:
         ``valid``: share of valid pixels, 0..1; ``pixels``, ``area_m2`` (None without coordinates) by class name; for
         volumes also ``volume_ml`` by class (not where the extent of a voxel is unknown) and ``slice_area_mm2`` by
-        class, one entry a slice. With intervals also ``pixels_interval``, ``area_m2_interval`` and
-        ``volume_ml_interval``: [smallest, largest] by class.
+        class, one entry a slice. ``uncertainty`` by class, 0..1: the mean over its pixels of the product's own
+        uncertainty or, where it has none, of the plain margin 1 - |2 p - 1|; None for a class without pixels. With
+        intervals also ``pixels_interval``, ``area_m2_interval`` and ``volume_ml_interval``: [smallest, largest] by
+        class.
     """
-    counts, valid, bounds = _counted(product, area_scores, small)
+    counts, valid, bounds, doubt = _counted(product, area_scores, small)
     _, depth, height, width = product.mask.shape
     result: dict[str, Any] = {"valid": valid / (depth * height * width)}
     names = [c.name for c in product.classes]
     sums = [_sums(product, part, row_areas) for part in (counts, *bounds)]
     for name, values in sums[0].items():
         result[name] = None if values is None else dict(zip(names, values, strict=True))
+    pixels = counts.sum(axis=(1, 2))
+    result["uncertainty"] = {
+        name: round(total / (255 * n), 4) if n else None
+        for name, total, n in zip(names, doubt.tolist(), pixels.tolist(), strict=True)
+    }
     if bounds:
         low, high = sums[1:]
         for name in sums[0]:
@@ -85,35 +92,44 @@ def _rounded(value: float, decimals: int) -> float:
 
 def _counted(
     product: Product, area_scores: Sequence[tuple[float, float]], small: ReducedMask | None
-) -> tuple[Counts, int, tuple[Counts, ...]]:
-    """[class, z, y] pixels of the mask, the number of valid pixels, and pixels of the smallest and the largest area."""
+) -> tuple[Counts, int, tuple[Counts, ...], Counts]:
+    """[class, z, y] pixels of the mask, the number of valid pixels, pixels of the smallest and the largest area, and
+    [class] the sum of the uncertainties of its pixels, 255 each at most."""
     _, depth, height, _ = product.mask.shape
     values = [c.value for c in product.classes]
     counts = np.zeros((len(values), depth, height), dtype=np.int64)
     bounds = (np.zeros_like(counts), np.zeros_like(counts)) if area_scores else ()
     own = product.provenance.threshold
     least = [(max(high, own), min(low, own)) for low, high in area_scores]
-    valid = 0
+    valid, doubt = 0, np.zeros(len(values), dtype=np.int64)
     for window in _windows(product):
         mask = product.mask.read(window)[0]
         rows = window.z, slice(window.y, window.bottom)
         valid += int(np.count_nonzero(mask != NODATA))
-        found = 0
-        for index, value in enumerate(values):
-            by_row = np.count_nonzero(mask == value, axis=1)
-            counts[index][rows] += by_row
-            found += int(by_row.sum())
-        scores = product.score.read(window) if bounds or (small is not None and found) else None
+        inside = [mask == value for value in values]
+        for index in range(len(values)):
+            counts[index][rows] += np.count_nonzero(inside[index], axis=1)
+        found = any(one.any() for one in inside)
+        scores = product.score.read(window) if bounds or found else None
         if small is not None:
             small.add(window, mask, scores if found else None)
-        if scores is None or not bounds:
+        if scores is None:
+            continue
+        doubtful = _margin(scores) if product.uncertainty is None else product.uncertainty.read(window)
+        doubt += [int(one[where].sum(dtype=np.int64)) for one, where in zip(doubtful, inside, strict=True)]
+        if not bounds:
             continue
         best = labels(scores, mask != NODATA, 0.0)
         for index in range(len(values)):
             wins = best == index + 1
             for bound, threshold in zip(bounds, least[index], strict=True):
                 bound[index][rows] += np.count_nonzero(wins & (scores[index] >= least_score(threshold)), axis=1)
-    return counts, valid, bounds
+    return counts, valid, bounds, doubt
+
+
+def _margin(scores: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """What is uncertain of scores alone: 255 * (1 - |2 p - 1|)."""
+    return 2 * np.minimum(scores, 255 - scores)
 
 
 def _windows(product: Product) -> Iterator[Window]:

@@ -21,7 +21,7 @@ from hdm_pipeline.foundation.folder import IMAGENET, Backbone, build, feature_ma
 from hdm_pipeline.model.bank import BankCache, SupportBank
 from hdm_pipeline.model.checkpoints import build_network, load_network
 from hdm_pipeline.model.checks import require_supports
-from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
+from hdm_pipeline.model.network import CELL, EpisodeBatch, FewShotNetwork, Losses
 from hdm_pipeline.model.pyramid.labels import pad_images, pad_masks
 from hdm_pipeline.model.pyramid.ridge import Moments, RidgeRegression, RidgeSolution
 
@@ -161,6 +161,12 @@ class FoundationNetwork(FewShotNetwork):
             where=f"architecture {self.architecture!r}",
             remedy="train weights of hdmnet-pyramid, or use this network as it is",
         )
+
+    @torch.no_grad()
+    def cells(self, images: Tensor) -> Tensor:
+        """The features of the frozen backbone. See `FewShotNetwork.cells`."""
+        size = images.shape[-2] // CELL, images.shape[-1] // CELL
+        return F.adaptive_avg_pool2d(self.features(images)[:, :-1], size)
 
     def features(self, tiles: Tensor) -> Tensor:
         """Regression features [B, D, h, w] of normalized tiles [B, 3, H, W], the last one constant 1."""

@@ -14,10 +14,14 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import ModelInputError, OptimizationError
 from hdm_pipeline.model.bank import SupportBank
+
+CELL = 32
+"""Side in pixels of the cells of `FewShotNetwork.cells`."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,25 @@ class FewShotNetwork(nn.Module, ABC):
                 the network cannot tell, or the examples show too little.
         """
         return self.encode_support(images, masks, class_name=class_name)
+
+    @torch.no_grad()
+    def cells(self, images: Tensor) -> Tensor:
+        """What images look like, whatever is searched in them: as much of the backbone as is cheap.
+
+        Here mean and contrast of the pixels, at two sizes of detail; networks with a light backbone know more.
+
+        Args:
+            images: [B, 3, H, W] normalised, H and W multiples of `CELL`.
+
+        Returns:
+            [B, D, H / CELL, W / CELL]; comparable by their cosine.
+        """
+        mean = F.avg_pool2d(images, 4)
+        fine = (F.avg_pool2d(images * images, 4) - mean * mean).clamp_min(0.0).sqrt()
+        step = CELL // 4
+        level = F.avg_pool2d(mean, step)
+        coarse = (F.avg_pool2d(mean * mean, step) - level * level).clamp_min(0.0).sqrt()
+        return torch.cat((level, coarse, F.avg_pool2d(fine, step), torch.ones_like(level[:, :1])), dim=1)
 
     def remembering(self) -> AbstractContextManager[None]:
         """Within it, an image that comes again need not be computed again; the weights must stay as they are."""

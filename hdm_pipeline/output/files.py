@@ -52,9 +52,14 @@ def output_errors(
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON by atomic rename."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes, *, setting: str = "output.directory") -> None:
+    """Write a file by atomic rename; `setting` is what chooses where it lies."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with output_errors(path):
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with output_errors(path, setting=setting):
+        temporary.write_bytes(content)
         os.replace(temporary, path)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -128,6 +129,46 @@ def holder(path: Path) -> dict[str, Any] | None:
         return None
     gone = _gone(found[0])
     return {**{key: found[0].get(key) for key in ("owner", "host")}, "alive": None if gone is None else not gone}
+
+
+def interrupt_holder(path: Path) -> str:
+    """Ask whoever holds a lock to stop, as Ctrl-C does: once, and what is being worked on is finished; twice, at once.
+
+    The process is held by a handle while it is looked at, so that no other one that got its number since is hit.
+
+    Returns:
+        Who was asked; empty if nobody holds the lock.
+
+    Raises:
+        OutputError: it is a process of another host, or of another user, or this system cannot tell processes apart.
+    """
+    found = _read(path)
+    if found is None or _gone(found[0]) is True:
+        return ""
+    content = found[0]
+    owner, host = content.get("owner", "unknown"), content.get("host", "unknown")
+    where = f"{path.parent.parent}, held by {owner} on {host}"
+    if _gone(content) is None or content["started"] == 0:
+        raise OutputError(
+            "the run cannot be stopped from here", where=where, remedy="press Ctrl-C where it was started"
+        )
+    try:
+        handle = os.pidfd_open(content["pid"])
+    except ProcessLookupError:
+        return ""
+    try:
+        if _gone(content) is not False:
+            return ""
+        signal.pidfd_send_signal(handle, signal.SIGINT)
+    except ProcessLookupError:
+        return ""
+    except PermissionError as error:
+        raise OutputError(
+            "the run belongs to another user", where=where, remedy="press Ctrl-C where it was started"
+        ) from error
+    finally:
+        os.close(handle)
+    return str(owner)
 
 
 def run_state(told: str, owner: Mapping[str, Any] | None) -> str:

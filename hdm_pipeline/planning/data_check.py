@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hdm_pipeline.config.file import Key
+from hdm_pipeline.config.problems import Key
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneHeader, SceneRef
 from hdm_pipeline.errors import BandError, HdmError, PeerError, SupportError

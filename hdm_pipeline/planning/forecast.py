@@ -134,6 +134,11 @@ class Forecast:
         return len(self.plan.done) + len(self.plan.quarantined) + len(self.plan.scenes)
 
     @property
+    def private(self) -> bool:
+        """Whether the archive may show patients."""
+        return any(ref.private for ref in self.plan.archive.scenes)
+
+    @property
     def remote(self) -> int:
         """Scenes to be done that are fetched first: nothing is known of their size."""
         return sum(scene.ref.remote for scene in self.plan.scenes)

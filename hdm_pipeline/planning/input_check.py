@@ -7,7 +7,7 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any
 
-from hdm_pipeline.config.file import Key
+from hdm_pipeline.config.problems import Key
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.plugin.registry import make_reader

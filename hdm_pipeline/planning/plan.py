@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
@@ -22,6 +22,9 @@ from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
 from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
+
+Standing = Literal["pending", "done", "quarantined"]
+"""What is to be done with a scene: work, or nothing, as it is done or was quarantined."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def make_plan(
         WeightsError: the weights are missing, or not the pinned ones.
         SupportError: a support file is missing.
     """
-    keyring = SceneKeyring(config, _fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
+    keyring = SceneKeyring(config, fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
     sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
     archive = discover(config, reader, sorting.products(), quiet=not delivery)
     scenes = tuple(found for ref in archive.scenes if (found := sorting.take(ref)) is not None)
@@ -137,17 +140,32 @@ class _Sorting:
 
     def _is_pending(self, ref: SceneRef) -> bool:
         """Whether a scene is to be worked on; else it is noted as done or quarantined."""
-        config, record = self._config, self._records.get(ref.id)
+        record = self._records.get(ref.id)
         self._untouched.pop(ref.id, None)
-        if record is None or record.product_key != self._keys(ref).product:
+        found = standing(self._config, self._workspace, record, self._keys(ref))
+        if record is None or found == "pending" or (found == "quarantined" and self._retry):
             return True
-        if record.status == "done" and _outputs_are_there(self._workspace, record) and not _now_refused(config, record):
+        if found == "done":
             self.done[ref.id] = record.info
-            return False
-        if record.status == "quarantined" and not self._retry and not _now_taken(config, record):
+        else:
             self.quarantined[ref.id] = record.error or {}
-            return False
-        return True
+        return False
+
+
+def standing(config: PipelineConfig, workspace: Workspace, record: SceneRecord | None, keys: SceneKeys) -> Standing:
+    """What is to be done with a scene.
+
+    Args:
+        config: the pipeline.
+        workspace: where its products lie.
+        record: what the ledger knows of the scene, if anything.
+        keys: what its work is filed under now.
+    """
+    if record is None or record.product_key != keys.product:
+        return "pending"
+    if record.status == "done" and _outputs_are_there(workspace, record) and not _now_refused(config, record):
+        return "done"
+    return "quarantined" if record.status == "quarantined" and not _now_taken(config, record) else "pending"
 
 
 def _now_refused(config: PipelineConfig, record: SceneRecord) -> bool:
@@ -171,8 +189,11 @@ def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
     return all((workspace.root / output).is_file() for output in record.outputs)
 
 
-def _fingerprints(config: PipelineConfig, supports: SupportFiles, reader: Reader) -> Fingerprints:
+def fingerprints(config: PipelineConfig, supports: SupportFiles, reader: Reader, weights: str = "") -> Fingerprints:
     """Hashes of the files that the configuration points at; its examples are `supports`, which `reader` reads.
+
+    Args:
+        weights: the hash of the weights, where it is known already: they are large.
 
     Raises:
         WeightsError: the weights are missing, or not the pinned ones.
@@ -180,7 +201,7 @@ def _fingerprints(config: PipelineConfig, supports: SupportFiles, reader: Reader
     """
     aoi = config.input.aoi
     return Fingerprints(
-        weights=weights_fingerprint(config),
+        weights=weights or weights_fingerprint(config),
         supports=support_fingerprint(supports, reader),
         aoi="" if aoi is None else file_hash(Path(aoi)),
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.config.example import Example, Features
-from hdm_pipeline.config.file import Key, PipelineFile, PipelineFileError, Problem
+from hdm_pipeline.config.file import PipelineFile, PipelineFileError
+from hdm_pipeline.config.problems import Key, Problem
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.config.send import Send
 from hdm_pipeline.contracts import ClassInfo

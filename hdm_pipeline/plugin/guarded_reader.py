@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from hdm_pipeline.contracts import (
     Band,
+    DraftingReader,
+    LabelChoice,
     LabeledImage,
     OverviewSource,
     RasterGeometry,
@@ -128,6 +130,28 @@ class GuardedReader:
         if check is not None:
             with self._guard.calling("check_input", shown(uri)):
                 check(uri)
+
+    def label_choices(self, path: str) -> list[LabelChoice]:
+        """See `DraftingReader.label_choices`.
+
+        Raises:
+            SupportError: also where the reader does not look into files of labels.
+        """
+        if not isinstance(self._reader, DraftingReader):
+            what = f"the reader {self.name!r} does not look into files of labels"
+            raise SupportError(what, where=path, remedy="write `support` by hand: docs/configuration.md")
+        with self._guard.calling("label_choices", path):
+            found = self._reader.label_choices(path)
+        listed = isinstance(found, list) and all(isinstance(one, LabelChoice) for one in found)
+        self._guard.require(listed, "label_choices gives no list of LabelChoice", path)
+        return found
+
+    def told_of(self, ref: SceneRef) -> str:
+        """See `DraftingReader.told_of`; empty for a reader that does not tell."""
+        if not isinstance(self._reader, DraftingReader):
+            return ""
+        with self._guard.calling("told_of", ref.shown, private=ref.private):
+            return str(self._reader.told_of(ref))
 
     def fetch(self, ref: SceneRef, folder: Path, stopped: Callable[[], bool]) -> list[SceneRef | Skipped]:
         """See `RemoteReader.fetch`."""

@@ -69,8 +69,15 @@ def requests(class_config: ClassConfig) -> list[SupportRequest]:
     """The examples of a class with their globs expanded.
 
     Raises:
-        SupportError: a plain path does not exist, a glob pairs unequal numbers of files, or nothing matched at all.
+        SupportError: there is none yet, a plain path does not exist, a glob pairs unequal numbers of files, or nothing
+            matched at all.
     """
+    if not class_config.examples:
+        raise SupportError(
+            "the class has no example yet",
+            where=f"class {class_config.name!r}",
+            remedy="label one (python -m hdm_pipeline studio PIPELINE.yaml), or name one under `examples`",
+        )
     found = [request for example in class_config.examples for request in expand(example, class_config.name)]
     if not found:
         raise SupportError(

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.contracts import Reader, SceneHeader, SceneRef, SceneSource, SupportRequest
+from hdm_pipeline.contracts import OverviewSource, Reader, SceneHeader, SceneRef, SceneSource, SupportRequest
 from hdm_pipeline.errors import ArchiveError, ConfigError, SceneError, SupportError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.plugin.guarded_reader import guard_reader
 from hdm_pipeline.testing.findings import Findings
+from hdm_pipeline.testing.overviews import check_overviews
 
 _SCENES = 8
 """Scenes of the archive that are opened."""
@@ -70,6 +71,9 @@ def check_reader(
             _check_two_at_once(findings, reader, ref, source)
         with findings.check(f"statistics of {ref.id}"), reader.open(ref) as source:
             _check_statistics(findings, source)
+        with findings.check(f"overviews of {ref.id}"), reader.open(ref) as source:
+            if isinstance(source, OverviewSource):
+                check_overviews(findings, source)
     for archive in damaged:
         with findings.check(f"damaged {Path(archive).name}"):
             _check_damaged(findings, guard_reader(kind(dict(options or {})), plugin), archive)

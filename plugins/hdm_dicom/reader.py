@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.options import NOT_PIXELS, READER, ReaderOptions
-from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
+from hdm_pipeline.contracts import LabelChoice, LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
 
 if TYPE_CHECKING:
     from hdm_dicom.volumes.source import DicomSource
@@ -99,6 +99,18 @@ class DicomReader:
         from hdm_dicom.volumes.source import DicomSource
 
         yield DicomSource(ref, self._local)
+
+    def label_choices(self, path: str) -> list[LabelChoice]:
+        """Segments, structures or values of a file of labels; see `DraftingReader` and `hdm_dicom.examples.choices`."""
+        from hdm_dicom.examples.choices import label_choices
+
+        return label_choices(path)
+
+    def told_of(self, ref: SceneRef) -> str:
+        """Modality and description of a series; see `DraftingReader.told_of`."""
+        from hdm_dicom.archive.references import told_of
+
+        return told_of(ref)
 
     def read_support(self, request: SupportRequest) -> list[LabeledImage]:
         """Labelled slices of a series; see `hdm_dicom.examples.support.read_support`."""

@@ -9,9 +9,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_geotiff.archive import discovery
 from hdm_geotiff.options import READER, ReaderOptions
-from hdm_pipeline.contracts import LabeledImage, SceneHeader, SceneRef, SceneSource, Skipped, SupportRequest
+from hdm_pipeline.contracts import (
+    LabelChoice,
+    LabeledImage,
+    SavedLabels,
+    SceneHeader,
+    SceneLabels,
+    SceneRef,
+    SceneSource,
+    Skipped,
+    SupportRequest,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hdm_geotiff.examples.kept_labels import KeptLabels
     from hdm_geotiff.examples.vector_support import DrawnLabels
     from hdm_geotiff.scenes.aoi import AreaOfInterest
 
@@ -80,6 +93,30 @@ class GeoTiffReader:
     def vector_identity(self, request: SupportRequest) -> str:
         """What changes with drawn labels; see `VectorLabelReader.vector_identity`."""
         return self._drawn.identity(request)
+
+    def save_labels(self, labels: SceneLabels, folder: Path) -> SavedLabels:
+        """Keep labels that a person draws; see `LabelKeeper.save_labels` and `hdm_geotiff.examples.kept_labels`."""
+        return self._kept.save(labels, folder)
+
+    def load_labels(self, ref: SceneRef, classes: Mapping[int, str], folder: Path) -> SceneLabels | None:
+        """Labels that were kept; see `LabelKeeper.load_labels`."""
+        return self._kept.load(ref, classes, folder)
+
+    @cached_property
+    def _kept(self) -> KeptLabels:
+        from hdm_geotiff.examples.kept_labels import KeptLabels
+
+        return KeptLabels(self.options)
+
+    def label_choices(self, path: str) -> list[LabelChoice]:
+        """What a vector file or a mask holds; see `DraftingReader` and `hdm_geotiff.examples.choices`."""
+        from hdm_geotiff.examples.choices import label_choices
+
+        return label_choices(path, self.options)
+
+    def told_of(self, ref: SceneRef) -> str:
+        """Nothing: a scene is called as its file."""
+        return ""
 
     @cached_property
     def _drawn(self) -> DrawnLabels:

@@ -54,6 +54,9 @@ class Progress:
             case "preparing":
                 more = "; adapting the network to them can take minutes" if event["adapt"] else ""
                 return [f"reading and checking the labelled examples{more}"], []
+            case "preparing_step" if not event["done"]:
+                of_class = f" of {event['class_name']}" if event["class_name"] else ""
+                return [f"preparing the examples{of_class}: {event['doing']}"], []
             case "support_checked":
                 return _support(event["support"])
             case "scene_started":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.config.schema import Input
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.pipeline import Pipeline
+from tests import command
 from tests.integration.conftest import Workbench, steps_of
 from tests.products import coarse, tarred, write_band, write_landsat, write_safe, zipped
 from tests.vector_files import write_vector
@@ -71,10 +70,8 @@ def pipeline(bench: Workbench, folder: str = "out", **given: Any) -> Path:
 
 
 def hdm(bench: Workbench, *words: str) -> tuple[int, str]:
-    """The command line in a process of its own."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "hdm_pipeline", *words], cwd=bench.root, capture_output=True, text=True, check=False
-    )
+    """Exit code and all that a command prints."""
+    ended = command.hdm(*words, folder=bench.root)
     return ended.returncode, ended.stdout + ended.stderr
 
 

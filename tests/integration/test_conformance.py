@@ -56,6 +56,8 @@ def tiffs(tmp_path: Path) -> Path:
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         write_tiff(folder / "c.tif", bytes_[:1], rng.random((90, 75)) < 0.8)
     write_tiff(folder / "d.tif", np.full((1, 1, 1), 5, np.int16))
+    with rasterio.open(folder / "a.tif", "r+") as file:
+        file.build_overviews([2, 4, 8], Resampling.cubic)
     return folder
 
 
@@ -229,9 +231,7 @@ def lying(read: Callable[[Any, Window, Any], Any]) -> type[GeoTiffReader]:
 
 
 def shifted(source: Any, window: Window, bands: Any) -> Any:
-    if window.x > 0:
-        window = Window(z=window.z, y=window.y, x=window.x - 1, height=window.height, width=window.width)
-    return source.read(window, bands)
+    return source.read(moved(window), bands)
 
 
 def unordered(source: Any, window: Window, bands: Any) -> Any:
@@ -241,6 +241,10 @@ def unordered(source: Any, window: Window, bands: Any) -> Any:
 def wrong_shape(source: Any, window: Window, bands: Any) -> Any:
     pixels, valid = source.read(window, bands)
     return pixels[:, :, ::-1][:, :-1], valid
+
+
+def moved(window: Window) -> Window:
+    return Window(z=window.z, y=window.y, x=max(0, window.x - 1), height=window.height, width=window.width)
 
 
 _shared: dict[Any, Any] = {}
@@ -269,6 +273,31 @@ def test_a_reader_that_lies_is_found_out(tiffs: Path, read: Any, word: str) -> N
     with pytest.raises(ConformanceError, match=word) as caught:
         check_reader(lying(read), str(tiffs))
     assert "Liar does not conform" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        (lambda read, window, bands, size: read(moved(window), bands, size), "is not what read gives"),
+        (lambda read, window, bands, size: (read(window, bands, size)[0], np.ones(size, np.bool_)), "none around them"),
+        (lambda read, window, bands, size: (read(window, bands, size)[0], np.zeros(size, np.bool_)), "all around them"),
+        (lambda read, window, bands, size: read(window, sorted(bands), size), "another order"),
+        (lambda read, window, bands, size: (read(window, bands, size)[0] - 40, read(window, bands, size)[1]), "around"),
+    ],
+)
+def test_a_reader_that_lies_about_overviews_is_found_out(tiffs: Path, wrong: Any, word: str) -> None:
+    class Source(_Source):
+        def read_reduced(self, window: Window, bands: Any, size: Any) -> Any:
+            return wrong(self.source.read_reduced, window, bands, size)
+
+    class Liar(GeoTiffReader):
+        @contextmanager
+        def open(self, ref: Any) -> Any:
+            with super().open(ref) as source:
+                yield Source(source)
+
+    with pytest.raises(ConformanceError, match=word):
+        check_reader(Liar, str(tiffs / "a.tif"))
 
 
 def test_a_reader_that_mutates_the_archive_is_found_out(tiffs: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from hdm_pipeline.errors import ConfigError, SupportError
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.support.examples import load_examples, support_files, support_fingerprint
+from tests.command import hdm
 from tests.integration.conftest import Workbench, published
 from tests.vector_files import write_vector
 
@@ -38,11 +37,6 @@ def drawn(bench: Workbench, folder: str = "drawn", **example: Any) -> Path:
     content = {"image": "support/chip.tif", "labels": "labels.gpkg", **example}
     content = {name: value for name, value in content.items() if value is not None}
     return bench.pipeline(folder, support={"classes": [{"name": "water", "examples": [content]}]})
-
-
-def hdm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hdm_pipeline", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(

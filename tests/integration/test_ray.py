@@ -71,7 +71,7 @@ def _pixels(folder: Path) -> dict[str, bytes]:
 def test_a_reader_that_crashes_raises_or_hangs_costs_only_its_own_scene(bench: Workbench, cluster: None) -> None:
     for name in ("segfault", "raise", "hang"):
         write_scene(bench.scenes / f"{name}.tif", 60, 60, 7)
-    execution = {"executor": "ray", "actors": 1, "threads": 1, "step_timeout": 20.0}
+    execution = {"executor": "ray", "actors": 1, "threads": 1, "step_timeout": 12.0}
     summary = Pipeline.from_yaml(bench.pipeline(input={"reader": "faulty"}, execution=execution)).run()
     assert set(summary.quarantined) == {"segfault", "raise", "hang"}
     assert len(summary.done) == 3

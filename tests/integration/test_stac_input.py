@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import rasterio
 
 from hdm_pipeline.pipeline import Pipeline
+from tests.command import hdm
 from tests.integration.conftest import Workbench, published
 from tests.stac_catalog import asset, catalog, item, write_band
 
@@ -41,17 +40,12 @@ def _pipeline(bench: Workbench, folder: str, **source: Any) -> Path:
     return bench.pipeline(folder, input=source, output={"directory": folder, "products": ["mask", "stac"]})
 
 
-def _run(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hdm_pipeline", *arguments, str(file)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("bands", [["vv", "vh"], {"co": "vv", "cross": "vh"}], ids=["by key", "called otherwise"])
 def test_masks_are_those_of_the_very_pixels(bench: Workbench, bands: Any) -> None:
     """The same numbers as whole files, with scale and nodata in their tags, give the same masks."""
     file = _pipeline(bench, "out", uri=str(_split(bench)), bands=bands)
-    assert _run(file, "validate", "--data").returncode == 0
-    done = _run(file, "run")
+    assert hdm("validate", "--data", file).returncode == 0
+    done = hdm("run", file)
     assert done.returncode == 0, done.stdout + done.stderr
     for folder in sorted((bench.root / "data").iterdir()):
         stacked = []
@@ -102,7 +96,7 @@ def test_an_item_that_lacks_an_asset_is_quarantined_with_a_remedy(bench: Workben
     content["assets"]["vv"]["href"] = "https://nowhere.example/vv.tif"
     remote.write_text(json.dumps(content))
     pipeline = _pipeline(bench, "out", uri=str(file), bands={"co": "vv", "cross": "vh"})
-    done = _run(pipeline, "run")
+    done = hdm("run", pipeline)
     assert done.returncode == 3, done.stdout + done.stderr
     report = json.loads((bench.root / "out/run.json").read_text())["scenes"]
     assert report["S1_large"]["status"] == "done"
@@ -124,6 +118,6 @@ def test_a_changed_item_alone_is_redone(bench: Workbench) -> None:
 
 def test_the_products_of_a_run_are_no_scenes_of_the_next(bench: Workbench) -> None:
     Pipeline.from_yaml(_pipeline(bench, "out", uri=str(_split(bench)), bands=["vv", "vh"])).run()
-    again = _run(_pipeline(bench, "again", uri="out/collection.json", bands=["mask"], scale={"fixed": [0, 1]}), "run")
+    again = hdm("run", _pipeline(bench, "again", uri="out/collection.json", bands=["mask"], scale={"fixed": [0, 1]}))
     assert again.returncode == 2
     assert "no scenes" in again.stdout + again.stderr

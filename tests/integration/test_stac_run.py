@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from referencing import Registry, Resource
 
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
+from tests.command import hdm
 from tests.integration.conftest import Workbench, write_scene
 
 OUTPUT = {"directory": "out", "products": ["stac", "mask", "score"]}
@@ -34,7 +33,7 @@ def problems(content: dict[str, Any]) -> list[str]:
 
 
 def _run(file: Path) -> None:
-    subprocess.run([sys.executable, "-m", "hdm_pipeline", "run", str(file)], check=True, capture_output=True)
+    hdm("run", file).check_returncode()
 
 
 def _collection(bench: Workbench) -> pystac.Collection:

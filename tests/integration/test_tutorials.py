@@ -25,7 +25,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LAND = ((250, 1800), (275, 2100), (150, 2900))
 """Values of lake and land in three bands."""
 
-pytestmark = pytest.mark.slow
+# One worker for all: the page is followed once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorials")]
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def test_imports_go_down() -> None:
     assert not upward, "\n".join(upward)
 
 
-@pytest.mark.parametrize("plugin", ["hdm_geotiff", "hdm_dicom"])
+@pytest.mark.parametrize("plugin", ["hdm_geotiff", "hdm_dicom", "hdm_studio"])
 def test_imports_of_a_plug_in_go_down(plugin: str) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     floors = {name: int(floor) for floor, name in re.findall(rf"\| (\d+) \| `{plugin}\.(\w+)` \|", text)}
@@ -204,7 +204,7 @@ def test_what_reads_no_pixels_loads_nothing_heavy(names: str, heavy: set[str]) -
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["Pipeline", "segment", "FewShotSegmenter", "open_output"])
+@pytest.mark.parametrize("name", ["Pipeline", "Session", "segment", "FewShotSegmenter", "open_output"])
 def test_public_names_come_from_the_package(name: str) -> None:
     package = __import__("hdm_pipeline")
     assert getattr(package, name).__name__ == name

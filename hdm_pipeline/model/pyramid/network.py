@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checks import require_supports
-from hdm_pipeline.model.network import EpisodeBatch, FewShotNetwork, Losses
+from hdm_pipeline.model.network import CELL, EpisodeBatch, FewShotNetwork, Losses
 from hdm_pipeline.model.partial_labels import has_both, partly_labelled
 from hdm_pipeline.model.pyramid import familiarity, ridge
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
@@ -222,6 +223,13 @@ class HDMNetPyramid(FewShotNetwork):
         finest = finest_level(masks) if self.detail == "auto" else 0
         arrays[_FINEST] = np.array([finest], dtype=np.float32)
         return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
+
+    @torch.no_grad()
+    def cells(self, images: Tensor) -> Tensor:
+        """The pretrained features, where there are any. See `FewShotNetwork.cells`."""
+        if self.context is None:
+            return super().cells(images)
+        return F.avg_pool2d(self.context.enlarged(self.denormalize(images), 1)[:, :-1], CELL // CONTEXT_STRIDE)
 
     @contextmanager
     def remembering(self) -> Iterator[None]:

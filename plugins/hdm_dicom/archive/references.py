@@ -46,6 +46,15 @@ def reference(volume: Volume, reader: str = READER) -> SceneRef:
     )
 
 
+def told_of(ref: SceneRef) -> str:
+    """Modality and description of a series: for the person who may read it, and nobody else."""
+    frames = next((r for _, r in scan_parallel(ref.members[:1]) if not isinstance(r, Rejected)), None)
+    if not frames:
+        return ""
+    instance = frames[0].instance
+    return f"{instance.modality} {instance.description.series}".strip()
+
+
 def reload(ref: SceneRef, tolerance: float = TOLERANCE) -> Volume | None:
     """The volume of a reference, from the headers of its members; None if they hold it no more."""
     recipe = json.loads(ref.recipe)

@@ -27,10 +27,10 @@ from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SupportReques
 from hdm_pipeline.errors import ArchiveError, SceneError, SupportError
 from hdm_pipeline.grid import Window
 
-_IMAGES = (".png", ".tif", ".tiff", ".bmp")
-_NIFTI = (".nii", ".nii.gz")
-_SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+IMAGES = (".png", ".tif", ".tiff", ".bmp")
+NIFTI = (".nii", ".nii.gz")
+SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
@@ -81,7 +81,7 @@ def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, 
 
 def _referenced(found: list[Volume], mask: str) -> list[Volume]:
     """The volumes whose instances the labels name (DICOM labels only)."""
-    if not os.path.isfile(mask) or mask.lower().endswith((*_IMAGES, *_NIFTI)):
+    if not os.path.isfile(mask) or mask.lower().endswith((*IMAGES, *NIFTI)):
         return []
     with open(mask, "rb") as file:
         content = file.read()
@@ -138,18 +138,18 @@ def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions)
     wanted, volume, mask = Wanted.of(request), opened.volume, request.mask
     if not os.path.exists(mask):
         raise SupportError("the labels of a support example do not exist", where=volume.id)
-    if os.path.isdir(mask) or mask.lower().endswith(_IMAGES):
+    if os.path.isdir(mask) or mask.lower().endswith(IMAGES):
         return _ImageLabels(_mask_files(request, volume.id), wanted, opened)
-    if mask.lower().endswith(_NIFTI):
+    if mask.lower().endswith(NIFTI):
         return _ViewLabels(NiftiLabels(mask, volume, wanted), opened)
     try:
         header = read_header(mask)
     except READ_ERRORS:
         header = None
     kind = text(header, "SOPClassUID") if header is not None else ""
-    if kind in _SEG:
+    if kind in SEG:
         return _ViewLabels(SegLabels(mask, volume, wanted), opened)
-    if kind == _RTSTRUCT:
+    if kind == RTSTRUCT:
         return _ViewLabels(StructureLabels(mask, volume, wanted), opened)
     raise SupportError(
         "the labels are neither DICOM SEG nor RTSTRUCT, NIfTI or image files", where=f"{volume.id}, {file_name(mask)}"
@@ -166,13 +166,13 @@ def _mask_files(request: SupportRequest, where: str) -> dict[int, str]:
     files = {}
     for path in list_files(request.mask):
         number = _LAST_NUMBER.search(os.path.splitext(os.path.basename(path))[0])
-        if path.lower().endswith(_IMAGES) and number is not None:
+        if path.lower().endswith(IMAGES) and number is not None:
             files[int(number[1])] = path
     if not files:
         raise SupportError(
             "the folder of labels holds no image whose name ends in a slice number",
             where=where,
-            remedy=f"name them like 012.png; known are {', '.join(_IMAGES)}",
+            remedy=f"name them like 012.png; known are {', '.join(IMAGES)}",
         )
     return files
 

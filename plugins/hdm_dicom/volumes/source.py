@@ -11,6 +11,7 @@ from hdm_dicom.files.stored_values import mirrored
 from hdm_dicom.files.uids import digest
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.volumes.extent import told
+from hdm_dicom.volumes.reduced import means
 from hdm_dicom.volumes.volume_io import OpenVolume, SliceReader, open_volume
 from hdm_pipeline.contracts import Band, SceneHeader, SceneRef, SceneWarning, VolumeGeometry
 from hdm_pipeline.errors import UnsupportedSceneError
@@ -22,7 +23,11 @@ _COLORS = ("red", "green", "blue")
 
 
 class DicomSource:
-    """An open volume in one plane (`hdm_pipeline.contracts.SceneSource`). One thread at a time.
+    """An open volume in one plane (`hdm_pipeline.contracts.OverviewSource`). One thread at a time.
+
+    Headers are read once a process, whoever opens the volume. Open, it holds the slice that was read last (with
+    `neighbors`, three), the two stored images that it was made of, and no file. Only a plane across the stored slices
+    has a file: one of the temporary folder, as large as the volume, that all sources of the last such scene share.
 
     Args:
         ref: of the volume.
@@ -41,6 +46,12 @@ class DicomSource:
         valid = np.asarray(np.isfinite(pixels).all(axis=0))
         pixels[:, ~valid] = 0
         return pixels, valid
+
+    def read_reduced(
+        self, window: Window, bands: Sequence[int], size: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Means of valid pixels, [len(bands), *size], and validity [*size]; a slice that was read last is held."""
+        return means(*self.read(window, bands), size)
 
     def _band(self, window: Window, band: int) -> npt.NDArray[np.float32]:
         z = window.z

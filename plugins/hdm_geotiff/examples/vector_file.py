@@ -196,6 +196,17 @@ class VectorFile:
             told.append(f"{name} ({', '.join(value[:24] for value in held[:_MOST_NAMED])}{more})")
         return "the layer has the attributes " + ", ".join(told[:_MOST_NAMED])
 
+    def columns(self, layer: str) -> tuple[int, dict[str, list[Any]]]:
+        """The number of features of a layer, and its attributes of text and whole numbers with all their values.
+
+        Raises:
+            SupportError: they cannot be read.
+        """
+        with self._reading("the attributes cannot be read", "check the file with `ogrinfo -al`"):
+            meta, _, _, values = pyogrio.raw.read(self._source, layer=layer, read_geometry=False)
+        named = zip(meta["fields"], values, strict=True)
+        return int(self._info(layer)["features"]), {str(n): c.tolist() for n, c in named if c.dtype.kind in "OiuU"}
+
     def _check_names(self, layer: str, where: str | None) -> None:
         """SQLite takes a name in double quotes that is no column for a text, and then finds nothing."""
         columns = {str(name).casefold() for name in self._info(layer)["fields"]} | {"fid", "ogc_fid"}

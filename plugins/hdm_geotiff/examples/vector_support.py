@@ -48,7 +48,8 @@ class _Labels:
 
 
 class DrawnLabels:
-    """What `GeoTiffReader` does for drawn labels; see `VectorLabelReader`. A vector file is opened once.
+    """What `GeoTiffReader` does for drawn labels; see `VectorLabelReader`. A vector file is opened once,
+    and again when it has changed.
 
     Args:
         options: of the reader.
@@ -56,7 +57,7 @@ class DrawnLabels:
 
     def __init__(self, options: ReaderOptions) -> None:
         self._options = options
-        self._files: dict[str, VectorFile] = {}
+        self._files: dict[str, tuple[tuple[int, int, int], VectorFile]] = {}
 
     def check(self, request: SupportRequest) -> None:
         """See `VectorLabelReader.check_vector`."""
@@ -114,9 +115,15 @@ class DrawnLabels:
         return found
 
     def _file(self, request: SupportRequest) -> VectorFile:
-        if request.mask not in self._files:
-            self._files[request.mask] = VectorFile(request.mask)
-        return self._files[request.mask]
+        """The file of the labels, read anew where it is another one since: a person may be drawing there."""
+        try:
+            told = os.stat(request.mask)
+            state = told.st_mtime_ns, told.st_size, told.st_ino
+        except OSError:
+            return VectorFile(request.mask)  # which says what is wrong with it
+        if self._files.get(request.mask, (None,))[0] != state:
+            self._files[request.mask] = state, VectorFile(request.mask)
+        return self._files[request.mask][1]
 
 
 def _vector(request: SupportRequest) -> VectorLabels:

@@ -43,3 +43,21 @@ def write_error(error: BaseException, path: Path, found: OSError | None) -> Outp
         return OutputError(f"the output directory is not writable: {text}", where=str(path.parent), remedy=remedy)
     remedy = "run again; if it stays, check the file system"
     return WriteError(f"the product cannot be written: {text}", where=str(path), remedy=remedy)
+
+
+def labels_error(error: BaseException, folder: Path, found: OSError | None) -> OutputError:
+    """The typed error for labels that could not be saved; see `write_error`."""
+    text = cause_of(error) if found is None else f"{found.strerror} ({cause_of(error)})"
+    number = None if found is None else found.errno
+    kept = "what was saved before is whole"
+    if number in _FULL:
+        return OutputError(
+            f"labels are not saved, the disk is full: {text}", where=str(folder), remedy=f"free some space; {kept}"
+        )
+    if number in _FORBIDDEN:
+        remedy = f"give this user permission to write there, or name another folder for labels; {kept}"
+        return OutputError(
+            f"labels are not saved, the folder is not writable: {text}", where=str(folder), remedy=remedy
+        )
+    remedy = f"check the folder and its file system; {kept}"
+    return OutputError(f"labels are not saved: {text}", where=str(folder), remedy=remedy)

@@ -54,12 +54,16 @@ class GeoPackage:
         crs_wkt: of the coordinates.
         facts: texts about the file as a whole.
         index: whether it gets a spatial index.
+        layer: name of the layer.
     """
 
     suffix: ClassVar[str] = "gpkg"
 
-    def __init__(self, path: Path, crs_wkt: str | None, facts: Mapping[str, str], *, index: bool = True) -> None:
+    def __init__(
+        self, path: Path, crs_wkt: str | None, facts: Mapping[str, str], *, index: bool = True, layer: str = LAYER
+    ) -> None:
         self._path, self._crs, self._facts, self._index = path, crs_wkt, dict(facts), index
+        self._layer = layer
         self._begun = False
 
     def write(self, shapes: npt.NDArray[np.object_], columns: Columns) -> None:
@@ -74,7 +78,7 @@ class GeoPackage:
                 shapes,
                 list(columns.values()),
                 np.array(list(columns), dtype=object),
-                layer=LAYER,
+                layer=self._layer,
                 driver="GPKG",
                 geometry_type="Polygon",
                 crs=self._crs,

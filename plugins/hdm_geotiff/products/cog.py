@@ -68,9 +68,9 @@ def open_cog(
         with tempfile.TemporaryDirectory(prefix=".cog-", dir=path.parent) as folder:
             plain, product = Path(folder, "plain.tif"), Path(folder, "cog.tif")
             try:
-                with rasterio.Env(**_settings()):
-                    with rasterio.open(plain, "w", **_profile(scene, layout)) as target:
-                        _place_otherwise(target, scene)
+                with rasterio.Env(**plain_settings()):
+                    with rasterio.open(plain, "w", **plain_profile(scene, layout)) as target:
+                        place_otherwise(target, scene)
                         yield target
                     rasterio.shutil.copy(plain, product, **_cog_options(layout))
                     _check(product, scene, layout)
@@ -96,7 +96,8 @@ def windows(scene: SceneHeader, block: tuple[int, int]) -> Iterator[Window]:
             yield Window(z=0, y=y, x=x, height=min(down, height - y), width=min(across, width - x))
 
 
-def _settings() -> dict[str, Any]:
+def plain_settings() -> dict[str, Any]:
+    """GDAL's settings for writing a file and nothing beside it."""
     return {
         "GDAL_CACHEMAX": CACHE_MB,
         "GDAL_TIFF_INTERNAL_MASK": True,
@@ -105,7 +106,12 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _profile(scene: SceneHeader, layout: CogLayout) -> dict[str, Any]:
+def plain_profile(scene: SceneHeader, layout: CogLayout) -> dict[str, Any]:
+    """A sparse tiled file on a scene's grid, for `rasterio.open`.
+
+    Raises:
+        WriteError: the scene is a volume.
+    """
     _, _, height, width = scene.shape
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -135,7 +141,7 @@ def _profile(scene: SceneHeader, layout: CogLayout) -> dict[str, Any]:
     return profile
 
 
-def _place_otherwise(target: DatasetWriter, scene: SceneHeader) -> None:
+def place_otherwise(target: DatasetWriter, scene: SceneHeader) -> None:
     """Keep ground control points and rational polynomials (RPC)."""
     if rpcs := scene.attributes.get("rpcs"):
         target.update_tags(ns="RPC", **rpcs)

@@ -13,7 +13,10 @@ from hdm_pipeline.contracts import SceneRef, SceneSource
 
 
 class FaultyReader(GeoTiffReader):
-    """`segfault*` crashes the process, `hang*` sleeps for ever, `raise*` fails with an error of no known type."""
+    """By the first letters of a scene's id: what becomes of who opens it.
+
+    `segfault` crashes the process, `hang` sleeps for ever, `slow` for a while, `raise` is an error of no known type.
+    """
 
     name: ClassVar[str] = "faulty"
 
@@ -24,6 +27,8 @@ class FaultyReader(GeoTiffReader):
             ctypes.string_at(0)
         if ref.id.startswith("hang"):
             time.sleep(3600)
+        if ref.id.startswith("slow"):
+            time.sleep(0.5)
         if ref.id.startswith("raise"):
             raise KeyError("a bug in a reader")
         with super().open(ref) as source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from hdm_dicom.reader import DicomReader
-from hdm_pipeline.contracts import Reader, SceneRef, Skipped
+from hdm_pipeline.contracts import OverviewSource, Reader, SceneRef, Skipped
 from hdm_pipeline.errors import ConfigError, EmptyArchiveError, ReadError, SceneError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from tests.dicom_series import write_series
@@ -64,6 +65,55 @@ def test_a_list_file_and_a_glob_find_the_same(tmp_path: Path) -> None:
     by_list = only(DicomReader(), tmp_path / "list.txt")
     by_glob = only(DicomReader(), tmp_path / "a" / "*-*")
     assert by_list == by_glob
+
+
+def test_a_window_as_a_smaller_image(tmp_path: Path) -> None:
+    stack = np.random.default_rng(3).integers(0, 3000, (3, 24, 32), dtype=np.uint16)
+    stack[1, :7, :9] = 5000
+
+    def padding(dataset: Dataset, index: int) -> None:
+        dataset.add_new("PixelPaddingValue", "US", 5000)
+
+    write_series(tmp_path, (0.0, 2.0, 4.0), pixels=lambda index: stack[index], change=padding)
+    reader = DicomReader()
+    with reader.open(only(reader, tmp_path)) as source:
+        assert isinstance(source, OverviewSource)
+        window = Window(z=1, y=2, x=3, height=20, width=25)
+        pixels, valid = source.read(window, (0,))
+        same, same_valid = source.read_reduced(window, (0,), (20, 25))
+        few, few_valid = source.read_reduced(window, (0,), (5, 4))
+        single, single_valid = source.read_reduced(Window(z=1, y=0, x=0, height=7, width=9), (0,), (2, 1))
+    assert np.array_equal(same, pixels)
+    assert np.array_equal(same_valid, valid)
+    assert few.dtype == np.float32
+    columns = (0, 6, 12, 18, 25)  # 25 columns in 4 cells
+    for row in range(5):
+        for column, (left, right) in enumerate(pairwise(columns)):
+            cell = np.s_[4 * row : 4 * row + 4, left:right]
+            assert few_valid[row, column] == valid[cell].any()
+            mean = pixels[0][cell][valid[cell]].mean(dtype=np.float64) if valid[cell].any() else 0
+            assert few[0, row, column] == pytest.approx(mean)
+    assert not few_valid[0, 0]  # a cell of padding
+    assert few_valid[1, 0] == (not valid[4, 5])  # half of it is padding
+    assert not single_valid.any()
+    assert not single.any()
+
+
+def test_one_slice_needs_one_file_and_no_header_again(tmp_path: Path) -> None:
+    paths = write_series(tmp_path)
+    reader = DicomReader()
+    ref = only(reader, tmp_path)
+    with reader.open(ref):
+        pass
+    for path in paths[:3] + paths[4:]:
+        path.unlink()
+    window = Window.whole(3, (24, 32))
+    with reader.open(ref) as source:
+        pixels, valid = source.read_reduced(window, (0,), (3, 4))
+        assert np.array_equal(pixels, np.full((1, 3, 4), 1003 - 1024))
+        assert valid.all()
+        with pytest.raises(ReadError):
+            source.read_reduced(Window.whole(2, (24, 32)), (0,), (3, 4))
 
 
 def test_windows_and_bands(tmp_path: Path) -> None:

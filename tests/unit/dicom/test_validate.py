@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from hdm_pipeline.config.file import PipelineFileError, Problem
+from hdm_pipeline.config.file import PipelineFileError
+from hdm_pipeline.config.problems import Problem
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.routes import routes

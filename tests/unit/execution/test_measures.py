@@ -60,3 +60,15 @@ def test_a_threshold_outside_widens_the_interval() -> None:
     narrow, wide = (measure(one, None, [(0.3, 0.7)] * 2)["pixels_interval"]["flood"] for one in (made, strict))
     assert wide[0] < narrow[0]
     assert wide[1] == pytest.approx(narrow[1])
+
+
+def test_the_uncertainty_of_a_class_is_the_mean_over_its_pixels() -> None:
+    header = scene(64, 200)
+    mask = np.zeros((1, 64, 200), np.uint8)
+    mask[0, :10], mask[0, 20:] = 1, 255
+    scores = np.zeros((2, 64, 200), np.uint8)
+    scores[0, :5], scores[0, 5:10] = 255, 204
+    made = dataclasses.replace(product(header, mask), score=ArraySource(scores))
+    assert measure(made, None)["uncertainty"] == {"flood": 0.2, "crue é <&>": None}, "1 - |2 * 0.8 - 1| in one half"
+    known = dataclasses.replace(made, uncertainty=ArraySource(np.full((2, 64, 200), 51, np.uint8)))
+    assert measure(known, None, [(0.3, 0.7)] * 2)["uncertainty"]["flood"] == 0.2

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.errors import OutputError
-from hdm_pipeline.output.lock import RunLock
+from hdm_pipeline.output.lock import RunLock, interrupt_holder
 
 _HOLDER = """
 import sys, time
@@ -177,3 +177,28 @@ def test_a_lock_that_is_no_lock_is_taken_over_when_nothing_touches_it(path: Path
 def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError), RunLock(tmp_path / "nothing" / "run.lock", "me"):
         pass
+
+
+def test_who_holds_the_lock_is_asked_to_stop(path: Path, holder: subprocess.Popen[str]) -> None:
+    assert interrupt_holder(path) == "the holder"
+    assert holder.wait(timeout=30) != 0  # Python's own answer to SIGINT: KeyboardInterrupt
+
+
+def test_a_process_that_got_the_number_of_a_holder_that_is_gone_is_not_asked(
+    path: Path, holder: subprocess.Popen[str]
+) -> None:
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "started": content["started"] - 1}))
+    assert interrupt_holder(path) == ""
+    assert holder.poll() is None
+
+
+def test_a_holder_on_another_host_is_not_asked_from_here(path: Path, holder: subprocess.Popen[str]) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "host": "elsewhere"}))
+    with pytest.raises(OutputError, match="cannot be stopped from here"):
+        interrupt_holder(path)
+    assert holder.poll() is None
+
+
+def test_without_a_holder_nobody_is_asked(path: Path) -> None:
+    assert interrupt_holder(path) == ""

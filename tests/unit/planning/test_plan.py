@@ -32,7 +32,7 @@ class Reader:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(planning, "_fingerprints", lambda *_: Fingerprints("w", "s"))
+    monkeypatch.setattr(planning, "fingerprints", lambda *_: Fingerprints("w", "s"))
     bench = Bench(tmp_path, {})
     changed(bench, reader="dicom")
     output = bench.config.output.model_copy(update={"products": ["nifti"]})

@@ -13,6 +13,7 @@ from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
     Preparing,
+    PreparingStep,
     RunEnded,
     RunStarted,
     SceneDone,
@@ -30,6 +31,14 @@ from qgis_hdm.progress import Progress, failure_text
 def told(progress: Progress, event: Event) -> tuple[list[str], list[str]]:
     """Through the line that the command prints."""
     return progress.line(json.dumps(event_record(event), default=str) + "\n")
+
+
+def test_steps_of_the_preparation_are_told_once() -> None:
+    progress = Progress()
+    begun = PreparingStep(doing="adaptation", class_name="flood", done=0, total=280, seconds_left=None)
+    assert told(progress, begun) == (["preparing the examples of flood: adaptation"], [])
+    going_on = PreparingStep(doing="adaptation", class_name="flood", done=9, total=280, seconds_left=30.0)
+    assert told(progress, going_on) == ([], [])
 
 
 def started(scene: str, blocks: int = 4, done: int = 0) -> SceneStarted:

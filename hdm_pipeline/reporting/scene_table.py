@@ -1,0 +1,138 @@
+"""The end of a run as a person reads it: the scenes with the most of the classes, and what to open next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SHOWN = 10
+"""Scenes in the table; all are in the report."""
+
+_MOST_CLASSES = 3
+"""Classes with a column of their own; more are told as one sum."""
+
+_LEAST_NAME = 12
+"""Characters of a scene's id that a narrow terminal keeps."""
+
+_AREAS = ((1e6, "km²"), (1e4, "ha"), (1.0, "m²"), (1e-6, "mm²"))
+
+_PAGE = "report.html"
+
+Report = Mapping[str, Any]
+"""What `run.json` holds."""
+
+Facts = Mapping[str, Any]
+"""One scene's entry of it."""
+
+
+def table_lines(report: Report, folder: Path, width: int | None = None) -> list[str]:
+    """The scenes that are done as a table, those with the most of the classes first; empty without any.
+
+    Args:
+        report: the run's.
+        folder: the output directory.
+        width: of the terminal in characters; None for lines as long as they come.
+    """
+    done = {name: facts for name, facts in report["scenes"].items() if facts["status"] == "done"}
+    if not done:
+        return []
+    names = list(next(iter(done.values())).get("pixels") or {})
+    columns = [(name, [name]) for name in names] if len(names) <= _MOST_CLASSES else [("all classes", names)]
+    order = sorted(done, key=lambda scene: (_rank(done[scene], names), scene))[:SHOWN]
+    cells = [_column([_amount(done[scene], of) for scene in order]) for _, of in columns]
+    rows = [
+        ["scene", *(title for title, _ in columns), "warnings"],
+        *([s, *row, _warnings(done[s])] for s, *row in zip(order, *cells, strict=True)),
+    ]
+    lines = _aligned(rows, width)
+    if len(done) > len(order):
+        page = _PAGE if (folder / _PAGE).is_file() else "run.json"
+        lines.append(f"... {len(done) - len(order)} more in {page}")
+    return lines
+
+
+def next_lines(report: Report, folder: Path) -> list[str]:
+    """What to open next, each with its path as a person would type it; the report of the run stands last."""
+    files = [(_PAGE, "pictures, areas and warnings of all scenes")] if (folder / _PAGE).is_file() else []
+    for of_product in (report.get("mosaics") or {}).values():
+        files += [(name, "all scenes as one") for name in of_product.get("files", ())]
+    for names in (report.get("catalogs") or {}).values():
+        files += [(name, "the catalog of all scenes") for name in names if "/" not in name]
+    done = {name: facts for name, facts in report["scenes"].items() if facts["status"] == "done"}
+    if done:
+        first = min(done, key=lambda scene: (_rank(done[scene], list(done[scene].get("pixels") or {})), scene))
+        files += [(name, f"of {first}") for name in done[first].get("outputs", ())]
+    paths = [(typed(folder / name), about) for name, about in dict(files).items()]
+    longest = max((len(path) for path, _ in paths), default=0)
+    told = [f"  {path:{longest}}  {about}" for path, about in paths]
+    return (["open next:", *told] if told else []) + [f"report: {typed(folder / 'run.json')}"]
+
+
+def typed(path: Path) -> str:
+    """A path as a person would type it here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _amount(facts: Facts, names: Sequence[str]) -> tuple[str, float]:
+    """How much of some classes a scene holds, as (unit, number): ml, m², or pixels where neither is known."""
+    for key, unit in (("volume_ml", "ml"), ("area_m2", "m²"), ("pixels", "px")):
+        values = facts.get(key)
+        if values:
+            return unit, float(sum(values.get(name, 0) for name in names))
+    return "px", 0.0
+
+
+def _rank(facts: Facts, names: Sequence[str]) -> tuple[bool, float]:
+    """Sorts scenes: more first; those of which only pixels are known last."""
+    unit, value = _amount(facts, names)
+    return unit == "px", -value
+
+
+def _column(amounts: Sequence[tuple[str, float]]) -> list[str]:
+    """Amounts as text; all areas of a column in one unit, so that they can be compared."""
+    largest = max((value for unit, value in amounts if unit == "m²"), default=0.0)
+    per, area = next(((size, name) for size, name in _AREAS if largest >= size), _AREAS[2])
+    return [f"{_figure(v / per)} {area}" if unit == "m²" else f"{_figure(v)} {unit}" for unit, v in amounts]
+
+
+def _figure(value: float) -> str:
+    """About three digits: 0, 0.034, 1.25, 45.7, 12,300."""
+    if value == 0:
+        return "0"
+    if value < 1:
+        return f"{value:.2g}" if value >= 1e-4 else "<0.0001"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _warnings(facts: Facts) -> str:
+    """Names of the warnings; those that may mean nonsense first."""
+    warnings = sorted(facts.get("warnings") or (), key=lambda warning: not warning["suspect"])
+    return ", ".join(dict.fromkeys(warning["kind"] for warning in warnings)) or "-"
+
+
+def _aligned(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Rows as lines; names to the left, numbers to the right. Names, and then warnings, give way to a narrow width."""
+    numbers = [max(len(row[i]) for row in rows) for i in range(1, len(rows[0]) - 1)]
+    names = max(len(row[0]) for row in rows)
+    warnings = max(len(row[-1]) for row in rows)
+    if width is not None:
+        free = width - sum(numbers) - 2 * (len(numbers) + 1)
+        names = min(names, max(_LEAST_NAME, free - warnings))
+        warnings = min(warnings, max(len("warnings"), free - names))
+    lines = []
+    for name, *middle, last in rows:
+        cells = [f"{_shortened(name, names):{names}}"]
+        cells += [f"{text:>{size}}" for text, size in zip(middle, numbers, strict=True)]
+        lines.append("  ".join([*cells, _shortened(last, warnings)]))
+    return lines
+
+
+def _shortened(text: str, width: int) -> str:
+    """A text with its middle left out: both ends tell names apart."""
+    if len(text) <= width:
+        return text
+    tail = (width - 3) // 2
+    return f"{text[: width - 3 - tail]}...{text[len(text) - tail :]}"

@@ -1,0 +1,361 @@
+"""The labels of all scenes, drawn by a person and kept as files of that person: each stroke is saved at once.
+
+Another program, or another session, may draw on the same scenes. Before anything is written, files that have changed
+are read again, and of each pixel that was changed here and there the one of this session stays. What cannot be saved
+(a full disk) stays in memory, and every later stroke tries again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hdm_pipeline.contracts import ClassInfo, LabelKeeper, Reader, SavedLabels, SceneLabels
+from hdm_pipeline.errors import ConfigError, HdmError
+from hdm_pipeline.grid import Window
+from hdm_pipeline.output.files import output_errors, write_json
+from hdm_pipeline.session.drawing import Cell, Drawing, Labels, Packed
+from hdm_pipeline.session.scenes import Scenes
+from hdm_pipeline.session.strokes import Stroke, check_stroke, check_value, covered
+
+_CLASSES = "classes.json"
+_LOCK = ".lock"
+
+Files = dict[str, tuple[int, int, int]]
+"""Files of a scene by name: time, size and number, which change when a file does."""
+
+
+@dataclass(eq=False)
+class SceneDrawing:
+    """What is drawn on one scene, and what lies on disk of it.
+
+    Attributes:
+        scene: id.
+        drawing: as it is now.
+        saved: its cells as they were when files and memory last agreed.
+        files: as they were then.
+        kept: what the reader said of them; None as long as this session has written none.
+        version: rises with every change.
+        unsaved: there are strokes that lie in memory only.
+    """
+
+    scene: str
+    drawing: Drawing
+    saved: dict[Cell, Packed] = field(default_factory=dict)
+    files: Files = field(default_factory=dict)
+    kept: SavedLabels | None = None
+    version: int = 0
+    unsaved: bool = False
+
+
+class SessionLabels:
+    """Labels of the scenes of an archive. May be used by several threads.
+
+    Args:
+        folder: of the labels; made with the first stroke.
+        reader: of the archive; it keeps the labels.
+        scenes: the archive.
+        classes: what labels mean now, by ascending value.
+
+    Attributes:
+        revision: rises with every change.
+        problems: scenes whose labels `all` could not read, and why.
+    """
+
+    def __init__(
+        self, folder: Path, reader: Reader, scenes: Scenes, classes: Callable[[], Sequence[ClassInfo]]
+    ) -> None:
+        self.folder = folder
+        self.revision = 0
+        self.problems: dict[str, HdmError] = {}
+        self._reader, self._scenes, self._classes = reader, scenes, classes
+        self._lock = threading.RLock()
+        self._known: dict[str, SceneDrawing] = {}
+
+    # ------------------------------------------------------------------ looking
+
+    def labeled(self) -> set[str]:
+        """Ids of the scenes on which something is drawn, as far as their files tell."""
+        with self._lock:
+            found = set(self._files_by_scene()) | set(self._known)
+            return {scene for scene in found if scene not in self._known or self._known[scene].drawing.cells}
+
+    def read(self, scene: str, window: Window, size: tuple[int, int] | None = None) -> Labels:
+        """[height, width] labels of a window, or thinned out to (rows, columns) `size`.
+
+        Raises:
+            ConfigError: the window does not lie within the scene.
+            HdmError: as `scene`.
+        """
+        with self._lock:
+            drawing = self.scene(scene).drawing
+            _check_window(window, drawing)
+            if size is None or size == (window.height, window.width):
+                return drawing.read(window)
+            return drawing.thinned(window, (min(size[0], window.height), min(size[1], window.width)))
+
+    def scene(self, scene: str) -> SceneDrawing:
+        """What is drawn on a scene; read from its files when it is first asked for.
+
+        Raises:
+            NoSuchSceneError: there is no scene of that id.
+            SupportError: the files were changed by another program and no longer fit the scene.
+            ReadError: the scene cannot be read.
+        """
+        with self._lock:
+            if scene not in self._known:
+                header = self._scenes.header(scene)
+                _, depth, height, width = header.shape
+                found = SceneDrawing(scene, Drawing((depth, height, width)))
+                self._take_over(found, self._files_by_scene().get(scene, {}))
+                found.version = 0
+                self._known[scene] = found
+            return self._known[scene]
+
+    def all(self) -> list[SceneDrawing]:
+        """Everything that is drawn, by scene, with what others have drawn by now.
+
+        Scenes that cannot be read, or whose files cannot, are left out: `problems` has them.
+        """
+        with self._lock:
+            found = []
+            self.problems.clear()
+            for scene in sorted(self.labeled()):
+                try:
+                    one = self.scene(scene)
+                    self._look_for_others(one)
+                except HdmError as error:
+                    self.problems[scene] = error
+                    continue
+                found.append(one)
+            return [one for one in found if one.drawing.cells]
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Within: nobody draws."""
+        with self._lock:
+            yield
+
+    # ------------------------------------------------------------------ drawing
+
+    def draw(self, scene: str, stroke: Stroke) -> Window | None:
+        """Draw, and save; the window that changed, or None if nothing did.
+
+        Raises:
+            ConfigError: it cannot be drawn, or the reader of the archive keeps no labels. Nothing is drawn.
+            OutputError: it is drawn, but cannot be saved: the next stroke on any scene tries again.
+            HdmError: as `scene`.
+        """
+        with self._lock:
+            found = self._to_draw_on(scene)
+            check_stroke(stroke, found.drawing.size, len(self._classes()))
+            covers = covered(stroke, found.drawing.size)
+            return self._changed(found, found.drawing.paint(stroke.z, covers, stroke.label))
+
+    def paste(self, scene: str, window: Window, values: Labels) -> Window | None:
+        """Draw an array [height, width] of labels, 255 leaving what is there; as `draw`."""
+        with self._lock:
+            found = self._to_draw_on(scene)
+            _check_window(window, found.drawing)
+            array = np.asarray(values)
+            if array.shape != (window.height, window.width) or not np.can_cast(array.dtype, np.int64):
+                what = f"labels are {array.dtype} {array.shape}"
+                remedy = f"give whole numbers [{window.height}, {window.width}], as large as the window"
+                raise ConfigError(what, where="add_example", remedy=remedy)
+            for value in np.unique(array):
+                check_value(int(value), len(self._classes()))
+            return self._changed(found, found.drawing.paste(window, array.astype(np.uint8)))
+
+    def erase(self, scene: str, value: int) -> Window | None:
+        """Make all pixels of a label unknown; as `draw`."""
+        with self._lock:
+            found = self._to_draw_on(scene)
+            return self._changed(found, found.drawing.replace(value, 255))
+
+    def undo(self, scene: str) -> Window | None:
+        """Take the last stroke on a scene back; as `draw`."""
+        with self._lock:
+            found = self._to_draw_on(scene)
+            return self._changed(found, found.drawing.undo())
+
+    def redo(self, scene: str) -> Window | None:
+        """Draw again what was taken back; as `draw`."""
+        with self._lock:
+            found = self._to_draw_on(scene)
+            return self._changed(found, found.drawing.redo())
+
+    # ------------------------------------------------------------------ files
+
+    def save(self) -> None:
+        """Write what could not be written before.
+
+        Raises:
+            OutputError: it still cannot.
+        """
+        with self._lock:
+            for found in self._known.values():
+                if found.unsaved:
+                    self._write(found)
+
+    def kept(self) -> dict[str, SavedLabels]:
+        """By scene what pipeline files need to use the labels; files that others wrote are written anew.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with self._lock:
+            drawn = self.all()
+            for found in drawn:
+                if found.kept is None or found.unsaved:
+                    self._write(found)
+            return {found.scene: found.kept for found in drawn if found.kept is not None}
+
+    def owner(self, file: str) -> str | None:
+        """The scene that a file of this folder belongs to: that with the longest id that its name starts with."""
+        return _owner(file, {ref.id for ref in self._scenes.refs()})
+
+    def read_classes(self) -> list[tuple[str, str]]:
+        """Names and colors of the classes that were ever drawn with: one may have left the pipeline file since.
+
+        Raises:
+            ConfigError: the file is no list of classes.
+        """
+        path = self.folder / _CLASSES
+        try:
+            found: Any = json.loads(path.read_text(encoding="utf-8"))
+            return [(str(one["name"]), str(one["color"])) for one in found["classes"]]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            remedy = "correct it, or remove it: classes that only it names are lost then"
+            raise ConfigError("the list of classes cannot be read", where=str(path), remedy=remedy) from error
+
+    def write_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """Keep what `read_classes` gives; raises `OutputError`."""
+        listed = [{"name": one.name, "color": "#{:02x}{:02x}{:02x}".format(*one.color)} for one in classes]
+        with self._lock, self._writing():
+            write_json(self.folder / _CLASSES, {"classes": listed})
+
+    def _to_draw_on(self, scene: str) -> SceneDrawing:
+        if not isinstance(self._reader, LabelKeeper):
+            raise ConfigError(
+                "the reader of this archive cannot keep labels",
+                where="input.reader",
+                remedy="label with another program, and name its files under `examples`",
+            )
+        found = self.scene(scene)
+        self._look_for_others(found)
+        return found
+
+    def _changed(self, found: SceneDrawing, window: Window | None) -> Window | None:
+        if window is not None:
+            self._note(found)
+            found.unsaved = True
+        self.save()
+        return window
+
+    def _note(self, found: SceneDrawing) -> None:
+        found.version += 1
+        self.revision += 1
+
+    def _look_for_others(self, found: SceneDrawing) -> None:
+        """Take over what another program has written since."""
+        files = self._files_by_scene().get(found.scene, {})
+        if files != found.files and self._take_over(found, files):
+            self._note(found)
+
+    def _take_over(self, found: SceneDrawing, files: Files) -> bool:
+        """Read files of a scene into what is drawn; whether that changed it."""
+        cells: dict[Cell, Packed] = {}
+        if files and isinstance(self._reader, LabelKeeper):
+            names = {one.value: one.name for one in self._classes()}
+            read = self._reader.load_labels(self._scenes.ref(found.scene), names, self.folder)
+            cells = {} if read is None else Drawing.of(found.drawing.size, read.patches).cells
+        changed = found.drawing.merge(found.saved, cells)
+        found.saved, found.files, found.kept = cells, files, None
+        return changed
+
+    def _write(self, found: SceneDrawing) -> None:
+        if not isinstance(self._reader, LabelKeeper):
+            return
+        with self._writing():
+            self._look_for_others(found)  # nobody else writes now
+            classes = self._classes()
+            labels = SceneLabels(
+                self._scenes.ref(found.scene),
+                {one.value: one.name for one in classes},
+                {one.value: one.color for one in classes},
+                tuple(found.drawing.patches()),
+                {one.value: one.codes for one in classes if one.codes},
+            )
+            found.kept = self._reader.save_labels(labels, self.folder)
+            found.files = self._files_by_scene().get(found.scene, {})
+            found.saved = dict(found.drawing.cells)
+            found.unsaved = False
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Within: no other session writes into the folder."""
+        with output_errors(self.folder, setting="folder of labels"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with output_errors(self.folder, setting="folder of labels"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _files_by_scene(self) -> dict[str, Files]:
+        """The files that lie in the folder, by the scene that they belong to."""
+        found: dict[str, Files] = {}
+        try:
+            entries = list(os.scandir(self.folder))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            remedy = "check its permissions, or choose another folder"
+            what = f"the folder of labels cannot be read: {error.strerror}"
+            raise ConfigError(what, where=str(self.folder), remedy=remedy) from error
+        ids = {ref.id for ref in self._scenes.refs()} if entries else set()
+        for entry in entries:
+            if entry.name.startswith(".") or (scene := _owner(entry.name, ids)) is None:
+                continue
+            try:
+                stat = entry.stat()
+            except OSError:  # being replaced at this moment
+                continue
+            found.setdefault(scene, {})[entry.name] = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return found
+
+    def close(self) -> HdmError | None:
+        """Try once more to save; what is wrong if that fails."""
+        try:
+            self.save()
+        except HdmError as error:
+            return error
+        return None
+
+
+def _owner(file: str, ids: Collection[str]) -> str | None:
+    return next((file[:end] for end in range(len(file), 0, -1) if file[:end] in ids), None)
+
+
+def _check_window(window: Window, drawing: Drawing) -> None:
+    depth, height, width = drawing.size
+    inside = 0 <= window.z < depth and min(window.y, window.x) >= 0 and min(window.height, window.width) >= 1
+    if not inside or window.bottom > height or window.right > width:
+        raise ConfigError(
+            "the window does not lie within the scene",
+            where=str(window),
+            remedy=f"the scene has {depth} slices of {height} rows and {width} columns",
+        )

@@ -1,0 +1,200 @@
+"""The studio's page in Chromium, driven by mouse and keyboard as a person would (Playwright)."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from scipy.ndimage import distance_transform_edt
+
+from tests.judges.conftest import RequireJudge, missing
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "plugins" / "hdm_studio" / "page" / "index.html"
+AXE = ROOT / "ui" / "node_modules" / "axe-core" / "axe.min.js"
+PICTURES = "HDM_STUDIO_PICTURES"
+"""Environment variable: a folder for screenshots, as docs/images; none are made without it."""
+
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+_START_S = 60.0
+_LARGEST_PICTURE = 150_000
+
+Mask = npt.NDArray[np.bool_]
+Place = tuple[float, float]
+
+
+@contextmanager
+def browser(require_judge: RequireJudge) -> Iterator[Browser]:
+    """Debian's Chromium; skips the test where it, or the built page, is missing."""
+    program = require_judge("chromium", "apt-get install chromium")
+    if not PAGE.is_file():
+        missing("the studio's page (make studio)")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def studio(pipeline: Path, environment: dict[str, str] | None = None) -> Iterator[str]:
+    """The command `studio` on a pipeline file; gives the address that it prints."""
+    command = [sys.executable, "-m", "hdm_pipeline", "studio", str(pipeline), "--port", "0"]
+    # One thread more than cores would take turns with the browser.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+    )
+    lines: list[str] = []
+    found = threading.Event()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "token=" in line:
+                found.set()
+        found.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        found.wait(_START_S)
+        address = re.search(r"http://\S+token=\S+", "".join(lines))
+        assert address is not None, "".join(lines)
+        yield address.group()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+class Desk:
+    """A person at the page.
+
+    Args:
+        page: a page of the browser.
+        address: of the studio, with the token.
+    """
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.origin = address.partition("/?")[0]
+        self.troubles: list[str] = []
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        page.on("console", lambda told: self.troubles.append(told.text) if told.type == "error" else None)
+        page.goto(address)
+        expect(page.get_by_role("navigation", name="Archive")).to_be_visible()
+
+    def open(self, scene: str) -> None:
+        """Choose a scene in the archive, and wait until it is seen."""
+        self.page.locator(".scene", has_text=scene).click()
+        self.page.wait_for_selector(f'.map[data-scene="{scene}"]')
+
+    def screen(self, place: Place) -> Place:
+        """Where on the screen a pixel of the scene is: (x, y)."""
+        told = self.page.locator(".map")
+        box = told.bounding_box()
+        assert box is not None
+        center = [float(part) for part in (told.get_attribute("data-center") or "").split()]
+        resolution = float(told.get_attribute("data-resolution") or "1")
+        aspect = float(told.get_attribute("data-aspect") or "1")
+        return (
+            box["x"] + box["width"] / 2 + (place[0] - center[0]) / resolution,
+            box["y"] + box["height"] / 2 + (place[1] - center[1]) * aspect / resolution,
+        )
+
+    def radius(self, pixels: float) -> None:
+        """Set the brush."""
+        self.page.get_by_label("Brush size").fill(str(pixels))
+
+    def stroke(self, value: int, places: list[Place]) -> None:
+        """Draw a line of a class with the mouse, and wait until the server has it."""
+        self.page.keyboard.press(str(value))
+        mouse = self.page.mouse
+        with self.page.expect_response(lambda answer: answer.url.endswith("/strokes")) as sent:
+            mouse.move(*self.screen(places[0]))
+            mouse.down()
+            for place in places[1:]:
+                mouse.move(*self.screen(place), steps=4)
+            mouse.up()
+        assert sent.value.ok, sent.value.text()
+
+    def try_it(self) -> dict[str, Any]:
+        """Try what is seen: what the server answers."""
+        with self.page.expect_response(lambda answer: answer.url.endswith("/api/try"), timeout=60_000) as answer:
+            self.page.get_by_role("button", name="Try what I see").click()
+        assert answer.value.ok, answer.value.text()
+        found: dict[str, Any] = answer.value.json()
+        return found
+
+    def mask(self, tried: dict[str, Any], shape: tuple[int, int]) -> Mask:
+        """Where a try found something, [*shape] of the scene; False where it did not look."""
+        x, y, width, height = tried["window"]
+        body = self.page.request.get(f"{self.origin}/api/tries/{tried['id']}/mask.png").body()
+        found = np.zeros(shape, bool)
+        found[y : y + height, x : x + width] = np.asarray(Image.open(io.BytesIO(body)))[..., 3] > 0
+        return found
+
+    def picture(self, name: str) -> None:
+        """A screenshot for the documentation, where they are asked for."""
+        folder = os.environ.get(PICTURES)
+        if folder is None:
+            return
+        self.page.wait_for_timeout(800)
+        shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        file = Path(folder) / f"studio_{name}.png"
+        shot.quantize(200, dither=Image.Dither.NONE).save(file, optimize=True)
+        assert file.stat().st_size < _LARGEST_PICTURE, f"{file.name} is too large for the documentation"
+
+
+def spots(where: Mask, count: int, apart: float) -> list[Place]:
+    """Places deep inside an area, (x, y), the deepest first and not nearer to each other than `apart`."""
+    depth = np.asarray(distance_transform_edt(np.pad(where, 1)))[1:-1, 1:-1]
+    rows, columns = np.mgrid[: where.shape[0], : where.shape[1]]
+    found: list[Place] = []
+    while len(found) < count and depth.max() > 1.5:
+        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+        found.append((float(column) + 0.5, float(row) + 0.5))
+        depth[np.hypot(rows - row, columns - column) < apart] = 0
+    return found
+
+
+def dash(place: Place, length: float) -> list[Place]:
+    """A short line through a place."""
+    return [(place[0] - length / 2, place[1]), (place[0] + length / 2, place[1])]
+
+
+def iou(found: Mask, truth: Mask) -> float:
+    """Intersection over union."""
+    return float((found & truth).sum() / max(1, (found | truth).sum()))
+
+
+def dice(found: Mask, truth: Mask) -> float:
+    """Twice the intersection over the sum."""
+    return float(2 * (found & truth).sum() / max(1, found.sum() + truth.sum()))
+
+
+def accessibility(page: Page) -> list[str]:
+    """What axe-core finds that is serious or critical."""
+    if not AXE.is_file():
+        missing("axe-core (make studio)")
+    page.evaluate(AXE.read_text(encoding="utf-8"))  # the page's policy allows no script of others; this way it runs
+    found = page.evaluate("() => axe.run(document)")
+    return [
+        f"{rule['id']} ({rule['impact']}): {rule['help']}: {', '.join(str(node['target']) for node in rule['nodes'])}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]

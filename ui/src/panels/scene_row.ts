@@ -1,0 +1,57 @@
+// One scene in the archive's list.
+
+import { thumbnailUrl } from "../api/calls.js";
+import type { Scene } from "../api/types.js";
+import { h } from "../core/dom.js";
+import { area, count, date, percent, short, whole } from "../core/format.js";
+import { icon } from "../core/icons.js";
+
+const STATES = { new: "New", running: "Running", done: "Done", quarantined: "Quarantined" };
+
+export function sceneRow(scene: Scene, open: () => void): HTMLElement {
+  const suspect = scene.warnings.length;
+  const version = `${scene.state}${JSON.stringify(scene.measures)}`;
+  const reason = [scene.error.what, scene.error.where, scene.error.remedy].filter(Boolean).join("\n");
+  const warnings = scene.warnings.map(({ what, remedy }) => [what, remedy].filter(Boolean).join(": ")).join("\n");
+  return h(
+    "div",
+    { class: "row-item", role: "listitem" },
+    h(
+      "button",
+      { type: "button", class: "scene", title: reason || warnings || null, onclick: open },
+      h("img", {
+        src: thumbnailUrl(scene.id, version),
+        alt: "",
+        width: 60,
+        height: 60,
+        loading: "lazy",
+        decoding: "async",
+      }),
+      h(
+        "span",
+        { class: "about" },
+        h("span", { class: "id" }, scene.id),
+        h(
+          "span",
+          { class: "tags" },
+          h("span", { class: `state ${scene.state}` }, STATES[scene.state]),
+          scene.labeled ? h("span", { class: "state labeled" }, "Labelled") : null,
+          suspect > 0 ? h("span", { class: "state warned" }, icon("warning"), count(suspect, "warning")) : null,
+        ),
+        h("span", { class: "facts" }, scene.state === "quarantined" ? (scene.error.what ?? "") : facts(scene)),
+      ),
+    ),
+  );
+}
+
+function facts(scene: Scene): string {
+  const parts: string[] = [];
+  for (const [name, measures] of Object.entries(scene.measures)) {
+    if (measures.area_m2 !== undefined) parts.push(`${name} ${area(measures.area_m2)}`);
+    else if (measures.volume_ml !== undefined) parts.push(`${name} ${short(measures.volume_ml)} ml`);
+    else if (measures.pixels !== undefined) parts.push(`${name} ${whole(measures.pixels)} px`);
+  }
+  if (scene.uncertainty !== null) parts.push(`unsure ${percent(scene.uncertainty)}`);
+  if (scene.date) parts.push(date(scene.date));
+  return parts.join(" · ");
+}
