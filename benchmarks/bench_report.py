@@ -13,7 +13,6 @@ does now, with the small mask collected on the way. Seconds are those of the CPU
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -140,7 +139,9 @@ def make(root: Path) -> None:
     start = time.process_time()
     write_report(Workspace(root))
     seconds = time.process_time() - start
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    # Not `ru_maxrss`, which a process begins with what its parent had.
+    (peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    megabytes = int(peak.split()[1]) / 1000
     print(json.dumps({"seconds": seconds, "megabytes": megabytes}))
 
 
