@@ -48,7 +48,7 @@ class QuicklookWriter:
         """
         from PIL import Image
 
-        from hdm_geotiff.products.cog import write_error
+        from hdm_geotiff.files.failures import write_error
 
         if product.picture is None:
             raise WriteError(
