@@ -20,6 +20,7 @@ from PIL import Image
 from rasterio.enums import Resampling
 
 from hdm_geotiff.polygons.writer import PolygonWriter
+from hdm_geotiff.products.quicklook import QuicklookWriter
 from hdm_geotiff.products.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import ClassInfo, SavedLabels, SceneHeader, SceneRef, SupportRequest
@@ -102,6 +103,7 @@ def test_the_geotiff_writers_conform(tmp_path: Path) -> None:
             PolygonWriter, example_product(), tmp_path / form, options=options, empty=example_product(empty=True)
         )
     check_writer(UncertaintyWriter, example_product(), tmp_path / "uncertainty", empty=example_product(empty=True))
+    check_writer(QuicklookWriter, example_product(), tmp_path / "quicklook", empty=example_product(empty=True))
 
 
 def test_the_example_product_can_be_checked_at_any_size(tmp_path: Path) -> None:
