@@ -23,6 +23,7 @@ from hdm_pipeline.contracts import ClassInfo, LabelKeeper, Reader, SavedLabels, 
 from hdm_pipeline.errors import ConfigError, HdmError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.files import output_errors, write_json
+from hdm_pipeline.session.classes import hex_color
 from hdm_pipeline.session.drawing import Cell, Drawing, Labels, Packed
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.session.strokes import Stroke, check_stroke, check_value, covered
@@ -260,7 +261,7 @@ class SessionLabels:
 
     def write_classes(self, classes: Sequence[ClassInfo]) -> None:
         """Keep what `read_classes` gives; raises `OutputError`."""
-        listed = [{"name": one.name, "color": "#{:02x}{:02x}{:02x}".format(*one.color)} for one in classes]
+        listed = [{"name": one.name, "color": hex_color(one)} for one in classes]
         with self._lock, self._writing():
             write_json(self.folder / _CLASSES, {"classes": listed})
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hdm_pipeline.model.bank import SupportBank
     from hdm_pipeline.model.segmenter import FewShotSegmenter
     from hdm_pipeline.model.support_tensors import SupportTensors
-    from hdm_pipeline.support.fit import Fit
 
 EXAMPLE_PIXELS = 2 << 20
 """Pixels of examples, as the network sees them, whose features are kept: about 250 bytes each."""
@@ -46,7 +45,6 @@ class ClassFit:
     Attributes:
         name: the class.
         examples: they.
-        alone: what they decided alone.
         segmenter: the network at the reduction of the class.
         bank: its bank.
         band_weight: how much all bands count beside the network; None for up to three.
@@ -56,7 +54,6 @@ class ClassFit:
 
     name: str
     examples: tuple[SupportExample, ...]
-    alone: Fit
     segmenter: FewShotSegmenter
     bank: SupportBank
     band_weight: float | None = None
@@ -79,6 +76,7 @@ class SessionNetwork:
         self._base: FewShotSegmenter | None = None
         self._segmenters: dict[float, FewShotSegmenter] = {}
         self._fits: dict[str, ClassFit] = {}
+        self._settled: dict[str, float] = {}  # reductions by class
         self._tensors: WeakKeyDictionary[SupportExample, SupportTensors] = WeakKeyDictionary()
         self._projection: BandProjection | None = None
 
@@ -93,7 +91,7 @@ class SessionNetwork:
         def change() -> None:
             changed = config.model != self._config.model or config.input != self._config.input
             if changed or config.tiling != self._config.tiling:
-                self._base, self._fits, self._segmenters = None, {}, {}
+                self._base, self._fits, self._settled, self._segmenters = None, {}, {}, {}
                 self._tensors.clear()
             self._config = config
 
@@ -127,7 +125,7 @@ class SessionNetwork:
     # ------------------------------------------------------------------ in the network's thread
 
     def fit(self, classes: Mapping[str, Sequence[SupportExample]], stopped: Stopped) -> list[ClassFit]:
-        """What examples make of the network, by the quick path where that is known; called within `run`.
+        """What examples make of the network, by the quick path; called within `run`.
 
         Args:
             classes: examples by class, each with target and background.
@@ -137,64 +135,59 @@ class SessionNetwork:
             SupportError: an example cannot be used.
             TryEndedError: `stopped` said so.
         """
-        base = self._loaded()
+        self._loaded()
         tensors = self._as_tensors(classes)
-        known = {name: self._fits[name].alone for name in classes if name in self._fits}
-        if set(known) != set(classes) or set(known) != set(self._fits):
-            fits = self._choose(tensors, known, stopped)
-        else:
-            fits = {name: replace(fit, reduction=self._fits[name].segmenter.reduction) for name, fit in known.items()}
+        usual = self._usual_reduction(tensors)
+        return self._encode_all(classes, tensors, {name: self._settled.get(name, usual) for name in classes}, stopped)
+
+    def _usual_reduction(self, tensors: Mapping[str, Sequence[SupportTensors]]) -> float:
+        """One for all classes: what `choose_reduction` takes unless another one is clearly better."""
+        from hdm_pipeline.model.support_tensors import bounded
+        from hdm_pipeline.support.fit import SMALLEST_TILE
+        from hdm_pipeline.support.reduction import reductions, visible_reduction
+
+        if self._config.model.reduction != "auto":
+            return self._config.model.reduction
+        masks = [one.labels for of_class in tensors.values() for one in bounded(of_class)]
+        first = reductions(max(max(mask.shape) for mask in masks))[0]
+        first = min(first, max(1.0, self._config.tiling.size / SMALLEST_TILE))
+        return min(visible_reduction([one.labels for one in bounded(of_class)], first) for of_class in tensors.values())
+
+    def _encode_all(
+        self,
+        classes: Mapping[str, Sequence[SupportExample]],
+        tensors: Mapping[str, Sequence[SupportTensors]],
+        reductions: Mapping[str, float],
+        stopped: Stopped,
+    ) -> list[ClassFit]:
+        """The banks of all classes; those of which nothing has changed stay."""
         found: dict[str, ClassFit] = {}
         for name, examples in classes.items():
             _stop(stopped)
             last = self._fits.get(name)
-            same = last is not None and last.examples == tuple(examples)
-            if same and last is not None and last.segmenter.reduction == fits[name].reduction:
+            segmenter = self._at(reductions[name])
+            if last is not None and last.examples == tuple(examples) and last.segmenter is segmenter:
                 found[name] = last
-                continue
-            alone = known.get(name, fits[name])
-            found[name] = self._encode(base, name, tuple(examples), tensors[name], alone, fits[name].reduction, last)
+            else:
+                found[name] = self._encode(segmenter, name, tuple(examples), tensors[name], last)
         self._fits = found
         self._forget_segmenters()
         return list(found.values())
 
-    def _choose(
-        self, tensors: Mapping[str, Sequence[SupportTensors]], known: Mapping[str, Fit], stopped: Stopped
-    ) -> dict[str, Fit]:
-        """Reductions of all classes; those that are known are only brought together with the others."""
-        from hdm_pipeline.support.fit import fit_to_examples
-        from hdm_pipeline.support.one_pass import share_reduction
-
-        network = self._loaded().network
-        alone = []
-        for name, examples in tensors.items():
-            _stop(stopped)
-            alone.append(
-                known.get(name)
-                or fit_to_examples(
-                    network,
-                    examples,
-                    adapt="off",
-                    reduction=None if self._config.model.reduction == "auto" else self._config.model.reduction,
-                    tile=self._config.tiling.size,
-                )
-            )
-        return dict(zip(tensors, share_reduction(network, list(tensors.values()), alone), strict=True))
-
     def _encode(
         self,
-        base: FewShotSegmenter,
+        segmenter: FewShotSegmenter,
         name: str,
         examples: tuple[SupportExample, ...],
         tensors: Sequence[SupportTensors],
-        alone: Fit,
-        reduction: float,
         last: ClassFit | None,
     ) -> ClassFit:
         """The bank of a class; its sources of evidence count as they did last, while there are as many examples."""
+        from hdm_pipeline.model.support_tensors import require_known
         from hdm_pipeline.support.bands import choose_band_weight
 
-        segmenter = self._at(base, reduction)
+        if not segmenter.network.knows_unknown:
+            require_known(tensors, segmenter.network.architecture)
         again = last is not None and len(last.examples) == len(examples) and last.segmenter is segmenter
         if again and last is not None:
             weight = last.band_weight
@@ -204,8 +197,9 @@ class SessionNetwork:
         bank = segmenter.encode(tensors, class_name=name, weigh=not again, describe=True, band_weight=weight)
         if again and last is not None:
             bank = segmenter.network.weighed_like(bank, last.bank)
-        kept = {} if last is None else last.ious
-        return ClassFit(name, examples, alone, segmenter, bank, weight, 1.0 if last is None else last.temperature, kept)
+        if last is None:
+            return ClassFit(name, examples, segmenter, bank, weight)
+        return ClassFit(name, examples, segmenter, bank, weight, last.temperature, last.ious)
 
     def _loaded(self) -> FewShotSegmenter:
         if self._base is None:
@@ -215,7 +209,8 @@ class SessionNetwork:
             self._base.gpu_batch = self._config.execution.batch_size
         return self._base
 
-    def _at(self, base: FewShotSegmenter, reduction: float) -> FewShotSegmenter:
+    def _at(self, reduction: float) -> FewShotSegmenter:
+        base = self._loaded()
         if reduction not in self._segmenters:
             made = base.refitted(base.network, reduction)
             made.gpu_batch = base.gpu_batch
@@ -262,19 +257,35 @@ class SessionNetwork:
         return self._thread.submit(self._settle, classes).result()
 
     def _settle(self, classes: Mapping[str, Sequence[SupportExample]]) -> bool:
-        before = self._fits
+        before = self._fits, self._settled
         try:
             with self._giving_way():
                 self._fits = {}
-                self.fit(classes, self._is_urgent)
-                self._fits = {name: self._judged(one) for name, one in self._fits.items()}
+                tensors = self._as_tensors(classes)
+                self._settled = self._reductions(tensors)
+                fits = self._encode_all(classes, tensors, self._settled, self._is_urgent)
+                self._fits = {one.name: self._judged(one) for one in fits}
         except TryEndedError:
-            self._fits = before
+            self._fits, self._settled = before
             return False
         except BaseException:
-            self._fits = before
+            self._fits, self._settled = before
             raise
         return True
+
+    def _reductions(self, tensors: Mapping[str, Sequence[SupportTensors]]) -> dict[str, float]:
+        """Of each class that which suits its examples best, and of all classes one if they bear it."""
+        from hdm_pipeline.support.fit import fit_to_examples
+        from hdm_pipeline.support.one_pass import share_reduction
+
+        network, config = self._loaded().network, self._config
+        given = None if config.model.reduction == "auto" else config.model.reduction
+        alone = [
+            fit_to_examples(network, of_class, adapt="off", reduction=given, tile=config.tiling.size)
+            for of_class in tensors.values()
+        ]
+        shared = share_reduction(network, list(tensors.values()), alone)
+        return {name: fit.reduction for name, fit in zip(tensors, shared, strict=True)}
 
     def _judged(self, one: ClassFit) -> ClassFit:
         """How well each example is found by the others, and how sure scores may be."""

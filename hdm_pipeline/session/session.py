@@ -22,31 +22,28 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.edit import enter_examples
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
-from hdm_pipeline.config.palette import default_colors
-from hdm_pipeline.config.schema import ClassConfig, PipelineConfig, Range
+from hdm_pipeline.config.schema import PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, SceneHeader
-from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.lock import interrupt_holder
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import archive_reader
+from hdm_pipeline.reporting.follow import RunFollower
+from hdm_pipeline.session.classes import SessionClasses, hex_color
 from hdm_pipeline.session.examples import SessionExamples, by_class, is_own
 from hdm_pipeline.session.labels import SessionLabels
 from hdm_pipeline.session.looks import Looks
 from hdm_pipeline.session.network import SessionNetwork, usable
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.pictures import Pictures
-from hdm_pipeline.session.runs import RunFollower, interrupt_run
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.session.strokes import Stroke
 from hdm_pipeline.session.suggest import suggest
 from hdm_pipeline.session.tries import Tries, as_try
 from hdm_pipeline.session.values import ExampleState, SceneState, Suggestion, Try
 from hdm_pipeline.support.examples import SupportExample
-
-MOST_CLASSES = 254
 
 
 class Session:
@@ -75,7 +72,7 @@ class Session:
         self._opened = OpenScenes(self._scenes)
         self._pictures = Pictures(self._scenes, self._opened)
         self._lock = threading.RLock()
-        self._more: list[ClassConfig] = []
+        self._classes = SessionClasses(self.config)
         folder = Path(labels).absolute() if labels is not None else self.file.parent / "labels"
         self._labels = SessionLabels(folder, self._reader, self._scenes, lambda: self.classes)
         self._examples = SessionExamples(self._reader, self._scenes.workspace, self._opened, self._labels)
@@ -84,7 +81,7 @@ class Session:
         self._looks = Looks(self._opened)
         self._closed = threading.Event()
         for name, color in self._labels.read_classes():
-            self._know(name, color)
+            self._classes.know(name, color)
 
     def __enter__(self) -> Self:
         return self
@@ -148,16 +145,34 @@ class Session:
         """[*size] uint8 mask of the last run; None without; see `Pictures.result`."""
         return self._pictures.result(scene, window, size)
 
+    # ------------------------------------------------------------------ the run, whoever started it
+
+    def follow(self, *, skip: bool = False) -> RunFollower:
+        """Whatever run works on the output directory, as its event log tells; see `RunFollower`.
+
+        Args:
+            skip: pass over what the last run has logged: the next one is waited for.
+        """
+        return RunFollower(self._scenes.workspace, skip=skip)
+
+    def interrupt_run(self) -> bool:
+        """Ask the run to stop, as Ctrl-C does: once, after the blocks being worked on; twice, at once.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            OutputError: it runs on another host, or belongs to another user.
+        """
+        return bool(interrupt_holder(self._scenes.workspace.lock))
+
     # ------------------------------------------------------------------ classes and labels
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
         """The classes by ascending value: those of the pipeline file, then those that were added here."""
         with self._lock:
-            known = class_infos(self.config)
-            return known + tuple(
-                ClassInfo(value, one.name, one.rgb) for value, one in enumerate(self._more, start=len(known) + 1)
-            )
+            return self._classes.all
 
     def add_class(self, name: str, color: str | None = None) -> ClassInfo:
         """A new class; it gets into the pipeline file with its first labels, by `save`.
@@ -171,15 +186,11 @@ class Session:
             OutputError: the list of classes cannot be saved; the class is not added.
         """
         with self._lock:
-            if any(one.name == name for one in self.classes):
-                raise ConfigError(f"there is a class {name!r} already", where="class", remedy="choose another name")
-            if len(self.classes) >= MOST_CLASSES:
-                raise ConfigError(f"there are {MOST_CLASSES} classes already", where="class")
-            self._know(name, color)
+            self._classes.add(name, color)
             try:
                 self._labels.write_classes(self.classes)
             except BaseException:
-                self._more.pop()
+                self._classes.drop_last()
                 raise
             self._labels.revision += 1
             return self.classes[-1]
@@ -240,10 +251,7 @@ class Session:
         Raises:
             ConfigError: there is no such class.
         """
-        for one in self.classes:
-            if one.name == class_name:
-                return self._labels.erase(scene, one.value)
-        raise ConfigError(f"there is no class {class_name!r}", where="class", remedy="choose one of the classes")
+        return self._labels.erase(scene, self._classes.named(class_name).value)
 
     # ------------------------------------------------------------------ examples
 
@@ -281,9 +289,8 @@ class Session:
             kept = self._labels.kept()
             entries: dict[str, dict[str, Any]] = {}
             for one in self.classes:
-                color = "#{:02x}{:02x}{:02x}".format(*one.color)
                 examples = [saved.examples[one.name] for saved in kept.values() if one.name in saved.examples]
-                entries[one.name] = {"examples": examples, "color": color}
+                entries[one.name] = {"examples": examples, "color": hex_color(one)}
             enter_examples(self.file, entries, self._labels.folder, since=self._hash)
             self.reload()
             return [{"class": name, "scene": scene} for scene, saved in kept.items() for name in sorted(saved.examples)]
@@ -293,9 +300,7 @@ class Session:
         with self._lock:
             read, self._hash = _read(self.file)
             before, self.config = self.classes, read.absolute()
-            more, self._more = self._more, []
-            for one in more:
-                self._know(one.name, one.color)
+            self._classes.use(self.config)
             self._scenes.use(self.config)
             self._scenes.supports_changed()
             self._network.use(self.config)
@@ -314,7 +319,8 @@ class Session:
     ) -> Try:
         """What a run without adaptation would find in a window, with the examples as they are now.
 
-        The first try of a class chooses the reduction by its examples; later ones keep it, until `settle`.
+        What `settle` chose last is kept. Before it was called, the network sees examples and tiles at its usual
+        reduction, and scores are not calibrated.
 
         Args:
             scene: id.
@@ -369,16 +375,6 @@ class Session:
             stopped=self._closed.is_set,
         )
 
-    # ------------------------------------------------------------------ runs
-
-    def follow(self, *, skip: bool = False) -> RunFollower:
-        """Watches the run of this pipeline, whoever started it; see `RunFollower`."""
-        return RunFollower(self._scenes.workspace, skip=skip)
-
-    def interrupt_run(self) -> bool:
-        """Ask a run to stop that was started elsewhere; see `interrupt_run`."""
-        return interrupt_run(self._scenes.workspace)
-
     def _usable(self, classes: Sequence[ClassInfo]) -> dict[str, Sequence[SupportExample]]:
         found, lacking = usable(by_class(self._examples.all(self.config, classes), classes))
         if not found:
@@ -395,18 +391,6 @@ class Session:
             if is_own(example, self._labels.folder)
             and (scene := self._labels.owner(Path(example.labels or example.mask or "").name)) is not None
         }
-
-    def _know(self, name: str, color: str | None) -> None:
-        """Add a class, unless there is one of that name."""
-        if any(one.name == name for one in self.classes):
-            return
-        taken = {"#{:02x}{:02x}{:02x}".format(*one.color) for one in self.classes}
-        free = next(color for color in default_colors() if color not in taken)
-        try:
-            self._more.append(ClassConfig(name=name, color=color or free, examples=[]))
-        except ValueError as error:
-            remedy = "give a name of 1 to 64 characters, and a color as #rrggbb"
-            raise ConfigError(f"no class can be called {name!r}", where="class", remedy=remedy) from error
 
 
 def _read(path: Path) -> tuple[PipelineFile, str]:
