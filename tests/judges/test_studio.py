@@ -5,18 +5,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import rasterio
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from hdm_pipeline.samples.archive import make_samples
 from tests.judges.conftest import RequireJudge
-from tests.judges.studio_page import Desk, Mask, accessibility, browser, dash, iou, spots, studio
+from tests.judges.studio_page import Desk, Mask, accessibility, browser, dash, fresh, iou, spots, studio
 
 SCENES = ("s1_20240602_alder", "s1_20240602_birch")
 GOOD = 0.85
-ROUNDS = 8
+ROUNDS = 6
 """Corrections that a person is patient enough to paint."""
 
 PIPELINE = """
@@ -71,16 +72,12 @@ def truth_of(archive: Path, scene: str) -> tuple[Mask, Mask]:
     return labels == 1, labels == 0
 
 
-def fresh(chromium: Browser, width: int = 1280, height: int = 720, scheme: str = "light") -> Page:
-    return chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
-
-
 def paint(desk: Desk, water: Mask, land: Mask) -> None:
     """A few short strokes of each, as a person does who sees them."""
-    desk.radius(6)
+    desk.radius(8)
     for value, where in ((1, water), (0, land)):
-        for spot in spots(where, 4, apart=120):
-            desk.stroke(value, dash(spot, 16))
+        for spot in spots(where, 5, apart=110):
+            desk.stroke(value, dash(spot, 20))
 
 
 def test_from_the_first_stroke_to_the_report(chromium: Browser, archive: Path, address: str) -> None:
@@ -94,9 +91,9 @@ def test_from_the_first_stroke_to_the_report(chromium: Browser, archive: Path, a
     found = desk.mask(desk.try_it(), water.shape)
     seen = [iou(found & (water | land), water)]
     while seen[-1] < GOOD and len(seen) <= ROUNDS:
-        missed, wrong = spots(water & ~found, 1, 1), spots(land & found, 1, 1)
-        for value, places in ((1, missed), (0, wrong)):
-            for place in places:
+        desk.radius(4)
+        for value, wrong in ((1, water & ~found), (0, land & found)):
+            for place in spots(wrong, 4, apart=40):
                 desk.stroke(value, [place])
         found = desk.mask(desk.try_it(), water.shape)
         seen.append(iou(found & (water | land), water))
@@ -132,7 +129,7 @@ def test_from_the_first_stroke_to_the_report(chromium: Browser, archive: Path, a
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (768, 1024)])
 def test_nothing_bars_people_with_disabilities(
-    chromium: Browser, address: str, scheme: str, width: int, height: int
+    chromium: Browser, address: str, scheme: Literal["light", "dark"], width: int, height: int
 ) -> None:
     desk = Desk(fresh(chromium, width, height, scheme), address)
     if width < 1000:
