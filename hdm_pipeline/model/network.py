@@ -134,6 +134,13 @@ class FewShotNetwork(nn.Module, ABC):
         """Within it, an image that comes again need not be computed again; the weights must stay as they are."""
         return nullcontext()
 
+    def remember(self, most_pixels: int) -> None:
+        """From now on keep what was computed of the images that came last, as `remembering` does; where it can.
+
+        Args:
+            most_pixels: of all images that are kept together; 0 keeps nothing.
+        """
+
     def weighed_like(self, bank: SupportBank, run: SupportBank) -> SupportBank:
         """A bank whose sources of evidence count as much as those of another bank of these weights.
 

@@ -78,6 +78,7 @@ class FewShotSegmenter:
         self.reports: list[OptimizationReport] = []
         self.band_weight = DEFAULT_WEIGHT
         self._fast: tuple[tuple[str, str, bytes], FastNetwork] | None = None
+        self._remembered = 0
 
     @classmethod
     def load(
@@ -163,6 +164,20 @@ class FewShotSegmenter:
     def remembering(self) -> AbstractContextManager[None]:
         """`FewShotNetwork.remembering`, in fp32 only: other precisions are timed against it."""
         return self.network.remembering() if self.precision == "fp32" else nullcontext()
+
+    def remember(self, most_pixels: int) -> None:
+        """`FewShotNetwork.remember` of tiles, for who segments the same ones again and again with other banks.
+
+        Only on the CPU and in PyTorch: elsewhere the network is recorded, or compiled.
+        """
+        self._remembered = most_pixels if self.device.type == "cpu" and self.runtime == "torch" else 0
+        if self._fast is not None:
+            self._fast[1].network.remember(self._remembered)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether `remember` was called."""
+        return self._remembered > 0
 
     @property
     def _gpu(self) -> bool:
@@ -382,6 +397,7 @@ class FewShotSegmenter:
         key = (banks[0].weights_hash, *mode.key)  # the network's own, as was checked
         if self._fast is None or self._fast[0] != key:
             self._fast = (key, accelerate(self.network, mode.precision, self.runtime, ranges=mode.ranges))
+            self._fast[1].network.remember(self._remembered)
         return self._fast[1], [Mode.detach(bank) for bank in banks]
 
     def _support(self, example: SupportTensors, where: str) -> tuple[Tensor, Tensor]:

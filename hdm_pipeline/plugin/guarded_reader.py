@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -12,27 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import (
-    Band,
     DraftingReader,
     LabelChoice,
     LabeledImage,
+    LabelKeeper,
     OverviewSource,
-    RasterGeometry,
     Reader,
     RemoteReader,
+    SavedLabels,
     SceneHeader,
+    SceneLabels,
     SceneRef,
     SceneSource,
-    SceneWarning,
     Skipped,
     SupportRequest,
     VectorLabelReader,
-    VolumeGeometry,
 )
 from hdm_pipeline.errors import OutputError, PluginLoadError, SupportError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import checked_component
-from hdm_pipeline.plugin.guard import END, Guard, check_array, finite
+from hdm_pipeline.plugin.guard import END, Guard, check_array
+from hdm_pipeline.plugin.reader_checks import check_header, check_labeled, check_labels, check_pixels, check_saved
 
 
 class GuardedReader:
@@ -213,6 +212,36 @@ def shown(uri: str) -> str:
     return uri.partition("?")[0] if "://" in uri else uri
 
 
+class GuardedLabelKeeper(GuardedReader):
+    """A reader that is kept to `contracts.Reader` and `contracts.LabelKeeper`.
+
+    Args:
+        reader: the plug-in.
+        keeper: the same.
+        plugin: its entry point name.
+    """
+
+    def __init__(self, reader: Reader, keeper: LabelKeeper, plugin: str) -> None:
+        super().__init__(reader, plugin)
+        self._keeper = keeper
+
+    def save_labels(self, labels: SceneLabels, folder: Path) -> SavedLabels:
+        """See `LabelKeeper.save_labels`."""
+        where = labels.scene.shown
+        with self._guard.calling("save_labels", where, private=labels.scene.private):
+            saved = self._keeper.save_labels(labels, folder)
+        check_saved(self._guard, saved, labels, folder)
+        return saved
+
+    def load_labels(self, ref: SceneRef, classes: Mapping[int, str], folder: Path) -> SceneLabels | None:
+        """See `LabelKeeper.load_labels`."""
+        with self._guard.calling("load_labels", ref.shown, private=ref.private):
+            found = self._keeper.load_labels(ref, classes, folder)
+        if found is not None:
+            check_labels(self._guard, found, ref, classes)
+        return found
+
+
 class GuardedSource:
     """An open scene that is kept to `contracts.SceneSource`.
 
@@ -286,62 +315,5 @@ def guard_reader(reader: Any, plugin: str) -> Reader:
     Guard(plugin, PluginLoadError).require(
         isinstance(reader, Reader), "it lacks methods of a Reader", type(reader).__qualname__
     )
-    return cast(Reader, GuardedReader(reader, plugin))
-
-
-def check_header(guard: Guard, header: Any, ref: SceneRef) -> None:
-    """Raise `PluginError` unless a header is one, and of this scene."""
-    require, where = guard.require, ref.shown
-    require(isinstance(header, SceneHeader), f"the header is a {type(header).__name__}", where)
-    require(header.ref == ref, "the header is of another scene", where)
-    shape = header.shape
-    require(len(shape) == 4 and all(type(n) is int and n > 0 for n in shape), f"the shape is {shape}", where)
-    require(len(header.bands) == shape[0], f"{len(header.bands)} bands are described, not {shape[0]}", where)
-    require(all(isinstance(band, Band) for band in header.bands), "bands are not described by Band", where)
-    geometry = header.geometry
-    require(isinstance(geometry, RasterGeometry | VolumeGeometry), "the geometry is neither kind", where)
-    numbers = geometry.transform if isinstance(geometry, RasterGeometry) else geometry.affine
-    count = 6 if isinstance(geometry, RasterGeometry) else 16
-    require(len(numbers) == count and bool(np.isfinite(numbers).all()), "the geometry is no affine map", where)
-    told = all(isinstance(warning, str | SceneWarning) for warning in header.warnings)
-    require(told, "a warning is neither a text nor a SceneWarning", where)
-    require(len(header.chunk) == 2 and min(header.chunk) > 0, f"the chunk is {header.chunk}", where)
-    try:
-        json.dumps(dict(header.attributes), allow_nan=False)
-    except (TypeError, ValueError):
-        require(False, "the attributes are no JSON", where)
-
-
-def check_pixels(
-    guard: Guard, method: str, result: Any, shape: tuple[int, int, int], where: str
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """The pixels and validity that a source gives.
-
-    Raises:
-        PluginError: they are not of the shape [bands, rows, columns], or of other types, or not finite where valid.
-    """
-    pair = isinstance(result, tuple) and len(result) == 2
-    guard.require(pair, f"{method} gives no pair of pixels and validity", where)
-    pixels, valid = result
-    check_array(guard, "pixels", pixels, np.float32, shape, where)
-    check_array(guard, "validity", valid, np.bool_, shape[1:], where)
-    guard.require(finite(pixels, valid), "pixels that it calls valid are not finite", where)
-    return pixels, valid
-
-
-def check_labeled(guard: Guard, image: Any, where: str) -> None:
-    """Raise `PluginError` unless this is a usable `LabeledImage`."""
-    guard.require(isinstance(image, LabeledImage), f"a support example is a {type(image).__name__}", where)
-    guard.require(getattr(image.label, "ndim", 0) == 2, "the label of a support example is no image", where)
-    shape = image.label.shape
-    check_array(guard, "the pixels of a support example", image.pixels, np.float32, (len(image.bands), *shape), where)
-    check_array(guard, "the validity of a support example", image.valid, np.bool_, shape, where)
-    check_array(guard, "the label of a support example", image.label, np.uint8, shape, where)
-    guard.require(finite(image.pixels, image.valid), "valid pixels of a support example are not finite", where)
-    if image.statistics is not None:
-        drawn = image.statistics.shape[1:] if isinstance(image.statistics, np.ndarray) else ()
-        check_array(guard, "the statistics", image.statistics, np.float32, (len(image.bands), *drawn), where)
-        guard.require(bool(np.isfinite(image.statistics).all()), "the statistics are not finite", where)
-    counts = np.bincount(image.label.ravel(), minlength=256)
-    guard.require(not counts[2:255].any(), "a support label holds values other than 0, 1 and 255", where)
-    guard.require(bool((image.label[~image.valid] == 255).all()), "a support label is not 255 where invalid", where)
+    keeper = reader if isinstance(reader, LabelKeeper) else None
+    return cast(Reader, GuardedReader(reader, plugin) if keeper is None else GuardedLabelKeeper(reader, keeper, plugin))

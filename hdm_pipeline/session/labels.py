@@ -23,6 +23,7 @@ from hdm_pipeline.contracts import ClassInfo, LabelKeeper, Reader, SavedLabels, 
 from hdm_pipeline.errors import ConfigError, HdmError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.files import output_errors, write_json
+from hdm_pipeline.session.classes import hex_color
 from hdm_pipeline.session.drawing import Cell, Drawing, Labels, Packed
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.session.strokes import Stroke, check_stroke, check_value, covered
@@ -139,6 +140,25 @@ class SessionLabels:
                 found.append(one)
             return [one for one in found if one.drawing.cells]
 
+    def drawn_classes(self) -> set[tuple[str, str]]:
+        """(class, scene) of all that is drawn."""
+        with self._lock:
+            names = {one.value: one.name for one in self._classes()}
+            return {
+                (names[value], found.scene)
+                for found in self.all()
+                for counts in found.drawing.counts().values()
+                for value in counts
+                if value in names
+            }
+
+    def forget(self) -> None:
+        """Read all labels again when they are next asked for: what their values mean has changed."""
+        with self._lock:
+            self.save()
+            self._known.clear()
+            self.revision += 1
+
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Within: nobody draws."""
@@ -241,7 +261,7 @@ class SessionLabels:
 
     def write_classes(self, classes: Sequence[ClassInfo]) -> None:
         """Keep what `read_classes` gives; raises `OutputError`."""
-        listed = [{"name": one.name, "color": "#{:02x}{:02x}{:02x}".format(*one.color)} for one in classes]
+        listed = [{"name": one.name, "color": hex_color(one)} for one in classes]
         with self._lock, self._writing():
             write_json(self.folder / _CLASSES, {"classes": listed})
 

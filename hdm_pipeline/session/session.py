@@ -11,7 +11,8 @@ with Session("pipelines/flood_extent.yaml") as session:
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,26 +20,30 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.config.file import read_pipeline_file
-from hdm_pipeline.config.palette import default_colors
-from hdm_pipeline.config.schema import ClassConfig, PipelineConfig, Range
+from hdm_pipeline.config.edit import enter_examples
+from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
+from hdm_pipeline.config.schema import PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, SceneHeader
-from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import Window
+from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import interrupt_holder
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.follow import RunFollower
+from hdm_pipeline.session.classes import SessionClasses, hex_color
+from hdm_pipeline.session.examples import SessionExamples, by_class, is_own
 from hdm_pipeline.session.labels import SessionLabels
+from hdm_pipeline.session.looks import Looks
+from hdm_pipeline.session.network import SessionNetwork, usable
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.pictures import Pictures
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.session.strokes import Stroke
-from hdm_pipeline.session.values import SceneState
-
-MOST_CLASSES = 254
+from hdm_pipeline.session.suggest import suggest
+from hdm_pipeline.session.tries import Tries, as_try
+from hdm_pipeline.session.values import ExampleState, SceneState, Suggestion, Try
+from hdm_pipeline.support.examples import SupportExample
 
 
 class Session:
@@ -59,7 +64,7 @@ class Session:
     """
 
     def __init__(self, pipeline: str | Path | Pipeline, labels: str | Path | None = None) -> None:
-        read = pipeline.file if isinstance(pipeline, Pipeline) else read_pipeline_file(Path(pipeline))
+        read, self._hash = _read(pipeline.file.path if isinstance(pipeline, Pipeline) else Path(pipeline))
         self.file = read.path
         self.config: PipelineConfig = read.absolute()
         self._reader = archive_reader(self.config)
@@ -67,11 +72,16 @@ class Session:
         self._opened = OpenScenes(self._scenes)
         self._pictures = Pictures(self._scenes, self._opened)
         self._lock = threading.RLock()
-        self._more: list[ClassConfig] = []
+        self._classes = SessionClasses(self.config)
         folder = Path(labels).absolute() if labels is not None else self.file.parent / "labels"
         self._labels = SessionLabels(folder, self._reader, self._scenes, lambda: self.classes)
+        self._examples = SessionExamples(self._reader, self._scenes.workspace, self._opened, self._labels)
+        self._network = SessionNetwork(self.config)
+        self._tries = Tries(self._opened)
+        self._looks = Looks(self._opened)
+        self._closed = threading.Event()
         for name, color in self._labels.read_classes():
-            self._know(name, color)
+            self._classes.know(name, color)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +97,8 @@ class Session:
         Raises:
             OutputError: there are strokes that cannot be saved; they are lost with this session.
         """
+        self._closed.set()
+        self._network.close()
         self._opened.close()
         self._scenes.close()
         self._labels.save()
@@ -160,10 +172,7 @@ class Session:
     def classes(self) -> tuple[ClassInfo, ...]:
         """The classes by ascending value: those of the pipeline file, then those that were added here."""
         with self._lock:
-            known = class_infos(self.config)
-            return known + tuple(
-                ClassInfo(value, one.name, one.rgb) for value, one in enumerate(self._more, start=len(known) + 1)
-            )
+            return self._classes.all
 
     def add_class(self, name: str, color: str | None = None) -> ClassInfo:
         """A new class; it gets into the pipeline file with its first labels, by `save`.
@@ -177,15 +186,11 @@ class Session:
             OutputError: the list of classes cannot be saved; the class is not added.
         """
         with self._lock:
-            if any(one.name == name for one in self.classes):
-                raise ConfigError(f"there is a class {name!r} already", where="class", remedy="choose another name")
-            if len(self.classes) >= MOST_CLASSES:
-                raise ConfigError(f"there are {MOST_CLASSES} classes already", where="class")
-            self._know(name, color)
+            self._classes.add(name, color)
             try:
                 self._labels.write_classes(self.classes)
             except BaseException:
-                self._more.pop()
+                self._classes.drop_last()
                 raise
             self._labels.revision += 1
             return self.classes[-1]
@@ -246,19 +251,149 @@ class Session:
         Raises:
             ConfigError: there is no such class.
         """
-        for one in self.classes:
-            if one.name == class_name:
-                return self._labels.erase(scene, one.value)
-        raise ConfigError(f"there is no class {class_name!r}", where="class", remedy="choose one of the classes")
+        return self._labels.erase(scene, self._classes.named(class_name).value)
 
-    def _know(self, name: str, color: str | None) -> None:
-        """Add a class, unless there is one of that name."""
-        if any(one.name == name for one in self.classes):
-            return
-        taken = {"#{:02x}{:02x}{:02x}".format(*one.color) for one in self.classes}
-        free = next(color for color in default_colors() if color not in taken)
-        try:
-            self._more.append(ClassConfig(name=name, color=color or free, examples=[]))
-        except ValueError as error:
-            remedy = "give a name of 1 to 64 characters, and a color as #rrggbb"
-            raise ConfigError(f"no class can be called {name!r}", where="class", remedy=remedy) from error
+    # ------------------------------------------------------------------ examples
+
+    def examples(self) -> list[ExampleState]:
+        """Every example of every class: of the pipeline file, and drawn here. How well the others find it is known
+        after `settle`."""
+        classes = self.classes
+        ious = {name: fit.ious for name, fit in self._network.fits.items()}
+        shown = self._examples.all(self.config, classes)
+        _, lacking = usable(by_class(shown, classes))
+        return [
+            one.state(
+                None if one.example is None else ious.get(one.class_name, {}).get(one.example.name),
+                lacking.get(one.class_name),
+            )
+            for one in shown
+        ]
+
+    @property
+    def saved(self) -> bool:
+        """Whether the pipeline file names all labels that are drawn, and no others."""
+        return set(self._labels.drawn_classes()) == self._entered()
+
+    def save(self) -> list[dict[str, str]]:
+        """Enter the session's labels into the pipeline file; all else in it stays byte for byte.
+
+        Returns:
+            The examples that the file now names of this session: ``class`` and ``scene``.
+
+        Raises:
+            OutputError: the file is read-only, or was changed by another program since it was read.
+            ConfigError: a class of the file would be left without an example, or the file cannot be changed in place.
+        """
+        with self._lock:
+            kept = self._labels.kept()
+            entries: dict[str, dict[str, Any]] = {}
+            for one in self.classes:
+                examples = [saved.examples[one.name] for saved in kept.values() if one.name in saved.examples]
+                entries[one.name] = {"examples": examples, "color": hex_color(one)}
+            enter_examples(self.file, entries, self._labels.folder, since=self._hash)
+            self.reload()
+            return [{"class": name, "scene": scene} for scene, saved in kept.items() for name in sorted(saved.examples)]
+
+    def reload(self) -> None:
+        """Read the pipeline file again, after another program has changed it; raises `PipelineFileError`."""
+        with self._lock:
+            read, self._hash = _read(self.file)
+            before, self.config = self.classes, read.absolute()
+            self._classes.use(self.config)
+            self._scenes.use(self.config)
+            self._scenes.supports_changed()
+            self._network.use(self.config)
+            if [one.name for one in before] != [one.name for one in self.classes]:
+                self._labels.forget()
+
+    # ------------------------------------------------------------------ trying
+
+    def try_window(
+        self,
+        scene: str,
+        window: Window,
+        uncertainty: bool = False,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Try:
+        """What a run without adaptation would find in a window, with the examples as they are now.
+
+        What `settle` chose last is kept. Before it was called, the network sees examples and tiles at its usual
+        reduction, and scores are not calibrated.
+
+        Args:
+            scene: id.
+            window: within one slice of the scene; of one that needs more than 20 tiles the middle is tried.
+            uncertainty: also where the network is not sure.
+            stopped: asked before each tile: True ends the try, as nobody waits for it any more.
+
+        Raises:
+            SupportError: no class has an example with background yet.
+            TryEndedError: `stopped` said so.
+            HdmError: the scene cannot be read, or the weights cannot be used.
+        """
+        begun = time.perf_counter()
+        revision, classes = self.revision, self.classes
+        found = self._usable(classes)
+
+        def work() -> Try:
+            fits = self._network.fit(found, stopped)
+            encoded = time.perf_counter()
+            made = self._tries.make(self.config, classes, fits, scene, window, uncertainty=uncertainty, stopped=stopped)
+            return as_try(scene, classes, made, (begun, encoded, time.perf_counter()), revision)
+
+        return self._network.run(work)
+
+    def settle(self) -> bool:
+        """Let the examples choose everything anew (reduction, weighing, calibration), and judge each by the others.
+
+        Takes seconds to a minute; to be called when nobody draws, from a thread of its own.
+
+        Returns:
+            Whether it came to its end; a try ends it, and it is to be called again.
+
+        Raises:
+            SupportError: no class has an example with background yet.
+        """
+        return self._network.settle(self._usable(self.classes))
+
+    def suggest(self, count: int = 20, on_progress: Callable[[float], None] | None = None) -> list[Suggestion]:
+        """Windows that are worth labelling next, best first; see `hdm_pipeline.session.suggest.suggest`."""
+        classes = self.classes
+        known = by_class(self._examples.all(self.config, classes), classes)
+        examples = [of_class for of_class in known.values() if of_class]
+        segmenter = self._network.separate()
+        return suggest(
+            self._scenes,
+            self._looks,
+            segmenter,
+            examples,
+            count,
+            labeled=self._labels.labeled(),
+            on_progress=on_progress,
+            stopped=self._closed.is_set,
+        )
+
+    def _usable(self, classes: Sequence[ClassInfo]) -> dict[str, Sequence[SupportExample]]:
+        found, lacking = usable(by_class(self._examples.all(self.config, classes), classes))
+        if not found:
+            first = next(iter(lacking.values()))
+            raise first
+        return found
+
+    def _entered(self) -> set[tuple[str, str]]:
+        """(class, scene) of the session's labels that the pipeline file names."""
+        return {
+            (one.name, scene)
+            for one in self.config.support.classes
+            for example in one.examples
+            if is_own(example, self._labels.folder)
+            and (scene := self._labels.owner(Path(example.labels or example.mask or "").name)) is not None
+        }
+
+
+def _read(path: Path) -> tuple[PipelineFile, str]:
+    """A pipeline file, and the hash of what was read."""
+    read = read_pipeline_file(path)
+    return read, file_hash(read.path)

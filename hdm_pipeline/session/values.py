@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.errors import HdmError
 from hdm_pipeline.grid import Window
 
 State = Literal["new", "running", "done", "quarantined"]
@@ -88,6 +89,10 @@ class Try:
     pixels: Mapping[str, int]
     seconds: Mapping[str, float]
     revision: int
+
+
+class TryEndedError(HdmError):
+    """A try was ended because nobody waits for it any more."""
 
 
 @dataclass(frozen=True)

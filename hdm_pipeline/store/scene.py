@@ -70,8 +70,8 @@ class ImageStore:
             StoreError: a cell it needs was never written, or is damaged.
         """
         _, height, width = self.grid.size
-        rows = _reflected(window.y, window.height, height)
-        columns = _reflected(window.x, window.width, width)
+        rows = reflected(window.y, window.height, height)
+        columns = reflected(window.x, window.width, width)
         y, x = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
         pixels: npt.NDArray[np.uint16] = self._array.read(window.z, y, x)
         if window.y < 0 or window.bottom > height:
@@ -307,7 +307,7 @@ class MaskSource:
         return labels(scores, valid, self._threshold)[None]
 
 
-def _reflected(start: int, count: int, size: int) -> npt.NDArray[np.intp]:
+def reflected(start: int, count: int, size: int) -> npt.NDArray[np.intp]:
     """Indices within `size` of the positions `start`.. when the axis is reflected at its first and last pixel."""
     if size == 1:
         return np.zeros(count, dtype=np.intp)

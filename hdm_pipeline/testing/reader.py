@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,11 +14,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.contracts import OverviewSource, Reader, SceneHeader, SceneRef, SceneSource, SupportRequest
+from hdm_pipeline.contracts import (
+    LabelKeeper,
+    OverviewSource,
+    Reader,
+    SceneHeader,
+    SceneRef,
+    SceneSource,
+    SupportRequest,
+)
 from hdm_pipeline.errors import ArchiveError, ConfigError, SceneError, SupportError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.plugin.guarded_reader import guard_reader
 from hdm_pipeline.testing.findings import Findings
+from hdm_pipeline.testing.labels import check_labels
 from hdm_pipeline.testing.overviews import check_overviews
 
 _SCENES = 8
@@ -74,6 +84,11 @@ def check_reader(
         with findings.check(f"overviews of {ref.id}"), reader.open(ref) as source:
             if isinstance(source, OverviewSource):
                 check_overviews(findings, source)
+    for ref in dict.fromkeys([*refs[:1], *refs[-1:]]):
+        reader = guard_reader(kind(dict(options or {})), plugin)
+        if isinstance(reader, LabelKeeper):
+            with findings.check(f"labels of {ref.id}"), tempfile.TemporaryDirectory() as folder:
+                check_labels(findings, reader, reader.header(ref), Path(folder))
     for archive in damaged:
         with findings.check(f"damaged {Path(archive).name}"):
             _check_damaged(findings, guard_reader(kind(dict(options or {})), plugin), archive)

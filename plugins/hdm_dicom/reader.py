@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hdm_dicom.options import NOT_PIXELS, READER, ReaderOptions
-from hdm_pipeline.contracts import LabelChoice, LabeledImage, SceneHeader, SceneRef, Skipped, SupportRequest
+from hdm_pipeline.contracts import (
+    LabelChoice,
+    LabeledImage,
+    SavedLabels,
+    SceneHeader,
+    SceneLabels,
+    SceneRef,
+    Skipped,
+    SupportRequest,
+)
 
 if TYPE_CHECKING:
     from hdm_dicom.volumes.source import DicomSource
@@ -117,3 +126,15 @@ class DicomReader:
         from hdm_dicom.examples.support import read_support
 
         return read_support(request, self._local)
+
+    def save_labels(self, labels: SceneLabels, folder: Path) -> SavedLabels:
+        """Keep labels that a person draws as a DICOM SEG; see `hdm_dicom.drawn_labels.saving.save`."""
+        from hdm_dicom.drawn_labels.saving import save
+
+        return save(labels, folder, self._local)
+
+    def load_labels(self, ref: SceneRef, classes: Mapping[int, str], folder: Path) -> SceneLabels | None:
+        """Labels that were kept; see `hdm_dicom.drawn_labels.loading.load`."""
+        from hdm_dicom.drawn_labels.loading import load
+
+        return load(ref, classes, folder, self._local)

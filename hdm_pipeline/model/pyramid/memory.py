@@ -6,6 +6,7 @@ An image is known by its values, not by its place in memory, because it is reduc
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -21,11 +22,14 @@ class FeatureMemory:
 
     Args:
         most_pixels: of all images together; 0 keeps nothing.
+        latest: when it is full, what was not asked for longest makes room.
     """
 
-    def __init__(self, most_pixels: int = _MOST_PIXELS) -> None:
+    def __init__(self, most_pixels: int = _MOST_PIXELS, *, latest: bool = False) -> None:
         self.most_pixels = most_pixels
-        self._images: dict[bytes, dict[tuple[str, int], Any]] = {}
+        self._latest = latest
+        self._images: OrderedDict[bytes, dict[tuple[str, int], Any]] = OrderedDict()
+        self._sizes: dict[bytes, int] = {}
         self._pixels = 0
 
     def get(self, what: tuple[str, int], images: Tensor, compute: Callable[[], _T]) -> _T:
@@ -42,10 +46,15 @@ class FeatureMemory:
         known = self._images.get(key)
         if known is None:
             pixels = images.shape[0] * images.shape[-2] * images.shape[-1]
+            while self._latest and self._images and self._pixels + pixels > self.most_pixels:
+                oldest, _ = self._images.popitem(last=False)
+                self._pixels -= self._sizes.pop(oldest)
             if self._pixels + pixels > self.most_pixels:
                 return compute()
             self._pixels += pixels
+            self._sizes[key] = pixels
             known = self._images[key] = {}
+        self._images.move_to_end(key)
         if what not in known:
             known[what] = compute()
         return cast(_T, known[what])

@@ -240,6 +240,10 @@ class HDMNetPyramid(FewShotNetwork):
         finally:
             self._memory = before
 
+    def remember(self, most_pixels: int) -> None:
+        """See `FewShotNetwork.remember`."""
+        self._memory = FeatureMemory(most_pixels, latest=True)
+
     def _encode_image(self, image: Tensor, mask: Tensor, scale: int) -> EncodedImage:
         """One support [3, H, W] with its mask [H, W] at all levels, and what the rules take of it."""
         pixels = pad_images(image.unsqueeze(0), _MULTIPLE)

@@ -85,21 +85,26 @@ def _refer(item: Dataset, volume: Volume, index: int) -> None:
     item.ReferencedSOPInstanceUID = instance_uid(instance.sop_instance)
 
 
-def settle_measures(dataset: Dataset, volume: Volume) -> None:
+def settle_measures(dataset: Dataset, volume: Volume, *, anew: bool = False) -> None:
     """What the frames say of thickness and distance: no more than is known.
 
     highdicom states a distance for a single slice, and none for slices that are even only within a tolerance; some
     readers then take the thickness for it. A single slice of unknown thickness has no measures at all, since they must
     state one (PS3.3 C.7.6.16.2.1): its pixels are as large as those that it refers to. Where there are several, the
     distance between them stands for it, which `source_header` states.
+
+    Args:
+        dataset: of the product.
+        volume: all slices of the source.
+        anew: highdicom was given only some of them: the distance that it states is not that of the volume.
     """
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in datasets(dataset, name):
             if len(volume.frames) == 1 and not volume.first.thickness:
                 group.pop("PixelMeasuresSequence", None)
             for measures in group.get("PixelMeasuresSequence") or ():  # highdicom's cannot be compared with anything
-                if len(volume.frames) == 1:
+                if len(volume.frames) == 1 or anew:
                     measures.pop("SpacingBetweenSlices", None)
-                elif not volume.problems and "SpacingBetweenSlices" not in measures:
+                if len(volume.frames) > 1 and not volume.problems and "SpacingBetweenSlices" not in measures:
                     step = (volume.depths[-1] - volume.depths[0]) / (len(volume.frames) - 1)
                     measures.SpacingBetweenSlices = DS(float(step), auto_format=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from hdm_pipeline.errors import OutputError, WriteError
+from hdm_pipeline.errors import DiskFullError, OutputError, WriteError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS,)
 
 
@@ -24,10 +24,10 @@ def write_error(error: OSError, what: str, path: Path, scene: str) -> OutputErro
         path: of the product.
         scene: its id.
     """
-    number = _number(error)
+    number = error_number(error)
     if number in _FULL:
         remedy = "free space or choose another output.directory; then run again: finished scenes are kept"
-        return OutputError("the disk is full", where=str(path.parent), remedy=remedy)
+        return DiskFullError("the disk is full", where=str(path.parent), remedy=remedy)
     if number in _READ_ONLY:
         remedy = "choose another output.directory, or make its file system writable"
         return OutputError("the output is not writable", where=str(path.parent), remedy=remedy)
@@ -35,8 +35,8 @@ def write_error(error: OSError, what: str, path: Path, scene: str) -> OutputErro
     return WriteError(f"{what} cannot be written ({type(error).__name__})", where=scene, remedy=remedy)
 
 
-def _number(error: BaseException | None) -> int | None:
-    """The number of the first exception in the chain that has one."""
+def error_number(error: BaseException | None) -> int | None:
+    """The number (`errno`) of the first exception in the chain that has one; None without."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno

@@ -1,4 +1,4 @@
-"""Labels of stored slices from DICOM SEG, RTSTRUCT and NIfTI, matched by UID first and by geometry else.
+"""Labels of stored slices: what a request wants of them, NIfTI volumes, and how labels find their slice.
 
 Each source gives, for a stored slice, an image of 1 (the class), 0 (background) and 255 (ignored). Where a label's grid
 is not that of the slice, the nearest label pixel counts; what lies outside the labels' grid is ignored.
@@ -6,20 +6,16 @@ is not that of the slice, the nearest label pixel counts; what lies outside the 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.pixels.utils import pixel_array
 
-from hdm_dicom.files.attributes import READ_ERRORS, datasets, numbers, text
-from hdm_dicom.files.headers import scan
-from hdm_dicom.files.instances import Frame, Rejected
+from hdm_dicom.files.attributes import READ_ERRORS
+from hdm_dicom.files.instances import Frame
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import IGNORE, SupportRequest
@@ -28,7 +24,7 @@ from hdm_pipeline.errors import SupportError
 Label = npt.NDArray[np.uint8]
 Marked = npt.NDArray[np.bool_]
 
-_GRID_TOLERANCE = 0.02
+GRID_TOLERANCE = 0.02
 """Pixels, or slices, by which two grids may differ and still count as one."""
 
 _PARALLEL = 0.999
@@ -172,133 +168,6 @@ class NiftiLabels:
         return label
 
 
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """One SEG frame that belongs to a stored slice."""
-
-    index: int
-    segment: int | None
-    resample: Array | None
-
-
-class SegLabels:
-    """Labels in a DICOM Segmentation: BINARY, FRACTIONAL (half and more counts) or LABELMAP.
-
-    Raises:
-        SupportError: no such segment, or frames that match no slice.
-    """
-
-    def __init__(self, path: str, volume: Volume, wanted: Wanted) -> None:
-        frames = scan(path)
-        if isinstance(frames, Rejected) or frames[0].instance.fault:
-            fault = frames.reason if isinstance(frames, Rejected) else frames[0].instance.fault
-            raise SupportError(f"the segmentation cannot be read: {fault}", where=volume.id)
-        self._volume, self._wanted = volume, wanted
-        self._dataset = pydicom.dcmread(path, force=True)
-        self._type = text(self._dataset, "SegmentationType") or "BINARY"
-        named = {
-            int(number[0]): text(item, "SegmentLabel")
-            for item in datasets(self._dataset, "SegmentSequence")
-            if (number := numbers(item, "SegmentNumber", 1)) is not None
-        }
-        self._numbers = wanted.numbers(named, "segment", volume.id)
-        self._pieces: dict[int, list[_Piece]] = defaultdict(list)
-        self._place(frames)
-        if not self._pieces:
-            raise SupportError(
-                "no frame of the segmentation lies on a slice of the series",
-                where=volume.id,
-                remedy="it belongs to another series; name the folder of the series that it was drawn on",
-            )
-
-    def _place(self, frames: list[Frame]) -> None:
-        shared = datasets(self._dataset, "SharedFunctionalGroupsSequence")[:1]
-        items = datasets(self._dataset, "PerFrameFunctionalGroupsSequence")
-        finder = SliceFinder(self._volume, text(self._dataset, "FrameOfReferenceUID"))
-        relevant = self._numbers | self._wanted.ignore | self._wanted.background
-        for frame, item in zip(frames, items, strict=False):
-            segment = _segment_number(item, shared) if self._type != "LABELMAP" else None
-            if segment is not None and segment not in relevant:
-                continue
-            found = finder.by_uid(_sources(item)) if _sources(item) else None
-            if found is None:
-                found = finder.by_place(frame)
-            if found is not None:
-                resample = _to_frame(self._volume, found, frame)
-                self._pieces[found].append(_Piece(frame.index, segment, resample))
-
-    def stored(self, index: int) -> Label:
-        """See `LabelSource`."""
-        instance = self._volume.first.instance
-        shape = (instance.rows, instance.columns)
-        chosen, ignored, background = (np.zeros(shape, dtype=bool) for _ in range(3))
-        for piece in self._pieces.get(index, ()):
-            pixels = self._pixels(piece.index)
-            inside: npt.NDArray[Any] = np.ones(shape, dtype=bool)
-            if piece.resample is not None:
-                pixels, inside = pick(pixels.T[:, :, np.newaxis], piece.resample, shape)
-            numbers_here = pixels if piece.segment is None else pixels.astype(np.int64) * piece.segment
-            chosen |= inside & np.isin(numbers_here, list(self._numbers))
-            ignored |= inside & np.isin(numbers_here, list(self._wanted.ignore))
-            background |= inside & np.isin(numbers_here, list(self._wanted.background))
-        return self._wanted.compose(chosen, ignored, background)
-
-    def _pixels(self, index: int) -> npt.NDArray[Any]:
-        try:
-            pixels = pixel_array(self._dataset, index=index, raw=True)
-        except READ_ERRORS as error:
-            raise SupportError(
-                f"frame {index} of the segmentation cannot be decoded ({type(error).__name__})", where=self._volume.id
-            ) from None
-        if self._type == "FRACTIONAL":
-            most = numbers(self._dataset, "MaximumFractionalValue", 1) or (255.0,)
-            return pixels * 2 >= most[0] if pixels.dtype.kind == "f" else pixels.astype(np.int64) * 2 >= most[0]
-        return pixels
-
-
-def _segment_number(item: Dataset, shared: Iterable[Dataset]) -> int | None:
-    for level in (item, *shared):
-        for identification in datasets(level, "SegmentIdentificationSequence"):
-            number = numbers(identification, "ReferencedSegmentNumber", 1)
-            if number is not None:
-                return int(number[0])
-    return None
-
-
-def _sources(item: Dataset) -> list[tuple[str, int]]:
-    """(SOP instance, zero-based frame) of the images that a SEG frame was drawn on."""
-    return [
-        (text(source, "ReferencedSOPInstanceUID"), int((numbers(source, "ReferencedFrameNumber", 1) or (1.0,))[0]) - 1)
-        for derivation in datasets(item, "DerivationImageSequence")
-        for source in datasets(derivation, "SourceImageSequence")
-    ]
-
-
-def _to_frame(volume: Volume, index: int, frame: Frame) -> Array | None:
-    """[3, 3] from (x, y, 1) of a stored slice to a SEG frame's (x, y, 0); None where the two grids are one.
-
-    Raises:
-        SupportError: the grids differ and the frame does not say where it lies.
-    """
-    instance = volume.first.instance
-    same_size = (frame.instance.rows, frame.instance.columns) == (instance.rows, instance.columns)
-    if frame.position is None or frame.orientation is None or frame.spacing is None or not volume.located:
-        if same_size:
-            return None
-        raise SupportError("the segmentation has another size than the slices, and no position", where=volume.id)
-    cosines = np.array(frame.orientation, dtype=np.float64).reshape(2, 3)
-    row_mm, column_mm = frame.spacing
-    # Along the frame's own axes only: the distance between the planes was settled when the frame was matched.
-    to_frame = np.vstack([cosines[0] / column_mm, cosines[1] / row_mm, np.zeros(3)])
-    place = slice_affine(volume, index)[:3].copy()
-    place[:, 2] -= np.array(frame.position, dtype=np.float64)
-    matrix: Array = to_frame @ place
-    corners = np.array([[0, 0, 1], [instance.columns - 1, instance.rows - 1, 1]], dtype=np.float64).T
-    if same_size and np.abs(matrix[:2] @ corners - corners[:2]).max() < _GRID_TOLERANCE:
-        return None
-    return matrix
-
-
 class SliceFinder:
     """Finds the stored slice that a label was drawn on."""
 
@@ -330,4 +199,4 @@ class SliceFinder:
             return None
         distances = np.abs(self._volume.depths - float(point @ self._volume.normal))
         nearest = int(np.argmin(distances))
-        return nearest if distances[nearest] <= (0.5 + _GRID_TOLERANCE) * self._volume.step else None
+        return nearest if distances[nearest] <= (0.5 + GRID_TOLERANCE) * self._volume.step else None

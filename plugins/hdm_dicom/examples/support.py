@@ -14,10 +14,12 @@ from PIL import Image as PilImage
 from hdm_dicom.archive.discovery import find
 from hdm_dicom.archive.listing import file_name, list_files
 from hdm_dicom.archive.references import reference
-from hdm_dicom.examples.labels import Label, LabelSource, NiftiLabels, SegLabels, Wanted
+from hdm_dicom.examples.labels import Label, LabelSource, NiftiLabels, Wanted
 from hdm_dicom.examples.rtstruct import StructureLabels
+from hdm_dicom.examples.segments import SegLabels
 from hdm_dicom.files.attributes import READ_ERRORS, text
 from hdm_dicom.files.headers import read_header
+from hdm_dicom.files.zipped import is_zip
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.selection import Selection
 from hdm_dicom.series.volume import Volume
@@ -51,14 +53,19 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
         ref, opened = _volume(request, options)
         labels = _labels(request, opened, options)
         chosen = _chosen(request, labels, opened)
-        return [_labeled(ref, options, labels, z) for z in chosen]
+        images = [_labeled(ref, options, labels, z) for z in chosen]
     except SceneError as error:
         what = f"the labelled series cannot be read: {error.what}"
         raise SupportError(what, where=error.where, remedy=error.remedy) from None
+    usable = [image for image in images if np.any(image.label == 1)]
+    for image in images if request.slices or not usable else ():
+        if not np.any(image.label == 1):
+            raise SupportError("all pixels of the class are padding", where=image.name)
+    return usable
 
 
 def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, OpenVolume]:
-    single = os.path.isfile(request.image)
+    single = os.path.isfile(request.image) and not is_zip(request.image)
     folder = os.path.dirname(request.image) if single else request.image
     try:
         found, _ = find(folder or ".", replace(options, select=Selection()))  # what is segmented, not what teaches
@@ -88,7 +95,7 @@ def _referenced(found: list[Volume], mask: str) -> list[Volume]:
     return [v for v in found if any(f.instance.sop_instance.encode() in content for f in v.frames)]
 
 
-class _ViewLabels:
+class ViewLabels:
     """Labels in the slices of the view."""
 
     def __init__(self, source: LabelSource, opened: OpenVolume) -> None:
@@ -134,23 +141,23 @@ class _ImageLabels:
         return self._wanted.paint(pixels if pixels.ndim == 2 else pixels[..., 0])
 
 
-def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions) -> _ViewLabels | _ImageLabels:
+def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions) -> ViewLabels | _ImageLabels:
     wanted, volume, mask = Wanted.of(request), opened.volume, request.mask
     if not os.path.exists(mask):
         raise SupportError("the labels of a support example do not exist", where=volume.id)
     if os.path.isdir(mask) or mask.lower().endswith(IMAGES):
         return _ImageLabels(_mask_files(request, volume.id), wanted, opened)
     if mask.lower().endswith(NIFTI):
-        return _ViewLabels(NiftiLabels(mask, volume, wanted), opened)
+        return ViewLabels(NiftiLabels(mask, volume, wanted), opened)
     try:
         header = read_header(mask)
     except READ_ERRORS:
         header = None
     kind = text(header, "SOPClassUID") if header is not None else ""
     if kind in SEG:
-        return _ViewLabels(SegLabels(mask, volume, wanted), opened)
+        return ViewLabels(SegLabels(mask, volume, wanted), opened)
     if kind == RTSTRUCT:
-        return _ViewLabels(StructureLabels(mask, volume, wanted), opened)
+        return ViewLabels(StructureLabels(mask, volume, wanted), opened)
     raise SupportError(
         "the labels are neither DICOM SEG nor RTSTRUCT, NIfTI or image files", where=f"{volume.id}, {file_name(mask)}"
     )
@@ -177,7 +184,7 @@ def _mask_files(request: SupportRequest, where: str) -> dict[int, str]:
     return files
 
 
-def _chosen(request: SupportRequest, labels: _ViewLabels | _ImageLabels, opened: OpenVolume) -> list[int]:
+def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: OpenVolume) -> list[int]:
     depth, where = opened.size[2], opened.volume.id
     for z in request.slices:
         if not 0 <= z < depth:
@@ -196,14 +203,12 @@ def _chosen(request: SupportRequest, labels: _ViewLabels | _ImageLabels, opened:
     return holding
 
 
-def _labeled(ref: SceneRef, options: ReaderOptions, labels: _ViewLabels | _ImageLabels, z: int) -> LabeledImage:
+def _labeled(ref: SceneRef, options: ReaderOptions, labels: ViewLabels | _ImageLabels, z: int) -> LabeledImage:
     source = DicomSource(ref, options)
     header = source.header
     pixels, valid = source.read(Window.whole(z, header.shape[2:]), range(header.shape[0]))
     label = labels.view(z).copy()
     label[~valid] = IGNORE
-    if not np.any(label == 1):
-        raise SupportError("all pixels of the class are padding", where=f"{ref.id}, slice {z}")
     areas = source.row_areas()
     size = None if areas is None else math.sqrt(float(areas.mean()))
     return LabeledImage(f"{ref.id} slice {z}", pixels, valid, label, header.bands, size)

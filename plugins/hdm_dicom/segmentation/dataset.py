@@ -7,6 +7,7 @@ pixels comes out as it would for the full planes, at a cost that grows only with
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import highdicom as hd
@@ -64,8 +65,10 @@ def build(
         WriteError: the source lacks what a segmentation must refer to.
     """
     refuse_shared(volume.shared, volume.id)
-    sources = stand_ins(volume, source_header(volume))
-    planes: npt.NDArray[Any] = present[:, np.newaxis, np.newaxis].astype(np.uint8)
+    kept = np.flatnonzero(present.any(axis=1)) if style.drawn else np.arange(len(present))
+    part = _part(volume, kept) if style.drawn else volume
+    sources = stand_ins(part, source_header(part))
+    planes: npt.NDArray[Any] = present[kept, np.newaxis, np.newaxis].astype(np.uint8)
     if style.kind == "LABELMAP":
         planes = planes.max(axis=3)
     try:
@@ -87,11 +90,17 @@ def build(
     del dataset.PixelData
     settle_dates(dataset, written or date_and_time(sources[0]))
     settle_dimensions(dataset, volume.id)
-    slices = settle_references(dataset, volume)
-    settle_measures(dataset, volume)
+    slices = settle_references(dataset, part)
+    settle_measures(dataset, volume, anew=style.drawn)
     if not volume.located:
         without_places(dataset, slices)
-    return dataset, list(zip(slices, _segments(dataset), strict=True))
+    return dataset, list(zip((int(kept[index]) for index in slices), _segments(dataset), strict=True))
+
+
+def _part(volume: Volume, kept: npt.NDArray[np.intp]) -> Volume:
+    """Some slices of a volume, as thick as they are in it: a few of many need not be told of all, 1,500 say."""
+    frames = [volume.frames[index] for index in kept]
+    return replace(volume, frames=tuple(replace(frame, thickness=frame.thickness or volume.step) for frame in frames))
 
 
 def _construct(
@@ -103,7 +112,8 @@ def _construct(
         pixel_array=planes,
         segmentation_type=style.kind,
         segment_descriptions=[
-            _description(info, number, provenance, sources[0]) for number, info in enumerate(product.classes, 1)
+            _description(info, number, provenance, sources[0], drawn=style.drawn)
+            for number, info in enumerate(product.classes, 1)
         ],
         # Set once the pixels are known; highdicom wants a UID now.
         series_instance_uid=derived_uid("series to be"),
@@ -112,15 +122,17 @@ def _construct(
         instance_number=1,
         **equipment(provenance),
         series_description=style.series_description,
-        content_label="SEGMENTATION",
-        content_description=f"{len(product.classes)} classes, few-shot"[:LONG_STRING],
+        content_label="LABELS" if style.drawn else "SEGMENTATION",
+        content_description="drawn by hand" if style.drawn else f"{len(product.classes)} classes, few-shot",
         content_creator_name=f"{MANUFACTURER}^",
         omit_empty_frames=style.omit_empty_frames,
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
 
 
-def _description(info: ClassInfo, number: int, provenance: Provenance, source: Dataset) -> hd.seg.SegmentDescription:
+def _description(
+    info: ClassInfo, number: int, provenance: Provenance, source: Dataset, *, drawn: bool
+) -> hd.seg.SegmentDescription:
     terms = {role: concept(codes.parse(coded, info.name)) for role, coded in info.codes.items()}
     tracking = of_class(source.SeriesInstanceUID, info.name)
     return hd.seg.SegmentDescription(
@@ -129,8 +141,10 @@ def _description(info: ClassInfo, number: int, provenance: Provenance, source: D
         segmented_property_category=terms["category"],
         segmented_property_type=terms["type"],
         anatomic_regions=[terms["anatomy"]] if "anatomy" in terms else None,
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
+        algorithm_type="MANUAL" if drawn else "AUTOMATIC",
+        algorithm_identification=None
+        if drawn
+        else hd.AlgorithmIdentificationSequence(
             name=provenance.model[:LONG_STRING] or MANUFACTURER,
             family=AI,
             version=provenance.version[:LONG_STRING] or "0",

@@ -1,4 +1,4 @@
-"""What the pipeline file says about a segmentation data set."""
+"""What is said about a segmentation data set before it is made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["BINARY", "FRACTIONAL", "LABELMAP"]
 
 @dataclass(frozen=True)
 class SegmentationStyle:
-    """What the pipeline file says about the data set.
+    """What the pipeline file, or whoever else has it written, says about the data set.
 
     Attributes:
         kind: BINARY, FRACTIONAL or LABELMAP.
@@ -28,6 +28,7 @@ class SegmentationStyle:
         series_description: of the new series.
         overlapping: a pixel may belong to several segments.
         now: dates and times are those of writing, not those of the source.
+        drawn: a person drew the segments.
     """
 
     kind: Kind
@@ -36,3 +37,4 @@ class SegmentationStyle:
     series_description: str
     overlapping: bool = False
     now: bool = field(default=False, repr=False)
+    drawn: bool = field(default=False, repr=False)

@@ -52,22 +52,22 @@ class Levels:
         Returns:
             Pixels [len(bands), n, m] with scale and offset applied, and validity [n, m].
         """
-        step = min((edges[-1] - edges[0]) / (len(edges) - 1) for edges in (rows, columns))
-        level = self._level(step)
+        level = self._level(_step(rows), _step(columns))
         pixels, valid = _read(level, self._stored, bands, rows, columns, categorical)
         if level is not self._stored and level.alpha is not None and not valid.any():
             return _read(self._stored, self._stored, bands, rows, columns, categorical)  # 1 may mean opaque, too
         return pixels, valid
 
-    def _level(self, step: float) -> StoredBands:
-        """The coarsest level with pixels no larger than a cell."""
+    def _level(self, down: float, across: float) -> StoredBands:
+        """The coarsest level with pixels no larger than a cell, which has so many rows and columns of the file."""
         dataset = self._stored.dataset
-        if step < 2 or not self._stored.overviews_hold:
+        if not self._stored.overviews_hold:
             return self._stored
         factors = dataset.overviews(1)
-        fit = [number for number, factor in enumerate(factors) if factor <= step * 1.001]
-        for number in sorted(fit, key=lambda one: -factors[one]):
-            level = self._overview(number)
+        for number in sorted(range(len(factors)), key=lambda one: -factors[one]):
+            sides = (dataset.height, down), (dataset.width, across)
+            fits = all(size / -(-size // factors[number]) <= step * (1 + 1e-6) for size, step in sides)
+            level = self._overview(number) if fits else None
             if level is not None:
                 return level
         return self._stored
@@ -86,6 +86,10 @@ class Levels:
         dataset = self._stack.enter_context(opened)
         same = dataset.mask_flag_enums[0] == base.mask_flag_enums[0] and dataset.dtypes == base.dtypes
         return self._stored.at(dataset) if same else None
+
+
+def _step(edges: Edges) -> float:
+    return float(edges[-1] - edges[0]) / (len(edges) - 1)
 
 
 def _read(

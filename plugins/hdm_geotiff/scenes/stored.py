@@ -18,6 +18,10 @@ _OPAQUE = 255
 """Value of an alpha band of bytes where nothing is transparent."""
 
 
+_REACH = 4
+"""Pixels of an overview from those that hold nodata alone to the first that wavelets have mixed none into."""
+
+
 def own_laws(dataset: DatasetReader) -> tuple[Law, ...]:
     """What a file's tags say of its bands."""
     return tuple(
@@ -38,6 +42,7 @@ class StoredBands:
         self.dataset = dataset
         self._laws = laws
         self._masks = MaskSources.of(dataset, tuple(law.nodata for law in laws))
+        self._rim = 0
 
     def read(
         self, bands: Sequence[int], place: RasterWindow, out: npt.NDArray[np.float32] | None = None
@@ -57,7 +62,14 @@ class StoredBands:
         self, bands: Sequence[int], place: RasterWindow, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], Mask]:
         """Some rows and columns of a window, as `read` gives them; numbers count from the window's first."""
-        return self._read(bands, place, np.ix_(rows, columns), None)
+        if not self._rim:
+            return self._read(bands, place, np.ix_(rows, columns), None)
+        top, left = (max(0, int(start) - self._rim) for start in (place.row_off, place.col_off))
+        bottom = min(self.dataset.height, int(place.row_off + place.height) + self._rim)
+        right = min(self.dataset.width, int(place.col_off + place.width) + self._rim)
+        pixels, valid = self._read(bands, RasterWindow(left, top, right - left, bottom - top), ..., None)
+        picked = np.ix_(rows + int(place.row_off) - top, columns + int(place.col_off) - left)
+        return np.stack([band[picked] for band in pixels]), _shrunk(valid, self._rim)[picked]
 
     def _read(
         self, bands: Sequence[int], place: RasterWindow, picked: Picks, out: npt.NDArray[np.float32] | None
@@ -75,8 +87,11 @@ class StoredBands:
         """The same bands of an overview of the file.
 
         GDAL mixes transparent pixels into the others' means, but into the alpha band's, too: what is opaque has none.
+        JPEG 2000 knows nothing of nodata, and its wavelets mix it into what lies beside it: a rim there is not valid.
         """
         made = StoredBands(overview, self._laws)
+        if _wavelets(self.dataset) and any(law.nodata is not None for law in self._laws):
+            made._rim = _REACH
         if self._masks.alpha is not None:
             made._masks = replace(self._masks, opaque=_OPAQUE)
         return made
@@ -92,6 +107,8 @@ class StoredBands:
 
         GDAL looks at one of nodata value, mask and alpha band when it makes them, and at nothing that is said later.
         """
+        if _wavelets(self.dataset):
+            return self.alpha is None and not self._masks.per_dataset
         laws = zip(self._laws, self.dataset.nodatavals, strict=True)
         if self.alpha is not None and self.dataset.dtypes[self.alpha - 1] != "uint8":
             return False  # of other types it is unknown what is opaque
@@ -117,3 +134,16 @@ class StoredBands:
 def _one(nodata: float | None, other: float | None) -> bool:
     """Whether two values that mean no data are one; NaN is NaN."""
     return nodata == other or (nodata is not None and other is not None and nodata != nodata and other != other)
+
+
+def _wavelets(dataset: DatasetReader) -> bool:
+    return str(dataset.driver).startswith("JP2")
+
+
+def _shrunk(valid: Mask, rim: int) -> Mask:
+    """What is valid, and all within `rim` rows and columns of it, too; nothing is known beyond the edges."""
+    for axis in (0, 1):
+        padded = np.pad(valid, [(rim, rim) if axis == one else (0, 0) for one in (0, 1)], constant_values=True)
+        parts = [np.take(padded, range(start, start + valid.shape[axis]), axis=axis) for start in range(2 * rim + 1)]
+        valid = np.logical_and.reduce(parts)
+    return valid

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from hdm_pipeline.session.scenes import chosen
 from starlette.responses import Response
 
+from hdm_pipeline.session.scenes import chosen
 from hdm_studio import answers
 from hdm_studio.errors import NotThereError, RequestError
 from hdm_studio.images import labels_rgba, mask_rgba, outlined, png

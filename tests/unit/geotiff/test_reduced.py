@@ -130,6 +130,20 @@ def test_overviews_that_do_not_know_what_is_valid_are_not_used(write_tif: WriteT
     assert (reduced(path, (16, 24), **options)[0] == 60).all()
 
 
+def test_a_rim_beside_nodata_is_lost_where_wavelets_made_the_overviews(tmp_path: Path) -> None:
+    pixels, holes = noise(1, 512, 512, low=100), np.zeros((512, 512), np.bool_)
+    holes[:, :50] = True
+    profile = {**UTM, "count": 1, "height": 512, "width": 512, "dtype": "uint8", "RESOLUTIONS": 4}
+    with rasterio.open(tmp_path / "a.jp2", "w", driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES", **profile) as file:
+        file.write(np.where(holes, 0, pixels))
+    with rasterio.open(tmp_path / "a.jp2") as file:
+        assert 4 in file.overviews(1)
+    made, valid = reduced(tmp_path / "a.jp2", (128, 128), Window.whole(0, (512, 512)), nodata=0)
+    assert not valid[:, :13].any()
+    assert valid[:, 17:].all()
+    assert made[:, valid].min() > 85  # wavelets overshoot a little; nodata would be near 0
+
+
 def test_scale_and_offset_are_applied(write_tif: WriteTif) -> None:
     path = write_tif("a.tif", np.full((1, 64, 96), 50, np.uint8), scales=(0.5,), offsets=(-5,), **TILED)
     assert (reduced(with_overviews(path, 4), (16, 24))[0] == 20).all()
@@ -216,16 +230,18 @@ def test_bands_of_other_resolutions_lie_on_each_other(write_tif: WriteTif, tmp_p
 
 def test_a_mosaic_is_made_of_its_scenes(write_tif: WriteTif, tmp_path: Path) -> None:
     picture, holes = noise(64, 96), np.zeros((64, 96), np.bool_)
-    holes[:, 30:50] = True
+    holes[:, 30:44] = True
+    other = picture + 50
     write_tif("a_20220126.tif", np.where(holes, 0, picture)[:, :50], nodata=0)
-    write_tif("b_20220126.tif", picture[:, 40:], nodata=0, transform=UTM["transform"] * Affine.translation(40, 0))
+    write_tif("b_20220126.tif", other[:, 40:], nodata=0, transform=UTM["transform"] * Affine.translation(40, 0))
     options = {"mosaic": "date", "date": "_%Y%m%d"}
     (ref,) = (one for one in GeoTiffReader(options).discover(str(tmp_path)) if isinstance(one, SceneRef))
     with GeoTiffReader(options).open(ref) as source:
         assert isinstance(source, OverviewSource)
         pixels, valid = source.read_reduced(WHOLE, (0,), (32, 48))
     holes[:, 40:] = False
-    expected, known = means(picture[None], ~holes, 2)
+    made = np.where((np.arange(96) < 40) | ((np.arange(96) >= 44) & (np.arange(96) < 50)), picture, other)
+    expected, known = means(made[None], ~holes, 2)
     assert np.array_equal(valid, known)
     assert np.allclose(pixels[:, valid], expected[:, valid], atol=1e-3)
 

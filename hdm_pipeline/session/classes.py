@@ -1,0 +1,82 @@
+"""The classes of a session: those of the pipeline file, and those that a person adds while labelling."""
+
+from __future__ import annotations
+
+from hdm_pipeline.config.palette import default_colors
+from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
+from hdm_pipeline.contracts import ClassInfo
+from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.planning.validation import class_infos
+
+MOST_CLASSES = 254
+
+
+class SessionClasses:
+    """Classes by label value.
+
+    Args:
+        config: the pipeline.
+    """
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self._config = config
+        self._more: list[ClassConfig] = []
+
+    @property
+    def all(self) -> tuple[ClassInfo, ...]:
+        """By ascending value: those of the pipeline file in its order, then those that were added."""
+        known = class_infos(self._config)
+        more = enumerate(self._more, start=len(known) + 1)
+        return known + tuple(ClassInfo(value, one.name, one.rgb) for value, one in more)
+
+    def named(self, name: str) -> ClassInfo:
+        """A class; raises `ConfigError` if there is none of that name."""
+        for one in self.all:
+            if one.name == name:
+                return one
+        raise ConfigError(f"there is no class {name!r}", where="class", remedy="choose one of the classes")
+
+    def use(self, config: PipelineConfig) -> None:
+        """Go on with a pipeline file that has changed: what was added may stand in it now."""
+        self._config = config
+        added, self._more = self._more, []
+        for one in added:
+            self.know(one.name, one.color)
+
+    def know(self, name: str, color: str | None) -> None:
+        """Add a class, unless there is one of that name.
+
+        Raises:
+            ConfigError: the name or the color is none.
+        """
+        if any(one.name == name for one in self.all):
+            return
+        taken = {hex_color(one) for one in self.all}
+        free = next(color for color in default_colors() if color not in taken)
+        try:
+            self._more.append(ClassConfig(name=name, color=color or free, examples=[]))
+        except ValueError as error:
+            remedy = "give a name of 1 to 64 characters, and a color as #rrggbb"
+            raise ConfigError(f"no class can be called {name!r}", where="class", remedy=remedy) from error
+
+    def add(self, name: str, color: str | None) -> None:
+        """A new class.
+
+        Raises:
+            ConfigError: there is one of that name, there are too many, or the name or the color is none.
+        """
+        if any(one.name == name for one in self.all):
+            raise ConfigError(f"there is a class {name!r} already", where="class", remedy="choose another name")
+        if len(self.all) >= MOST_CLASSES:
+            remedy = "use one of them, or take one out of the pipeline file"
+            raise ConfigError(f"there are {MOST_CLASSES} classes already", where="class", remedy=remedy)
+        self.know(name, color)
+
+    def drop_last(self) -> None:
+        """Take back what was added last."""
+        self._more.pop()
+
+
+def hex_color(one: ClassInfo) -> str:
+    """``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*one.color)
