@@ -118,8 +118,9 @@ class Session:
         return self._scenes.header(scene)
 
     def bands(self, scene: str) -> list[str]:
-        """What the network sees of a scene, as `input.bands` names it."""
-        return [str(band) for band in self._opened.look(scene).bands.bands]
+        """What the network sees of a scene: names of its bands or, of those without one, what `input.bands` says."""
+        found = self._opened.look(scene).bands.bands
+        return [band.name or str(asked) for band, asked in zip(found, self.config.input.bands, strict=True)]
 
     def ranges(self, scene: str) -> tuple[Range, ...]:
         """(low, high) of each of these bands that become 0 and 1."""

@@ -73,7 +73,7 @@ def test_a_person_looks_labels_tries_saves_runs_and_sees_the_result(server: Runn
     assert (scenes["total"], scenes["counts"], [one["id"] for one in scenes["scenes"]]) == (2, {"new": 2}, [LARGE])
     about = answer(page.get(f"/api/scenes/{LARGE}"))
     assert (about["shape"], about["levels"], about["pixel_size_m"]) == ([2, 1, 333, 412], 2, [10.0, 10.0])
-    assert about["ranges"] == [[-25.0, 0.0], [-32.0, -5.0]]
+    assert (about["bands"], about["ranges"]) == (["1", "2"], [[-25.0, 0.0], [-32.0, -5.0]])
     tiles = f"/api/scenes/{LARGE}/image/0"
     assert picture(page.get(f"{tiles}/0/0/0.png")).shape == (256, 256, 4)
     assert picture(page.get(f"{tiles}/0/1/1.png")).shape == (333 - 256, 412 - 256, 4)
