@@ -257,8 +257,7 @@ class Session:
     # ------------------------------------------------------------------ examples
 
     def examples(self) -> list[ExampleState]:
-        """Every example of every class: of the pipeline file, and drawn here. How well the others find it is known
-        after `settle`."""
+        """All examples: of the pipeline file, and drawn here. How well the others find one is known after `settle`."""
         classes = self.classes
         ious = {name: fit.ious for name, fit in self._network.fits.items()}
         shown = self._examples.all(self.config, classes)
@@ -380,8 +379,7 @@ class Session:
     def _usable(self, classes: Sequence[ClassInfo]) -> dict[str, Sequence[SupportExample]]:
         found, lacking = usable(by_class(self._examples.all(self.config, classes), classes))
         if not found:
-            first = next(iter(lacking.values()))
-            raise first
+            raise next(iter(lacking.values()))
         return found
 
     def _entered(self) -> set[tuple[str, str]]:
