@@ -192,6 +192,10 @@ class OutputError(HdmError):
     """The output directory is not writable, full, locked by another run, or a path would leave it."""
 
 
+class DiskFullError(OutputError):
+    """There is no room to write: on the disk, or in what the user may take of it."""
+
+
 class InboxFullError(OutputError):
     """The inbox of a listener holds as much as it may, or its disk is full: who sends keeps the file."""
 

@@ -19,7 +19,7 @@ from hdm_pipeline.grid import Window
 SIDE = 512
 """Most pixels along each axis of a small mask."""
 
-_POINTS = 4
+_POINTS = 3
 
 Bytes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.intp]
@@ -62,16 +62,18 @@ class ReducedMask:
             self._end_slice()
             self._z, self._found, self._mask = window.z, 0, self._empty()
         rows, columns = _within(self._rows, window.y, window.bottom), _within(self._columns, window.x, window.right)
-        lattice = np.ix_(self._rows[rows] - window.y, self._columns[columns] - window.x)
-        seen = mask[lattice]
+        down, across = self._rows[rows] - window.y, self._columns[columns] - window.x
+        seen = mask.take(down, axis=0).take(across, axis=1)
         self._mask[rows, columns] = seen
         if scores is None:
             return
         for index, info in enumerate(self._classes):
             inside = seen == info.value
             count = int(np.count_nonzero(inside))
-            self._found += count
-            self._scores[index] += int(scores[index][lattice][inside].sum(dtype=np.int64)), count
+            if count:
+                told = scores[index].take(down, axis=0).take(across, axis=1)
+                self._found += count
+                self._scores[index] += int(told.sum(where=inside, dtype=np.int64)), count
 
     def result(self) -> tuple[int, Bytes]:
         """The slice that is shown, and its mask [*shape] uint8: 0 background, 1..C classes, 255 nodata."""

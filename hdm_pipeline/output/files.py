@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.errors import OutputError
+from hdm_pipeline.errors import DiskFullError, OutputError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 TRASH = ".trash-"
@@ -24,7 +24,7 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def output_errors(
-    path: Path, *, setting: str = "output.directory", full: type[OutputError] = OutputError
+    path: Path, *, setting: str = "output.directory", full: type[OutputError] = DiskFullError
 ) -> Iterator[None]:
     """Turn what the operating system says about writing into an `OutputError` with a remedy.
 

@@ -57,7 +57,7 @@ def webp(picture: Picture, most: int) -> bytes:
     found = b""
     for quality in _QUALITIES:
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, format="WEBP", quality=quality, method=1)
+        Image.fromarray(picture).save(file, format="WEBP", quality=quality, method=2)
         found = file.getvalue()
         if len(found) <= most:
             break

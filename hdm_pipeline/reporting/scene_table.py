@@ -20,6 +20,9 @@ _AREAS = ((1e6, "km²"), (1e4, "ha"), (1.0, "m²"), (1e-6, "mm²"))
 
 _PAGE = "report.html"
 
+_STYLES = (".qml", ".aux.xml")
+"""Files that other programs find by themselves."""
+
 Report = Mapping[str, Any]
 """What `run.json` holds."""
 
@@ -57,13 +60,14 @@ def next_lines(report: Report, folder: Path) -> list[str]:
     """What to open next, each with its path as a person would type it; the report of the run stands last."""
     files = [(_PAGE, "pictures, areas and warnings of all scenes")] if (folder / _PAGE).is_file() else []
     for of_product in (report.get("mosaics") or {}).values():
-        files += [(name, "all scenes as one") for name in of_product.get("files", ())]
+        files += [(name, "all scenes as one") for name in of_product.get("files", ()) if not name.endswith(_STYLES)]
     for names in (report.get("catalogs") or {}).values():
         files += [(name, "the catalog of all scenes") for name in names if "/" not in name]
     done = {name: facts for name, facts in report["scenes"].items() if facts["status"] == "done"}
     if done:
         first = min(done, key=lambda scene: (_rank(done[scene], list(done[scene].get("pixels") or {})), scene))
-        files += [(name, f"of {first}") for name in done[first].get("outputs", ())]
+        # The first file of a product is the product; others lie beside it.
+        files += [(names[0], f"of {first}") for names in (done[first].get("products") or {}).values() if names]
     paths = [(typed(folder / name), about) for name, about in dict(files).items()]
     longest = max((len(path) for path, _ in paths), default=0)
     told = [f"  {path:{longest}}  {about}" for path, about in paths]

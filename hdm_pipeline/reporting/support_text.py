@@ -53,7 +53,9 @@ def _agreement(examples: Sequence[Facts]) -> str:
         named = ", ".join(example["name"] for example in doubtful[:_MOST_NAMED])
         more = f" and {len(doubtful) - _MOST_NAMED} more" if len(doubtful) > _MOST_NAMED else ""
         verb = "contradicts" if len(doubtful) == 1 else "contradict"
-        return f" disagree: {named}{more} {verb} the others"
+        rest = [e["leave_one_out_iou"] for e in examples if _is_judged(e) and not e["contradicts"]]
+        found = f"; from the others, the rest is found with IoU {_span(rest)}" if rest else ""
+        return f" disagree: {named}{more} {verb} the others{found}"
     known = [example["leave_one_out_iou"] for example in examples if _is_judged(example)]
     if not known:
         return ": whether the labels agree cannot be told; look at the masks"

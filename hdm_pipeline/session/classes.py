@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hdm_pipeline.config.edit import Entries
 from hdm_pipeline.config.palette import default_colors
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
-from hdm_pipeline.contracts import ClassInfo
+from hdm_pipeline.contracts import ClassInfo, SavedLabels
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.planning.validation import class_infos
 
@@ -80,3 +84,12 @@ class SessionClasses:
 def hex_color(one: ClassInfo) -> str:
     """``#rrggbb``."""
     return "#{:02x}{:02x}{:02x}".format(*one.color)
+
+
+def entries(classes: Sequence[ClassInfo], kept: Mapping[str, SavedLabels]) -> Entries:
+    """What `enter_examples` enters of the labels of scenes, by class."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in classes:
+        examples = [saved.examples[one.name] for saved in kept.values() if one.name in saved.examples]
+        found[one.name] = {"examples": examples, "color": hex_color(one)}
+    return found

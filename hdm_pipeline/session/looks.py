@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from hdm_pipeline.model.segmenter import FewShotSegmenter
 
 COARSER = 2.0
-"""How many times smaller than for segmenting the network sees windows here: a quarter of the time, and the order of
-suggestions was no worse (docs/decisions/studio.md)."""
+"""How many times smaller than for segmenting the network sees windows here: a quarter of the time."""
 
 _MOST_BYTES = 96 << 20
 """Of features that are kept."""
 
-_GOLDEN = 0.6180339887498949
+_STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
+"""Along slices, rows and columns: the additive sequence that fills three axes most evenly (M. Roberts, "The
+unreasonable effectiveness of quasirandom sequences", 2018)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,14 +115,16 @@ def spread_windows(config: PipelineConfig, header: SceneHeader, count: int) -> l
     """
     grid = scene_grid(config, header)
     height, width = header.shape[2:]
-    # Steps of the golden ratio fall into no rhythm with the rows of the grid, whatever their length.
-    chosen = {int((k + 0.5) * _GOLDEN % 1.0 * grid.tile_count) for k in range(count)}
+    axes = (grid.size[0], grid.rows, grid.columns)
     if count >= grid.tile_count:
-        chosen = set(range(grid.tile_count))
+        chosen = [(z, i, j) for z in range(axes[0]) for i in range(axes[1]) for j in range(axes[2])]
+    else:
+        steps = (np.arange(4 * count)[:, None] + 0.5) * np.array(_STEPS) % 1.0
+        places = (steps * np.array(axes)).astype(int).tolist()
+        chosen = sorted(list(dict.fromkeys((z, i, j) for z, i, j in places))[:count])
     found = []
-    for index in sorted(chosen):
-        z, place = divmod(index, grid.rows * grid.columns)
-        tile = grid.tile_window(z, *divmod(place, grid.columns))
+    for z, i, j in chosen:
+        tile = grid.tile_window(z, i, j)
         high, wide = min(tile.height, height), min(tile.width, width)
         found.append(Window(z=z, y=min(tile.y, height - high), x=min(tile.x, width - wide), height=high, width=wide))
     return found

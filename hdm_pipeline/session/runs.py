@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hdm_pipeline.reporting.follow import Phase, RunFollower, RunState
+from hdm_pipeline.reporting.follow import RunFollower, RunState
 
-__all__ = ["Phase", "RunFollower", "RunState"]
+__all__ = ["RunFollower", "RunState"]

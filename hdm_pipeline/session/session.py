@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.config.edit import enter_examples
+from hdm_pipeline.config.edit import edited_text, enter_examples
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, SceneHeader
@@ -31,7 +31,7 @@ from hdm_pipeline.output.lock import interrupt_holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.follow import RunFollower
-from hdm_pipeline.session.classes import SessionClasses, hex_color
+from hdm_pipeline.session.classes import SessionClasses, entries
 from hdm_pipeline.session.examples import SessionExamples, by_class, is_own
 from hdm_pipeline.session.labels import SessionLabels
 from hdm_pipeline.session.looks import Looks
@@ -118,8 +118,9 @@ class Session:
         return self._scenes.header(scene)
 
     def bands(self, scene: str) -> list[str]:
-        """What the network sees of a scene, as `input.bands` names it."""
-        return [str(band) for band in self._opened.look(scene).bands.bands]
+        """What the network sees of a scene: names of its bands or, of those without one, what `input.bands` says."""
+        found = self._opened.look(scene).bands.bands
+        return [band.name or str(asked) for band, asked in zip(found, self.config.input.bands, strict=True)]
 
     def ranges(self, scene: str) -> tuple[Range, ...]:
         """(low, high) of each of these bands that become 0 and 1."""
@@ -256,8 +257,7 @@ class Session:
     # ------------------------------------------------------------------ examples
 
     def examples(self) -> list[ExampleState]:
-        """Every example of every class: of the pipeline file, and drawn here. How well the others find it is known
-        after `settle`."""
+        """All examples: of the pipeline file, and drawn here. How well the others find one is known after `settle`."""
         classes = self.classes
         ious = {name: fit.ious for name, fit in self._network.fits.items()}
         shown = self._examples.all(self.config, classes)
@@ -287,13 +287,14 @@ class Session:
         """
         with self._lock:
             kept = self._labels.kept()
-            entries: dict[str, dict[str, Any]] = {}
-            for one in self.classes:
-                examples = [saved.examples[one.name] for saved in kept.values() if one.name in saved.examples]
-                entries[one.name] = {"examples": examples, "color": hex_color(one)}
-            enter_examples(self.file, entries, self._labels.folder, since=self._hash)
+            enter_examples(self.file, entries(self.classes, kept), self._labels.folder, since=self._hash)
             self.reload()
             return [{"class": name, "scene": scene} for scene, saved in kept.items() for name in sorted(saved.examples)]
+
+    def text(self) -> str:
+        """The pipeline file as `save` would write it, for who must enter it by hand; raises `ConfigError` as `save`."""
+        with self._lock:
+            return edited_text(self.file, entries(self.classes, self._labels.kept()), self._labels.folder)
 
     def reload(self) -> None:
         """Read the pipeline file again, after another program has changed it; raises `PipelineFileError`."""
@@ -378,8 +379,7 @@ class Session:
     def _usable(self, classes: Sequence[ClassInfo]) -> dict[str, Sequence[SupportExample]]:
         found, lacking = usable(by_class(self._examples.all(self.config, classes), classes))
         if not found:
-            first = next(iter(lacking.values()))
-            raise first
+            raise next(iter(lacking.values()))
         return found
 
     def _entered(self) -> set[tuple[str, str]]:

@@ -1,16 +1,15 @@
-"""What to label next: windows that stand for much of the archive, look unlike the examples, and where it is unclear
-what belongs to the class.
+"""What to label next: windows that stand for much of the archive, look unlike the examples, and are unclear.
 
 An even sample of windows is looked at with the network's backbone alone. Then windows are taken one by one, each the
-one that comes nearest to most of what is far from all examples and from the windows taken before (facility location),
-where doubtful windows count for more. So an odd window that looks like nothing else is not taken first, and no two
-alike are.
+one that comes nearest to most of what is far from all examples and from the windows taken before (facility location).
+So an odd window that looks like nothing else is not taken first, and no two alike are. The less clear a window is, by
+the last run or by a linear rule from the examples, the more it counts, up to twice (docs/decisions/studio.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,9 +36,6 @@ BUDGET = 256
 _LEAST_CELLS = 0.2
 """Share of a window's cells that must hold data."""
 
-_CERTAIN = 0.25
-"""How much a window counts where all is clear, beside 1 more where it is least clear."""
-
 _LABELED = 0.5
 """What the worth of windows of a scene is multiplied by that is labelled already."""
 
@@ -47,6 +43,9 @@ _PENALTY = 0.1
 """Of the regression that tells target from background, beside the mean square of the features."""
 
 _TRAINING_CELLS = 4096
+
+_ALIKE = 0.5
+"""A window stands for those that lie at most so much as far from it as from all that was known before."""
 
 _DOUBTFUL = 0.35
 """From which mean uncertainty on a window is said to be unclear."""
@@ -70,7 +69,7 @@ class _Choice:
     worth: float
     unlikeness: float
     doubt: float | None
-    share: float = 0.0
+    share: float
 
 
 def suggest(
@@ -209,7 +208,15 @@ def _ranked(
     count: int,
     labeled: Collection[str],
 ) -> list[_Choice]:
-    """Windows in the order in which they are taken."""
+    """Windows in the order in which they are taken.
+
+    Args:
+        candidates: all.
+        examples: what is known already.
+        doubts: of each candidate, where known.
+        count: at most.
+        labeled: scenes whose windows are worth less.
+    """
     windows = together([one.look for one in candidates])
     middle = windows.mean(axis=0)
     windows = _unit(windows - middle)
@@ -218,23 +225,22 @@ def _ranked(
     shown = _unit(together(examples) - middle) if examples else np.zeros((0, windows.shape[1]), np.float32)
     # Without an example all are equally far, farther than any two windows can be.
     far = (1.0 - windows @ shown.T).min(axis=1) if len(shown) else np.full(len(windows), 2.0)
-    nearest, weights = far.copy(), _CERTAIN + _ranks(doubts)
+    nearest, weights = far.copy(), 1.0 + _ranks(doubts)
     factor = np.array([_LABELED if one.scene in labeled else 1.0 for one in candidates])
-    owner = np.full(len(windows), -1)
     left, found, first = np.ones(len(windows), bool), [], 0.0
-    for number in range(min(count, len(candidates))):
+    for _ in range(min(count, len(candidates))):
         gains = (weights[:, None] * np.maximum(nearest[:, None] - apart, 0.0)).sum(axis=0) * factor
         gains[~left] = -1.0
         best = int(gains.argmax())
         if gains[best] <= 0.0:
             break
         first = first or float(gains[best])
-        owner[apart[:, best] < nearest] = number
+        share = float((apart[:, best] < _ALIKE * nearest).mean())
         nearest = np.minimum(nearest, apart[:, best])
         left[best] = False
         unlike = float(np.searchsorted(pairs, far[best]) / len(pairs)) if len(shown) else 1.0
-        found.append(_Choice(candidates[best], float(gains[best]) / first, unlike, doubts[best]))
-    return [replace(one, share=float((owner == number).mean())) for number, one in enumerate(found)]
+        found.append(_Choice(candidates[best], float(gains[best]) / first, unlike, doubts[best], share))
+    return found
 
 
 def _ranks(doubts: Sequence[float | None]) -> npt.NDArray[np.float64]:
@@ -253,7 +259,8 @@ def _unit(vectors: Vectors) -> Vectors:
 
 def _told(one: _Choice, facts: Mapping[str, Any]) -> Suggestion:
     """A suggestion with its reason in words."""
-    like = f"{one.share:.0%} of the windows that were looked at are most like this one"
+    sample = f" in {facts['scenes_seen']} of {facts['scenes']} scenes" if facts["scenes_seen"] < facts["scenes"] else ""
+    like = f"{one.share:.0%} of the windows that were looked at{sample} are like it and unlike all before it"
     look = "It looks unlike your examples" if one.unlikeness >= 0.5 else "It looks much like your examples"
     doubtful = one.doubt is not None and one.doubt >= _DOUBTFUL
     doubt = (" and" if one.unlikeness >= 0.5 else ", but") + " it is unclear what belongs to the class"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -29,21 +27,12 @@ from hdm_pipeline.contracts import (
     VectorLabels,
 )
 from hdm_pipeline.errors import BandError, HdmError, SupportError
-from hdm_pipeline.hashing import file_hash, stable_hash, stat_identity
+from hdm_pipeline.hashing import stable_hash
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import Look, look_at, scale_warnings, unlike_warnings
 from hdm_pipeline.pixels.scaling import scale_pixels, scene_ranges
+from hdm_pipeline.support.file_hashes import content_hash, sidecars
 from hdm_pipeline.support.shown import require_both
-
-_HASHED_WHOLE = 256 << 20
-"""Files up to this size are hashed by content, larger ones (a whole volume in one file) by size and time."""
-
-_OF_VECTOR_FILES = (
-    *(".shx", ".dbf", ".cpg", ".qpj"),
-    *(".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".atx", ".ixs", ".mxs", ".idm", ".ind"),  # indexes
-    *(".qmd", ".qml", ".sld", ".qlr"),
-)
-"""What GIS put beside a Shapefile or a GeoPackage; no image is read from it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,17 +200,17 @@ def support_fingerprint(files: SupportFiles, reader: Reader) -> str:
 def _request_fingerprint(request: SupportRequest, reader: Reader) -> list[object]:
     """What an example hashes to; nothing where nothing is drawn in its image."""
     tell = getattr(reader, "example_files", None)
-    more = [f"{os.path.basename(path)}:{_content_hash(path)}" for path in (tell(request) if tell else [])]
+    more = [f"{os.path.basename(path)}:{content_hash(path)}" for path in (tell(request) if tell else [])]
     if request.vector is not None:
         drawn = _vector_reader(reader).vector_identity(request)
         if not drawn:
             return []
-        found = [_content_hash(request.image), *_sidecars(request.image, request.mask), "vector", drawn]
+        found = [content_hash(request.image), *sidecars(request.image, request.mask), "vector", drawn]
         return [*found, *([more] if more else [])]
     return [
-        _content_hash(request.image),
-        _content_hash(request.mask),
-        *(_sidecars(path) for path in (request.image, request.mask) if _sidecars(path)),
+        content_hash(request.image),
+        content_hash(request.mask),
+        *(sidecars(path) for path in (request.image, request.mask) if sidecars(path)),
         request.values,
         request.ignore,
         request.slices,
@@ -248,42 +237,6 @@ def check_vector_files(files: Sequence[SupportRequest], reader: Reader) -> None:
         if request.vector is not None and (request.mask, request.vector) not in checked:
             checked.add((request.mask, request.vector))
             _vector_reader(reader).check_vector(request)
-
-
-def _sidecars(path: str, labels: str = "") -> list[str]:
-    """Hashes of the files that are called as one is: ``chip.tif.aux.xml`` and ``chip.tfw`` change what is read.
-
-    Drawn labels may lie beside the image under its name (``chip.gpkg``, ``chip.shp``): these count by what is read.
-    """
-    folder, name = os.path.split(path)
-    if not os.path.isfile(path):
-        return []
-    starts = (f"{name}.", f"{os.path.splitext(name)[0]}.")
-    beside = sorted(other for other in os.listdir(folder or ".") if other.startswith(starts) and other != name)
-    if labels:
-        drawn = os.path.basename(labels)
-        beside = [o for o in beside if not o.startswith(drawn) and not o.lower().endswith(_OF_VECTOR_FILES)]
-    files = [os.path.join(folder, other) for other in beside]
-    return [f"{os.path.basename(file)}:{_content_hash(file)}" for file in files if os.path.isfile(file)]
-
-
-def _content_hash(path: str) -> str:
-    if "://" in path or path.startswith("/vsi"):
-        return path
-    try:
-        if os.path.isdir(path):
-            digest = hashlib.sha256()
-            for folder, folders, names in os.walk(path):
-                folders.sort()
-                for name in sorted(names):
-                    full = os.path.join(folder, name)
-                    digest.update(f"{os.path.relpath(full, path)}:{stat_identity(full)}\n".encode())
-            return digest.hexdigest()
-        return stat_identity(path) if os.path.getsize(path) > _HASHED_WHOLE else file_hash(Path(path))
-    except OSError as error:
-        raise SupportError(
-            f"support file cannot be read: {error.strerror}", where=path, remedy="check the path and its permissions"
-        ) from error
 
 
 def load_examples(

@@ -85,4 +85,11 @@ def example_product(
         block=(min(512, height), min(512, width)),
         provenance=Provenance("0.0.0", "a" * 64, "b" * 64, "c" * 64, _THRESHOLD, "example"),
         uncertainty=ComputedScores((len(classes), depth, height, width)),
+        picture=_picture(),
     )
+
+
+def _picture() -> npt.NDArray[np.uint8]:
+    """[y, x, 3] colors that tell rows from columns."""
+    y, x = np.mgrid[:96, :120].astype(np.uint8)
+    return np.stack([y, x, y + x], axis=2)

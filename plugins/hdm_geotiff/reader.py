@@ -84,7 +84,7 @@ class GeoTiffReader:
             return self._drawn.read(request)
         from hdm_geotiff.examples.support import read_example
 
-        return [read_example(request, self.options)]
+        return read_example(request, self.options)
 
     def check_vector(self, request: SupportRequest) -> None:
         """Check a file of drawn labels; see `VectorLabelReader.check_vector`."""

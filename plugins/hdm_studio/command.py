@@ -11,7 +11,7 @@ import typer
 
 from hdm_pipeline.errors import ConfigError
 
-_LIBRARIES = ("fastapi", "uvicorn", "ruamel.yaml")
+_LIBRARIES = ("fastapi", "uvicorn")
 
 _PIPELINE = (re.compile(r"^input:", re.M), re.compile(r"^support:", re.M))
 """What only a pipeline file holds."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from typing import ClassVar
 
-from hdm_pipeline.errors import ConfigError, HdmError, NoSuchSceneError
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from hdm_pipeline.errors import ConfigError, DiskFullError, HdmError, NoSuchSceneError
 
 
 class RequestError(HdmError):
@@ -58,16 +55,6 @@ def status_of(error: HdmError) -> int:
         return error.status
     if isinstance(error, NoSuchSceneError):
         return 404
-    if _no_room(error):
+    if isinstance(error, DiskFullError):
         return 507
     return 400 if isinstance(error, ConfigError) else 500
-
-
-def _no_room(error: BaseException) -> bool:
-    """Whether it began with a disk without room."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _NO_ROOM:
-            return True
-        seen = seen.__cause__
-    return False

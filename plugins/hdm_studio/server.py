@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -63,8 +64,10 @@ def serve(studio: Studio, sock: socket.socket, host: str, tell: Callable[[str], 
             "and change everything, and nothing is encrypted. Safer: leave out --host, and use `ssh -L`.",
             file=sys.stderr,
         )
-    server = make_server(studio, door)
-    server.run(sockets=[sock])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn ends on these, and then sends them to us once more.
+        signal.signal(number, lambda *_: None)
+    make_server(studio, door).run(sockets=[sock])
     if (process := studio.runs.running_process()) is not None:
         tell(f"The run goes on, as process {process}. To stop it: kill -INT {process}")
 

@@ -13,6 +13,7 @@ from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import ConfigError, HdmError
 from hdm_studio.images import Colors
 from hdm_studio.runs import Runs
+from hdm_studio.settling import Settling
 from hdm_studio.suggestions import Suggestions
 from hdm_studio.tries import Tries
 
@@ -28,6 +29,7 @@ class Studio:
         session: a person at work on it.
         runs: its runs.
         tries: windows that were tried.
+        settling: the examples' choices, made anew when nobody draws.
         suggestions: what to label next.
         closing: set when the server ends; long answers end then, too.
     """
@@ -36,7 +38,10 @@ class Studio:
         self.file = file.absolute()
         self.session = session
         self.runs = Runs(self.file, lambda skip: session.follow(skip=skip), session.interrupt_run)
-        self.tries = Tries(session.try_window)
+        self.tries = Tries(
+            lambda scene, window, uncertainty, stopped: session.try_window(scene, window, uncertainty, stopped=stopped)
+        )
+        self.settling = Settling(session.settle)
         self.suggestions = Suggestions(lambda heard: session.suggest(on_progress=heard))
         self.closing = threading.Event()
         self._first: SceneHeader | None = None
@@ -98,3 +103,4 @@ def open_studio(file: Path, labels: Path | None = None) -> Iterator[Studio]:
             yield studio
         finally:
             studio.closing.set()
+            studio.settling.close()

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 from hdm_pipeline.grid import Window
-from hdm_pipeline.session.values import Try
+from hdm_pipeline.session.values import Try, TryEndedError
 from hdm_studio.errors import ConflictError, NotThereError
 
 KEPT_BYTES = 256 << 20
@@ -19,10 +19,10 @@ class Tries:
     """May be used by several threads.
 
     Args:
-        compute: `Session.try_window`.
+        compute: `Session.try_window`, with its `stopped` as the last argument.
     """
 
-    def __init__(self, compute: Callable[[str, Window, bool], Try]) -> None:
+    def __init__(self, compute: Callable[[str, Window, bool, Callable[[], bool]], Try]) -> None:
         self._compute = compute
         self._changed = threading.Condition()
         self._asked: Counter[str] = Counter()
@@ -50,7 +50,9 @@ class Tries:
             self._still_asked(page, turn)
             self._busy = True
         try:
-            found = self._compute(scene, window, uncertainty)
+            found = self._compute(scene, window, uncertainty, lambda: self._asked[page] != turn)
+        except TryEndedError as error:
+            raise _outdated() from error
         finally:
             with self._changed:
                 self._busy = False
@@ -72,7 +74,7 @@ class Tries:
 
     def _still_asked(self, page: str, turn: int) -> None:
         if self._asked[page] != turn:
-            raise ConflictError("a newer window was asked for", where="try")
+            raise _outdated()
 
     def _keep(self, found: Try) -> str:
         number = secrets.token_hex(8)
@@ -80,6 +82,10 @@ class Tries:
         while len(self._kept) > 1 and sum(map(_size, self._kept.values())) > KEPT_BYTES:
             self._kept.popitem(last=False)
         return number
+
+
+def _outdated() -> ConflictError:
+    return ConflictError("a newer window was asked for", where="try")
 
 
 def _size(one: Try) -> int:

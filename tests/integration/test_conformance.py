@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from PIL import Image
 from rasterio.enums import Resampling
 
 from hdm_geotiff.polygons.writer import PolygonWriter
+from hdm_geotiff.products.quicklook import QuicklookWriter
 from hdm_geotiff.products.writer import MaskWriter, ScoreWriter, UncertaintyWriter
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_pipeline.contracts import ClassInfo, SceneHeader, SceneRef, SupportRequest
+from hdm_pipeline.contracts import ClassInfo, SavedLabels, SceneHeader, SceneRef, SupportRequest
 from hdm_pipeline.grid import Window
 from hdm_pipeline.testing import ConformanceError, check_reader, check_writer, example_header, example_product
 
@@ -100,6 +103,7 @@ def test_the_geotiff_writers_conform(tmp_path: Path) -> None:
             PolygonWriter, example_product(), tmp_path / form, options=options, empty=example_product(empty=True)
         )
     check_writer(UncertaintyWriter, example_product(), tmp_path / "uncertainty", empty=example_product(empty=True))
+    check_writer(QuicklookWriter, example_product(), tmp_path / "quicklook", empty=example_product(empty=True))
 
 
 def test_the_example_product_can_be_checked_at_any_size(tmp_path: Path) -> None:
@@ -298,6 +302,35 @@ def test_a_reader_that_lies_about_overviews_is_found_out(tiffs: Path, wrong: Any
 
     with pytest.raises(ConformanceError, match=word):
         check_reader(Liar, str(tiffs / "a.tif"))
+
+
+@pytest.mark.parametrize(
+    ("save", "load", "word"),
+    [
+        (lambda keep, labels: replace(keep(labels), files=()), None, "files lie in the folder, 0 are named"),
+        (lambda keep, labels: keep(replace(labels, patches=labels.patches[1:])), None, "come back changed"),
+        (lambda keep, labels: _swapped(keep(labels)), None, "holds other labels than were drawn"),
+        (None, lambda give, classes: give({1: "first", 2: "second class", 3: "d'été"}), "no class"),
+        (None, lambda give, classes: None, "not given back"),
+    ],
+)
+def test_a_reader_that_lies_about_labels_is_found_out(tiffs: Path, save: Any, load: Any, word: str) -> None:
+    class Liar(GeoTiffReader):
+        def save_labels(self, labels: Any, folder: Path) -> Any:
+            keep = partial(super().save_labels, folder=folder)
+            return save(keep, labels) if save else keep(labels)
+
+        def load_labels(self, ref: Any, classes: Any, folder: Path) -> Any:
+            give = partial(super().load_labels, ref, folder=folder)
+            return load(lambda named: give(classes=named), classes) if load else give(classes=classes)
+
+    with pytest.raises(ConformanceError, match=word):
+        check_reader(Liar, str(tiffs / "b.tif"))
+
+
+def _swapped(saved: SavedLabels) -> SavedLabels:
+    """Each class with the example of another."""
+    return replace(saved, examples=dict(zip(saved.examples, reversed(saved.examples.values()), strict=True)))
 
 
 def test_a_reader_that_mutates_the_archive_is_found_out(tiffs: Path) -> None:

@@ -108,6 +108,9 @@ def test_without_labels_the_draft_is_for_the_studio(test_data: Path, tmp_path: P
     assert draft["input"]["scale"] == {"fixed": [0, 255]}
     assert draft["support"]["classes"] == [{"name": "field", "examples": []}]
     assert f"studio {file}" in written.output
+    assert "still to be labelled" in written.output
+    told = invoke("validate", file)
+    assert "studio" in str(told.exception)
 
 
 def test_a_series_with_a_segmentation(test_data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,11 @@ PICTURES = "HDM_STUDIO_PICTURES"
 """Environment variable: a folder for screenshots, as docs/images; none are made without it."""
 
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-_START_S = 60.0
+_START_S = 120.0
+_PATIENCE_MS = 240_000
+"""For what takes a second on an idle machine; others may be at work on it."""
 _LARGEST_PICTURE = 150_000
+_PICTURE_SIZE = (1024, 1024)
 
 Mask = npt.NDArray[np.bool_]
 Place = tuple[float, float]
@@ -95,13 +98,20 @@ class Desk:
         self.troubles: list[str] = []
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
         page.on("console", lambda told: self.troubles.append(told.text) if told.type == "error" else None)
+        page.set_default_timeout(_PATIENCE_MS)
+        expect.set_options(timeout=_PATIENCE_MS)
         page.goto(address)
         expect(page.get_by_role("navigation", name="Archive")).to_be_visible()
 
     def open(self, scene: str) -> None:
-        """Choose a scene in the archive, and wait until it is seen."""
+        """Choose a scene in the archive, the first one whose name holds the text, and wait until it is seen."""
         self.page.locator(".scene", has_text=scene).click()
         self.page.wait_for_selector(f'.map[data-scene="{scene}"]')
+
+    def slice(self, z: int) -> None:
+        """Go to a slice by the slider."""
+        self.page.get_by_role("slider", name="Slice").fill(str(z))
+        self.page.wait_for_timeout(300)
 
     def screen(self, place: Place) -> Place:
         """Where on the screen a pixel of the scene is: (x, y)."""
@@ -120,21 +130,29 @@ class Desk:
         """Set the brush."""
         self.page.get_by_label("Brush size").fill(str(pixels))
 
+    def switch(self, label: str, *, on: bool) -> None:
+        """Set a switch."""
+        self.page.get_by_role("switch", name=label).set_checked(on)
+
     def stroke(self, value: int, places: list[Place]) -> None:
         """Draw a line of a class with the mouse, and wait until the server has it."""
+        with self.page.expect_response(lambda answer: answer.url.endswith("/strokes")) as sent:
+            self.line(value, places)
+        assert sent.value.ok, sent.value.text()
+
+    def line(self, value: int, places: list[Place]) -> None:
+        """Draw a line of a class with the mouse."""
         self.page.keyboard.press(str(value))
         mouse = self.page.mouse
-        with self.page.expect_response(lambda answer: answer.url.endswith("/strokes")) as sent:
-            mouse.move(*self.screen(places[0]))
-            mouse.down()
-            for place in places[1:]:
-                mouse.move(*self.screen(place), steps=4)
-            mouse.up()
-        assert sent.value.ok, sent.value.text()
+        mouse.move(*self.screen(places[0]))
+        mouse.down()
+        for place in places[1:]:
+            mouse.move(*self.screen(place), steps=4)
+        mouse.up()
 
     def try_it(self) -> dict[str, Any]:
         """Try what is seen: what the server answers."""
-        with self.page.expect_response(lambda answer: answer.url.endswith("/api/try"), timeout=60_000) as answer:
+        with self.page.expect_response(lambda answer: answer.url.endswith("/api/try")) as answer:
             self.page.get_by_role("button", name="Try what I see").click()
         assert answer.value.ok, answer.value.text()
         found: dict[str, Any] = answer.value.json()
@@ -155,9 +173,27 @@ class Desk:
             return
         self.page.wait_for_timeout(800)
         shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        shot.thumbnail(_PICTURE_SIZE, Image.Resampling.LANCZOS)
         file = Path(folder) / f"studio_{name}.png"
-        shot.quantize(200, dither=Image.Dither.NONE).save(file, optimize=True)
-        assert file.stat().st_size < _LARGEST_PICTURE, f"{file.name} is too large for the documentation"
+        for colors in (200, 96, 48):
+            shot.quantize(colors, dither=Image.Dither.NONE).save(file, optimize=True)
+            if file.stat().st_size < _LARGEST_PICTURE:
+                return
+        raise AssertionError(f"{file.name} is too large for the documentation")
+
+
+def fresh(chromium: Browser, width: int = 1280, height: int = 720, scheme: Literal["light", "dark"] = "light") -> Page:
+    """A page of a person who was never here."""
+    return chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme).new_page()
+
+
+def hatching(where: Mask, step: int) -> list[list[Place]]:
+    """Lines from left to right that lie in an area, `step` rows apart."""
+    found: list[list[Place]] = []
+    for row in range(step // 2, where.shape[0], step):
+        edges = np.flatnonzero(np.diff(np.pad(where[row].astype(np.int8), 1)))
+        found += [[(left + 0.5, row + 0.5), (right - 0.5, row + 0.5)] for left, right in edges.reshape(-1, 2).tolist()]
+    return found
 
 
 def spots(where: Mask, count: int, apart: float) -> list[Place]:

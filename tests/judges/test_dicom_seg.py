@@ -23,6 +23,7 @@ from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge, missing
 from tests.judges.orthanc import INSTALL, Archive, running
 from tests.judges.viewer import node_environment
+from tests.unit.dicom.test_drawn_labels import labels_of, noise, opened
 from tests.unit.dicom.test_flat_images import FLAT, in_enhanced_pairs
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -89,6 +90,33 @@ def test_dciodvfy_finds_nothing_where_no_place_is_told(
     write_series(tmp_path / "flat", (0.0,), shape=(23, 31), change=lambda dataset, _: FLAT[name](dataset))
     segment(tmp_path / "flat", tmp_path / "out.dcm", kind)
     assert findings(dciodvfy, tmp_path / "out.dcm") == []
+
+
+@pytest.mark.parametrize("name", ["oblique", "gaps", *FLAT])
+def test_labels_that_were_drawn_are_valid_and_read_by_dcmqi(
+    require_judge: RequireJudge, tmp_path: Path, name: str
+) -> None:
+    """Few of many slices, a class that is described and not drawn, and images without a place."""
+    dciodvfy = require_judge("dciodvfy", "apt-get install dicom3tools")
+    program = require_judge("segimage2itkimage", "pip install dcmqi")
+    if name in FLAT:
+        write_series(tmp_path / "in", (0.0,), shape=(23, 31), change=lambda dataset, _: FLAT[name](dataset))
+    else:
+        orientation = (np.cos(0.3), np.sin(0.3), 0, 0, 0, -1)
+        write_series(tmp_path / "in", [2.0 * index for index in range(9)], shape=(23, 31), orientation=orientation)
+    reader, header = opened(tmp_path / "in")
+    drawn = noise(header, 0) if name in FLAT else noise(header, 2, 3, 7) if name == "gaps" else noise(header, 1, 2)
+    labels = labels_of(header, drawn, {1: "liver", 2: "tumor", 3: "never drawn"})
+    (file,) = reader.save_labels(labels, tmp_path).files
+    assert findings(dciodvfy, Path(file)) == []
+    if name in FLAT:
+        return  # dcmqi wants places
+    command = [program, "--inputDICOM", file, "--outputDirectory", str(tmp_path), "-t", "nii", "-p", "s"]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    for number, value in ((1, 0), (2, 1), (3, 2)):
+        image: Any = nibabel.load(tmp_path / f"s-{number}.nii.gz")  # type: ignore[attr-defined]
+        assert np.count_nonzero(np.asarray(image.dataobj)) == sum(int((v == value).sum()) for v in drawn.values())
+        assert image.header.get_zooms()[2] == pytest.approx(2.0)
 
 
 def beds(index: int) -> float:

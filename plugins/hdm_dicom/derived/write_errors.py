@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from hdm_pipeline.errors import OutputError, WriteError
+from hdm_pipeline.errors import DiskFullError, OutputError, WriteError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EROFS,)
 
 
@@ -27,7 +27,7 @@ def write_error(error: OSError, what: str, path: Path, scene: str) -> OutputErro
     number = error_number(error)
     if number in _FULL:
         remedy = "free space or choose another output.directory; then run again: finished scenes are kept"
-        return OutputError("the disk is full", where=str(path.parent), remedy=remedy)
+        return DiskFullError("the disk is full", where=str(path.parent), remedy=remedy)
     if number in _READ_ONLY:
         remedy = "choose another output.directory, or make its file system writable"
         return OutputError("the output is not writable", where=str(path.parent), remedy=remedy)

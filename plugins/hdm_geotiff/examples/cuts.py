@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from hdm_geotiff.examples.drawing import TARGET, Canvas, Drawing
+from hdm_geotiff.examples.drawing import TARGET, Canvas
+from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_pipeline.contracts import BACKGROUND, IGNORE, ImageWindow
 from hdm_pipeline.errors import SupportError
 from hdm_pipeline.grid import Window
@@ -74,7 +76,20 @@ def _pixels_of(window: ImageWindow, grid: Canvas, where: str) -> tuple[int, int,
     return round(columns.min()), round(rows.min()), round(columns.max()), round(rows.max())
 
 
-def where_drawn(drawing: Drawing, grid: Canvas) -> tuple[list[Window], int]:
+class Drawn(Protocol):
+    """What is drawn in an image: `Drawing`, or a mask."""
+
+    @property
+    def complete(self) -> bool:
+        """Everything is drawn everywhere."""
+        ...
+
+    def label(self, height: int, width: int, placed: Affine, *, coarse: bool = False) -> npt.NDArray[np.uint8]:
+        """See `Drawing.label`."""
+        ...
+
+
+def where_drawn(drawing: Drawn, grid: Canvas | Grid) -> tuple[list[Window], int]:
     """Parts of a large image in which something is drawn, none over another; and how many more there are.
 
     Parts are cells of a lattice around what is drawn, trimmed to it. If there are too many, those that show both the
@@ -105,7 +120,7 @@ def where_drawn(drawing: Drawing, grid: Canvas) -> tuple[list[Window], int]:
 
 
 def _bounds(
-    places: tuple[npt.NDArray[np.intp], ...], step: int, grid: Canvas, first: tuple[int, int] = (0, 0)
+    places: tuple[npt.NDArray[np.intp], ...], step: int, grid: Canvas | Grid, first: tuple[int, int] = (0, 0)
 ) -> tuple[int, int, int, int]:
     """(top, left, bottom, right) in pixels of what was found in the overview, with a margin."""
     (y0, x0), (y1, x1) = ((int(side.min()) for side in places), (int(side.max()) + 1 for side in places))
@@ -115,7 +130,7 @@ def _bounds(
 
 
 def _trimmed(
-    overview: npt.NDArray[np.uint8], step: int, limits: tuple[int, int, int, int], grid: Canvas
+    overview: npt.NDArray[np.uint8], step: int, limits: tuple[int, int, int, int], grid: Canvas | Grid
 ) -> Window | None:
     """The part of a cell in which something is drawn, with its margin; None where nothing is."""
     rows, columns = slice(limits[0] // step, -(-limits[2] // step)), slice(limits[1] // step, -(-limits[3] // step))
@@ -131,7 +146,7 @@ def _part(overview: npt.NDArray[np.uint8], step: int, window: Window) -> npt.NDA
     return overview[window.y // step : -(-window.bottom // step), window.x // step : -(-window.right // step)]
 
 
-def _worth(overview: npt.NDArray[np.uint8], step: int, window: Window, drawing: Drawing) -> float:
+def _worth(overview: npt.NDArray[np.uint8], step: int, window: Window, drawing: Drawn) -> float:
     """How much a part tells: the class first, and then both in good shares."""
     part = _part(overview, step, window)
     target = float(np.mean(part == TARGET))
@@ -139,5 +154,5 @@ def _worth(overview: npt.NDArray[np.uint8], step: int, window: Window, drawing: 
     return (10.0 if target else 0.0) + min(target, _ENOUGH) + min(background, _ENOUGH)
 
 
-def _shows(overview: npt.NDArray[np.uint8], step: int, window: Window, value: int, drawing: Drawing) -> bool:
+def _shows(overview: npt.NDArray[np.uint8], step: int, window: Window, value: int, drawing: Drawn) -> bool:
     return drawing.complete or bool((_part(overview, step, window) == value).any())

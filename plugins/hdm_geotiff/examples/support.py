@@ -13,9 +13,8 @@ mask of ours. Where the image holds no data the label is unknown.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,9 @@ from rasterio.warp import reproject, transform
 from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.examples.example_image import image_ref
+from hdm_geotiff.examples.large_masks import cut_mask
+from hdm_geotiff.examples.mask_labels import held, known_of, label_of, read_label
+from hdm_geotiff.examples.parts import Part, labelled_parts
 from hdm_geotiff.files.environment import open_dataset, reading
 from hdm_geotiff.files.uris import check_uri
 from hdm_geotiff.options import ReaderOptions
@@ -50,8 +52,8 @@ _SAME_GRID = 0.5
 """Pixels that image and mask may lie apart and still be on one grid: rounded coordinates, not a shift."""
 
 
-def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImage:
-    """Read one labelled chip with all of its bands.
+def read_example(request: SupportRequest, options: ReaderOptions) -> list[LabeledImage]:
+    """Read one labelled chip with all of its bands; or parts of a large image, if its mask names what is background.
 
     Raises:
         SupportError: unreadable, too large, sizes or places differ, no pixel of the class, or all is unknown.
@@ -61,29 +63,30 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> LabeledImag
         doing, network = "read a support example", options.allow_network
         other = "choose another example (images are GeoTIFF, masks GeoTIFF or PNG)"
         with open_source(image_ref(request.image, options), options, None, instead=other) as source:
-            image, header = source.grid, source.header
+            image = source.grid
             with reading(request.mask, doing, allow_network=network, instead=other), open_dataset(request.mask) as mask:
-                _check_pair(image, mask, request, options)
-                label, found = _label(image, mask, request)
-            window = Window(z=0, y=0, x=0, height=image.height, width=image.width)
-            pixels, valid = source.read(window, range(len(header.bands)))
-            areas = source.row_areas()
+                if _check_pair(image, mask, request, options):
+                    parts, found = cut_mask(mask, request), "background only"
+                else:
+                    label, found = _label(image, mask, request)
+                    parts = [(Window.whole(0, image.shape), label)]
+            _check_labels(parts, request, found)
+            examples = labelled_parts(source, parts, request)
     except SceneError as error:
         raise SupportError(error.what, where=error.where, remedy=error.remedy) from error
-    _check_label(label, request, found)
-    label[~valid] = IGNORE
-    if not (label == 1).any():
+    if not any((example.label == 1).any() for example in examples):
         remedy = "choose a chip whose labelled part holds data, or correct its nodata value"
         where = f"{request.image} with {request.mask}"
         raise SupportError("the class lies only where the image holds no data", where=where, remedy=remedy)
-    size = None if areas is None or not areas.any() else math.sqrt(float(areas.mean()))
-    return LabeledImage(os.path.basename(request.image.rstrip("/")), pixels, valid, label, header.bands, size)
+    return examples
 
 
-def _check_pair(image: Grid, mask: DatasetReader, request: SupportRequest, options: ReaderOptions) -> None:
+def _check_pair(image: Grid, mask: DatasetReader, request: SupportRequest, options: ReaderOptions) -> bool:
+    """Whether the image must be cut: it is large, and its mask names what is background: the rest is unknown."""
     where = f"{request.image} with {request.mask}"
     check_size(mask, request.mask, options)
-    if image.height * image.width > MAX_PIXELS:
+    large = image.height * image.width > MAX_PIXELS
+    if large and not (request.background and image.shape == mask.shape and not _on_another_grid(image, mask)):
         what = f"a support example of {image.height} x {image.width} pixels is too large"
         remedy = f"cut a chip of at most {MAX_PIXELS / 2**20:.0f} Mpx: gdal_translate -srcwin x y 512 512"
         raise SupportError(what, where=request.image, remedy=remedy)
@@ -98,6 +101,7 @@ def _check_pair(image: Grid, mask: DatasetReader, request: SupportRequest, optio
         # A mask that was cut out on purpose has another size: this one was meant for the image, or for another one.
         what = f"image and mask are alike but lie {_shift(image, mask):.1f} pixels apart"
         raise SupportError(what, where=where, remedy="correct the coordinates of one of the two (gdal_edit.py -a_ullr)")
+    return large
 
 
 def _shift(image: Grid, mask: DatasetReader) -> float:
@@ -191,32 +195,19 @@ def _offset(image: Grid, mask: DatasetReader) -> float:
 
 def _label(image: Grid, mask: DatasetReader, request: SupportRequest) -> tuple[npt.NDArray[np.uint8], str]:
     """The label on the image's grid, and for messages the values that the mask holds."""
-    known = MaskSources.of(mask)
-    if known.nodata[0] == 0:
-        known = dataclasses.replace(known, nodata=(None,))
     if _on_another_grid(image, mask):
-        values, valid = _warped(image, mask, known, request)
-    else:
-        raw = mask.read([1])
-        values, valid = raw[0], known.valid(mask, raw, [0], RasterWindow(0, 0, mask.width, mask.height))
-    chosen = np.isin(values, request.values)
-    label = np.where(chosen, 1, 0).astype(np.uint8)
-    unknown = np.isin(values, request.ignore) | ~valid
-    if request.background:
-        unknown |= ~np.isin(values, request.background)
-    elif values.dtype == np.uint8:
-        unknown |= values == IGNORE
-    label[~chosen & unknown] = IGNORE
-    held = np.unique(values)
-    return label, ", ".join(f"{value:g}" for value in held[:8]) + (", ..." if held.size > 8 else "")
+        values, valid = _warped(image, mask, known_of(mask), request)
+        return label_of(values, valid, request), held(values)
+    label, values = read_label(mask, RasterWindow(0, 0, mask.width, mask.height), request)
+    return label, held(values)
 
 
-def _check_label(label: npt.NDArray[np.uint8], request: SupportRequest, found: str) -> None:
+def _check_labels(parts: Sequence[Part], request: SupportRequest, found: str) -> None:
     wanted = ", ".join(map(str, request.values))
-    if (label == IGNORE).all():
+    if not any((label != IGNORE).any() for _, label in parts):
         remedy = "choose another example: this one says nothing about any pixel"
         raise SupportError("every pixel of the mask is unknown", where=request.mask, remedy=remedy)
-    if not (label == 1).any():
+    if not any((label == 1).any() for _, label in parts):
         what = f"the mask has no pixel of the class (value {wanted}); it holds {found}"
         remedy = "check the value of the class in the pipeline file, or choose an example that shows it"
         raise SupportError(what, where=request.mask, remedy=remedy)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pyproj.exceptions import ProjError
 from hdm_geotiff.examples.cuts import MOST, SIDE, WHOLE, asked_for, where_drawn
 from hdm_geotiff.examples.drawing import TARGET, Canvas, Drawing, drawing_of, shapes_of
 from hdm_geotiff.examples.example_image import image_ref
+from hdm_geotiff.examples.parts import Part, labelled_parts
 from hdm_geotiff.examples.support import MAX_PIXELS
 from hdm_geotiff.examples.vector_file import VectorFile
 from hdm_geotiff.options import ReaderOptions
@@ -27,7 +27,6 @@ from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.scenes.source import RasterSource
 from hdm_pipeline.contracts import (
     IGNORE,
-    STATISTICS_PIXELS,
     LabeledImage,
     SceneWarning,
     SupportRequest,
@@ -43,7 +42,7 @@ _NOUNS = {"target": "the class", "background": "`background`", "ignore": "`ignor
 class _Labels:
     """The labels of an image: (window, [y, x] of 1, 0 and 255), none of them unknown throughout; and warnings."""
 
-    windows: tuple[tuple[Window, npt.NDArray[np.uint8]], ...]
+    windows: tuple[Part, ...]
     warnings: tuple[SceneWarning, ...]
 
 
@@ -89,24 +88,8 @@ class DrawnLabels:
         """
         with _typed(request), _image(request, self._options) as image:
             labels = _labels(image.grid, self._file(request), request)
-            header, areas = image.header, image.row_areas()
-            every = range(len(header.bands))
-            read = [(window, label, *image.read(window, every)) for window, label in labels.windows]
-            whole = [label.shape for _, label in labels.windows] == [image.grid.shape]
-            statistics = None if whole or not read else image.sample(every, STATISTICS_PIXELS)
-        found: list[LabeledImage] = []
-        for window, label, pixels, valid in read:
-            label[~valid] = IGNORE
-            if not (label != IGNORE).any():
-                continue
-            own = None if areas is None else areas[window.y : window.bottom]
-            size = None if own is None or not own.any() else math.sqrt(float(own.mean()))
-            place = "" if whole else f" [{window.x}, {window.y}, {window.width}, {window.height}]"
-            # Of the whole image, and told once.
-            warnings = labels.warnings if not found else ()
-            name = os.path.basename(request.image.rstrip("/")) + place
-            found.append(LabeledImage(name, pixels, valid, label, header.bands, size, warnings, statistics))
-        if read and not found:
+            found = labelled_parts(image, labels.windows, request, labels.warnings)
+        if labels.windows and not found:
             raise SupportError(
                 "everything that is drawn lies where the image holds no data",
                 where=f"{request.image} with {request.mask}",

@@ -29,6 +29,9 @@ GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 _DRIVERS = {".vrt": "VRT", ".png": "PNG", ".jp2": "JP2OpenJPEG", ".j2k": "JP2OpenJPEG"}
 _LEAVE_OUT = "leave it out of the archive"
 
+_MOST_TOLD = 240
+"""Characters of what GDAL says that get into an error."""
+
 # A scene without coordinates is said so in its header's warnings, once, and not on every open.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
@@ -89,7 +92,11 @@ def cause_of(error: BaseException) -> str:
     while deepest.__cause__ is not None:
         deepest = deepest.__cause__
     lines = str(deepest).strip().splitlines()
-    return lines[0] if lines else type(deepest).__name__
+    if not lines:
+        return type(deepest).__name__
+    # GDAL repeats what it asked of SQLite, which may be pages; what that said stands at the end.
+    line = lines[0]
+    return line if len(line) <= _MOST_TOLD else f"{line[:60]} ... {line[60 - _MOST_TOLD :]}"
 
 
 def _remedy(where: str, instead: str) -> str:

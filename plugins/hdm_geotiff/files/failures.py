@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from hdm_geotiff.files.environment import cause_of
-from hdm_pipeline.errors import OutputError, WriteError
+from hdm_pipeline.errors import DiskFullError, OutputError, WriteError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -37,7 +37,7 @@ def write_error(error: BaseException, path: Path, found: OSError | None) -> Outp
     number = None if found is None else found.errno
     if number in _FULL:
         remedy = "free some space or choose another output directory, then run again: finished scenes are kept"
-        return OutputError(f"the disk is full: {text}", where=str(path.parent), remedy=remedy)
+        return DiskFullError(f"the disk is full: {text}", where=str(path.parent), remedy=remedy)
     if number in _FORBIDDEN:
         remedy = "give this user permission to write there, or choose another output directory"
         return OutputError(f"the output directory is not writable: {text}", where=str(path.parent), remedy=remedy)
@@ -51,7 +51,7 @@ def labels_error(error: BaseException, folder: Path, found: OSError | None) -> O
     number = None if found is None else found.errno
     kept = "what was saved before is whole"
     if number in _FULL:
-        return OutputError(
+        return DiskFullError(
             f"labels are not saved, the disk is full: {text}", where=str(folder), remedy=f"free some space; {kept}"
         )
     if number in _FORBIDDEN:

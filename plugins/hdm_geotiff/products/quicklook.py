@@ -48,10 +48,15 @@ class QuicklookWriter:
         """
         from PIL import Image
 
+        from hdm_geotiff.files.failures import write_error
+
         if product.picture is None:
             raise WriteError(
                 "no picture of the scene was made",
                 where=product.scene.ref.id,
                 remedy="run it with the version of hdm_pipeline that this plug-in belongs to",
             )
-        Image.fromarray(product.picture).save(path, format="PNG", compress_level=_EFFORT)
+        try:
+            Image.fromarray(product.picture).save(path, format="PNG", compress_level=_EFFORT)
+        except OSError as error:
+            raise write_error(error, path, error) from error

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from hdm_pipeline.session.strokes import Stroke
 from pydantic import BaseModel, ConfigDict, Field
 
 from hdm_pipeline.grid import Window
+from hdm_pipeline.session.strokes import Stroke
 from hdm_studio import answers
 from hdm_studio.studio import Studio
 
@@ -64,7 +64,8 @@ def label_routes(studio: Studio) -> APIRouter:
 
     @routes.get("/examples")
     def examples() -> dict[str, Any]:
-        return {"examples": [answers.example(one) for one in session.examples()], "saved": session.saved}
+        shown = [answers.example(one) for one in session.examples()]
+        return {"examples": shown, "saved": session.saved, "settled": studio.settling.done}
 
     @routes.delete("/examples")
     def remove(body: Removal) -> dict[str, Any]:

@@ -51,6 +51,10 @@ def state_routes(studio: Studio) -> APIRouter:
         session.add_class(body.name, body.color)
         return {"classes": answers.classes(session.classes)}
 
+    @routes.get("/save")
+    def text() -> dict[str, str]:
+        return {"file": str(studio.file), "text": session.text()}
+
     @routes.post("/save")
     def save() -> dict[str, Any]:
         saved = session.save()

@@ -79,7 +79,7 @@ def test_a_faster_mode_and_a_doubtful_example_are_named() -> None:
     mode = {"precision": "bf16", "speedup": 1.96, "agreement": 0.99871}
     bad = {**EXAMPLE, "name": "bad [b].tif", "contradicts": True, "note": "the others do not find it"}
     lines = printed(support(2, mode=mode, examples=[EXAMPLE, bad]))
-    assert lines[0] == "class flood: 2 examples disagree: bad [b].tif contradicts the others"
+    assert lines[0].startswith("class flood: 2 examples disagree: bad [b].tif contradicts the others; ")
     assert "bf16 is 2.0 times as fast as fp32, and 99.87%" in lines[2]
     assert lines[3:] == ["check example bad [b].tif: the others do not find it"]
 

@@ -44,6 +44,7 @@ EXPECTED = {
     "PeerRefusedError": "run",
     "PeerSilentError": "run",
     "OutputError": "run",
+    "DiskFullError": "run",
     "InboxFullError": "run",
     "NoSuchSceneError": "run",
     "LedgerError": "run",
@@ -57,7 +58,8 @@ SIZES = dict.fromkeys(("a", "b", "c"), (64, 160))
 def tree(kind: type[HdmError] = HdmError) -> Iterator[type[HdmError]]:
     yield kind
     for child in kind.__subclasses__():
-        yield from tree(child)
+        if child.__module__.startswith("hdm_pipeline.") and ".session." not in child.__module__:  # these meet no run
+            yield from tree(child)
 
 
 KINDS = sorted(set(tree()), key=lambda kind: kind.__name__)

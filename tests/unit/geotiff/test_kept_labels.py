@@ -254,9 +254,10 @@ def test_other_programs_see_names_and_colors(write_tif: WriteTif, tmp_path: Path
     assert (info["layer_name"], list(info["fields"]), info["crs"]) == ("labels", ["class"], UTM["crs"])
 
 
-def test_a_large_scene_is_saved_where_something_is_drawn(write_tif: WriteTif, tmp_path: Path) -> None:
+@pytest.mark.parametrize("placed", [UTM, PLAIN], ids=["placed", "picture"])
+def test_a_large_scene_is_saved_and_read_where_something_is_drawn(tmp_path: Path, placed: Any) -> None:
     path = tmp_path / "large.tif"
-    profile = {**UTM, "driver": "GTiff", "count": 1, "dtype": "uint8", "height": 3_000, "width": 4_000}
+    profile = {**placed, "driver": "GTiff", "count": 1, "dtype": "uint8", "height": 4_200, "width": 4_000}
     with rasterio.open(path, "w", **profile, tiled=True, blockxsize=512, blockysize=512, sparse_ok=True) as file:
         for column in (0, 3_000):
             file.write(np.full((1, 500, 500), 9, np.uint8), window=rasterio.windows.Window(column, 2_400, 500, 500))
@@ -269,7 +270,7 @@ def test_a_large_scene_is_saved_where_something_is_drawn(write_tif: WriteTif, tm
     loaded = reader.load_labels(labels.scene, CLASSES, tmp_path)
     assert loaded is not None
     assert sum(patch.values.size for patch in loaded.patches) < 2**21
-    found, expected = np.full((2, 3_000, 4_000), 255, np.uint8)
+    found, expected = np.full((2, 4_200, 4_000), 255, np.uint8)
     for image in reader.read_support(requests(saved.examples["lake"])):
         x, y, width, height = map(int, image.name.partition("[")[2][:-1].split(","))
         assert width * height < 2**20

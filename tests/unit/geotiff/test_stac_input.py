@@ -24,9 +24,11 @@ from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.stac import catalog as stac_catalog
 from hdm_geotiff.stac.catalog import ItemAt, find_items
-from hdm_pipeline.contracts import RasterGeometry, SceneRef, Skipped
+from hdm_pipeline.config.example import Example
+from hdm_pipeline.contracts import LabelPatch, RasterGeometry, SceneLabels, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, ConfigError, EmptyArchiveError, ReadError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
+from hdm_pipeline.support.examples import expand
 from tests.stac_catalog import asset, catalog, item, stored, write_band
 
 RED, NIR = stored(40, 50, 1), stored(40, 50, 2)
@@ -83,6 +85,19 @@ def test_a_static_catalog_is_followed_and_keeps_ids_and_dates(
     assert ref.uri == str(place)
     for part in (place, place.parent.parent / "collection.json", tmp_path / "cat/**/S2B*.json"):
         assert _one(part, asked=["B04"]) == ref
+
+
+def test_an_item_is_the_image_of_an_example(tmp_path: Path, two_bands: dict[str, pystac.Asset]) -> None:
+    ref = _one(catalog(tmp_path / "cat", item("a", two_bands)), asked=["B04"])
+    values = np.full((40, 50), 255, np.uint8)
+    values[3:9, 2:7], values[20:] = 1, 0
+    patch = LabelPatch(Window.whole(0, (40, 50)), values)
+    reader = GeoTiffReader({"asked": ["B04"]})
+    saved = reader.save_labels(SceneLabels(ref, {1: "lake"}, {}, (patch,)), tmp_path)
+    assert saved.examples["lake"]["image"] == ref.uri
+    (image,) = reader.read_support(next(expand(Example.model_validate(dict(saved.examples["lake"])), "lake")))
+    assert np.array_equal(image.label, values)
+    assert np.array_equal(image.pixels[0], RED)
 
 
 def test_a_saved_search_with_files_beside_it(tmp_path: Path, two_bands: dict[str, pystac.Asset]) -> None:

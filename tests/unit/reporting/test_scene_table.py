@@ -82,8 +82,11 @@ def test_what_to_open_is_named_with_its_path(tmp_path: Path, monkeypatch: pytest
     out = tmp_path / "out"
     out.mkdir()
     (out / "report.html").touch()
-    found = report(a=scene(1.0), b=scene(9.0, outputs=["b/mask.tif"]))
-    found |= {"mosaics": {"mask": {"files": ["mosaic.vrt"]}}, "catalogs": {"stac": ["collection.json", "b/item.json"]}}
+    found = report(a=scene(1.0), b=scene(9.0, products={"mask": ["b/mask.tif", "b/mask.qml"]}))
+    found |= {
+        "mosaics": {"mask": {"files": ["mosaic.vrt", "mosaic.qml"]}},
+        "catalogs": {"stac": ["collection.json", "b/item.json"]},
+    }
     lines = next_lines(found, out)
     assert [line.split()[0] for line in lines[1:-1]] == [
         "out/report.html",

@@ -40,7 +40,7 @@ def lines(*examples: dict[str, Any], adaptation: dict[str, Any] = OFF, **calibra
         ),
         (
             [example(0.9), example(0.1, "b.tif", "is odd", contradicts=True)],
-            "2 examples disagree: b.tif contradicts the others",
+            "2 examples disagree: b.tif contradicts the others; from the others, the rest is found with IoU 0.90",
         ),
         (
             [example(0.1, f"{name}.tif", "is odd", contradicts=True) for name in "abcd"],

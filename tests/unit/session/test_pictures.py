@@ -56,7 +56,7 @@ def _shown(root: Path, **given: Any) -> Iterator[Shown]:
         }
     )
     scenes = Scenes(config, Workspace(root / "out"), archive_reader(config))
-    opened = OpenScenes(scenes, most=2, idle_seconds=0.05)
+    opened = OpenScenes(scenes, most=2, idle_seconds=600)
     yield Shown(scenes, opened, Pictures(scenes, opened))
     opened.close()
     scenes.close()
@@ -122,10 +122,16 @@ def test_a_scene_stays_open_for_a_while_and_only_a_few_do(shown: Shown) -> None:
         with shown.opened.source(name):
             pass
     assert [ref.id for ref, _ in shown.opened._free] == ["b", "c"]
+
+
+def test_a_scene_that_nobody_uses_is_closed(shown: Shown) -> None:
+    opened = OpenScenes(shown.scenes, idle_seconds=0.05)
+    with opened.source("a") as source:
+        source.read(WHOLE, (0,))
     deadline = time.monotonic() + 10
-    while shown.opened._free and time.monotonic() < deadline:
+    while opened._free and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not shown.opened._free, "nobody uses them"
+    assert not opened._free
 
 
 def test_a_source_that_failed_is_not_used_again(shown: Shown) -> None:

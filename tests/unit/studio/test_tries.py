@@ -11,9 +11,10 @@ import pytest
 
 from hdm_pipeline.errors import ReadError
 from hdm_pipeline.grid import Window
-from hdm_pipeline.session.values import Suggestion, Try
+from hdm_pipeline.session.values import Suggestion, Try, TryEndedError
 from hdm_studio import tries
 from hdm_studio.errors import ConflictError, NotThereError
+from hdm_studio.settling import Settling
 from hdm_studio.suggestions import Suggestions
 from hdm_studio.tries import Tries
 
@@ -33,10 +34,12 @@ class Slow:
         self.started = threading.Semaphore(0)
         self.go_on = threading.Semaphore(0)
 
-    def __call__(self, scene: str, window: Window, uncertainty: bool) -> Try:
+    def __call__(self, scene: str, window: Window, uncertainty: bool, stopped: Callable[[], bool]) -> Try:
         self.begun.append(scene)
         self.started.release()
         assert self.go_on.acquire(timeout=30)
+        if stopped():
+            raise TryEndedError("nobody waits")
         return result(scene)
 
 
@@ -126,3 +129,42 @@ def test_a_search_that_fails_says_why_and_can_be_begun_anew() -> None:
         job.start()
         wait_for(job, "failed")
         assert job.error == {"type": "ReadError", "what": "the scene is gone", "where": "a", "remedy": "put it back"}
+
+
+def test_examples_are_settled_when_it_is_quiet_and_again_if_that_was_ended() -> None:
+    begun, ends = threading.Semaphore(0), [False, True]
+    settled = threading.Event()
+
+    def settle() -> bool:
+        begun.release()
+        if not (ended := ends.pop(0)):
+            return False
+        settled.set()
+        return ended
+
+    settling = Settling(settle, quiet=0.01)
+    assert settling.done
+    settling.put_off()
+    assert settled.wait(30)
+    assert begun.acquire(timeout=30)
+    assert begun.acquire(timeout=30)
+    settling.close()
+    settling._thread.join(30)
+    assert settling.done
+
+
+def test_nothing_is_settled_while_things_change() -> None:
+    settled = threading.Event()
+
+    def settle() -> bool:
+        settled.set()
+        return True
+
+    settling = Settling(settle, quiet=60)
+    settling.put_off()
+    settling.put_off()
+    assert not settled.wait(0.05)
+    assert not settling.done
+    settling.close()
+    settling._thread.join(30)
+    assert not settled.is_set()

@@ -83,7 +83,15 @@ export const removeExample = (scene: string, className: string): Promise<Example
 export const addClass = (name: string, color: string): Promise<{ classes: ClassInfo[] }> =>
   sendJson("POST", "/api/classes", { name, color });
 
-export const save = (): Promise<{ file: string; examples: unknown }> => sendJson("POST", "/api/save");
+/** An example that the pipeline file names of this studio's labels. */
+export interface Entered {
+  class: string;
+  scene: string;
+}
+
+export const save = (): Promise<{ file: string; examples: Entered[] }> => sendJson("POST", "/api/save");
+
+export const getSaveText = (): Promise<{ file: string; text: string }> => getJson("/api/save");
 
 export const getPlan = (): Promise<Plan> => getJson("/api/plan");
 

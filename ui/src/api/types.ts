@@ -140,6 +140,8 @@ export interface Example {
 export interface Examples {
   examples: Example[];
   saved: boolean;
+  /** Whether the examples have judged each other as they are now. */
+  settled: boolean;
 }
 
 export interface Suggestion {

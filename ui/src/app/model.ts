@@ -34,7 +34,7 @@ export class Model {
   readonly maskOpacity = setting("mask-opacity", 0.5);
   readonly swipe = new Signal<number | null>(null);
 
-  readonly examples = new Signal<Examples>({ examples: [], saved: true });
+  readonly examples = new Signal<Examples>({ examples: [], saved: true, settled: true });
 
   constructor(studio: StudioState) {
     this.studio = new Signal(studio);

@@ -4,7 +4,7 @@ import * as calls from "../api/calls.js";
 import { Refused } from "../api/http.js";
 import type { Desk } from "../app/desk.js";
 import { type Shortcut, shortcutsOn } from "../app/keys.js";
-import { complainAbout, inform, troubleText } from "../app/notices.js";
+import { complain, complainAbout, inform, troubleText } from "../app/notices.js";
 import { iconButton, toggle } from "../core/controls.js";
 import { freshId, h } from "../core/dom.js";
 
@@ -73,45 +73,56 @@ export function showHelp(desk: Desk, shortcuts: Shortcut[]): void {
   );
 }
 
-/** Enters the labels into the pipeline file, and shows what was entered, or what to paste. */
+/** Enters the labels into the pipeline file, and shows what was entered, or what to enter by hand. */
 export async function save(desk: Desk): Promise<void> {
+  await desk.outbox.flush();
+  if (desk.outbox.state.value.waiting > 0) {
+    complain({ what: "there are strokes that are not saved yet", remedy: "see the message over the scene" });
+    return;
+  }
   try {
-    await desk.outbox.flush();
-    if (desk.outbox.state.value.waiting > 0) return;
     const { file, examples } = await calls.save();
     await desk.refreshExamples();
     await desk.refreshScenes();
-    if (isEmpty(examples)) inform("The pipeline file holds all labels already.");
-    else
-      dialog(
-        "Saved",
-        h("p", {}, "These examples now stand in ", h("code", {}, file), "; comments were kept."),
-        text(examples),
-      );
+    if (examples.length === 0) inform("The pipeline file names no labels of yours: nothing is drawn.");
+    else showSaved(file, examples);
   } catch (error) {
-    const paste = error instanceof Refused && error.trouble.remedy.includes("\n");
-    if (paste) showPaste(error);
+    if (error instanceof Refused && error.status !== 401) await showByHand(error);
     else complainAbout(error);
   }
 }
 
-function showPaste({ trouble }: Refused): void {
-  const [remedy = "", ...lines] = trouble.remedy.split("\n");
-  const code = lines.join("\n");
+function showSaved(file: string, examples: calls.Entered[]): void {
+  const rows = examples.map((one) => h("li", {}, h("strong", {}, one.class), ` on ${one.scene}`));
+  dialog(
+    "Saved",
+    h("p", {}, "The pipeline file names these labels as examples; all else in it is as it was."),
+    h("ul", {}, ...rows),
+    h("p", { class: "muted" }, h("code", {}, file)),
+  );
+}
+
+/** The file could not be written: shows what it would hold. */
+async function showByHand(refused: Refused): Promise<void> {
+  let text: string;
+  try {
+    text = (await calls.getSaveText()).text;
+  } catch {
+    complainAbout(refused);
+    return;
+  }
   const copy = h("button", { type: "button", class: "primary" }, "Copy");
   copy.addEventListener("click", () => {
-    navigator.clipboard.writeText(code).then(
+    navigator.clipboard.writeText(text).then(
       () => inform("Copied."),
       () => inform("This browser does not let the page copy: mark the text and press Ctrl+C."),
     );
   });
-  dialog("The pipeline file was not changed", troubleText({ ...trouble, remedy }), h("pre", {}, code), copy);
-}
-
-function text(examples: unknown): HTMLElement {
-  return h("pre", {}, typeof examples === "string" ? examples : JSON.stringify(examples, null, 2));
-}
-
-function isEmpty(examples: unknown): boolean {
-  return !examples || (typeof examples === "object" && Object.keys(examples).length === 0);
+  dialog(
+    "The pipeline file was not changed",
+    troubleText(refused.trouble),
+    h("p", {}, "The labels themselves are saved. With them the pipeline file would be:"),
+    h("pre", {}, text),
+    copy,
+  );
 }

@@ -1,11 +1,15 @@
 // The examples: how well each is found from the others, and what is wrong with it.
 
+import { reachable } from "../api/http.js";
 import type { Example } from "../api/types.js";
 import type { Desk } from "../app/desk.js";
 import { iconButton } from "../core/controls.js";
 import { fill, h } from "../core/dom.js";
 import { count } from "../core/format.js";
 import { followAll } from "../core/signal.js";
+
+/** How often the panel looks whether the examples have judged each other. */
+const LOOK_MS = 3000;
 
 export function examplesPanel(desk: Desk): HTMLElement {
   const { model } = desk;
@@ -21,7 +25,7 @@ export function examplesPanel(desk: Desk): HTMLElement {
           ? "All of them stand in the pipeline file."
           : "New labels do not stand in the pipeline file yet. Save enters them.";
   });
-  return h(
+  const body = h(
     "div",
     { class: "panel-body" },
     h(
@@ -32,6 +36,11 @@ export function examplesPanel(desk: Desk): HTMLElement {
     state,
     list,
   );
+  window.setInterval(() => {
+    const seen = body.offsetParent !== null && reachable.value === "yes";
+    if (seen && !model.examples.value.settled) void desk.refreshExamples();
+  }, LOOK_MS);
+  return body;
 }
 
 function card(desk: Desk, example: Example): HTMLElement {
@@ -60,14 +69,18 @@ function card(desk: Desk, example: Example): HTMLElement {
       { class: "muted" },
       `${class_name}: ${count(target, "pixel")}, background: ${count(background, "pixel")}${scene ? "" : " · pipeline file"}`,
     ),
-    agreement(iou),
+    agreement(iou, !desk.model.examples.value.settled),
     note ? h("p", { class: "note" }, note) : null,
   );
 }
 
-function agreement(iou: number | null): HTMLElement {
-  if (iou === null)
-    return h("p", { class: "muted" }, "Not found from others yet: that needs two examples of the class.");
+function agreement(iou: number | null, soon: boolean): HTMLElement {
+  if (iou === null) {
+    const text = soon
+      ? "How well the others find it is found out when you rest."
+      : "Not found from others: that needs two examples of the class.";
+    return h("p", { class: "muted" }, text);
+  }
   const bar = h("meter", { min: 0, max: 1, low: 0.5, high: 0.75, optimum: 1, value: iou, "aria-label": "IoU" });
   return h("div", { class: "agreement" }, bar, h("span", {}, `IoU ${iou.toFixed(2)}`));
 }

@@ -2,6 +2,7 @@
 
 import type { Desk } from "../app/desk.js";
 import { BACKGROUND, LARGEST_RADIUS } from "../app/model.js";
+import { sentence } from "../app/notices.js";
 import { pressed, section, slider, textButton, toggle } from "../core/controls.js";
 import { fill, freshId, h, say } from "../core/dom.js";
 import { count, percent } from "../core/format.js";
@@ -133,14 +134,8 @@ export function unsavedBanner(desk: Desk): HTMLElement {
     banner.hidden = trouble === null;
     if (!trouble) return;
     const where = kept ? "They are kept in this browser." : "This browser keeps nothing: leave this page open.";
-    const parts = [`${count(waiting, "stroke is", "strokes are")} not saved: ${trouble.what}.`, where, trouble.remedy];
-    say(
-      text,
-      parts
-        .filter(Boolean)
-        .map((part) => part.replace(/([^.])$/, "$1."))
-        .join(" "),
-    );
+    const unsaved = `${count(waiting, "stroke is", "strokes are")} not saved: ${trouble.what}`;
+    say(text, [unsaved, where, trouble.remedy].filter(Boolean).map(sentence).join(" "));
   });
   return banner;
 }

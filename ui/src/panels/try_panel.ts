@@ -16,18 +16,31 @@ const VIEWS: { value: View; label: string; title: string }[] = [
   { value: "none", label: "None", title: "The picture alone" },
 ];
 
+const TRY = "Try what I see";
+
 export function tryPanel(desk: Desk, tries: Tries): HTMLElement {
   const { model } = desk;
   const go = textButton({
-    label: "Try what I see",
+    label: TRY,
     icon: "spark",
     key: "T",
     class: "primary wide",
     act: () => void tries.now(),
   });
+  const label = go.querySelector("span");
+  let timer = 0;
   model.trying.follow((trying) => {
     go.setAttribute("aria-busy", String(trying));
     go.classList.toggle("busy", trying);
+    clearInterval(timer);
+    if (label) label.textContent = TRY;
+    const start = Date.now();
+    // The first try loads the network, and reads all examples: say that it goes on.
+    const tell = (): void => {
+      const passed = Math.floor((Date.now() - start) / 1000);
+      if (label && passed > 0) label.textContent = `Trying … ${passed} s`;
+    };
+    if (trying) timer = window.setInterval(tell, 500);
   });
   return section(
     "Try",

@@ -1,0 +1,47 @@
+"""Values of masks as labels; how is said in `hdm_geotiff.examples.support`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as RasterWindow
+
+from hdm_geotiff.scenes.validity import MaskSources
+from hdm_pipeline.contracts import IGNORE, SupportRequest
+
+
+def known_of(mask: DatasetReader) -> MaskSources:
+    """Where a mask says which of its pixels are valid; a nodata value of 0 is background."""
+    known = MaskSources.of(mask)
+    return dataclasses.replace(known, nodata=(None,)) if known.nodata[0] == 0 else known
+
+
+def read_label(
+    mask: DatasetReader, window: RasterWindow, request: SupportRequest
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """The label of a window of a mask, and its values; call within `environment.reading`."""
+    raw = mask.read([1], window=window)
+    return label_of(raw[0], known_of(mask).valid(mask, raw, [0], window), request), raw[0]
+
+
+def label_of(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], request: SupportRequest) -> npt.NDArray[np.uint8]:
+    """Values of a mask as a label: 1 the class, 0 background, 255 unknown."""
+    chosen = np.isin(values, request.values)
+    label = np.where(chosen, 1, 0).astype(np.uint8)
+    unknown = np.isin(values, request.ignore) | ~valid
+    if request.background:
+        unknown |= ~np.isin(values, request.background)
+    elif values.dtype == np.uint8:
+        unknown |= values == IGNORE
+    label[~chosen & unknown] = IGNORE
+    return label
+
+
+def held(values: npt.NDArray[Any]) -> str:
+    """The values that a mask holds, for messages."""
+    held = np.unique(values)
+    return ", ".join(f"{value:g}" for value in held[:8]) + (", ..." if held.size > 8 else "")

@@ -1,0 +1,67 @@
+"""Letting the examples choose anew how they are used, and judge each other, while nobody draws."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from hdm_pipeline.errors import HdmError
+
+QUIET = 2.0
+"""Seconds without a stroke or a try after which a person is taken to look, not to draw."""
+
+
+class Settling:
+    """Settles in a thread of its own, some time after the last change. May be used by several threads.
+
+    Args:
+        settle: `Session.settle`: whether it came to its end.
+        quiet: seconds without a change.
+    """
+
+    def __init__(self, settle: Callable[[], bool], quiet: float = QUIET) -> None:
+        self._settle, self._quiet = settle, quiet
+        self._changed = threading.Condition()
+        self._changes = 0
+        self._settled = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="hdm-studio-settle", daemon=True)
+        self._thread.start()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing has changed since it was settled."""
+        with self._changed:
+            return self._settled == self._changes
+
+    def put_off(self) -> None:
+        """Something was tried: what was settled may not hold, and whoever draws is not to be slowed down."""
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Begin no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (change := self._next()) is not None:
+            try:
+                ended = self._settle()
+            except HdmError:  # whoever tries next is told
+                ended = True
+            with self._changed:
+                if ended:
+                    self._settled = change
+
+    def _next(self) -> int | None:
+        """The change that is settled next, once it is quiet; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._settled != self._changes)
+            while not self._closed:
+                change = self._changes
+                if not self._changed.wait_for(lambda: self._closed or self._changes != change, self._quiet):  # noqa: B023
+                    return change
+            return None

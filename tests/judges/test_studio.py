@@ -1,0 +1,146 @@
+"""The studio in a real browser, from the first stroke to the report, by mouse and keyboard (Playwright, axe-core)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import rasterio
+from playwright.sync_api import Browser, expect
+
+from hdm_pipeline.samples.archive import make_samples
+from tests.judges.conftest import RequireJudge
+from tests.judges.studio_page import Desk, Mask, accessibility, browser, dash, fresh, iou, spots, studio
+
+SCENES = ("s1_20240602_alder", "s1_20240602_birch")
+GOOD = 0.85
+ROUNDS = 6
+"""Corrections that a person is patient enough to paint."""
+
+PIPELINE = """
+# Floods of the sample archive; nothing is labelled yet.
+name: flood
+input:
+  uri: scenes/*.tif
+  bands: [1, 2, b1 - b2]
+  scale: {fixed: [[-25, 0], [-32, -5], [-2, 16]]}
+support:
+  adapt: off   # minutes, and the judge is of the page
+  classes:
+    - name: flood
+      color: "#1e60dc"
+      examples: []
+model: {weights: builtin:pyramid-small}
+tiling: {size: 512, overlap: 64}
+output: {directory: out, products: [mask]}
+execution: {executor: inline}
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium(require_judge: RequireJudge) -> Iterator[Browser]:
+    with browser(require_judge) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two smallest sample scenes, their truth, and a pipeline without examples."""
+    folder = tmp_path_factory.mktemp("studio")
+    made = make_samples(folder / "samples")
+    (folder / "scenes").mkdir()
+    for scene in made.scenes:
+        if scene.stem in SCENES:
+            scene.rename(folder / "scenes" / scene.name)
+    (folder / "flood.yaml").write_text(textwrap.dedent(PIPELINE), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(archive: Path) -> Iterator[str]:
+    with studio(archive / "flood.yaml") as printed:
+        yield printed
+
+
+def truth_of(archive: Path, scene: str) -> tuple[Mask, Mask]:
+    """(water, land) of a scene; neither where there is no data."""
+    with rasterio.open(archive / "samples" / "truth" / f"{scene}.tif") as file:
+        labels = file.read(1)
+    return labels == 1, labels == 0
+
+
+def paint(desk: Desk, water: Mask, land: Mask) -> None:
+    """A few short strokes of each, as a person does who sees them."""
+    desk.radius(8)
+    for value, where in ((1, water), (0, land)):
+        for spot in spots(where, 5, apart=110):
+            desk.stroke(value, dash(spot, 20))
+
+
+def test_from_the_first_stroke_to_the_report(chromium: Browser, archive: Path, address: str) -> None:
+    desk = Desk(fresh(chromium), address)
+    desk.switch("Try by itself after each stroke", on=False)
+    for scene in SCENES:
+        desk.open(scene)
+        paint(desk, *truth_of(archive, scene))
+
+    water, land = truth_of(archive, scene)
+    found = desk.mask(desk.try_it(), water.shape)
+    seen = [iou(found & (water | land), water)]
+    while seen[-1] < GOOD and len(seen) <= ROUNDS:
+        desk.radius(4)
+        for value, wrong in ((1, water & ~found), (0, land & found)):
+            for place in spots(wrong, 4, apart=40):
+                desk.stroke(value, [place])
+        found = desk.mask(desk.try_it(), water.shape)
+        seen.append(iou(found & (water | land), water))
+    print("IoU by round:", [round(value, 3) for value in seen])
+    assert seen[-1] > GOOD
+    desk.picture("correct")
+
+    desk.page.get_by_role("tab", name="Examples").click()
+    expect(desk.page.get_by_text("IoU 0.").or_(desk.page.get_by_text("IoU 1.")).first).to_be_visible()
+    desk.picture("examples")
+
+    desk.page.get_by_role("button", name="Save to pipeline").click()
+    expect(desk.page.get_by_role("heading", name="Saved")).to_be_visible()
+    desk.page.keyboard.press("Escape")
+    written = (archive / "flood.yaml").read_text(encoding="utf-8")
+    assert "# Floods of the sample archive" in written
+    assert all(scene in written for scene in SCENES)
+
+    desk.page.get_by_role("tab", name="Run").click()
+    desk.page.get_by_role("button", name="Run over the archive").click()
+    expect(desk.page.get_by_text("Done: 2 scenes.")).to_be_visible()
+    desk.picture("run")
+    with desk.page.expect_popup() as popup:
+        desk.page.get_by_role("link", name="Open the report").click()
+    report = popup.value
+    report.wait_for_load_state()
+    assert report.title()
+    broken = "() => [...document.images].filter(image => !image.naturalWidth).map(image => image.src)"
+    assert report.evaluate(broken) == []
+    assert desk.troubles == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (768, 1024)])
+def test_nothing_bars_people_with_disabilities(
+    chromium: Browser, address: str, scheme: Literal["light", "dark"], width: int, height: int
+) -> None:
+    desk = Desk(fresh(chromium, width, height, scheme), address)
+    if width < 1000:
+        desk.page.get_by_role("button", name="Show or hide the archive").click()
+    desk.open(SCENES[0])
+    found = accessibility(desk.page)
+    for tab in ("Examples", "Next", "Run"):
+        desk.page.get_by_role("tab", name=tab).click()
+        desk.page.wait_for_timeout(200)
+        found += accessibility(desk.page)
+    desk.page.keyboard.press("?")
+    expect(desk.page.get_by_role("dialog")).to_be_visible()
+    found += accessibility(desk.page)
+    assert found == []
