@@ -88,7 +88,7 @@ def main() -> int:
     data = os.environ.get("HDM_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(data))
     parser.add_argument("--folders", nargs="*", default=FOLDERS)
-    parser.add_argument("--starts", type=int, default=2, help="first examples of each folder")
+    parser.add_argument("--starts", type=int, default=1, help="first examples of each folder")
     parser.add_argument("--coarser", type=float, default=looks.COARSER)
     options = parser.parse_args()
     looks.COARSER = options.coarser

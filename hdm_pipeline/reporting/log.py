@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -44,7 +45,9 @@ class JsonLines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         logging.getLogger("hdm_pipeline").removeHandler(self._handler)
-        self._file.close()
+        # A line that found the disk full is tried again on closing; what ended the run first counts.
+        with suppress(OSError) if error is not None else output_errors(Path(self._file.name)):
+            self._file.close()
 
     def event(self, event: Event) -> None:
         """Log an event."""

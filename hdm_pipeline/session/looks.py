@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from hdm_pipeline.model.segmenter import FewShotSegmenter
 
 COARSER = 2.0
-"""How many times smaller than for segmenting the network sees windows here: a quarter of the time, and the order of
-suggestions was no worse (docs/decisions/studio.md)."""
+"""How many times smaller than for segmenting the network sees windows here: a quarter of the time."""
 
 _MOST_BYTES = 96 << 20
 """Of features that are kept."""

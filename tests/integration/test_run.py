@@ -224,7 +224,9 @@ def test_events_are_told_line_by_line_for_programs(bench: Workbench) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [event["event"] for event in events]
-    assert kinds[:3] == ["run_started", "preparing", "support_checked"]
+    steps = kinds[2 : kinds.index("support_checked")]
+    assert kinds[:2] == ["run_started", "preparing"]
+    assert set(steps) == {"preparing_step"}
     assert kinds[-2:] == ["run_ended", "summary"]
     assert kinds.count("scene_done") == 3
     assert {event["scene"] for event in events if event["event"] == "scene_done"} == {"large", "middle", "small"}

@@ -1,7 +1,7 @@
 """The scenes of an output directory in the order of the page, and what the page sums up over all of them.
 
-One pass over the ledger keeps a few numbers a scene; everything else of a scene is read again when its page is made. So
-memory grows by some hundred bytes a scene, and by the corners of its footprint.
+One pass over the ledger keeps a few numbers a scene and its footprint; everything else of a scene is read again when
+its page is made. So memory grows by less than 6 KB a scene (`benchmarks/bench_report.py`).
 """
 
 from __future__ import annotations

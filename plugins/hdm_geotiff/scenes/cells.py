@@ -74,6 +74,11 @@ class Picked:
         """Where each cell begins among them."""
         return np.flatnonzero(np.diff(self.cells, prepend=-1))
 
+    @property
+    def place(self) -> slice:
+        """The cells that they belong to: none between the first and the last is without one."""
+        return slice(int(self.cells[0]), int(self.cells[-1]) + 1)
+
 
 class Means:
     """Sums of valid pixels by cell, over parts of a file in any order.
@@ -90,7 +95,7 @@ class Means:
 
     def add(self, pixels: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], rows: Picked, columns: Picked) -> None:
         """Add pixels [bands, len(rows.indices), len(columns.indices)]; invalid ones hold anything."""
-        place = np.ix_(rows.cells[rows.starts], columns.cells[columns.starts])
+        place = rows.place, columns.place
         self._counts[place] += _by_cell(valid.astype(np.float64), rows, columns)
         for sums, band in zip(self._sums, pixels, strict=True):
             sums[place] += _by_cell(np.where(valid, band, np.float32(0)).astype(np.float64), rows, columns)
@@ -102,6 +107,8 @@ class Means:
 
 
 def _by_cell(values: npt.NDArray[np.float64], rows: Picked, columns: Picked) -> npt.NDArray[np.float64]:
-    across: npt.NDArray[np.float64] = np.add.reduceat(values, columns.starts, axis=1)
-    down: npt.NDArray[np.float64] = np.add.reduceat(across, rows.starts, axis=0)
-    return down
+    for axis, picked in ((1, columns), (0, rows)):
+        starts = picked.starts
+        if len(starts) < values.shape[axis]:  # else each cell is one pixel
+            values = np.add.reduceat(values, starts, axis=axis)
+    return values
