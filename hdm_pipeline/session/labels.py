@@ -253,7 +253,7 @@ class SessionLabels:
         try:
             found: Any = json.loads(path.read_text(encoding="utf-8"))
             return [(str(one["name"]), str(one["color"])) for one in found["classes"]]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except (OSError, ValueError, KeyError, TypeError) as error:
             remedy = "correct it, or remove it: classes that only it names are lost then"
@@ -340,7 +340,7 @@ class SessionLabels:
         found: dict[str, Files] = {}
         try:
             entries = list(os.scandir(self.folder))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # who writes is told
             return {}
         except OSError as error:
             remedy = "check its permissions, or choose another folder"
