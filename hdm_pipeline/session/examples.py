@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,18 +67,19 @@ class Shown:
     scene: str = ""
     note: str = ""
 
-    def state(self, iou: float | None, lacking: HdmError | None) -> ExampleState:
+    def state(self, ious: Mapping[str, float | None], lacking: HdmError | None) -> ExampleState:
         """What is told of it.
 
         Args:
-            iou: how well the others find it.
+            ious: by name how well the others find each example of the class.
             lacking: what the examples of its class lack together.
         """
         if self.example is None:
             return ExampleState(self.class_name, self.scene, self.scene, note=self.note)
         target, background = (int((self.example.label == label).sum()) for label in (1, 0))
         note = self.note or ("" if lacking is None else f"{lacking.what}: {lacking.remedy}")
-        return ExampleState(self.class_name, self.example.name, self.scene, target, background, iou, note)
+        name = self.example.name
+        return ExampleState(self.class_name, name, self.scene, target, background, ious.get(name), note)
 
 
 def by_class(shown: Sequence[Shown], classes: Sequence[ClassInfo]) -> dict[str, list[SupportExample]]:

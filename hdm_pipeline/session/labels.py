@@ -155,7 +155,6 @@ class SessionLabels:
     def forget(self) -> None:
         """Read all labels again when they are next asked for: what their values mean has changed."""
         with self._lock:
-            self.save()
             self._known.clear()
             self.revision += 1
 

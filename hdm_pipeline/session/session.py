@@ -52,7 +52,7 @@ class Session:
     Use it as a context manager. What is drawn is saved at once, as files of the user's.
 
     Args:
-        pipeline: a pipeline file, or a pipeline that was read from one.
+        pipeline: a pipeline file, or a pipeline that was read from one, with its overrides.
         labels: folder of the user's labels; ``labels/`` beside the pipeline file without it.
 
     Attributes:
@@ -64,8 +64,9 @@ class Session:
     """
 
     def __init__(self, pipeline: str | Path | Pipeline, labels: str | Path | None = None) -> None:
-        read, self._hash = _read(pipeline.file.path if isinstance(pipeline, Pipeline) else Path(pipeline))
-        self.file = read.path
+        given = pipeline.file if isinstance(pipeline, Pipeline) else read_pipeline_file(Path(pipeline))
+        self.file, self._overrides = given.path, given.overrides
+        read, self._hash = self._read()
         self.config: PipelineConfig = read.absolute()
         self._reader = archive_reader(self.config)
         self._scenes = Scenes(self.config, Workspace(Path(self.config.output.directory)), self._reader)
@@ -172,8 +173,7 @@ class Session:
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
         """The classes by ascending value: those of the pipeline file, then those that were added here."""
-        with self._lock:
-            return self._classes.all
+        return self._classes.all
 
     def add_class(self, name: str, color: str | None = None) -> ClassInfo:
         """A new class; it gets into the pipeline file with its first labels, by `save`.
@@ -262,13 +262,7 @@ class Session:
         ious = {name: fit.ious for name, fit in self._network.fits.items()}
         shown = self._examples.all(self.config, classes)
         _, lacking = usable(by_class(shown, classes))
-        return [
-            one.state(
-                None if one.example is None else ious.get(one.class_name, {}).get(one.example.name),
-                lacking.get(one.class_name),
-            )
-            for one in shown
-        ]
+        return [one.state(ious.get(one.class_name, {}), lacking.get(one.class_name)) for one in shown]
 
     @property
     def saved(self) -> bool:
@@ -297,9 +291,15 @@ class Session:
             return edited_text(self.file, entries(self.classes, self._labels.kept()), self._labels.folder)
 
     def reload(self) -> None:
-        """Read the pipeline file again, after another program has changed it; raises `PipelineFileError`."""
+        """Read the pipeline file again, after another program has changed it.
+
+        Raises:
+            PipelineFileError: it is wrong.
+            OutputError: there are strokes that cannot be saved.
+        """
         with self._lock:
-            read, self._hash = _read(self.file)
+            self._labels.save()  # what is not saved yet means the classes as they are
+            read, self._hash = self._read()
             before, self.config = self.classes, read.absolute()
             self._classes.use(self.config)
             self._scenes.use(self.config)
@@ -392,8 +392,6 @@ class Session:
             and (scene := self._labels.owner(Path(example.labels or example.mask or "").name)) is not None
         }
 
-
-def _read(path: Path) -> tuple[PipelineFile, str]:
-    """A pipeline file, and the hash of what was read."""
-    read = read_pipeline_file(path)
-    return read, file_hash(read.path)
+    def _read(self) -> tuple[PipelineFile, str]:
+        """The pipeline file as it is now, and its hash."""
+        return read_pipeline_file(self.file, self._overrides), file_hash(self.file)
