@@ -40,7 +40,13 @@ SIDE = 1024
 """Longest side of the parts of a larger one, without their margin."""
 
 MOST = 8
-"""Most examples of a class that what is drawn on one scene becomes."""
+"""Most parts of a scene that are examples of a class."""
+
+MOST_SLICES = 12
+"""Most slices of a volume that are: each costs about a tenth of a second of CPU after every stroke."""
+
+_RECENT = 6
+"""Of these slices, and half as many of these parts, those that were drawn on last: who corrects wants to see it."""
 
 _MARGIN = 128
 """Pixels around what is drawn: what lies beside it tells the network something, too."""
@@ -163,8 +169,9 @@ class SessionExamples:
             yield one.name, known[1]
 
     def _made(self, drawn: SceneDrawing, one: ClassInfo) -> Iterator[Shown]:
-        windows = windows_of(drawn.drawing, one.value)
-        for window, inner in windows[:MOST]:
+        _, shown = self._drawn.get((drawn.scene, one.name), (None, []))
+        before = {each.example.name: each.example for each in shown if each.example is not None}
+        for window, inner in windows_of(drawn.drawing, one.value):
             try:
                 pixels, valid, look = self._pixels(drawn.scene, window)
             except SceneError as error:
@@ -175,6 +182,10 @@ class SessionExamples:
             label[part] = _label(drawn.drawing.read(inner), one.value)
             label[~valid] = IGNORE
             name = _name(drawn, window)
+            same = before.get(name)  # then nothing is made of it anew
+            if same is not None and same.pixels is pixels and np.array_equal(same.label, label):
+                yield Shown(one.name, same, drawn.scene)
+                continue
             yield Shown(one.name, SupportExample(name, pixels, label, replace(look, name=name)), drawn.scene)
 
     def _pixels(self, scene: str, window: Window) -> tuple[Pixels, Validity, Look]:
@@ -205,30 +216,46 @@ def is_own(example: Example, folder: Path) -> bool:
 
 
 def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
-    """The windows of a scene that are examples of a class, and the part of each whose labels count; the best first.
+    """The windows of a scene that are examples of a class, and the part of each whose labels count.
+
+    There are at most `MOST` parts, or `MOST_SLICES` slices of a volume: some of them those that were drawn on last.
 
     Args:
         drawing: what is drawn.
         value: label of the class.
     """
     depth, height, width = drawing.size
-    if depth > 1 or height * width <= WHOLE:
-        slices = sorted({z for z, _, _ in drawing.cells})
-        found = [(Window.whole(z, (height, width)), Window.whole(z, (height, width))) for z in slices]
-    else:
-        found = list(_parts(drawing))
-    if depth > 1:  # of a volume, slices without the class are no examples
-        found = [pair for pair in found if (drawing.read(pair[1]) == value).any()]
-    return sorted(found, key=lambda pair: -_worth(drawing.read(pair[1]), value)) if len(found) > 1 else found
+    if depth > 1:  # slices without the class are no examples
+        shown = {z for z, counts in drawing.counts().items() if value in counts}
+        recent = [z for z in dict.fromkeys(cell[0] for cell in reversed(drawing.cells)) if z in shown]
+        chosen = recent[:_RECENT] + _even(sorted(recent[_RECENT:]), MOST_SLICES - _RECENT)
+        return [(window, window) for window in (Window.whole(z, (height, width)) for z in sorted(chosen))]
+    if height * width <= WHOLE:
+        return [(Window.whole(0, (height, width)),) * 2] if drawing.cells else []
+    parts = list(_parts(drawing))
+    if len(parts) > MOST:
+        last = parts[-_RECENT // 2 :]
+        others = sorted(parts[: -_RECENT // 2], key=lambda pair: -_worth(drawing.read(pair[1]), value))
+        parts = last + others[: MOST - len(last)]
+    return sorted(parts)
+
+
+def _even(numbers: list[int], most: int) -> list[int]:
+    """Some of these, evenly spread."""
+    if len(numbers) <= most:
+        return numbers
+    return [numbers[index * len(numbers) // most] for index in range(most)]
 
 
 def _parts(drawing: Drawing) -> Iterator[tuple[Window, Window]]:
-    """Parts of a lattice that starts at the scene's origin, trimmed to the cells that are drawn on, with a margin."""
+    """Parts of a lattice that starts at the scene's origin, trimmed to the cells that are drawn on, with a margin; that
+    which was drawn on last comes last."""
     _, height, width = drawing.size
     side = SIDE // CELL
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for _, row, column in sorted(drawing.cells):
-        groups.setdefault((row // side, column // side), []).append((row, column))
+    for _, row, column in drawing.cells:
+        part = row // side, column // side
+        groups[part] = [*groups.pop(part, []), (row, column)]
     for cells in groups.values():
         (top, left), (bottom, right) = (tuple(f(axis) for axis in zip(*cells, strict=True)) for f in (min, max))
         y, x = top * CELL, left * CELL

@@ -80,6 +80,20 @@ def test_of_a_large_window_the_middle_is_tried_and_a_try_can_be_ended(bench: Wor
             session.try_window("middle", WHOLE, stopped=lambda: next(asked))
 
 
+def test_settling_gives_way_to_who_tries(bench: Workbench) -> None:
+    with Session(bench.pipeline()) as session:
+        before = session.try_window("small", Window.whole(0, (40, 50)))
+        network = session._network
+        network._urgent += 1  # somebody waits
+        assert not session.settle()
+        network._urgent -= 1
+        again = session.try_window("small", Window.whole(0, (40, 50)))
+        assert (again.scores == before.scores).all()
+        assert [one.iou for one in session.examples()] == [None]
+        assert session.settle()
+        assert session.examples()[0].iou is not None
+
+
 def test_labels_survive_the_session_and_get_into_the_pipeline_file(bench: Workbench) -> None:
     file = bench.pipeline(**NONE_YET)
     with pytest.raises(ConfigError, match="no example yet"):
