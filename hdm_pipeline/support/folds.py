@@ -28,6 +28,12 @@ class Fold:
     truths: tuple[Tensor, ...]
 
 
+def target_first(masks: Sequence[Tensor], most: int) -> list[int]:
+    """Indices of at most so many examples that measuring asks, in their order: those with target before the others."""
+    shown = sorted(range(len(masks)), key=lambda i: not bool((masks[i] == 1).any()))
+    return sorted(shown[:most])
+
+
 def folds(masks: Sequence[Tensor], count: int) -> list[Fold]:
     """Divide K examples into at most `count` parts, each measured on once; one example is cut in two.
 
