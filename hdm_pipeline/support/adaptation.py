@@ -237,11 +237,7 @@ def _ious(
 ) -> list[float]:
     bank = network.encode_support([network.normalize(image) for image in images], list(masks))
     scores = [network.predict(network.normalize(query)[None], [bank])[0, 0] for query in queries]
-    return [
-        iou((score >= 0.5).cpu().numpy(), truth.cpu().numpy())
-        for score, truth in zip(scores, truths, strict=True)
-        if bool((truth == 1).any())  # one false pixel would make the IoU of background 0
-    ]
+    return [iou((score >= 0.5).cpu().numpy(), truth.cpu().numpy()) for score, truth in zip(scores, truths, strict=True)]
 
 
 def _advance(learner: _Learner, steps: int, progress: _Progress | None) -> None:

@@ -29,7 +29,7 @@ _FALSE = 0.1
 
 
 ONLY_BACKGROUND = "shows background only"
-"""How the note of an example begins that shows nothing of the class: no IoU tells how well it is found."""
+"""How the note of an example begins that shows nothing of the class, and has no IoU; `reporting` knows it by that."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> tuple[Ma
     """
     found: list[tuple[Mask, Mask]] = []
     total = None
-    for fold in half_folds(example.labels):
+    for fold in half_folds([example.labels]):
         scores = _scores(segmenter, [replace(example, labels=fold.kept_masks[0])], example)
         if scores is not None:
             truth = fold.truths[0].numpy()

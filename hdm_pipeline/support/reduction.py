@@ -119,8 +119,6 @@ def _fold_ious(
             continue
         bank = network.encode_support([network.normalize(image) for image, _ in kept], [mask for _, mask in kept])
         for index, truth in zip(fold.tested, fold.truths, strict=True):
-            if not bool((truth == 1).any()):
-                continue  # one false pixel would make its IoU 0
             query, _ = reduce_example(images[index], masks[index], reduction)
             scores = enlarge(network.predict(network.normalize(query)[None], [bank]), _size(truth))[0, 0]
             found.append(iou((scores >= 0.5).cpu().numpy(), truth.cpu().numpy()))
