@@ -131,8 +131,11 @@ def test_labels_survive_the_session_and_get_into_the_pipeline_file(bench: Workbe
         assert (session.labels("middle", WHOLE) == drawn).all()
         assert [one.labeled for one in session.scenes()] == [False, True, False]
         assert not session.saved
+        text, before = session.text(), file.read_text()
+        assert text != before == file.read_text()
         assert session.save() == [{"class": "sand", "scene": "middle"}, {"class": "water", "scene": "middle"}]
         assert session.saved
+        assert file.read_text() == text
         assert {(one.class_name, one.target) for one in session.examples()} == {
             ("water", (drawn == 1).sum()),  # each is there once
             ("sand", (drawn == 2).sum()),
