@@ -2,21 +2,19 @@
 
 What is drawn does not take the way through files. It becomes examples as the readers make them of the files that it is
 saved in: a scene of up to 4 Mpx as a whole, of a larger one the parts around what is drawn, of a volume whole slices.
+Each drawn scene is an example of each class that is shown anywhere: where nothing of it is drawn, of its background.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.contracts import IGNORE, ClassInfo, Pixels, Reader, Validity
 from hdm_pipeline.errors import HdmError, SceneError
@@ -26,6 +24,7 @@ from hdm_pipeline.pixels.sanity import Look, look_at
 from hdm_pipeline.pixels.sanity import pixel_size as side_of
 from hdm_pipeline.pixels.scaling import scale_pixels
 from hdm_pipeline.session.drawing import Drawing
+from hdm_pipeline.session.entering import is_own, taught
 from hdm_pipeline.session.labels import SceneDrawing, SessionLabels
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.strokes import CELL
@@ -119,8 +118,9 @@ class SessionExamples:
             found = list(self._named(config))
             drawings = self._labels.all()
             known = {}
+            shown = taught(config, classes, self._labels)
             for drawing in drawings:
-                for one in self._on_scene(config, drawing, classes):
+                for one in self._on_scene(config, drawing, [one for one in classes if one.name in shown]):
                     known[drawing.scene, one[0]] = self._drawn[drawing.scene, one[0]]
                     found += one[1]
             self._drawn = known
@@ -156,11 +156,8 @@ class SessionExamples:
     def _on_scene(
         self, config: PipelineConfig, drawn: SceneDrawing, classes: Sequence[ClassInfo]
     ) -> Iterator[tuple[str, list[Shown]]]:
-        """By class what is drawn of it on a scene; made anew only when something was drawn there."""
-        counts = drawn.drawing.counts()
+        """By class what is drawn of it, or of its background, on a scene; made anew only when it was drawn on."""
         for one in classes:
-            if not any(one.value in of_slice for of_slice in counts.values()):
-                continue
             key = drawn.version, one.value, repr(config.input)
             known = self._drawn.get((drawn.scene, one.name))
             if known is None or known[0] != key:
@@ -169,6 +166,7 @@ class SessionExamples:
             yield one.name, known[1]
 
     def _made(self, drawn: SceneDrawing, one: ClassInfo) -> Iterator[Shown]:
+        found = False
         _, shown = self._drawn.get((drawn.scene, one.name), (None, []))
         before = {each.example.name: each.example for each in shown if each.example is not None}
         for window, inner in windows_of(drawn.drawing, one.value):
@@ -181,12 +179,18 @@ class SessionExamples:
             part = inner.rows_columns(window)
             label[part] = _label(drawn.drawing.read(inner), one.value)
             label[~valid] = IGNORE
+            if not (label != IGNORE).any():
+                continue
+            found = True
             name = _name(drawn, window)
             same = before.get(name)  # then nothing is made of it anew
             if same is not None and same.pixels is pixels and np.array_equal(same.label, label):
                 yield Shown(one.name, same, drawn.scene)
                 continue
             yield Shown(one.name, SupportExample(name, pixels, label, replace(look, name=name)), drawn.scene)
+        if not found:
+            note = "everything that is drawn lies where the scene holds no data: draw elsewhere"
+            yield Shown(one.name, None, drawn.scene, note)
 
     def _pixels(self, scene: str, window: Window) -> tuple[Pixels, Validity, Look]:
         """A window as the network takes it: [bands, y, x] in 0..1 and NaN where not valid; validity; its look."""
@@ -209,12 +213,6 @@ class SessionExamples:
         return self._windows[key]
 
 
-def is_own(example: Example, folder: Path) -> bool:
-    """Whether an example with absolute paths has its labels in the session's folder."""
-    named = example.labels or example.mask or ""
-    return os.path.dirname(os.path.realpath(named)) == os.path.realpath(folder)
-
-
 def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
     """The windows of a scene that are examples of a class, and the part of each whose labels count.
 
@@ -225,10 +223,12 @@ def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
         value: label of the class.
     """
     depth, height, width = drawing.size
-    if depth > 1:  # slices without the class are no examples
-        shown = {z for z, counts in drawing.counts().items() if value in counts}
-        recent = [z for z in dict.fromkeys(cell[0] for cell in reversed(drawing.cells)) if z in shown]
-        chosen = recent[:_RECENT] + _even(sorted(recent[_RECENT:]), MOST_SLICES - _RECENT)
+    if depth > 1:
+        counts = {z: of_slice for z, of_slice in drawing.counts().items() if of_slice}  # some may have been erased
+        recent = [z for z in dict.fromkeys(cell[0] for cell in reversed(drawing.cells)) if z in counts]
+        chosen, rest = recent[:_RECENT], sorted(recent[_RECENT:])
+        chosen += _even([z for z in rest if value in counts[z]], MOST_SLICES - len(chosen))
+        chosen += _even([z for z in rest if value not in counts[z]], MOST_SLICES - len(chosen))
         return [(window, window) for window in (Window.whole(z, (height, width)) for z in sorted(chosen))]
     if height * width <= WHOLE:
         return [(Window.whole(0, (height, width)),) * 2] if drawing.cells else []
