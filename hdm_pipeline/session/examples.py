@@ -216,8 +216,6 @@ def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
         found = [(Window.whole(z, (height, width)), Window.whole(z, (height, width))) for z in slices]
     else:
         found = list(_parts(drawing))
-    if depth > 1:  # of a volume, slices without the class are no examples
-        found = [pair for pair in found if (drawing.read(pair[1]) == value).any()]
     return sorted(found, key=lambda pair: -_worth(drawing.read(pair[1]), value)) if len(found) > 1 else found
 
 

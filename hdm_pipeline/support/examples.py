@@ -270,8 +270,8 @@ def load_example(
     """
     found = [_scaled(config, image) for image in _read(reader, request, class_name)]
     for example in found:
-        # Drawn labels may show the class in one place and background in another.
-        if request.vector is None and not (example.label == 1).any():
+        # Drawn labels, and slices, may show the class in one place and background in another.
+        if request.vector is None and not request.background and not (example.label == 1).any():
             raise SupportError(
                 "the support example shows no valid pixel of its class",
                 where=f"support {example.name}",

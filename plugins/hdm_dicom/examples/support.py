@@ -57,8 +57,9 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
     except SceneError as error:
         what = f"the labelled series cannot be read: {error.what}"
         raise SupportError(what, where=error.where, remedy=error.remedy) from None
-    usable = [image for image in images if np.any(image.label == 1)]
-    for image in images if request.slices or not usable else ():
+    useful = (0, 1) if request.background else (1,)
+    usable = [image for image in images if np.isin(image.label, useful).any()]
+    for image in images if request.slices or not any(np.any(image.label == 1) for image in images) else ():
         if not np.any(image.label == 1):
             raise SupportError("all pixels of the class are padding", where=image.name)
     return usable
@@ -190,7 +191,8 @@ def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: 
         if not 0 <= z < depth:
             raise SupportError(f"slice {z} does not exist", where=where, remedy=f"slices are 0 to {depth - 1}")
     chosen = list(dict.fromkeys(request.slices)) or list(range(depth))
-    holding = [z for z in chosen if np.any(labels.view(z) == 1)]
+    shown = {z: set(np.unique(labels.view(z)).tolist()) for z in chosen}
+    holding = [z for z in chosen if 1 in shown[z]]
     missing = sorted(set(request.slices) - set(holding))
     if missing:
         raise SupportError(f"slice {missing[0]} holds no pixel of the class", where=where)
@@ -200,6 +202,9 @@ def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: 
             where=where,
             remedy="check `value` (or `segment`), and that the labels were drawn on this series",
         )
+    if request.background and not request.slices:
+        # A person who corrects a mask paints background where the class is not.
+        return [z for z in chosen if shown[z] & {0, 1}]
     return holding
 
 

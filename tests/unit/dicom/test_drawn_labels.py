@@ -106,6 +106,21 @@ def test_unknown_stays_unknown_where_no_background_is_drawn(tmp_path: Path, out:
     assert np.array_equal(image.label, values)
 
 
+def test_a_slice_with_background_only_is_an_example_too(tmp_path: Path, out: Path) -> None:
+    write_series(tmp_path / "ct")
+    reader, header = opened(tmp_path / "ct")
+    values = {z: np.full(header.shape[2:], 255, np.uint8) for z in (1, 3)}
+    values[1][2:5, 3:9], values[3][4:6, 2:8] = 1, 0
+    saved = reader.save_labels(labels_of(header, values), out)
+    example = dict(saved.examples["liver"])
+    (request,) = requests(ClassConfig.model_validate({"name": "liver", "examples": [example]}))
+    shown = [image.label for image in reader.read_support(request)]
+    assert len(shown) == 2
+    assert all(map(np.array_equal, shown, values.values()))
+    with pytest.raises(SupportError, match="slice 3 holds no pixel of the class"):
+        reader.read_support(replace(request, slices=(1, 3)))
+
+
 def test_the_file_says_what_it_is(tmp_path: Path, out: Path) -> None:
     paths = write_series(tmp_path / "ct", depths=[2.0 * index for index in range(9)])
     reader, header = opened(tmp_path / "ct")
