@@ -85,8 +85,7 @@ class SupportRequest:
         mask: path or URI of the labels.
         values: label values (or segment numbers) that mean the class.
         ignore: label values that are neither class nor background.
-        slices: z indices to use of a volume; empty for all slices that hold the class or, where `background` is named,
-            something that is labelled.
+        slices: z indices to use of a volume; empty for all slices that hold the class.
         segment: name of a segment or structure, where the label format has names; else None.
         background: label values that are background; everything that neither these nor `values` name is then unknown.
             Empty: everything else is background, but for 255 in labels of eight bits, which means unknown.

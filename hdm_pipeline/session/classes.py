@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hdm_pipeline.config.edit import Entries
@@ -86,10 +86,11 @@ def hex_color(one: ClassInfo) -> str:
     return "#{:02x}{:02x}{:02x}".format(*one.color)
 
 
-def entries(classes: Sequence[ClassInfo], kept: Mapping[str, SavedLabels]) -> Entries:
-    """What `enter_examples` enters of the labels of scenes, by class."""
+def entries(classes: Sequence[ClassInfo], kept: Mapping[str, SavedLabels], known: Collection[str]) -> Entries:
+    """What `enter_examples` enters of the labels of scenes, by class; of classes that are not `known` nothing."""
     found: dict[str, dict[str, Any]] = {}
     for one in classes:
-        examples = [saved.examples[one.name] for saved in kept.values() if one.name in saved.examples]
+        told = kept.values() if one.name in known else ()
+        examples = [saved.examples[one.name] for saved in told if one.name in saved.examples]
         found[one.name] = {"examples": examples, "color": hex_color(one)}
     return found

@@ -2,21 +2,19 @@
 
 What is drawn does not take the way through files. It becomes examples as the readers make them of the files that it is
 saved in: a scene of up to 4 Mpx as a whole, of a larger one the parts around what is drawn, of a volume whole slices.
+Each drawn scene is an example of each class that is shown anywhere: where nothing of it is drawn, of its background.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.contracts import IGNORE, ClassInfo, Pixels, Reader, Validity
 from hdm_pipeline.errors import HdmError, SceneError
@@ -26,6 +24,7 @@ from hdm_pipeline.pixels.sanity import Look, look_at
 from hdm_pipeline.pixels.sanity import pixel_size as side_of
 from hdm_pipeline.pixels.scaling import scale_pixels
 from hdm_pipeline.session.drawing import Drawing
+from hdm_pipeline.session.entering import is_own, taught
 from hdm_pipeline.session.labels import SceneDrawing, SessionLabels
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.strokes import CELL
@@ -112,8 +111,9 @@ class SessionExamples:
             found = list(self._named(config))
             drawings = self._labels.all()
             known = {}
+            shown = taught(config, classes, self._labels)
             for drawing in drawings:
-                for one in self._on_scene(config, drawing, classes):
+                for one in self._on_scene(config, drawing, [one for one in classes if one.name in shown]):
                     known[drawing.scene, one[0]] = self._drawn[drawing.scene, one[0]]
                     found += one[1]
             self._drawn = known
@@ -149,11 +149,8 @@ class SessionExamples:
     def _on_scene(
         self, config: PipelineConfig, drawn: SceneDrawing, classes: Sequence[ClassInfo]
     ) -> Iterator[tuple[str, list[Shown]]]:
-        """By class what is drawn of it on a scene; made anew only when something was drawn there."""
-        counts = drawn.drawing.counts()
+        """By class what is drawn of it, or of its background, on a scene; made anew only when it was drawn on."""
         for one in classes:
-            if not any(one.value in of_slice for of_slice in counts.values()):
-                continue
             key = drawn.version, one.value, repr(config.input)
             known = self._drawn.get((drawn.scene, one.name))
             if known is None or known[0] != key:
@@ -162,8 +159,8 @@ class SessionExamples:
             yield one.name, known[1]
 
     def _made(self, drawn: SceneDrawing, one: ClassInfo) -> Iterator[Shown]:
-        windows = windows_of(drawn.drawing, one.value)
-        for window, inner in windows[:MOST]:
+        found = False
+        for window, inner in windows_of(drawn.drawing, one.value)[:MOST]:
             try:
                 pixels, valid, look = self._pixels(drawn.scene, window)
             except SceneError as error:
@@ -173,8 +170,14 @@ class SessionExamples:
             part = inner.rows_columns(window)
             label[part] = _label(drawn.drawing.read(inner), one.value)
             label[~valid] = IGNORE
+            if not (label != IGNORE).any():
+                continue
+            found = True
             name = _name(drawn, window)
             yield Shown(one.name, SupportExample(name, pixels, label, replace(look, name=name)), drawn.scene)
+        if not found:
+            note = "everything that is drawn lies where the scene holds no data: draw elsewhere"
+            yield Shown(one.name, None, drawn.scene, note)
 
     def _pixels(self, scene: str, window: Window) -> tuple[Pixels, Validity, Look]:
         """A window as the network takes it: [bands, y, x] in 0..1 and NaN where not valid; validity; its look."""
@@ -197,12 +200,6 @@ class SessionExamples:
         return self._windows[key]
 
 
-def is_own(example: Example, folder: Path) -> bool:
-    """Whether an example with absolute paths has its labels in the session's folder."""
-    named = example.labels or example.mask or ""
-    return os.path.dirname(os.path.realpath(named)) == os.path.realpath(folder)
-
-
 def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
     """The windows of a scene that are examples of a class, and the part of each whose labels count; the best first.
 
@@ -216,6 +213,8 @@ def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
         found = [(Window.whole(z, (height, width)), Window.whole(z, (height, width))) for z in slices]
     else:
         found = list(_parts(drawing))
+    if depth > 1:  # of a slice, what was drawn may have been erased
+        found = [pair for pair in found if (drawing.read(pair[1]) != IGNORE).any()]
     return sorted(found, key=lambda pair: -_worth(drawing.read(pair[1]), value)) if len(found) > 1 else found
 
 

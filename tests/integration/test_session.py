@@ -62,6 +62,32 @@ def test_a_try_finds_what_a_run_finds(bench: Workbench) -> None:
         assert {0, 1, 2, 255} >= set(np.unique(mask))
 
 
+def test_a_false_alarm_is_corrected_by_background_on_another_scene(bench: Workbench) -> None:
+    file = bench.pipeline(**NONE_YET)
+    with Session(file) as session:
+        session.add_class("sand")
+        session.draw("middle", stroke(1, (40.5, 50.5), (60.5, 55.5)))
+        with pytest.raises(ConfigError, match="no background yet") as refused:
+            session.save()
+        assert "draw some background" in refused.value.remedy
+        session.draw("middle", stroke(0, (20.0, 150.0), (100.0, 150.0)))
+        before = session.try_window("small", Window.whole(0, (40, 50)))
+        session.draw("small", stroke(0, (20.0, 20.0), radius=15))
+        assert session.settle()
+        found = session.try_window("small", Window.whole(0, (40, 50)))
+        assert (found.scores != before.scores).any()
+        other = next(one for one in session.examples() if one.scene == "small")
+        assert (other.target, other.iou, other.note) == (0, None, "")
+        assert other.background > 0
+        assert not session.saved
+        assert session.save() == [{"class": "water", "scene": scene} for scene in ("middle", "small")]  # not of sand
+        assert session.saved
+        assert session.left_out() == []
+    Pipeline.from_yaml(file).run()
+    assert (found.mask == _product(bench, "small", "mask")[0]).all()
+    assert (found.scores[:1] == _product(bench, "small", "score")).all()  # the file knows no sand
+
+
 def _product(bench: Workbench, scene: str, name: str) -> npt.NDArray[Any]:
     (path,) = (bench.root / "out" / scene).glob(f"{name}*.tif")
     with rasterio.open(path) as file:
@@ -105,8 +131,11 @@ def test_labels_survive_the_session_and_get_into_the_pipeline_file(bench: Workbe
         assert (session.labels("middle", WHOLE) == drawn).all()
         assert [one.labeled for one in session.scenes()] == [False, True, False]
         assert not session.saved
+        text, before = session.text(), file.read_text()
+        assert text != before == file.read_text()
         assert session.save() == [{"class": "sand", "scene": "middle"}, {"class": "water", "scene": "middle"}]
         assert session.saved
+        assert file.read_text() == text
         assert {(one.class_name, one.target) for one in session.examples()} == {
             ("water", (drawn == 1).sum()),  # each is there once
             ("sand", (drawn == 2).sum()),

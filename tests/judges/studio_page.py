@@ -121,7 +121,7 @@ class Desk:
         page.set_default_timeout(_PATIENCE_MS)
         expect.set_options(timeout=_PATIENCE_MS)
         page.goto(address)
-        expect(page.get_by_role("navigation", name="Archive")).to_be_visible()
+        expect(page.get_by_role("application")).to_be_visible()
 
     def open(self, scene: str) -> None:
         """Choose a scene in the archive, the first one whose name holds the text, and wait until it is seen."""

@@ -175,7 +175,10 @@ export class Desk {
   async #count(scene: string): Promise<void> {
     try {
       const labels = await calls.getLabels(scene);
-      if (scene === this.model.scene.value?.id) this.model.labels.set(labels);
+      const open = this.model.scene.value;
+      if (scene !== open?.id) return;
+      this.model.labels.set(labels);
+      if (open.labeled !== Object.keys(labels.slices).length > 0) await this.refreshScenes();
     } catch (error) {
       complainAbout(error);
     }

@@ -37,6 +37,7 @@ export function runPanel(desk: Desk, watch: Watch): HTMLElement {
     report.hidden = run.report === null;
     if (run.report !== null) report.href = `/output/${run.report}`;
     fill(failure, run.error ? h("div", { class: "card error" }, troubleText(run.error)) : null);
+    failure.hidden = run.error === null;
     plan.hidden = going;
   });
   const told = async (): Promise<void> => {
