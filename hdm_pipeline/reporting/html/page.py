@@ -1,10 +1,9 @@
-"""Writes `report.html`, and `report/page_0002.html` and on where there are many scenes."""
+"""Writes `report.html`, and `report~pages/page_0002.html` and on where there are many scenes."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from hdm_pipeline import __version__
 from hdm_pipeline.errors import ConfigError, HdmError
-from hdm_pipeline.output.files import output_errors
-from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.files import output_errors, write_bytes
+from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.html import kept
@@ -102,6 +101,7 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
             "total": len(found.order),
             "pages": [{"number": n, "file": part.path.name} for n, part in enumerate(parts, start=1)],
             "amount": amount,
+            "folder": PAGES,
             "version": __version__,
         }
         template = environment.get_template("page.html")
@@ -134,7 +134,7 @@ def bring_up_to_date(workspace: Workspace, state: str) -> None:
         return
     try:
         write_report(workspace, state=state)
-    except (HdmError, OSError) as error:
+    except (HdmError, OSError, TemplateError) as error:
         log.warning("report.html could not be written: %s", error)
 
 
@@ -195,7 +195,7 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
     """Sums over the scenes, plots and the map; places of scenes as links."""
     links: dict[str, str] = {}
     order = found.order
-    for part, prefix in zip(parts, ("", *["report/"] * len(parts)), strict=False):
+    for part, prefix in zip(parts, ("", *[f"{PAGES}/"] * len(parts)), strict=False):
         file = "" if part is parts[0] else prefix + part.path.name
         links |= {order[number]: f"{file}#s{number}" for number in part.numbers}
     sums = [sum(one.values[index] for one in found.done) for index in range(len(found.classes))]
@@ -239,9 +239,7 @@ def _write(path: Path, text: str) -> None:
         if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+    write_bytes(path, content)
 
 
 def _drop_pages(workspace: Workspace, parts: Sequence[_Part]) -> None:

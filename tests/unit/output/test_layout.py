@@ -18,6 +18,12 @@ def test_names_that_would_leave_the_output_are_refused(name: str) -> None:
 
 def test_plain_names_are_kept() -> None:
     assert checked_component("S1A_20240601T17.SAFE") == "S1A_20240601T17.SAFE"
+    assert checked_component("report") == "report"
+
+
+def test_no_scene_lies_where_pages_of_the_report_do(tmp_path: Path) -> None:
+    with pytest.raises(OutputError):
+        checked_component(Workspace(tmp_path).pages.name)
 
 
 def test_a_link_out_of_the_output_is_refused(tmp_path: Path) -> None:

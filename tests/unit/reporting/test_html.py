@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.pictures.overlay import webp
-from hdm_pipeline.reporting.html.page import write_report
+from hdm_pipeline.reporting.html.kept import keep_settings
+from hdm_pipeline.reporting.html.page import bring_up_to_date, write_report
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;"
 VOID = {"meta", "link", "img", "br", "line", "rect", "circle", "path", "polyline"}
@@ -58,7 +60,14 @@ def filled(
     workspace = Workspace(root)
     workspace.create()
     workspace.shown.mkdir(exist_ok=True)
-    kept = {"name": "floods", "html": True, "private": private, "pixels": pixels, "settings": [["bands", "1, 2"]]}
+    kept = {
+        "version": 1,
+        "name": "floods",
+        "html": True,
+        "private": private,
+        "pixels": pixels,
+        "settings": [["bands", "1, 2"]],
+    }
     kept["classes"] = [{"name": "flood", "color": "#1e60dc"}]
     (workspace.shown / "settings.json").write_text(json.dumps(kept | settings))
     with Ledger.open(workspace.ledger) as ledger:
@@ -135,7 +144,7 @@ def test_what_a_stranger_wrote_is_text(tmp_path: Path) -> None:
         "adaptation": {"steps": 0},
         "warnings": [warning | {"example": HOSTILE}],
     }
-    kept = {"classes": {HOSTILE: examples}, "pictures": [], "hashes": {HOSTILE: HOSTILE}}
+    kept = {"version": 1, "classes": {HOSTILE: examples}, "pictures": [], "hashes": {HOSTILE: HOSTILE}}
     (workspace.shown / "examples.json").write_text(json.dumps(kept))
     page = write_report(workspace)
     found = parsed(page)
@@ -174,14 +183,14 @@ def test_many_scenes_are_cut_into_pages_that_go_when_they_are_one_too_many(tmp_p
     scenes = [done(f"scene_{number:04d}", 1e4 + number) for number in range(400)]
     workspace = filled(tmp_path, scenes)
     page = write_report(workspace)
-    pages = sorted((tmp_path / "report").iterdir())
+    pages = sorted((tmp_path / "report~pages").iterdir())
     assert [path.name for path in pages] == ["page_0002.html", "page_0003.html"]
     shown = [re.findall(r"<h3>(scene_\d+)</h3>", path.read_text()) for path in (page, *pages)]
     assert [len(of_page) for of_page in shown] == [60, 250, 90]
     assert [scene for of_page in shown for scene in of_page] == [
         f"scene_{number:04d}" for number in reversed(range(400))
     ]
-    assert 'href="report/page_0003.html"' in page.read_text()
+    assert 'href="report~pages/page_0003.html"' in page.read_text()
     assert 'href="../report.html"' in pages[0].read_text()
     assert 'href="page_0003.html"' in pages[0].read_text()
     assert 'href="../scene_0300/mask.tif"' in pages[0].read_text()
@@ -191,7 +200,7 @@ def test_many_scenes_are_cut_into_pages_that_go_when_they_are_one_too_many(tmp_p
     with Ledger.open(workspace.ledger) as ledger:
         ledger.mark_vanished([f"scene_{number:04d}" for number in range(300)])
     write_report(workspace)
-    assert not (tmp_path / "report").exists()
+    assert not (tmp_path / "report~pages").exists()
     assert "300 scenes of earlier runs are no longer in the archive" in page.read_text()
 
 
@@ -211,3 +220,27 @@ def test_scenes_to_both_sides_of_180_degrees_lie_beside_each_other(tmp_path: Pat
     start = {one.id: float(one.path[1:].split(" ")[0]) for one in drawn.outlines}
     assert start["west"] < start["east"]
     assert {"178°E", "179°W"} <= {tick.text for tick in drawn.meridians}
+
+
+def test_what_another_version_kept_hides_no_run(tmp_path: Path) -> None:
+    workspace = filled(tmp_path, [done("a", 1e4)])
+    (workspace.shown / "examples.json").write_text(json.dumps({"classes": {"flood": {"other": "keys"}}}))
+    bring_up_to_date(workspace, "done")
+    assert "found from" not in workspace.page.read_text()
+
+
+def test_addresses_are_told_without_their_keys(tmp_path: Path) -> None:
+    config = PipelineConfig.model_validate(
+        {
+            "name": "test",
+            "input": {"uri": "https://example.org/a.tif?sig=SECRET", "scale": {"fixed": [0, 1]}},
+            "support": {"classes": [{"name": "flood", "examples": []}]},
+            "output": {"directory": str(tmp_path)},
+        }
+    )
+    workspace = Workspace(tmp_path)
+    workspace.create()
+    keep_settings(workspace, config, private=False, whole_archive=True)
+    kept = (workspace.shown / "settings.json").read_text()
+    assert "https://example.org/a.tif" in kept
+    assert "SECRET" not in kept
