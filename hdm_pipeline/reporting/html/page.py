@@ -99,9 +99,11 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
             "classes": _colors(found.classes, classes),
             "kind": found.kind,
             "total": len(found.order),
-            "pages": [{"number": n, "file": part.path.name} for n, part in enumerate(parts, start=1)],
+            "pages": [
+                {"number": n, "file": part.path.name, "place": f"{PAGES}/{part.path.name}"}
+                for n, part in enumerate(parts, start=1)
+            ],
             "amount": amount,
-            "folder": PAGES,
             "version": __version__,
         }
         template = environment.get_template("page.html")
