@@ -86,7 +86,7 @@ function loadingBanner(tries: Tries): HTMLElement {
   const banner = h(
     "div",
     { class: "banner info", role: "status" },
-    h("p", {}, "Loading the network and reading the examples. This takes a few seconds, once."),
+    h("p", {}, "Loading the network and the examples: a few seconds, once."),
   );
   tries.warming.follow((warming) => {
     banner.hidden = !warming;
