@@ -167,6 +167,22 @@ def test_examples_are_those_of_labels_that_another_session_has_drawn(session: Se
     assert after == 2 * before == session.drawn("a")[0][1]
 
 
+def test_examples_are_made_of_what_is_drawn_at_one_moment(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.draw("a", dot(1, 50))
+    before = session.drawn("a")[0][1]
+    pixels = session._examples._pixels
+
+    def drawn_meanwhile(*args: Any) -> Any:
+        session.draw("a", dot(1, 200))
+        return pixels(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session._examples, "_pixels", drawn_meanwhile)
+        (during,) = [one.target for one in session.examples() if one.class_name == "water"]
+    (after,) = [one.target for one in session.examples() if one.class_name == "water"]
+    assert (during, after) == (before, 2 * before)
+
+
 def test_the_folder_is_looked_through_once_for_all_scenes(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     for scene in ("a", "b"):
         session.draw(scene, dot(1, 50))
