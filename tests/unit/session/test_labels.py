@@ -157,7 +157,8 @@ def test_a_class_that_leaves_the_pipeline_file_keeps_its_labels(file: Path, agai
 
 
 def test_examples_are_those_of_labels_that_another_session_has_drawn(session: Session, file: Path) -> None:
-    session.draw("a", dot(1, 50))
+    with Session(file) as other:
+        other.draw("a", dot(1, 50))
     (before,) = [one.target for one in session.examples() if one.class_name == "water"]
     with Session(file) as other:
         other.draw("a", dot(1, 200))
