@@ -1,4 +1,4 @@
-"""Writes `report.html`, and `report/page_0002.html` and on where there are many scenes."""
+"""Writes `report.html`, and `report_files/page_0002.html` and on where there are many scenes."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
     """Sums over the scenes, plots and the map; places of scenes as links."""
     links: dict[str, str] = {}
     order = found.order
-    for part, prefix in zip(parts, ("", *["report/"] * len(parts)), strict=False):
+    for part, prefix in zip(parts, ("", *["report_files/"] * len(parts)), strict=False):
         file = "" if part is parts[0] else prefix + part.path.name
         links |= {order[number]: f"{file}#s{number}" for number in part.numbers}
     sums = [sum(one.values[index] for one in found.done) for index in range(len(found.classes))]
