@@ -47,7 +47,7 @@ wheel: $(PAGE) $(DEV_READY) ## the wheel under dist/, with the page of the studi
 	$(BIN)/python -m zipfile --list dist/hdm_pipeline-*.whl | grep -q hdm_studio/page/index.html
 
 test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
-	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadgroup
+	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadfile
 
 long: $(DEV_READY) ## the long ones: Dice on a real CT, training by two processes, a cut network, Ray against inline
 	$(BIN)/python -m pytest tests/unit tests/integration -m long
@@ -60,7 +60,7 @@ types: $(DEV_READY) ## mypy --strict
 	$(BIN)/mypy
 
 judges: $(DEV_READY) ## third-party validators; see docs/judges.md for what they need
-	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) --dist worksteal
+	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) --dist loadfile
 
 bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
 	$(BIN)/python -m benchmarks --json bench-results

@@ -40,12 +40,11 @@ def golden_path() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where workers share the tests, one has all that need Ray: clusters side by side would take each other's cores."""
+    """What takes longest starts first, so that no worker is left alone with it at the end.
+
+    Workers share the tests file by file (`--dist loadfile`): what a file prepares for all its tests is prepared once.
+    """
     if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.get_closest_marker("ray"):
-                item.add_marker(pytest.mark.xdist_group("ray"))
-        # What takes longest starts first, so that no worker is left alone with it at the end.
         items.sort(key=_weight)
 
 

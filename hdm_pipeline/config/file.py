@@ -77,11 +77,13 @@ class PipelineFile:
         path: the file.
         config: its content, with paths still as written.
         lines: line of each key.
+        overrides: what was given in place of values of the file.
     """
 
     path: Path
     config: PipelineConfig
     lines: Mapping[Key, int]
+    overrides: tuple[str, ...] = ()
 
     def problem(self, key: Key, what: str, remedy: str) -> Problem:
         """A problem at `key`, with its line."""
@@ -166,7 +168,8 @@ def read_pipeline_file(
         PipelineFileError: with every problem found.
     """
     raw = _bytes(path, PipelineFileError)
-    return PipelineFile(path.absolute(), *_read(path, raw, PipelineConfig, PipelineFileError, overrides, environment))
+    config, lines = _read(path, raw, PipelineConfig, PipelineFileError, overrides, environment)
+    return PipelineFile(path.absolute(), config, lines, tuple(overrides))
 
 
 def parse_pipeline_file(raw: bytes, path: Path) -> PipelineFile:

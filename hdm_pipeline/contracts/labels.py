@@ -52,7 +52,9 @@ class SavedLabels:
     Attributes:
         files: everything that was written, absolute.
         examples: by class name, what stands in a pipeline file under `examples` to use them: ``{"image": ...,
-            "labels": ..., "where": ...}``, paths absolute. Classes of which nothing is drawn are missing.
+            "labels": ..., "where": ..., "background": ...}``, paths absolute. Every class of `SceneLabels.classes` is
+            there, if anything is drawn: where a class is not, what is drawn is background of it. Empty where nothing
+            is drawn, or where a pipeline file has no name for the scene (a mosaic, an item of a search).
     """
 
     files: tuple[str, ...]

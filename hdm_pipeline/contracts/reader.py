@@ -122,7 +122,8 @@ class Reader(Protocol):
         """Read a labelled example; a labelled volume gives one image per labelled slice.
 
         Raises:
-            SupportError: unreadable, sizes differ, no pixel of the class, or everything is ignored.
+            SupportError: unreadable, sizes differ, everything is ignored, or no pixel of the class; where the request
+                names `background`, an example may show that only.
         """
         ...
 

@@ -141,11 +141,13 @@ def support_tensors(
 def require_known(examples: Sequence[SupportTensors], architecture: str) -> None:
     """Refuse partly labelled examples, for a network that takes unknown pixels for background.
 
+    Examples that show background only are none of its business: it learns from the target alone, and leaves them out.
+
     Raises:
         SupportError: fewer than a quarter of an example's valid pixels have a label.
     """
     for number, example in enumerate(examples, 1):
-        if partly_labelled(example.labels[example.valid]):
+        if bool((example.labels == 1).any()) and partly_labelled(example.labels[example.valid]):
             raise SupportError(
                 "this network takes unknown pixels for background, and most of this example is unknown",
                 where=f"architecture {architecture!r}, support {number}",

@@ -31,6 +31,9 @@ CLEAR = 0.02
 
 _MOST_NAMED = 3
 
+_ONLY_BACKGROUND = "shows background only"
+"""How the note of an example begins that no IoU is told of (`support.quality`)."""
+
 Facts = Mapping[str, Any]
 """One class's entry of `support` in `run.json`."""
 
@@ -56,6 +59,14 @@ def _agreement(examples: Sequence[Facts]) -> str:
         rest = [e["leave_one_out_iou"] for e in examples if _is_judged(e) and not e["contradicts"]]
         found = f"; from the others, the rest is found with IoU {_span(rest)}" if rest else ""
         return f" disagree: {named}{more} {verb} the others{found}"
+    others = [example for example in examples if example["note"].startswith(_ONLY_BACKGROUND)]
+    examples = [example for example in examples if example not in others]
+    beside = f"; {counted(len(others), 'example')} beside {'shows' if len(others) == 1 else 'show'} background only"
+    return _agreement_of_shown(examples) + (beside if others else "")
+
+
+def _agreement_of_shown(examples: Sequence[Facts]) -> str:
+    """The same of examples that show the class and do not contradict each other."""
     known = [example["leave_one_out_iou"] for example in examples if _is_judged(example)]
     if not known:
         return ": whether the labels agree cannot be told; look at the masks"

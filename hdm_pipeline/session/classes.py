@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hdm_pipeline.config.edit import Entries
@@ -16,22 +16,26 @@ MOST_CLASSES = 254
 
 
 class SessionClasses:
-    """Classes by label value.
+    """Classes by label value. One thread at a time may change them, while others look.
 
     Args:
         config: the pipeline.
+
+    Attributes:
+        all: by ascending value: those of the pipeline file in its order, then those that were added.
     """
 
     def __init__(self, config: PipelineConfig) -> None:
         self._config = config
         self._more: list[ClassConfig] = []
+        self.all: tuple[ClassInfo, ...] = class_infos(config)
 
-    @property
-    def all(self) -> tuple[ClassInfo, ...]:
-        """By ascending value: those of the pipeline file in its order, then those that were added."""
-        known = class_infos(self._config)
-        more = enumerate(self._more, start=len(known) + 1)
-        return known + tuple(ClassInfo(value, one.name, one.rgb) for value, one in more)
+    def _set(self, config: PipelineConfig, more: list[ClassConfig]) -> None:
+        known = class_infos(config)
+        names = {one.name for one in known}
+        more = [one for one in more if one.name not in names]
+        infos = tuple(ClassInfo(value, one.name, one.rgb) for value, one in enumerate(more, start=len(known) + 1))
+        self._config, self._more, self.all = config, more, known + infos
 
     def named(self, name: str) -> ClassInfo:
         """A class; raises `ConfigError` if there is none of that name."""
@@ -42,10 +46,7 @@ class SessionClasses:
 
     def use(self, config: PipelineConfig) -> None:
         """Go on with a pipeline file that has changed: what was added may stand in it now."""
-        self._config = config
-        added, self._more = self._more, []
-        for one in added:
-            self.know(one.name, one.color)
+        self._set(config, self._more)
 
     def know(self, name: str, color: str | None) -> None:
         """Add a class, unless there is one of that name.
@@ -58,7 +59,7 @@ class SessionClasses:
         taken = {hex_color(one) for one in self.all}
         free = next(color for color in default_colors() if color not in taken)
         try:
-            self._more.append(ClassConfig(name=name, color=color or free, examples=[]))
+            self._set(self._config, [*self._more, ClassConfig(name=name, color=color or free, examples=[])])
         except ValueError as error:
             remedy = "give a name of 1 to 64 characters, and a color as #rrggbb"
             raise ConfigError(f"no class can be called {name!r}", where="class", remedy=remedy) from error
@@ -78,7 +79,7 @@ class SessionClasses:
 
     def drop_last(self) -> None:
         """Take back what was added last."""
-        self._more.pop()
+        self._set(self._config, self._more[:-1])
 
 
 def hex_color(one: ClassInfo) -> str:
@@ -86,10 +87,11 @@ def hex_color(one: ClassInfo) -> str:
     return "#{:02x}{:02x}{:02x}".format(*one.color)
 
 
-def entries(classes: Sequence[ClassInfo], kept: Mapping[str, SavedLabels]) -> Entries:
-    """What `enter_examples` enters of the labels of scenes, by class."""
+def entries(classes: Sequence[ClassInfo], kept: Mapping[str, SavedLabels], known: Collection[str]) -> Entries:
+    """What `enter_examples` enters of the labels of scenes, by class; of classes that are not `known` nothing."""
     found: dict[str, dict[str, Any]] = {}
     for one in classes:
-        examples = [saved.examples[one.name] for saved in kept.values() if one.name in saved.examples]
+        told = kept.values() if one.name in known else ()
+        examples = [saved.examples[one.name] for saved in told if one.name in saved.examples]
         found[one.name] = {"examples": examples, "color": hex_color(one)}
     return found

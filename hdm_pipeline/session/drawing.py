@@ -41,12 +41,13 @@ class Drawing:
 
     Attributes:
         size: (slices, rows, columns) of the scene.
-        cells: what is drawn; cells that are not there are unknown.
+        cells: what is drawn, in the order of the last change; cells that are not there are unknown.
     """
 
     def __init__(self, size: Size, cells: Mapping[Cell, Packed] | None = None) -> None:
         self.size = size
         self.cells: dict[Cell, Packed] = dict(cells or {})
+        self._counted: dict[Cell, tuple[bytes, dict[int, int]]] = {}
         self._undo: deque[Step] = deque()
         self._redo: deque[Step] = deque()
 
@@ -98,13 +99,18 @@ class Drawing:
     def counts(self) -> dict[int, dict[int, int]]:
         """Pixels by slice and label; slices on which nothing is drawn are missing."""
         found: dict[int, Counter[int]] = {}
-        for cell, packed in sorted(self.cells.items()):
+        for cell, packed in sorted(self.cells.items(), key=lambda one: one[0]):
             of_slice = found.setdefault(cell[0], Counter())
             if isinstance(packed, int):
                 of_slice[packed] += self._window(cell).pixels
                 continue
-            values, counts = np.unique(self._unpack(cell), return_counts=True)
-            of_slice.update({int(v): int(n) for v, n in zip(values, counts, strict=True) if v != IGNORE})
+            known = self._counted.get(cell)
+            if known is None or known[0] is not packed:
+                counts = np.bincount(self._unpack(cell).ravel(), minlength=256)
+                counts[IGNORE] = 0
+                known = packed, {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+                self._counted[cell] = known
+            of_slice.update(known[1])
         return {z: dict(sorted(counts.items())) for z, counts in found.items()}
 
     def patches(self) -> Iterator[LabelPatch]:
@@ -237,9 +243,8 @@ class Drawing:
             self._put(cell, packed)
 
     def _put(self, cell: Cell, packed: Packed) -> None:
-        if packed == IGNORE:
-            self.cells.pop(cell, None)
-        else:
+        self.cells.pop(cell, None)
+        if packed != IGNORE:
             self.cells[cell] = packed
 
     def _unpack(self, cell: Cell) -> Labels:
@@ -263,8 +268,10 @@ class Drawing:
         z = min(cell[0] for cell in step)
         boxes = []
         for cell, (before, after) in step.items():
-            if cell[0] == z:
-                shape, whole = self._shape(cell), self._window(cell)
+            shape, whole = self._shape(cell), self._window(cell)
+            if cell[0] == z and isinstance(before, int) and isinstance(after, int):
+                boxes.append((whole.y, whole.x, whole.bottom - 1, whole.right - 1))
+            elif cell[0] == z:
                 y, x = np.nonzero(unpack(before, shape) != unpack(after, shape))
                 if len(y):
                     boxes.append((whole.y + y.min(), whole.x + x.min(), whole.y + y.max(), whole.x + x.max()))

@@ -2,21 +2,19 @@
 
 What is drawn does not take the way through files. It becomes examples as the readers make them of the files that it is
 saved in: a scene of up to 4 Mpx as a whole, of a larger one the parts around what is drawn, of a volume whole slices.
+Each drawn scene is an example of each class that is shown anywhere: where nothing of it is drawn, of its background.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.contracts import IGNORE, ClassInfo, Pixels, Reader, Validity
 from hdm_pipeline.errors import HdmError, SceneError
@@ -26,6 +24,7 @@ from hdm_pipeline.pixels.sanity import Look, look_at
 from hdm_pipeline.pixels.sanity import pixel_size as side_of
 from hdm_pipeline.pixels.scaling import scale_pixels
 from hdm_pipeline.session.drawing import Drawing
+from hdm_pipeline.session.entering import is_own, taught
 from hdm_pipeline.session.labels import SceneDrawing, SessionLabels
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.strokes import CELL
@@ -40,7 +39,13 @@ SIDE = 1024
 """Longest side of the parts of a larger one, without their margin."""
 
 MOST = 8
-"""Most examples of a class that what is drawn on one scene becomes."""
+"""Most parts of a scene that are examples of a class."""
+
+MOST_SLICES = 12
+"""Most slices of a volume that are: each costs about a tenth of a second of CPU after every stroke."""
+
+_RECENT = 6
+"""Of these slices, and half as many of these parts, those that were drawn on last: who corrects wants to see it."""
 
 _MARGIN = 128
 """Pixels around what is drawn: what lies beside it tells the network something, too."""
@@ -67,18 +72,19 @@ class Shown:
     scene: str = ""
     note: str = ""
 
-    def state(self, iou: float | None, lacking: HdmError | None) -> ExampleState:
+    def state(self, ious: Mapping[str, float | None], lacking: HdmError | None) -> ExampleState:
         """What is told of it.
 
         Args:
-            iou: how well the others find it.
+            ious: by name how well the others find each example of the class.
             lacking: what the examples of its class lack together.
         """
         if self.example is None:
             return ExampleState(self.class_name, self.scene, self.scene, note=self.note)
         target, background = (int((self.example.label == label).sum()) for label in (1, 0))
         note = self.note or ("" if lacking is None else f"{lacking.what}: {lacking.remedy}")
-        return ExampleState(self.class_name, self.example.name, self.scene, target, background, iou, note)
+        name = self.example.name
+        return ExampleState(self.class_name, name, self.scene, target, background, ious.get(name), note)
 
 
 def by_class(shown: Sequence[Shown], classes: Sequence[ClassInfo]) -> dict[str, list[SupportExample]]:
@@ -112,8 +118,9 @@ class SessionExamples:
             found = list(self._named(config))
             drawings = self._labels.all()
             known = {}
+            shown = taught(config, classes, self._labels)
             for drawing in drawings:
-                for one in self._on_scene(config, drawing, classes):
+                for one in self._on_scene(config, drawing, [one for one in classes if one.name in shown]):
                     known[drawing.scene, one[0]] = self._drawn[drawing.scene, one[0]]
                     found += one[1]
             self._drawn = known
@@ -149,11 +156,8 @@ class SessionExamples:
     def _on_scene(
         self, config: PipelineConfig, drawn: SceneDrawing, classes: Sequence[ClassInfo]
     ) -> Iterator[tuple[str, list[Shown]]]:
-        """By class what is drawn of it on a scene; made anew only when something was drawn there."""
-        counts = drawn.drawing.counts()
+        """By class what is drawn of it, or of its background, on a scene; made anew only when it was drawn on."""
         for one in classes:
-            if not any(one.value in of_slice for of_slice in counts.values()):
-                continue
             key = drawn.version, one.value, repr(config.input)
             known = self._drawn.get((drawn.scene, one.name))
             if known is None or known[0] != key:
@@ -162,8 +166,10 @@ class SessionExamples:
             yield one.name, known[1]
 
     def _made(self, drawn: SceneDrawing, one: ClassInfo) -> Iterator[Shown]:
-        windows = windows_of(drawn.drawing, one.value)
-        for window, inner in windows[:MOST]:
+        found = False
+        _, shown = self._drawn.get((drawn.scene, one.name), (None, []))
+        before = {each.example.name: each.example for each in shown if each.example is not None}
+        for window, inner in windows_of(drawn.drawing, one.value):
             try:
                 pixels, valid, look = self._pixels(drawn.scene, window)
             except SceneError as error:
@@ -173,8 +179,18 @@ class SessionExamples:
             part = inner.rows_columns(window)
             label[part] = _label(drawn.drawing.read(inner), one.value)
             label[~valid] = IGNORE
+            if not (label != IGNORE).any():
+                continue
+            found = True
             name = _name(drawn, window)
+            same = before.get(name)  # then nothing is made of it anew
+            if same is not None and same.pixels is pixels and np.array_equal(same.label, label):
+                yield Shown(one.name, same, drawn.scene)
+                continue
             yield Shown(one.name, SupportExample(name, pixels, label, replace(look, name=name)), drawn.scene)
+        if not found:
+            note = "everything that is drawn lies where the scene holds no data: draw elsewhere"
+            yield Shown(one.name, None, drawn.scene, note)
 
     def _pixels(self, scene: str, window: Window) -> tuple[Pixels, Validity, Look]:
         """A window as the network takes it: [bands, y, x] in 0..1 and NaN where not valid; validity; its look."""
@@ -197,37 +213,49 @@ class SessionExamples:
         return self._windows[key]
 
 
-def is_own(example: Example, folder: Path) -> bool:
-    """Whether an example with absolute paths has its labels in the session's folder."""
-    named = example.labels or example.mask or ""
-    return os.path.dirname(os.path.realpath(named)) == os.path.realpath(folder)
-
-
 def windows_of(drawing: Drawing, value: int) -> list[tuple[Window, Window]]:
-    """The windows of a scene that are examples of a class, and the part of each whose labels count; the best first.
+    """The windows of a scene that are examples of a class, and the part of each whose labels count.
+
+    There are at most `MOST` parts, or `MOST_SLICES` slices of a volume: some of them those that were drawn on last.
 
     Args:
         drawing: what is drawn.
         value: label of the class.
     """
     depth, height, width = drawing.size
-    if depth > 1 or height * width <= WHOLE:
-        slices = sorted({z for z, _, _ in drawing.cells})
-        found = [(Window.whole(z, (height, width)), Window.whole(z, (height, width))) for z in slices]
-    else:
-        found = list(_parts(drawing))
-    if depth > 1:  # of a volume, slices without the class are no examples
-        found = [pair for pair in found if (drawing.read(pair[1]) == value).any()]
-    return sorted(found, key=lambda pair: -_worth(drawing.read(pair[1]), value)) if len(found) > 1 else found
+    if depth > 1:
+        counts = {z: of_slice for z, of_slice in drawing.counts().items() if of_slice}  # some may have been erased
+        recent = [z for z in dict.fromkeys(cell[0] for cell in reversed(drawing.cells)) if z in counts]
+        chosen, rest = recent[:_RECENT], sorted(recent[_RECENT:])
+        chosen += _even([z for z in rest if value in counts[z]], MOST_SLICES - len(chosen))
+        chosen += _even([z for z in rest if value not in counts[z]], MOST_SLICES - len(chosen))
+        return [(window, window) for window in (Window.whole(z, (height, width)) for z in sorted(chosen))]
+    if height * width <= WHOLE:
+        return [(Window.whole(0, (height, width)),) * 2] if drawing.cells else []
+    parts = list(_parts(drawing))
+    if len(parts) > MOST:
+        last = parts[-_RECENT // 2 :]
+        others = sorted(parts[: -_RECENT // 2], key=lambda pair: -_worth(drawing.read(pair[1]), value))
+        parts = last + others[: MOST - len(last)]
+    return sorted(parts)
+
+
+def _even(numbers: list[int], most: int) -> list[int]:
+    """Some of these, evenly spread."""
+    if len(numbers) <= most:
+        return numbers
+    return [numbers[index * len(numbers) // most] for index in range(most)]
 
 
 def _parts(drawing: Drawing) -> Iterator[tuple[Window, Window]]:
-    """Parts of a lattice that starts at the scene's origin, trimmed to the cells that are drawn on, with a margin."""
+    """Parts of a lattice that starts at the scene's origin, trimmed to the cells that are drawn on, with a margin; that
+    which was drawn on last comes last."""
     _, height, width = drawing.size
     side = SIDE // CELL
     groups: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for _, row, column in sorted(drawing.cells):
-        groups.setdefault((row // side, column // side), []).append((row, column))
+    for _, row, column in drawing.cells:
+        part = row // side, column // side
+        groups[part] = [*groups.pop(part, []), (row, column)]
     for cells in groups.values():
         (top, left), (bottom, right) = (tuple(f(axis) for axis in zip(*cells, strict=True)) for f in (min, max))
         y, x = top * CELL, left * CELL

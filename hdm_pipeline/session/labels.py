@@ -140,22 +140,19 @@ class SessionLabels:
                 found.append(one)
             return [one for one in found if one.drawing.cells]
 
-    def drawn_classes(self) -> set[tuple[str, str]]:
-        """(class, scene) of all that is drawn."""
+    def drawn_values(self) -> dict[str, set[int]]:
+        """By scene the labels that are drawn on it."""
         with self._lock:
-            names = {one.value: one.name for one in self._classes()}
-            return {
-                (names[value], found.scene)
-                for found in self.all()
-                for counts in found.drawing.counts().values()
-                for value in counts
-                if value in names
-            }
+            return {one.scene: {v for counts in one.drawing.counts().values() for v in counts} for one in self.all()}
+
+    def nameless(self) -> list[str]:
+        """Scenes with labels that no pipeline file can use, as far as they were saved here: no path names the scene."""
+        with self._lock:
+            return sorted(s for s, one in self._known.items() if one.kept and one.kept.files and not one.kept.examples)
 
     def forget(self) -> None:
         """Read all labels again when they are next asked for: what their values mean has changed."""
         with self._lock:
-            self.save()
             self._known.clear()
             self.revision += 1
 

@@ -8,11 +8,15 @@ how sure scores may be) is done by `settle`, which gives way to whoever tries.
 
 from __future__ import annotations
 
+import os
+import statistics
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -136,6 +140,7 @@ class SessionNetwork:
             TryEndedError: `stopped` said so.
         """
         self._loaded()
+        _use_free_cores()
         tensors = self._as_tensors(classes)
         usual = self._usual_reduction(tensors)
         return self._encode_all(classes, tensors, {name: self._settled.get(name, usual) for name in classes}, stopped)
@@ -260,6 +265,7 @@ class SessionNetwork:
         before = self._fits, self._settled
         try:
             with self._giving_way():
+                _use_free_cores()
                 self._fits = {}
                 tensors = self._as_tensors(classes)
                 self._settled = self._reductions(tensors)
@@ -324,6 +330,29 @@ class SessionNetwork:
             armed.clear()  # copies of the network keep the hook
             for handle in handles:
                 handle.remove()
+
+
+def free_cores() -> int:
+    """Cores that no other program uses at this moment, at least 1; all where the system does not tell."""
+    cores = len(os.sched_getaffinity(0))
+    running = []
+    try:
+        for _ in range(3):  # the number changes from one millisecond to the next
+            told = Path("/proc/loadavg").read_text(encoding="ascii").split()[3]
+            running.append(int(told.split("/")[0]) - 1)  # this thread is one of them
+            time.sleep(0.001)
+    except (OSError, ValueError, IndexError):
+        return cores
+    return max(1, min(cores, cores - statistics.median_low(running)))
+
+
+def _use_free_cores() -> None:
+    """Let PyTorch compute with these in this thread: beside a run, threads that wait for each other take ten times as
+    long as one alone."""
+    import torch
+
+    if (free := free_cores()) != torch.get_num_threads():
+        torch.set_num_threads(free)
 
 
 def _stop(stopped: Stopped) -> None:

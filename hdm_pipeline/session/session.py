@@ -31,8 +31,9 @@ from hdm_pipeline.output.lock import interrupt_holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.follow import RunFollower
-from hdm_pipeline.session.classes import SessionClasses, entries
-from hdm_pipeline.session.examples import SessionExamples, by_class, is_own
+from hdm_pipeline.session.classes import SessionClasses
+from hdm_pipeline.session.entering import entered, found_entries, left_out, to_enter
+from hdm_pipeline.session.examples import SessionExamples, by_class
 from hdm_pipeline.session.labels import SessionLabels
 from hdm_pipeline.session.looks import Looks
 from hdm_pipeline.session.network import SessionNetwork, usable
@@ -52,7 +53,7 @@ class Session:
     Use it as a context manager. What is drawn is saved at once, as files of the user's.
 
     Args:
-        pipeline: a pipeline file, or a pipeline that was read from one.
+        pipeline: a pipeline file, or a pipeline that was read from one, with its overrides.
         labels: folder of the user's labels; ``labels/`` beside the pipeline file without it.
 
     Attributes:
@@ -64,8 +65,9 @@ class Session:
     """
 
     def __init__(self, pipeline: str | Path | Pipeline, labels: str | Path | None = None) -> None:
-        read, self._hash = _read(pipeline.file.path if isinstance(pipeline, Pipeline) else Path(pipeline))
-        self.file = read.path
+        given = pipeline.file if isinstance(pipeline, Pipeline) else read_pipeline_file(Path(pipeline))
+        self.file, self._overrides = given.path, given.overrides
+        read, self._hash = self._read()
         self.config: PipelineConfig = read.absolute()
         self._reader = archive_reader(self.config)
         self._scenes = Scenes(self.config, Workspace(Path(self.config.output.directory)), self._reader)
@@ -172,8 +174,7 @@ class Session:
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
         """The classes by ascending value: those of the pipeline file, then those that were added here."""
-        with self._lock:
-            return self._classes.all
+        return self._classes.all
 
     def add_class(self, name: str, color: str | None = None) -> ClassInfo:
         """A new class; it gets into the pipeline file with its first labels, by `save`.
@@ -262,44 +263,52 @@ class Session:
         ious = {name: fit.ious for name, fit in self._network.fits.items()}
         shown = self._examples.all(self.config, classes)
         _, lacking = usable(by_class(shown, classes))
-        return [
-            one.state(
-                None if one.example is None else ious.get(one.class_name, {}).get(one.example.name),
-                lacking.get(one.class_name),
-            )
-            for one in shown
-        ]
+        return [one.state(ious.get(one.class_name, {}), lacking.get(one.class_name)) for one in shown]
 
     @property
     def saved(self) -> bool:
         """Whether the pipeline file names all labels that are drawn, and no others."""
-        return set(self._labels.drawn_classes()) == self._entered()
+        return to_enter(self.config, self.classes, self._labels) == entered(self.config, self._labels)
 
     def save(self) -> list[dict[str, str]]:
         """Enter the session's labels into the pipeline file; all else in it stays byte for byte.
 
         Returns:
-            The examples that the file now names of this session: ``class`` and ``scene``.
+            The examples that the file now names of this session: ``class`` and ``scene``. Where nothing of a class is
+            drawn, labels are an example of its background. `left_out` tells of others.
 
         Raises:
             OutputError: the file is read-only, or was changed by another program since it was read.
-            ConfigError: a class of the file would be left without an example, or the file cannot be changed in place.
+            ConfigError: a class would be left without an example, or without background, or the file cannot be changed
+                in place.
         """
         with self._lock:
-            kept = self._labels.kept()
-            enter_examples(self.file, entries(self.classes, kept), self._labels.folder, since=self._hash)
+            found, pairs = found_entries(self.config, self.classes, self._labels)
+            enter_examples(self.file, found, self._labels.folder, since=self._hash)
             self.reload()
-            return [{"class": name, "scene": scene} for scene, saved in kept.items() for name in sorted(saved.examples)]
+            return [{"class": name, "scene": scene} for scene, name in sorted((s, n) for n, s in pairs)]
+
+    def left_out(self) -> list[dict[str, str]]:
+        """Scenes whose labels the last `save` could not enter into the pipeline file: ``scene``, and ``why``."""
+        return left_out(self._labels)
 
     def text(self) -> str:
         """The pipeline file as `save` would write it, for who must enter it by hand; raises `ConfigError` as `save`."""
         with self._lock:
-            return edited_text(self.file, entries(self.classes, self._labels.kept()), self._labels.folder)
+            return edited_text(
+                self.file, found_entries(self.config, self.classes, self._labels)[0], self._labels.folder
+            )
 
     def reload(self) -> None:
-        """Read the pipeline file again, after another program has changed it; raises `PipelineFileError`."""
+        """Read the pipeline file again, after another program has changed it.
+
+        Raises:
+            PipelineFileError: it is wrong.
+            OutputError: there are strokes that cannot be saved.
+        """
         with self._lock:
-            read, self._hash = _read(self.file)
+            self._labels.save()  # what is not saved yet means the classes as they are
+            read, self._hash = self._read()
             before, self.config = self.classes, read.absolute()
             self._classes.use(self.config)
             self._scenes.use(self.config)
@@ -379,21 +388,10 @@ class Session:
     def _usable(self, classes: Sequence[ClassInfo]) -> dict[str, Sequence[SupportExample]]:
         found, lacking = usable(by_class(self._examples.all(self.config, classes), classes))
         if not found:
-            raise next(iter(lacking.values()))
+            drawn = {one.class_name for one in self._examples.all(self.config, classes)}
+            raise next((error for name, error in lacking.items() if name in drawn), next(iter(lacking.values())))
         return found
 
-    def _entered(self) -> set[tuple[str, str]]:
-        """(class, scene) of the session's labels that the pipeline file names."""
-        return {
-            (one.name, scene)
-            for one in self.config.support.classes
-            for example in one.examples
-            if is_own(example, self._labels.folder)
-            and (scene := self._labels.owner(Path(example.labels or example.mask or "").name)) is not None
-        }
-
-
-def _read(path: Path) -> tuple[PipelineFile, str]:
-    """A pipeline file, and the hash of what was read."""
-    read = read_pipeline_file(path)
-    return read, file_hash(read.path)
+    def _read(self) -> tuple[PipelineFile, str]:
+        """The pipeline file as it is now, and its hash."""
+        return read_pipeline_file(self.file, self._overrides), file_hash(self.file)

@@ -26,7 +26,7 @@ from hdm_pipeline.iou import iou
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.partial_labels import TOO_UNSURE, sampling_error
 from hdm_pipeline.support.crops import CropSampler, CropSettings
-from hdm_pipeline.support.folds import folds
+from hdm_pipeline.support.folds import folds, target_first
 
 StepCallback = Callable[[int, int, float], None]
 """Called after each step with the number of steps done, the most there can be, and the loss."""
@@ -171,7 +171,7 @@ def held_out_ious(
     No further candidate is tried once one is worse than no step at all, or two in a row brought no new best, or where
     it would be more work than the settings allow. Of more than twelve examples, twelve are asked.
     """
-    chosen = _judged(masks)
+    chosen = target_first(masks, _MOST_JUDGED)
     images, masks = [images[i] for i in chosen], [masks[i] for i in chosen]
     parts = [
         (fold, _Learner(network, [images[i] for i in fold.kept], fold.kept_masks, settings, seed))
@@ -200,7 +200,7 @@ def affordable(settings: AdaptationSettings, masks: Sequence[Tensor]) -> tuple[i
         settings: what is tried.
         masks: K masks [H, W] of the examples.
     """
-    chosen = _judged(masks)
+    chosen = target_first(masks, _MOST_JUDGED)
     parts = folds([masks[i] for i in chosen], settings.folds)
     measured = sum(masks[chosen[i]].numel() for part in parts for i in (*part.kept, *part.tested))
     step = settings.batch * (1 + settings.crops.shots) * _crop_size(masks, settings) ** 2
@@ -216,15 +216,9 @@ def _most_steps(settings: AdaptationSettings, masks: Sequence[Tensor]) -> int:
     """Steps that there are if the guard tries every candidate that can be tried, and takes the last."""
     if settings.steps is not None:
         return settings.steps
-    chosen = _judged(masks)
+    chosen = target_first(masks, _MOST_JUDGED)
     most = affordable(settings, masks)[-1]
     return len(folds([masks[i] for i in chosen], settings.folds)) * most + round(settings.stretch * most)
-
-
-def _judged(masks: Sequence[Tensor]) -> list[int]:
-    """Which examples the guard asks, those with target first: more take longer and decide the same."""
-    shown = sorted(range(len(masks)), key=lambda i: not bool((masks[i] == 1).any()))
-    return sorted(shown[:_MOST_JUDGED])
 
 
 def best_steps(held_out: Mapping[int, float], margin: float, floor: float = -1.0) -> int:

@@ -21,7 +21,7 @@ from hdm_pipeline.model.partial_labels import TOO_UNSURE, sampling_error
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded
 from hdm_pipeline.model.whole_image import segment_image
-from hdm_pipeline.support.folds import folds
+from hdm_pipeline.support.folds import folds, target_first
 
 WEIGHTS = (DEFAULT_WEIGHT, 0.5, 0.125, 0.0, 1.0)
 """Weights that are tried; the first is taken unless another is clearly better."""
@@ -63,7 +63,8 @@ def choose_band_weight(segmenter: FewShotSegmenter, examples: Sequence[SupportTe
     if len(examples) == 1 or unsure > TOO_UNSURE:
         return BandWeight()
     plain = segmenter.in_float32()
-    shown = [part for example in examples[:_MOST_EXAMPLES] for part in bounded([example], most=1)]
+    asked = [examples[i] for i in target_first([one.labels for one in examples], _MOST_EXAMPLES)]
+    shown = [part for example in asked for part in bounded([example], most=1)]
     found: dict[float, list[float]] = {weight: [] for weight in WEIGHTS}
     for fold in folds([example.labels for example in shown], _FOLDS):
         kept = [replace(shown[i], labels=mask) for i, mask in zip(fold.kept, fold.kept_masks, strict=True)]

@@ -270,8 +270,9 @@ def load_example(
     """
     found = [_scaled(config, image) for image in _read(reader, request, class_name)]
     for example in found:
-        # Drawn labels may show the class in one place and background in another.
-        if request.vector is None and not (example.label == 1).any():
+        # Labels that say what is background may show the class in one place, or example, and background in another.
+        partly = request.vector is not None or (bool(request.background) and bool((example.label == 0).any()))
+        if not partly and not (example.label == 1).any():
             raise SupportError(
                 "the support example shows no valid pixel of its class",
                 where=f"support {example.name}",

@@ -14,9 +14,9 @@ from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.partial_labels import TOO_UNSURE, sampling_error
 from hdm_pipeline.model.support_tensors import SupportTensors, bounded
 from hdm_pipeline.support.fit import Fit
-from hdm_pipeline.support.reduction import SCALE_GAIN, held_out_iou, visible_reduction
+from hdm_pipeline.support.folds import target_first
+from hdm_pipeline.support.reduction import MOST_EXAMPLES, SCALE_GAIN, held_out_iou, visible_reduction
 
-_MOST_EXAMPLES = 6
 _VANISHED = -2.0  # no margin brings it up to a held-out IoU, or to the -1 of one that cannot be told
 
 
@@ -39,7 +39,7 @@ def share_reduction(
     candidates = sorted({fits[index].reduction for index in plain})
     if len(candidates) < 2:
         return list(fits)
-    examples = {index: bounded(classes[index])[:_MOST_EXAMPLES] for index in plain}
+    examples = {index: _asked(bounded(classes[index])) for index in plain}
     measured = {
         (index, reduction): _held_out(network, examples[index], reduction)
         for index in plain
@@ -60,6 +60,10 @@ def share_reduction(
     best = max(candidates, key=worth)
     members = bearing(best)
     return [replace(fit, reduction=best) if index in members else fit for index, fit in enumerate(fits)]
+
+
+def _asked(examples: Sequence[SupportTensors]) -> list[SupportTensors]:
+    return [examples[i] for i in target_first([one.labels for one in examples], MOST_EXAMPLES)]
 
 
 def _held_out(network: FewShotNetwork, examples: Sequence[SupportTensors], reduction: float) -> float:

@@ -25,6 +25,11 @@ from hdm_pipeline.support.reliability import Reliability
 
 _POOR = 0.5
 _LOST = 0.1
+_FALSE = 0.1
+
+
+ONLY_BACKGROUND = "shows background only"
+"""How the note of an example begins that shows nothing of the class, and has no IoU; `reporting` knows it by that."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class SupportQuality:
 
     Attributes:
         name: of the example.
-        iou: of its segmentation by the others (one example: by its other half); None where it shows no target
-            and none was found, or where it cannot be told.
+        iou: of its segmentation by the others (one example: by its other half); None where it shows background only,
+            or where it cannot be told.
         false_share: share of its background that the others call target.
         target_share: share of its labelled pixels that are target.
         labelled_share: share of its pixels that are labelled; figures count these only.
@@ -131,7 +136,7 @@ def _by_halves(segmenter: FewShotSegmenter, example: SupportTensors) -> tuple[Ma
     """
     found: list[tuple[Mask, Mask]] = []
     total = None
-    for fold in half_folds(example.labels):
+    for fold in half_folds([example.labels]):
         scores = _scores(segmenter, [replace(example, labels=fold.kept_masks[0])], example)
         if scores is not None:
             truth = fold.truths[0].numpy()
@@ -166,7 +171,7 @@ def _shows_target(example: SupportTensors) -> bool:
 
 
 def _typical(counted: Sequence[Counts | None]) -> float:
-    ious = [counts.iou for counts in counted if counts is not None and not math.isnan(counts.iou)]
+    ious = [counts.iou for counts in counted if counts is not None and counts.hit + counts.missed > 0]
     return float(np.median(ious)) if ious else float("nan")
 
 
@@ -175,11 +180,14 @@ def _judge(name: str, counts: Counts | None, example: SupportTensors, typical: f
     labeled = int(np.count_nonzero(mask != 255))
     share = float(np.count_nonzero(mask == 1)) / labeled if labeled else 0.0
     known = labeled / mask.size
+    false_share = 0.0 if counts is None or math.isnan(counts.false_share) else counts.false_share
+    if not _shows_target(example):
+        called = f"; the others call {false_share:.0%} of it the class" if false_share > _FALSE else ""
+        return SupportQuality(name, None, false_share, share, known, False, f"{ONLY_BACKGROUND}{called}")
     if counts is None:
         note = "cannot be checked: no other part or example shows target and background"
         return SupportQuality(name, None, 0.0, share, known, False, note)
-    iou = None if math.isnan(counts.iou) else counts.iou
-    false_share = 0.0 if math.isnan(counts.false_share) else counts.false_share
+    iou = counts.iou if counts.hit + counts.missed else None
     if sampling_error([example.labels]) > TOO_UNSURE:
         note = f"has {labeled} labelled pixels, too few to judge it by"
         return SupportQuality(name, iou, false_share, share, known, False, note)

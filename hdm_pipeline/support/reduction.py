@@ -19,7 +19,7 @@ from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.partial_labels import has_both, sampling_error
 from hdm_pipeline.model.reduction import Size, enlarge, reduced_size, shrink_labels
 from hdm_pipeline.support.crops import resize
-from hdm_pipeline.support.folds import folds
+from hdm_pipeline.support.folds import folds, target_first
 
 SIDES = (320, 512, 224, 160)
 """Sides that the largest example may be reduced to; the first is taken unless another is clearly better."""
@@ -30,7 +30,7 @@ ADAPTATION_SIDE = 160
 SCALE_GAIN = 0.02
 """Held-out IoU that another scale must gain."""
 
-_MOST_EXAMPLES = 6
+MOST_EXAMPLES = 6
 _FOLDS = 2
 
 
@@ -56,7 +56,8 @@ def choose_reduction(
     """
     candidates = list(dict.fromkeys(min(most, r) for r in reductions(max(max(mask.shape) for mask in masks))))
     device = next(network.parameters()).device
-    examples = [(i.to(device), m.to(device)) for i, m in zip(images, masks, strict=True)][:_MOST_EXAMPLES]
+    asked = target_first(masks, MOST_EXAMPLES)
+    examples = [(images[i].to(device), masks[i].to(device)) for i in asked]
     best, best_iou = candidates[0], -1.0
     if len(candidates) == 1:
         if on_candidate is not None:
@@ -98,7 +99,7 @@ def reductions(side: int) -> list[float]:
 
 @torch.no_grad()
 def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], reduction: float) -> float:
-    """Mean IoU of the examples at a reduction, each segmented by others (one example: by its other half).
+    """Mean IoU of the examples that show target, each segmented by others (one example: by its other half).
 
     Counted at full size, so that reductions can be compared; -1 if it cannot be told.
     """

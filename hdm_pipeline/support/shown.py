@@ -31,7 +31,7 @@ def require_both(
         raise (
             _class_is_not_shown(files, reader, where)
             if drawn
-            else SupportError("no example shows the class", where=where, remedy="label it as 1")
+            else SupportError("no example shows the class", where=where, remedy="label some of it, and check `value`")
         )
     if 0 not in shown and drawn:
         raise SupportError(

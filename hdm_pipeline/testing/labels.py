@@ -65,6 +65,9 @@ def check_labels(findings: Findings, reader: Reader, header: SceneHeader, folder
     _check_same(findings, reader, header, folder, known, kept, "labels of classes that are no longer named")
     if header.shape[2] * header.shape[3] <= _PIXELS:
         _check_examples(findings, reader, header, saved, drawn)
+    if header.shape[2] * header.shape[3] <= _PIXELS:
+        beside = replace(labels, patches=tuple(_as_background(patch) for patch in labels.patches))
+        _check_examples(findings, reader, header, reader.save_labels(beside, folder), _by_slice(beside, header))
     fewer = replace(labels, patches=labels.patches[:1])
     _check_files(findings, reader.save_labels(fewer, folder), folder)
     _check_same(findings, reader, header, folder, _by_slice(fewer, header), _CLASSES, "labels that replace others")
@@ -106,6 +109,10 @@ def _pixel(z: int, y: int, x: int, value: int) -> LabelPatch:
     return LabelPatch(Window(z=z, y=y, x=x, height=1, width=1), np.array([[value]], np.uint8))
 
 
+def _as_background(patch: LabelPatch) -> LabelPatch:
+    return replace(patch, values=np.where(patch.values == IGNORE, np.uint8(IGNORE), np.uint8(BACKGROUND)))
+
+
 def _by_slice(labels: SceneLabels, header: SceneHeader) -> Drawn:
     found: Drawn = {}
     for patch in labels.patches:
@@ -145,13 +152,10 @@ def _check_examples(findings: Findings, reader: Reader, header: SceneHeader, sav
     with reader.open(header.ref) as source:
         valid = {z: source.read(Window.whole(z, header.shape[2:]), range(header.shape[0]))[1] for z in drawn}
     for value, name in _CLASSES.items():
-        if not any((values == value).any() for values in drawn.values()):
-            findings.require(name not in saved.examples, f"class {name!r} has an example and is not drawn")
-            continue
         if name not in saved.examples:  # a scene that no path names, within an archive say
             findings.require(not saved.examples, f"class {name!r} has no example")
             continue
-        wanted = {z: label for z, label in _labels_of(value, drawn, valid) if (label == 1).any()}
+        wanted = {z: label for z, label in _labels_of(value, drawn, valid) if (label != IGNORE).any()}
         if not any((label == 0).any() for label in wanted.values()):
             continue  # of no use by itself, and a pipeline file may refuse it: nothing says what is not the class
         (request,) = requests(ClassConfig.model_validate({"name": name, "examples": [dict(saved.examples[name])]}))
@@ -160,8 +164,8 @@ def _check_examples(findings: Findings, reader: Reader, header: SceneHeader, sav
         if len(whole) == len(found) == len(wanted):
             same = all(any(np.array_equal(label, one) for one in wanted.values()) for label in whole)
         else:  # windows of the scene, which leave out nothing that is drawn of the class
-            ones = sum(int((label == 1).sum()) for label in found)
-            same = ones == sum(int((label == 1).sum()) for label in wanted.values())
+            counts = [[sum(int((x == v).sum()) for x in labels) for v in (0, 1)] for labels in (found, wanted.values())]
+            same = counts[0][1] == counts[1][1] and (counts[0][1] > 0 or counts[0][0] > 0)
         findings.require(same, f"the example of class {name!r} holds other labels than were drawn")
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_every_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     make_samples(tmp_path / "samples")
     pipeline = yaml.safe_load((ROOT / "pipelines" / "flood_extent.yaml").read_text(encoding="utf-8"))
     (example, _) = pipeline["support"]["classes"][0]["examples"]
@@ -38,4 +38,6 @@ def test_every_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {1, 2} <= set(names["both"]["mask"].values.flat) <= {0, 1, 2, 255}
     assert {0, 1} <= set(names["lakes"].values.flat) <= {0, 1, 255}
     assert names["found"].mask.shape == (640, 640)
+    assert names["tried"].mask.shape == (320, 320)
+    assert names["entered"] == [{"class": "flood", "scene": "s1_20240602_birch"}]
     assert list(names["output"]) == ["s1_20240602_birch"]

@@ -62,6 +62,32 @@ def test_a_try_finds_what_a_run_finds(bench: Workbench) -> None:
         assert {0, 1, 2, 255} >= set(np.unique(mask))
 
 
+def test_a_false_alarm_is_corrected_by_background_on_another_scene(bench: Workbench) -> None:
+    file = bench.pipeline(**NONE_YET)
+    with Session(file) as session:
+        session.add_class("sand")
+        session.draw("middle", stroke(1, (40.5, 50.5), (60.5, 55.5)))
+        with pytest.raises(ConfigError, match="no background yet") as refused:
+            session.save()
+        assert "draw some background" in refused.value.remedy
+        session.draw("middle", stroke(0, (20.0, 150.0), (100.0, 150.0)))
+        before = session.try_window("small", Window.whole(0, (40, 50)))
+        session.draw("small", stroke(0, (20.0, 20.0), radius=15))
+        assert session.settle()
+        found = session.try_window("small", Window.whole(0, (40, 50)))
+        assert (found.scores != before.scores).any()
+        other = next(one for one in session.examples() if one.scene == "small")
+        assert (other.target, other.iou, other.note) == (0, None, "")
+        assert other.background > 0
+        assert not session.saved
+        assert session.save() == [{"class": "water", "scene": scene} for scene in ("middle", "small")]  # not of sand
+        assert session.saved
+        assert session.left_out() == []
+    Pipeline.from_yaml(file).run()
+    assert (found.mask == _product(bench, "small", "mask")[0]).all()
+    assert (found.scores[:1] == _product(bench, "small", "score")).all()  # the file knows no sand
+
+
 def _product(bench: Workbench, scene: str, name: str) -> npt.NDArray[Any]:
     (path,) = (bench.root / "out" / scene).glob(f"{name}*.tif")
     with rasterio.open(path) as file:
@@ -78,6 +104,20 @@ def test_of_a_large_window_the_middle_is_tried_and_a_try_can_be_ended(bench: Wor
         asked = iter([False, False, True])
         with pytest.raises(TryEndedError):
             session.try_window("middle", WHOLE, stopped=lambda: next(asked))
+
+
+def test_settling_gives_way_to_who_tries(bench: Workbench) -> None:
+    with Session(bench.pipeline()) as session:
+        before = session.try_window("small", Window.whole(0, (40, 50)))
+        network = session._network
+        network._urgent += 1  # somebody waits
+        assert not session.settle()
+        network._urgent -= 1
+        again = session.try_window("small", Window.whole(0, (40, 50)))
+        assert (again.scores == before.scores).all()
+        assert [one.iou for one in session.examples()] == [None]
+        assert session.settle()
+        assert session.examples()[0].iou is not None
 
 
 def test_labels_survive_the_session_and_get_into_the_pipeline_file(bench: Workbench) -> None:

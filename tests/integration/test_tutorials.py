@@ -25,8 +25,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 LAND = ((250, 1800), (275, 2100), (150, 2900))
 """Values of lake and land in three bands."""
 
-# One worker for all: the page is followed once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tutorials")]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ PICTURES = "HDM_STUDIO_PICTURES"
 
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 _START_S = 120.0
-_PATIENCE_MS = 240_000
+_PATIENCE_MS = 45_000
 """For what takes a second on an idle machine; others may be at work on it."""
 _LARGEST_PICTURE = 150_000
 _PICTURE_SIZE = (1024, 1024)
@@ -50,17 +51,36 @@ def browser(require_judge: RequireJudge) -> Iterator[Browser]:
         opened.close()
 
 
+@dataclass(frozen=True)
+class Served:
+    """A studio that listens.
+
+    Attributes:
+        process: the command.
+        address: that it printed, with the token.
+    """
+
+    process: subprocess.Popen[str]
+    address: str
+
+
 @contextmanager
-def studio(pipeline: Path, environment: dict[str, str] | None = None) -> Iterator[str]:
+def studio(pipeline: Path) -> Iterator[str]:
     """The command `studio` on a pipeline file; gives the address that it prints."""
-    command = [sys.executable, "-m", "hdm_pipeline", "studio", str(pipeline), "--port", "0"]
-    # One thread more than cores would take turns with the browser.
+    with served(pipeline) as found:
+        yield found.address
+
+
+@contextmanager
+def served(pipeline: Path, port: int = 0) -> Iterator[Served]:
+    """The same, with its process; port 0 is any."""
+    command = [sys.executable, "-m", "hdm_pipeline", "studio", str(pipeline), "--port", str(port)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     lines: list[str] = []
     found = threading.Event()
@@ -78,7 +98,7 @@ def studio(pipeline: Path, environment: dict[str, str] | None = None) -> Iterato
         found.wait(_START_S)
         address = re.search(r"http://\S+token=\S+", "".join(lines))
         assert address is not None, "".join(lines)
-        yield address.group()
+        yield Served(process, address.group())
     finally:
         process.terminate()
         process.wait(30)
@@ -106,7 +126,7 @@ class Desk:
     def open(self, scene: str) -> None:
         """Choose a scene in the archive, the first one whose name holds the text, and wait until it is seen."""
         self.page.locator(".scene", has_text=scene).click()
-        self.page.wait_for_selector(f'.map[data-scene="{scene}"]')
+        self.page.wait_for_selector(f'.map[data-scene*="{scene}"]' if scene else '.map:not([data-scene=""])')
 
     def slice(self, z: int) -> None:
         """Go to a slice by the slider."""
@@ -125,6 +145,15 @@ class Desk:
             box["x"] + box["width"] / 2 + (place[0] - center[0]) / resolution,
             box["y"] + box["height"] / 2 + (place[1] - center[1]) * aspect / resolution,
         )
+
+    def zoom_to(self, place: Place, resolution: float) -> None:
+        """Turn the wheel over a pixel of the scene until one of the screen is at most so many of it."""
+        told = self.page.locator(".map")
+        while float(told.get_attribute("data-resolution") or "1") > resolution:
+            before = told.get_attribute("data-resolution")
+            self.page.mouse.move(*self.screen(place))
+            self.page.mouse.wheel(0, -300)
+            expect(told).not_to_have_attribute("data-resolution", before or "")
 
     def radius(self, pixels: float) -> None:
         """Set the brush."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import resource
+import signal
+import socket
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge
-from tests.judges.studio_page import Desk, browser, dash, fresh, studio
+from tests.judges.studio_page import Desk, Served, browser, dash, fresh, served
 
 PIPELINE = """
 name: trouble
@@ -26,6 +31,8 @@ support:
   adapt: off
   classes:
     - {{name: field, examples: []}}
+model: {{weights: builtin:pyramid-small}}
+tiling: {{size: 256, overlap: 64}}
 output: {{directory: out, products: [{product}]}}
 execution: {{executor: inline}}
 """
@@ -55,115 +62,206 @@ def pipeline(folder: Path, uri: str, reader: str = "geotiff", product: str = "ma
     return file
 
 
-@pytest.fixture(scope="module")
-def rasters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A folder with three scenes, one of them large, and the address of a studio on it."""
-    folder = tmp_path_factory.mktemp("trouble")
+def scenes(folder: Path, **shapes: tuple[int, int]) -> Path:
+    """A pipeline on made scenes."""
     (folder / "scenes").mkdir()
-    write_scene(folder / "scenes" / "a_small.tif", (400, 500))
-    write_scene(folder / "scenes" / "b_gone.tif", (400, 500))
-    write_scene(folder / "scenes" / "c_large.tif", LARGE)
-    with studio(pipeline(folder, "scenes/*.tif")) as address:
-        yield folder, address
+    for name, shape in shapes.items():
+        write_scene(folder / "scenes" / f"{name}.tif", shape)
+    return pipeline(folder, "scenes/*.tif")
+
+
+@pytest.fixture(scope="module")
+def rasters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Served]]:
+    """A folder with scenes, one of them large, and a studio on it."""
+    folder = tmp_path_factory.mktemp("trouble")
+    file = scenes(folder, a_small=(400, 500), b_gone=(400, 500), c_large=LARGE)
+    with served(file) as studio:
+        yield folder, studio
 
 
 @pytest.fixture
-def desk(chromium: Browser, rasters: tuple[Path, str]) -> Iterator[Desk]:
+def desk(chromium: Browser, rasters: tuple[Path, Served]) -> Iterator[Desk]:
+    with at(chromium, rasters[1].address) as opened:
+        yield opened
+
+
+@contextmanager
+def at(chromium: Browser, address: str) -> Iterator[Desk]:
+    """A person who tries only when asked to."""
     page = fresh(chromium)
-    opened = Desk(page, rasters[1])
+    opened = Desk(page, address)
     opened.switch("Try by itself after each stroke", on=False)
     yield opened
     page.context.close()
 
 
-def drawn(desk: Desk, scene: str) -> int:
-    """Labelled pixels of a scene, as the server says."""
+def drawn(desk: Desk, scene: str) -> dict[str, int]:
+    """Labelled pixels of a scene by value, as the server says."""
     slices = desk.page.request.get(f"{desk.origin}/api/scenes/{scene}/labels").json()["slices"]
-    return sum(pixels for values in slices.values() for pixels in values.values())
+    found: dict[str, int] = {}
+    for values in slices.values():
+        for value, pixels in values.items():
+            found[value] = found.get(value, 0) + pixels
+    return found
 
 
-def test_two_browsers_see_one_truth(chromium: Browser, desk: Desk, rasters: tuple[Path, str]) -> None:
-    other = Desk(fresh(chromium), rasters[1])
-    other.switch("Try by itself after each stroke", on=False)
-    for one in (desk, other):
-        one.open("a_small")
-    desk.stroke(1, dash((100, 100), 40))
-    expect(other.page.get_by_role("button", name="field")).to_contain_text("pixels")
-    other.stroke(0, dash((100, 300), 40))
-    expect(desk.page.get_by_role("button", name="background")).to_contain_text("pixels")
-    assert drawn(desk, "a_small") == drawn(other, "a_small") > 0
-    other.page.context.close()
+def on_disk(folder: Path, scene: str) -> dict[str, int]:
+    """The same, as GDAL reads it in the file that belongs to the user."""
+    (file,) = (folder / "labels").glob(f"{scene}*.tif")
+    with rasterio.open(file) as labels:
+        values, counts = np.unique(labels.read(1), return_counts=True)
+    return {str(value): int(count) for value, count in zip(values, counts, strict=True) if value != 255}
 
 
-@pytest.mark.parametrize("away", [True, False], ids=["no answer", "full disk"])
-def test_no_stroke_is_lost(desk: Desk, away: bool) -> None:
+def unsaved(desk: Desk, strokes: int) -> Locator:
+    """The bar over the scene that says how many strokes are not saved."""
+    told = "1 stroke is not saved" if strokes == 1 else f"{strokes} strokes are not saved"
+    return desk.page.get_by_role("alert").filter(has_text=told)
+
+
+def peak_mb(studio: Served) -> int:
+    """Most memory that the studio has had."""
+    status = Path(f"/proc/{studio.process.pid}/status").read_text(encoding="ascii")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) >> 10
+
+
+def test_two_browsers_see_one_truth(chromium: Browser, desk: Desk, rasters: tuple[Path, Served]) -> None:
+    with at(chromium, rasters[1].address) as other:
+        for one in (desk, other):
+            one.open("a_small")
+        desk.stroke(1, dash((100, 100), 40))
+        other.stroke(0, dash((100, 300), 40))
+        found = drawn(desk, "a_small")
+        for one in (desk, other):
+            for name, value in (("field", "1"), ("background", "0")):
+                expect(one.page.get_by_role("button", name=name)).to_contain_text(f"{found[value]:,} pixels")
+        assert found == on_disk(rasters[0], "a_small")
+        assert desk.troubles == other.troubles == []
+
+
+def test_on_a_full_disk_no_stroke_is_lost(desk: Desk, rasters: tuple[Path, Served]) -> None:
+    folder, studio = rasters
     desk.open("a_small")
+    desk.stroke(1, dash((250, 50), 20))
     before = drawn(desk, "a_small")
-    full = {
-        "error": {"type": "OutputError", "what": "the disk is full", "where": "labels", "remedy": "free some space"}
-    }
-
-    def refuse(route: Route) -> None:
-        if away:
-            route.abort()
-        else:
-            route.fulfill(status=507, json=full)
-
-    desk.page.route("**/strokes", refuse)
-    desk.line(1, dash((400, 200), 30))
-    message = desk.page.get_by_role("alert").filter(has_text="1 stroke is not saved")
-    expect(message).to_contain_text("does not answer" if away else "Free some space")
-    desk.picture("not_saved")
-    desk.page.reload()
-    expect(message).to_be_visible()
-    desk.page.unroute("**/strokes")
-    message.get_by_role("button", name="Try now").click()
-    expect(message).to_be_hidden()
-    assert drawn(desk, "a_small") > before
+    room = resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, (0, room[1]))  # no file grows: as on a full disk
+    try:
+        desk.line(1, dash((400, 200), 30))
+        expect(unsaved(desk, 1)).to_contain_text("kept in this browser")
+        expect(unsaved(desk, 1)).to_contain_text(re.compile("free ", re.IGNORECASE))
+        desk.line(0, dash((400, 300), 30))
+        expect(unsaved(desk, 2)).to_be_visible()
+        desk.page.reload()
+        expect(unsaved(desk, 2)).to_be_visible()
+    finally:
+        resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, room)
+    unsaved(desk, 2).get_by_role("button", name="Try now").click()
+    expect(unsaved(desk, 2)).to_be_hidden()
+    found = drawn(desk, "a_small")
+    assert found["1"] > before["1"]
+    assert found["0"] > before.get("0", 0)
+    assert found == on_disk(folder, "a_small")
 
 
-def test_a_file_that_vanishes_is_told(desk: Desk, rasters: tuple[Path, str]) -> None:
-    (rasters[0] / "scenes" / "b_gone.tif").unlink()
-    desk.page.locator(".scene", has_text="b_gone").click()
-    alert = desk.page.get_by_role("alert").filter(has_text="What to do")
-    expect(alert.first).to_be_visible()
-    desk.open("a_small")
+def test_strokes_wait_for_a_studio_that_was_killed_and_a_scene_is_gone(chromium: Browser, tmp_path: Path) -> None:
+    file = scenes(tmp_path, a_small=(400, 500), b_gone=(400, 500))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with served(file, port) as studio:
+        desk = Desk(fresh(chromium), studio.address)
+        desk.switch("Try by itself after each stroke", on=False)
+        desk.open("a_small")
+        desk.stroke(1, dash((100, 100), 40))
+        before = on_disk(tmp_path, "a_small")
+        studio.process.send_signal(signal.SIGKILL)
+        studio.process.wait()
+    desk.line(1, dash((100, 200), 40))
+    desk.line(0, dash((100, 300), 40))
+    expect(unsaved(desk, 2)).to_contain_text("does not answer")
+    with served(file, port) as studio:
+        expect(desk.page.get_by_text("the studio was started anew")).to_be_visible()
+        desk.page.route("**/b_gone/thumbnail.png*", lambda route: route.abort())  # a scene that is open stays open
+        desk.page.goto(studio.address)
+        expect(unsaved(desk, 2)).to_be_hidden()
+        expect(desk.page.get_by_role("navigation", name="Archive")).to_be_visible()
+        desk.open("a_small")
+        expect(desk.page.get_by_role("button", name="background")).to_contain_text("pixels")
+        found = on_disk(tmp_path, "a_small")
+        assert found["1"] == 2 * before["1"]
+        assert found["0"] == before["1"]
+
+        (tmp_path / "scenes" / "b_gone.tif").unlink()
+        desk.page.locator(".scene", has_text="b_gone").click()
+        alert = desk.page.get_by_role("alert").filter(has_text="What to do")
+        expect(alert.first).to_contain_text("b_gone")
+        desk.open("a_small")
 
 
-def test_a_very_large_scene_is_looked_at_and_drawn_on(desk: Desk) -> None:
+def test_a_scene_that_vanishes_while_it_is_open(desk: Desk, rasters: tuple[Path, Served]) -> None:
+    folder, _ = rasters
+    desk.open("b_gone")
+    desk.stroke(1, dash((100, 100), 40))
+    (folder / "scenes" / "b_gone.tif").unlink()
+    desk.stroke(0, dash((100, 300), 40))
+    found = drawn(desk, "b_gone")
+    assert found["0"] == found["1"] > 0
+    assert found == on_disk(folder, "b_gone")
+
+
+def test_a_very_large_scene_is_looked_at_and_drawn_on(desk: Desk, rasters: tuple[Path, Served]) -> None:
+    _, studio = rasters
+    before = peak_mb(studio)
     desk.open("c_large")
     desk.radius(150)
     desk.stroke(1, [(2000, 2000), (30000, 15000)])
-    assert drawn(desk, "c_large") > 1_000_000
+    assert drawn(desk, "c_large")["1"] > 1_000_000
     desk.page.keyboard.press("Control+z")
     expect(desk.page.get_by_role("button", name="Undo")).to_be_disabled()
-    assert drawn(desk, "c_large") == 0
+    assert drawn(desk, "c_large") == {}
+
+    desk.zoom_to((400, 300), 0.7)
+    desk.radius(20)
+    desk.stroke(1, dash((450, 290), 40))
+    desk.stroke(0, dash((450, 350), 40))
+    # Nine times less than the scene's pixels as float32.
+    assert peak_mb(studio) - before < 300
+    tried = desk.try_it()
+    assert max(tried["window"][2:]) <= 1024
+    assert peak_mb(studio) - before < 1500
     assert desk.troubles == []
 
 
-def test_a_pipeline_file_that_cannot_be_written(desk: Desk, rasters: tuple[Path, str]) -> None:
+def test_a_pipeline_file_that_cannot_be_written(desk: Desk, rasters: tuple[Path, Served]) -> None:
     file = rasters[0] / "trouble.yaml"
     desk.open("a_small")
     desk.stroke(1, dash((200, 200), 40))
+    desk.stroke(0, dash((200, 340), 40))
+    before = file.read_text(encoding="utf-8")
     file.chmod(0o444)
     desk.page.get_by_role("button", name="Save to pipeline").click()
-    expect(desk.page.get_by_text("read-only")).to_be_visible()
-    expect(desk.page.get_by_text("What to do")).to_be_visible()
+    dialog = desk.page.get_by_role("dialog", name="The pipeline file was not changed")
+    expect(dialog).to_contain_text("read-only")
+    expect(dialog).to_contain_text("What to do")
+    wanted = dialog.locator("pre").inner_text()
+    assert "a_small" in wanted
+    assert file.read_text(encoding="utf-8") == before
+    desk.page.keyboard.press("Escape")
     file.chmod(0o644)
     desk.page.get_by_role("button", name="Save to pipeline").click()
     expect(desk.page.get_by_role("heading", name="Saved")).to_be_visible()
-    assert "a_small" in file.read_text(encoding="utf-8")
+    assert file.read_text(encoding="utf-8").strip() == wanted.strip()
 
 
 def test_fifteen_hundred_slices(chromium: Browser, tmp_path: Path) -> None:
-    write_series(tmp_path / "series", [float(z) for z in range(SLICES)], shape=(32, 32))
-    with studio(pipeline(tmp_path, "series", "dicom", "segmentation")) as address:
-        desk = Desk(fresh(chromium), address)
-        desk.switch("Try by itself after each stroke", on=False)
+    write_series(tmp_path / "series", [float(z) for z in range(SLICES)], shape=(64, 64))
+    with served(pipeline(tmp_path, "series", "dicom", "segmentation")) as studio, at(chromium, studio.address) as desk:
         desk.open("")
         desk.slice(1400)
         expect(desk.page.get_by_text(f"1401 / {SLICES}")).to_be_visible()
         desk.stroke(1, dash((16, 16), 8))
+        desk.stroke(0, dash((48, 48), 8))
         desk.page.keyboard.press("PageDown")
         expect(desk.page.get_by_text(f"1400 / {SLICES}")).to_be_visible()
+        assert desk.try_it()["window"] == [0, 0, 64, 64]
         assert desk.troubles == []

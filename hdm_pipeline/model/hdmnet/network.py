@@ -196,6 +196,8 @@ class HDMNet(FewShotNetwork):
     ) -> SupportBank:
         """Encode K labelled examples of one class; see `FewShotNetwork.encode_support`.
 
+        Examples without a pixel labelled 1 are left out: of an example the network sees the target only, and the
+        features of none would count as those of a target.
         Sizes may differ from example to example and from the tiles. Bank arrays: prototypes, prior tokens, keys and
         values of the foreground at three levels, Gram matrices (docs/hdmnet.md, section 9).
 
@@ -204,15 +206,16 @@ class HDMNet(FewShotNetwork):
                 number of shots that the weights do not take.
         """
         require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
-        self._check_shots(len(images), class_name)
+        shown = [(image, mask) for image, mask in zip(images, masks, strict=True) if bool((mask == 1).any())]
+        self._check_shots(len(shown), class_name)
         states = []
-        for image, mask in zip(images, masks, strict=True):
+        for image, mask in shown:
             foreground = (mask == 1).to(image.dtype)
             states.append(self.encode(self.extract((image * foreground)[None]), foreground))
         state = SupportState.join(states)
         if self.support_tokens is not None:  # on the CPU: sums on a GPU come in any order
             state = condense(state.to(torch.device("cpu")), self.support_tokens)
-        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), state.to_arrays())
+        return SupportBank(self.architecture, self.fingerprint(), class_name, len(shown), state.to_arrays())
 
     def encode(self, features: Features, foreground: Tensor) -> SupportState:
         """The support side of one shot.

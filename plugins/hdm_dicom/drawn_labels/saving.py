@@ -99,7 +99,7 @@ class _Drawn:
 
 
 def _examples(labels: SceneLabels, path: Path, drawn: set[int]) -> dict[str, dict[str, Any]]:
-    """By class, what stands in a pipeline file. The other classes are background of a class."""
+    """By class, what stands in a pipeline file. Other classes are background of a class, also where it is not drawn."""
     numbers, names = segment_numbers(labels.classes), segment_names(labels.classes)
     image = os.path.abspath(labels.scene.members[0])
     member = split_member(image)
@@ -111,5 +111,5 @@ def _examples(labels: SceneLabels, path: Path, drawn: set[int]) -> dict[str, dic
             # Named although nothing may be drawn of it: without it, what is not drawn would be background.
             "background": [numbers[other] for other in sorted({BACKGROUND, *drawn} - {value})],
         }
-        for value in sorted(drawn - {BACKGROUND})
+        for value in sorted(labels.classes)
     }

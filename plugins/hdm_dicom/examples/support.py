@@ -33,11 +33,16 @@ IMAGES = (".png", ".tif", ".tiff", ".bmp")
 NIFTI = (".nii", ".nii.gz")
 SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
+_MOST_OTHERS = 8
+"""Slices of a series that are examples although they show background only: those of which most is labelled."""
+
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
 def read_support(request: SupportRequest, options: ReaderOptions) -> list[LabeledImage]:
     """Labelled slices of a series, in the plane of the options.
+
+    Where the request names background, slices that show background only are examples, too: up to eight of them.
 
     Holds the labels of the series as uint8, and the pixels of the slices that it returns.
 
@@ -47,7 +52,8 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
         options: how the series is read.
 
     Raises:
-        SupportError: unreadable, sizes differ, a slice without the class, or no slice with it.
+        SupportError: unreadable, sizes differ, a slice without the class, or no slice with it (where background is
+            named: without either).
     """
     try:
         ref, opened = _volume(request, options)
@@ -57,11 +63,17 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
     except SceneError as error:
         what = f"the labelled series cannot be read: {error.what}"
         raise SupportError(what, where=error.where, remedy=error.remedy) from None
-    usable = [image for image in images if np.any(image.label == 1)]
+    usable = [image for image in images if _shows_something(image.label, request)]
     for image in images if request.slices or not usable else ():
-        if not np.any(image.label == 1):
-            raise SupportError("all pixels of the class are padding", where=image.name)
+        if not _shows_something(image.label, request):
+            of = "that are labelled" if request.background else "of the class"
+            raise SupportError(f"all pixels {of} are padding", where=image.name)
     return usable
+
+
+def _shows_something(label: Label, request: SupportRequest) -> bool:
+    """Whether a label shows the class; or background, where the request says what that is."""
+    return bool(np.any(label == 1) or (request.background and np.any(label == 0)))
 
 
 def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, OpenVolume]:
@@ -190,8 +202,12 @@ def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: 
         if not 0 <= z < depth:
             raise SupportError(f"slice {z} does not exist", where=where, remedy=f"slices are 0 to {depth - 1}")
     chosen = list(dict.fromkeys(request.slices)) or list(range(depth))
-    holding = [z for z in chosen if np.any(labels.view(z) == 1)]
-    missing = sorted(set(request.slices) - set(holding))
+    shown = {z: (bool(np.any(label == 1)), np.count_nonzero(label == 0)) for z in chosen for label in [labels.view(z)]}
+    holding = {z for z, (target, _) in shown.items() if target}
+    if request.background:
+        others = sorted((z for z in chosen if z not in holding and shown[z][1]), key=lambda z: -shown[z][1])
+        holding |= set(others if request.slices else others[:_MOST_OTHERS])
+    missing = sorted(set(request.slices) - holding)
     if missing:
         raise SupportError(f"slice {missing[0]} holds no pixel of the class", where=where)
     if not holding:
@@ -200,7 +216,7 @@ def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: 
             where=where,
             remedy="check `value` (or `segment`), and that the labels were drawn on this series",
         )
-    return holding
+    return [z for z in chosen if z in holding]
 
 
 def _labeled(ref: SceneRef, options: ReaderOptions, labels: ViewLabels | _ImageLabels, z: int) -> LabeledImage:

@@ -8,6 +8,7 @@ drawing there. For a picture without, examples name the GeoTIFF.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from hdm_geotiff.examples.edited_labels import patches_of
 from hdm_geotiff.examples.example_image import image_of
 from hdm_geotiff.examples.label_raster import SavedRaster, write_label_raster
 from hdm_geotiff.examples.tracing import traced
-from hdm_geotiff.examples.vector_file import VectorFile
+from hdm_geotiff.examples.vector_file import EXPECTED, VectorFile
 from hdm_geotiff.files.environment import GDAL_ERRORS
 from hdm_geotiff.files.failures import labels_error, what_stops_writing
 from hdm_geotiff.options import ReaderOptions
@@ -189,7 +190,8 @@ def _write_outlines(path: Path, labels: SceneLabels, known: tuple[LabelPatch, ..
     placed = shapely.transform(shapes, lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
     names = {BACKGROUND: background_of(labels.classes), **labels.classes}
     column = np.array([names[int(value)] for value in values], dtype=object)
-    file = GeoPackage(path, grid.crs.to_wkt(), {}, layer="labels")
+    facts = {EXPECTED: json.dumps([_filter(name) for name in labels.classes.values()])}
+    file = GeoPackage(path, grid.crs.to_wkt(), facts, layer="labels")
     file.write(shapely.to_wkb(placed), {_ATTRIBUTE: column})
     file.close()
     try:
@@ -216,21 +218,25 @@ def background_of(classes: Mapping[int, str]) -> str:
 def _examples(
     labels: SceneLabels, known: tuple[LabelPatch, ...], files: _Files, image: str, outlined: bool
 ) -> dict[str, dict[str, Any]]:
-    """What stands in a pipeline file, by class; other classes are background of a class."""
+    """What stands in a pipeline file, by class; other classes are background of a class, also where it is not drawn."""
     drawn = sorted({int(value) for patch in known for value in np.unique(patch.values)} - {IGNORE})
     found: dict[str, dict[str, Any]] = {}
-    for value in (one for one in drawn if one != BACKGROUND):
-        name = labels.classes[value]
+    for value, name in labels.classes.items():
         others = [one for one in drawn if one != value]
         if outlined:
-            quoted = name.replace("'", "''")
-            found[name] = {"image": image, "labels": str(files.outlines), "where": f"{_ATTRIBUTE} = '{quoted}'"}
+            found[name] = {"image": image, "labels": str(files.outlines), "where": _filter(name)}
             if others:
-                found[name]["background"] = f"{_ATTRIBUTE} <> '{quoted}'"
+                found[name]["background"] = _filter(name, "<>")
         else:
             background = sorted({BACKGROUND, *others})
             found[name] = {"image": image, "mask": str(files.raster), "value": value, "background": background}
     return found
+
+
+def _filter(name: str, compared: str = "=") -> str:
+    """The features of a class, or by ``<>`` all others."""
+    quoted = name.replace("'", "''")
+    return f"{_ATTRIBUTE} {compared} '{quoted}'"
 
 
 def _saved(path: Path, grid: Grid) -> SavedRaster:

@@ -7,8 +7,8 @@ label is unknown.
 How the mask's values become labels, in this order: the request's `values` are the class (1); its `ignore` values are
 unknown (255); so are pixels that the mask itself marks as nodata, except that a nodata value of 0 means background, for
 many tools mark the empty part of a mask that way; everything else is background (0). If the request names `background`
-values, only these are, and everything else is unknown. If it does not, 255 in an 8-bit mask is unknown too, as in every
-mask of ours. Where the image holds no data the label is unknown.
+values, only these are, and everything else is unknown; such a mask may show background only. If it does not, 255 in an
+8-bit mask is unknown too, as in every mask of ours. Where the image holds no data the label is unknown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from hdm_geotiff.scenes.header import check_size
 from hdm_geotiff.scenes.opening import open_source
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.scenes.validity import MaskSources
-from hdm_pipeline.contracts import IGNORE, LabeledImage, SupportRequest
+from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneWarning, SupportRequest
 from hdm_pipeline.errors import SceneError, SupportError
 from hdm_pipeline.grid import Window
 
@@ -70,14 +70,15 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> list[Labele
                 else:
                     label, found = _label(image, mask, request)
                     parts = [(Window.whole(0, image.shape), label)]
-            _check_labels(parts, request, found)
-            examples = labelled_parts(source, parts, request)
+            warnings = _check_labels(parts, request, found)
+            examples = labelled_parts(source, parts, request, warnings)
     except SceneError as error:
         raise SupportError(error.what, where=error.where, remedy=error.remedy) from error
-    if not any((example.label == 1).any() for example in examples):
+    shown = 1 if not warnings else 0
+    if not any((example.label == shown).any() for example in examples):
         remedy = "choose a chip whose labelled part holds data, or correct its nodata value"
-        where = f"{request.image} with {request.mask}"
-        raise SupportError("the class lies only where the image holds no data", where=where, remedy=remedy)
+        where, what = f"{request.image} with {request.mask}", "the class lies" if shown else "all labels lie"
+        raise SupportError(f"{what} only where the image holds no data", where=where, remedy=remedy)
     return examples
 
 
@@ -202,12 +203,17 @@ def _label(image: Grid, mask: DatasetReader, request: SupportRequest) -> tuple[n
     return label, held(values)
 
 
-def _check_labels(parts: Sequence[Part], request: SupportRequest, found: str) -> None:
+def _check_labels(parts: Sequence[Part], request: SupportRequest, found: str) -> tuple[SceneWarning, ...]:
+    """Refuse labels that say nothing, and a mask without the class unless it names background; what is strange."""
     wanted = ", ".join(map(str, request.values))
     if not any((label != IGNORE).any() for _, label in parts):
         remedy = "choose another example: this one says nothing about any pixel"
         raise SupportError("every pixel of the mask is unknown", where=request.mask, remedy=remedy)
     if not any((label == 1).any() for _, label in parts):
         what = f"the mask has no pixel of the class (value {wanted}); it holds {found}"
+        if request.background:
+            remedy = "check `value`, if it should show the class"
+            return (SceneWarning("only_background", f"{what}: it shows background only", remedy, suspect=False),)
         remedy = "check the value of the class in the pipeline file, or choose an example that shows it"
         raise SupportError(what, where=request.mask, remedy=remedy)
+    return ()

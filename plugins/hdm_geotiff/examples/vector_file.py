@@ -7,6 +7,7 @@ any other file. Nothing here knows of images.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -64,6 +65,9 @@ _SQL_WORD = re.compile(
     "character|integer|float|numeric|text|real|date|time|timestamp|bigint|smallint",
     re.IGNORECASE,
 )
+EXPECTED = "HDM_EXPECTED"
+"""Metadata of a layer: a JSON list of the filters of its classes, which are no typing mistakes if nothing is drawn."""
+
 _SAVE_AS = "save it as GeoPackage (in QGIS: Export > Save Features As), or: ogr2ogr labels.gpkg FILE"
 
 
@@ -164,6 +168,15 @@ class VectorFile:
         left, bottom, right, top = shapely.bounds(found).T
         near = (left <= box[2]) & (right >= box[0]) & (bottom <= box[3]) & (top >= box[1])
         return np.asarray(found[near], dtype=object)
+
+    def expects(self, selection: Selection) -> bool:
+        """Whether the file names a filter itself (`EXPECTED`): that it selects nothing is no mistake then."""
+        told = (self._info(self.layer(selection)).get("layer_metadata") or {}).get(EXPECTED, "[]")
+        try:
+            filters = json.loads(told)
+        except ValueError:
+            return False
+        return isinstance(filters, list) and selection.where in filters
 
     def _read(self, layer: str, where: str | None, box: Bounds | None) -> Geometries:
         self._check_names(layer, where)

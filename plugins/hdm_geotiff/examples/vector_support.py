@@ -65,7 +65,7 @@ class DrawnLabels:
             file = self._file(request)
             for part, selection in labels.selections().items():
                 file.crs(file.layer(selection), labels.crs)
-                if not len(file.features(selection)):
+                if not len(file.features(selection)) and not _may_select_nothing(file, part, labels):
                     raise _selects_nothing(file, part, labels)
 
     def identity(self, request: SupportRequest) -> str:
@@ -167,7 +167,8 @@ def _labels(image: Grid, file: VectorFile, request: SupportRequest) -> _Labels:
         raise SupportError(
             f"nothing is drawn within the {part}", where=where, remedy=f"draw in the {part}, or name another one"
         )
-    if found and not any((label == TARGET).any() for _, label in found):
+    shown = any((label == TARGET).any() for _, label in found)
+    if found and not shown and not _may_select_nothing(file, "target", labels):
         what = "nothing of the class is drawn in it: it shows background only"
         warnings.append(SceneWarning("only_background", what, "check `where`, if it should show the class", False))
     return _Labels(tuple(found), tuple(warnings))
@@ -207,6 +208,11 @@ def _left_out(count: int) -> SceneWarning:
     return SceneWarning("labels_left_out", what, remedy, suspect=False)
 
 
+def _may_select_nothing(file: VectorFile, part: str, labels: VectorLabels) -> bool:
+    """Whether it is no mistake that a part selects nothing: the file knows its filter, and background is named."""
+    return part == "target" and labels.background is not None and file.expects(labels.target)
+
+
 def _selects_nothing(file: VectorFile, part: str, labels: VectorLabels) -> SupportError:
     """No feature in the whole file is selected."""
     selection = labels.selections()[part]
@@ -227,6 +233,9 @@ def _nothing_here(file: VectorFile, labels: VectorLabels, grid: Canvas, where: s
     selection = labels.target
     crs, _ = file.crs(file.layer(selection), labels.crs)
     everywhere = file.features(selection)
+    if not len(everywhere) and _may_select_nothing(file, "target", labels):
+        remedy = "draw some of the class or of the background in the image"
+        return SupportError("nothing is drawn in the image", where=where, remedy=remedy)
     if not len(everywhere):
         return _selects_nothing(file, "target", labels)
     shapes, _ = shapes_of(everywhere, crs, grid, labels)

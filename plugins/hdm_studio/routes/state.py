@@ -58,6 +58,6 @@ def state_routes(studio: Studio) -> APIRouter:
     @routes.post("/save")
     def save() -> dict[str, Any]:
         saved = session.save()
-        return {"file": str(studio.file), "examples": saved}
+        return {"file": str(studio.file), "examples": saved, "left_out": session.left_out()}
 
     return routes

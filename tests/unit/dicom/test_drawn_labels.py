@@ -100,10 +100,29 @@ def test_unknown_stays_unknown_where_no_background_is_drawn(tmp_path: Path, out:
     values = np.full(header.shape[2:], 255, np.uint8)
     values[2:5, 3:9] = 1
     saved = reader.save_labels(labels_of(header, {2: values}), out)
-    assert list(saved.examples) == ["liver"]
+    assert list(saved.examples) == ["liver", "tumor"]
     (request,) = requests(ClassConfig.model_validate({"name": "liver", "examples": [dict(saved.examples["liver"])]}))
     (image,) = reader.read_support(request)
     assert np.array_equal(image.label, values)
+
+
+def test_slices_without_a_class_are_examples_of_its_background(tmp_path: Path, out: Path) -> None:
+    write_series(tmp_path / "ct")
+    reader, header = opened(tmp_path / "ct")
+    nothing = np.full(header.shape[2:], 255, np.uint8)
+    drawn = {z: nothing.copy() for z in (0, 2, 3)}
+    drawn[0][2:5, 3:9], drawn[2][1:3, 1:3], drawn[3][4:6] = 1, 0, 0
+    saved = reader.save_labels(labels_of(header, drawn), out)
+    of_class = {"liver": (1, 1), "tumor": (2, 0)}
+    for name, (value, label) in of_class.items():
+        (request,) = requests(ClassConfig.model_validate({"name": name, "examples": [dict(saved.examples[name])]}))
+        found = [image.label for image in reader.read_support(request)]
+        assert len(found) == 3
+        for values, one in zip(drawn.values(), found, strict=True):
+            assert np.array_equal(one, np.where(values == 255, 255, values == value))
+        assert bool((found[0] == label).any())
+    dense = replace(request, background=(), segment="liver")
+    assert [(image.label == 1).any() for image in reader.read_support(dense)] == [True]  # elsewhere all is background
 
 
 def test_the_file_says_what_it_is(tmp_path: Path, out: Path) -> None:

@@ -58,6 +58,15 @@ def test_it_finds_what_the_examples_show(folder: Path) -> None:
     assert np.median(scores[expected == 0]) < 96
 
 
+def test_background_alone_is_learned_from(folder: Path) -> None:
+    segmenter = FewShotSegmenter.from_network(load_network(source(folder)), device="cpu")
+    (image, truth), (other, bright) = scene(0), scene(1)
+    corrected = np.where(bright == 1, 0, 255).astype(np.uint8)
+    banks = [segmenter.encode_support([image], [truth]), segmenter.encode_support([image, other], [truth, corrected])]
+    before, after = segmenter.predict(other[None], banks)[0]
+    assert np.median(after[bright == 1]) < np.median(before[bright == 1])
+
+
 def test_stages_strides_and_constants_come_from_the_folder(folder: Path) -> None:
     network = FoundationNetwork.load(folder)
     assert network.mean == (0.5, 0.4, 0.3)

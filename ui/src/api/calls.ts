@@ -89,7 +89,14 @@ export interface Entered {
   scene: string;
 }
 
-export const save = (): Promise<{ file: string; examples: Entered[] }> => sendJson("POST", "/api/save");
+/** Labels that could not be entered, and why. */
+export interface LeftOut {
+  readonly scene: string;
+  readonly why: string;
+}
+
+export const save = (): Promise<{ file: string; examples: Entered[]; left_out: LeftOut[] }> =>
+  sendJson("POST", "/api/save");
 
 export const getSaveText = (): Promise<{ file: string; text: string }> => getJson("/api/save");
 

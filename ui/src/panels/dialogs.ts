@@ -81,23 +81,26 @@ export async function save(desk: Desk): Promise<void> {
     return;
   }
   try {
-    const { file, examples } = await calls.save();
+    const { file, examples, left_out } = await calls.save();
     await desk.refreshExamples();
     await desk.refreshScenes();
-    if (examples.length === 0) inform("The pipeline file names no labels of yours: nothing is drawn.");
-    else showSaved(file, examples);
+    if (examples.length + left_out.length === 0)
+      inform("The pipeline file names no labels of yours: nothing is drawn.");
+    else showSaved(file, examples, left_out);
   } catch (error) {
     if (error instanceof Refused && error.status !== 401) await showByHand(error);
     else complainAbout(error);
   }
 }
 
-function showSaved(file: string, examples: calls.Entered[]): void {
+function showSaved(file: string, examples: calls.Entered[], leftOut: calls.LeftOut[]): void {
   const rows = examples.map((one) => h("li", {}, h("strong", {}, one.class), ` on ${one.scene}`));
   dialog(
     "Saved",
     h("p", {}, "The pipeline file names these labels as examples; all else in it is as it was."),
     h("ul", {}, ...rows),
+    leftOut.length === 0 ? null : h("p", { class: "note" }, "These labels could not be entered, and no run uses them:"),
+    h("ul", {}, ...leftOut.map((one) => h("li", {}, h("strong", {}, one.scene), `: ${one.why}`))),
     h("p", { class: "muted" }, h("code", {}, file)),
   );
 }

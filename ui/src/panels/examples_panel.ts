@@ -51,15 +51,17 @@ function card(desk: Desk, example: Example): HTMLElement {
   const title = scene
     ? h("button", { type: "button", class: "link", onclick: () => void desk.open(scene) }, name)
     : h("span", { class: "title" }, name);
-  const remove = scene
-    ? iconButton({
-        label: `Remove the labels of ${class_name} on ${scene}`,
-        icon: "trash",
-        act: () => {
-          if (confirm(`Remove all labels of "${class_name}" on ${scene}?`)) void desk.removeExample(scene, class_name);
-        },
-      })
-    : null;
+  const remove =
+    scene && target > 0
+      ? iconButton({
+          label: `Remove the labels of ${class_name} on ${scene}`,
+          icon: "trash",
+          act: () => {
+            if (confirm(`Remove all labels of "${class_name}" on ${scene}?`))
+              void desk.removeExample(scene, class_name);
+          },
+        })
+      : null;
   return h(
     "li",
     { class: "card" },
@@ -69,7 +71,9 @@ function card(desk: Desk, example: Example): HTMLElement {
       { class: "muted" },
       `${class_name}: ${count(target, "pixel")}, background: ${count(background, "pixel")}${scene ? "" : " · pipeline file"}`,
     ),
-    agreement(iou, !desk.model.examples.value.settled),
+    target === 0 && background > 0
+      ? h("p", { class: "muted" }, "Shows background only: it says what the class is not.")
+      : agreement(iou, !desk.model.examples.value.settled),
     note ? h("p", { class: "note" }, note) : null,
   );
 }
