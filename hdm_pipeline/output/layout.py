@@ -2,7 +2,7 @@
 
     OUT/<scene>/mask.tif ...     products, published by atomic rename
     OUT/run.json                 what the last run did
-    OUT/report.html              the same as a page for people, with pictures; of many scenes more pages in `report_files/`
+    OUT/report.html              the same as a page for people, with pictures; of many scenes more in `report_files/`
     OUT/mosaic.vrt               all masks as one raster (`mosaic*`: one for each CRS, and rasters of classes)
     OUT/collection.json          the whole directory as others read it, by products that describe it (`stac`)
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from hdm_pipeline import __version__
 from hdm_pipeline.errors import ConfigError, HdmError
-from hdm_pipeline.output.files import output_errors
+from hdm_pipeline.output.files import output_errors, write_bytes
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
@@ -134,7 +133,8 @@ def bring_up_to_date(workspace: Workspace, state: str) -> None:
         return
     try:
         write_report(workspace, state=state)
-    except (HdmError, OSError) as error:
+    except (HdmError, OSError, TemplateError, LookupError, TypeError, ValueError) as error:
+        # The last four: what an earlier version, or a person, left below `.hdm` is not as it should be.
         log.warning("report.html could not be written: %s", error)
 
 
@@ -239,9 +239,7 @@ def _write(path: Path, text: str) -> None:
         if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+    write_bytes(path, content)
 
 
 def _drop_pages(workspace: Workspace, parts: Sequence[_Part]) -> None:
