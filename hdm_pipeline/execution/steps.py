@@ -18,7 +18,6 @@ from hdm_pipeline.contracts import (
     PublishedFile,
     Reader,
     SceneHeader,
-    SceneProduct,
     ScenePublication,
     SceneRef,
     SceneWarning,
@@ -211,7 +210,7 @@ class _Written:
 
 
 def _write_products(
-    context: RunContext, work: SceneWork, product: SceneProduct, measures: Mapping[str, Any]
+    context: RunContext, work: SceneWork, product: Product, measures: Mapping[str, Any]
 ) -> list[PublishedFile]:
     """Write all products of a scene and put them in place; returns what is there now."""
     folder = context.workspace.product_folder(work.ref.id)
