@@ -186,6 +186,15 @@ def test_what_another_version_or_a_person_left_fails_no_run(tmp_path: Path, capl
     assert "report.html could not be written" in caplog.text
 
 
+def test_scenes_without_a_picture_are_told_with_how_to_get_it(tmp_path: Path) -> None:
+    workspace = filled(tmp_path, [done("a", 2e4), done("b", 1e4)])
+    assert "no picture" not in write_report(workspace).read_text()
+    workspace.quicklook("b", "large").unlink()
+    assert "1 of these has no picture" in write_report(workspace).read_text()
+    hidden = filled(tmp_path / "hidden", [], pixels=False)
+    assert "no picture" not in write_report(hidden).read_text()
+
+
 def test_no_key_of_an_address_is_kept(tmp_path: Path) -> None:
     support = {"classes": [{"name": "flood", "examples": [{"image": "a.tif", "mask": "b.tif"}]}]}
     uris = ["https://me:PASSWORD@example.org/a.tif?sig=SECRET", "scenes/*.tif"]
