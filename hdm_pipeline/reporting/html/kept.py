@@ -20,11 +20,11 @@ from hdm_pipeline.plugin.guarded_reader import shown
 MOST_EXAMPLES = 12
 """Examples of a class whose pictures are kept: a labelled volume has hundreds of slices."""
 
+_VERSION = 1
+"""Of what the two JSON files hold: what another version kept is not read."""
+
 _SIDE = 224
 _MOST_BYTES = 12_000
-
-_VERSION = 1
-"""Of what is kept; what another version kept is not shown."""
 
 _PANELS = ("image", "label", "found")
 
@@ -80,14 +80,12 @@ def keep_examples(
             for panel, picture in zip(_PANELS, example_panels(one, _SIDE), strict=True):
                 if panel != "found" or one.scores is not None:
                     write_bytes(folder / f"{number}-{panel}.webp", webp(picture, _MOST_BYTES))
-    write_json(
-        workspace.shown / "examples.json",
-        {"version": _VERSION, "classes": told, "pictures": entries, "hashes": dict(hashes)},
-    )
+    found = {"version": _VERSION, "classes": told, "pictures": entries, "hashes": dict(hashes)}
+    write_json(workspace.shown / "examples.json", found)
 
 
 def settings(workspace: Workspace) -> dict[str, Any]:
-    """What `keep_settings` kept; empty where nothing is kept, or what is there cannot be read."""
+    """What `keep_settings` kept; empty where there is nothing, or nothing of this version that can be read."""
     return _read(workspace.shown / "settings.json")
 
 

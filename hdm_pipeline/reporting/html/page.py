@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.html import kept
-from hdm_pipeline.reporting.html.cards import Card, Cards
+from hdm_pipeline.reporting.html.cards import Cards
 from hdm_pipeline.reporting.html.examples import UNKNOWN_COLOR, shown_examples
 from hdm_pipeline.reporting.html.places import footprints
 from hdm_pipeline.reporting.html.plots import bars, over_time
@@ -111,13 +111,9 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
             page = {"number": number, "cards": cards.of(part.numbers), "first": part.numbers.start, "up": "../"}
             _write(part.path, template.render(**shared, **page))
         first = {
-            "number": 1,
-            "up": "",
-            "cards": cards.of(parts[0].numbers),
             **_head(workspace, run, state),
             **_summed_up(found, parts),
-            "quarantined": list(cards.of_ids(found.quarantined[:MOST_QUARANTINED])),
-            "table": list(_rows(cards, found)) if len(found.done) <= _IN_TABLE else [],
+            **_scenes(cards, found, parts[0], pixels=pixels),
             "examples": shown_examples(workspace, examples, shared["classes"]),
             "settings": settings.get("settings") or [],
             "hashes": examples.get("hashes") or {},
@@ -136,7 +132,8 @@ def bring_up_to_date(workspace: Workspace, state: str) -> None:
         return
     try:
         write_report(workspace, state=state)
-    except (HdmError, OSError, TemplateError) as error:
+    except (HdmError, OSError, TemplateError, LookupError, TypeError, ValueError) as error:
+        # The last four: what an earlier version, or a person, left below `.hdm` is not as it should be.
         log.warning("report.html could not be written: %s", error)
 
 
@@ -213,8 +210,17 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
     }
 
 
-def _rows(cards: Cards, found: Overview) -> Iterator[Card]:
-    yield from cards.of(range(len(found.done)), pictures=False)
+def _scenes(cards: Cards, found: Overview, part: _Part, *, pixels: bool) -> dict[str, Any]:
+    """The scenes on the first page, and those in its lists."""
+    shown = list(cards.of(part.numbers))
+    return {
+        "number": 1,
+        "up": "",
+        "cards": shown,
+        "unpictured": sum(one.status == "done" and not one.picture for one in shown) if pixels else 0,
+        "quarantined": list(cards.of_ids(found.quarantined[:MOST_QUARANTINED])),
+        "table": list(cards.of(range(len(found.done)), pictures=False)) if len(found.done) <= _IN_TABLE else [],
+    }
 
 
 def _colors(names: Sequence[str], classes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

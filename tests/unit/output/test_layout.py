@@ -18,12 +18,13 @@ def test_names_that_would_leave_the_output_are_refused(name: str) -> None:
 
 def test_plain_names_are_kept() -> None:
     assert checked_component("S1A_20240601T17.SAFE") == "S1A_20240601T17.SAFE"
+
+
+def test_a_scene_may_be_called_like_the_report_but_not_like_its_files(tmp_path: Path) -> None:
     assert checked_component("report") == "report"
-
-
-def test_no_scene_lies_where_pages_of_the_report_do(tmp_path: Path) -> None:
-    with pytest.raises(OutputError):
-        checked_component(Workspace(tmp_path).pages.name)
+    for file in (Workspace(tmp_path).page, Workspace(tmp_path).pages):
+        with pytest.raises(OutputError):
+            checked_component(file.name)
 
 
 def test_a_link_out_of_the_output_is_refused(tmp_path: Path) -> None:

@@ -60,15 +60,8 @@ def filled(
     workspace = Workspace(root)
     workspace.create()
     workspace.shown.mkdir(exist_ok=True)
-    kept = {
-        "version": 1,
-        "name": "floods",
-        "html": True,
-        "private": private,
-        "pixels": pixels,
-        "settings": [["bands", "1, 2"]],
-    }
-    kept["classes"] = [{"name": "flood", "color": "#1e60dc"}]
+    kept = {"version": 1, "name": "floods", "html": True, "private": private, "pixels": pixels}
+    kept |= {"settings": [["bands", "1, 2"]], "classes": [{"name": "flood", "color": "#1e60dc"}]}
     (workspace.shown / "settings.json").write_text(json.dumps(kept | settings))
     with Ledger.open(workspace.ledger) as ledger:
         ledger.upsert_scenes(records)
@@ -179,6 +172,48 @@ def test_what_an_older_version_wrote_is_taken_for_private(tmp_path: Path) -> Non
     assert "flood" in text
 
 
+def test_what_another_version_or_a_person_left_fails_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workspace = filled(tmp_path, [done("a", 1e4)])
+    examples = {"classes": {"flood": {"how_many": 3}}, "pictures": [], "hashes": {}}
+    (workspace.shown / "examples.json").write_text(json.dumps(examples | {"version": 0}))
+    bring_up_to_date(workspace, "done")
+    assert "flood" in workspace.page.read_text()
+    assert not caplog.records
+    workspace.page.unlink()
+    (workspace.shown / "examples.json").write_text(json.dumps(examples | {"version": 1}))
+    bring_up_to_date(workspace, "done")
+    assert not workspace.page.exists()
+    assert "report.html could not be written" in caplog.text
+
+
+def test_scenes_without_a_picture_are_told_with_how_to_get_it(tmp_path: Path) -> None:
+    workspace = filled(tmp_path, [done("a", 2e4), done("b", 1e4)])
+    assert "no picture" not in write_report(workspace).read_text()
+    workspace.quicklook("b", "large").unlink()
+    assert "1 of these has no picture" in write_report(workspace).read_text()
+    hidden = filled(tmp_path / "hidden", [], pixels=False)
+    assert "no picture" not in write_report(hidden).read_text()
+
+
+def test_no_key_of_an_address_is_kept(tmp_path: Path) -> None:
+    support = {"classes": [{"name": "flood", "examples": [{"image": "a.tif", "mask": "b.tif"}]}]}
+    uris = ["https://me:PASSWORD@example.org/a.tif?sig=SECRET", "scenes/*.tif"]
+    config = PipelineConfig.model_validate(
+        {
+            "name": "floods",
+            "input": {"reader": "geotiff", "uri": uris, "bands": [1], "scale": {"fixed": [0, 255]}},
+            "support": support,
+            "output": {"directory": str(tmp_path)},
+        }
+    )
+    workspace = filled(tmp_path, [])
+    keep_settings(workspace, config, private=False, whole_archive=True)
+    text = write_report(workspace).read_text()
+    assert "https://example.org/a.tif, scenes/*.tif" in text
+    assert "SECRET" not in text
+    assert "PASSWORD" not in text
+
+
 def test_many_scenes_are_cut_into_pages_that_go_when_they_are_one_too_many(tmp_path: Path) -> None:
     scenes = [done(f"scene_{number:04d}", 1e4 + number) for number in range(400)]
     workspace = filled(tmp_path, scenes)
@@ -220,27 +255,3 @@ def test_scenes_to_both_sides_of_180_degrees_lie_beside_each_other(tmp_path: Pat
     start = {one.id: float(one.path[1:].split(" ")[0]) for one in drawn.outlines}
     assert start["west"] < start["east"]
     assert {"178°E", "179°W"} <= {tick.text for tick in drawn.meridians}
-
-
-def test_what_another_version_kept_hides_no_run(tmp_path: Path) -> None:
-    workspace = filled(tmp_path, [done("a", 1e4)])
-    (workspace.shown / "examples.json").write_text(json.dumps({"classes": {"flood": {"other": "keys"}}}))
-    bring_up_to_date(workspace, "done")
-    assert "found from" not in workspace.page.read_text()
-
-
-def test_addresses_are_told_without_their_keys(tmp_path: Path) -> None:
-    config = PipelineConfig.model_validate(
-        {
-            "name": "test",
-            "input": {"uri": "https://example.org/a.tif?sig=SECRET", "scale": {"fixed": [0, 1]}},
-            "support": {"classes": [{"name": "flood", "examples": []}]},
-            "output": {"directory": str(tmp_path)},
-        }
-    )
-    workspace = Workspace(tmp_path)
-    workspace.create()
-    keep_settings(workspace, config, private=False, whole_archive=True)
-    kept = (workspace.shown / "settings.json").read_text()
-    assert "https://example.org/a.tif" in kept
-    assert "SECRET" not in kept
