@@ -28,6 +28,9 @@ export function getScenes(query: SceneQuery, signal?: AbortSignal): Promise<Scen
   return getJson(`/api/scenes?${new URLSearchParams(entries)}`, signal);
 }
 
+/** Looks through the archive again. */
+export const refresh = (): Promise<unknown> => sendJson("POST", "/api/refresh");
+
 export const getScene = (id: string): Promise<SceneDetail> => getJson(at(id));
 
 export const getLabels = (id: string): Promise<SceneLabels> => getJson(`${at(id)}/labels`);
