@@ -39,6 +39,7 @@ from hdm_pipeline.session.looks import Looks
 from hdm_pipeline.session.network import SessionNetwork, usable
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.pictures import Pictures
+from hdm_pipeline.session.same_archive import require_same_archive
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.session.strokes import Stroke
 from hdm_pipeline.session.suggest import suggest
@@ -292,21 +293,22 @@ class Session:
     def text(self) -> str:
         """The pipeline file as `save` would write it, for who must enter it by hand; raises `ConfigError` as `save`."""
         with self._lock:
-            return edited_text(
-                self.file, found_entries(self.config, self.classes, self._labels)[0], self._labels.folder
-            )
+            found, _ = found_entries(self.config, self.classes, self._labels)
+            return edited_text(self.file, found, self._labels.folder)
 
     def reload(self) -> None:
         """Read the pipeline file again, after another program has changed it.
 
         Raises:
             PipelineFileError: it is wrong.
-            ConfigError: the list of classes in the folder of labels is.
+            ConfigError: it names another archive or output directory now, or the list of classes in the folder of
+                labels is wrong.
             OutputError: there are strokes that cannot be saved. Whatever is raised, all is as it was.
         """
         with self._lock:
             read, read_hash = self._read()
             config = read.absolute()
+            require_same_archive(self.config, config)
             with self._labels.at_rest():  # nobody draws by numbers of which half the session knows the new meaning
                 self._labels.save()  # what is not saved yet means the classes as they are
                 before = self.classes

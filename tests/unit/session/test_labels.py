@@ -14,7 +14,7 @@ import rasterio
 import yaml
 
 from hdm_pipeline import Session
-from hdm_pipeline.errors import OutputError
+from hdm_pipeline.errors import ConfigError, OutputError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.session import session as module
 from hdm_pipeline.session.strokes import Stroke
@@ -214,3 +214,13 @@ def test_a_change_while_the_pipeline_file_is_read_is_no_known_one(
     session.reload()
     session.save()
     assert file.read_text().endswith("# by another program\n")
+
+
+@pytest.mark.parametrize("change", [("input", "exclude", ["b"]), ("output", "directory", "elsewhere")])
+def test_another_archive_needs_another_session(session: Session, file: Path, change: tuple[str, str, object]) -> None:
+    section, key, value = change
+    config = yaml.safe_load(file.read_text())
+    config[section][key] = value
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    with pytest.raises(ConfigError, match="another archive"):
+        session.reload()

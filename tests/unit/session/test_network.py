@@ -10,6 +10,7 @@ import pytest
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.model.checkpoints import save_weights
 from hdm_pipeline.session.network import SessionNetwork
+from hdm_pipeline.session.values import TryEndedError
 from hdm_pipeline.support.examples import SupportExample
 from tests.small_pyramid import small_pyramid
 
@@ -53,3 +54,9 @@ def test_many_bands_are_projected_alike_after_a_settling_that_was_interrupted(
     scores = fits[0].segmenter.predict(tiles, [fit.bank for fit in fits])
     assert scores.shape == (1, 2, 96, 96)
     network.close()
+
+
+def test_nothing_is_asked_of_a_network_that_was_closed(network: SessionNetwork) -> None:
+    network.close()
+    with pytest.raises(TryEndedError, match="closed"):
+        network.run(lambda: None)
