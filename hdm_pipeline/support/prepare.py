@@ -109,15 +109,7 @@ def prepare(
         _prepare_class(config, c, examples, of_class, fit, base, path, steps)
         for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
     ]
-    bundle = ModelBundle(
-        weights=tuple(each.key[0] for each in found),
-        banks=tuple(each.bank for each in found),
-        reductions=tuple(each.key[1] for each in found),
-        batch_size=config.execution.batch_size,
-        threads=config.execution.threads if isinstance(config.execution.threads, int) else None,
-        model=config.model,
-        loaded={each.key: each.segmenter for each in found},
-    )
+    bundle = _bundle(config, found)
     return Preparation(
         bundle=bundle,
         support_hash=stable_hash([bank.hash for bank in bundle.banks]),
@@ -130,6 +122,19 @@ def prepare(
             c.name: each.report | {"warnings": _listed(strange)}
             for c, each, strange in zip(config.support.classes, found, warnings, strict=True)
         },
+    )
+
+
+def _bundle(config: PipelineConfig, found: Sequence[_Prepared]) -> ModelBundle:
+    """What the workers need of all classes."""
+    return ModelBundle(
+        weights=tuple(each.key[0] for each in found),
+        banks=tuple(each.bank for each in found),
+        reductions=tuple(each.key[1] for each in found),
+        batch_size=config.execution.batch_size,
+        threads=config.execution.threads if isinstance(config.execution.threads, int) else None,
+        model=config.model,
+        loaded={each.key: each.segmenter for each in found},
     )
 
 

@@ -92,8 +92,7 @@ def leave_one_out(
     Raises:
         SupportError: no example shows the target.
     """
-    if not any(_shows_target(example) for example in examples):
-        raise SupportError("no example shows the target", where=", ".join(names), remedy="label it as 1")
+    _refuse_without_target(examples, names)
     if segmenter.runtime == "openvino" and segmenter.network.compiles:
         segmenter = segmenter.in_float32()
     only = len(examples) == 1
@@ -119,6 +118,11 @@ def leave_one_out(
         _judge(name, counts, example, typical, only=only)
         for name, counts, example in zip(names, counted, examples, strict=True)
     ]
+
+
+def _refuse_without_target(examples: Sequence[SupportTensors], names: Sequence[str]) -> None:
+    if not any(_shows_target(example) for example in examples):
+        raise SupportError("no example shows the target", where=", ".join(names), remedy="label it as 1")
 
 
 def _by_others(

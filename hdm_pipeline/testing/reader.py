@@ -74,16 +74,7 @@ def check_reader(
         refs = _check_discovery(findings, kind, plugin, uri, dict(options or {}))
     for ref in refs[:: max(1, len(refs) // _SCENES)]:
         reader = guard_reader(kind(dict(options or {})), plugin)
-        with findings.check(f"header of {ref.id}"):
-            _check_header(findings, reader, ref)
-        with findings.check(f"pixels of {ref.id}"), reader.open(ref) as source:
-            _check_pixels(findings, source)
-            _check_two_at_once(findings, reader, ref, source)
-        with findings.check(f"statistics of {ref.id}"), reader.open(ref) as source:
-            _check_statistics(findings, source)
-        with findings.check(f"overviews of {ref.id}"), reader.open(ref) as source:
-            if isinstance(source, OverviewSource):
-                check_overviews(findings, source)
+        _check_scene(findings, reader, ref)
     for ref in dict.fromkeys([*refs[:1], *refs[-1:]]):
         reader = guard_reader(kind(dict(options or {})), plugin)
         if isinstance(reader, LabelKeeper):
@@ -97,6 +88,20 @@ def check_reader(
     with findings.check("side effects"):
         findings.require(_files(uri) == before, "files of the archive were changed, added or removed")
     findings.close()
+
+
+def _check_scene(findings: Findings, reader: Reader, ref: SceneRef) -> None:
+    """One scene: what it says of itself, and what it reads."""
+    with findings.check(f"header of {ref.id}"):
+        _check_header(findings, reader, ref)
+    with findings.check(f"pixels of {ref.id}"), reader.open(ref) as source:
+        _check_pixels(findings, source)
+        _check_two_at_once(findings, reader, ref, source)
+    with findings.check(f"statistics of {ref.id}"), reader.open(ref) as source:
+        _check_statistics(findings, source)
+    with findings.check(f"overviews of {ref.id}"), reader.open(ref) as source:
+        if isinstance(source, OverviewSource):
+            check_overviews(findings, source)
 
 
 def _files(uri: str) -> dict[str, tuple[int, int]]:

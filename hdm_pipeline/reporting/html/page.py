@@ -94,18 +94,7 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
         parts = _parts(workspace, min(len(found.order), MOST_SCENES))
         pixels = bool(settings.get("pixels"))
         cards = Cards(workspace, ledger, found, private=private, pixels=pixels)
-        shared: dict[str, Any] = {
-            "name": str(settings.get("name") or run.get("pipeline") or workspace.root.name),
-            "classes": _colors(found.classes, classes),
-            "kind": found.kind,
-            "total": len(found.order),
-            "pages": [
-                {"number": n, "file": part.path.name, "place": f"{PAGES}/{part.path.name}"}
-                for n, part in enumerate(parts, start=1)
-            ],
-            "amount": amount,
-            "version": __version__,
-        }
+        shared = _shared(found, parts, classes, str(settings.get("name") or run.get("pipeline") or workspace.root.name))
         template = environment.get_template("page.html")
         for number, part in enumerate(parts[1:], start=2):
             page = {"number": number, "cards": cards.of(part.numbers), "first": part.numbers.start, "up": "../"}
@@ -207,6 +196,22 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
         "bars": bars(found),
         "time": over_time(found),
         "map": footprints(found),
+    }
+
+
+def _shared(found: Overview, parts: Sequence[_Part], classes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """What all pages show."""
+    return {
+        "name": name,
+        "classes": _colors(found.classes, classes),
+        "kind": found.kind,
+        "total": len(found.order),
+        "pages": [
+            {"number": n, "file": part.path.name, "place": f"{PAGES}/{part.path.name}"}
+            for n, part in enumerate(parts, start=1)
+        ],
+        "amount": amount,
+        "version": __version__,
     }
 
 

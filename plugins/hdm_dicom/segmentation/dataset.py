@@ -71,14 +71,7 @@ def build(
     planes: npt.NDArray[Any] = present[kept, np.newaxis, np.newaxis].astype(np.uint8)
     if style.kind == "LABELMAP":
         planes = planes.max(axis=3)
-    try:
-        dataset = _construct(product, sources, planes, style)
-    except PARSE_ERRORS as error:
-        raise WriteError(
-            f"highdicom cannot make a segmentation of this series ({type(error).__name__})",
-            where=volume.id,
-            remedy="check the series with dciodvfy: it lacks attributes that a segmentation refers to",
-        ) from None
+    dataset = _constructed(product, sources, planes, style, volume.id)
     instance = volume.first.instance
     dataset.Rows, dataset.Columns = instance.rows, instance.columns
     # Masks cannot overlap, and layers are looked at by the caller; probabilities of several classes may.
@@ -101,6 +94,20 @@ def _part(volume: Volume, kept: npt.NDArray[np.intp]) -> Volume:
     """Some slices of a volume, as thick as they are in it: a few of many need not be told of all, 1,500 say."""
     frames = [volume.frames[index] for index in kept]
     return replace(volume, frames=tuple(replace(frame, thickness=frame.thickness or volume.step) for frame in frames))
+
+
+def _constructed(
+    product: Product, sources: list[Dataset], planes: npt.NDArray[Any], style: SegmentationStyle, where: str
+) -> hd.seg.Segmentation:
+    """What highdicom makes of it, or an error that carries nothing of the data."""
+    try:
+        return _construct(product, sources, planes, style)
+    except PARSE_ERRORS as error:
+        raise WriteError(
+            f"highdicom cannot make a segmentation of this series ({type(error).__name__})",
+            where=where,
+            remedy="check the series with dciodvfy: it lacks attributes that a segmentation refers to",
+        ) from None
 
 
 def _construct(
