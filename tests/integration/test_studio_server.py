@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -217,6 +218,27 @@ def test_what_is_asked_wrongly_is_told_and_changes_nothing(page: httpx.Client) -
 
 
 PAGE_BUILT = (Path(__file__).resolve().parents[2] / "plugins" / "hdm_studio" / "page" / "index.html").is_file()
+
+
+def test_scenes_that_came_and_went_are_seen_once_the_archive_is_looked_through_again(
+    file: Path, page: httpx.Client
+) -> None:
+    assert answer(page.get("/api/scenes"))["total"] == 2
+    scenes = file.parent / "scenes"
+    shutil.copy(scenes / f"{MIDDLE}.tif", scenes / "new.tif")
+    (scenes / f"{LARGE}.tif").unlink()
+    assert answer(page.post("/api/refresh")) == {"scenes": 2}
+    assert [one["id"] for one in answer(page.get("/api/scenes"))["scenes"]] == [MIDDLE, "new"]
+    for name in (MIDDLE, "new"):
+        (scenes / f"{name}.tif").unlink()
+    refusal(page.post("/api/refresh"), 400)
+    assert answer(page.get("/api/scenes"))["total"] == 2
+
+
+def test_a_stroke_unsettles_the_examples_without_a_try(page: httpx.Client) -> None:
+    assert answer(page.get("/api/examples"))["settled"]
+    answer(stroke(page, LARGE, 1, SQUARE))
+    assert not answer(page.get("/api/examples"))["settled"]
 
 
 def test_a_scene_whose_file_vanishes_is_told_of_and_the_others_are_there(file: Path, page: httpx.Client) -> None:
