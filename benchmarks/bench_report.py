@@ -51,7 +51,8 @@ def archive(root: Path, scenes: int) -> Workspace:
     workspace.create()
     workspace.shown.mkdir()
     classes = [{"name": "flood", "color": "#1e60dc"}]
-    settings = {"name": "benchmark", "html": True, "private": False, "pixels": True, "settings": [], "classes": classes}
+    settings = {"version": 1, "name": "benchmark", "html": True, "private": False, "pixels": True, "settings": []}
+    settings["classes"] = classes
     (workspace.shown / "settings.json").write_text(json.dumps(settings))
     workspace.report.write_text(json.dumps({"status": "done", "pipeline": "benchmark", "totals": {"scenes": scenes}}))
     rng = np.random.default_rng(0)

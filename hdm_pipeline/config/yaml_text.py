@@ -180,11 +180,6 @@ def child(mapping: yaml.MappingNode, key: str) -> yaml.Node | None:
     return next((value for name, value in mapping.value if name.value == key), None)
 
 
-def alias(node: yaml.Node | None) -> bool:
-    """Whether a node is an alias (``*name``)."""
-    return node is not None and node.tag == _ALIAS
-
-
 def flow(value: Any) -> str:
     """A collection in one line, as YAML."""
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False).strip()

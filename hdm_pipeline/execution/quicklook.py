@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +13,7 @@ from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.messages import RunContext, SceneWork
 from hdm_pipeline.execution.reduced import SIDE, Bytes, ReducedMask
 from hdm_pipeline.grid import Window
-from hdm_pipeline.output.files import output_errors
+from hdm_pipeline.output.files import output_errors, write_bytes
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pictures.color import Picture, as_colors
 from hdm_pipeline.pictures.overlay import outlined, shrunk, webp
@@ -82,15 +80,13 @@ def _image(source: SceneSource, work: SceneWork, z: int, mask: Bytes) -> Picture
     return as_colors(scaled)
 
 
-def keep(workspace: Workspace, scene: str, quicklook: Quicklook, scratch: Path) -> None:
+def keep(workspace: Workspace, scene: str, quicklook: Quicklook) -> None:
     """Keep a quicklook for the report, each picture put in place by renaming."""
     for name, (side, most) in SIZES.items():
         target = workspace.quicklook(scene, name)
         with output_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = scratch / f"quicklook-{name}.webp"
-            temporary.write_bytes(webp(quicklook.drawn(side), most))
-            os.replace(temporary, target)
+        write_bytes(target, webp(quicklook.drawn(side), most))
 
 
 def drop(workspace: Workspace, scene: str) -> None:

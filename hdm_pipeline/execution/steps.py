@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hdm_pipeline.contracts import (
     Product,
@@ -182,29 +183,11 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     far = likeness.shares(unlike, [one.name for one in context.classes])
     warnings = (*warnings, *likeness.warnings(far))
     _refuse_if_strict(context, work.ref, warnings)
-    folder = context.workspace.product_folder(work.ref.id)
-    with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    files: list[PublishedFile] = []
-    written: list[_Written] = []
-    with context.workspace.scratch_folder(work.ref.id) as scratch:
-        for name, writer in writers:
-            if writer.describes:
-                files += _all_in_place(scratch, written)
-                written = []
-            if writer.describes or writer.after:
-                found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
-                about = ScenePublication(context.config.name, folder, found, measures)
-                product = replace(product, published=about)
-            target = folder / checked_component(writer.filename(product.scene))
-            with output_errors(target):
-                writer.write(product, scratch / target.name)
-            written.append(_Written(name, target, writer.sidecars(target.name)))
-        files += _all_in_place(scratch, written)
-        if quicklook.shown(context, work) and look is not None:
-            quicklook.keep(context.workspace, work.ref.id, look, scratch)
-        else:
-            quicklook.drop(context.workspace, work.ref.id)
+    files = _write_products(context, work, product, measures)
+    if quicklook.shown(context, work) and look is not None:
+        quicklook.keep(context.workspace, work.ref.id, look)
+    else:
+        quicklook.drop(context.workspace, work.ref.id)
     store.drop_partials()
     products: dict[str, tuple[Path, ...]] = {}
     for file in files:
@@ -224,6 +207,32 @@ class _Written:
     product: str
     target: Path
     sidecars: tuple[str, ...]
+
+
+def _write_products(
+    context: RunContext, work: SceneWork, product: Product, measures: Mapping[str, Any]
+) -> list[PublishedFile]:
+    """Write all products of a scene and put them in place; returns what is there now."""
+    folder = context.workspace.product_folder(work.ref.id)
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    files: list[PublishedFile] = []
+    written: list[_Written] = []
+    with context.workspace.scratch_folder(work.ref.id) as scratch:
+        for name, writer in product_writers(context.config):
+            if writer.describes:
+                files += _all_in_place(scratch, written)
+                written = []
+            if writer.describes or writer.after:
+                found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
+                about = ScenePublication(context.config.name, folder, found, measures)
+                product = replace(product, published=about)
+            target = folder / checked_component(writer.filename(product.scene))
+            with output_errors(target):
+                writer.write(product, scratch / target.name)
+            written.append(_Written(name, target, writer.sidecars(target.name)))
+        files += _all_in_place(scratch, written)
+    return files
 
 
 def _all_in_place(scratch: Path, written: Sequence[_Written]) -> list[PublishedFile]:

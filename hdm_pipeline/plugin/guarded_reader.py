@@ -208,8 +208,12 @@ class GuardedReader:
 
 
 def shown(uri: str) -> str:
-    """An input as messages name it: the query of an address may name a patient, or hold a key."""
-    return uri.partition("?")[0] if "://" in uri else uri
+    """An input as messages and reports name it: the query of an address may name a patient, or hold a key."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"  # a name and a password may stand before the host
 
 
 class GuardedLabelKeeper(GuardedReader):

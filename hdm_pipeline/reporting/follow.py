@@ -121,7 +121,7 @@ class RunFollower:
 
 @dataclass
 class _Told:
-    """What the records of one log add up to."""
+    """What the records of one log add up to. Those of an earlier version may lack what this one writes."""
 
     status: str = ""
     phase: Phase = "starting"
@@ -140,18 +140,18 @@ class _Told:
         scene = record.get("scene", "")
         match record.get("event"):
             case "run_started":
-                self.status, self.total = "running", record["scenes"]
+                self.status, self.total = "running", record.get("scenes", 0)
             case "preparing":
                 self.phase = "examples"
             case "support_checked":
-                self.phase, self.first = "scenes", record["time"]
+                self.phase, self.first = "scenes", record.get("time")
             case "scene_split":
-                self.total += len(record["parts"]) - 1
+                self.total += max(len(record.get("parts", ())) - 1, 0)
             case "scene_started":
-                self.blocks[scene], self.shares[scene] = max(record["blocks"], 1), 0.0
+                self.blocks[scene], self.shares[scene] = max(record.get("blocks", 1), 1), 0.0
             case "step_done" if record.get("step") == "infer":
-                self.tiles += record["tiles"]
-                self.last = record["time"]
+                self.tiles += record.get("tiles", 0)
+                self.last = record.get("time", self.last)
                 self.shares[scene] = self.shares.get(scene, 0.0) + 1 / self.blocks.get(scene, 1)
             case "scene_done":
                 self.done += 1
@@ -162,13 +162,13 @@ class _Told:
             case "stopping":
                 self.status = "stopping"
             case "run_ended":
-                self.status, self.phase = record["status"], "ended"
+                self.status, self.phase = record.get("status", ""), "ended"
         if isinstance(record.get("error"), dict) and "event" not in record:
             self.error = record["error"]
 
     def _left(self, scene: str, record: Mapping[str, Any]) -> None:
         self.shares.pop(scene, None)
-        self.last = record["time"]
+        self.last = record.get("time", self.last)
 
     def state(self, state: Any, *, owner: str = "", error: Mapping[str, str] | None = None) -> RunState:
         elapsed = 0.0 if self.first is None else self.last - self.first

@@ -262,20 +262,19 @@ class SessionNetwork:
         return self._thread.submit(self._settle, classes).result()
 
     def _settle(self, classes: Mapping[str, Sequence[SupportExample]]) -> bool:
-        before = self._fits, self._settled
+        before = self._fits, self._settled, self._projection, self._tensors
         try:
             with self._giving_way():
                 _use_free_cores()
-                self._fits = {}
+                self._fits, self._tensors = {}, WeakKeyDictionary()  # the projection may become another one
                 tensors = self._as_tensors(classes)
                 self._settled = self._reductions(tensors)
                 fits = self._encode_all(classes, tensors, self._settled, self._is_urgent)
                 self._fits = {one.name: self._judged(one) for one in fits}
-        except TryEndedError:
-            self._fits, self._settled = before
-            return False
-        except BaseException:
-            self._fits, self._settled = before
+        except BaseException as error:
+            self._fits, self._settled, self._projection, self._tensors = before
+            if isinstance(error, TryEndedError):
+                return False
             raise
         return True
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -255,18 +256,20 @@ class ScoreStore:
 
 
 class _LastRead:
-    """Windows of a store, the last of which is remembered: decoding is what reading costs."""
+    """Windows of a store, the last of which is remembered: decoding is what reading costs. For several threads."""
 
     def __init__(self, store: ScoreStore) -> None:
         self.store = store
         self._last: tuple[Window, npt.NDArray[np.uint8]] | None = None
+        self._lock = Lock()
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """See `ScoreStore.channels`; not to be changed."""
-        if self._last is None or self._last[0] != window:
-            self._last = None  # before the next is there, so that never two are held
-            self._last = window, self.store.channels(window)
-        return self._last[1]
+        with self._lock:
+            if self._last is None or self._last[0] != window:
+                self._last = None  # before the next is there, so that never two are held
+                self._last = window, self.store.channels(window)
+            return self._last[1]
 
 
 class ScoreSource:
@@ -278,7 +281,10 @@ class ScoreSource:
 
     def read(self, window: Window) -> npt.NDArray[np.uint8]:
         """[classes, height, width] uint8, 0..255 = probability 0..1."""
-        return self._read.store.parts(self._read.read(window))[0].copy()  # a writer may do with it what it likes
+        channels = self._read.read(window)
+        scores = self._read.store.parts(channels)[0]
+        # A writer may do with it what it likes, so not with what is remembered; calibrated scores are new already.
+        return scores.copy() if np.may_share_memory(scores, channels) else scores
 
 
 class UncertaintySource:

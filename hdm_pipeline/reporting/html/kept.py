@@ -6,22 +6,26 @@ Kept below `.hdm/report`, so that a run without work, and one that fails, still 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.output.files import output_errors, remove_tree, write_json
+from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes, write_json
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pictures.examples import ExamplePicture, example_panels
 from hdm_pipeline.pictures.overlay import webp
+from hdm_pipeline.plugin.guarded_reader import shown
 
 MOST_EXAMPLES = 12
 """Examples of a class whose pictures are kept: a labelled volume has hundreds of slices."""
 
+_VERSION = 1
+"""Of what the two JSON files hold: what another version kept is not read."""
+
 _SIDE = 224
 _MOST_BYTES = 12_000
+
 _PANELS = ("image", "label", "found")
 
 
@@ -38,6 +42,7 @@ def keep_settings(workspace: Workspace, config: PipelineConfig, *, private: bool
     private = private or (not whole_archive and bool(settings(workspace).get("private", True)))
     pixels = config.report.shows_pixels(private=private)
     found = {
+        "version": _VERSION,
         "name": config.name,
         "html": config.report.html,
         "private": private,
@@ -74,12 +79,13 @@ def keep_examples(
             entries.append({"class": one.class_name, "name": one.name, "number": number})
             for panel, picture in zip(_PANELS, example_panels(one, _SIDE), strict=True):
                 if panel != "found" or one.scores is not None:
-                    _replace(folder / f"{number}-{panel}.webp", webp(picture, _MOST_BYTES))
-    write_json(workspace.shown / "examples.json", {"classes": told, "pictures": entries, "hashes": dict(hashes)})
+                    write_bytes(folder / f"{number}-{panel}.webp", webp(picture, _MOST_BYTES))
+    found = {"version": _VERSION, "classes": told, "pictures": entries, "hashes": dict(hashes)}
+    write_json(workspace.shown / "examples.json", found)
 
 
 def settings(workspace: Workspace) -> dict[str, Any]:
-    """What `keep_settings` kept; empty where nothing is kept, or what is there cannot be read."""
+    """What `keep_settings` kept; empty where there is nothing, or nothing of this version that can be read."""
     return _read(workspace.shown / "settings.json")
 
 
@@ -110,7 +116,7 @@ def _settings(config: PipelineConfig, *, private: bool) -> list[tuple[str, str]]
     """(what, value) as people read them; of a private archive no paths."""
     scale = config.input.scale
     values = f"percentiles {scale.percentiles}" if scale.percentiles else f"fixed {scale.fixed}"
-    uris = config.input.uris
+    uris = [shown(uri) for uri in config.input.uris]
     places = "not shown: the archive is private" if private else ", ".join(uris[:5]) + (" ..." if uris[5:] else "")
     return [
         ("archive", places),
@@ -126,15 +132,9 @@ def _settings(config: PipelineConfig, *, private: bool) -> list[tuple[str, str]]
     ]
 
 
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and found.get("version") == _VERSION else {}

@@ -1,27 +1,26 @@
-"""Writes `report.html`, and `report/page_0002.html` and on where there are many scenes."""
+"""Writes `report.html`, and `report~pages/page_0002.html` and on where there are many scenes."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from hdm_pipeline import __version__
 from hdm_pipeline.errors import ConfigError, HdmError
-from hdm_pipeline.output.files import output_errors
-from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.files import output_errors, write_bytes
+from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.html import kept
-from hdm_pipeline.reporting.html.cards import Card, Cards
+from hdm_pipeline.reporting.html.cards import Cards
 from hdm_pipeline.reporting.html.examples import UNKNOWN_COLOR, shown_examples
 from hdm_pipeline.reporting.html.places import footprints
 from hdm_pipeline.reporting.html.plots import bars, over_time
@@ -100,7 +99,10 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
             "classes": _colors(found.classes, classes),
             "kind": found.kind,
             "total": len(found.order),
-            "pages": [{"number": n, "file": part.path.name} for n, part in enumerate(parts, start=1)],
+            "pages": [
+                {"number": n, "file": part.path.name, "place": f"{PAGES}/{part.path.name}"}
+                for n, part in enumerate(parts, start=1)
+            ],
             "amount": amount,
             "version": __version__,
         }
@@ -109,13 +111,9 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
             page = {"number": number, "cards": cards.of(part.numbers), "first": part.numbers.start, "up": "../"}
             _write(part.path, template.render(**shared, **page))
         first = {
-            "number": 1,
-            "up": "",
-            "cards": cards.of(parts[0].numbers),
             **_head(workspace, run, state),
             **_summed_up(found, parts),
-            "quarantined": list(cards.of_ids(found.quarantined[:MOST_QUARANTINED])),
-            "table": list(_rows(cards, found)) if len(found.done) <= _IN_TABLE else [],
+            **_scenes(cards, found, parts[0], pixels=pixels),
             "examples": shown_examples(workspace, examples, shared["classes"]),
             "settings": settings.get("settings") or [],
             "hashes": examples.get("hashes") or {},
@@ -134,7 +132,8 @@ def bring_up_to_date(workspace: Workspace, state: str) -> None:
         return
     try:
         write_report(workspace, state=state)
-    except (HdmError, OSError) as error:
+    except (HdmError, OSError, TemplateError, LookupError, TypeError, ValueError) as error:
+        # The last four: what an earlier version, or a person, left below `.hdm` is not as it should be.
         log.warning("report.html could not be written: %s", error)
 
 
@@ -195,7 +194,7 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
     """Sums over the scenes, plots and the map; places of scenes as links."""
     links: dict[str, str] = {}
     order = found.order
-    for part, prefix in zip(parts, ("", *["report/"] * len(parts)), strict=False):
+    for part, prefix in zip(parts, ("", *[f"{PAGES}/"] * len(parts)), strict=False):
         file = "" if part is parts[0] else prefix + part.path.name
         links |= {order[number]: f"{file}#s{number}" for number in part.numbers}
     sums = [sum(one.values[index] for one in found.done) for index in range(len(found.classes))]
@@ -211,8 +210,17 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
     }
 
 
-def _rows(cards: Cards, found: Overview) -> Iterator[Card]:
-    yield from cards.of(range(len(found.done)), pictures=False)
+def _scenes(cards: Cards, found: Overview, part: _Part, *, pixels: bool) -> dict[str, Any]:
+    """The scenes on the first page, and those in its lists."""
+    shown = list(cards.of(part.numbers))
+    return {
+        "number": 1,
+        "up": "",
+        "cards": shown,
+        "unpictured": sum(one.status == "done" and not one.picture for one in shown) if pixels else 0,
+        "quarantined": list(cards.of_ids(found.quarantined[:MOST_QUARANTINED])),
+        "table": list(cards.of(range(len(found.done)), pictures=False)) if len(found.done) <= _IN_TABLE else [],
+    }
 
 
 def _colors(names: Sequence[str], classes: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -239,9 +247,7 @@ def _write(path: Path, text: str) -> None:
         if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+    write_bytes(path, content)
 
 
 def _drop_pages(workspace: Workspace, parts: Sequence[_Part]) -> None:

@@ -20,6 +20,13 @@ def test_plain_names_are_kept() -> None:
     assert checked_component("S1A_20240601T17.SAFE") == "S1A_20240601T17.SAFE"
 
 
+def test_a_scene_may_be_called_like_the_report_but_not_like_its_files(tmp_path: Path) -> None:
+    assert checked_component("report") == "report"
+    for file in (Workspace(tmp_path).page, Workspace(tmp_path).pages):
+        with pytest.raises(OutputError):
+            checked_component(file.name)
+
+
 def test_a_link_out_of_the_output_is_refused(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "out")
     workspace.create()

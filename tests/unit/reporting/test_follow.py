@@ -131,6 +131,19 @@ def test_what_a_run_failed_by_comes_from_its_report(workspace: Workspace) -> Non
     assert followed(workspace).state().error == error
 
 
+def test_records_that_lack_what_this_version_writes_are_followed(workspace: Workspace) -> None:
+    names = "run_started preparing support_checked scene_split scene_started step_done scene_done scene_quarantined"
+    records: list[dict[str, object]] = [{"event": name, "scene": "a", "step": "infer"} for name in names.split()]
+    log = Log(workspace)
+    with RunLock(workspace.lock, "host:1"):
+        log.path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        state = followed(workspace).state()
+        assert (state.state, state.phase, state.done, state.quarantined) == ("running", "scenes", 1, 1)
+    with log.path.open("a") as file:
+        file.write(json.dumps({"event": "run_ended"}) + "\n")
+    assert followed(workspace).state().phase == "ended"
+
+
 def test_a_new_log_is_a_new_run(workspace: Workspace) -> None:
     Log(workspace).add(0, RunStarted(scenes=5, done_before=0), done("a"), RunEnded(status="done"))
     follower = followed(workspace)

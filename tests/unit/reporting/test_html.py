@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.pictures.overlay import webp
-from hdm_pipeline.reporting.html.page import write_report
+from hdm_pipeline.reporting.html.kept import keep_settings
+from hdm_pipeline.reporting.html.page import bring_up_to_date, write_report
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;"
 VOID = {"meta", "link", "img", "br", "line", "rect", "circle", "path", "polyline"}
@@ -58,8 +60,8 @@ def filled(
     workspace = Workspace(root)
     workspace.create()
     workspace.shown.mkdir(exist_ok=True)
-    kept = {"name": "floods", "html": True, "private": private, "pixels": pixels, "settings": [["bands", "1, 2"]]}
-    kept["classes"] = [{"name": "flood", "color": "#1e60dc"}]
+    kept = {"version": 1, "name": "floods", "html": True, "private": private, "pixels": pixels}
+    kept |= {"settings": [["bands", "1, 2"]], "classes": [{"name": "flood", "color": "#1e60dc"}]}
     (workspace.shown / "settings.json").write_text(json.dumps(kept | settings))
     with Ledger.open(workspace.ledger) as ledger:
         ledger.upsert_scenes(records)
@@ -135,7 +137,7 @@ def test_what_a_stranger_wrote_is_text(tmp_path: Path) -> None:
         "adaptation": {"steps": 0},
         "warnings": [warning | {"example": HOSTILE}],
     }
-    kept = {"classes": {HOSTILE: examples}, "pictures": [], "hashes": {HOSTILE: HOSTILE}}
+    kept = {"version": 1, "classes": {HOSTILE: examples}, "pictures": [], "hashes": {HOSTILE: HOSTILE}}
     (workspace.shown / "examples.json").write_text(json.dumps(kept))
     page = write_report(workspace)
     found = parsed(page)
@@ -170,18 +172,60 @@ def test_what_an_older_version_wrote_is_taken_for_private(tmp_path: Path) -> Non
     assert "flood" in text
 
 
+def test_what_another_version_or_a_person_left_fails_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    workspace = filled(tmp_path, [done("a", 1e4)])
+    examples = {"classes": {"flood": {"how_many": 3}}, "pictures": [], "hashes": {}}
+    (workspace.shown / "examples.json").write_text(json.dumps(examples | {"version": 0}))
+    bring_up_to_date(workspace, "done")
+    assert "flood" in workspace.page.read_text()
+    assert not caplog.records
+    workspace.page.unlink()
+    (workspace.shown / "examples.json").write_text(json.dumps(examples | {"version": 1}))
+    bring_up_to_date(workspace, "done")
+    assert not workspace.page.exists()
+    assert "report.html could not be written" in caplog.text
+
+
+def test_scenes_without_a_picture_are_told_with_how_to_get_it(tmp_path: Path) -> None:
+    workspace = filled(tmp_path, [done("a", 2e4), done("b", 1e4)])
+    assert "no picture" not in write_report(workspace).read_text()
+    workspace.quicklook("b", "large").unlink()
+    assert "1 of these has no picture" in write_report(workspace).read_text()
+    hidden = filled(tmp_path / "hidden", [], pixels=False)
+    assert "no picture" not in write_report(hidden).read_text()
+
+
+def test_no_key_of_an_address_is_kept(tmp_path: Path) -> None:
+    support = {"classes": [{"name": "flood", "examples": [{"image": "a.tif", "mask": "b.tif"}]}]}
+    uris = ["https://me:PASSWORD@example.org/a.tif?sig=SECRET", "scenes/*.tif"]
+    config = PipelineConfig.model_validate(
+        {
+            "name": "floods",
+            "input": {"reader": "geotiff", "uri": uris, "bands": [1], "scale": {"fixed": [0, 255]}},
+            "support": support,
+            "output": {"directory": str(tmp_path)},
+        }
+    )
+    workspace = filled(tmp_path, [])
+    keep_settings(workspace, config, private=False, whole_archive=True)
+    text = write_report(workspace).read_text()
+    assert "https://example.org/a.tif, scenes/*.tif" in text
+    assert "SECRET" not in text
+    assert "PASSWORD" not in text
+
+
 def test_many_scenes_are_cut_into_pages_that_go_when_they_are_one_too_many(tmp_path: Path) -> None:
     scenes = [done(f"scene_{number:04d}", 1e4 + number) for number in range(400)]
     workspace = filled(tmp_path, scenes)
     page = write_report(workspace)
-    pages = sorted((tmp_path / "report").iterdir())
+    pages = sorted((tmp_path / "report~pages").iterdir())
     assert [path.name for path in pages] == ["page_0002.html", "page_0003.html"]
     shown = [re.findall(r"<h3>(scene_\d+)</h3>", path.read_text()) for path in (page, *pages)]
     assert [len(of_page) for of_page in shown] == [60, 250, 90]
     assert [scene for of_page in shown for scene in of_page] == [
         f"scene_{number:04d}" for number in reversed(range(400))
     ]
-    assert 'href="report/page_0003.html"' in page.read_text()
+    assert 'href="report~pages/page_0003.html"' in page.read_text()
     assert 'href="../report.html"' in pages[0].read_text()
     assert 'href="page_0003.html"' in pages[0].read_text()
     assert 'href="../scene_0300/mask.tif"' in pages[0].read_text()
@@ -191,7 +235,7 @@ def test_many_scenes_are_cut_into_pages_that_go_when_they_are_one_too_many(tmp_p
     with Ledger.open(workspace.ledger) as ledger:
         ledger.mark_vanished([f"scene_{number:04d}" for number in range(300)])
     write_report(workspace)
-    assert not (tmp_path / "report").exists()
+    assert not (tmp_path / "report~pages").exists()
     assert "300 scenes of earlier runs are no longer in the archive" in page.read_text()
 
 

@@ -172,6 +172,11 @@ def test_a_scores_life(tmp_path: Path) -> None:
     assert valid.any(axis=1).tolist() == [y % 7 != 0 for y in range(5, 45)]
     np.testing.assert_array_equal(mask.read(part)[0], labels(read, valid, 0.5))
     assert store.cell_shape == (grid.cell(blocks[0]).height, grid.cell(blocks[0]).width)
+    for temperature in (1.0, 2.0):  # a writer may change what it gets
+        store.calibrate([temperature] * 2)
+        read = scores.read(part).copy()
+        scores.read(part)[:] = 7
+        np.testing.assert_array_equal(scores.read(part), read)
 
 
 def test_creating_again_keeps_what_is_there(tmp_path: Path) -> None:
