@@ -120,7 +120,8 @@ export class Archive {
       await this.desk.refreshScenes();
       await this.#fetched;
       const more = this.#all - before;
-      const change = more === 0 ? "as many as before" : `${whole(Math.abs(more))} ${more > 0 ? "more" : "fewer"}`;
+      const change =
+        more === 0 ? "as many as before" : `${whole(Math.abs(more))} ${more > 0 ? "more" : "fewer"} than before`;
       inform(`The archive holds ${count(this.#all, "scene")}, ${change}.`);
     } catch (error) {
       complainAbout(error);

@@ -74,8 +74,8 @@ function planned({ pending, again, done, quarantined }: Plan): string {
   const told = [pending > 0 ? `A run does ${count(pending, "scene")}.` : "A run has nothing to do."];
   if (again > 0) {
     const which =
-      again === pending ? (again === 1 ? "It has" : "They have") : count(again, "of them has", "of them have");
-    told.push(`${which} a mask already, which is made anew: examples or settings are others now.`);
+      again === pending ? (again === 1 ? "It has" : "All of them have") : count(again, "of them has", "of them have");
+    told.push(`${which} a mask already, which is made anew: examples or settings have changed since.`);
   }
   if (done > 0) told.push(`${count(done, "scene is", "scenes are")} up to date.`);
   if (quarantined > 0) told.push(`${count(quarantined, "scene is", "scenes are")} quarantined.`);
