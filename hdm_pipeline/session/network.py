@@ -134,6 +134,10 @@ class SessionNetwork:
             with self._lock:
                 self._urgent -= 1
 
+    def warm_up(self) -> None:
+        """Load the network; whoever tries meanwhile waits for it, as otherwise the first try would."""
+        self.run(self._loaded)
+
     def separate(self) -> FewShotSegmenter:
         """A segmenter of its own for another thread, at the reduction of the first class, or none."""
         import copy

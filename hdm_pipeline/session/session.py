@@ -358,6 +358,10 @@ class Session:
 
         return self._network.run(work)
 
+    def warm_up(self) -> None:
+        """Load the network now, so that the first try need not wait for it; raises `WeightsError` as that would."""
+        self._network.warm_up()
+
     def settle(self) -> bool:
         """Let the examples choose everything anew (reduction, weighing, calibration), and judge each by the others.
 

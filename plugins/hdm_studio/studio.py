@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hdm_pipeline import Session
@@ -99,8 +99,15 @@ def open_studio(file: Path, labels: Path | None = None) -> Iterator[Studio]:
     """
     with Session(file, labels) as session:
         studio = Studio(file, session)
+        threading.Thread(target=_warm_up, args=(session,), name="hdm-warm-up", daemon=True).start()
         try:
             yield studio
         finally:
             studio.closing.set()
             studio.settling.close()
+
+
+def _warm_up(session: Session) -> None:
+    """Load the network while the person looks around. What is wrong with it the first try tells."""
+    with suppress(HdmError):
+        session.warm_up()

@@ -56,6 +56,13 @@ def test_many_bands_are_projected_alike_after_a_settling_that_was_interrupted(
     network.close()
 
 
+def test_a_network_that_was_warmed_up_needs_its_file_no_more(network: SessionNetwork, tmp_path: Path) -> None:
+    network.warm_up()
+    (tmp_path / "small.safetensors").unlink()
+    assert network.run(lambda: network.fit({"water": [example(0)]}, lambda: False))
+    network.close()
+
+
 def test_nothing_is_asked_of_a_network_that_was_closed(network: SessionNetwork) -> None:
     network.close()
     with pytest.raises(TryEndedError, match="closed"):
