@@ -49,7 +49,7 @@ wheel: $(PAGE) $(DEV_READY) ## the wheel under dist/, with the page of the studi
 test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
 	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadfile
 
-long: $(DEV_READY) ## the long ones: Dice on a real CT, training by two processes, a cut network, Ray against inline
+long: $(DEV_READY) ## the long ones: Dice on a real CT, training by two processes, listeners and actors that die, Ray against inline
 	$(BIN)/python -m pytest tests/unit tests/integration -m long
 
 lint: $(DEV_READY) ## ruff

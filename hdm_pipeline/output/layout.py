@@ -2,7 +2,7 @@
 
     OUT/<scene>/mask.tif ...     products, published by atomic rename
     OUT/run.json                 what the last run did
-    OUT/report.html              the same as a page for people, with pictures; of many scenes more in `report_files/`
+    OUT/report.html              the same as a page for people, with pictures; more pages in `report~pages/`
     OUT/mosaic.vrt               all masks as one raster (`mosaic*`: one for each CRS, and rasters of classes)
     OUT/collection.json          the whole directory as others read it, by products that describe it (`stac`)
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
@@ -30,7 +30,10 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
 FETCHED = "fetched"
 """Name of the folder of files that came from another machine, in that of a scene's work."""
 
-_TAKEN = ("run.json", "collection.json", "mosaic.vrt", "report.html", "report_files")
+PAGES = "report~pages"
+"""Name of the folder of further pages of the report: one that no scene can have."""
+
+_TAKEN = ("run.json", "collection.json", "mosaic.vrt", "report.html")
 """What no scene may be called: files of the output directory itself."""
 
 
@@ -78,7 +81,7 @@ class Workspace:
     @property
     def pages(self) -> Path:
         """Folder of further pages, where there are many scenes."""
-        return self._inside(self.root / "report_files")
+        return self._inside(self.root / PAGES)
 
     @property
     def shown(self) -> Path:

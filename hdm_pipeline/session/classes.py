@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from hdm_pipeline.config.edit import Entries
@@ -16,7 +16,7 @@ MOST_CLASSES = 254
 
 
 class SessionClasses:
-    """Classes by label value. One thread at a time may change them, while others look.
+    """Classes by label value. They may be read without a lock; who changes them keeps others from doing so.
 
     Args:
         config: the pipeline.
@@ -27,15 +27,8 @@ class SessionClasses:
 
     def __init__(self, config: PipelineConfig) -> None:
         self._config = config
-        self._more: list[ClassConfig] = []
-        self.all: tuple[ClassInfo, ...] = class_infos(config)
-
-    def _set(self, config: PipelineConfig, more: list[ClassConfig]) -> None:
-        known = class_infos(config)
-        names = {one.name for one in known}
-        more = [one for one in more if one.name not in names]
-        infos = tuple(ClassInfo(value, one.name, one.rgb) for value, one in enumerate(more, start=len(known) + 1))
-        self._config, self._more, self.all = config, more, known + infos
+        self._more: tuple[ClassConfig, ...] = ()
+        self.all = class_infos(config)
 
     def named(self, name: str) -> ClassInfo:
         """A class; raises `ConfigError` if there is none of that name."""
@@ -44,9 +37,20 @@ class SessionClasses:
                 return one
         raise ConfigError(f"there is no class {name!r}", where="class", remedy="choose one of the classes")
 
-    def use(self, config: PipelineConfig) -> None:
-        """Go on with a pipeline file that has changed: what was added may stand in it now."""
-        self._set(config, self._more)
+    def use(self, config: PipelineConfig, more: Iterable[tuple[str, str]]) -> None:
+        """Go on with a pipeline file that has changed: what was added may stand in it now.
+
+        Args:
+            config: the pipeline.
+            more: names and colors of further classes.
+
+        Raises:
+            ConfigError: a name or a color is none; all is as it was.
+        """
+        after = SessionClasses(config)
+        for name, color in [*((one.name, one.color) for one in self._more), *more]:
+            after.know(name, color)
+        self._config, self._more, self.all = config, after._more, after.all
 
     def know(self, name: str, color: str | None) -> None:
         """Add a class, unless there is one of that name.
@@ -54,18 +58,11 @@ class SessionClasses:
         Raises:
             ConfigError: the name or the color is none.
         """
-        if any(one.name == name for one in self.all):
-            return
-        taken = {hex_color(one) for one in self.all}
-        free = next(color for color in default_colors() if color not in taken)
-        try:
-            self._set(self._config, [*self._more, ClassConfig(name=name, color=color or free, examples=[])])
-        except ValueError as error:
-            remedy = "give a name of 1 to 64 characters, and a color as #rrggbb"
-            raise ConfigError(f"no class can be called {name!r}", where="class", remedy=remedy) from error
+        if not any(one.name == name for one in self.all):
+            self.take(self._made(name, color))
 
-    def add(self, name: str, color: str | None) -> None:
-        """A new class.
+    def new(self, name: str, color: str | None) -> ClassConfig:
+        """A class that could be added by `take`.
 
         Raises:
             ConfigError: there is one of that name, there are too many, or the name or the color is none.
@@ -75,11 +72,21 @@ class SessionClasses:
         if len(self.all) >= MOST_CLASSES:
             remedy = "use one of them, or take one out of the pipeline file"
             raise ConfigError(f"there are {MOST_CLASSES} classes already", where="class", remedy=remedy)
-        self.know(name, color)
+        return self._made(name, color)
 
-    def drop_last(self) -> None:
-        """Take back what was added last."""
-        self._set(self._config, self._more[:-1])
+    def take(self, one: ClassConfig) -> None:
+        """Add a class."""
+        self._more = (*self._more, one)
+        self.all = (*self.all, ClassInfo(len(self.all) + 1, one.name, one.rgb))
+
+    def _made(self, name: str, color: str | None) -> ClassConfig:
+        taken = {hex_color(one) for one in self.all}
+        free = next(color for color in default_colors() if color not in taken)
+        try:
+            return ClassConfig(name=name, color=color or free, examples=[])
+        except ValueError as error:
+            remedy = "give a name of 1 to 64 characters, and a color as #rrggbb"
+            raise ConfigError(f"no class can be called {name!r}", where="class", remedy=remedy) from error
 
 
 def hex_color(one: ClassInfo) -> str:

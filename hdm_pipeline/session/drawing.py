@@ -61,6 +61,10 @@ class Drawing:
 
     # ------------------------------------------------------------------ looking
 
+    def still(self) -> Drawing:
+        """What is drawn now, and stays so: cells are shared, the history is not there."""
+        return Drawing(self.size, self.cells)
+
     def read(self, window: Window) -> Labels:
         """[height, width] labels of a window within the scene."""
         found = np.full((window.height, window.width), IGNORE, dtype=np.uint8)

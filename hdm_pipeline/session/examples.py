@@ -116,15 +116,17 @@ class SessionExamples:
         """Every example: of the pipeline file in its order, then those drawn, by scene and class."""
         with self._lock:
             found = list(self._named(config))
-            drawings = self._labels.all()
+            with self._labels.at_rest():
+                drawings = [replace(one, drawing=one.drawing.still()) for one in self._labels.all()]
+                shown = taught(config, classes, self._labels)
+                problems = sorted(self._labels.problems.items())
             known = {}
-            shown = taught(config, classes, self._labels)
             for drawing in drawings:
                 for one in self._on_scene(config, drawing, [one for one in classes if one.name in shown]):
                     known[drawing.scene, one[0]] = self._drawn[drawing.scene, one[0]]
                     found += one[1]
             self._drawn = known
-            for scene, error in sorted(self._labels.problems.items()):
+            for scene, error in problems:
                 found.append(Shown("", None, scene, f"{error.what}: {error.remedy}" if error.remedy else error.what))
             return found
 

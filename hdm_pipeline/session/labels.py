@@ -8,10 +8,11 @@ are read again, and of each pixel that was changed here and there the one of thi
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,7 @@ class SceneDrawing:
         saved: its cells as they were when files and memory last agreed.
         files: as they were then.
         kept: what the reader said of them; None as long as this session has written none.
-        version: rises with every change.
+        version: rises with every change; also that of a scene that is read again is higher than it ever was.
         unsaved: there are strokes that lie in memory only.
     """
 
@@ -81,14 +82,18 @@ class SessionLabels:
         self._reader, self._scenes, self._classes = reader, scenes, classes
         self._lock = threading.RLock()
         self._known: dict[str, SceneDrawing] = {}
+        self._versions = itertools.count(1)
 
     # ------------------------------------------------------------------ looking
 
     def labeled(self) -> set[str]:
         """Ids of the scenes on which something is drawn, as far as their files tell."""
         with self._lock:
-            found = set(self._files_by_scene()) | set(self._known)
-            return {scene for scene in found if scene not in self._known or self._known[scene].drawing.cells}
+            return self._labeled(self._files_by_scene())
+
+    def _labeled(self, files: Mapping[str, Files]) -> set[str]:
+        found = set(files) | set(self._known)
+        return {scene for scene in found if scene not in self._known or self._known[scene].drawing.cells}
 
     def read(self, scene: str, window: Window, size: tuple[int, int] | None = None) -> Labels:
         """[height, width] labels of a window, or thinned out to (rows, columns) `size`.
@@ -113,14 +118,15 @@ class SessionLabels:
             ReadError: the scene cannot be read.
         """
         with self._lock:
-            if scene not in self._known:
-                header = self._scenes.header(scene)
-                _, depth, height, width = header.shape
-                found = SceneDrawing(scene, Drawing((depth, height, width)))
-                self._take_over(found, self._files_by_scene().get(scene, {}))
-                found.version = 0
-                self._known[scene] = found
-            return self._known[scene]
+            return self._known[scene] if scene in self._known else self._first(scene, self._files_of(scene))
+
+    def _first(self, scene: str, files: Files) -> SceneDrawing:
+        _, depth, height, width = self._scenes.header(scene).shape
+        found = SceneDrawing(scene, Drawing((depth, height, width)))
+        self._take_over(found, files)
+        found.version = next(self._versions)
+        self._known[scene] = found
+        return found
 
     def all(self) -> list[SceneDrawing]:
         """Everything that is drawn, by scene, with what others have drawn by now.
@@ -130,10 +136,12 @@ class SessionLabels:
         with self._lock:
             found = []
             self.problems.clear()
-            for scene in sorted(self.labeled()):
+            files = self._files_by_scene()  # once: of an archive with many labels it takes a while
+            for scene in sorted(self._labeled(files)):
+                there = files.get(scene, {})
                 try:
-                    one = self.scene(scene)
-                    self._look_for_others(one)
+                    one = self._known[scene] if scene in self._known else self._first(scene, there)
+                    self._look_for_others(one, there)
                 except HdmError as error:
                     self.problems[scene] = error
                     continue
@@ -256,10 +264,17 @@ class SessionLabels:
             remedy = "correct it, or remove it: classes that only it names are lost then"
             raise ConfigError("the list of classes cannot be read", where=str(path), remedy=remedy) from error
 
-    def write_classes(self, classes: Sequence[ClassInfo]) -> None:
-        """Keep what `read_classes` gives; raises `OutputError`."""
-        listed = [{"name": one.name, "color": hex_color(one)} for one in classes]
+    def remember(self, classes: Iterable[tuple[str, str]]) -> None:
+        """Keep names and colors of classes: `read_classes` gives them; raises `ConfigError` as that, `OutputError`."""
         with self._lock, self._writing():
+            self._remember(classes)
+
+    def _remember(self, classes: Iterable[tuple[str, str]]) -> None:
+        known = self.read_classes()
+        names = {name for name, _ in known}
+        more = [(name, color) for name, color in classes if name not in names]
+        if more:
+            listed = [{"name": name, "color": color} for name, color in [*known, *more]]
             write_json(self.folder / _CLASSES, {"classes": listed})
 
     def _to_draw_on(self, scene: str) -> SceneDrawing:
@@ -270,7 +285,7 @@ class SessionLabels:
                 remedy="label with another program, and name its files under `examples`",
             )
         found = self.scene(scene)
-        self._look_for_others(found)
+        self._look_for_others(found, self._files_of(scene))
         return found
 
     def _changed(self, found: SceneDrawing, window: Window | None) -> Window | None:
@@ -281,12 +296,11 @@ class SessionLabels:
         return window
 
     def _note(self, found: SceneDrawing) -> None:
-        found.version += 1
+        found.version = next(self._versions)
         self.revision += 1
 
-    def _look_for_others(self, found: SceneDrawing) -> None:
+    def _look_for_others(self, found: SceneDrawing, files: Files) -> None:
         """Take over what another program has written since."""
-        files = self._files_by_scene().get(found.scene, {})
         if files != found.files and self._take_over(found, files):
             self._note(found)
 
@@ -305,7 +319,7 @@ class SessionLabels:
         if not isinstance(self._reader, LabelKeeper):
             return
         with self._writing():
-            self._look_for_others(found)  # nobody else writes now
+            self._look_for_others(found, self._files_of(found.scene))  # nobody else writes now
             classes = self._classes()
             labels = SceneLabels(
                 self._scenes.ref(found.scene),
@@ -314,8 +328,10 @@ class SessionLabels:
                 tuple(found.drawing.patches()),
                 {one.value: one.codes for one in classes if one.codes},
             )
+            drawn = {value for counts in found.drawing.counts().values() for value in counts}
+            self._remember((one.name, hex_color(one)) for one in classes if one.value in drawn)
             found.kept = self._reader.save_labels(labels, self.folder)
-            found.files = self._files_by_scene().get(found.scene, {})
+            found.files = self._files_of(found.scene)
             found.saved = dict(found.drawing.cells)
             found.unsaved = False
 
@@ -332,11 +348,18 @@ class SessionLabels:
         finally:
             os.close(lock)
 
-    def _files_by_scene(self) -> dict[str, Files]:
-        """The files that lie in the folder, by the scene that they belong to."""
+    def _files_of(self, scene: str) -> Files:
+        return self._files_by_scene(scene).get(scene, {})
+
+    def _files_by_scene(self, start: str = "") -> dict[str, Files]:
+        """The files that lie in the folder, by the scene that they belong to.
+
+        Args:
+            start: of the names of files that are looked at.
+        """
         found: dict[str, Files] = {}
         try:
-            entries = list(os.scandir(self.folder))
+            entries = [one for one in os.scandir(self.folder) if one.name.startswith(start) and one.name[0] != "."]
         except (FileNotFoundError, NotADirectoryError):  # who writes is told
             return {}
         except OSError as error:
@@ -345,7 +368,7 @@ class SessionLabels:
             raise ConfigError(what, where=str(self.folder), remedy=remedy) from error
         ids = {ref.id for ref in self._scenes.refs()} if entries else set()
         for entry in entries:
-            if entry.name.startswith(".") or (scene := _owner(entry.name, ids)) is None:
+            if (scene := _owner(entry.name, ids)) is None:
                 continue
             try:
                 stat = entry.stat()
@@ -353,14 +376,6 @@ class SessionLabels:
                 continue
             found.setdefault(scene, {})[entry.name] = stat.st_mtime_ns, stat.st_size, stat.st_ino
         return found
-
-    def close(self) -> HdmError | None:
-        """Try once more to save; what is wrong if that fails."""
-        try:
-            self.save()
-        except HdmError as error:
-            return error
-        return None
 
 
 def _owner(file: str, ids: Collection[str]) -> str | None:

@@ -13,7 +13,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,6 +77,7 @@ class SessionNetwork:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hdm-network")
         self._lock = threading.Lock()
         self._urgent = 0
+        self._closed = False
         self._base: FewShotSegmenter | None = None
         self._segmenters: dict[float, FewShotSegmenter] = {}
         self._fits: dict[str, ClassFit] = {}
@@ -102,15 +103,33 @@ class SessionNetwork:
         self.run(change)
 
     def close(self) -> None:
-        """Wait for what runs; nothing is to be asked for afterwards."""
+        """Wait for what runs, which is not long: settling gives way. Whoever asks afterwards gets `TryEndedError`."""
+        with self._lock:
+            self._closed = True
+            self._urgent += 1
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, job: Callable[..., T], *arguments: object) -> T:
+        """Do something in the network's thread, and wait for it.
+
+        Raises:
+            TryEndedError: the session is closed, or was closed before it began.
+        """
+        with self._lock:
+            if self._closed:
+                raise TryEndedError("the session is closed", where="try", remedy="open it again")
+            future = self._thread.submit(job, *arguments)
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise TryEndedError("the session was closed", where="try", remedy="open it again") from error
 
     def run(self, job: Callable[[], T]) -> T:
         """Do something with the network, before anything that can wait."""
         with self._lock:
             self._urgent += 1
         try:
-            return self._thread.submit(job).result()
+            return self._submit(job)
         finally:
             with self._lock:
                 self._urgent -= 1
@@ -259,23 +278,22 @@ class SessionNetwork:
         Raises:
             SupportError: an example cannot be used.
         """
-        return self._thread.submit(self._settle, classes).result()
+        return self._submit(self._settle, classes)
 
     def _settle(self, classes: Mapping[str, Sequence[SupportExample]]) -> bool:
-        before = self._fits, self._settled
+        before = self._fits, self._settled, self._projection, self._tensors
         try:
             with self._giving_way():
                 _use_free_cores()
-                self._fits = {}
+                self._fits, self._tensors = {}, WeakKeyDictionary()  # the projection may become another one
                 tensors = self._as_tensors(classes)
                 self._settled = self._reductions(tensors)
                 fits = self._encode_all(classes, tensors, self._settled, self._is_urgent)
                 self._fits = {one.name: self._judged(one) for one in fits}
-        except TryEndedError:
-            self._fits, self._settled = before
-            return False
-        except BaseException:
-            self._fits, self._settled = before
+        except BaseException as error:
+            self._fits, self._settled, self._projection, self._tensors = before
+            if isinstance(error, TryEndedError):
+                return False
             raise
         return True
 

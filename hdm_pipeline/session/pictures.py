@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range
 from hdm_pipeline.contracts import NODATA, PixelSource, SceneRef, SceneSource
-from hdm_pipeline.errors import ConfigError, HdmError, ReadError, StoreError
+from hdm_pipeline.errors import ConfigError, HdmError, PluginError, ReadError, StoreError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import SceneRecord
@@ -35,6 +35,9 @@ _SMALL_SIDE = 2048
 _SMALL_MASKS = 32
 """Such masks that are kept."""
 
+_UNREADABLE = 10_000
+"""Scenes of which it is remembered that their mask is read from its scores."""
+
 _MASK_PRODUCT = "mask"
 
 
@@ -51,7 +54,7 @@ class Pictures:
         self._opened = opened
         self._lock = threading.Lock()
         self._small: OrderedDict[tuple[SceneRef, str, int, float], npt.NDArray[np.uint8] | None] = OrderedDict()
-        self._unreadable: set[tuple[SceneRef, int]] = set()
+        self._unreadable: OrderedDict[tuple[SceneRef, float], None] = OrderedDict()
 
     def picture(
         self, scene: str, window: Window, size: Size, ranges: Sequence[Range] | None = None
@@ -162,8 +165,13 @@ class Pictures:
             try:
                 with self._product(record, shape) as product:
                     return thinned(product, window, size)
+            except (PluginError, ReadError, UnsupportedSceneError):
+                with self._lock:
+                    self._unreadable[ref, record.updated] = None
+                    while len(self._unreadable) > _UNREADABLE:
+                        self._unreadable.popitem(last=False)
             except HdmError:
-                self._unreadable.add((ref, record.updated))
+                pass  # a passing failure
         store = stored_scores(self._scenes.workspace, record)
         if store is None or store.grid.size != shape:
             return None

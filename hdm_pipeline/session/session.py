@@ -39,6 +39,7 @@ from hdm_pipeline.session.looks import Looks
 from hdm_pipeline.session.network import SessionNetwork, usable
 from hdm_pipeline.session.opened import OpenScenes
 from hdm_pipeline.session.pictures import Pictures
+from hdm_pipeline.session.same_archive import require_same_archive
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.session.strokes import Stroke
 from hdm_pipeline.session.suggest import suggest
@@ -188,12 +189,9 @@ class Session:
             OutputError: the list of classes cannot be saved; the class is not added.
         """
         with self._lock:
-            self._classes.add(name, color)
-            try:
-                self._labels.write_classes(self.classes)
-            except BaseException:
-                self._classes.drop_last()
-                raise
+            added = self._classes.new(name, color)
+            self._labels.remember([(added.name, str(added.color))])
+            self._classes.take(added)
             self._labels.revision += 1
             return self.classes[-1]
 
@@ -295,27 +293,32 @@ class Session:
     def text(self) -> str:
         """The pipeline file as `save` would write it, for who must enter it by hand; raises `ConfigError` as `save`."""
         with self._lock:
-            return edited_text(
-                self.file, found_entries(self.config, self.classes, self._labels)[0], self._labels.folder
-            )
+            found, _ = found_entries(self.config, self.classes, self._labels)
+            return edited_text(self.file, found, self._labels.folder)
 
     def reload(self) -> None:
         """Read the pipeline file again, after another program has changed it.
 
         Raises:
             PipelineFileError: it is wrong.
-            OutputError: there are strokes that cannot be saved.
+            ConfigError: it names another archive or output directory now, or the list of classes in the folder of
+                labels is wrong.
+            OutputError: there are strokes that cannot be saved. Whatever is raised, all is as it was.
         """
         with self._lock:
-            self._labels.save()  # what is not saved yet means the classes as they are
-            read, self._hash = self._read()
-            before, self.config = self.classes, read.absolute()
-            self._classes.use(self.config)
-            self._scenes.use(self.config)
+            read, read_hash = self._read()
+            config = read.absolute()
+            require_same_archive(self.config, config)
+            with self._labels.at_rest():  # nobody draws by numbers of which half the session knows the new meaning
+                self._labels.save()  # what is not saved yet means the classes as they are
+                before = self.classes
+                self._classes.use(config, self._labels.read_classes())
+                self.config, self._hash = config, read_hash
+                if [one.name for one in before] != [one.name for one in self.classes]:
+                    self._labels.forget()
+            self._scenes.use(config)
             self._scenes.supports_changed()
-            self._network.use(self.config)
-            if [one.name for one in before] != [one.name for one in self.classes]:
-                self._labels.forget()
+            self._network.use(config)
 
     # ------------------------------------------------------------------ trying
 
@@ -393,5 +396,9 @@ class Session:
         return found
 
     def _read(self) -> tuple[PipelineFile, str]:
-        """The pipeline file as it is now, and its hash."""
-        return read_pipeline_file(self.file, self._overrides), file_hash(self.file)
+        """The pipeline file as it is now, and its hash, or that of just before: a change in between is found then."""
+        try:
+            known = file_hash(self.file)
+        except OSError:
+            known = ""  # reading tells why
+        return read_pipeline_file(self.file, self._overrides), known

@@ -135,7 +135,9 @@ class Tries:
         """Of each class [1 or 2, tile, tile]: scores, and uncertainty; classes of one reduction share a pass."""
         where = _tile_key(look, grid, tile)
         keys = {fit.name: (where, fit.bank.hash, fit.segmenter.reduction, doubt) for fit in fits}
-        missing = [fit for fit in fits if keys[fit.name] not in self._answers]
+        # What is known is taken first: to put what is missing may push it out.
+        known = {fit.name: self._answers.known(keys[fit.name]) for fit in fits if keys[fit.name] in self._answers}
+        missing = [fit for fit in fits if fit.name not in known]
         for segmenter in dict.fromkeys(fit.segmenter for fit in missing):
             of_one = [fit for fit in missing if fit.segmenter is segmenter]
             banks = [fit.bank for fit in of_one]
@@ -148,8 +150,8 @@ class Tries:
                 self._answers.put(keys[fit.name], np.ascontiguousarray(answer))
                 yield fit, answer
         for fit in fits:
-            if fit not in missing:
-                yield fit, self._answers.known(keys[fit.name])
+            if fit.name in known:
+                yield fit, known[fit.name]
 
 
 def chosen_tiles(grid: TileGrid, window: Window) -> tuple[Window, list[Tile]]:

@@ -28,7 +28,7 @@ TYPES = {
 }
 """What a browser shows; anything else is saved to disk."""
 
-_REPORT = re.compile(r"report[A-Za-z0-9_-]*\.html|report_files/[A-Za-z0-9_./-]+|run\.json")
+_REPORT = re.compile(r"report[A-Za-z0-9_-]*\.html|report~pages/[A-Za-z0-9_./-]+|run\.json")
 """What a run publishes beside the products of scenes."""
 
 

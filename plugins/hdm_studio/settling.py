@@ -12,7 +12,7 @@ QUIET = 2.0
 
 
 class Settling:
-    """Settles in a thread of its own, some time after the last change. May be used by several threads.
+    """Settles in a thread of its own, some time after the last change or try. May be used by several threads.
 
     Args:
         settle: `Session.settle`: whether it came to its end.
@@ -24,6 +24,7 @@ class Settling:
         self._changed = threading.Condition()
         self._changes = 0
         self._settled = 0
+        self._busy = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="hdm-studio-settle", daemon=True)
         self._thread.start()
@@ -34,8 +35,15 @@ class Settling:
         with self._changed:
             return self._settled == self._changes
 
+    def wait(self) -> None:
+        """Something was tried: what is to be settled waits until it is quiet again. The first time all is to be."""
+        with self._changed:
+            self._busy += 1
+            self._changes = max(1, self._changes)
+            self._changed.notify_all()
+
     def put_off(self) -> None:
-        """Something was tried: what was settled may not hold, and whoever draws is not to be slowed down."""
+        """Something was drawn: what was settled does not hold, and whoever draws is not to be slowed down."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -61,7 +69,10 @@ class Settling:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._settled != self._changes)
             while not self._closed:
-                change = self._changes
-                if not self._changed.wait_for(lambda: self._closed or self._changes != change, self._quiet):  # noqa: B023
-                    return change
+                now = self._changes, self._busy
+                if not self._changed.wait_for(
+                    lambda: self._closed or (self._changes, self._busy) != now,  # noqa: B023
+                    self._quiet,
+                ):
+                    return self._changes
             return None

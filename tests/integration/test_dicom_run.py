@@ -90,7 +90,7 @@ def leaks_of(out: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.long])])
 def test_no_patient_data_outside_the_imaging_files(pipeline: Path, executor: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "hdm_pipeline", "run", str(pipeline), "--executor", executor],

@@ -123,6 +123,7 @@ def test_deliveries_that_cannot_be_used_stop_nobody(pipeline: Path) -> None:
     assert "1 done, 1 empty, 1 quarantined" in told
 
 
+@pytest.mark.long
 def test_what_failed_is_done_again_or_dropped_by_a_command(pipeline: Path) -> None:
     coming = pipeline.parent / "coming"
     (coming / "broken").mkdir()
@@ -167,6 +168,7 @@ def test_a_killed_listener_goes_on_and_only_one_may_run(pipeline: Path) -> None:
     assert masks(pipeline) == {"a", "large"}
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_takes_nobody_with_it(pipeline: Path) -> None:
     """The run is tried again; the listener goes on meanwhile."""
     deliver(pipeline, "first", "a", 1)
@@ -180,6 +182,7 @@ def test_a_worker_that_dies_takes_nobody_with_it(pipeline: Path) -> None:
         assert listener.wait("done")["scenes"] == 1
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_replaced(pipeline: Path) -> None:
     deliver(pipeline, "first", "a", 1)
     with ListenerProcess(pipeline, "execution.step_timeout=5") as listener:
@@ -190,6 +193,7 @@ def test_a_worker_that_hangs_is_replaced(pipeline: Path) -> None:
         assert not Path(f"/proc/{worker}").exists()
 
 
+@pytest.mark.long
 def test_trouble_of_the_pipeline_is_no_fault_of_a_delivery(pipeline: Path) -> None:
     deliver(pipeline, "first", "a", 1)
     weights = pipeline.parent / "mean-color.safetensors"

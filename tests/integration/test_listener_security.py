@@ -271,6 +271,7 @@ def test_half_an_association_leaves_nothing(listening: Callable[..., Bench]) -> 
     assert bench.inbox.used == bench.files[0].stat().st_size
 
 
+@pytest.mark.long
 def test_a_peer_that_never_shakes_hands(listening: Callable[..., Bench], tmp_path: Path) -> None:
     made, key = certificate(tmp_path / "tls")
     bench = listening(plain=False, certificate_file=str(made), key_file=str(key), timeout=15)

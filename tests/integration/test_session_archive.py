@@ -57,7 +57,7 @@ def test_what_the_run_made_is_told_and_shown(scenes: Scenes, opened: OpenScenes,
     by_product, by_scores = (pictures, Pictures(scenes, opened))
     record = scenes.record("large")
     assert record is not None
-    by_scores._unreadable.add((scenes.ref("large"), record.updated))
+    by_scores._unreadable[scenes.ref("large"), record.updated] = None
     for shown in (by_product, by_scores):
         np.testing.assert_array_equal(shown.result("large", Window.whole(0, LARGE), LARGE), mask)
         part = shown.result("large", Window(z=0, y=40, x=100, height=200, width=300), (50, 60))

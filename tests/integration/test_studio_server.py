@@ -6,12 +6,13 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hdm_studio.settling import Settling
 from tests.integration.conftest import Workbench
 from tests.studio_server import Running, answer, refusal, running_studio
 
@@ -217,6 +219,43 @@ def test_what_is_asked_wrongly_is_told_and_changes_nothing(page: httpx.Client) -
 
 
 PAGE_BUILT = (Path(__file__).resolve().parents[2] / "plugins" / "hdm_studio" / "page" / "index.html").is_file()
+
+
+def test_scenes_that_came_and_went_are_seen_once_the_archive_is_looked_through_again(
+    file: Path, page: httpx.Client
+) -> None:
+    assert answer(page.get("/api/scenes"))["total"] == 2
+    scenes = file.parent / "scenes"
+    shutil.copy(scenes / f"{MIDDLE}.tif", scenes / "new.tif")
+    (scenes / f"{LARGE}.tif").unlink()
+    assert answer(page.post("/api/refresh")) == {"scenes": 2}
+    assert [one["id"] for one in answer(page.get("/api/scenes"))["scenes"]] == [MIDDLE, "new"]
+    for name in (MIDDLE, "new"):
+        (scenes / f"{name}.tif").unlink()
+    refusal(page.post("/api/refresh"), 400)
+    assert answer(page.get("/api/scenes"))["total"] == 2
+
+
+def test_strokes_without_a_try_unsettle_the_examples_and_then_each_is_judged(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = threading.Event()
+
+    def settling(settle: Callable[[], bool]) -> Settling:
+        return Settling(lambda: quiet.wait(30) and settle(), quiet=0.01)
+
+    monkeypatch.setattr("hdm_studio.studio.Settling", settling)
+    with running_studio(file) as server, server.browser() as page:
+        assert answer(page.get("/api/examples"))["settled"]
+        answer(stroke(page, LARGE, 1, SQUARE))
+        answer(stroke(page, LARGE, 0, [[200, 200], [230, 200]], "brush"))
+        examples = answer(page.get("/api/examples"))
+        assert not examples["settled"]
+        assert [one["iou"] for one in examples["examples"]] == [None, None]
+        quiet.set()
+        while not (examples := answer(page.get("/api/examples")))["settled"]:
+            pass
+        assert all(one["iou"] is not None for one in examples["examples"])
 
 
 def test_a_scene_whose_file_vanishes_is_told_of_and_the_others_are_there(file: Path, page: httpx.Client) -> None:

@@ -104,6 +104,7 @@ def test_neither_blocks_nor_a_stop_change_a_byte(small: Workbench) -> None:
         np.testing.assert_array_equal(read(small, "one", product), read(small, "two", product))
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_gives_the_same_bytes(small: Workbench, cluster: None) -> None:

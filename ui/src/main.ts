@@ -70,7 +70,7 @@ function openPage(state: StudioState): void {
   listenToKeys(shortcuts);
   const work = h("main", { class: "work" }, stage, sidePanel(desk, tries, watch, next));
   document.body.append(topBar(desk, actions), h("div", { class: "body" }, archive.element, work));
-  mapParts(stage, desk);
+  mapParts(stage, desk, tries);
   mountNotices(document.body);
   void desk.refreshExamples();
   void desk.outbox.flush();

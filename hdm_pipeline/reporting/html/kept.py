@@ -25,6 +25,7 @@ _VERSION = 1
 
 _SIDE = 224
 _MOST_BYTES = 12_000
+
 _PANELS = ("image", "label", "found")
 
 

@@ -1,4 +1,4 @@
-"""Writes `report.html`, and `report_files/page_0002.html` and on where there are many scenes."""
+"""Writes `report.html`, and `report~pages/page_0002.html` and on where there are many scenes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from hdm_pipeline import __version__
 from hdm_pipeline.errors import ConfigError, HdmError
 from hdm_pipeline.output.files import output_errors, write_bytes
-from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.html import kept
@@ -183,7 +183,7 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
     """Sums over the scenes, plots and the map; places of scenes as links."""
     links: dict[str, str] = {}
     order = found.order
-    for part, prefix in zip(parts, ("", *["report_files/"] * len(parts)), strict=False):
+    for part, prefix in zip(parts, ("", *[f"{PAGES}/"] * len(parts)), strict=False):
         file = "" if part is parts[0] else prefix + part.path.name
         links |= {order[number]: f"{file}#s{number}" for number in part.numbers}
     sums = [sum(one.values[index] for one in found.done) for index in range(len(found.classes))]
@@ -206,7 +206,10 @@ def _shared(found: Overview, parts: Sequence[_Part], classes: Sequence[Mapping[s
         "classes": _colors(found.classes, classes),
         "kind": found.kind,
         "total": len(found.order),
-        "pages": [{"number": n, "file": part.path.name} for n, part in enumerate(parts, start=1)],
+        "pages": [
+            {"number": n, "file": part.path.name, "place": f"{PAGES}/{part.path.name}"}
+            for n, part in enumerate(parts, start=1)
+        ],
         "amount": amount,
         "version": __version__,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def load(ref: SceneRef, classes: Mapping[int, str], folder: Path, options: Reade
     try:
         header = _header(path, opened)
         segments = Segments(str(path), opened.volume)
-        values = _values(segments.named, classes)
+        values = _values(header, segments.named, classes)
         segments.place(set(segments.named))
     except SupportError as error:
         what = f"saved labels no longer fit the series: {error.what}"
@@ -73,11 +74,31 @@ def _colors(header: Dataset) -> dict[int, tuple[int, int, int]]:
     return found
 
 
-def _values(named: Mapping[int, str], classes: Mapping[int, str]) -> dict[int, int]:
+def _values(header: Dataset, named: Mapping[int, str], classes: Mapping[int, str]) -> dict[int, int]:
     """Label values by segment number, in ascending order of values; a segment that nothing is called as is unknown."""
-    numbers = {name.strip().casefold(): number for number, name in named.items()}
+    now: dict[str | None, int] = {None: BACKGROUND} | {name: value for value, name in classes.items()}
+    in_full = _full_names(header)
+    found = {number: now[name] for number, name in in_full.items() if number in named and name in now}
+    numbers = {name.strip().casefold(): number for number, name in named.items() if number not in in_full}
     names = segment_names(classes)
-    return {numbers[name]: value for value in sorted(names) if (name := names[value].casefold()) in numbers}
+    for value, name in names.items():  # segments of another program
+        if value not in found.values() and name.casefold() in numbers:
+            found[numbers[name.casefold()]] = value
+    return dict(sorted(found.items(), key=lambda one: one[1]))
+
+
+def _full_names(header: Dataset) -> dict[int, str | None]:
+    """What `segments.full_names` has written, by segment number; another program may have dropped it."""
+    found: dict[int, str | None] = {}
+    for item in datasets(header, "SegmentSequence"):
+        number = numbers(item, "SegmentNumber", 1)
+        try:
+            name = json.loads(text(item, "SegmentDescription"))
+        except (TypeError, ValueError):
+            continue
+        if number is not None and (name is None or isinstance(name, str)):
+            found[int(number[0])] = name
+    return found
 
 
 def _patches(labels: ViewLabels, opened: OpenVolume) -> Iterator[LabelPatch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_dicom.derived.write_errors import error_number
-from hdm_dicom.drawn_labels.segments import described, file_of, segment_names, segment_numbers
+from hdm_dicom.drawn_labels.segments import described, file_of, full_names, segment_names, segment_numbers
 from hdm_dicom.files.zipped import split_member
 from hdm_dicom.options import ReaderOptions
 from hdm_dicom.segmentation.style import SegmentationStyle
@@ -60,10 +61,11 @@ def _write(labels: SceneLabels, path: Path, options: ReaderOptions) -> None:
         )
     header = read_header(labels.scene, options)
     source = _Drawn(labels, header.shape[1:])
+    style = replace(_STYLE, names=full_names(labels.classes))
     product = Product(header, described(labels), source, source, header.shape[2:], _provenance())
     with tempfile.TemporaryDirectory(prefix=".labels-", dir=path.parent) as made:
         part = Path(made, path.name)
-        write_segmentation(product, part, _STYLE, refuse_empty=False, key=None)
+        write_segmentation(product, part, style, refuse_empty=False, key=None)
         with part.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(part, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def segment_names(classes: Mapping[int, str]) -> dict[int, str]:
     while background in taken:
         background = f"no {background}"
     return {BACKGROUND: background, **found}
+
+
+def full_names(classes: Mapping[int, str]) -> dict[int, str]:
+    """What stands in SegmentDescription, by segment number: names as they are (in JSON); of background, null."""
+    numbers = segment_numbers(classes)
+    return {number: json.dumps(classes.get(value), ensure_ascii=False) for value, number in numbers.items()}
 
 
 def described(labels: SceneLabels) -> tuple[ClassInfo, ...]:

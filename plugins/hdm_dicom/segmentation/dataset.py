@@ -119,8 +119,7 @@ def _construct(
         pixel_array=planes,
         segmentation_type=style.kind,
         segment_descriptions=[
-            _description(info, number, provenance, sources[0], drawn=style.drawn)
-            for number, info in enumerate(product.classes, 1)
+            _description(info, number, provenance, sources[0], style) for number, info in enumerate(product.classes, 1)
         ],
         # Set once the pixels are known; highdicom wants a UID now.
         series_instance_uid=derived_uid("series to be"),
@@ -138,11 +137,12 @@ def _construct(
 
 
 def _description(
-    info: ClassInfo, number: int, provenance: Provenance, source: Dataset, *, drawn: bool
+    info: ClassInfo, number: int, provenance: Provenance, source: Dataset, style: SegmentationStyle
 ) -> hd.seg.SegmentDescription:
     terms = {role: concept(codes.parse(coded, info.name)) for role, coded in info.codes.items()}
     tracking = of_class(source.SeriesInstanceUID, info.name)
-    return hd.seg.SegmentDescription(
+    drawn = style.drawn
+    made = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=info.name[:LONG_STRING],
         segmented_property_category=terms["category"],
@@ -162,6 +162,9 @@ def _description(
         tracking_uid=tracking.uid,
         display_color=CIELabColor.from_rgb(*info.color),
     )
+    if number in style.names:
+        made.SegmentDescription = style.names[number]
+    return made
 
 
 def _segments(dataset: hd.seg.Segmentation) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,6 +30,7 @@ class SegmentationStyle:
         overlapping: a pixel may belong to several segments.
         now: dates and times are those of writing, not those of the source.
         drawn: a person drew the segments.
+        names: by segment number a description that tells its name in full.
     """
 
     kind: Kind
@@ -38,3 +40,4 @@ class SegmentationStyle:
     overlapping: bool = False
     now: bool = field(default=False, repr=False)
     drawn: bool = field(default=False, repr=False)
+    names: Mapping[int, str] = field(default_factory=dict, repr=False)

@@ -30,7 +30,8 @@ def traced(patches: Sequence[LabelPatch]) -> tuple[Geometries, npt.NDArray[np.ui
     for patch in patches:
         place = Affine.translation(patch.window.x, patch.window.y)
         with gdal_environment():
-            for outline, value in shapes(patch.values, patch.values != IGNORE, connectivity=4, transform=place):
+            labels = np.ascontiguousarray(patch.values)  # GDAL reads memory in order, whatever strides say
+            for outline, value in shapes(labels, labels != IGNORE, connectivity=4, transform=place):
                 rings = outline["coordinates"]
                 parts[int(value)].append(shapely.Polygon(rings[0], rings[1:]))
     made, values = [np.empty(0, dtype=object)], [np.empty(0, dtype=np.uint8)]

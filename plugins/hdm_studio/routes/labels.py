@@ -69,13 +69,16 @@ def label_routes(studio: Studio) -> APIRouter:
 
     @routes.delete("/examples")
     def remove(body: Removal) -> dict[str, Any]:
-        session.remove_example(body.scene, body.class_name)
+        if session.remove_example(body.scene, body.class_name) is not None:
+            studio.settling.put_off()
         return examples()
 
     def _steps(scene: str) -> dict[str, Any]:
         return {"revision": session.revision, "undo": session.can_undo(scene), "redo": session.can_redo(scene)}
 
     def _changed(scene: str, window: Window | None) -> dict[str, Any]:
+        if window is not None:
+            studio.settling.put_off()
         return {"changed": None if window is None else answers.window(window), **_steps(scene)}
 
     return routes

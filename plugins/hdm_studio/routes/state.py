@@ -27,7 +27,7 @@ class NewClass(BaseModel):
 
 
 def state_routes(studio: Studio) -> APIRouter:
-    """`/api/state`, `/api/classes`, `/api/save`."""
+    """`/api/state`, `/api/refresh`, `/api/classes`, `/api/save`."""
     routes = APIRouter(prefix="/api")
     session = studio.session
 
@@ -45,6 +45,12 @@ def state_routes(studio: Studio) -> APIRouter:
             "run": run_answer(studio),
             "version": __version__,
         }
+
+    @routes.post("/refresh")
+    def refresh() -> dict[str, int]:
+        """The archive as it is now: scenes may have come or gone since it was looked through."""
+        session.refresh()
+        return {"scenes": len(session.scenes())}
 
     @routes.post("/classes")
     def add_class(body: NewClass) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def try_routes(studio: Studio) -> APIRouter:
         x, y, width, height = body.window
         window = Window(z=body.z, y=y, x=x, height=height, width=width)
         number, found = studio.tries.make(body.page, body.scene, window, uncertainty=body.uncertainty)
-        studio.settling.put_off()
+        studio.settling.wait()
         return answers.tried(number, found)
 
     @routes.get("/tries/{number}/mask.png")

@@ -40,7 +40,9 @@ def _ancestors(process: int, parents: dict[int, int]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(("name", "step"), [("_ModelActor", "infer"), ("_StepActor", "stage")])
+@pytest.mark.parametrize(
+    ("name", "step"), [("_ModelActor", "infer"), pytest.param("_StepActor", "stage", marks=pytest.mark.long)]
+)
 def test_a_killed_actor_is_replaced(
     bench: Workbench, undisturbed: Undisturbed, cluster: None, name: str, step: str
 ) -> None:

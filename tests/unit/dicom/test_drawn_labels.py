@@ -293,3 +293,13 @@ def test_labels_of_a_series_that_is_gone(tmp_path: Path, out: Path) -> None:
     paths[0].unlink()
     with pytest.raises(OutputError, match="gone or have changed"):
         reader.save_labels(labels_of(header, noise(header, 1)), out)
+
+
+def test_classes_that_are_called_alike_are_not_swapped(tmp_path: Path, out: Path) -> None:
+    write_series(tmp_path / "ct")
+    reader, header = opened(tmp_path / "ct")
+    drawn = {1: np.resize(np.arange(4, dtype=np.uint8), header.shape[2:])}
+    names = {1: "Lesion", 2: "lesion", 3: "background"}
+    reader.save_labels(labels_of(header, drawn, names), out)
+    back = by_slice(reader.load_labels(header.ref, {1: "lesion", 2: "Lesion"}, out), header)[1]
+    assert np.array_equal(back, np.array([0, 2, 1, 255], np.uint8)[drawn[1]])

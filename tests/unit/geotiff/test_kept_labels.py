@@ -367,3 +367,16 @@ def test_a_folder_that_is_not_there(write_tif: WriteTif, tmp_path: Path) -> None
     labels = SceneLabels(find(scene(write_tif)), CLASSES, COLORS, patches(drawn()))
     with pytest.raises(OutputError, match="not saved"):
         GeoTiffReader().save_labels(labels, tmp_path / "nowhere")
+
+
+def test_cells_of_one_label_that_take_no_memory(write_tif: WriteTif, tmp_path: Path) -> None:
+    path, folder = scene(write_tif), tmp_path / "labels"
+    folder.mkdir()
+    windows = [Window(z=0, y=y, x=x, height=64, width=64) for y in (0, 64, 128) for x in (0, 64, 128)]
+    full = tuple(LabelPatch(one, np.broadcast_to(np.uint8(1), (64, 64))) for one in windows)
+    GeoTiffReader().save_labels(SceneLabels(find(path), CLASSES, COLORS, full), folder)
+    assert pyogrio.read_info(folder / "a_labels.gpkg")["features"] == 1
+    (folder / "a_labels.tif").unlink()  # outlines are read then
+    expected = np.full(SIZE, 255, np.uint8)
+    expected[:192, :192] = 1
+    assert np.array_equal(whole(load(path, folder)), expected)

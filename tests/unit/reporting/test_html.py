@@ -218,14 +218,14 @@ def test_many_scenes_are_cut_into_pages_that_go_when_they_are_one_too_many(tmp_p
     scenes = [done(f"scene_{number:04d}", 1e4 + number) for number in range(400)]
     workspace = filled(tmp_path, scenes)
     page = write_report(workspace)
-    pages = sorted((tmp_path / "report_files").iterdir())
+    pages = sorted((tmp_path / "report~pages").iterdir())
     assert [path.name for path in pages] == ["page_0002.html", "page_0003.html"]
     shown = [re.findall(r"<h3>(scene_\d+)</h3>", path.read_text()) for path in (page, *pages)]
     assert [len(of_page) for of_page in shown] == [60, 250, 90]
     assert [scene for of_page in shown for scene in of_page] == [
         f"scene_{number:04d}" for number in reversed(range(400))
     ]
-    assert 'href="report_files/page_0003.html"' in page.read_text()
+    assert 'href="report~pages/page_0003.html"' in page.read_text()
     assert 'href="../report.html"' in pages[0].read_text()
     assert 'href="page_0003.html"' in pages[0].read_text()
     assert 'href="../scene_0300/mask.tif"' in pages[0].read_text()
@@ -235,7 +235,7 @@ def test_many_scenes_are_cut_into_pages_that_go_when_they_are_one_too_many(tmp_p
     with Ledger.open(workspace.ledger) as ledger:
         ledger.mark_vanished([f"scene_{number:04d}" for number in range(300)])
     write_report(workspace)
-    assert not (tmp_path / "report_files").exists()
+    assert not (tmp_path / "report~pages").exists()
     assert "300 scenes of earlier runs are no longer in the archive" in page.read_text()
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from hdm_pipeline.contracts import Pixels, Validity
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import TileGrid, Window
+from hdm_pipeline.session import tries as module
 from hdm_pipeline.session.drawing import Drawing
 from hdm_pipeline.session.examples import MOST, MOST_SLICES, SIDE, windows_of
 from hdm_pipeline.session.network import free_cores
@@ -85,3 +92,26 @@ def test_of_many_parts_those_drawn_on_last_are_examples() -> None:
 
 def test_some_core_is_always_free() -> None:
     assert free_cores() >= 1
+
+
+def test_an_answer_that_is_known_is_not_pushed_out_by_one_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answering:
+        reduction = 1.0
+
+        def answer(self, kind: str, tiles: Pixels, banks: Sequence[object], valid: Validity) -> npt.NDArray[np.uint8]:
+            return np.zeros((1, len(banks), *tiles.shape[-2:]), np.uint8)
+
+    def fit(name: str, bank: str) -> Any:
+        return SimpleNamespace(name=name, bank=SimpleNamespace(hash=bank), segmenter=network)
+
+    network, tile = Answering(), np.ones((1, 64, 64), np.uint16)
+    monkeypatch.setattr(module, "_ANSWER_BYTES", 2 * 64 * 64)
+    monkeypatch.setattr(module, "_tile_key", lambda look, grid, tile: tile)
+    tries: Any = module.Tries(None)  # type: ignore[arg-type]  # no scene is read
+    asked = [fit("water", "a"), fit("forest", "b")]
+    assert len(list(tries._answer(None, GRID, (0, 0, 0), tile, asked, doubt=False))) == 2
+    again = [asked[0], fit("forest", "another")]
+    assert {one.name for one, _ in tries._answer(None, GRID, (0, 0, 0), tile, again, doubt=False)} == {
+        "water",
+        "forest",
+    }

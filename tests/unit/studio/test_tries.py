@@ -168,3 +168,21 @@ def test_nothing_is_settled_while_things_change() -> None:
     settling.close()
     settling._thread.join(30)
     assert not settled.is_set()
+
+
+def test_after_the_first_a_try_unsettles_nothing_and_a_stroke_does() -> None:
+    begun = threading.Semaphore(0)
+
+    def settle() -> bool:
+        begun.release()
+        return True
+
+    settling = Settling(settle, quiet=0.01)
+    settling.wait()  # the first one: examples of the pipeline file were never settled
+    assert begun.acquire(timeout=30)
+    settling.wait()
+    assert not begun.acquire(timeout=0.1)
+    assert settling.done
+    settling.put_off()
+    assert begun.acquire(timeout=30)
+    settling.close()

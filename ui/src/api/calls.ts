@@ -28,6 +28,9 @@ export function getScenes(query: SceneQuery, signal?: AbortSignal): Promise<Scen
   return getJson(`/api/scenes?${new URLSearchParams(entries)}`, signal);
 }
 
+/** Looks through the archive again. */
+export const refresh = (): Promise<unknown> => sendJson("POST", "/api/refresh");
+
 export const getScene = (id: string): Promise<SceneDetail> => getJson(at(id));
 
 export const getLabels = (id: string): Promise<SceneLabels> => getJson(`${at(id)}/labels`);
@@ -35,14 +38,17 @@ export const getLabels = (id: string): Promise<SceneLabels> => getJson(`${at(id)
 export const thumbnailUrl = (id: string, version: string): string =>
   `${at(id)}/thumbnail.png?v=${encodeURIComponent(version)}`;
 
+export const imageUrl = (id: string, [z, level, x, y]: TilePlace): string =>
+  `${at(id)}/image/${z}/${level}/${x}/${y}.png`;
+
 export function imageTile(
   id: string,
-  [z, level, x, y]: TilePlace,
+  place: TilePlace,
   range: Range | null,
   signal?: AbortSignal,
 ): Promise<ImageBitmap> {
   const query = range ? `?low=${range[0]}&high=${range[1]}` : "";
-  return getPicture(`${at(id)}/image/${z}/${level}/${x}/${y}.png${query}`, signal);
+  return getPicture(`${imageUrl(id, place)}${query}`, signal);
 }
 
 export type TilePlace = [z: number, level: number, x: number, y: number];

@@ -1,7 +1,7 @@
 // Trying what one sees, and showing what was found.
 
 import * as calls from "../api/calls.js";
-import { Away, isAbort, Refused } from "../api/http.js";
+import { Away, isAbort, Refused, reachable } from "../api/http.js";
 import type { Attempt, Box } from "../api/types.js";
 import { followAll, Signal } from "../core/signal.js";
 import type { Desk } from "./desk.js";
@@ -9,12 +9,18 @@ import { announce, complainAbout } from "./notices.js";
 
 /** Milliseconds of rest after a stroke before it is tried. */
 const REST_MS = 300;
+/** A try that lasts so many milliseconds may be loading the network. */
+const SLOW_MS = 700;
 /** A try is of at most so many pixels a side: what is seen of a whole scene would take minutes. */
 export const LARGEST_SIDE = 1024;
 
 export class Tries {
   /** Whether only the middle of what is seen was tried. */
   readonly cropped = new Signal(false);
+  /** Whether a try lasts that is the first one of a server: it loads the network. */
+  readonly warming = new Signal(false);
+  #warm = false;
+  #slow = 0;
   #timer = 0;
   #abort: AbortController | null = null;
   #turn = 0;
@@ -28,6 +34,11 @@ export class Tries {
       if (scene?.id !== before?.id) this.forget();
     });
     model.slice.onChange(() => this.forget());
+    model.trying.onChange((trying) => this.#explain(trying));
+    // A server that was away may be another one, without the network.
+    reachable.onChange(() => {
+      this.#warm = false;
+    });
     model.view.onChange((view) => {
       if (view === "uncertainty" && model.attempt.value) void this.now();
     });
@@ -57,6 +68,7 @@ export class Tries {
       const z = model.slice.value;
       const uncertainty = model.view.value === "uncertainty";
       const attempt = await calls.tryWindow(scene.id, z, box, uncertainty, abort.signal);
+      this.#warm = true;
       if (this.#abort !== abort) return;
       if (uncertainty) this.#telling = attempt.id;
       if (model.view.value === "none" || model.view.value === "result") model.view.set("mask");
@@ -81,6 +93,12 @@ export class Tries {
     this.#abort = null;
     this.desk.model.trying.set(false);
     this.desk.model.attempt.set(null);
+  }
+
+  #explain(trying: boolean): void {
+    clearTimeout(this.#slow);
+    if (!trying) this.warming.set(false);
+    else if (!this.#warm) this.#slow = window.setTimeout(() => this.warming.set(!this.#warm), SLOW_MS);
   }
 
   async #show(): Promise<void> {

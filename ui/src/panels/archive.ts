@@ -4,7 +4,8 @@ import * as calls from "../api/calls.js";
 import { isAbort } from "../api/http.js";
 import type { Scene, Sort } from "../api/types.js";
 import type { Desk } from "../app/desk.js";
-import { complainAbout } from "../app/notices.js";
+import { complainAbout, inform } from "../app/notices.js";
+import { iconButton } from "../core/controls.js";
 import { freshId, h, say } from "../core/dom.js";
 import { count, whole } from "../core/format.js";
 import { Signal } from "../core/signal.js";
@@ -47,7 +48,15 @@ export class Archive {
   readonly #rows = new Map<number, { scene: Scene; element: HTMLElement }>();
   readonly #pages = new Map<number, Scene[] | "coming">();
   readonly #count = new Signal(-1);
+  readonly #again = iconButton({
+    label: "Look through the archive again, for scenes that came or went",
+    icon: "refresh",
+    act: () => void this.#lookAgain(),
+  });
+  /** Scenes of the archive, whatever is shown of them. */
+  #all = 0;
   #abort = new AbortController();
+  #fetched: Promise<void> = Promise.resolve();
   #timer = 0;
 
   constructor(private readonly desk: Desk) {
@@ -59,7 +68,7 @@ export class Archive {
         { class: "filters" },
         this.#text,
         h("div", { class: "pair" }, field("Show", this.#state), field("Sort", this.#sort)),
-        this.#total,
+        h("div", { class: "total-line" }, this.#total, this.#again),
       ),
       this.#scroller,
     );
@@ -99,7 +108,27 @@ export class Archive {
     this.#abort.abort();
     this.#abort = new AbortController();
     this.#pages.clear();
-    void this.#fetch(Math.floor(this.#scroller.scrollTop / ROW / PAGE));
+    this.#fetched = this.#fetch(Math.floor(this.#scroller.scrollTop / ROW / PAGE));
+  }
+
+  async #lookAgain(): Promise<void> {
+    const before = this.#all;
+    this.#again.disabled = true;
+    this.#again.classList.add("busy");
+    try {
+      await calls.refresh();
+      await this.desk.refreshScenes();
+      await this.#fetched;
+      const more = this.#all - before;
+      const change =
+        more === 0 ? "as many as before" : `${whole(Math.abs(more))} ${more > 0 ? "more" : "fewer"} than before`;
+      inform(`The archive holds ${count(this.#all, "scene")}, ${change}.`);
+    } catch (error) {
+      complainAbout(error);
+    } finally {
+      this.#again.disabled = false;
+      this.#again.classList.remove("busy");
+    }
   }
 
   async #fetch(page: number): Promise<void> {
@@ -129,9 +158,10 @@ export class Archive {
   }
 
   #tell(total: number, counts: Record<string, number>): void {
+    this.#all = Object.values(counts).reduce((a, b) => a + b, 0);
     for (const [index, [value, text]] of STATES.entries()) {
       const option = this.#state.options[index];
-      const sum = value === "" ? Object.values(counts).reduce((a, b) => a + b, 0) : (counts[value] ?? 0);
+      const sum = value === "" ? this.#all : (counts[value] ?? 0);
       if (option) option.textContent = `${text} (${whole(sum)})`;
     }
     say(this.#total, total === 0 ? "No scene is like that." : count(total, "scene"));

@@ -1,14 +1,13 @@
 // What to label next, and why.
 
 import * as calls from "../api/calls.js";
-import { thumbnailUrl } from "../api/calls.js";
-import type { Suggestion, Suggestions } from "../api/types.js";
+import type { SceneDetail, Suggestion, Suggestions } from "../api/types.js";
 import type { Desk } from "../app/desk.js";
 import { complain, complainAbout, inform, sentence } from "../app/notices.js";
 import { textButton } from "../core/controls.js";
-import { fill, h } from "../core/dom.js";
+import { fill, h, setAttribute } from "../core/dom.js";
 import { percent } from "../core/format.js";
-import { Signal } from "../core/signal.js";
+import { followAll, Signal } from "../core/signal.js";
 
 const LOOK_MS = 800;
 
@@ -17,7 +16,8 @@ export class NextPanel {
   readonly #found = new Signal<Suggestions>({ state: "idle", progress: 0, suggestions: [] });
   readonly #bar = h("progress", { max: 1, "aria-label": "Archive looked at" });
   readonly #text = h("p", { class: "muted", role: "status" });
-  #at = -1;
+  readonly #at = new Signal(-1);
+  readonly #scenes = new Map<string, Promise<SceneDetail>>();
   #timer = 0;
 
   constructor(private readonly desk: Desk) {
@@ -37,8 +37,16 @@ export class NextPanel {
           : state === "done" && suggestions.length === 0
             ? "Nothing stands out: the archive looks like the examples."
             : "";
+      this.#text.hidden = this.#text.textContent === "";
       go.disabled = state === "working";
       fill(list, ...suggestions.map((one, index) => this.#card(one, index)));
+    });
+    followAll([this.#at, this.#found], () => {
+      for (const card of list.querySelectorAll<HTMLElement>(".pick")) {
+        const here = card.dataset.index === String(this.#at.value);
+        setAttribute(card, "aria-current", here ? "true" : null);
+        if (here) card.scrollIntoView({ block: "nearest" });
+      }
     });
     this.element = h(
       "div",
@@ -75,15 +83,19 @@ export class NextPanel {
       inform("Nothing was suggested yet: look for what helps most first, under Next.");
       return;
     }
-    this.#at = (this.#at + 1) % suggestions.length;
-    const one = suggestions[this.#at];
-    if (one) this.#open(one);
+    this.#at.set((this.#at.value + 1) % suggestions.length);
+    const one = suggestions[this.#at.value];
+    if (!one) return;
+    void this.#open(one);
+    // The card tells the same where it is seen.
+    if (this.element.offsetParent === null) inform(sentence(one.reason));
   }
 
   async #start(): Promise<void> {
     try {
       await calls.startSuggestions();
-      this.#at = -1;
+      this.#at.set(-1);
+      this.#scenes.clear();
       this.#found.set({ ...this.#found.value, state: "working", progress: 0 });
       await this.look();
     } catch (error) {
@@ -91,25 +103,42 @@ export class NextPanel {
     }
   }
 
-  #open({ scene, z, window, reason }: Suggestion): void {
-    void this.desk.open(scene, { z, window });
-    inform(sentence(reason));
+  #open({ scene, z, window }: Suggestion): Promise<void> {
+    return this.desk.open(scene, { z, window });
   }
 
   #card(one: Suggestion, index: number): HTMLElement {
     const go = (): void => {
-      this.#at = index;
-      this.#open(one);
+      this.#at.set(index);
+      void this.#open(one);
     };
-    return h(
-      "li",
-      {},
-      h(
-        "button",
-        { type: "button", class: "card pick", onclick: go },
-        h("img", { src: thumbnailUrl(one.scene, ""), alt: "", width: 56, height: 56, loading: "lazy" }),
-        h("span", {}, h("strong", {}, one.scene), h("span", { class: "reason" }, sentence(one.reason))),
-      ),
+    const where = h("span", { class: "where" });
+    void this.#picture(where, one);
+    const card = h(
+      "button",
+      { type: "button", class: "card pick", onclick: go },
+      where,
+      h("span", {}, h("strong", {}, one.scene), h("span", { class: "reason" }, sentence(one.reason))),
     );
+    card.dataset.index = String(index);
+    return h("li", {}, card);
+  }
+
+  /** The whole slice, and a frame around the window. */
+  async #picture(box: HTMLElement, { scene, z, window: [x, y, width, height] }: Suggestion): Promise<void> {
+    const known = this.#scenes.get(scene) ?? calls.getScene(scene);
+    this.#scenes.set(scene, known);
+    try {
+      const { shape, levels } = await known;
+      const img = h("img", { src: calls.imageUrl(scene, [z, levels - 1, 0, 0]), alt: "" });
+      img.style.aspectRatio = `${shape[3]} / ${shape[2]}`;
+      const frame = h("span", { class: "frame" });
+      const parts = { left: x / shape[3], top: y / shape[2], width: width / shape[3], height: height / shape[2] };
+      for (const [name, share] of Object.entries(parts)) frame.style.setProperty(name, `${100 * share}%`);
+      box.append(img, frame);
+    } catch {
+      // A scene that cannot be read says so when it is opened.
+      this.#scenes.delete(scene);
+    }
   }
 }

@@ -1,7 +1,7 @@
 // The run over the whole archive: started, watched, stopped; what could not be done; the report.
 
 import * as calls from "../api/calls.js";
-import type { RunState, Scene } from "../api/types.js";
+import type { Plan, RunState, Scene } from "../api/types.js";
 import type { Desk } from "../app/desk.js";
 import { complainAbout, inform, troubleText } from "../app/notices.js";
 import type { LogLine, Watch } from "../app/watch.js";
@@ -42,15 +42,7 @@ export function runPanel(desk: Desk, watch: Watch): HTMLElement {
   });
   const told = async (): Promise<void> => {
     try {
-      const { pending, again, done, quarantined } = await calls.getPlan();
-      const parts = [
-        pending > 0
-          ? `${count(pending, "scene")} to do${again > 0 ? `, ${again} of them again` : ""}`
-          : "Nothing to do",
-        done > 0 ? `${count(done, "is", "are")} done as things are now` : "",
-        quarantined > 0 ? `${count(quarantined, "is", "are")} quarantined` : "",
-      ];
-      plan.textContent = `${parts.filter(Boolean).join("; ")}.`;
+      plan.textContent = planned(await calls.getPlan());
     } catch (error) {
       complainAbout(error);
     }
@@ -75,6 +67,19 @@ export function runPanel(desk: Desk, watch: Watch): HTMLElement {
     quarantine(desk),
     log(watch),
   );
+}
+
+/** What a run would do, and what it would leave as it is. */
+function planned({ pending, again, done, quarantined }: Plan): string {
+  const told = [pending > 0 ? `A run does ${count(pending, "scene")}.` : "A run has nothing to do."];
+  if (again > 0) {
+    const which =
+      again === pending ? (again === 1 ? "It has" : "All of them have") : count(again, "of them has", "of them have");
+    told.push(`${which} a mask already, which is made anew: examples or settings have changed since.`);
+  }
+  if (done > 0) told.push(`${count(done, "scene is", "scenes are")} up to date.`);
+  if (quarantined > 0) told.push(`${count(quarantined, "scene is", "scenes are")} quarantined.`);
+  return told.join(" ");
 }
 
 function inWords(run: RunState): string {

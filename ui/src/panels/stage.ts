@@ -3,6 +3,7 @@
 import { reachable } from "../api/http.js";
 import type { Desk } from "../app/desk.js";
 import { sentence } from "../app/notices.js";
+import type { Tries } from "../app/tries.js";
 import { iconButton } from "../core/controls.js";
 import { h, say } from "../core/dom.js";
 import { followAll } from "../core/signal.js";
@@ -15,14 +16,14 @@ export function stageOf(target: HTMLElement): HTMLElement {
   return h("div", { class: "stage" }, target);
 }
 
-export function mapParts(stage: HTMLElement, desk: Desk): void {
+export function mapParts(stage: HTMLElement, desk: Desk, tries: Tries): void {
   const { map } = desk;
   stage.append(
     toolbar(desk),
-    h("div", { class: "banners" }, awayBanner(), unsavedBanner(desk), sceneBanner(desk)),
+    h("div", { class: "banners" }, awayBanner(), unsavedBanner(desk), sceneBanner(desk), loadingBanner(tries)),
     welcome(desk),
     swipeHandle(desk.model, stage, () => map.redraw()),
-    h("div", { class: "foot" }, h("div", { class: "foot-line" }, place(desk), rangePicker(desk)), sliceSlider(desk)),
+    foot(desk),
     h(
       "div",
       { class: "zoom", role: "group", "aria-label": "Zoom" },
@@ -78,6 +79,33 @@ function welcome(desk: Desk): HTMLElement {
     box.hidden = desk.model.scene.value !== null || desk.model.opening.value !== null;
   });
   return box;
+}
+
+/** A first try takes longer: says why, where the person looks. */
+function loadingBanner(tries: Tries): HTMLElement {
+  const banner = h(
+    "div",
+    { class: "banner info", role: "status" },
+    h("p", {}, "Loading the network and the examples: a few seconds, once."),
+  );
+  tries.warming.follow((warming) => {
+    banner.hidden = !warming;
+  });
+  return banner;
+}
+
+/** The line below the map; without a scene there is nothing to say in it. */
+function foot(desk: Desk): HTMLElement {
+  const bar = h(
+    "div",
+    { class: "foot" },
+    h("div", { class: "foot-line" }, place(desk), rangePicker(desk)),
+    sliceSlider(desk),
+  );
+  desk.model.scene.follow((scene) => {
+    bar.hidden = scene === null;
+  });
+  return bar;
 }
 
 /** The pixel under the pointer, and the magnification. */

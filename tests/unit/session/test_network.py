@@ -1,0 +1,62 @@
+"""The network of a session: what settling leaves when somebody interrupts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.model.checkpoints import save_weights
+from hdm_pipeline.session.network import SessionNetwork
+from hdm_pipeline.session.values import TryEndedError
+from hdm_pipeline.support.examples import SupportExample
+from tests.small_pyramid import small_pyramid
+
+BANDS = 5
+
+
+def example(number: int) -> SupportExample:
+    """The class is brighter in one of the bands."""
+    pixels = np.random.default_rng(number).random((BANDS, 96, 96)).astype(np.float32)
+    label = np.zeros((96, 96), np.uint8)
+    label[:, :48] = 1
+    pixels[number % BANDS, :, :48] += 0.5
+    return SupportExample(f"e{number}", pixels.clip(0, 1), label, None)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> SessionNetwork:
+    save_weights(small_pyramid(0), tmp_path / "small.safetensors")
+    classes = [{"name": name, "examples": []} for name in ("water", "forest")]
+    config = {
+        "name": "test",
+        "input": {"uri": "scenes", "bands": list(range(1, BANDS + 1)), "scale": {"fixed": [0, 1]}},
+        "support": {"classes": classes},
+        "model": {"weights": str(tmp_path / "small.safetensors")},
+        "output": {"directory": "out"},
+    }
+    return SessionNetwork(PipelineConfig.model_validate(config))
+
+
+def test_many_bands_are_projected_alike_after_a_settling_that_was_interrupted(
+    network: SessionNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = {"water": [example(0)], "forest": [example(1)]}
+    later = {"water": first["water"], "forest": [example(3)]}
+    network.run(lambda: network.fit(first, lambda: False))
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "_is_urgent", lambda: True)
+        assert not network.settle(later)
+    fits = network.run(lambda: network.fit(later, lambda: False))
+    tiles = np.random.default_rng(9).random((1, BANDS, 96, 96)).astype(np.float32)
+    scores = fits[0].segmenter.predict(tiles, [fit.bank for fit in fits])
+    assert scores.shape == (1, 2, 96, 96)
+    network.close()
+
+
+def test_nothing_is_asked_of_a_network_that_was_closed(network: SessionNetwork) -> None:
+    network.close()
+    with pytest.raises(TryEndedError, match="closed"):
+        network.run(lambda: None)
