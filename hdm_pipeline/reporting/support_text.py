@@ -20,9 +20,9 @@ STEPS = {
     "reading": "reading the examples",
     "loading": "loading the network",
     "reduction": "choosing the scale",
-    "adaptation": "trying to adapt the network",
+    "adaptation": "trying to adapt",
     "encoding": "encoding the examples",
-    "checking": "checking each example by the others",
+    "checking": "checking the examples",
 }
 """What the steps of `PreparingStep` are called."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import StringIO
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from hdm_pipeline.cli.progress import ProgressBar
@@ -22,6 +23,7 @@ from hdm_pipeline.reporting.events import (
     SupportChecked,
     WorkerDied,
 )
+from hdm_pipeline.reporting.support_text import STEPS
 
 OFF = {"steps": 0, "reason": "off"}
 EXAMPLE: dict[str, Any] = {"name": "good.tif", "leave_one_out_iou": 0.8, "contradicts": False, "note": ""}
@@ -55,15 +57,25 @@ def test_steps_of_the_preparation_are_a_bar_that_goes_when_it_is_done() -> None:
             step = PreparingStep(doing="adaptation", class_name="flood", done=done, total=280, seconds_left=left)
             bar.event(step)
             bar._bar.refresh()
-        assert "trying to adapt the network (flood)" in text.getvalue()
+        assert "trying to adapt (flood)" in text.getvalue()
         assert "40/280 at most 1 min 15 s left" in text.getvalue()
         bar.event(PreparingStep(doing="checking", class_name="flood", done=1, total=5, seconds_left=2.0))
         bar._bar.refresh()
-        assert "checking each example by the others (flood)" in text.getvalue()
+        assert "checking the examples (flood)" in text.getvalue()
         bar.event(support(1))
         text.truncate(0)
         bar._bar.refresh()
         assert "checking" not in text.getvalue()
+
+
+@pytest.mark.parametrize("doing", STEPS)
+def test_no_step_of_the_preparation_is_cut_off_on_a_narrow_terminal(doing: str) -> None:
+    text = StringIO()
+    with ProgressBar(Console(file=text, width=80, force_terminal=True, color_system=None)) as bar:
+        bar.event(PreparingStep(doing=doing, class_name="flood", done=121, total=140, seconds_left=1434.0))
+        bar._bar.refresh()
+    assert "121/140" in text.getvalue()
+    assert "…" not in text.getvalue()
 
 
 def test_what_was_found_out_is_told_with_names_as_they_are() -> None:

@@ -107,7 +107,7 @@ def test_how_sure_scores_are(calibration: dict[str, Any], said: str) -> None:
 
 
 def test_a_step_has_a_name_and_time_left() -> None:
-    assert step_text("adaptation", "flood") == "trying to adapt the network (flood)"
+    assert step_text("adaptation", "flood") == "trying to adapt (flood)"
     assert step_text("reading", "") == "reading the examples"
     assert left_text(75.0, at_most=True) == "at most 1 min 15 s left"
     assert left_text(75.0, at_most=False) == "1 min 15 s left"
