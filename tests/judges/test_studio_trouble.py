@@ -224,8 +224,8 @@ def test_a_very_large_scene_is_looked_at_and_drawn_on(desk: Desk, rasters: tuple
     desk.radius(20)
     desk.stroke(1, dash((450, 290), 40))
     desk.stroke(0, dash((450, 350), 40))
-    # Nine times less than the scene's pixels as float32.
-    assert peak_mb(studio) - before < 300
+    # The network takes half a GB, and is loaded meanwhile; the scene's pixels as float32 would be 2.6.
+    assert peak_mb(studio) - before < 1000
     tried = desk.try_it()
     assert max(tried["window"][2:]) <= 1024
     assert peak_mb(studio) - before < 1500
