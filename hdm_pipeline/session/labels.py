@@ -13,7 +13,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,15 +221,15 @@ class SessionLabels:
     # ------------------------------------------------------------------ files
 
     def save(self) -> None:
-        """Write what could not be written before.
+        """Write what could not be written before: all that can be, also where another scene's labels cannot.
 
         Raises:
-            OutputError: it still cannot.
+            HdmError: labels of a scene still cannot be written; the first of them.
         """
         with self._lock:
-            for found in self._known.values():
-                if found.unsaved:
-                    self._write(found)
+            errors = [error for found in self._known.values() if (error := self._tried(found)) is not None]
+        if errors:
+            raise errors[0]
 
     def kept(self) -> dict[str, SavedLabels]:
         """By scene what pipeline files need to use the labels; files that others wrote are written anew.
@@ -292,8 +292,21 @@ class SessionLabels:
         if window is not None:
             self._note(found)
             found.unsaved = True
-        self.save()
+        error = self._tried(found)
+        with suppress(HdmError):  # whoever drew on another scene was told, and tries again
+            self.save()
+        if error is not None:
+            raise error
         return window
+
+    def _tried(self, found: SceneDrawing) -> HdmError | None:
+        """Write what is not written of a scene; why that cannot be done."""
+        try:
+            if found.unsaved:
+                self._write(found)
+        except HdmError as error:
+            return error
+        return None
 
     def _note(self, found: SceneDrawing) -> None:
         found.version = next(self._versions)

@@ -24,7 +24,7 @@ class NewStroke(BaseModel):
     tool: Literal["brush", "eraser", "polygon", "point"]
     value: Annotated[int, Field(ge=0, le=255)]
     radius: Annotated[float, Field(ge=0, le=1 << 16, allow_inf_nan=False)] = 0.0
-    points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1, max_length=100_000)]
+    points: Annotated[list[tuple[Coordinate, Coordinate]], Field(min_length=1, max_length=20_000)]
 
 
 class Removal(BaseModel):

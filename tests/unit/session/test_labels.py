@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ import rasterio
 import yaml
 
 from hdm_pipeline import Session
+from hdm_pipeline.contracts import SavedLabels, SceneLabels
 from hdm_pipeline.errors import ConfigError, OutputError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.session import session as module
@@ -224,3 +225,23 @@ def test_another_archive_needs_another_session(session: Session, file: Path, cha
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     with pytest.raises(ConfigError, match="another archive"):
         session.reload()
+
+
+def test_a_scene_that_cannot_be_saved_holds_up_no_other(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = session._reader.save_labels  # type: ignore[attr-defined]
+
+    def broken(labels: SceneLabels, folder: Path) -> SavedLabels:
+        if labels.scene.id == "a":
+            raise OutputError("the file is another user's")
+        return cast(SavedLabels, save(labels, folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session._reader, "save_labels", broken)
+        with pytest.raises(OutputError):
+            session.draw("a", dot(1, 20.0))
+        session.draw("b", dot(1, 20.0))
+        assert [path.name for path in session._labels.folder.glob("*_labels.tif")] == ["b_labels.tif"]
+        with pytest.raises(OutputError):
+            session._labels.save()
+    session._labels.save()
+    assert len(list(session._labels.folder.glob("*_labels.tif"))) == 2

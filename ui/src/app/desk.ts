@@ -2,7 +2,7 @@
 
 import * as calls from "../api/calls.js";
 import type { Outbox } from "../api/outbox.js";
-import type { Changed, Stroke } from "../api/types.js";
+import type { Box, Changed, Stroke } from "../api/types.js";
 import { Signal } from "../core/signal.js";
 import { reach } from "../map/paint.js";
 import type { SceneMap } from "../map/scene_map.js";
@@ -16,6 +16,8 @@ export class Desk {
   onLabelsChanged: () => void = () => {};
 
   readonly #map: SceneMap;
+  /** What changed on a scene since its labels were last shown; all of it where somebody else drew, too. */
+  #behind: { scene: string; box: Box | null; all: boolean } = { scene: "", box: null, all: false };
 
   constructor(
     readonly model: Model,
@@ -26,7 +28,7 @@ export class Desk {
     outbox.onSaved = ({ scene, stroke }, answer) => {
       // A newer stroke lies over it, and its own answer brings the pixels of both.
       if (outbox.of(scene).length === 0) this.#took(scene, answer, stroke.z);
-      else this.model.studio.set({ ...this.model.studio.value, revision: answer.revision });
+      else this.#collect(scene, answer);
     };
   }
 
@@ -161,14 +163,17 @@ export class Desk {
 
   /** Takes over what the server says of a change. */
   #took(scene: string, answer: Changed, z: number | null): void {
-    this.#know(answer.revision);
+    this.#collect(scene, answer);
     const { model } = this;
     if (scene === model.scene.value?.id && model.labels.value) {
       const { revision, undo, redo } = answer;
       model.labels.set({ ...model.labels.value, revision, undo, redo });
-      if (z === null || z === model.slice.value) void this.#map.refreshLabels(null, answer);
+      const { box, all } = this.#behind;
+      const here = z === null || z === model.slice.value;
+      if (here && (box || all)) void this.#map.refreshLabels(all ? null : box, answer);
       void this.#count(scene);
     }
+    this.#behind = { scene, box: null, all: false };
     this.onLabelsChanged();
   }
 
@@ -184,6 +189,14 @@ export class Desk {
     }
   }
 
+  /** Remembers what an answer says has changed; a revision that rose by more than one tells of somebody else. */
+  #collect(scene: string, answer: Changed): void {
+    const behind = this.#behind.scene === scene ? this.#behind : { scene, box: null, all: false };
+    const alone = answer.revision <= this.model.studio.value.revision + 1;
+    this.#behind = { scene, box: around(behind.box, answer.changed), all: behind.all || !alone };
+    this.#know(answer.revision);
+  }
+
   #know(revision: number): void {
     this.model.studio.set({ ...this.model.studio.value, revision });
   }
@@ -193,4 +206,13 @@ export class Desk {
 function firstSlice(depth: number, slices: Record<string, unknown>): number {
   const labelled = Object.keys(slices).map(Number);
   return labelled.length > 0 ? Math.min(...labelled) : Math.floor(depth / 2);
+}
+
+/** The smallest box around two, of which either may be missing. */
+function around(one: Box | null, other: Box | null): Box | null {
+  if (!one || !other) return one ?? other;
+  const [x, y] = [Math.min(one[0], other[0]), Math.min(one[1], other[1])];
+  const right = Math.max(one[0] + one[2], other[0] + other[2]);
+  const bottom = Math.max(one[1] + one[3], other[1] + other[3]);
+  return [x, y, right - x, bottom - y];
 }

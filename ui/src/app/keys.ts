@@ -22,7 +22,7 @@ export function listenToKeys(shortcuts: Shortcut[]): void {
     const name = keyName(event);
     const act = acts.get(name.toLowerCase());
     if (!act || (!shortcutsOn.value && !event.ctrlKey && !event.metaKey && event.key.length === 1)) return;
-    if (event.key === "Enter" && event.target instanceof HTMLButtonElement) return;
+    if (event.key === "Enter" && event.target instanceof Element && event.target.closest("a, button, summary")) return;
     event.preventDefault();
     act();
   });

@@ -80,7 +80,9 @@ export class Tries {
       );
     } catch (error) {
       const newer = error instanceof Refused && error.status === 409;
-      if (!newer && !isAbort(error) && !(byItself && error instanceof Away)) complainAbout(error);
+      // After the first strokes examples may still lack something: by itself a try does not complain of that.
+      const early = error instanceof Refused && error.trouble.type === "SupportError";
+      if (!newer && !isAbort(error) && !(byItself && (early || error instanceof Away))) complainAbout(error);
     } finally {
       if (this.#abort === abort) model.trying.set(false);
     }

@@ -47,6 +47,7 @@ export class Watch {
       }
       if (away) {
         void outbox.flush();
+        this.desk.map.retry();
         this.#listen();
       }
     } catch {

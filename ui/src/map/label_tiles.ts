@@ -25,6 +25,7 @@ export class LabelTiles {
   readonly layer: TileLayer<ImageTile>;
   readonly #sheets = new Map<string, Sheet>();
   #revision = 0;
+  #lost = false;
 
   /**
    * @param waiting strokes on the slice that the server does not know yet: they are painted over what it gives
@@ -88,8 +89,16 @@ export class LabelTiles {
       for (const stroke of this.waiting()) this.#paintOn(sheet, stroke);
       this.layer.changed();
     } catch (error) {
+      this.#lost = true;
       if (!isAbort(error)) this.onError(error);
     }
+  }
+
+  /** Fetches all anew if something could not be fetched: the server answers again. */
+  retry(): void {
+    if (!this.#lost) return;
+    this.#lost = false;
+    void this.refresh(null, this.#revision);
   }
 
   #paintOn(sheet: Sheet, stroke: Stroke): void {

@@ -18,6 +18,7 @@ class PictureSource extends ImageTile {
 export class PictureTiles {
   readonly layer: TileLayer<PictureSource>;
   readonly #source: PictureSource;
+  #lost = false;
 
   constructor(
     readonly scene: string,
@@ -43,6 +44,13 @@ export class PictureTiles {
     this.#show(`${z} ${version}`, (place) => resultTile(this.scene, place), z);
   }
 
+  /** Fetches all anew if something could not be fetched: the server answers again. */
+  retry(): void {
+    if (!this.#lost) return;
+    this.#lost = false;
+    this.#source.refresh();
+  }
+
   #show(key: string, get: (place: TilePlace) => Promise<ImageBitmap>, z: number): void {
     this.#source.show(async (zoom, x, y) => {
       const canvas = blank(this.grid);
@@ -50,6 +58,7 @@ export class PictureTiles {
         // Tiles at the scene's edges are smaller than others.
         canvas.getContext("2d")?.drawImage(await get([z, this.grid.level(zoom), x, y]), 0, 0);
       } catch (error) {
+        this.#lost = true;
         if (!isAbort(error)) this.onError(error);
         throw error;
       }

@@ -82,6 +82,11 @@ export class SceneMap {
     await this.#labels?.refresh(box, answer?.revision ?? this.model.labels.value?.revision ?? 0);
   }
 
+  /** Fetches what could not be fetched while the server was away. */
+  retry(): void {
+    for (const tiles of [this.#image, this.#result, this.#labels]) tiles?.retry();
+  }
+
   redraw(): void {
     this.map.render();
   }

@@ -47,8 +47,8 @@ export function sceneRow(scene: Scene, open: () => void): HTMLElement {
 function facts(scene: Scene): string {
   const parts: string[] = [];
   for (const [name, measures] of Object.entries(scene.measures)) {
-    if (measures.area_m2 !== undefined) parts.push(`${name} ${area(measures.area_m2)}`);
-    else if (measures.volume_ml !== undefined) parts.push(`${name} ${short(measures.volume_ml)} ml`);
+    if (measures.volume_ml !== undefined) parts.push(`${name} ${short(measures.volume_ml)} ml`);
+    else if (measures.area_m2 !== undefined) parts.push(`${name} ${area(measures.area_m2)}`);
     else if (measures.pixels !== undefined) parts.push(`${name} ${whole(measures.pixels)} px`);
   }
   if (scene.uncertainty !== null) parts.push(`unsure ${percent(scene.uncertainty)}`);
