@@ -219,6 +219,10 @@ def _arrivals(
     return found
 
 
+class _StoppedError(Exception):
+    """Ends the preparation of a run that is to stop; no HdmError, which would count as a fault of an example."""
+
+
 def _work(
     config: PipelineConfig,
     workspace: Workspace,
@@ -230,13 +234,18 @@ def _work(
     tell: Listener,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Prepare the supports and drive the scenes."""
+    """Prepare the supports and drive the scenes, till it is to stop."""
     tell(Preparing(adapt=config.support.adapt != "off"))
 
     def on_step(state: StepState) -> None:
+        if should_stop():
+            raise _StoppedError
         tell(PreparingStep(**asdict(state)))
 
-    prepared = prepare(config, supports, reader, workspace, on_step)
+    try:
+        prepared = prepare(config, supports, reader, workspace, on_step)
+    except _StoppedError:
+        return
     uncertainty.require_known(config, [each.network for each in prepared.bundle.loaded.values()])
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(SupportChecked(support=prepared.report))
@@ -345,7 +354,7 @@ def fan_out(listeners: Sequence[Listener]) -> Listener:
 
 @contextmanager
 def interrupts(tell: Listener) -> Iterator[Callable[[], bool]]:
-    """Within: the first SIGINT or SIGTERM asks to stop between blocks, the second raises KeyboardInterrupt.
+    """Within: the first SIGINT or SIGTERM asks to stop between steps or blocks, the second raises KeyboardInterrupt.
 
     Yields whether it was asked. Signals can only be caught in the main thread; in another one this does nothing.
     """

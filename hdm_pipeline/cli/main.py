@@ -72,7 +72,8 @@ def run(
     """Run a pipeline: everything that is not done yet.
 
     Running again is free: finished scenes are not done again, changed ones are, and a run that was killed goes on
-    where it stopped. Press Ctrl-C once to stop after the blocks that are being worked on, twice to stop at once.
+    where it stopped. Press Ctrl-C once to stop after the blocks that are being worked on (while the examples are
+    prepared: after the step that is being done), twice to stop at once.
     """
     from hdm_pipeline.options import RunOptions
 

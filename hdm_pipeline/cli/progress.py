@@ -120,7 +120,9 @@ class ProgressBar:
             case WorkerDied():
                 self._print(f"[yellow]a worker died[/] at step {event.step} of {event.scene}: {escape(event.reason)}")
             case Stopping():
-                self._print("stopping after the blocks that are being worked on; press Ctrl-C again to stop at once")
+                preparing = self._step is not None
+                when = "before the examples are ready" if preparing else "after the blocks that are being worked on"
+                self._print(f"stopping {when}; press Ctrl-C again to stop at once")
 
     def _show_step(self, event: PreparingStep) -> None:
         """One bar for the preparation: it begins anew with each step."""

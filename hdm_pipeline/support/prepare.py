@@ -92,7 +92,7 @@ def prepare(
         files: its examples (`support_files`).
         reader: reads them.
         workspace: where adapted weights are kept.
-        on_step: told how far it is.
+        on_step: told how far it is; what it raises ends the preparation, and nothing half done is kept.
 
     Raises:
         SupportError: an example cannot be used.

@@ -72,7 +72,7 @@ class Progress:
             case "worker_died":
                 return [], [f"a worker died at step {event['step']} of {scene}: {event['reason']}"]
             case "stopping":
-                return ["stopping after the blocks that are being worked on"], []
+                return ["stopping after what is being worked on"], []
             case "summary":
                 self.summary = event
                 self.percent = 100.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -10,12 +11,13 @@ from typer.testing import CliRunner
 
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.options import RunOptions
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.archive import Archive
 from hdm_pipeline.planning.forecast import Forecast, SceneCost
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 from hdm_pipeline.planning.plan import Plan
-from hdm_pipeline.reporting.events import BlockInferred, Event, SceneDone, SceneStarted
+from hdm_pipeline.reporting.events import BlockInferred, Event, PreparingStep, RunEnded, SceneDone, SceneStarted
 from hdm_pipeline.reporting.plan_text import plan_text
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.reporting.status import output_status, status_text
@@ -81,6 +83,38 @@ def test_a_run_that_was_stopped_leaves_scenes_that_wait(bench: Workbench) -> Non
     assert (totals["running"], totals["waiting"]) == (0, found["scenes"]["waiting"])
     ended = CliRunner().invoke(app, ["run", str(file), "--limit", "1"])
     assert (ended.exit_code, "run again to go on" in ended.output) == (0, True)
+
+
+def test_a_run_stops_while_its_examples_are_prepared(bench: Workbench) -> None:
+    file = bench.pipeline(support={"adapt": {"steps": 1000}})
+    out = bench.root / "out"
+    seen: list[Event] = []
+
+    def stop_in_adaptation(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, PreparingStep) and event.doing == "adaptation" and event.done == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    summary = Pipeline.from_yaml(file).run(stop_in_adaptation)
+    assert (summary.exit_code, summary.done, summary.left, summary.quarantined) == (0, (), 3, {})
+    assert [event.kind for event in seen[-3:]] == ["preparing_step", "stopping", "run_ended"]
+    assert isinstance(seen[-1], RunEnded)
+    assert (seen[-1].status, output_status(out)["holder"]) == ("stopped", None)
+    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
+    assert (out / "report.html").is_file()
+    assert not list(out.glob(".hdm/models/*"))
+    # The same output, whose weights need not be adapted now: nothing is in the way.
+    second = Pipeline.from_yaml(bench.pipeline()).run()
+    assert (second.exit_code, len(second.done)) == (0, 3)
+
+
+def test_no_time_is_no_time_to_prepare_the_examples(bench: Workbench) -> None:
+    seen: list[str] = []
+    summary = Pipeline.from_yaml(bench.pipeline()).run(
+        lambda event: seen.append(event.kind), options=RunOptions(time_budget=0.0)
+    )
+    assert (summary.exit_code, summary.left) == (0, 3)
+    assert seen == ["run_started", "preparing", "run_ended"]
 
 
 def test_a_stopped_report_says_what_waits(bench: Workbench) -> None:

@@ -65,7 +65,7 @@ def test_cancelling_stops_the_run_and_loses_nothing(qgis: Qgis, tmp_path: Path) 
     stopped = in_qgis(qgis, "hdm:run", PIPELINE=file, cancel_at="a: ")
     assert stopped["error"] == ""
     assert "stopped: run again to go on from the last finished block" in stopped["warned"]
-    assert "stopping after the blocks that are being worked on" in stopped["told"]
+    assert "stopping after what is being worked on" in stopped["told"]
     assert stopped["results"]["LEFT"] == 1
     logs = sorted((tmp_path / "out" / ".hdm" / "logs").iterdir())
     assert json.loads(logs[-1].read_text().splitlines()[-1]) | {"time": 0} == {

@@ -122,4 +122,6 @@ def test_bars_reach_their_end_without_the_blocks_of_a_quarantined_scene() -> Non
 def test_a_death_and_a_stop_are_told() -> None:
     (line,) = printed(WorkerDied(scene="a", step="infer", block=3, reason="out of memory"))
     assert line == "a worker died at step infer of a: out of memory"
-    assert "Ctrl-C again" in printed(Stopping())[0]
+    assert printed(Stopping())[0].startswith("stopping after the blocks")
+    step = PreparingStep(doing="adaptation", class_name="water", done=1, total=9, seconds_left=None)
+    assert any(line.startswith("stopping before the examples are ready") for line in printed(step, Stopping()))
