@@ -85,6 +85,9 @@ def init(
     archive = archive or person.asked(
         "Folder (or pattern) of your scenes", "ARCHIVE and --class" if alone else "ARCHIVE"
     )
+    known = output or (None if class_ is None else Path(f"{_slug(class_)}.yaml"))
+    if known is not None:  # before the archive is looked at, which may take long
+        _require_free(known, force=force)
     seen = look(archive, reader)
     _tell(seen)
     if labels is None and person.there:
@@ -177,7 +180,11 @@ def _check(file: Path, *, labelled: bool) -> None:
 def _next(file: Path, *, labelled: bool) -> None:
     command = "python -m hdm_pipeline"
     steps: list[tuple[str, str]] = [] if labelled else [("studio", "draw some labels, and save them")]
-    steps += [("validate --data", "after every change"), ("plan", "scenes, time, memory"), ("run", "everything")]
+    steps += [
+        ("validate --data", f"after {'every change' if labelled else 'labels are saved'}"),
+        ("plan", "scenes, time, memory"),
+        ("run", "everything"),
+    ]
     typer.echo("next:")
     for step, why in steps:
         name, *options = step.split()

@@ -13,6 +13,9 @@ from hdm_pipeline.errors import ConfigError
 _ALIAS = "alias"
 """Tag of the nodes that stand for an alias. A composed alias would be the node of its anchor, at the anchor's place."""
 
+_TO_BE_DRAWN = "# label some scenes"
+"""How the comment of `init`'s drafts begins beside ``examples: []``: it goes once there are some."""
+
 
 class UnusualYamlError(ConfigError):
     """A YAML text is written in a way that it cannot be changed in place."""
@@ -68,12 +71,23 @@ class YamlText:
             self._add_key(mapping, key, value)
             return
         start, end = found.start_mark.index, found.end_mark.index
-        if start < end or mapping.flow_style:
+        name = next(name for name, _ in mapping.value if name.value == key)
+        if isinstance(found, yaml.SequenceNode) and self._stands_alone(mapping, name, found):
+            rest = self._text[end : self._line_end(start)]
+            stop = end + len(rest.rstrip()) if rest.strip().startswith(_TO_BE_DRAWN) else end
+            self._edits.append((self._text.index(":", name.end_mark.index) + 1, stop, ""))
+        elif start < end or mapping.flow_style:
             self._edits.append((start, end, ("" if start < end else " ") + flow(value)))
             return
-        name = next(name for name, _ in mapping.value if name.value == key)
         lines = self._block(value, name.start_mark.column + 2)
         self._edits.append((self._line_end(start), self._line_end(start), self._joined(lines)))
+
+    def _stands_alone(self, mapping: yaml.MappingNode, name: yaml.Node, value: yaml.Node) -> bool:
+        """Whether ``key: []`` fills a line, but for a comment, so that lines of items can follow it."""
+        start, end = value.start_mark.index, value.end_mark.index
+        before, rest = self._text[name.end_mark.index : start], self._text[end : self._line_end(end)].strip()
+        one_line = before.strip() == ":" and "\n" not in self._text[name.start_mark.index : end]
+        return not mapping.flow_style and start < end and one_line and (not rest or rest.startswith("#"))
 
     def _add_key(self, mapping: yaml.MappingNode, key: str, value: Any) -> None:
         if mapping.flow_style:

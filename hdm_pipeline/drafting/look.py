@@ -100,6 +100,9 @@ def look(uri: str, reader: str | None = None) -> Look:
     if "://" in uri:
         remedy = "give a folder of this machine; for others start from a file in pipelines/ and docs/configuration.md"
         raise ConfigError("init looks at files of this machine only", where=uri, remedy=remedy)
+    if reader is not None and reader not in available(READERS):
+        remedy = f"use one of: {', '.join(available(READERS))}; or leave --reader out"
+        raise ConfigError(f"there is no reader called {reader!r}", where="--reader", remedy=remedy)
     name, options, opened, scenes = _found(uri, [reader] if reader else list(available(READERS)))
     headers: list[SceneHeader] = []
     broken: list[tuple[str, HdmError]] = []

@@ -29,6 +29,17 @@ STEPS = {
 CLEAR = 0.02
 """Gain in IoU that a reader takes for one."""
 
+SPARSE = 0.5
+"""Share of an example's pixels below which, if labelled, its IoU says little about edges: few of them were drawn."""
+
+_SPARSELY = " on the pixels that were drawn, which says little about edges"
+
+INTERVALS_OF_SPARSE = (
+    "Intervals rest on labels of less than half of an example: edges were hardly checked, "
+    "and the truth may lie outside."
+)
+"""What is said beside areas and volumes where `is_sparse` holds."""
+
 _MOST_NAMED = 3
 
 _ONLY_BACKGROUND = "shows background only"
@@ -57,7 +68,7 @@ def _agreement(examples: Sequence[Facts]) -> str:
         more = f" and {len(doubtful) - _MOST_NAMED} more" if len(doubtful) > _MOST_NAMED else ""
         verb = "contradicts" if len(doubtful) == 1 else "contradict"
         rest = [e["leave_one_out_iou"] for e in examples if _is_judged(e) and not e["contradicts"]]
-        found = f"; from the others, the rest is found with IoU {_span(rest)}" if rest else ""
+        found = f"; from the others, the rest is found with IoU {_span(rest)}{_where(examples)}" if rest else ""
         return f" disagree: {named}{more} {verb} the others{found}"
     others = [example for example in examples if example["note"].startswith(_ONLY_BACKGROUND)]
     examples = [example for example in examples if example not in others]
@@ -71,14 +82,24 @@ def _agreement_of_shown(examples: Sequence[Facts]) -> str:
     if not known:
         return ": whether the labels agree cannot be told; look at the masks"
     if len(examples) == 1:
-        found = f": each half of it is found from the other with IoU {known[0]:.2f}"
+        found = f": each half of it is found from the other with IoU {known[0]:.2f}{_where(examples)}"
         enough = known[0] >= HALVES_AGREE
         return f"{found}; a second example would tell more" if enough else f"{found}: check its labels, or add another"
     untold = (
         f"; {counted(len(examples) - len(known), 'example')} cannot be judged" if len(known) < len(examples) else ""
     )
     agree = "agree" if min(known) >= AGREE else "agree in part" if max(known) >= APART else "are unlike"
-    return f" {agree}: each is found from the others with IoU {_span(known)}{untold}"
+    return f" {agree}: each is found from the others with IoU {_span(known)}{_where(examples)}{untold}"
+
+
+def is_sparse(examples: Sequence[Facts]) -> bool:
+    """Whether less than half of an example was labelled whose IoU is told: strokes, not a whole mask."""
+    return any(_is_judged(one) and one.get("labelled_share", 1.0) < SPARSE for one in examples)
+
+
+def _where(examples: Sequence[Facts]) -> str:
+    """What the figures rest on, where that is little."""
+    return _SPARSELY if is_sparse(examples) else ""
 
 
 def _is_judged(example: Facts) -> bool:

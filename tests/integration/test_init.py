@@ -109,6 +109,9 @@ def test_without_labels_the_draft_is_for_the_studio(test_data: Path, tmp_path: P
     assert draft["support"]["classes"] == [{"name": "field", "examples": []}]
     assert f"studio {file}" in written.output
     assert "still to be labelled" in written.output
+    steps = written.output.split("next:")[1]
+    assert steps.index(f"studio {file}") < steps.index("after labels are saved")
+    assert "after every change" not in steps
     told = invoke("validate", file)
     assert "studio" in str(told.exception)
 
@@ -144,6 +147,15 @@ def test_what_is_odd_is_said_and_what_is_no_archive_is_refused(bench: Workbench,
     unreadable = invoke("init", broken, "--class", "water", "--yes", "--output", bench.root / "broken.yaml")
     assert isinstance(unreadable.exception, SceneError)
     assert not (bench.root / "broken.yaml").exists()
+
+    unknown = invoke("init", bench.scenes, "--class", "water", "--yes", "--reader", "foo")
+    assert isinstance(unknown.exception, ConfigError)
+    assert "'foo'" in str(unknown.exception)
+    assert "geotiff" in str(unknown.exception.remedy)
+
+    (bench.root / "there.yaml").touch()
+    there = invoke("init", empty, "--class", "water", "--yes", "--output", bench.root / "there.yaml")
+    assert "there already" in str(there.exception), "told before the archive is looked at"
 
     unasked = invoke("init")
     assert isinstance(unasked.exception, ConfigError)

@@ -8,7 +8,7 @@ from typing import Any
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.reporting.html import kept
 from hdm_pipeline.reporting.html.cards import inline
-from hdm_pipeline.reporting.support_text import support_lines
+from hdm_pipeline.reporting.support_text import INTERVALS_OF_SPARSE, is_sparse, support_lines
 
 _PANELS = {"image": "image", "label": "label", "found": "found by the others"}
 UNKNOWN_COLOR = "#dc1e3c"
@@ -39,6 +39,12 @@ def shown_examples(
             }
         )
     return found
+
+
+def interval_note(told: Mapping[str, Any]) -> str:
+    """What is to be said beside intervals of areas and volumes; empty where labels show enough."""
+    classes = (told.get("classes") or {}).values()
+    return INTERVALS_OF_SPARSE if any(is_sparse(one.get("examples") or []) for one in classes) else ""
 
 
 def _pictures(

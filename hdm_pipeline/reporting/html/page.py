@@ -21,7 +21,7 @@ from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.reporting.html import kept
 from hdm_pipeline.reporting.html.cards import Cards
-from hdm_pipeline.reporting.html.examples import UNKNOWN_COLOR, shown_examples
+from hdm_pipeline.reporting.html.examples import UNKNOWN_COLOR, interval_note, shown_examples
 from hdm_pipeline.reporting.html.places import footprints
 from hdm_pipeline.reporting.html.plots import bars, over_time
 from hdm_pipeline.reporting.html.scenes import MOST_QUARANTINED, Overview, overview
@@ -105,6 +105,7 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
             **_scenes(cards, found, parts[0], pixels=pixels),
             "examples": shown_examples(workspace, examples, shared["classes"]),
             "settings": settings.get("settings") or [],
+            "interval_note": interval_note(examples) if _has_intervals(found) else "",
             "hashes": examples.get("hashes") or {},
             "private": private,
             "pixels": pixels,
@@ -197,6 +198,10 @@ def _summed_up(found: Overview, parts: Sequence[_Part]) -> dict[str, Any]:
         "time": over_time(found),
         "map": footprints(found),
     }
+
+
+def _has_intervals(found: Overview) -> bool:
+    return any(bounds is not None for one in found.done for bounds in one.bounds)
 
 
 def _shared(found: Overview, parts: Sequence[_Part], classes: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:

@@ -191,6 +191,8 @@ EMPTY = {
     "only adapt": "support: {adapt: off}\n",
     "no examples": "support:\n  classes:\n    - name: flood\n      color: '#112233'\n",
     "empty examples": f"{CLASS}  # to be drawn\n      color: '#112233'\n",
+    "flow examples": f"{CLASS} []  # to be drawn\n      color: '#112233'\n",
+    "anchored examples": f"{CLASS} &them []  # to be drawn\n",
     "null examples": "support:\n  classes:\n    - {name: flood, examples: }\n",
 }
 
@@ -205,6 +207,27 @@ def test_what_is_empty_is_filled(tmp_path: Path, support: str) -> None:
     assert text.startswith(HEAD)
     assert all(line in text for line in TAIL.splitlines())
     assert ("# to be drawn" in text) == ("# to be drawn" in support)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("rest", "stays"), [("", ""), ("   # label some scenes: a command", ""), ("   # blue ones", "   # blue ones")]
+)
+def test_an_empty_list_becomes_lines_and_the_hint_of_a_draft_goes(
+    tmp_path: Path, rest: str, stays: str, newline: str
+) -> None:
+    folder = Folder(tmp_path, f"{CLASS} []{rest}\n      color: '#112233'  # kept\n")
+    folder.path.write_bytes(folder.path.read_bytes().replace(b"\n", newline.encode()))
+    before = folder.path.read_bytes().decode().split(newline)
+    one = folder.example("a")
+    folder.enter(flood=[one])
+    after = folder.path.read_bytes().decode().split(newline)
+    at = next(i for i, line in enumerate(before) if "examples:" in line)
+    more = len(after) - len(before)
+    assert after[at] == f"      examples:{stays}"
+    assert more == len(one)
+    assert after[at + 1].startswith("        - image: ")
+    assert (after[:at], after[at + 1 + more :]) == (before[:at], before[at + 1 :])
 
 
 def test_a_file_without_an_end_of_line(tmp_path: Path) -> None:

@@ -121,6 +121,18 @@ def test_a_run_is_told_whole(tmp_path: Path) -> None:
     assert anchors <= set(ids)
 
 
+@pytest.mark.parametrize(("share", "interval", "told"), [(0.01, True, True), (1.0, True, False), (0.01, False, False)])
+def test_intervals_from_strokes_carry_a_remark(tmp_path: Path, share: float, interval: bool, told: bool) -> None:
+    bounds = {"area_m2_interval": {"flood": [2.5e6, 3.5e6]}} if interval else {}
+    workspace = filled(tmp_path, [done("large", 3e6, **bounds)])
+    drawn = {"name": "a.tif", "leave_one_out_iou": 1.0, "contradicts": False, "note": "", "labelled_share": share}
+    facts = {"shots": 1, "examples": [drawn], "adaptation": {"steps": 0, "reason": "off"}}
+    (workspace.shown / "examples.json").write_text(json.dumps({"version": 1, "classes": {"flood": facts}}))
+    text = write_report(workspace).read_text()
+    assert ("edges were hardly checked" in text) == told
+    assert ("which says little about edges" in text) == (share < 0.5)
+
+
 def test_what_a_stranger_wrote_is_text(tmp_path: Path) -> None:
     warning = {"kind": HOSTILE, "what": HOSTILE, "remedy": HOSTILE, "suspect": True}
     scenes = [done("a", 1e4, warnings=[warning]), broken("b", HOSTILE, HOSTILE)]

@@ -61,6 +61,16 @@ def test_whether_examples_agree(examples: list[dict[str, Any]], said: str) -> No
     assert lines(*examples) == [f"class flood: {said}", "  the network is used as it is"]
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.49, True), (0.5, False)])
+def test_the_figures_of_strokes_say_little_about_edges(share: float, told: bool) -> None:
+    strokes, whole = example(1.0) | {"labelled_share": share}, example(1.0) | {"labelled_share": 1.0}
+    for examples in ((strokes, whole), (strokes,)):
+        line = lines(*examples)[0]
+        assert ("IoU 1.00 on the pixels that were drawn, which says little about edges" in line) == told
+    unjudged = example(None) | {"labelled_share": share}
+    assert "edges" not in lines(unjudged, whole)[0]
+
+
 @pytest.mark.parametrize(
     ("adaptation", "said"),
     [

@@ -86,5 +86,5 @@ function agreement(iou: number | null, soon: boolean): HTMLElement {
     return h("p", { class: "muted" }, text);
   }
   const bar = h("meter", { min: 0, max: 1, low: 0.5, high: 0.75, optimum: 1, value: iou, "aria-label": "IoU" });
-  return h("div", { class: "agreement" }, bar, h("span", {}, `IoU ${iou.toFixed(2)}`));
+  return h("div", { class: "agreement" }, bar, h("span", {}, `IoU ${iou.toFixed(2)} on the pixels that are labelled`));
 }
