@@ -36,6 +36,8 @@ class RunState:
         tiles_per_second: that the network has seen, since it saw the first; None before.
         seconds_left: None where nothing is known.
         error: what it failed by, as `HdmError.as_dict`; None without.
+        doing: while it prepares the examples, the step as `PreparingStep.doing`; empty otherwise.
+        steps: parts of that step that are done, and all; None where that is not known. Then `seconds_left` is its own.
     """
 
     state: Literal["idle", "running", "stopping", "done", "failed", "stopped"]
@@ -47,6 +49,8 @@ class RunState:
     tiles_per_second: float | None = None
     seconds_left: float | None = None
     error: Mapping[str, str] | None = None
+    doing: str = ""
+    steps: tuple[int, int] | None = None
 
 
 class RunFollower:
@@ -134,6 +138,8 @@ class _Told:
     last: float = 0.0
     shares: dict[str, float] = field(default_factory=dict)
     """Of each scene that is worked on: how much of it this run has inferred, 0..1."""
+    preparing: Mapping[str, Any] = field(default_factory=dict)
+    """The last step of preparing the examples."""
     blocks: dict[str, int] = field(default_factory=dict)
 
     def take(self, record: Mapping[str, Any]) -> None:
@@ -143,6 +149,8 @@ class _Told:
                 self.status, self.total = "running", record.get("scenes", 0)
             case "preparing":
                 self.phase = "examples"
+            case "preparing_step":
+                self.preparing = record
             case "support_checked":
                 self.phase, self.first = "scenes", record.get("time")
             case "scene_split":
@@ -174,6 +182,8 @@ class _Told:
         elapsed = 0.0 if self.first is None else self.last - self.first
         share = self.done + self.quarantined + sum(min(one, 1.0) for one in self.shares.values())
         running = state in ("running", "stopping")
+        left = elapsed / share * (self.total - share) if running and elapsed > 0 and share > 0 else None
+        step = self.preparing if running and self.phase == "examples" else {}
         return RunState(
             state=state,
             phase=self.phase if running else "ended",
@@ -182,8 +192,10 @@ class _Told:
             done=self.done,
             quarantined=self.quarantined,
             tiles_per_second=self.tiles / elapsed if elapsed > 0 else None,
-            seconds_left=elapsed / share * (self.total - share) if running and elapsed > 0 and share > 0 else None,
+            seconds_left=step.get("seconds_left", left),
             error=error,
+            doing=str(step.get("doing", "")),
+            steps=(step["done"], step["total"]) if "done" in step and "total" in step else None,
         )
 
 

@@ -127,6 +127,8 @@ def run(state: RunState, ours: bool, report: str | None) -> Json:
         "tiles_per_second": _rounded(state.tiles_per_second),
         "seconds_left": _rounded(state.seconds_left),
         "error": None if state.error is None else error(state.error),
+        "doing": state.doing,
+        "steps": None if state.steps is None else list(state.steps),
         "report": report,
     }
 

@@ -65,7 +65,7 @@ def test_every_run_leaves_a_report_and_asking_for_another_redoes_nothing(bench: 
     with pytest.raises(WeightsError):
         Pipeline.from_yaml(bench.pipeline(output=products)).run()
     told = page.read_text()
-    assert "The run is failed" in told
+    assert "The run failed" in told
     assert "WeightsError" in told
     assert sorted(pictures(page))[:3] == scenes
 

@@ -44,12 +44,12 @@ _NO_ERROR = {"type": "", "what": "", "where": "", "remedy": ""}
 _COLOR = re.compile(r"#[0-9a-f]{6}")
 
 _STATES = {
-    "done": "finished",
-    "stopped": "stopped before all was done: run again to go on",
-    "failed": "failed",
-    "running": "still going on",
-    "killed": "killed: run again to go on",
-    "": "unknown: there is no run.json",
+    "done": "The run is finished",
+    "stopped": "The run was stopped before all was done: run again to go on",
+    "failed": "The run failed",
+    "running": "The run is still going on",
+    "killed": "The run was killed: run again to go on",
+    "": "What became of the run is unknown: there is no run.json",
 }
 
 log = logging.getLogger(__name__)
@@ -165,6 +165,8 @@ def _head(workspace: Workspace, run: Mapping[str, Any], state: str) -> dict[str,
     state = state or run_state(str(run.get("status", "")), holder(workspace.lock))
     totals = {"scenes": None, "waiting": 0, "tiles": 0, "tiles_per_second": 0.0, **(run.get("totals") or {})}
     error = {**_NO_ERROR, **run["error"]} if run.get("error") else {}
+    if state == "failed" and error.get("type") == KeyboardInterrupt.__name__:  # a person stopped it at once
+        state, error = "stopped", {}
     return {
         "state": state,
         "state_text": _STATES.get(state, state),

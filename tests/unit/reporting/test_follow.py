@@ -15,6 +15,7 @@ from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
     Preparing,
+    PreparingStep,
     RunEnded,
     RunStarted,
     SceneDone,
@@ -86,6 +87,10 @@ def test_a_run_is_seen_from_its_first_moment_to_its_last(workspace: Workspace) -
         assert phase() == ("running", "starting")
         log.add(0, RunStarted(scenes=2, done_before=3), Preparing(adapt=False))
         assert phase() == ("running", "examples")
+        log.add(1, PreparingStep(doing="adaptation", class_name="flood", done=59, total=280, seconds_left=70.0))
+        assert phase() == ("running", "examples")
+        found = follower.state()
+        assert (found.doing, found.steps, found.seconds_left) == ("adaptation", (59, 280), 70.0)
         log.add(10, SupportChecked(support={}), started("a", 4))
         log.add(20, inferred("a", 0), inferred("a", 1))
         assert phase() == ("running", "scenes")

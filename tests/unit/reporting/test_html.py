@@ -267,3 +267,12 @@ def test_scenes_to_both_sides_of_180_degrees_lie_beside_each_other(tmp_path: Pat
     start = {one.id: float(one.path[1:].split(" ")[0]) for one in drawn.outlines}
     assert start["west"] < start["east"]
     assert {"178°E", "179°W"} <= {tick.text for tick in drawn.meridians}
+
+
+def test_a_run_that_a_person_ended_at_once_was_stopped(tmp_path: Path) -> None:
+    workspace = filled(tmp_path, [done("a", 1e4)])
+    ended = {"status": "failed", "error": {"type": "KeyboardInterrupt", "what": "interrupted", "remedy": "run again"}}
+    workspace.report.write_text(json.dumps(ended))
+    text = write_report(workspace).read_text()
+    assert "The run was stopped" in text
+    assert "KeyboardInterrupt" not in text

@@ -28,6 +28,9 @@ export interface RunState {
   tiles_per_second: number | null;
   seconds_left: number | null;
   error: Trouble | null;
+  /** While examples are prepared: which step, and how many of its parts are done. */
+  doing: string;
+  steps: [done: number, total: number] | null;
   report: string | null;
 }
 

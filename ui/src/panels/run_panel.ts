@@ -31,7 +31,8 @@ export function runPanel(desk: Desk, watch: Watch): HTMLElement {
     stop.hidden = !going;
     bar.hidden = !going;
     const { done, total, quarantined } = run.scenes;
-    if (total > 0) bar.value = (done + quarantined) / total;
+    if (run.steps && run.steps[1] > 0) bar.value = run.steps[0] / run.steps[1];
+    else if (total > 0 && run.phase !== "examples") bar.value = (done + quarantined) / total;
     else bar.removeAttribute("value");
     say(words, inWords(run));
     report.hidden = run.report === null;
@@ -89,7 +90,7 @@ function inWords(run: RunState): string {
   const left = run.seconds_left !== null ? `, about ${seconds(run.seconds_left)} left` : "";
   switch (run.state) {
     case "running":
-      if (total === 0) return "Getting ready: reading the examples.";
+      if (run.phase === "examples" || total === 0) return `Getting ready: ${preparing(run)}${left}.`;
       return `${done} of ${count(total, "scene")} done${bad}${speed}${left}${run.ours ? "" : ". Started elsewhere"}.`;
     case "stopping":
       return "Stopping: what is being worked on is finished first. Stop again to stop at once.";
@@ -102,6 +103,21 @@ function inWords(run: RunState): string {
     default:
       return "";
   }
+}
+
+/** Steps of the preparation in words. */
+const STEPS: Record<string, string> = {
+  reading: "reading the examples",
+  loading: "loading the network",
+  reduction: "choosing how large the network sees the images",
+  adaptation: "trying to adapt the network to the examples",
+  encoding: "learning the examples",
+  checking: "checking how well the examples agree",
+};
+
+function preparing({ doing, steps }: RunState): string {
+  const words = STEPS[doing] ?? "reading the examples";
+  return steps && steps[1] > 1 ? `${words}, ${steps[0]} of ${steps[1]}` : words;
 }
 
 async function begin(desk: Desk, watch: Watch): Promise<void> {
