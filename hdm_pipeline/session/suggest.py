@@ -50,6 +50,12 @@ _ALIKE = 0.5
 _DOUBTFUL = 0.35
 """From which mean uncertainty on a window is said to be unclear."""
 
+_UNLIKE = 0.5
+"""Unlikeness from which on a window is called unlike the examples."""
+
+_COUNTED = 20
+"""Below so many windows their number is told, not a percentage."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
@@ -133,7 +139,8 @@ def suggest(
     shown = [look for of_class in known for look, _ in of_class if len(look.cells)]
     found = _ranked(candidates, shown, doubts, count, labeled)
     facts = {"scenes_seen": seen, "scenes": len(refs), "windows_seen": len(candidates), "uncertainty_by": by}
-    return [_told(one, facts) for one in found]
+    most_unlike = max((one.unlikeness for one in found), default=0.0) if shown else None
+    return [_told(one, facts, most_unlike) for one in found]
 
 
 def _even(refs: Sequence[SceneRef], most: int) -> list[SceneRef]:
@@ -257,15 +264,33 @@ def _unit(vectors: Vectors) -> Vectors:
     return found
 
 
-def _told(one: _Choice, facts: Mapping[str, Any]) -> Suggestion:
-    """A suggestion with its reason in words."""
-    sample = f" in {facts['scenes_seen']} of {facts['scenes']} scenes" if facts["scenes_seen"] < facts["scenes"] else ""
-    like = f"{one.share:.0%} of the windows that were looked at{sample} are like it and unlike all before it"
-    look = "It looks unlike your examples" if one.unlikeness >= 0.5 else "It looks much like your examples"
-    doubtful = one.doubt is not None and one.doubt >= _DOUBTFUL
-    doubt = (" and" if one.unlikeness >= 0.5 else ", but") + " it is unclear what belongs to the class"
-    reason = f"{look}{doubt if doubtful else ''}; {like}."
+def _told(one: _Choice, facts: Mapping[str, Any], most_unlike: float | None) -> Suggestion:
+    """A suggestion with its reason in words.
+
+    Args:
+        one: what is suggested.
+        facts: measures that all suggestions share.
+        most_unlike: greatest unlikeness among the suggestions; None without examples.
+    """
+    doubt = ", unclear" if one.doubt is not None and one.doubt >= _DOUBTFUL else ""
+    reason = f"{_looks(one, most_unlike)}{doubt}; stands for {_stood_for(one.share, facts)}."
     measures = {"unlikeness": round(one.unlikeness, 4), "share": round(one.share, 4), **facts}
     if one.doubt is not None:
         measures["uncertainty"] = round(one.doubt, 4)
     return Suggestion(one.candidate.scene, one.candidate.window, round(one.worth, 4), reason, measures)
+
+
+def _looks(one: _Choice, most_unlike: float | None) -> str:
+    if most_unlike is None:
+        return "Different from those before it"
+    if most_unlike < _UNLIKE:
+        return "The most different of what was looked at"
+    return "Unlike your examples" if one.unlikeness >= _UNLIKE else "More like your examples"
+
+
+def _stood_for(share: float, facts: Mapping[str, Any]) -> str:
+    """How many windows look like one; a share of a handful of windows is told as a count."""
+    seen = facts["windows_seen"]
+    amount = f"{round(share * seen)} of {seen}" if seen < _COUNTED else f"{share:.0%} of"
+    sample = f" in {facts['scenes_seen']} of {facts['scenes']} scenes" if facts["scenes_seen"] < facts["scenes"] else ""
+    return f"{amount} windows{sample}"

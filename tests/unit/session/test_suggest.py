@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,9 @@ def test_what_is_unlike_the_example_and_like_much_of_the_archive_comes_first(
     assert found[0].window == Window.whole(0, (SIDE, SIDE))
     assert 0.36 <= found[0].measures["share"] < 0.5, "the stripes, and no flat one"
     assert found[0].measures["unlikeness"] > 0.5
-    assert found[0].reason.startswith("It looks unlike your examples")
+    assert found[0].reason.startswith("Unlike your examples")
+    assert re.search(r"stands for \d of 11 windows", found[0].reason)
+    assert all(len(one.reason) < 80 for one in found)
     assert (found[0].measures["scenes_seen"], found[0].measures["scenes"]) == (11, 11)
     assert heard[-1] == 1.0
 
@@ -114,6 +117,17 @@ def test_without_examples_the_commonest_look_comes_first(
     assert found[0].scene.startswith("flat")
     assert len({one.scene.partition("_")[0] for one in found}) == 3
     assert "uncertainty" not in found[0].measures
+    assert not any("your examples" in one.reason for one in found)
+
+
+def test_where_nothing_is_unlike_the_reasons_do_not_say_so(
+    scenes: Scenes, opened: OpenScenes, segmenter: FewShotSegmenter
+) -> None:
+    known = [example("flat"), example("stripes"), example("noise")]
+    found = suggest(scenes, Looks(opened), segmenter, [known], count=2)
+    assert found
+    assert all(one.measures["unlikeness"] < 0.5 for one in found)
+    assert all(one.reason.startswith("The most different of what was looked at") for one in found)
 
 
 def test_a_large_archive_is_sampled_evenly_and_says_so(

@@ -54,7 +54,7 @@ export class NextPanel {
       h(
         "p",
         { class: "lead" },
-        "Places of the archive that are unlike the examples, or where the network is not sure. Labelling there helps most.",
+        "Places of the archive that differ most from the examples, or where the network is not sure. Labelling there helps most.",
       ),
       go,
       this.#bar,
