@@ -276,11 +276,14 @@ class Session:
             drawn, labels are an example of its background. `left_out` tells of others.
 
         Raises:
-            OutputError: the file is read-only, or was changed by another program since it was read.
+            OutputError: the file is read-only, or another program changes it at this very moment.
+            PipelineFileError: somebody has changed it, and it is wrong now; `ConfigError` as `reload`.
             ConfigError: a class would be left without an example, or without background, or the file cannot be changed
                 in place.
         """
         with self._lock:
+            if self._hash_now() != self._hash:
+                self.reload()  # what somebody changed in the file meanwhile stays
             found, pairs = found_entries(self.config, self.classes, self._labels)
             enter_examples(self.file, found, self._labels.folder, since=self._hash)
             self.reload()
@@ -401,8 +404,11 @@ class Session:
 
     def _read(self) -> tuple[PipelineFile, str]:
         """The pipeline file as it is now, and its hash, or that of just before: a change in between is found then."""
-        try:
-            known = file_hash(self.file)
-        except OSError:
-            known = ""  # reading tells why
+        known = self._hash_now()
         return read_pipeline_file(self.file, self._overrides), known
+
+    def _hash_now(self) -> str:
+        try:
+            return file_hash(self.file)
+        except OSError:
+            return ""  # reading tells why

@@ -20,11 +20,11 @@ export function mountNotices(page: HTMLElement): void {
   page.append(stack, spoken);
 }
 
-/** Says something that went well. */
+/** Says something that went well, or asks: a question stays until it is answered or put away. */
 export function inform(text: string, ...actions: Action[]): void {
   announce(text);
   const card = put("info", h("p", {}, text), actions);
-  setTimeout(() => card.remove(), actions.length > 0 ? 3 * SHOWN_MS : SHOWN_MS);
+  if (actions.length === 0) setTimeout(() => card.remove(), SHOWN_MS);
 }
 
 /** Tells screen readers alone. */
