@@ -12,9 +12,8 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import HdmError, SupportError
+from hdm_pipeline.session.giving_way import giving_way
 from hdm_pipeline.session.values import TryEndedError
 from hdm_pipeline.support.bundle import load_segmenter
 from hdm_pipeline.support.examples import SupportExample
@@ -285,9 +285,9 @@ class SessionNetwork:
         return self._submit(self._settle, classes)
 
     def _settle(self, classes: Mapping[str, Sequence[SupportExample]]) -> bool:
-        before = self._fits, self._settled, self._projection, self._tensors
+        before = self._fits, self._settled, self._projection, self._tensors, dict(self._segmenters)
         try:
-            with self._giving_way():
+            with giving_way(self._is_urgent):
                 _use_free_cores()
                 self._fits, self._tensors = {}, WeakKeyDictionary()  # the projection may become another one
                 tensors = self._as_tensors(classes)
@@ -295,7 +295,7 @@ class SessionNetwork:
                 fits = self._encode_all(classes, tensors, self._settled, self._is_urgent)
                 self._fits = {one.name: self._judged(one) for one in fits}
         except BaseException as error:
-            self._fits, self._settled, self._projection, self._tensors = before
+            self._fits, self._settled, self._projection, self._tensors, self._segmenters = before
             if isinstance(error, TryEndedError):
                 return False
             raise
@@ -335,23 +335,6 @@ class SessionNetwork:
 
     def _is_urgent(self) -> bool:
         return self._urgent > 0
-
-    @contextmanager
-    def _giving_way(self) -> Iterator[None]:
-        """Within: the network stops at its next layer once somebody waits."""
-        waiting, armed = self._is_urgent, [True]
-
-        def look(*_: object) -> None:
-            if armed and waiting():
-                raise TryEndedError("somebody tries a window", where="settle")
-
-        handles = [part.register_forward_pre_hook(look) for part in self._loaded().network.children()]
-        try:
-            yield
-        finally:
-            armed.clear()  # copies of the network keep the hook
-            for handle in handles:
-                handle.remove()
 
 
 def free_cores() -> int:

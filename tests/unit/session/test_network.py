@@ -9,7 +9,7 @@ import pytest
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.model.checkpoints import save_weights
-from hdm_pipeline.session.network import SessionNetwork
+from hdm_pipeline.session.network import ClassFit, SessionNetwork
 from hdm_pipeline.session.values import TryEndedError
 from hdm_pipeline.support.examples import SupportExample
 from tests.small_pyramid import small_pyramid
@@ -29,7 +29,7 @@ def example(number: int) -> SupportExample:
 @pytest.fixture
 def network(tmp_path: Path) -> SessionNetwork:
     save_weights(small_pyramid(0), tmp_path / "small.safetensors")
-    classes = [{"name": name, "examples": []} for name in ("water", "forest")]
+    classes: list[object] = [{"name": name, "examples": []} for name in ("water", "forest")]
     config = {
         "name": "test",
         "input": {"uri": "scenes", "bands": list(range(1, BANDS + 1)), "scale": {"fixed": [0, 1]}},
@@ -53,6 +53,30 @@ def test_many_bands_are_projected_alike_after_a_settling_that_was_interrupted(
     tiles = np.random.default_rng(9).random((1, BANDS, 96, 96)).astype(np.float32)
     scores = fits[0].segmenter.predict(tiles, [fit.bank for fit in fits])
     assert scores.shape == (1, 2, 96, 96)
+    network.close()
+
+
+def test_judging_gives_way_at_the_next_layer_and_the_next_try_encodes_nothing_anew(
+    network: SessionNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = {"water": [example(0), example(5)]}
+    (before,) = network.run(lambda: network.fit(classes, lambda: False))
+    before.segmenter.predict(np.zeros((1, BANDS, 96, 96), np.float32), [before.bank])  # makes the copy that computes
+    judged: list[str] = []
+
+    with monkeypatch.context() as patch:
+
+        def judge(fit: ClassFit) -> ClassFit:
+            judged.append(fit.name)
+            patch.setattr(network, "_urgent", 1)  # somebody tries
+            before.segmenter.predict(np.ones((1, BANDS, 96, 96), np.float32), [before.bank])
+            return fit
+
+        patch.setattr(network, "_judged", judge)
+        patch.setattr(network, "_reductions", lambda tensors: dict.fromkeys(tensors, 2.0))
+        assert not network.settle(classes)
+    assert judged == ["water"]
+    assert network.run(lambda: network.fit(classes, lambda: False)) == [before]
     network.close()
 
 
