@@ -326,6 +326,7 @@ class SessionLabels:
             cells = {} if read is None else Drawing.of(found.drawing.size, read.patches).cells
         changed = found.drawing.merge(found.saved, cells)
         found.saved, found.files, found.kept = cells, files, None
+        self._scenes.supports_changed([self.folder / name for name in files])
         return changed
 
     def _write(self, found: SceneDrawing) -> None:
@@ -347,6 +348,7 @@ class SessionLabels:
             found.files = self._files_of(found.scene)
             found.saved = dict(found.drawing.cells)
             found.unsaved = False
+        self._scenes.supports_changed([self.folder / name for name in found.files])
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

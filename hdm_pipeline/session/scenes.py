@@ -6,11 +6,12 @@ again on `Scenes.refresh`. Dates come from headers, which a thread of its own re
 
 from __future__ import annotations
 
+import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hdm_pipeline.config.schema import PipelineConfig
@@ -23,6 +24,7 @@ from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import SceneKeyring, SceneKeys
 from hdm_pipeline.planning.plan import fingerprints, standing
+from hdm_pipeline.session.dates import Dates
 from hdm_pipeline.session.values import SceneState, State
 from hdm_pipeline.support.examples import support_files
 from hdm_pipeline.support.remote import borrowed_examples
@@ -53,6 +55,7 @@ class Scenes:
         self.reader = reader
         self.problem: HdmError | None = None
         self._lock = threading.RLock()
+        self._hashing = threading.Lock()  # taken before the other one
         self._archive: Archive | None = None
         self._refs: dict[str, SceneRef] = {}
         self._weights = ""
@@ -60,7 +63,7 @@ class Scenes:
         self._keys: dict[tuple[str, str], SceneKeys] = {}
         self._stale = True
         self._headers: OrderedDict[SceneRef, SceneHeader] = OrderedDict()
-        self._dates = _Dates(self)
+        self._dates = Dates(self.refs, reader)
 
     def use(self, config: PipelineConfig) -> None:
         """Go on with a pipeline file that has changed; the archive is looked through again if `input` has."""
@@ -74,10 +77,18 @@ class Scenes:
                 self._archive = None
                 self._headers.clear()
 
-    def supports_changed(self) -> None:
-        """The files of examples may have changed: they are hashed again before the next listing."""
+    def supports_changed(self, files: Collection[Path] | None = None) -> None:
+        """Files of examples may have changed: they are hashed again before the next listing.
+
+        Args:
+            files: labels that were written; of interest only where the pipeline file names one of them. None: any.
+        """
         with self._lock:
-            self._stale = True
+            classes = self.config.support.classes
+            named = {each.labels or each.mask for one in classes for each in one.examples}
+            self._stale |= files is None or not {os.path.realpath(one) for one in files}.isdisjoint(
+                os.path.realpath(one) for one in named if one
+            )
 
     def refresh(self) -> None:
         """Look through the archive again, and hash examples and weights again.
@@ -151,9 +162,9 @@ class Scenes:
             ArchiveError: as `archive`.
             LedgerError: the ledger is damaged, or of a newer version.
         """
+        self.archive()
+        self._hash()
         with self._lock, Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            self.archive()
-            self._hash()
             records = {record.id: record for record in ledger.scenes()}
             running = self._run_is_going_on()
             found = [
@@ -167,8 +178,8 @@ class Scenes:
     def state(self, scene: str, labeled: Collection[str] = ()) -> SceneState:
         """One scene as it is now; raises as `states` and `ref`."""
         ref = self.ref(scene)
+        self._hash()
         with self._lock, Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            self._hash()
             return self._state(ref, ledger.scene(scene), self._run_is_going_on(), labeled)
 
     def record(self, scene: str) -> SceneRecord | None:
@@ -199,19 +210,33 @@ class Scenes:
     # ------------------------------------------------------------------ what the run made of it
 
     def _hash(self) -> None:
-        """Bring the keys up to date: a scene is done only if it was made of these very examples and weights."""
-        if not self._stale:
-            return
-        self._keys.clear()
-        self._keyring, self.problem = None, None
-        try:
-            with borrowed_examples(self.config, self.reader, self.workspace.examples) as config:
-                prints = fingerprints(config, support_files(config), self.reader, self._weights)
-            self._weights = prints.weights
-            self._keyring = SceneKeyring(self.config, prints, uncertain=uncertainty.asked(self.config))
-        except (ConfigError, PeerError) as error:
-            self.problem = error
-        self._stale = False
+        """Bring the keys up to date: a scene is done only if it was made of these very examples and weights.
+
+        To be called without the lock: files are read, and nothing else is to wait for that.
+        """
+        with self._hashing:
+            with self._lock:
+                if not self._stale:
+                    return
+                self._stale = False
+                config, weights = self.config, self._weights
+            keyring: SceneKeyring | None = None
+            problem: HdmError | None = None
+            try:
+                with borrowed_examples(config, self.reader, self.workspace.examples) as local:
+                    prints = fingerprints(local, support_files(local), self.reader, weights)
+                weights = prints.weights
+                keyring = SceneKeyring(config, prints, uncertain=uncertainty.asked(config))
+            except (ConfigError, PeerError) as error:
+                problem = error
+            except BaseException:
+                self.supports_changed()
+                raise
+            with self._lock:
+                self._keys.clear()
+                self._keyring, self.problem = keyring, problem
+                if not self._stale:  # else something has changed meanwhile, weights perhaps
+                    self._weights = weights
 
     def keys(self, ref: SceneRef, kept: str) -> SceneKeys | None:
         """What work on a scene is filed under now; None where nobody knows (`problem`).
@@ -220,8 +245,12 @@ class Scenes:
             ref: the scene.
             kept: `SceneRecord.score_key` of earlier work on it; may be empty.
         """
+        self._hash()
+        return self._hashed_keys(ref, kept)
+
+    def _hashed_keys(self, ref: SceneRef, kept: str) -> SceneKeys | None:
+        """`keys` by what was hashed last."""
         with self._lock:
-            self._hash()
             if self._keyring is None:
                 return None
             known = self._keys.get((ref.id, kept))
@@ -256,7 +285,7 @@ class Scenes:
 
     def _stands(self, ref: SceneRef, record: SceneRecord, running: bool) -> State:
         """A state in one word. What did not come is tried again by the next run, but is quarantined till then."""
-        keys = self.keys(ref, "" if self.config.output.keep == "nothing" else record.score_key)
+        keys = self._hashed_keys(ref, "" if self.config.output.keep == "nothing" else record.score_key)
         current = keys is None or record.product_key == keys.product
         if record.status == "quarantined" and current:
             return "quarantined"
@@ -345,45 +374,3 @@ def _mean_uncertainty(info: Mapping[str, Any]) -> float | None:
     known = [(float(value), float(pixels[name])) for name, value in told.items() if value is not None]
     total = sum(weight for _, weight in known)
     return sum(value * weight for value, weight in known) / total if total else None
-
-
-class _Dates:
-    """When scenes were taken, as their headers say, which are read in a thread at leisure.
-
-    Scenes of patients have no date here: it is personal data.
-
-    Attributes:
-        known: by scene, ISO 8601; empty where nothing tells.
-    """
-
-    def __init__(self, scenes: Scenes) -> None:
-        self.known: dict[SceneRef, str] = {}
-        self._scenes = scenes
-        self._thread: threading.Thread | None = None
-        self._ended = threading.Event()
-
-    def learn(self, header: SceneHeader) -> None:
-        """Take the date from a header."""
-        self.known[header.ref] = "" if header.ref.private else str(header.attributes.get("datetime", ""))
-
-    def start(self) -> None:
-        """Read the headers that were not read yet, unless that goes on already."""
-        unread = [ref for ref in self._scenes.refs() if ref not in self.known and not (ref.private or ref.remote)]
-        if unread and (self._thread is None or not self._thread.is_alive()):
-            self._ended = threading.Event()
-            self._thread = threading.Thread(target=self._read, args=(unread, self._ended), daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Read no more."""
-        self._ended.set()
-
-    def _read(self, unread: Sequence[SceneRef], ended: threading.Event) -> None:
-        for ref in unread:
-            start = time.monotonic()
-            try:
-                self.learn(self._scenes.reader.header(ref))
-            except HdmError:  # whoever opens the scene is told
-                self.known[ref] = ""
-            if ended.wait(time.monotonic() - start):  # half of the time is left to those who wait for a picture
-                return

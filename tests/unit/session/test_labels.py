@@ -246,3 +246,23 @@ def test_a_scene_that_cannot_be_saved_holds_up_no_other(session: Session, monkey
             session._labels.save()
     session._labels.save()
     assert len(list(session._labels.folder.glob("*_labels.tif"))) == 2
+
+
+def test_a_stroke_on_labels_that_the_pipeline_file_names_gives_the_run_other_examples(file: Path) -> None:
+    (file.parent / "weights.safetensors").write_bytes(b"weights")
+    config = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**config, "model": {"weights": "weights.safetensors"}}, sort_keys=False))
+    classes(file, "water")
+    with Session(file) as session:
+        for value, at in ((1, 50), (0, 100)):
+            session.draw("a", dot(value, at))
+        session.save()
+        scenes = session._scenes
+        before = scenes.keys(scenes.ref("b"), "")
+        session.draw("b", dot(1, 50))  # not entered yet
+        assert scenes.keys(scenes.ref("b"), "") is before
+        session.draw("a", dot(1, 150))
+        after = scenes.keys(scenes.ref("b"), "")
+    assert before is not None
+    assert after is not None
+    assert before.product != after.product

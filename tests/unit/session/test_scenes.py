@@ -6,6 +6,7 @@ import dataclasses
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from hdm_pipeline.errors import ConfigError, NoSuchSceneError, ReadError, SceneE
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.planning.keys import Fingerprints
+from hdm_pipeline.planning.plan import fingerprints
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.session.scenes import Scenes, chosen, require_local
 from hdm_pipeline.session.values import SceneState
@@ -196,3 +199,23 @@ def test_scenes_are_chosen_and_ordered() -> None:
         ids(sort="size")
     with pytest.raises(ConfigError, match="'odd'"):
         ids(state="odd")
+
+
+def test_scenes_are_shown_while_examples_are_hashed(scenes: Scenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes.refs()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: object) -> Fingerprints:
+        begun.set()
+        assert go_on.wait(20)
+        return fingerprints(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hdm_pipeline.session.scenes.fingerprints", slow)
+    with ThreadPoolExecutor(2) as threads:
+        listed = threads.submit(states, scenes)
+        assert begun.wait(20)
+        try:
+            assert threads.submit(scenes.ref, "a").result(timeout=20).id == "a"
+        finally:
+            go_on.set()
+        assert listed.result(timeout=20) == dict.fromkeys(NAMES, "new")
