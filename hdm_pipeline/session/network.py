@@ -91,16 +91,17 @@ class SessionNetwork:
         return self._fits
 
     def use(self, config: PipelineConfig) -> None:
-        """Go on with a pipeline file that has changed."""
+        """Go on with a pipeline file that has changed, once what is being tried has ended; does not wait for that."""
 
         def change() -> None:
-            changed = config.model != self._config.model or config.input != self._config.input
-            if changed or config.tiling != self._config.tiling:
+            if _fitted_by(config) != _fitted_by(self._config):
                 self._base, self._fits, self._settled, self._segmenters = None, {}, {}, {}
                 self._tensors.clear()
             self._config = config
 
-        self.run(change)
+        with self._lock:
+            if not self._closed:
+                self._thread.submit(change)  # before whatever is asked for from now on
 
     def close(self) -> None:
         """Wait for what runs, which is not long: settling gives way. Whoever asks afterwards gets `TryEndedError`."""
@@ -335,6 +336,11 @@ class SessionNetwork:
 
     def _is_urgent(self) -> bool:
         return self._urgent > 0
+
+
+def _fitted_by(config: PipelineConfig) -> tuple[object, ...]:
+    """What else than examples decides what is made of the network."""
+    return config.model, config.input, config.tiling, config.execution, config.support.calibrate
 
 
 def free_cores() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +93,26 @@ def test_nothing_is_asked_of_a_network_that_was_closed(network: SessionNetwork) 
     network.close()
     with pytest.raises(TryEndedError, match="closed"):
         network.run(lambda: None)
+
+
+def test_a_changed_pipeline_file_waits_for_no_try_and_holds_for_the_next(network: SessionNetwork) -> None:
+    classes = {"water": [example(0)]}
+    (before,) = network.run(lambda: network.fit(classes, lambda: False))
+    config = network._config
+    execution = config.execution.model_copy(update={"batch_size": 3})
+    trying, ended = threading.Event(), threading.Event()
+
+    def job() -> bool:
+        trying.set()
+        return ended.wait(20)
+
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(network.run, job)
+        assert trying.wait(20)
+        network.use(config.model_copy(update={"execution": execution}))
+        assert not running.done()
+        ended.set()
+        assert running.result()
+    (after,) = network.run(lambda: network.fit(classes, lambda: False))
+    assert (before.segmenter.gpu_batch, after.segmenter.gpu_batch) == (config.execution.batch_size, 3)
+    network.close()
