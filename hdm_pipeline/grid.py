@@ -71,6 +71,12 @@ class Window:
         y, x = self.y - origin.y, self.x - origin.x
         return slice(y, y + self.height), slice(x, x + self.width)
 
+    def shared_with(self, other: Window) -> Window:
+        """What this window and another one of the same slice, which it touches, have in common."""
+        y, x = max(self.y, other.y), max(self.x, other.x)
+        height, width = min(self.bottom, other.bottom) - y, min(self.right, other.right) - x
+        return Window(z=self.z, y=y, x=x, height=height, width=width)
+
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Block:

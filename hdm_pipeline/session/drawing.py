@@ -73,7 +73,9 @@ class Drawing:
             for column in columns:
                 if (packed := self.cells.get((window.z, row, column))) is None:
                     continue
-                there, here = _shared(self._window((window.z, row, column)), window)
+                whole = self._window((window.z, row, column))
+                shared = whole.shared_with(window)
+                there, here = shared.rows_columns(whole), shared.rows_columns(window)
                 found[here] = packed if isinstance(packed, int) else self._unpack((window.z, row, column))[there]
         return found
 
@@ -237,9 +239,10 @@ class Drawing:
         for row in rows:
             for column in columns:
                 cell = window.z, row, column
-                there, here = _shared(self._window(cell), window)
-                known, new = self._unpack(cell), values[here]
-                np.copyto(known[there], new, where=new != IGNORE)
+                whole = self._window(cell)
+                shared = whole.shared_with(window)
+                known, new = self._unpack(cell), values[shared.rows_columns(window)]
+                np.copyto(known[shared.rows_columns(whole)], new, where=new != IGNORE)
                 yield cell, pack(known)
 
     def _apply(self, cells: Mapping[Cell, Packed]) -> None:
@@ -303,11 +306,3 @@ def _of(cells: Mapping[Cell, Packed], cell: Cell) -> Packed:
 
 def _weight(step: Step) -> int:
     return sum(_CELL_BYTES + sum(len(p) for p in pair if isinstance(p, bytes)) for pair in step.values())
-
-
-def _shared(cell: Window, window: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Rows and columns, within each of the two, of what a cell and a window share."""
-    top, left = max(cell.y, window.y), max(cell.x, window.x)
-    bottom, right = min(cell.bottom, window.bottom), min(cell.right, window.right)
-    shared = Window(z=window.z, y=top, x=left, height=bottom - top, width=right - left)
-    return shared.rows_columns(cell), shared.rows_columns(window)

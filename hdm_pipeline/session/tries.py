@@ -91,7 +91,9 @@ class Tries:
             if stopped():
                 raise TryEndedError("a newer one was asked for", where="try")
             staged = self._stage(scene, look, grid, tile)
-            here, there = _shared(grid.tile_window(*tile), window)
+            whole = grid.tile_window(*tile)
+            shared = whole.shared_with(window)
+            here, there = shared.rows_columns(whole), shared.rows_columns(window)
             valid[there] |= staged[0][here] != 0
             if not staged[0].any():
                 continue
@@ -186,14 +188,6 @@ def _tiles_along(start: int, end: int, grid: TileGrid, count: int) -> range:
     """Numbers of the tiles along an axis that the pixels `start` to `end` lie in."""
     first = max(0, -(-(start - grid.tile + 1) // grid.stride))
     return range(min(first, count - 1), min(count, (end - 1) // grid.stride + 1))
-
-
-def _shared(tile: Window, window: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Rows and columns of what a tile and a window share, within each of the two."""
-    top, left = max(tile.y, window.y), max(tile.x, window.x)
-    bottom, right = min(tile.bottom, window.bottom), min(tile.right, window.right)
-    shared = Window(z=window.z, y=top, x=left, height=bottom - top, width=right - left)
-    return shared.rows_columns(tile), shared.rows_columns(window)
 
 
 def _tile_key(look: SceneLook, grid: TileGrid, tile: Tile) -> Hashable:

@@ -159,3 +159,9 @@ def test_blocks_sort_and_hash() -> None:
         len({Block(index=0, z0=0, z1=1, i0=0, i1=1, j0=0, j1=1), Block(index=0, z0=0, z1=1, i0=0, i1=1, j0=0, j1=1)})
         == 1
     )
+
+
+def test_what_two_windows_share_lies_in_both() -> None:
+    one, other = Window(z=3, y=0, x=10, height=5, width=5), Window(z=3, y=2, x=0, height=9, width=12)
+    assert one.shared_with(other) == other.shared_with(one) == Window(z=3, y=2, x=10, height=3, width=2)
+    assert one.shared_with(one) == one
