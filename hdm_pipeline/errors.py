@@ -196,6 +196,10 @@ class DiskFullError(OutputError):
     """There is no room to write: on the disk, or in what the user may take of it."""
 
 
+class ObjectStoreError(OutputError):
+    """An object store cannot be reached, refuses, or is not addressed rightly."""
+
+
 class InboxFullError(OutputError):
     """The inbox of a listener holds as much as it may, or its disk is full: who sends keeps the file."""
 
