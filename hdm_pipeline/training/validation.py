@@ -19,11 +19,14 @@ class Validation:
 
     Args:
         config: source, number, size and seed of the episodes.
+
+    Attributes:
+        episodes: in order.
     """
 
     def __init__(self, config: ValidationConfig) -> None:
         source = make_source(config.source)
-        self._episodes = [
+        self.episodes = [
             source.draw(np.random.default_rng([config.seed, number]), _SHOTS[number % len(_SHOTS)], config.size)
             for number in range(config.episodes)
         ]
@@ -32,7 +35,7 @@ class Validation:
     def mean_iou(self, network: FewShotNetwork) -> float:
         """Mean IoU of the target over the episodes; where there is none, 1 - the share that is called target."""
         network.eval()
-        return float(np.mean([episode_iou(network, episode) for episode in self._episodes]))
+        return float(np.mean([episode_iou(network, episode) for episode in self.episodes]))
 
 
 def episode_iou(network: FewShotNetwork, episode: Episode) -> float:

@@ -40,6 +40,12 @@ _FAR = 0.95  # the share of the supports' own cells that counts as near
 _HALF_SLACK = 0.5  # one support: halves of an image are more alike than two images are
 _LEAST_SCALE = 1e-4
 
+LEAST_FAR = 0.08
+"""Distance below which nothing is far, over the own backbone; and over pretrained features. Examples that are all but
+copies of each other would otherwise make every other scene far (docs/scores.md has the measurement)."""
+
+LEAST_FAR_PRETRAINED = 0.5
+
 Arrays = dict[str, npt.NDArray[np.float32]]
 T = TypeVar("T")
 
@@ -56,9 +62,14 @@ class _Support:
 
 
 class SupportsCompared:
-    """Collects what the supports look like, one at a time, and compares them with each other."""
+    """Collects what the supports look like, one at a time, and compares them with each other.
 
-    def __init__(self) -> None:
+    Args:
+        least_far: distance below which nothing counts as far, however alike the supports are.
+    """
+
+    def __init__(self, least_far: float = LEAST_FAR) -> None:
+        self._least_far = least_far
         self._supports: list[_Support] = []
 
     def add(self, context: Tensor, regress: Tensor, shares: tuple[Tensor, Tensor], stride: int) -> None:
@@ -90,6 +101,7 @@ class SupportsCompared:
         typical, far = (float(torch.quantile(apart, share)) for share in (0.5, _FAR))
         if len(shown) == 1:
             far += _HALF_SLACK * (far - typical)
+        far = max(far, self._least_far)
         found = {"prototypes": condense(torch.cat(shown), _PROTOTYPES)}
         found["scale"] = torch.tensor([typical, max(far - typical, _LEAST_SCALE)])
         found |= self._without_each(regression)

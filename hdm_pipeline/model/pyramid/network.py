@@ -200,7 +200,10 @@ class HDMNetPyramid(FewShotNetwork):
         kept: list[EncodedImage] = []
         levels: list[LevelAccumulator] = []
         frozen: list[RuleTokens] = []
-        compared = familiarity.SupportsCompared()
+        pretrained = self.context is not None
+        compared = familiarity.SupportsCompared(
+            familiarity.LEAST_FAR_PRETRAINED if pretrained else familiarity.LEAST_FAR
+        )
         for image, mask in zip(images, masks, strict=True):
             encoded = self._encode_image(image, mask, scale)
             add_image(levels, encoded, background=self.background)

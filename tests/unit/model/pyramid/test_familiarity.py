@@ -51,6 +51,18 @@ def test_a_tile_of_their_kind_is_near_and_another_is_far(segmenter: FewShotSegme
     assert far_share(segmenter, supports, stripes()) > 0.9
 
 
+@pytest.mark.parametrize("weights", ["builtin:pyramid-small", "builtin:pyramid"])
+def test_examples_that_are_copies_of_each_other_do_not_make_all_else_far(weights: str) -> None:
+    segmenter = FewShotSegmenter.load(weights, device="cpu")
+    image, mask = speckle(1)
+    tensors = support_tensors([image, image, image], [mask, mask, mask], "test")
+    bank = segmenter.encode(tensors, describe=True)
+    tiles = np.stack([speckle(9)[0], stripes()])
+    near, far = (segmenter.answer("distance", tiles, [bank])[:, 1] >= 128).mean(axis=(1, 2))
+    assert near < 0.3
+    assert far > 0.9
+
+
 def test_invalid_pixels_are_neither_near_nor_far(segmenter: FewShotSegmenter) -> None:
     bank = segmenter.encode(support_tensors([speckle(1)[0]], [speckle(1)[1]], "test"), describe=True)
     valid = np.ones((1, 128, 160), bool)
