@@ -31,6 +31,11 @@ _NETWORK_BYTES_PER_PIXEL = 1800
 1,560 where the pretrained backbone sees the image twice enlarged, for examples of up to 352 pixels a side."""
 
 
+_PREPARATION = 1400 << 20
+"""Bound on the resident bytes of the process that prepares the examples, which remembers features of up to 2 Mpx;
+measured: five examples of 512 x 512 1,000 MiB, ten of 1024 x 1024 1,320 MiB. Larger ones take more: four of 2048 x 2048
+took 1,890 MiB."""
+
 _BAND_BYTES_PER_PIXEL = 64
 """Bound on what each band after the third takes of a pixel of a batch: staged, as float32, stacked, the next batch read
 ahead, and the evidence of all bands."""
@@ -79,7 +84,8 @@ def peak_memory(config: PipelineConfig) -> int:
     """Bound on the resident bytes of any one process of the run; does not depend on the scenes' size.
 
     A worker holds a block's staged pixels, its integer sums for each class (and for each one's uncertainty where that
-    is asked for), and the activations of one batch.
+    is asked for), and the activations of one batch. The process that prepares the examples holds their features
+    instead: the bound is for examples of ten million pixels together.
     """
     tiling, bands = config.tiling, len(config.input.bands)
     maps = len(config.support.classes) * (2 if uncertainty.asked(config) else 1)
@@ -88,7 +94,7 @@ def peak_memory(config: PipelineConfig) -> int:
     block = block_pixels * (bands * (_BYTES_STAGED + 2 * 4) + maps * (4 + 4 + 1 + 1))
     batch = config.execution.batch_size * tile_pixels * _NETWORK_BYTES_PER_PIXEL
     more = config.execution.batch_size * tile_pixels * max(0, bands - 3) * _BAND_BYTES_PER_PIXEL
-    return _PROCESS_BASE + block + batch + more
+    return max(_PROCESS_BASE + block + batch + more, _PREPARATION)
 
 
 @dataclass(frozen=True)
