@@ -24,6 +24,8 @@ from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
+from hdm_pipeline.execution.preparing import Equipment, StoppedError
+from hdm_pipeline.execution.preparing import Preparing as PreparingThread
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.deliveries import read_deliveries
@@ -57,9 +59,8 @@ from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.remarks import remarks
 from hdm_pipeline.reporting.run_json import RunReport
-from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.examples import SupportFiles, support_files
-from hdm_pipeline.support.prepare import Preparation, prepare
+from hdm_pipeline.support.prepare import Preparation, prepare, read_examples
 from hdm_pipeline.support.remote import any_remote, local_examples
 from hdm_pipeline.support.steps import StepState
 
@@ -219,10 +220,6 @@ def _arrivals(
     return found
 
 
-class _StoppedError(Exception):
-    """Ends the preparation of a run that is to stop; no HdmError, which would count as a fault of an example."""
-
-
 def _work(
     config: PipelineConfig,
     workspace: Workspace,
@@ -234,39 +231,56 @@ def _work(
     tell: Listener,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Prepare the supports and drive the scenes, till it is to stop."""
+    """Read the examples, then drive the scenes and prepare the examples beside it, till it is to stop."""
     tell(Preparing(adapt=config.support.adapt != "off"))
 
     def on_step(state: StepState) -> None:
-        if should_stop():
-            raise _StoppedError
         tell(PreparingStep(**asdict(state)))
 
+    def on_example(state: StepState) -> None:
+        if should_stop():
+            raise StoppedError
+        on_step(state)
+
     try:
-        prepared = prepare(config, supports, reader, workspace, on_step)
-    except _StoppedError:
+        examples = read_examples(config, supports, reader, on_example)
+    except StoppedError:
         return
+    context = RunContext(config, workspace, class_infos(config), _provenance(config), examples.looks)
+
+    def equip(prepared: Preparation) -> Equipment:
+        _tell_prepared(config, workspace, prepared, report, tell)
+        found = replace(
+            context,
+            provenance=_provenance(config, prepared),
+            temperatures=prepared.temperatures,
+            area_scores=prepared.area_scores,
+        )
+        return Equipment(found, prepared.bundle)
+
+    with ExitStack() as stack:
+        preparing = PreparingThread(lambda told: prepare(config, examples, workspace, told), equip, on_step)
+        stack.callback(preparing.close)
+        executor = _executor(context)
+        stack.callback(executor.close)
+        report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
+        listener = fan_out([tell, executor.observe])
+        Driver(context, executor, ledger, listener, should_stop, preparing.poll).run(scenes)
+
+
+def _tell_prepared(
+    config: PipelineConfig, workspace: Workspace, prepared: Preparation, report: RunReport, tell: Listener
+) -> None:
+    """What the examples turned out to be, into the report and to who listens.
+
+    Raises:
+        ConfigError: a product asks for what the network does not know.
+    """
     uncertainty.require_known(config, [each.network for each in prepared.bundle.loaded.values()])
     report.note(support=prepared.report, weights_hash=prepared.weights_hash, support_hash=prepared.support_hash)
     tell(SupportChecked(support=prepared.report))
     hashes = {"weights": prepared.weights_hash, "examples": prepared.support_hash, "settings": pixel_hash(config)}
     keep_examples(workspace, prepared.pictures, prepared.report, hashes)
-    prepared = replace(prepared, pictures=())  # whole images, which the scenes need no more
-    context = RunContext(
-        config,
-        workspace,
-        class_infos(config),
-        _provenance(config, prepared),
-        prepared.examples,
-        prepared.temperatures,
-        prepared.area_scores,
-    )
-    executor = _executor(context, prepared.bundle)
-    try:
-        report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
-        Driver(context, executor, ledger, fan_out([tell, executor.observe]), should_stop).run(scenes)
-    finally:
-        executor.close()
 
 
 @dataclass
@@ -315,26 +329,28 @@ def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunRepo
     return report
 
 
-def _provenance(config: PipelineConfig, prepared: Preparation) -> Provenance:
+def _provenance(config: PipelineConfig, prepared: Preparation | None = None) -> Provenance:
+    """What is stamped into products; before the examples are prepared, without what they decide."""
     name = config.model.source
+    weights = name if name.startswith("builtin:") else "own weights"
     return Provenance(
         version=__version__,
         pipeline_hash=pixel_hash(config),
-        weights_hash=prepared.weights_hash,
-        support_hash=prepared.support_hash,
+        weights_hash="" if prepared is None else prepared.weights_hash,
+        support_hash="" if prepared is None else prepared.support_hash,
         threshold=config.output.threshold,
-        model=f"{prepared.bundle.banks[0].architecture}, {name if name.startswith('builtin:') else 'own weights'}",
+        model="" if prepared is None else f"{prepared.bundle.banks[0].architecture}, {weights}",
     )
 
 
-def _executor(context: RunContext, bundle: ModelBundle) -> Executor:
+def _executor(context: RunContext) -> Executor:
     if context.config.execution.executor == "inline":
         from hdm_pipeline.execution.inline import InlineExecutor
 
-        return InlineExecutor(context, bundle)
+        return InlineExecutor(context)
     from hdm_pipeline.execution.ray import RayExecutor
 
-    return RayExecutor(context, bundle)
+    return RayExecutor(context)
 
 
 def lock_owner() -> str:

@@ -25,6 +25,7 @@ from hdm_pipeline.execution.messages import (
     SurveyTask,
     Task,
 )
+from hdm_pipeline.execution.preparing import Equipment
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pixels.bands import BandPlan
@@ -32,6 +33,7 @@ from hdm_pipeline.pixels.sanity import noted
 from hdm_pipeline.planning.forecast import scene_grid
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.support.bundle import ModelBundle
 
 Script = Callable[[Task], Outcome | None]
 """What becomes of a task; None for success."""
@@ -47,6 +49,8 @@ class FakeExecutor:
         given: tasks in the order in which they were given out.
         ended: tasks in the order in which they ended.
         waiting: tasks in flight.
+        awaits_model: it has no model yet, and takes no blocks to infer.
+        equipped_with: what `equip` was given; None before.
     """
 
     name = "fake"
@@ -64,6 +68,8 @@ class FakeExecutor:
         self.given: list[Task] = []
         self.ended: list[Task] = []
         self.waiting: list[Task] = []
+        self.awaits_model = False
+        self.equipped_with: tuple[RunContext, ModelBundle] | None = None
         self.model_slots = model_slots
         self._config = config
         self._sizes = sizes
@@ -76,11 +82,14 @@ class FakeExecutor:
 
     @property
     def model_free(self) -> int:
-        return 2 * self.model_slots - self._in_flight(infer=True)
+        return 0 if self.awaits_model else 2 * self.model_slots - self._in_flight(infer=True)
 
     @property
     def cpu_free(self) -> int:
         return self._cpus - self._in_flight(infer=False)
+
+    def equip(self, context: RunContext, bundle: ModelBundle) -> None:
+        self.equipped_with, self.awaits_model = (context, bundle), False
 
     def submit(self, task: Task) -> None:
         assert (self.model_free if isinstance(task, InferTask) else self.cpu_free) > 0, f"no room for {task.step}"
@@ -164,12 +173,14 @@ class Bench:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         scenes: Iterable[PendingScene] | Arrivals | None = None,
+        equipment: Callable[[float], Equipment | None] | None = None,
         **sizes: int,
     ) -> FakeExecutor:
         """Drive what is not done with a fresh executor, which stays at hand as `executor` where the run fails."""
         self.executor = FakeExecutor(self.config, self.sizes, script, choose, **sizes)
         self.events = []
-        driver = Driver(self.context, self.executor, self.ledger, self.events.append, should_stop)
+        self.executor.awaits_model = equipment is not None
+        driver = Driver(self.context, self.executor, self.ledger, self.events.append, should_stop, equipment)
         given = list(self.scenes()) if scenes is None else scenes
         driver.run(given if isinstance(given, Arrivals) else iter(given))
         return self.executor

@@ -37,6 +37,7 @@ from hdm_pipeline.execution.messages import (
     SurveyTask,
     Task,
 )
+from hdm_pipeline.execution.preparing import Equipment
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
 from hdm_pipeline.output.files import remove_if_empty, remove_tree
@@ -73,6 +74,8 @@ class Driver:
         ledger: what is done; nothing else writes to it.
         listener: told of everything that happens.
         should_stop: asked before new work is given out; True lets the steps in flight end and leaves.
+        equipment: asked, with seconds to wait, for what the model needs, till it is there; scenes are staged meanwhile.
+            None where `executor` has it already.
     """
 
     _intake: Intake
@@ -84,9 +87,11 @@ class Driver:
         ledger: Ledger,
         listener: Listener,
         should_stop: Callable[[], bool] = lambda: False,
+        equipment: Callable[[float], Equipment | None] | None = None,
     ) -> None:
         self._context = context
         self._executor = executor
+        self._equipment = equipment
         self._ledger = ledger
         self._tell = listener
         self._should_stop = should_stop
@@ -116,15 +121,21 @@ class Driver:
 
     def _loop(self, intake: Intake) -> None:
         while True:
+            self._equip(0.0)
             stopping = self._should_stop()
             if not stopping:
                 self._give_out(intake)
             if not self._in_flight:
-                if stopping or not intake.wait():
+                if stopping:
+                    return
+                if self._equipment is not None:
+                    self._equip(_LOOK_AGAIN)
+                elif not intake.wait():
                     return
                 continue
             # A scene that arrives while a long step runs is surveyed beside it.
             awaits = not stopping and intake.expects and self._wants_scene()
+            awaits |= self._equipment is not None
             outcome = self._executor.next(_LOOK_AGAIN if awaits else None)
             if outcome is None:
                 continue
@@ -136,13 +147,19 @@ class Driver:
             if scene in self._again and scene not in self._in_flight:
                 self._start_over(self._again.pop(scene))
 
+    def _equip(self, patience: float) -> None:
+        """Look whether what the model needs is there."""
+        if self._equipment is not None and (found := self._equipment(patience)) is not None:
+            self._context, self._equipment = found.context, None
+            self._executor.equip(found.context, found.bundle)
+
     # ------------------------------------------------------------------ what may run
 
     def _give_out(self, intake: Intake) -> None:
         while self._retries and self._room_for(self._retries[0].step):
             self._submit(self._retries.popleft())
         for state in list(self._active.values()):
-            if state.complete and not state.publishing and self._executor.cpu_free > 0:
+            if state.complete and not state.publishing and self._equipment is None and self._executor.cpu_free > 0:
                 state.publishing = True
                 self._submit(PublishTask(work=state.work, unlike=likeness.summed(state.unlike)))
         for kind in (StitchTask, InferTask):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from hdm_pipeline.errors import ExecutionError, HdmError, SceneError
-from hdm_pipeline.execution.messages import Outcome, Task
+from hdm_pipeline.execution.messages import Outcome, RunContext, Task
 from hdm_pipeline.reporting.events import Event
+from hdm_pipeline.support.bundle import ModelBundle
 
 
 class Executor(Protocol):
@@ -16,7 +17,7 @@ class Executor(Protocol):
 
     @property
     def model_free(self) -> int:
-        """How many more `infer` tasks may be submitted now without idle queueing."""
+        """How many more `infer` tasks may be submitted now without idle queueing; none before `equip`."""
         ...
 
     @property
@@ -27,6 +28,15 @@ class Executor(Protocol):
     @property
     def model_slots(self) -> int:
         """How many `infer` tasks run at once when all is well."""
+        ...
+
+    def equip(self, context: RunContext, bundle: ModelBundle) -> None:
+        """Hand over what was not known when workers were started: before, no `infer` task may be submitted.
+
+        Args:
+            context: of the run, complete; what is published is published with it.
+            bundle: what the model needs.
+        """
         ...
 
     def submit(self, task: Task) -> None:

@@ -29,9 +29,9 @@ class InlineExecutor:
     name = "inline"
     model_slots = 1
 
-    def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
+    def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._bundle = bundle
+        self._bundle: ModelBundle | None = None
         self._worker: ModelWorker | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hdm-step")
         self._futures: dict[Future[Result], Task] = {}
@@ -40,12 +40,16 @@ class InlineExecutor:
     @property
     def model_free(self) -> int:
         """One task computing, so one may wait."""
-        return 1 - len(self._model_tasks)
+        return 0 if self._bundle is None else 1 - len(self._model_tasks)
 
     @property
     def cpu_free(self) -> int:
         """Room in the step thread's queue."""
         return _CPU_TASKS - len(self._futures)
+
+    def equip(self, context: RunContext, bundle: ModelBundle) -> None:
+        """Steps that are queued keep the context that they were given with; none of them publishes."""
+        self._context, self._bundle = context, bundle
 
     def submit(self, task: Task) -> None:
         """Queue a task."""
@@ -86,6 +90,8 @@ class InlineExecutor:
 
     def _model(self) -> ModelWorker:
         if self._worker is None:
+            if self._bundle is None:
+                raise RuntimeError("a block was given out before the model was there")
             # Only a run that has work to do pays for loading torch.
             from hdm_pipeline.execution.model_worker import ModelWorker
 

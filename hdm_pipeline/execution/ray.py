@@ -63,15 +63,16 @@ _STEP_NICENESS = 10
 class _ModelActor:
     """A model actor's class body; `ray.remote` is applied when a cluster is there."""
 
-    def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
-        self._context, self._bundle = context, bundle
-
-    def ready(self) -> None:
-        """Load the model. Not in the constructor: of what that raises, Ray keeps no more than the text."""
+    def warm(self) -> None:
+        """Load the libraries: the examples may take a while still."""
         # Here, so that the actors without a model do not load torch.
+        import hdm_pipeline.execution.model_worker  # noqa: F401
+
+    def ready(self, context: RunContext, bundle: ModelBundle) -> None:
+        """Load the model. Not in the constructor: of what that raises, Ray keeps no more than the text."""
         from hdm_pipeline.execution.model_worker import ModelWorker
 
-        self._worker = ModelWorker(self._context, self._bundle)
+        self._worker = ModelWorker(context, bundle)
 
     def run(self, task: InferTask) -> InferResult:
         result = self._worker.infer(task)
@@ -89,6 +90,10 @@ class _StepActor:
     def ready(self) -> None:
         """Answered once the process is up."""
 
+    def equip(self, context: RunContext) -> None:
+        """The context is complete now. Tasks that were given before are done before."""
+        self._context = context
+
     def run(self, task: StepTask) -> Result:
         result = run_step(self._context, task)
         give_back()
@@ -102,7 +107,7 @@ class _Slot:
     Attributes:
         handle: of the actor.
         holds_model: whether it infers.
-        up: reference that its start resolves.
+        up: reference that its start resolves; None of a model actor that has not got its model yet.
         started: it came up, as `look` found. A model actor waits for a free place in the cluster, after the loss of a
             node perhaps for ever; blocks are only given to those that are up.
         tasks: reference and task.
@@ -128,7 +133,7 @@ class _Slot:
         Raises:
             RayError: it never will.
         """
-        if not self.started and ray.wait([self.up], timeout=0)[0]:
+        if not self.started and self.up is not None and ray.wait([self.up], timeout=0)[0]:
             ray.get(self.up)
             self.started = True
 
@@ -145,13 +150,12 @@ class RayExecutor:
 
     name = "ray"
 
-    def __init__(self, context: RunContext, bundle: ModelBundle) -> None:
+    def __init__(self, context: RunContext) -> None:
         self._config = context.config.execution
         self._stack = ExitStack()
         self._shares = self._stack.enter_context(cluster(self._config))
         self._context = ray.put(context)
-        self._bundle = ray.put(replace(bundle, threads=self._shares.threads))
-        bundle.release()  # the actors load their own; this process computes nothing any more
+        self._bundle: Any = None
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
         self._waiting: deque[InferTask] = deque()
@@ -170,6 +174,8 @@ class RayExecutor:
     @property
     def model_free(self) -> int:
         """Free places in the actors' queues."""
+        if self._bundle is None:
+            return 0
         given = len(self._waiting) + sum(len(slot.tasks) for slot in self._models)
         return self.model_slots * self._config.blocks_in_flight - given
 
@@ -177,6 +183,16 @@ class RayExecutor:
     def cpu_free(self) -> int:
         """Free places for staging, stitching and writing."""
         return self._shares.steps - sum(len(slot.tasks) for slot in self._steps)
+
+    def equip(self, context: RunContext, bundle: ModelBundle) -> None:
+        """Let the model actors load their model."""
+        self._context = ray.put(context)
+        self._bundle = ray.put(replace(bundle, threads=self._shares.threads))
+        bundle.release()  # the actors load their own; this process computes nothing any more
+        for slot in self._models:
+            self._load(slot)
+        for slot in self._steps:
+            slot.handle.equip.remote(self._context)
 
     def submit(self, task: Task) -> None:
         """Hand a block to the model actor with the shortest queue, any other step to an idle actor."""
@@ -199,7 +215,7 @@ class RayExecutor:
             if patience <= 0:
                 return None
             holders = {reference: slot for slot in (*self._models, *self._steps) for reference, _ in slot.tasks}
-            holders |= {slot.up: slot for slot in self._models if not slot.started}
+            holders |= {slot.up: slot for slot in self._models if not slot.started and slot.up is not None}
             ready, _ = ray.wait(list(holders), num_returns=1, timeout=patience, fetch_local=True)
             for reference in ready:
                 if reference == holders[reference].up:
@@ -230,13 +246,21 @@ class RayExecutor:
             max_restarts=0,
             max_task_retries=0,
         )
-        return _slot(actor.remote(self._context, self._bundle), holds_model=True)
+        slot = _Slot(actor.remote(), holds_model=True, up=None)
+        slot.handle.warm.remote()
+        if self._bundle is not None:
+            self._load(slot)
+        return slot
+
+    def _load(self, slot: _Slot) -> None:
+        slot.up, slot.since = slot.handle.ready.remote(self._context, self._bundle), time.monotonic()
 
     def _start_step(self) -> _Slot:
         actor = ray.remote(_StepActor).options(
             num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
-        return _slot(actor.remote(self._context), holds_model=False)
+        handle: Any = actor.remote(self._context)
+        return _Slot(handle, holds_model=False, up=handle.ready.remote(), since=time.monotonic())
 
     def _start_ended(self, slot: _Slot) -> None:
         """An actor has come up, or will not. Our own errors end the run: a fresh actor would raise them again."""
@@ -303,16 +327,12 @@ class RayExecutor:
 
     def _kill_hung(self) -> None:
         now, limit = time.monotonic(), self._config.step_timeout
-        nobody_up = not any(slot.started for slot in self._models)
+        nobody_up = self._bundle is not None and not any(slot.started for slot in self._models)
         for slot in (*self._models, *self._steps):
             busy = bool(slot.tasks) or (nobody_up and slot.holds_model)
             if busy and now - slot.since > limit:
                 ray.kill(slot.handle)
                 self._died(slot, f"hung for more than {limit:g} s")
-
-
-def _slot(handle: Any, *, holds_model: bool) -> _Slot:
-    return _Slot(handle, holds_model, up=handle.ready.remote(), since=time.monotonic())
 
 
 def _first_line(error: Exception) -> str:

@@ -28,7 +28,7 @@ Adapt = Literal["auto", "off"] | int
 SMALLEST_TILE = 128
 """Pixels a side that a reduced tile should keep: windows from there on were trained."""
 
-EXPLAINED = 0.95
+EXPLAINED = 0.9
 """Held-out IoU from which on adaptation is not tried: minutes for a gain within the labels' own accuracy."""
 
 

@@ -47,7 +47,6 @@ class Preparation:
         bundle: for the model actors.
         support_hash: of all banks.
         weights_hash: of all (adapted) weights.
-        examples: what the examples of all classes look like.
         report: by class: shots, reduction, mode of inference and what it was measured to do, quality of each example,
             what adaptation did, seconds; JSON-able.
         temperatures: that the scores of each class are calibrated with (`support.temperature`).
@@ -58,7 +57,6 @@ class Preparation:
     bundle: ModelBundle
     support_hash: str
     weights_hash: str
-    examples: tuple[Look, ...]
     report: dict[str, Any]
     temperatures: tuple[float, ...] = ()
     area_scores: tuple[tuple[float, float], ...] = ()
@@ -78,19 +76,50 @@ class _Prepared:
     pictures: list[ExamplePicture]
 
 
-def prepare(
-    config: PipelineConfig,
-    files: SupportFiles,
-    reader: Reader,
-    workspace: Workspace,
-    on_step: OnStep | None = None,
-) -> Preparation:
-    """Read the supports, fit the network to them as far as asked for, and encode them.
+@dataclass(frozen=True, eq=False)
+class ReadExamples:
+    """The supports as pixels.
+
+    Attributes:
+        classes: the examples of each class.
+        warnings: by class, what is strange about each example.
+    """
+
+    classes: list[list[SupportExample]]
+    warnings: Sequence[Mapping[str, Sequence[SceneWarning]]]
+
+    @property
+    def looks(self) -> tuple[Look, ...]:
+        """What the examples of all classes look like."""
+        return tuple(example.look for of_class in self.classes for example in of_class)
+
+
+def read_examples(
+    config: PipelineConfig, files: SupportFiles, reader: Reader, on_step: OnStep | None = None
+) -> ReadExamples:
+    """Read the supports; loads no network library.
 
     Args:
         config: the pipeline.
         files: its examples (`support_files`).
         reader: reads them.
+        on_step: told how far it is; what it raises ends the reading.
+
+    Raises:
+        SupportError: an example cannot be used.
+    """
+    classes = _read(config, files, reader, Steps(on_step))
+    return ReadExamples(classes, example_warnings(config, classes))
+
+
+def prepare(
+    config: PipelineConfig, examples: ReadExamples, workspace: Workspace, on_step: OnStep | None = None
+) -> Preparation:
+    """Fit the network to the supports as far as asked for, and encode them.
+
+    Args:
+        config: the pipeline.
+        examples: its supports (`read_examples`).
         workspace: where adapted weights are kept.
         on_step: told how far it is; what it raises ends the preparation, and nothing half done is kept.
 
@@ -99,8 +128,7 @@ def prepare(
         WeightsError: the weights cannot be loaded.
     """
     steps = Steps(on_step)
-    classes = _read(config, files, reader, steps)
-    warnings = example_warnings(config, classes)
+    classes, warnings = examples.classes, examples.warnings
     path = checked_source(config.model.source)
     base = _load(config, path, steps)
     tensors = _tensors(config, classes)
@@ -116,7 +144,6 @@ def prepare(
         weights_hash=stable_hash([bank.weights_hash for bank in bundle.banks]),
         temperatures=tuple(each.temperature for each in found),
         area_scores=tuple(each.area_scores for each in found),
-        examples=tuple(example.look for of_class in classes for example in of_class),
         pictures=tuple(picture for each in found for picture in each.pictures),
         report={
             c.name: each.report | {"warnings": _listed(strange)}

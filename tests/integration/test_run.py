@@ -226,7 +226,7 @@ def test_events_are_told_line_by_line_for_programs(bench: Workbench) -> None:
     kinds = [event["event"] for event in events]
     steps = kinds[2 : kinds.index("support_checked")]
     assert kinds[:2] == ["run_started", "preparing"]
-    assert set(steps) == {"preparing_step"}
+    assert {"preparing_step"} <= set(steps) <= {"preparing_step", "scene_started", "step_done"}  # staged meanwhile
     assert kinds[-2:] == ["run_ended", "summary"]
     assert kinds.count("scene_done") == 3
     assert {event["scene"] for event in events if event["event"] == "scene_done"} == {"large", "middle", "small"}

@@ -28,7 +28,7 @@ from hdm_pipeline.pictures.examples import ExamplePicture
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.support.examples import load_examples, support_files
-from hdm_pipeline.support.prepare import Preparation, check_examples, prepare
+from hdm_pipeline.support.prepare import Preparation, check_examples, prepare, read_examples
 from hdm_pipeline.support.steps import StepState
 from tests.small_pyramid import small_pyramid
 from tests.unit.model.conftest import make_network
@@ -87,7 +87,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 def prepared(config: PipelineConfig) -> Preparation:
     workspace = Workspace(Path(config.output.directory))
     workspace.create()
-    return prepare(config, support_files(config), make_reader("geotiff", {}), workspace)
+    return prepare(config, read_examples(config, support_files(config), make_reader("geotiff", {})), workspace)
 
 
 def worker(config: PipelineConfig, found: Preparation, *, elsewhere: bool) -> ModelWorker:
@@ -225,7 +225,8 @@ def test_steps_are_told_to_their_end_and_change_nothing(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "watched")
     workspace.create()
     told: list[StepState] = []
-    watched = prepare(config, support_files(config), make_reader("geotiff", {}), workspace, told.append)
+    examples = read_examples(config, support_files(config), make_reader("geotiff", {}), told.append)
+    watched = prepare(config, examples, workspace, told.append)
     ends = [(state.doing, state.class_name, state.done, state.total) for state in told if state.done == state.total]
     assert ends == [
         *[("reading", "", 4, 4), ("loading", "", 1, 1)],
