@@ -60,7 +60,9 @@ from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.remarks import remarks
 from hdm_pipeline.reporting.run_json import RunReport
 from hdm_pipeline.support.examples import SupportFiles, support_files
-from hdm_pipeline.support.prepare import Preparation, prepare, read_examples
+from hdm_pipeline.support.preparation import Preparation
+from hdm_pipeline.support.prepare import prepare
+from hdm_pipeline.support.read import read_examples
 from hdm_pipeline.support.remote import any_remote, local_examples
 from hdm_pipeline.support.steps import StepState
 
@@ -133,7 +135,7 @@ class _Turn:
             if scenes:
                 news = fan_out([tell, lambda _: courier.tell_news(tell)])
                 arrivals = stack.enter_context(closing(_arrivals(config, workspace, self.reader, plan, scenes)))
-                _work(config, workspace, self.reader, self.ledger, supports, arrivals, report, news, should_stop)
+                self._drive(config, supports, arrivals, report, news, should_stop, private=private)
             if not self.lock.lost:
                 _describe(config, workspace, self.ledger, report, whole=self.options.mosaic)
             sends = courier.finish(should_stop, tell)
@@ -142,6 +144,53 @@ class _Turn:
         done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
         told = remarks(plan.archive, outcomes.left_out)
         return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
+
+    def _drive(
+        self,
+        config: PipelineConfig,
+        supports: SupportFiles,
+        scenes: Arrivals,
+        report: RunReport,
+        tell: Listener,
+        should_stop: Callable[[], bool],
+        *,
+        private: bool,
+    ) -> None:
+        """Read the examples, then drive the scenes and prepare the examples beside it, till it is to stop."""
+        tell(Preparing(adapt=config.support.adapt != "off"))
+
+        def on_step(state: StepState) -> None:
+            tell(PreparingStep(**asdict(state)))
+
+        def on_example(state: StepState) -> None:
+            if should_stop():
+                raise StoppedError
+            on_step(state)
+
+        try:
+            examples = read_examples(config, supports, self.reader, on_example, private=private)
+        except StoppedError:
+            return
+        context = RunContext(config, self.workspace, class_infos(config), _provenance(config), examples.looks)
+
+        def equip(prepared: Preparation) -> Equipment:
+            _tell_prepared(config, self.workspace, prepared, report, tell)
+            found = replace(
+                context,
+                provenance=_provenance(config, prepared),
+                temperatures=prepared.temperatures,
+                area_scores=prepared.area_scores,
+            )
+            return Equipment(found, prepared.bundle)
+
+        with ExitStack() as stack:
+            preparing = PreparingThread(lambda told: prepare(config, examples, self.workspace, told), equip, on_step)
+            stack.callback(preparing.close)
+            executor = _executor(context)
+            stack.callback(executor.close)
+            report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
+            listener = fan_out([tell, executor.observe])
+            Driver(context, executor, self.ledger, listener, should_stop, preparing.poll).run(scenes)
 
     def send_owed(self, error: HdmError) -> None:
         """Send what earlier runs owe, where it is not known which scenes there are; then raise what told so."""
@@ -218,54 +267,6 @@ def _arrivals(
     found = Arrivals(iter(scenes), Fetching(reader, workspace, keyring.keys, finished, ahead))
     found.start()
     return found
-
-
-def _work(
-    config: PipelineConfig,
-    workspace: Workspace,
-    reader: Reader,
-    ledger: Ledger,
-    supports: SupportFiles,
-    scenes: Arrivals,
-    report: RunReport,
-    tell: Listener,
-    should_stop: Callable[[], bool],
-) -> None:
-    """Read the examples, then drive the scenes and prepare the examples beside it, till it is to stop."""
-    tell(Preparing(adapt=config.support.adapt != "off"))
-
-    def on_step(state: StepState) -> None:
-        tell(PreparingStep(**asdict(state)))
-
-    def on_example(state: StepState) -> None:
-        if should_stop():
-            raise StoppedError
-        on_step(state)
-
-    try:
-        examples = read_examples(config, supports, reader, on_example)
-    except StoppedError:
-        return
-    context = RunContext(config, workspace, class_infos(config), _provenance(config), examples.looks)
-
-    def equip(prepared: Preparation) -> Equipment:
-        _tell_prepared(config, workspace, prepared, report, tell)
-        found = replace(
-            context,
-            provenance=_provenance(config, prepared),
-            temperatures=prepared.temperatures,
-            area_scores=prepared.area_scores,
-        )
-        return Equipment(found, prepared.bundle)
-
-    with ExitStack() as stack:
-        preparing = PreparingThread(lambda told: prepare(config, examples, workspace, told), equip, on_step)
-        stack.callback(preparing.close)
-        executor = _executor(context)
-        stack.callback(executor.close)
-        report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
-        listener = fan_out([tell, executor.observe])
-        Driver(context, executor, ledger, listener, should_stop, preparing.poll).run(scenes)
 
 
 def _tell_prepared(

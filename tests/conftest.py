@@ -12,6 +12,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread a worker and its children, before torch is imported: workers that share cores wait for each other's.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+os.environ["HDM_CACHE"] = "off"  # what one test prepared is no result of another; those of the cache say where it is
+
 REQUIRE_DATA = "HDM_REQUIRE_DATA"
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

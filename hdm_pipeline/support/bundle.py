@@ -46,6 +46,8 @@ class ModelBundle:
 
     def release(self) -> None:
         """Let go of the networks of this process, and of the GPU memory that fitting took: other processes need it."""
+        if not self.loaded:
+            return
         import torch
 
         self.loaded.clear()

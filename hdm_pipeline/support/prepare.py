@@ -8,9 +8,8 @@ fingerprint against the bank's.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,14 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.config.schema import AdaptSteps, ClassConfig, PipelineConfig
-from hdm_pipeline.contracts import Reader, SceneWarning
-from hdm_pipeline.hashing import stable_hash
+from hdm_pipeline.contracts import Reader
 from hdm_pipeline.model.background import require_background
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.pixels.sanity import Look
-from hdm_pipeline.support.bundle import ModelBundle, NetworkKey, load_segmenter
-from hdm_pipeline.support.examples import SupportExample, SupportFiles, example_warnings, load_examples, support_files
+from hdm_pipeline.support.bundle import load_segmenter
+from hdm_pipeline.support.examples import SupportExample, support_files
+from hdm_pipeline.support.kept import Shelf
+from hdm_pipeline.support.preparation import (
+    Preparation,
+    PreparedClass,
+    all_classes,
+    example_picture,
+    from_kept,
+    to_keep,
+)
+from hdm_pipeline.support.read import ReadExamples, read_examples
 from hdm_pipeline.support.steps import OnStep, Steps
 
 if TYPE_CHECKING:
@@ -37,79 +44,6 @@ if TYPE_CHECKING:
     from hdm_pipeline.support.fit import Fit
     from hdm_pipeline.support.reliability import Reliability
     from hdm_pipeline.support.temperature import Calibration
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What preparing the supports gave.
-
-    Attributes:
-        bundle: for the model actors.
-        support_hash: of all banks.
-        weights_hash: of all (adapted) weights.
-        report: by class: shots, reduction, mode of inference and what it was measured to do, quality of each example,
-            what adaptation did, seconds; JSON-able.
-        temperatures: that the scores of each class are calibrated with (`support.temperature`).
-        area_scores: between which probabilities the area of each class lies (`support.area_interval`).
-        pictures: of every example, with what the others find of it by the weights as they came.
-    """
-
-    bundle: ModelBundle
-    support_hash: str
-    weights_hash: str
-    report: dict[str, Any]
-    temperatures: tuple[float, ...] = ()
-    area_scores: tuple[tuple[float, float], ...] = ()
-    pictures: tuple[ExamplePicture, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """One class: its segmenter with the path of the weights, its bank, its part of the report."""
-
-    key: NetworkKey
-    segmenter: FewShotSegmenter
-    bank: SupportBank
-    report: dict[str, Any]
-    temperature: float
-    area_scores: tuple[float, float]
-    pictures: list[ExamplePicture]
-
-
-@dataclass(frozen=True, eq=False)
-class ReadExamples:
-    """The supports as pixels.
-
-    Attributes:
-        classes: the examples of each class.
-        warnings: by class, what is strange about each example.
-    """
-
-    classes: list[list[SupportExample]]
-    warnings: Sequence[Mapping[str, Sequence[SceneWarning]]]
-
-    @property
-    def looks(self) -> tuple[Look, ...]:
-        """What the examples of all classes look like."""
-        return tuple(example.look for of_class in self.classes for example in of_class)
-
-
-def read_examples(
-    config: PipelineConfig, files: SupportFiles, reader: Reader, on_step: OnStep | None = None
-) -> ReadExamples:
-    """Read the supports; loads no network library.
-
-    Args:
-        config: the pipeline.
-        files: its examples (`support_files`).
-        reader: reads them.
-        on_step: told how far it is; what it raises ends the reading.
-
-    Raises:
-        SupportError: an example cannot be used.
-    """
-    classes = _read(config, files, reader, Steps(on_step))
-    return ReadExamples(classes, example_warnings(config, classes))
 
 
 def prepare(
@@ -128,8 +62,11 @@ def prepare(
         WeightsError: the weights cannot be loaded.
     """
     steps = Steps(on_step)
-    classes, warnings = examples.classes, examples.warnings
+    classes = examples.classes
     path = checked_source(config.model.source)
+    shelf = Shelf.of(config, classes, private=examples.private)
+    if (kept := shelf.get()) is not None:
+        return from_kept(config, examples, kept, path)
     base = _load(config, path, steps)
     tensors = _tensors(config, classes)
     fits = _fits(config, base, tensors, config.support.adapt, workspace.models, steps)
@@ -137,44 +74,9 @@ def prepare(
         _prepare_class(config, c, examples, of_class, fit, base, path, steps)
         for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
     ]
-    bundle = _bundle(config, found)
-    return Preparation(
-        bundle=bundle,
-        support_hash=stable_hash([bank.hash for bank in bundle.banks]),
-        weights_hash=stable_hash([bank.weights_hash for bank in bundle.banks]),
-        temperatures=tuple(each.temperature for each in found),
-        area_scores=tuple(each.area_scores for each in found),
-        pictures=tuple(picture for each in found for picture in each.pictures),
-        report={
-            c.name: each.report | {"warnings": _listed(strange)}
-            for c, each, strange in zip(config.support.classes, found, warnings, strict=True)
-        },
-    )
-
-
-def _bundle(config: PipelineConfig, found: Sequence[_Prepared]) -> ModelBundle:
-    """What the workers need of all classes."""
-    return ModelBundle(
-        weights=tuple(each.key[0] for each in found),
-        banks=tuple(each.bank for each in found),
-        reductions=tuple(each.key[1] for each in found),
-        batch_size=config.execution.batch_size,
-        threads=config.execution.threads if isinstance(config.execution.threads, int) else None,
-        model=config.model,
-        loaded={each.key: each.segmenter for each in found},
-    )
-
-
-def _listed(warnings: Mapping[str, Sequence[SceneWarning]]) -> list[dict[str, Any]]:
-    """Warnings of the examples of a class as `run.json` carries them."""
-    return [{"example": name} | warning.as_dict() for name, of_one in warnings.items() for warning in of_one]
-
-
-def _read(config: PipelineConfig, files: SupportFiles, reader: Reader, steps: Steps) -> list[list[SupportExample]]:
-    """The examples by class, telling after each file."""
-    done = count(1)
-    steps.begin("reading", sum(map(len, files)))
-    return load_examples(config, files, reader, lambda: steps.advance(next(done)))
+    if all(each.key[0] == path for each in found):
+        shelf.put(to_keep(found))
+    return all_classes(config, examples, found)
 
 
 def _load(config: PipelineConfig, path: str, steps: Steps) -> FewShotSegmenter:
@@ -202,7 +104,7 @@ def check_examples(
     """
     steps = Steps(on_step)
     found = {}
-    classes = _read(config, support_files(config), reader, steps)
+    classes = read_examples(config, support_files(config), reader, on_step).classes
     base = _load(config, config.model.source, steps)
     of_classes = _tensors(config, classes)
     fits = _fits(config, base, of_classes, "off", None, steps)
@@ -262,7 +164,7 @@ def _prepare_class(
     base: FewShotSegmenter,
     path: str,
     steps: Steps,
-) -> _Prepared:
+) -> PreparedClass:
     start = time.perf_counter() - fitted.seconds
     fit = fitted.fit
     unadapted = base.refitted(base.network, fit.reduction)
@@ -294,7 +196,7 @@ def _prepare_class(
         "seconds": round(time.perf_counter() - start, 3),
     }
     key = str(fit.weights or path), fit.reduction
-    return _Prepared(key, segmenter, bank, report, calibration.temperature, area_scores, pictures)
+    return PreparedClass(key, segmenter, bank, report, calibration.temperature, area_scores, pictures)
 
 
 def _tensors(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) -> list[list[SupportTensors]]:
@@ -380,7 +282,6 @@ def _quality(
 
     `run` is the bank that the run uses, unless its weights have seen the examples.
     """
-    from hdm_pipeline.pictures.examples import ExamplePicture
     from hdm_pipeline.support.quality import leave_one_out
 
     held_out: list[Reliability | None] = []
@@ -388,10 +289,8 @@ def _quality(
     steps.begin("checking", len(examples), class_config.name)
     names = [e.name for e in examples]
     found = leave_one_out(segmenter, tensors, names, held_out, run, scores=scores, on_example=steps.advance)
-    pictures = [
-        ExamplePicture(e.name, class_config.name, e.pixels, e.label, found_by_others, quality.iou, class_config.rgb)
-        for e, quality, found_by_others in zip(examples, found, scores, strict=True)
-    ]
+    told = zip(examples, found, scores, strict=True)
+    pictures = [example_picture(one, class_config, by_others, quality.iou) for one, quality, by_others in told]
     return [quality.as_dict() for quality in found], held_out, pictures
 
 

@@ -28,7 +28,9 @@ from hdm_pipeline.pictures.examples import ExamplePicture
 from hdm_pipeline.planning.validation import class_infos
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.support.examples import load_examples, support_files
-from hdm_pipeline.support.prepare import Preparation, check_examples, prepare, read_examples
+from hdm_pipeline.support.preparation import Preparation
+from hdm_pipeline.support.prepare import check_examples, prepare
+from hdm_pipeline.support.read import read_examples
 from hdm_pipeline.support.steps import StepState
 from tests.small_pyramid import small_pyramid
 from tests.unit.model.conftest import make_network
