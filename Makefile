@@ -14,7 +14,7 @@ help: ## say what the targets do
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[geo,dicom]'
 	touch $@
 
 $(DEV_READY): $(READY)

@@ -46,9 +46,9 @@ def write_scene(path: Path, size: int, *, bands: int = 2, dtype: str = "float32"
     return path
 
 
-def write_support(folder: Path, *, bands: int = 2) -> None:
+def write_support(folder: Path, *, bands: int = 2, side: int = 256) -> None:
     """`chip.tif` and `mask.tif`, cut from the same kind of scene."""
-    write_scene(folder / "chip.tif", 256, bands=bands, seed=2)
+    write_scene(folder / "chip.tif", side, bands=bands, seed=2)
     with rasterio.open(folder / "chip.tif") as chip:
         profile = chip.profile | {"count": 1, "dtype": "uint8"}
         water = chip.read(1) < -13

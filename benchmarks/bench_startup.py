@@ -1,20 +1,26 @@
-"""How long a person waits before anything happens: help, import, validate, and a run with nothing to do.
+"""How long a person waits before anything happens: help, import, validate, a run with nothing to do; the first minute.
 
-    python -m benchmarks.bench_startup [--json FILE]
+    python -m benchmarks.bench_startup [--repeats 3] [--json FILE]
 
-User and system seconds of whole processes (other programs on the machine do not count), the median of five.
+The first rows are user and system seconds of whole processes (other programs on the machine do not count), the median
+of five. The first minute is wall time, the median of `--repeats`, on the sample archive, everything fresh: output and
+kept preparations; so look at the load that stands beside the table. CPU seconds follow.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks._scenes import write_pipeline, write_scene, write_support
-from benchmarks._table import arguments, at_most, median, show
+from benchmarks._table import Row, arguments, at_most, median, show
 from hdm_pipeline.model.checkpoints import save_weights
 
 KIT = Path(__file__).resolve().parents[1] / "tests" / "kit"
@@ -34,9 +40,94 @@ def seconds(*command: str) -> float:
     return median(found)
 
 
+@dataclass(frozen=True)
+class Timing:
+    """One run.
+
+    Attributes:
+        wall: seconds.
+        cpu: seconds of the process and those that it waited for; of Ray's processes only some.
+        first: seconds until the first scene is published.
+        prepared: seconds from the first look at the examples until they are prepared.
+    """
+
+    wall: float
+    cpu: float
+    first: float
+    prepared: float
+
+
+def timed_run(file: Path, out: Path, cache: Path, *more: str) -> Timing:
+    """Run a pipeline into a new folder."""
+    environment = os.environ | {"HDM_CACHE": str(cache)}
+    command = [sys.executable, "-m", "hdm_pipeline", "run", str(file), "--output", str(out), *more]
+    start, begun = time.time(), time.perf_counter()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - begun
+    if status:
+        raise SystemExit(f"failed: {' '.join(command)}")
+    (log,) = (out / ".hdm" / "logs").glob("*.jsonl")
+    told: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
+    times = {kind: next(one["time"] for one in told if one.get("event") == kind) for kind in _KINDS}
+    prepared = times["support_checked"] - times["preparing"]
+    return Timing(wall, usage.ru_utime + usage.ru_stime, times["scene_done"] - start, prepared)
+
+
+_KINDS = ("preparing", "support_checked", "scene_done")
+
+
+def first_minute(folder: Path, repeats: int) -> list[Row]:
+    """The sample archive and a single small scene."""
+    samples = folder / "samples"
+    subprocess.run([sys.executable, "-m", "hdm_pipeline", "samples", str(samples)], check=True, capture_output=True)
+    os.environ["HDM_FLOOD_DATA"] = str(samples)
+    flood = Path(__file__).resolve().parents[1] / "pipelines" / "flood_extent.yaml"
+    rows = []
+    for executor, bound in (("ray", 20.0), ("inline", 15.0)):
+        found = [
+            timed_run(flood, folder / f"{executor}-{i}", folder / f"cache-{executor}-{i}", "--executor", executor)
+            for i in range(repeats)
+        ]
+        rows.append(at_most(f"samples, fresh, {executor}", median([one.wall for one in found]), "s", bound))
+        rows.append(at_most(f"  the first mask, {executor}", median([one.first for one in found]), "s", 10.0))
+        rows.append(Row(f"  examples prepared, {executor}", median([one.prepared for one in found]), "s"))
+        rows.append(Row(f"  CPU, {executor}", median([one.cpu for one in found]), "s"))
+    again = [
+        timed_run(flood, folder / f"again-{i}", folder / "cache-inline-0", "--executor", "inline") for i in range(3)
+    ]
+    rows.append(at_most("examples prepared, from what is kept", median([one.prepared for one in again]), "s", 1.0))
+    write_scene(folder / "one" / "scenes" / "scene.tif", 512)
+    write_support(folder / "one", side=512)
+    small = write_pipeline(
+        folder / "one", "out", "builtin:pyramid", model={"reduction": "auto"}, tiling={"size": 512, "overlap": 64}
+    )
+    found = [timed_run(small, folder / f"small-{i}", folder / f"cache-small-{i}") for i in range(repeats)]
+    imports = _import_seconds()
+    wall = median([one.wall for one in found])
+    rows.append(at_most("one scene and one example of 512 x 512, inline", wall, "s", 6.0))
+    rows.append(at_most("  less what imports take", wall - imports, "s", 2.5))
+    return rows
+
+
+def _import_seconds() -> float:
+    """Wall seconds to load what such a run loads, the median of three."""
+    code = (
+        "import hdm_pipeline.cli.main, hdm_pipeline.run, hdm_pipeline.execution.model_worker, rasterio, scipy, sklearn"
+    )
+    found = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        found.append(time.perf_counter() - start)
+    return median(found)
+
+
 def main() -> int:
     """Measure and print."""
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
     sys.path.insert(0, str(KIT))
     from hdm_testkit.network import MeanColor
 
@@ -53,6 +144,7 @@ def main() -> int:
             at_most("--help", seconds(*module, "--help"), "s", 1.0),
             at_most("validate", seconds(*module, "validate", file), "s", 1.0),
             at_most("run on a finished output", seconds(*module, "run", file), "s", 2.0),
+            *first_minute(folder, options.repeats),
         ]
     return show("start-up", rows, options.json)
 

@@ -102,6 +102,10 @@ class PluginError(HdmError):
     scope: ClassVar[Scope] = "scene"
 
 
+class MissingExtraError(ConfigError):
+    """What is asked for needs libraries that are not installed; the remedy names the extra that brings them."""
+
+
 class PluginLoadError(PluginError):
     """A plug-in cannot be used for any scene: it cannot be imported or constructed, or is not of the kind it says."""
 

@@ -213,6 +213,9 @@ def schema() -> None:
 @app.command()
 def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/, support/ and truth/.")]) -> None:
     """Make a small realistic archive of SAR scenes with floods, with support chips and the truth; deterministic."""
+    from hdm_pipeline.extras import require
+
+    require("geo", "the sample archive")
     from hdm_pipeline.samples.archive import make_samples
 
     made = make_samples(folder)

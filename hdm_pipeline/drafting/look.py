@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hdm_pipeline.contracts import Band, RasterGeometry, Reader, SceneHeader, SceneRef, Skipped, VolumeGeometry
-from hdm_pipeline.errors import ConfigError, EmptyArchiveError, HdmError
+from hdm_pipeline.errors import ConfigError, EmptyArchiveError, HdmError, MissingExtraError
 from hdm_pipeline.pixels.sanity import pixel_size
 from hdm_pipeline.plugin.registry import READERS, available, make_reader
 
@@ -155,7 +155,8 @@ def _found(uri: str, readers: Sequence[str]) -> tuple[str, dict[str, Any], Reade
                 scenes = [one for one in reader.discover(uri) if not isinstance(one, Skipped)]
             except HdmError as error:
                 if not options:
-                    reasons.append(f"{name}: {error.what}")
+                    remedy = f" ({error.remedy})" if isinstance(error, MissingExtraError) else ""
+                    reasons.append(f"{name}: {error.what}{remedy}")
                 continue
             if scenes and (best is None or len(scenes) > len(best[3])):
                 best = name, dict(options), reader, scenes

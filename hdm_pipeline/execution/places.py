@@ -63,9 +63,15 @@ def _footprint(header: SceneHeader) -> list[list[float]]:
 
 @lru_cache(maxsize=16)
 def _to_globe(crs_wkt: str) -> Transformer | None:
-    """From a CRS to longitude and latitude; None where PROJ cannot. Remembered: making one costs more than using it."""
-    from pyproj import CRS, Transformer
-    from pyproj.exceptions import ProjError
+    """From a CRS to longitude and latitude; None where PROJ cannot, or is not there.
+
+    Remembered: making one costs more than using it.
+    """
+    try:
+        from pyproj import CRS, Transformer
+        from pyproj.exceptions import ProjError
+    except ImportError:  # of the extra `geo`; a stranger's reader may do without
+        return None
 
     try:
         return Transformer.from_crs(CRS.from_wkt(crs_wkt), "OGC:CRS84", always_xy=True)

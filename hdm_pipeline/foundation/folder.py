@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import WeightsError
+from hdm_pipeline.extras import install
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _COARSEST = 32
@@ -105,7 +106,7 @@ def _transformers(folder: Path) -> Any:
         raise WeightsError(
             "a backbone of another family needs the package transformers, which is not installed",
             where=str(folder),
-            remedy="pip install 'hdm-pipeline[foundation]'",
+            remedy=install("foundation"),
         )
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"

@@ -89,7 +89,7 @@ def segment(
     Raises:
         SupportError: an example cannot be used.
         ModelInputError: the image or an argument has another shape, type or range.
-        ConfigError: `bands`, `scale`, `reader` or `options` is wrong, or the extra `geo` is not installed.
+        ConfigError: `bands`, `scale`, `reader` or `options` is wrong, or the extra `xarray` is not installed.
         SceneError: the file cannot be read, or lacks a band.
         WeightsError: the weights cannot be loaded.
     """

@@ -158,7 +158,7 @@ def picture_of(value: Any, what: str, reader: Reader) -> Iterator[Picture]:
     Raises:
         ModelInputError: it is no image.
         SceneError: the file cannot be read.
-        ConfigError: a library of the extra `geo` is missing.
+        ConfigError: a library of the extra `xarray` is missing.
     """
     if is_path(value):
         with file_picture(value, reader) as picture:

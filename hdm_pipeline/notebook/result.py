@@ -10,9 +10,9 @@ import numpy as np
 
 from hdm_pipeline import __version__
 from hdm_pipeline.contracts import Pixels, RasterGeometry, Validity
+from hdm_pipeline.extras import lacking
 from hdm_pipeline.model.whole_image import Mask
 from hdm_pipeline.notebook.pictures import ArrayPicture, FilePicture, Picture
-from hdm_pipeline.xarrays.installed import missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def like(
         return mask if probabilities is None else Segmentation(mask, probabilities, tuple(classes))
     if isinstance(picture, FilePicture):
         geometry = picture.geometry
-        if missing():
+        if lacking("xarray"):
             return Segmentation(mask, probabilities, tuple(classes), geometry.transform, geometry.crs_wkt)
         from hdm_pipeline.xarrays.image import placed
 

@@ -40,6 +40,6 @@ def check_address(text: str) -> str:
         raise ObjectStoreError(
             "the address holds more than a bucket and a folder",
             where=f"{found['scheme']}://{parts[0].rpartition('@')[2].partition('?')[0]}",
-            remedy="put keys, region and endpoint into the environment (docs/cluster.md), not into the address",
+            remedy="put keys, region and endpoint into the environment (docs/nightly.md), not into the address",
         )
     return found.string

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdm_pipeline.errors import ObjectStoreError
+from hdm_pipeline.extras import missing_extra
 from hdm_pipeline.objects.address import check_address
 from hdm_pipeline.objects.failures import store_errors
 
@@ -171,8 +171,7 @@ def _connected(address: str) -> ObjectStore:
     try:
         from obstore.store import from_url
     except ImportError as error:
-        remedy = "pip install 'hdm-pipeline[cloud]'"
-        raise ObjectStoreError("object stores need obstore", where=address, remedy=remedy) from error
+        raise missing_extra("cloud", "an object store", where=address) from error
     with store_errors(address):
         if address.startswith("file://"):
             return from_url(address, mkdir=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import SceneKind
-from hdm_pipeline.errors import ConfigError, PluginLoadError
+from hdm_pipeline.errors import ConfigError, MissingExtraError, PluginLoadError
 from hdm_pipeline.plugin.registry import WRITERS, archive_reader, available, load, make_writer, reads_volumes
 
 
@@ -44,8 +44,8 @@ def fitting(kind: SceneKind) -> list[str]:
     for name in available(WRITERS):
         try:
             told = getattr(load(WRITERS, name), "scenes", "any")
-        except PluginLoadError:
-            continue  # a stranger's, which nobody asked for
+        except (PluginLoadError, MissingExtraError):
+            continue  # nobody asked for it
         if told in ("any", kind):
             found.append(name)
     return found

@@ -20,6 +20,7 @@ from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.config.send import Send
 from hdm_pipeline.contracts import ClassInfo
 from hdm_pipeline.errors import ConfigError, HdmError, SupportError
+from hdm_pipeline.extras import install
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import products, uncertainty
@@ -197,9 +198,7 @@ def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Prob
     if config.input.aoi is not None and not Path(config.input.aoi).is_file():
         yield file.problem(("input", "aoi"), f"no such file: {config.input.aoi}", "give a GeoJSON file")
     if config.model.runtime == "openvino" and find_spec("openvino") is None:
-        yield file.problem(
-            ("model", "runtime"), "OpenVINO is not installed", "pip install 'hdm-pipeline[openvino]', or use torch"
-        )
+        yield file.problem(("model", "runtime"), "OpenVINO is not installed", f"{install('openvino')}, or use torch")
 
 
 def _exists(uri: str) -> bool:

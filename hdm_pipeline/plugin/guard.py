@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.errors import HdmError, PluginError, PluginLoadError
+from hdm_pipeline.extras import extra_of, lacking, missing_extra
 
 REMEDY = "this is a bug in the plug-in: tell its author, who can run hdm_pipeline.testing against it"
 END = object()
@@ -44,22 +45,29 @@ class Guard:
 
     @contextmanager
     def calling(self, method: str, where: str, *, private: bool = False) -> Iterator[None]:
-        """Run a method of the plug-in; what it raises beyond our errors becomes a `PluginError`."""
+        """Run a method of the plug-in; what it raises beyond our errors becomes a `PluginError`.
+
+        Raises:
+            MissingExtraError: it needs a library of an extra that is not installed.
+        """
         try:
             yield
         except (HdmError, MemoryError):
             raise
+        except ImportError as error:
+            extra = extra_of(error.name)
+            if extra is None or not lacking(extra):
+                raise self._failure(error, method, where) from (None if private else error)
+            raise missing_extra(extra, f"the plug-in {self.plugin!r}", where=where) from error
         except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
-            frames = traceback.extract_tb(error.__traceback__)
-            place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
-            failure = self._error(
-                f"plug-in {self.plugin!r} failed in {method}: {type(error).__name__} at {place}",
-                where=where,
-                remedy=REMEDY,
-            )
-            if private:
-                raise failure from None
-            raise failure from error
+            raise self._failure(error, method, where) from (None if private else error)
+
+    def _failure(self, error: BaseException, method: str, where: str) -> PluginError:
+        """That the plug-in raised what it should not."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        what = f"plug-in {self.plugin!r} failed in {method}: {type(error).__name__} at {place}"
+        return self._error(what, where=where, remedy=REMEDY)
 
 
 def construct(kind: Any, plugin: str, options: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, Receiver, Sender
 from hdm_pipeline.errors import ConfigError, PluginLoadError
+from hdm_pipeline.extras import extra_of, lacking, missing_extra
 from hdm_pipeline.plugin.guard import Guard, construct
 from hdm_pipeline.plugin.guarded_reader import guard_reader
 from hdm_pipeline.plugin.guarded_sender import guarded_sender
@@ -47,6 +48,7 @@ def load(group: str, name: str) -> Any:
 
     Raises:
         ConfigError: no plug-in of that name is installed.
+        MissingExtraError: it lies here, and libraries that it needs are an extra that is not installed.
         PluginLoadError: it cannot be imported.
     """
     point = available(group).get(name)
@@ -59,6 +61,9 @@ def load(group: str, name: str) -> Any:
     try:
         return point.load()
     except (ImportError, AttributeError) as error:
+        extra = extra_of(error.name) if isinstance(error, ImportError) else None
+        if extra is not None and lacking(extra):
+            raise missing_extra(extra, f"the plug-in {name!r}", where=point.value) from error
         raise PluginLoadError(
             f"plug-in {name!r} cannot be imported: {error}",
             where=point.value,

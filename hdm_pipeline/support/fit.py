@@ -69,7 +69,7 @@ def fit_to_examples(
         network: the network to start from; not changed.
         examples: K examples of one class, at least one.
         adapt: ``auto`` keeps adapted weights where held-out examples gain by them (and does not try where these are
-            segmented with an IoU of 0.95 as it is), a number takes that many steps.
+            segmented with an IoU of 0.9 as it is), a number takes that many steps.
         reduction: given, or None to choose it.
         tile: side in pixels of the tiles that will be segmented; a reduced tile keeps `SMALLEST_TILE` of them.
         cache: folder for adapted weights, or None to keep them in memory.

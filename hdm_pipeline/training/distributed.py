@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import nn
 
 from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.extras import install
 from hdm_pipeline.training.config import TrainConfig
 
 
@@ -31,7 +32,7 @@ def run_replicas(config: TrainConfig) -> None:
         raise TrainingError(
             "Ray Train is not installed",
             where="replicas",
-            remedy="pip install 'hdm-pipeline[distributed]', or replicas: 1",
+            remedy=f"{install('distributed')}, or replicas: 1",
         ) from error
 
     started = not ray.is_initialized()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.extras import install
 from hdm_pipeline.training.config import TrainConfig
 
 LOG = "log.csv"
@@ -84,7 +85,7 @@ def _event_writer(folder: str, step: int) -> Any:
         raise TrainingError(
             "TensorBoard is not installed",
             where="tensorboard: true",
-            remedy="pip install 'hdm-pipeline[tensorboard]', or leave it off: the CSV log has the same numbers",
+            remedy=f"{install('tensorboard')}, or leave it off: the CSV log has the same numbers",
         ) from error
     writer: Any = SummaryWriter(folder, purge_step=step + 1)
     return writer

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hdm_pipeline.contracts import IGNORE, Band, Pixels, Validity
 from hdm_pipeline.errors import ModelInputError
-from hdm_pipeline.xarrays.installed import require
+from hdm_pipeline.extras import require
 from hdm_pipeline.xarrays.legend import PROBABILITY, mask_attributes, plain
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class DataArrayImage:
             ModelInputError: it has other axes, no pixels, or no numbers.
             ConfigError: rioxarray is not installed.
         """
-        require(what)
+        require("xarray", what)
         import rioxarray  # noqa: F401  (registers `.rio`)
 
         self.what = what

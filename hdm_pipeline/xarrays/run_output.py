@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.errors import ConfigError, NoSuchSceneError, OutputError, ReadError
+from hdm_pipeline.extras import require
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
-from hdm_pipeline.xarrays.installed import require
 
 if TYPE_CHECKING:
     import xarray
@@ -140,12 +140,12 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
         A mapping from a scene's id to its `xarray.Dataset`, with a table of all scenes.
 
     Raises:
-        ConfigError: no run has written there; or the extra `geo` is not installed.
+        ConfigError: no run has written there; or the extra `xarray` is not installed.
         OutputError: the run is not complete, and `partial` is False.
         LedgerError: the ledger is damaged, or of a newer version.
         ReadError: `run.json` cannot be read.
     """
-    require("open_output")
+    require("xarray", "open_output")
     if chunks is not None and chunks < 1:
         raise ConfigError(f"chunks of {chunks} pixels", where="open_output", remedy="give 1 or more, or None")
     workspace = Workspace(output_directory(Path(folder)))

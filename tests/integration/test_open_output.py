@@ -215,9 +215,9 @@ def test_what_is_no_output_is_told(bench: Workbench, out: Path, monkeypatch: pyt
         open_output(out)
     monkeypatch.setitem(sys.modules, "dask", None)  # what an import finds that is not installed
     monkeypatch.setitem(sys.modules, "xarray", None)
-    with pytest.raises(ConfigError, match="xarray and dask are not installed") as missing:
+    with pytest.raises(ConfigError, match="needs xarray and dask\\[array\\], not installed") as missing:
         open_output(out)
-    assert missing.value.remedy == "pip install 'hdm-pipeline[geo]'"
+    assert missing.value.remedy == "pip install 'hdm-pipeline[xarray]'"
 
 
 def test_volumes_have_a_row_and_no_dataset(bench: Workbench) -> None:

@@ -259,9 +259,9 @@ def test_without_xarray_a_path_gives_arrays(
     expected = quiet(shared.scenes / "large.tif", probabilities=True, **arguments)
     image = rioxarray.open_rasterio(shared.scenes / "large.tif")
     monkeypatch.setitem(sys.modules, "rioxarray", None)  # what an import finds that is not installed
-    with pytest.raises(ConfigError, match="rioxarray is not installed") as caught:
+    with pytest.raises(ConfigError, match="needs rioxarray, not installed") as caught:
         segment(image, **arguments)
-    assert "pip install 'hdm-pipeline[geo]'" in caught.value.remedy
+    assert "pip install 'hdm-pipeline[xarray]'" in caught.value.remedy
     monkeypatch.setitem(sys.modules, "xarray", None)
     found = quiet(str(shared.scenes / "large.tif"), probabilities=True, **arguments)
     assert isinstance(found, Segmentation)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hdm_pipeline.errors import OptimizationError
+from hdm_pipeline.extras import install
 from hdm_pipeline.model.bank import SupportBank
 
 _KEPT = 4
@@ -94,6 +95,4 @@ def run_compiled(compiled: Any, x: Tensor) -> list[Tensor]:
 def require_openvino() -> None:
     """Raise `OptimizationError` unless OpenVINO is installed."""
     if find_spec("openvino") is None:
-        raise OptimizationError(
-            "OpenVINO is not installed", where="model.runtime", remedy="pip install 'hdm-pipeline[openvino]'"
-        )
+        raise OptimizationError("OpenVINO is not installed", where="model.runtime", remedy=install("openvino"))

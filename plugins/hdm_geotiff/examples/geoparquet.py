@@ -29,7 +29,7 @@ def as_flatgeobuf(path: str) -> bytes:
         raise SupportError(
             "GeoParquet is read by pyarrow, which is not installed",
             where=path,
-            remedy="pip install 'hdm-pipeline[geo]', or save the labels as GeoPackage",
+            remedy="pip install 'hdm-pipeline[parquet]', or save the labels as GeoPackage",
         ) from error
     try:
         file = pq.ParquetFile(path)

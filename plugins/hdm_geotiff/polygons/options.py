@@ -59,7 +59,7 @@ class PolygonOptions:
             remedy = "gpkg (GeoPackage), fgb (FlatGeobuf) or parquet (GeoParquet)"
             raise ConfigError("there is no such format", where=where, remedy=remedy)
         if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
-            remedy = "pip install 'hdm-pipeline[geo]', or choose gpkg or fgb"
+            remedy = "pip install 'hdm-pipeline[parquet]', or choose gpkg or fgb"
             raise ConfigError("GeoParquet needs pyarrow, which is not installed", where=where, remedy=remedy)
         simplify = _amount("simplify", options.get("simplify"), ("m", "px"))
         return cls(form, simplify, _amount("min_area", options.get("min_area"), ("m2", "px")))

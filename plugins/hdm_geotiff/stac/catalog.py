@@ -198,7 +198,7 @@ def _searched(url: str) -> Iterator[ItemAt]:
         from pystac_client.exceptions import APIError
     except ImportError as error:
         what = "a STAC API is searched with pystac-client, which is not installed"
-        raise ArchiveError(what, where=url, remedy="pip install 'hdm-pipeline[geo]'") from error
+        raise ArchiveError(what, where=url, remedy="pip install 'hdm-pipeline[stac]'") from error
     asked: dict[str, Any] = {}
     for name, value in parse_qsl(urlsplit(url).query):
         if name not in _PARAMETERS:

@@ -47,6 +47,7 @@ EXPECTED = {
     "PeerRefusedError": "run",
     "PeerSilentError": "run",
     "OutputError": "run",
+    "MissingExtraError": "run",
     "ObjectStoreError": "run",
     "DiskFullError": "run",
     "InboxFullError": "run",

@@ -396,7 +396,7 @@ def test_geoparquet_without_pyarrow_names_the_extra(monkeypatch: Any) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pyarrow") as caught:
         PolygonWriter({"format": "parquet"})
-    assert "hdm-pipeline[geo]" in caught.value.remedy
+    assert "hdm-pipeline[parquet]" in caught.value.remedy
 
 
 def test_a_volume_is_refused(tmp_path: Path) -> None:

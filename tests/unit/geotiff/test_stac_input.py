@@ -524,7 +524,7 @@ def test_without_pystac_client_an_api_is_an_error_that_names_it(tmp_path: Path) 
         "except Exception as error: print(type(error).__name__, error.remedy)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("ArchiveError pip install 'hdm-pipeline[geo]'")
+    assert done.stdout.startswith("ArchiveError pip install 'hdm-pipeline[stac]'")
 
 
 def test_what_is_too_large_on_the_network_is_refused_and_not_cut(

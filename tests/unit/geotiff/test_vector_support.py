@@ -477,7 +477,7 @@ def test_a_parquet_file_that_is_no_geoparquet(chip: Path, tmp_path: Path) -> Non
 def test_geoparquet_names_the_extra_that_it_needs(chip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_vector(tmp_path / "a.parquet", [(at(5, 6, 20, 18), FLOOD)])
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    assert "hdm-pipeline[geo]" in refused(chip, file, "pyarrow, which is not installed").remedy
+    assert "hdm-pipeline[parquet]" in refused(chip, file, "pyarrow, which is not installed").remedy
 
 
 def test_a_shapefile_without_its_companions(chip: Path, tmp_path: Path) -> None:
