@@ -59,7 +59,7 @@ class Guard:
             if extra is None or not lacking(extra):
                 raise self._failure(error, method, where) from (None if private else error)
             raise missing_extra(extra, f"the plug-in {self.plugin!r}", where=where) from error
-        except (Exception, SystemExit) as error:  # whatever a stranger's code may raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a stranger's code may raise)
             raise self._failure(error, method, where) from (None if private else error)
 
     def _failure(self, error: BaseException, method: str, where: str) -> PluginError:

@@ -74,7 +74,8 @@ def test_each_world_says_which_extra_it_needs(tmp_path: Path) -> None:
     assert install("geo") in samples.stderr
     (tmp_path / "p.yaml").write_text(
         "name: p\ninput: {uri: ., reader: dicom, bands: [1], scale: {fixed: [0, 1]}}\n"
-        "support: {classes: [{name: a, examples: [{image: a.dcm, mask: b.dcm}]}]}\noutput: {directory: out, products: [nifti]}\n"
+        "support: {classes: [{name: a, examples: [{image: a.dcm, mask: b.dcm}]}]}\n"
+        "output: {directory: out, products: [nifti]}\n"
     )
     for name in ("a.dcm", "b.dcm"):
         (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM")
