@@ -97,7 +97,9 @@ class Target:
 
         layout = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 6}
         place = {name: profile[name] for name in ("height", "width", "crs", "transform")}
-        self._file = rasterio.open(Path(job.out, "mask.tif"), "w", driver="GTiff", dtype="uint8", count=1, **place, **layout)
+        self._file = rasterio.open(
+            Path(job.out, "mask.tif"), "w", driver="GTiff", dtype="uint8", count=1, **place, **layout
+        )
         self._scores = np.zeros((profile["height"], profile["width"]), np.uint8) if job.scores else None
         self._job = job
 
@@ -251,7 +253,8 @@ def slices_of(job: Job) -> tuple[npt.NDArray[np.int16], Array]:
     import pydicom
 
     found = sorted(
-        (pydicom.dcmread(path) for path in Path(job.source).iterdir()), key=lambda one: float(one.ImagePositionPatient[2])
+        (pydicom.dcmread(path) for path in Path(job.source).iterdir()),
+        key=lambda one: float(one.ImagePositionPatient[2]),
     )
     volume = np.empty((len(found), found[0].Rows, found[0].Columns), np.int16)
     for target, one in zip(volume, found, strict=True):

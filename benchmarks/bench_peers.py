@@ -230,7 +230,10 @@ def growth(tables: dict[int, Table]) -> list[Row]:
     small, large = min(tables), max(tables)
     return [
         at_most(
-            f"{name}: memory at {large} over {small}", tables[large].peak(name) / tables[small].peak(name), "x", MOST_GROWTH
+            f"{name}: memory at {large} over {small}",
+            tables[large].peak(name) / tables[small].peak(name),
+            "x",
+            MOST_GROWTH,
         )
         for name in tables[small].costs
         if name.startswith("hdm-")
@@ -248,7 +251,7 @@ def main() -> int:
     parser.add_argument("--tile", type=int, default=512)
     parser.add_argument("--overlap", type=int, default=64)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     rows: list[Row] = []
