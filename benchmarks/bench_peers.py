@@ -51,12 +51,15 @@ class Table:
     sizes: dict[str, int]
 
     def cpu(self, name: str) -> float:
+        """Seconds of the CPU, the median."""
         return median([cost.cpu for cost in self.costs[name]])
 
     def wall(self, name: str) -> float:
+        """Seconds on the clock, the median."""
         return median([cost.wall for cost in self.costs[name]])
 
     def peak(self, name: str) -> float:
+        """Most MiB of all repeats."""
         return max(cost.peak for cost in self.costs[name])
 
 
@@ -162,10 +165,8 @@ class Field:
             for name in names:
                 cost, out = self.run(name, job)
                 costs[name].append(cost)
-                print(
-                    f"... {Path(job.chip).parent.name}, {name}: {cost.cpu:.1f} CPU s, {cost.wall:.1f} s, {cost.peak:.0f} MiB",
-                    flush=True,
-                )
+                told = f"{cost.cpu:.1f} CPU s, {cost.wall:.1f} s, {cost.peak:.0f} MiB"
+                print(f"... {Path(job.chip).parent.name}, {name}: {told}", flush=True)
                 products = [path for kind in ("mask.tif", "*.nii.gz") for path in out.rglob(kind)]
                 sizes[name] = sum(path.stat().st_size for path in products)
         return Table(costs, sizes)
@@ -229,14 +230,9 @@ def growth(tables: dict[int, Table]) -> list[Row]:
         return []
     small, large = min(tables), max(tables)
     return [
-        at_most(
-            f"{name}: memory at {large} over {small}",
-            tables[large].peak(name) / tables[small].peak(name),
-            "x",
-            MOST_GROWTH,
-        )
+        at_most(f"{name}: memory at {large} over {small}", tables[large].peak(name) / cost, "x", MOST_GROWTH)
         for name in tables[small].costs
-        if name.startswith("hdm-")
+        if name.startswith("hdm-") and (cost := tables[small].peak(name))
     ]
 
 

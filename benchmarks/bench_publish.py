@@ -2,11 +2,11 @@
 
     python -m benchmarks.bench_publish [--side 4096] [--repeats 3] [--regions 400] [--json FILE]
 
-A score store of `side` pixels is filled with fields of smooth scores, of a scene that has overviews, as most have (without
-them the picture alone takes decoding the whole scene once more); the step `publish` then measures it and writes
-the products `mask`, `polygons` and `quicklook`. rio-cogeo makes a COG of the same mask, from a plain tiled GeoTIFF that is
-there already. Both run in turn in one process, with one thread; CPU seconds count. The parts are told, too: what one
-product costs is a run with this product alone, less what every run has to measure.
+A score store of `side` pixels is filled with fields of smooth scores, of a scene that has overviews, as most have
+(without them the picture alone takes decoding the whole scene once more). The step `publish` then measures it and
+writes the products `mask`, `polygons` and `quicklook`. rio-cogeo makes a COG of the same mask, from a plain tiled
+GeoTIFF that is there already. Both run in turn in one process, with one thread; CPU seconds count. What each product
+costs alone is told, too: with it goes what every run measures.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Connected components and ways round cycles of small graphs, in a few array operations.
 
-scipy's graph routines check and copy a matrix several times before they begin, which is most of their time in a strip with
-few outlines. Here the work grows with the logarithm of the longest way, so large graphs are better left to scipy. The
-answers are the same, number by number.
+scipy's graph routines check and copy a matrix several times before they begin, which is most of their time in a strip
+with few outlines. Here the work grows with the logarithm of the longest way, so large graphs are better left to scipy.
+The answers are the same, number by number.
 """
 
 from __future__ import annotations
