@@ -29,7 +29,7 @@ from PIL import Image
 
 from benchmarks._contenders import NEEDS, SCENES, VOLUMES, Job
 from benchmarks._process_tree import Cost, measured
-from benchmarks._scenes import write_pipeline, write_scene, write_support
+from benchmarks._scenes import ct_slice, write_pipeline, write_scene, write_support
 from benchmarks._table import Row, arguments, at_most, median, show
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +38,6 @@ FLAT_FROM = 8192
 MOST_TIME, MOST_MEMORY, MOST_GROWTH = 1.0, 0.25, 1.10
 MOST_OVER_BARE = {"hdm-inline": 1.03, "hdm-ray": 1.05}
 SEAM_SIDE = 2048
-CT_SIDE = 512
 HU = (-160.0, 240.0)
 DECIBEL = (-25.0, 0.0)
 
@@ -104,13 +103,14 @@ class Field:
     def volume_job(self, slices: int) -> Job:
         """A job over a CT."""
         sys.path.insert(0, str(ROOT))
-        from benchmarks.bench_dicom import anatomy
         from tests.dicom_series import write_series
 
         place = self.folder / "ct"
-        write_series(place / "scenes", [2.0 * z for z in range(slices)], pixels=anatomy)
-        write_series(place, [0.0], pixels=lambda _: anatomy(1000))[0].rename(place / "chip.dcm")
-        image = anatomy(1000).astype(np.float32) - 1024
+        write_series(place / "scenes", [2.0 * z for z in range(slices)], pixels=ct_slice)
+        write_series(place / "chip", [0.0], series="chip", pixels=lambda _: ct_slice(1000))[0].rename(
+            place / "chip" / "0.dcm"
+        )
+        image = ct_slice(1000).astype(np.float32) - 1024
         np.save(place / "chip.npy", image[None])
         np.save(place / "mask.npy", (image > 0).astype(np.uint8))
         Image.fromarray((image > 0).astype(np.uint8)).save(place / "mask.png")
@@ -142,9 +142,9 @@ class Field:
         example: dict[str, Any] = {"image": "chip.tif", "mask": "mask.tif"}
         source: dict[str, Any] = {"scale": {"fixed": [job.low, job.high]}}
         products = ["mask", "score"] if job.scores else ["mask"]
-        if (place / "chip.dcm").exists():
+        if (place / "chip").is_dir():
             source |= {"reader": "dicom", "bands": [1]}
-            example = {"image": "chip.dcm", "mask": "mask.png", "slices": [0]}
+            example = {"image": "chip/0.dcm", "mask": "mask.png", "slices": [0]}
             products = ["nifti"]
         return write_pipeline(
             place,
