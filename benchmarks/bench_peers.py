@@ -4,7 +4,7 @@
 
 Each contender is a process of its own (`benchmarks/_contenders.py`): start, imports and the example count for all. They
 take turns. Time is that of the CPU of all processes, the median of the repeats; memory is the largest sum over all
-processes (`benchmarks/_process_tree.py`). `start` is the process with the network loaded and a scene of one tile.
+processes (`benchmarks/_process_tree.py`). `start` is a scene of four tiles: the process, its imports, the network and the example.
 What is not installed is said and left out: `pip install hdm-pipeline[peers]`. docs/peers.md explains the rows.
 
 `--network ours` takes the default weights, `unet:WIDTH` a plain U-Net that nobody trained.
@@ -256,7 +256,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         field = Field(Path(name), options)
         names = field.contenders(SCENES)
-        start = field.table([one for one in names if one in ("bare", "hdm-inline", "hdm-ray")], field.scene_job(256))
+        start = field.table(names, field.scene_job(2 * options.tile - options.overlap))
         rows += [Row(f"start, {one}: time", start.cpu(one), "CPU s") for one in start.costs]
         rows += [Row(f"start, {one}: peak memory", start.peak(one), "MiB") for one in start.costs]
         tables: dict[int, Table] = {}
