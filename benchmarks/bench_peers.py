@@ -4,7 +4,8 @@
 
 Each contender is a process of its own (`benchmarks/_contenders.py`): start, imports and the example count for all. They
 take turns. Time is that of the CPU of all processes, the median of the repeats; memory is the largest sum over all
-processes (`benchmarks/_process_tree.py`). `start` is a scene of four tiles: the process, its imports, the network and the example.
+processes (`benchmarks/_process_tree.py`). `start` is a scene of four tiles: the process, its imports, the network and
+the example.
 What is not installed is said and left out: `pip install hdm-pipeline[peers]`. docs/peers.md explains the rows.
 
 `--network ours` takes the default weights, `unet:WIDTH` a plain U-Net that nobody trained.
