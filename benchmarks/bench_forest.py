@@ -68,6 +68,7 @@ def main() -> int:
     """Measure and print."""
     parser = segmenter_arguments(__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.set_defaults(weights="builtin:pyramid-small")  # the better one of water, says the model card
     parser.add_argument("--adapt", choices=["off", "auto"], default="off")
     options = parser.parse_args()
     if not (options.data / "flood").is_dir():
