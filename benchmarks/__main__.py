@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,11 @@ def main() -> int:
     if options.json:
         options.json.mkdir(parents=True, exist_ok=True)
     missed = []
+    folder = str(Path(__file__).parent)  # some are scripts, which import their neighbours by name
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}
     for name in chosen:
         figures = ["--json", str(options.json / f"{name}.json")] if options.json else []
-        ended = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *figures], check=False)
+        ended = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *figures], env=paths, check=False)
         missed += [name] if ended.returncode else []
         print(flush=True)
     print(f"{len(chosen) - len(missed)} of {len(chosen)} benchmarks kept to their bounds")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
 import yaml
 from affine import Affine
@@ -44,6 +45,14 @@ def write_scene(path: Path, size: int, *, bands: int = 2, dtype: str = "float32"
             pixels = np.where(water, -19, -8) + rng.integers(-2, 3, (bands, rows, size))
             file.write(pixels.astype(dtype), window=Window(0, row, size, rows))
     return path
+
+
+def ct_slice(index: int, side: int = 512) -> npt.NDArray[np.uint16]:
+    """Something like a CT slice: smooth, with noise, as stored with an intercept of -1024."""
+    rng = np.random.default_rng(index)
+    y, x = np.mgrid[:side, :side]
+    body = 1000 * np.exp(-(((x - 256) / 180) ** 4) - (((y - 256) / 140) ** 4)) + 40 * np.sin(x / 31 + index / 9)
+    return np.asarray(np.clip(body + rng.normal(0, 12, (side, side)) + 40, 0, 4095), dtype=np.uint16)
 
 
 def write_support(folder: Path, *, bands: int = 2, side: int = 256) -> None:

@@ -27,6 +27,7 @@ from pydicom.uid import JPEG2000Lossless
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' synthetic series; others install `tests`, too
 
+from benchmarks._scenes import ct_slice as anatomy
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_dicom.structure_set.writer import StructureSetWriter
@@ -41,14 +42,6 @@ MOST_READ = 1.2
 MOST_WRITE = 1.2
 MOST_GROWTH_MIB = 64.0
 """Resident memory that 1,350 more slices may cost: headers and frame descriptions. Their mask by itself is 337 MiB."""
-
-
-def anatomy(index: int) -> np.ndarray:
-    """Something like a CT slice: smooth, with noise."""
-    rng = np.random.default_rng(index)
-    y, x = np.mgrid[:SIDE, :SIDE]
-    body = 1000 * np.exp(-(((x - 256) / 180) ** 4) - (((y - 256) / 140) ** 4)) + 40 * np.sin(x / 31 + index / 9)
-    return np.clip(body + rng.normal(0, 12, (SIDE, SIDE)) + 40, 0, 4095).astype(np.uint16)
 
 
 def blob(header: SceneHeader) -> np.ndarray:

@@ -113,16 +113,17 @@ def encode_pixels(
     step = max(1, _PIXELS_AT_ONCE // width)
     scratch = np.empty((min(step, height), width), dtype=np.float32)
     for y in range(0, height, step):
-        invalid = ~valid[y : y + step]
-        part = scratch[: len(invalid)]
-        for band, (low, high) in enumerate(ranges or [(0.0, 1.0)] * bands):
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not valid may be anything
+        kept, found = valid[y : y + step], encoded[:, y : y + step]
+        part = scratch[: len(kept)]
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not valid may be anything
+            for band, (low, high) in enumerate(ranges or [(0.0, 1.0)] * bands):
                 np.subtract(pixels[band, y : y + step], np.float32(low), out=part)
                 np.multiply(part, np.float32(_LEVELS / (high - low)), out=part)
-            np.clip(part, np.float32(0.0), np.float32(_LEVELS), out=part)
-            np.add(part, np.float32(1.5), out=part)
-            np.copyto(part, np.float32(0.0), where=invalid)
-            np.copyto(encoded[band, y : y + step], part, casting="unsafe")
+                np.clip(part, np.float32(0.0), np.float32(_LEVELS), out=part)
+                np.add(part, np.float32(1.5), out=part)
+                np.copyto(found[band], part, casting="unsafe")
+        if not kept.all():
+            np.multiply(found, kept, out=found)
     return encoded
 
 

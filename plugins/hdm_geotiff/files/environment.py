@@ -45,7 +45,8 @@ def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
         "GDAL_CACHEMAX": CACHE_MB,
         "GDAL_NUM_THREADS": 1,
         "GDAL_TIFF_INTERNAL_MASK": True,
-        "VSI_CACHE": True,
+        # For the network: a local file is in the kernel's cache, and one more copy of it costs a third of reading.
+        "VSI_CACHE": allow_network,
         "VSI_CACHE_SIZE": 8 * 2**20,
         "GDAL_HTTP_MAX_RETRY": 3,
         "GDAL_HTTP_RETRY_DELAY": 1,

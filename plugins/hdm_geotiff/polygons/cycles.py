@@ -13,6 +13,8 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from hdm_geotiff.polygons.small_graphs import SMALL, cycles
+
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
@@ -99,6 +101,15 @@ def in_order(following: Ints) -> tuple[Ints, Flags]:
     count = following.size
     if not count:
         return following, np.empty(0, dtype=np.bool_)
+    order, first = cycles(following) if count <= SMALL else _cycles_by_scipy(following)
+    starts = np.zeros(count, dtype=np.bool_)
+    starts[first] = True
+    return order, starts[order]
+
+
+def _cycles_by_scipy(following: Ints) -> tuple[Ints, Ints]:
+    """`small_graphs.cycles`, for many elements."""
+    count = following.size
     every = np.arange(count, dtype=np.int64)
     ones, rows = np.ones(count, dtype=np.int8), np.arange(count + 1)
     cycles, of = connected_components(csr_array((ones, following, rows), (count, count)), directed=False)
@@ -111,10 +122,7 @@ def in_order(following: Ints) -> tuple[Ints, Flags]:
     way = following.copy()
     way[before[first]] = np.append(first[1:], first[0])
     order = breadth_first_order(csr_array((ones, way, rows), (count, count)), first[0], return_predecessors=False)
-    starts = np.zeros(count, dtype=np.bool_)
-    starts[first] = True
-    order = order.astype(np.int64)
-    return order, starts[order]
+    return order.astype(np.int64), first
 
 
 def cut_pinches(rings: Rings) -> Rings:

@@ -31,6 +31,7 @@ from hdm_geotiff.polygons.cycles import (
     signed_areas,
     spread,
 )
+from hdm_geotiff.polygons.small_graphs import SMALL, components
 
 Floats = npt.NDArray[np.float64]
 AreasOfRuns: TypeAlias = Callable[[Ints, Ints, Ints], Floats]
@@ -150,6 +151,8 @@ class RegionTracer:
         one = np.concatenate([self._run_regions, known + upper])
         other = np.concatenate([known + np.arange(old), known + lower])
         count = known + runs.starts.size
+        if count <= SMALL:
+            return components(one, other, count)
         graph = csr_array((np.ones(one.size, dtype=np.int8), (one, other)), (count, count))
         return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 

@@ -16,7 +16,7 @@ from hdm_geotiff.scenes.levels import Edges, Levels
 from hdm_geotiff.scenes.pixel_areas import row_areas
 from hdm_geotiff.scenes.raster_grid import Grid, raster_window
 from hdm_geotiff.scenes.stored import StoredBands
-from hdm_geotiff.scenes.validity import Mask
+from hdm_geotiff.scenes.validity import Mask, blank
 from hdm_pipeline.contracts import SceneHeader
 from hdm_pipeline.errors import ReadError
 from hdm_pipeline.grid import Window
@@ -84,7 +84,7 @@ class RasterSource(ABC):
         pixels, valid = self.means(bands, rows, columns)
         if self._area is not None and valid.any():
             valid &= self._area.inside(window, size)
-        np.copyto(pixels, 0.0, where=~valid)
+        blank(pixels, valid)
         return pixels, valid
 
     def _check(self, window: Window) -> None:
@@ -120,8 +120,7 @@ class RasterSource(ABC):
             pixels, valid = self._stored(window, bands)
         if self._area is not None and valid.any():
             valid &= self._area.inside(window)
-        if not valid.all():
-            np.copyto(pixels, 0.0, where=~valid)
+        blank(pixels, valid)
         return pixels, valid
 
     def _lattice(self, pixels: int) -> list[Window]:

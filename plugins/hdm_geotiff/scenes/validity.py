@@ -7,7 +7,7 @@ valid only if all of them agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
@@ -21,6 +21,8 @@ from rasterio.windows import Window as RasterWindow
 Mask = npt.NDArray[np.bool_]
 Picks = tuple[npt.NDArray[np.int64], ...] | EllipsisType
 """Pixels of a window, as `numpy.ix_` gives them; or all."""
+
+_PIXELS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,32 @@ class MaskSources:
             picked: which of the window's pixels `raw` holds; all by default.
         """
         valid = np.ones(raw.shape[1:], dtype=np.bool_)
-        for pixels, band in zip(raw, bands, strict=True):
-            nodata = self.nodata[band]
-            if nodata is not None:
-                valid &= differs(pixels, nodata)
-            elif pixels.dtype.kind == "f":
-                valid &= np.isfinite(pixels)
+        for rows in in_cache(valid.shape):
+            for pixels, band in zip(raw[:, rows], bands, strict=True):
+                nodata = self.nodata[band]
+                if nodata is not None:
+                    valid[rows] &= differs(pixels, nodata)
+                elif pixels.dtype.kind == "f":
+                    valid[rows] &= np.isfinite(pixels)
         if self.per_dataset:
             valid &= dataset.read_masks(1, window=window)[picked] != 0
         if self.alpha is not None:
             valid &= dataset.read(self.alpha, window=window)[picked] >= self.opaque
         return valid
+
+
+def in_cache(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of an array [h, w], a few at a time, so that several passes over them read memory once."""
+    height, width = shape
+    step = max(1, _PIXELS_AT_ONCE // max(1, width))
+    return (slice(y, y + step) for y in range(0, height, step))
+
+
+def blank(pixels: npt.NDArray[np.float32], valid: Mask) -> None:
+    """Set pixels [bands, h, w] to 0 where they are not valid."""
+    for rows in in_cache(valid.shape):
+        if not valid[rows].all():
+            np.copyto(pixels[:, rows], 0.0, where=~valid[rows])
 
 
 def differs(pixels: npt.NDArray[Any], nodata: float) -> Mask:

@@ -62,6 +62,17 @@ def test_nan_and_infinity_are_invalid_whatever_nodata_says(write_tif: WriteTif, 
     assert np.array_equal(valid, expected)
 
 
+def test_validity_of_more_rows_than_are_looked_at_at_once(write_tif: WriteTif) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (2, 700, 300)).astype(np.float32)
+    values[0, 300:][rng.random((400, 300)) < 0.2] = -9999.0
+    values[1, :, 7] = np.nan
+    pixels, valid = read(write_tif("a.tif", values, nodata=-9999.0), (0, 1))
+    expected = (values[0] != -9999.0) & ~np.isnan(values[1])
+    assert np.array_equal(valid, expected)
+    assert np.array_equal(pixels, np.where(expected, values, np.float32(0)))
+
+
 def test_internal_mask(write_tif: WriteTif) -> None:
     path = write_tif("a.tif", RAMP, mask=~HOLES)
     assert not path.with_suffix(".tif.msk").exists()

@@ -1,0 +1,45 @@
+"""Folders on a disk of this node that stand for what lies in an object store; nothing in them is needed again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+VARIABLE = "HDM_SCRATCH"
+"""Environment variable that names the folder; each node of a cluster may have its own."""
+
+_CELLS = "cells"
+
+
+def scratch_root() -> Path:
+    """The folder for all scratch of this user on this node; made where it is missing, and nobody else may look into it.
+
+    Raises:
+        OSError: it cannot be made, or is another user's.
+    """
+    base = Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
+    folder = base / f"hdm_pipeline-{os.getuid()}"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to another user")
+    return folder
+
+
+def mirror_of(address: str) -> Path:
+    """The folder on this node that mirrors an output directory in an object store."""
+    return scratch_root() / hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def cells_folder() -> Path:
+    """A new, empty folder for cells that this process fetches; what processes that are gone left is removed."""
+    base = scratch_root() / _CELLS
+    base.mkdir(exist_ok=True)
+    for old in base.iterdir():
+        with suppress(ValueError, OSError):
+            if not Path(f"/proc/{int(old.name.partition('-')[0])}").exists() and Path("/proc/self").exists():
+                shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
