@@ -51,6 +51,7 @@ from hdm_pipeline.planning.keys import SceneKeys
 from hdm_pipeline.plugin.product_order import product_writers
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
+from hdm_pipeline.store.zarr_array import Place
 
 
 def run_step(context: RunContext, task: StepTask) -> Result:
@@ -115,12 +116,12 @@ def _refuse_if_strict(context: RunContext, ref: SceneRef, warnings: Sequence[Sce
         raise SuspectSceneError(what, where=f"scene {ref.shown}", remedy=remedy)
 
 
-def stage_folder(context: RunContext, work: SceneWork) -> Path:
+def stage_folder(context: RunContext, work: SceneWork) -> Place:
     """Where a scene's staged pixels lie."""
     return context.workspace.stage_folder(work.ref.id, work.keys.stage)
 
 
-def score_folder(context: RunContext, work: SceneWork) -> Path:
+def score_folder(context: RunContext, work: SceneWork) -> Place:
     """Where a scene's scores lie."""
     return context.workspace.score_folder(work.ref.id, work.keys.score)
 

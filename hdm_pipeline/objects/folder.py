@@ -25,6 +25,7 @@ requests: Counter[str] = Counter()
 """Requests of this process, by kind: `get`, `put`, `delete`, `list`. What the library repeats counts once."""
 
 _TIMEOUT = timedelta(seconds=60)
+_AT_ONCE = 1000
 _PATIENCE = timedelta(minutes=3)
 
 
@@ -42,9 +43,12 @@ class ObjectFolder:
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", check_address(self.address))
 
-    def below(self, name: str) -> ObjectFolder:
+    def __truediv__(self, name: str) -> ObjectFolder:
         """A folder within this one."""
         return ObjectFolder(f"{self.address}/{name}")
+
+    def __str__(self) -> str:
+        return self.address
 
     def at(self, key: str) -> str:
         """The address of an object."""
@@ -131,6 +135,33 @@ class ObjectFolder:
                 obstore.delete(self._store, key)
             except FileNotFoundError:
                 return
+
+    def delete_all(self, prefix: str = "") -> None:
+        """Remove all objects below `prefix`, which ends at a slash; some at a time.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        import obstore
+
+        found = [key for key, _ in self.keys(prefix)]
+        with store_errors(self.at(prefix)):
+            for start in range(0, len(found), _AT_ONCE):
+                requests["delete"] += 1
+                obstore.delete(self._store, found[start : start + _AT_ONCE])
+
+    def move(self, key: str, to: str) -> None:
+        """Copy an object and remove the first; a process that dies between leaves both.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        import obstore
+
+        requests["put"] += 1
+        with store_errors(self.at(key)):
+            obstore.copy(self._store, key, to)
+        self.delete(key)
 
     def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """(key, bytes) of all objects below `prefix`, which ends at a slash, in any order; of a thousand a request.
