@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,50 +14,32 @@ from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, ReadError
 from hdm_pipeline.grid import Window
 from tests.judges.conftest import missing
+from tests.s3_server import S3Server, installed, s3_server
 
 BUCKET = "archive"
 NETWORK = {"allow_network": True}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """`host:port` of an S3 server in a process of its own: GDAL waits for answers with Python's lock held."""
-    for module in ("moto", "boto3", "flask"):
-        if importlib.util.find_spec(module) is None:
-            missing(f"{module} (install: pip install 'moto[server]')")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait(timeout=30)
+def server() -> Iterator[S3Server]:
+    """A server in processes of its own: GDAL waits for answers with Python's lock held."""
+    if not installed():
+        missing("moto (install: pip install 'moto[server]')")
+    with s3_server() as running:
+        yield running
 
 
 @pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An S3 server with two scenes under `s3://archive/scenes/`; gives the path of a local copy."""
-    import boto3
-
-    settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    gdal = {"AWS_S3_ENDPOINT": server, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
-    for name, value in {**settings, **gdal}.items():
-        monkeypatch.setenv(name, value)
+    server.enter(monkeypatch)
     copy = tmp_path / "one.tif"
     values = np.random.default_rng(0).integers(0, 9, (2, 300, 400)).astype(np.int16)
     profile = {"driver": "GTiff", "count": 2, "height": 300, "width": 400, "dtype": "int16", "nodata": 0}
     with rasterio.open(copy, "w", crs="EPSG:32633", tiled=True, blockxsize=64, blockysize=64, **profile) as target:
         target.write(values)
-    client = boto3.client("s3", endpoint_url=f"http://{server}")
-    client.create_bucket(Bucket=BUCKET)  # as often as one likes, in this region
+    server.make_bucket(BUCKET)
+    client = server.client()
     for key in ("scenes/one.tif", "scenes/deep/two.tif", "scenes/notes.md", "scenes/x.img", "scenes_old/three.tif"):
         client.upload_file(str(copy), BUCKET, key)
     return copy
