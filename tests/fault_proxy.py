@@ -1,8 +1,8 @@
 """A proxy before an S3 server that does wrong what it is told to, at requests that are counted: no chance in it.
 
-A process of its own (`python -m tests.fault_proxy --to HOST:PORT`), as GDAL waits for answers with Python's lock held. It
-is told its rules and asked for its log under ``/-/``, which is no bucket's name. It reads every request whole before it
-passes it on, one connection each, so that "before the server saw it" and "after it was done" are exact.
+A process of its own (`python -m tests.fault_proxy --to HOST:PORT`), as GDAL waits for answers with Python's lock held.
+It is told its rules and asked for its log under ``/-/``, which is no bucket's name. It reads every request whole before
+it passes it on, one connection each, so that "before the server saw it" and "after it was done" are exact.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Request:
 
 
 def kind_of(method: str, target: str, headers: dict[str, str]) -> str:
-    """What a request asks: get, range, head, list, put, create, replace, start, part, complete, abort, delete, bucket."""
+    """get, range, head, list, put, create, replace, start, part, complete, abort, delete, or bucket."""
     parts = urlsplit(target)
     asked = parse_qs(parts.query, keep_blank_values=True)
     if "/" not in parts.path.strip("/"):

@@ -1,4 +1,4 @@
-"""A real S3 server (moto) in a process of its own on loopback, behind a proxy that can do wrong (`tests/fault_proxy.py`).
+"""A real S3 server (moto) in a process of its own on loopback, behind a proxy that can do wrong (`fault_proxy.py`).
 
 with s3_server() as server, monkeypatch.context() as patch:
     server.enter(patch)                                     # keys and endpoint for obstore, boto3 and GDAL
