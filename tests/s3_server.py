@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -139,24 +139,32 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(host: str = "127.0.0.1") -> Iterator[S3Server]:
+def s3_server(
+    host: str = "127.0.0.1", within: Sequence[str] = (), make: Callable[[str, int], list[str]] | None = None
+) -> Iterator[S3Server]:
     """Run a server and its proxy.
 
     Args:
         host: address both listen on; another one than loopback only within a network namespace.
+        within: command that runs another one there.
+        make: gives the command of another server for (host, port); none: moto.
     """
     with ExitStack() as stack:
-        port = _free_port(host)
-        stack.enter_context(_process("-m", "moto.server", "-H", host, "-p", str(port)))
+        port = 9000 if within else _free_port(host)
+        stack.enter_context(_process([*within, *(make or _moto)(host, port)]))
         _wait_for(host, port)
-        proxy = stack.enter_context(_process("-m", "tests.fault_proxy", "--to", f"{host}:{port}", "--host", host))
+        command = [*within, sys.executable, "-m", "tests.fault_proxy", "--to", f"{host}:{port}", "--host", host]
+        proxy = stack.enter_context(_process(command))
         assert proxy.stdout is not None
         yield S3Server(f"{host}:{port}", f"{host}:{int(proxy.stdout.readline())}")
 
 
+def _moto(host: str, port: int) -> list[str]:
+    return [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
+
+
 @contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, *arguments]
+def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         yield process
