@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import urllib.error
-import urllib.request
 import time
 from collections.abc import Iterator
 from pathlib import Path
