@@ -67,6 +67,7 @@ class RayNodes:
     names: list[str]
     subnet: str
     environment: Mapping[str, str]
+    jobs: bool = False
     running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -97,7 +98,7 @@ class RayNodes:
             "--disable-usage-stats",
         ]
         if node == 0:
-            ray += ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={self.folder}/node/ray"]
+            ray += ["--head", f"--port={PORT}", *self._job_server(), f"--temp-dir={self.folder}/node/ray"]
         else:
             ray += [f"--address={self.address}"]
         script = _NODE.format(disk=self.folder / "node", seed=self.folder / "seed", number=node)
@@ -110,6 +111,10 @@ class RayNodes:
             stderr=log,
             cwd=ROOT,
         )
+
+    def _job_server(self) -> list[str]:
+        """It lives in the dashboard, which listens on the loopback of the head's own network namespace."""
+        return ["--dashboard-host=127.0.0.1", f"--include-dashboard={str(self.jobs).lower()}"]
 
     def first(self, node: int) -> int:
         """Process id, on this machine, of a node's first process."""
@@ -197,13 +202,16 @@ sys.exit("too few nodes")
 
 
 @contextmanager
-def ray_nodes(seed: Path, environment: Mapping[str, str] | None = None, count: int = 3) -> Iterator[RayNodes]:
+def ray_nodes(
+    seed: Path, environment: Mapping[str, str] | None = None, count: int = 3, jobs: bool = False
+) -> Iterator[RayNodes]:
     """Start a cluster and an S3 server; skipped where namespaces may not be made.
 
     Args:
         seed: folder of which each node gets a copy, at a path of its own.
         environment: variables of all nodes' processes.
         count: of nodes.
+        jobs: with the job server, at http://127.0.0.1:8265 in node 0 (extra `cluster`).
     """
     if not installed():
         pytest.skip("moto is not installed (extra `judges`)")
@@ -220,7 +228,7 @@ def ray_nodes(seed: Path, environment: Mapping[str, str] | None = None, count: i
         _switch(stack, names, subnet, f"hdms{number}")
         server = stack.enter_context(s3_server(f"{subnet}.1", within=["ip", "netns", "exec", names[0]]))
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        nodes = RayNodes(server, folder, names, subnet, {**token, **(environment or {})})
+        nodes = RayNodes(server, folder, names, subnet, {**token, **(environment or {})}, jobs)
         stack.callback(lambda: [nodes.kill(node) for node in list(nodes.running)])
         for node in range(count):
             nodes.add(node)

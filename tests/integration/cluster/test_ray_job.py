@@ -1,0 +1,49 @@
+"""`ray job submit` to a real job server on loopback: a run from bucket to bucket, as docs/nightly.md has it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import sys
+
+import pytest
+
+from hdm_pipeline.pipeline import Pipeline
+from tests.integration.cluster.bucket_bench import fill, in_bucket, published_in
+from tests.integration.conftest import Workbench, published
+from tests.ray_nodes import ray_nodes
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.long,
+    pytest.mark.skipif(not importlib.util.find_spec("aiohttp_cors"), reason="needs ray[default] (extra `cluster`)"),
+]
+
+SUBMIT = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", "http://127.0.0.1:8265"]
+
+
+def test_a_job_runs_from_bucket_to_bucket(bench: Workbench) -> None:
+    Pipeline.from_yaml(bench.pipeline("disk")).run()
+    file = in_bucket(bench, "night")
+    with ray_nodes(bench.root, count=1, jobs=True) as nodes:
+        fill(nodes.server, bench)
+        run = [
+            sys.executable,
+            "-m",
+            "hdm_pipeline",
+            "run",
+            str(nodes.seed(0) / file.name),
+            "--address",
+            "auto",
+            "--json",
+        ]
+        ended = nodes.run(0, [*SUBMIT, "--", *run])
+        assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+        assert "succeeded" in ended.stdout
+        assert published_in(nodes.server, "night") == published(bench.root / "disk")
+        # A job that fails says so, and by what: the exit code of `run` is the job's.
+        wrong = nodes.run(
+            0, [*SUBMIT, "--", shlex.join([*run[:-3], "--address", "auto", "--set", "input.uri=s3://archive/nothing/"])]
+        )
+        assert wrong.returncode != 0
+        assert "nothing" in wrong.stdout
