@@ -85,6 +85,40 @@ def test_a_list_may_name_objects(bucket: Path, tmp_path: Path) -> None:
     assert [ref.id for ref in scenes(str(tmp_path / "list.txt"))] == ["one", "two"]
 
 
+def test_a_scene_costs_few_requests(server: S3Server, bucket: Path) -> None:
+    from hdm_geotiff.files.remote import has_sidecars
+
+    has_sidecars.cache_clear()
+    (ref,) = scenes(f"s3://{BUCKET}/scenes/one.tif")
+    reader = GeoTiffReader(NETWORK)
+    server.forget()
+    for row in range(0, 300, 100):
+        with reader.open(ref) as scene:
+            list(scene.read(Window(z=0, y=row, x=0, height=100, width=400), (1, 0)))
+    assert server.counts("one.tif")["range"] <= 12
+    assert sum(server.counts().values()) - server.counts("one.tif")["range"] <= 4, "sidecars are not asked for by name"
+
+
+def test_a_mask_beside_a_scene_counts(server: S3Server, bucket: Path, tmp_path: Path) -> None:
+    from hdm_geotiff.files.remote import has_sidecars
+
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(bucket, "r+") as target:
+        valid = np.ones((300, 400), dtype=bool)
+        valid[:50] = False
+        target.nodata = None
+        target.write_mask(valid)
+    assert bucket.with_suffix(".tif.msk").exists()
+    server.put_folder(tmp_path, BUCKET, "masked/")
+    has_sidecars.cache_clear()
+    (remote,) = scenes(f"s3://{BUCKET}/masked/one.tif")
+    (local,) = scenes(str(bucket))
+    window = Window(z=0, y=0, x=0, height=100, width=100)
+    reader = GeoTiffReader(NETWORK)
+    with reader.open(remote) as there, reader.open(local) as here:
+        for first, second in zip(there.read(window, (1, 0)), here.read(window, (1, 0)), strict=True):
+            assert np.array_equal(first, second)
+
+
 def test_what_is_not_there_is_an_error_in_time(bucket: Path) -> None:
     with pytest.raises(EmptyArchiveError):
         scenes(f"s3://{BUCKET}/nothing/")

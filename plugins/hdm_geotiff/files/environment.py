@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import PurePath
 
 import rasterio
@@ -17,6 +17,7 @@ from rasterio._err import CPLE_BaseError  # rasterio re-raises GDAL's own errors
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from hdm_geotiff.files.remote import has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.errors import ReadError
 
@@ -83,7 +84,10 @@ def open_dataset(uri: str) -> DatasetReader:
     target = (
         uri if is_remote(uri) or is_virtual(uri) else os.path.abspath(uri)
     )  # a file called "zip:x.tif" stays a file
-    return rasterio.open(target, driver=driver, sharing=False)
+    # GDAL asks a bucket twice for each of some forty names, at every open; one listing says that there are none.
+    alone = uri.startswith("s3://") and not has_sidecars(uri)
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if alone else nullcontext():
+        return rasterio.open(target, driver=driver, sharing=False)
 
 
 def cause_of(error: BaseException) -> str:
