@@ -29,6 +29,8 @@ import pytest
 from tests.s3_server import ROOT, S3Server, installed, s3_server
 
 PORT = 46379
+WITH_US = ["setpriv", "--pdeathsig", "KILL"]
+"""Before a command: it is killed when its parent ends, however that ends."""
 _STORE = 100 << 20
 
 _NODE = """
@@ -103,7 +105,7 @@ class RayNodes:
             ray += [f"--address={self.address}"]
         script = _NODE.format(disk=self.folder / "node", seed=self.folder / "seed", number=node)
         apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-        inside = ["ip", "netns", "exec", self.names[1 + node], *apart, "sh", "-c", script, "sh"]
+        inside = [*WITH_US, "ip", "netns", "exec", self.names[1 + node], *apart, "sh", "-c", script, "sh"]
         self.running[node] = subprocess.Popen(
             [*inside, *ray],
             env=self.variables(node),
@@ -138,7 +140,7 @@ class RayNodes:
             "--wdns=" + str(self.seed(node)),
         ]
         # nsenter ends when it is killed, and its child goes on: `setpriv` ends the child with it.
-        whole = [*inside, "setpriv", "--pdeathsig", "KILL", *(str(word) for word in command)]
+        whole = [*WITH_US, *inside, *WITH_US, *(str(word) for word in command)]
         env = {**self.variables(node), **{name: str(value) for name, value in more.items()}}
         return subprocess.Popen(whole, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
