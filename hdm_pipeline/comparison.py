@@ -83,7 +83,7 @@ def _unfinished(folder: Path) -> list[str]:
         told = str(json.loads(workspace.report.read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError, TypeError):
         told = "unknown"
-    state = run_state(told, holder(workspace.lock))
+    state = run_state(told, holder(workspace.lock_place))
     if state == "done":
         return []
     how = {

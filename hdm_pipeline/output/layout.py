@@ -106,6 +106,11 @@ class Workspace:
         return self.private / "run.lock"
 
     @property
+    def lock_place(self) -> Path | ObjectFolder:
+        """The same, or the folder of a bucket that holds it."""
+        return self.lock if self.bucket is None else self.bucket / OUTPUT_MARKER
+
+    @property
     def logs(self) -> Path:
         """Folder of JSON-lines logs."""
         return self.private / "logs"

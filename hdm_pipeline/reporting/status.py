@@ -39,7 +39,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         report = json.loads(workspace.report.read_text(encoding="utf-8"))
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None
     owed = undelivered(records, read_deliveries(workspace.ledger), asked)
-    owner = holder(workspace.lock)
+    owner = holder(workspace.lock_place)
     return {
         "output": str(workspace.root),
         "holder": owner,

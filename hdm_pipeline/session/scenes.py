@@ -264,7 +264,7 @@ class Scenes:
         return keys is not None and record.status == "done" and record.score_key == keys.score
 
     def _run_is_going_on(self) -> bool:
-        return run_state("", holder(self.workspace.lock)) == "running"
+        return run_state("", holder(self.workspace.lock_place)) == "running"
 
     def _state(self, ref: SceneRef, record: SceneRecord | None, running: bool, labeled: Collection[str]) -> SceneState:
         date = self._dates.known.get(ref, "")

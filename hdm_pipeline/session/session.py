@@ -168,7 +168,7 @@ class Session:
         Raises:
             OutputError: it runs on another host, or belongs to another user.
         """
-        return bool(interrupt_holder(self._scenes.workspace.lock))
+        return bool(interrupt_holder(self._scenes.workspace.lock_place))
 
     # ------------------------------------------------------------------ classes and labels
 

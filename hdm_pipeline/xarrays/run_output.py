@@ -156,7 +156,7 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
     with ledger:
         records = {record.id: record for record in ledger.scenes()}
     run = _report(workspace.report)
-    state = run_state(str(run.get("status", "running")), holder(workspace.lock))
+    state = run_state(str(run.get("status", "running")), holder(workspace.lock_place))
     if state != "done" and not partial:
         raise _incomplete(workspace, run, state)
     return RunOutput(workspace.root, records, run, state, chunks)

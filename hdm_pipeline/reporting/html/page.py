@@ -162,7 +162,7 @@ def _parts(workspace: Workspace, scenes: int) -> list[_Part]:
 
 def _head(workspace: Workspace, run: Mapping[str, Any], state: str) -> dict[str, Any]:
     """What the last run says of itself."""
-    state = state or run_state(str(run.get("status", "")), holder(workspace.lock))
+    state = state or run_state(str(run.get("status", "")), holder(workspace.lock_place))
     totals = {"scenes": None, "waiting": 0, "tiles": 0, "tiles_per_second": 0.0, **(run.get("totals") or {})}
     error = {**_NO_ERROR, **run["error"]} if run.get("error") else {}
     if state == "failed" and error.get("type") == KeyboardInterrupt.__name__:  # a person stopped it at once
