@@ -28,10 +28,13 @@ from hdm_pipeline.execution.preparing import Equipment, StoppedError
 from hdm_pipeline.execution.preparing import Preparing as PreparingThread
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.bucket_lock import run_lock
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
-from hdm_pipeline.output.lock import RunLock
+from hdm_pipeline.output.lock import Lock
+from hdm_pipeline.output.manifest import recover
+from hdm_pipeline.output.mirror import Mirror
 from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
@@ -83,8 +86,10 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         support_files(config)
     workspace.create()
     with ExitStack() as stack:
-        lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
+        lock = stack.enter_context(run_lock(workspace, lock_owner(), wait=options.wait))
+        stack.enter_context(Mirror(workspace, lock))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
+        recover(workspace, ledger)
         courier = Courier(peers, workspace, ledger)
         turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
@@ -114,7 +119,7 @@ class _Turn:
     options: RunOptions
     reader: Reader
     ledger: Ledger
-    lock: RunLock
+    lock: Lock
     courier: Courier
     on_event: Listener | None
     deadline: float | None

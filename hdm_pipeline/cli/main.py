@@ -52,7 +52,9 @@ def run(
     set_: SetOption = None,
     executor: Annotated[str | None, typer.Option(help="Where to run: ray or inline (this process).")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join, e.g. auto or ray://head:10001.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Output directory instead of the file's.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Output directory instead of the file's; also s3://bucket/folder.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Work on at most N scenes.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Start no new work after this long: 90s, 30m, 6h.")] = None,
     retry_quarantined: Annotated[bool, typer.Option(help="Try quarantined scenes again.")] = False,
@@ -80,7 +82,11 @@ def run(
     overrides = [*(set_ or [])]
     overrides += [f"execution.executor={executor}"] if executor else []
     overrides += [f"execution.address={json.dumps(address)}"] if address else []
-    overrides += [f"output.directory={json.dumps(str(output.absolute()))}"] if output else []
+    overrides += (
+        [f"output.directory={json.dumps(output if '://' in output else str(Path(output).absolute()))}"]
+        if output
+        else []
+    )
     overrides += ["execution.strict=true"] if strict else []
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger, mosaic)
     loaded = _pipeline(pipeline, overrides)
@@ -135,18 +141,18 @@ def _run_text(pipeline: Any, options: Any) -> Any:
         typer.echo(line)
     for line in (line for peer in summary.sends for line in not_sent_lines(peer.to, peer.not_sent)):
         typer.echo(line, err=True)
-    _tell_result(summary.report)
+    _tell_result(summary.report, pipeline.workspace.shown)
     return summary
 
 
-def _tell_result(file: Path) -> None:
+def _tell_result(file: Path, output: str) -> None:
     """The scenes with the most of the classes, and what to open next; cut to the terminal, but whole in a file."""
     from hdm_pipeline.reporting.scene_table import next_lines, table_lines
 
     report = json.loads(file.read_text(encoding="utf-8"))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent)]:
-        typer.echo(line)
+        typer.echo(line.replace(str(file.parent), output))  # the same, but for one in a bucket
 
 
 @app.command(epilog=EXIT_CODES)
@@ -225,28 +231,36 @@ def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/
 
 @app.command()
 def status(
-    output: Annotated[Path, typer.Argument(help="Pipeline file, or output directory of a run.")],
+    output: Annotated[str, typer.Argument(help="Pipeline file, or output directory of a run (also s3://...).")],
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what an output directory holds: done, running, quarantined; also while a run goes on."""
     from hdm_pipeline.reporting.status import output_status, status_text
 
-    found = output_status(_pipeline(output, set_ or []).workspace.root if output.is_file() else output)
+    is_file = Path(output).is_file()
+    found = output_status(_pipeline(Path(output), set_ or []).config.output.directory if is_file else output)
     typer.echo(json.dumps(found, indent=1) if as_json else status_text(found))
 
 
 @app.command()
 def report(
-    output: Annotated[Path, typer.Argument(help="Output directory of a run, or its pipeline file.")],
+    output: Annotated[str, typer.Argument(help="Output directory of a run (also s3://...), or its pipeline file.")],
     set_: SetOption = None,
 ) -> None:
     """Write report.html anew from what lies in an output directory, also while a run goes on; prints its path."""
+    from hdm_pipeline.config.file import output_directory
     from hdm_pipeline.output.layout import Workspace
+    from hdm_pipeline.output.mirror import for_reading, put_pages
     from hdm_pipeline.reporting.html.page import write_report
 
-    workspace = _pipeline(output, set_ or []).workspace if output.is_file() else Workspace(output.absolute())
-    typer.echo(str(write_report(workspace)))
+    if Path(output).is_file():
+        workspace = _pipeline(Path(output), set_ or []).workspace
+    else:
+        workspace = Workspace.of(output_directory(output))
+    page = write_report(found := for_reading(workspace))
+    put_pages(found)
+    typer.echo(str(page) if found.bucket is None else found.bucket.at(page.name))
 
 
 @app.command()

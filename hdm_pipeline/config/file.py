@@ -184,13 +184,20 @@ def parse_pipeline_file(raw: bytes, path: Path) -> PipelineFile:
     return PipelineFile(path.absolute(), *_read(path, raw, PipelineConfig, PipelineFileError, (), None))
 
 
-def output_directory(path: Path) -> Path:
+def output_directory(path: str | os.PathLike[str]) -> str:
     """The output directory that a user means: `path` itself or, if that is a pipeline file, what it says.
+
+    Returns:
+        An absolute path, or the address of an object store.
 
     Raises:
         PipelineFileError: it is a file, and no sound pipeline file.
     """
-    return Path(read_pipeline_file(path).absolute().output.directory) if path.is_file() else path.absolute()
+    text = os.fspath(path)
+    if "://" in text:
+        return text
+    found = Path(text)
+    return read_pipeline_file(found).absolute().output.directory if found.is_file() else str(found.absolute())
 
 
 def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str] = ()) -> _Model:

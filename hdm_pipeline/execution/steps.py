@@ -24,6 +24,7 @@ from hdm_pipeline.contracts import (
 )
 from hdm_pipeline.errors import BandError, SuspectSceneError
 from hdm_pipeline.execution import likeness, quicklook
+from hdm_pipeline.execution.done import scene_done, scene_info
 from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.messages import (
@@ -41,8 +42,10 @@ from hdm_pipeline.execution.messages import (
 from hdm_pipeline.execution.places import place
 from hdm_pipeline.execution.reduced import ReducedMask
 from hdm_pipeline.grid import Window
-from hdm_pipeline.output.files import output_errors
+from hdm_pipeline.output.files import output_errors, remove_tree
 from hdm_pipeline.output.layout import checked_component
+from hdm_pipeline.output.ledger import SceneRecord
+from hdm_pipeline.output.manifest import keep_pictures, put_products
 from hdm_pipeline.pixels import sanity
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
@@ -184,11 +187,10 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     far = likeness.shares(unlike, [one.name for one in context.classes])
     warnings = (*warnings, *likeness.warnings(far))
     _refuse_if_strict(context, work.ref, warnings)
+    if context.workspace.bucket is not None:  # else what an earlier publication left here would be uploaded
+        remove_tree(context.workspace.product_folder(work.ref.id))
     files = _write_products(context, work, product, measures)
-    if quicklook.shown(context, work) and look is not None:
-        quicklook.keep(context.workspace, work.ref.id, look)
-    else:
-        quicklook.drop(context.workspace, work.ref.id)
+    pictures = quicklook.pictures(look) if quicklook.shown(context, work) and look is not None else {}
     store.drop_partials()
     products: dict[str, tuple[Path, ...]] = {}
     for file in files:
@@ -198,7 +200,26 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     told = {**measures, "unlike_examples": far, **place(work.header)}
     if small is not None:
         told["mean_score"] = small.mean_scores()
-    return Published(outputs, time.perf_counter() - start, told, warnings, products)
+    found = Published(outputs, time.perf_counter() - start, told, warnings, products, pictures)
+    return _shared(context, work, found)
+
+
+def _shared(context: RunContext, work: SceneWork, found: Published) -> Published:
+    """Put what was published where the report, and other nodes, find it."""
+    workspace = context.workspace
+    if workspace.bucket is None:
+        if found.pictures:
+            keep_pictures(workspace, work.ref.id, found.pictures)
+        else:
+            quicklook.drop(workspace, work.ref.id)
+        return replace(found, pictures={})
+    start = time.perf_counter()
+    event = scene_done(work, found, tiles=work.grid.tile_count, blocks=len(work.blocks(context)))
+    keys = work.keys
+    info = scene_info(context, event)
+    record = SceneRecord(work.ref.id, keys.product, keys.score, keys.stage, "done", outputs=event.outputs, info=info)
+    put_products(workspace, record, found.pictures)
+    return replace(found, seconds=found.seconds + time.perf_counter() - start)
 
 
 @dataclass(frozen=True)

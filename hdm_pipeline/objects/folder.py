@@ -150,8 +150,11 @@ class ObjectFolder:
                 requests["delete"] += 1
                 obstore.delete(self._store, found[start : start + _AT_ONCE])
 
-    def move(self, key: str, to: str) -> None:
+    def move(self, key: str, to: str) -> bool:
         """Copy an object and remove the first; a process that dies between leaves both.
+
+        Returns:
+            Whether there was one.
 
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
@@ -160,8 +163,12 @@ class ObjectFolder:
 
         requests["put"] += 1
         with store_errors(self.at(key)):
-            obstore.copy(self._store, key, to)
+            try:
+                obstore.copy(self._store, key, to)
+            except FileNotFoundError:
+                return False
         self.delete(key)
+        return True
 
     def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """(key, bytes) of all objects below `prefix`, which ends at a slash, in any order; of a thousand a request.

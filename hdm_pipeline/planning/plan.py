@@ -6,7 +6,7 @@ header: an archive may hold 100,000 scenes. What the work costs is estimated by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.manifest import presence
 from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
@@ -102,6 +103,7 @@ class _Sorting:
     ) -> None:
         self._config, self._workspace, self._ledger, self._keyring = config, workspace, ledger, keyring
         self._retry = retry_quarantined
+        self._there = presence(workspace)
         self._records = {record.id: record for record in ledger.scenes()}
         self._untouched = dict.fromkeys(self._records)
         self.done: dict[str, Mapping[str, Any]] = {}
@@ -110,8 +112,8 @@ class _Sorting:
 
     def products(self) -> set[str]:
         """Absolute paths of all that was published."""
-        root = self._workspace.root
-        return {str(root / output) for record in self._records.values() for output in record.outputs}
+        root = self._workspace.shown
+        return {f"{root}/{output}" for record in self._records.values() for output in record.outputs}
 
     def untouched(self) -> tuple[str, ...]:
         """Ids that the ledger knows, and nothing that was taken is or holds."""
@@ -142,7 +144,7 @@ class _Sorting:
         """Whether a scene is to be worked on; else it is noted as done or quarantined."""
         record = self._records.get(ref.id)
         self._untouched.pop(ref.id, None)
-        found = standing(self._config, self._workspace, record, self._keys(ref))
+        found = standing(self._config, self._there, record, self._keys(ref))
         if record is None or found == "pending" or (found == "quarantined" and self._retry):
             return True
         if found == "done":
@@ -152,18 +154,20 @@ class _Sorting:
         return False
 
 
-def standing(config: PipelineConfig, workspace: Workspace, record: SceneRecord | None, keys: SceneKeys) -> Standing:
+def standing(
+    config: PipelineConfig, there: Callable[[SceneRecord], bool], record: SceneRecord | None, keys: SceneKeys
+) -> Standing:
     """What is to be done with a scene.
 
     Args:
         config: the pipeline.
-        workspace: where its products lie.
+        there: whether the products of a scene that is done are there (`output.manifest.presence`).
         record: what the ledger knows of the scene, if anything.
         keys: what its work is filed under now.
     """
     if record is None or record.product_key != keys.product:
         return "pending"
-    if record.status == "done" and _outputs_are_there(workspace, record) and not _now_refused(config, record):
+    if record.status == "done" and there(record) and not _now_refused(config, record):
         return "done"
     return "quarantined" if record.status == "quarantined" and not _now_taken(config, record) else "pending"
 
@@ -183,10 +187,6 @@ def _now_taken(config: PipelineConfig, record: SceneRecord) -> bool:
     return kind in (FetchError.__name__, NoAnswerError.__name__) or (
         not config.execution.strict and kind == SuspectSceneError.__name__
     )
-
-
-def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
-    return all((workspace.root / output).is_file() for output in record.outputs)
 
 
 def fingerprints(config: PipelineConfig, supports: SupportFiles, reader: Reader, weights: str = "") -> Fingerprints:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.reporting.plan_text import counted, duration
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
@@ -20,13 +22,17 @@ _SHOWN = 20
 _HEAD = ("pipeline", "status", "error", "started", "seconds", "totals")
 
 
-def output_status(folder: Path) -> dict[str, Any]:
+def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Scenes by status, the run that holds the lock, and the totals of the last report.
 
+    Args:
+        folder: the output directory, or its address in an object store: what was copied there last is told.
+
     Raises:
+        ObjectStoreError: the store does not answer, or refuses.
         ConfigError: no run has ever written there.
     """
-    workspace = Workspace(folder.absolute())
+    workspace = for_reading(Workspace.of(output_directory(folder)))
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
         raise ConfigError(
@@ -41,7 +47,7 @@ def output_status(folder: Path) -> dict[str, Any]:
     owed = undelivered(records, read_deliveries(workspace.ledger), asked)
     owner = holder(workspace.lock_place)
     return {
-        "output": str(workspace.root),
+        "output": workspace.shown,
         "holder": owner,
         "scenes": _counts(records, report, run_state(report.get("status", ""), owner)),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
@@ -49,7 +55,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "stale": workspace.stale(),
         "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
-        "catalogs": [str(workspace.root / file) for files in report.get("catalogs", {}).values() for file in files],
+        "catalogs": [f"{workspace.shown}/{file}" for files in report.get("catalogs", {}).values() for file in files],
         "last_run": {key: report.get(key) for key in (*_HEAD, "warnings")},
     }
 

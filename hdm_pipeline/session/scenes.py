@@ -20,6 +20,7 @@ from hdm_pipeline.errors import ConfigError, HdmError, NoSuchSceneError, PeerErr
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.manifest import presence
 from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import SceneKeyring, SceneKeys
@@ -291,7 +292,7 @@ class Scenes:
             return "quarantined"
         if record.status == "running" and current and running:
             return "running"
-        done = keys is not None and standing(self.config, self.workspace, record, keys) == "done"
+        done = keys is not None and standing(self.config, presence(self.workspace), record, keys) == "done"
         return "done" if done else "new"
 
 
