@@ -247,7 +247,9 @@ def _write_products(
                 written = []
             if writer.describes or writer.after:
                 found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
-                about = ScenePublication(context.config.name, folder, found, measures)
+                about = ScenePublication(
+                    context.config.name, folder, found, measures, context.workspace.bucket is not None
+                )
                 product = replace(product, published=about)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):
