@@ -18,13 +18,13 @@ from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.delivery.planned import planned_sends
 from hdm_pipeline.options import RunOptions, RunSummary
-from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.planning import products
 from hdm_pipeline.planning.data_check import check_supports
 from hdm_pipeline.planning.forecast import HEADER_LIMIT, Forecast, forecast
 from hdm_pipeline.planning.plan import make_plan
 from hdm_pipeline.planning.validation import validate
+from hdm_pipeline.planning.workspace import workspace_of
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.events import Listener
 from hdm_pipeline.support.examples import support_files
@@ -40,7 +40,7 @@ class Pipeline:
     def __init__(self, file: PipelineFile) -> None:
         self.file = file
         self.config: PipelineConfig = file.absolute()
-        self.workspace = Workspace(Path(self.config.output.directory))
+        self.workspace = workspace_of(self.config)
 
     @classmethod
     def from_yaml(

@@ -18,7 +18,8 @@ from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.delivery.courier import Courier
-from hdm_pipeline.errors import ArchiveError, HdmError, PeerError
+from hdm_pipeline.errors import ArchiveError, HdmError, ObjectStoreError, PeerError
+from hdm_pipeline.execution.adoption import require_disk, take_published
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
@@ -28,6 +29,8 @@ from hdm_pipeline.execution.preparing import Equipment, StoppedError
 from hdm_pipeline.execution.preparing import Preparing as PreparingThread
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.bucket import BucketOutput
+from hdm_pipeline.output.bucket_lock import BucketLock, run_lock
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
@@ -81,12 +84,19 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     peers = routes(config)
     if not any_remote(config, reader):
         support_files(config)
+    require_disk(config, workspace)
     workspace.create()
     with ExitStack() as stack:
-        lock = stack.enter_context(RunLock(workspace.lock, lock_owner(), wait=options.wait))
+        lock = run_lock(workspace, lock_owner(), wait=options.wait)
+        stack.enter_context(lock)
+        bucket = None
+        if workspace.bucket is not None:
+            bucket = stack.enter_context(BucketOutput(workspace, workspace.bucket))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
+        if workspace.bucket is not None:
+            take_published(workspace.bucket, ledger)
         courier = Courier(peers, workspace, ledger)
-        turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
+        turn = _Turn(config.name, workspace, options, reader, ledger, lock, bucket, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
@@ -114,7 +124,8 @@ class _Turn:
     options: RunOptions
     reader: Reader
     ledger: Ledger
-    lock: RunLock
+    lock: RunLock | BucketLock
+    bucket: BucketOutput | None
     courier: Courier
     on_event: Listener | None
     deadline: float | None
@@ -233,8 +244,17 @@ class _Turn:
                 report.note(send=[peer.as_dict() for peer in courier.summaries()])
                 report.write()
                 if not self.lock.lost:
+                    self._fetch_quicklooks()
                     bring_up_to_date(self.workspace, report.status)
                 tell(RunEnded(status=report.status))
+
+    def _fetch_quicklooks(self) -> None:
+        """The report shows pictures that workers on other nodes made."""
+        if self.bucket is not None:
+            try:
+                self.bucket.fetch_quicklooks()
+            except ObjectStoreError as error:  # a report without pictures is better than none
+                log.warning("the report has no pictures: %s", error.what)
 
     @contextmanager
     def _stopper(self, tell: Listener) -> Iterator[Callable[[], bool]]:
@@ -249,6 +269,9 @@ class _Turn:
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:
     """Bring up to date what is made of the whole output directory; only who holds its lock may."""
+    if workspace.bucket is not None:
+        log.warning("mosaics and catalogs of the whole output are not made in an object store")
+        return
     mosaics = write_mosaics(config, workspace, ledger, whole=whole)
     report.note(mosaics=mosaics)
     files = [name for of_product in mosaics.values() for name in of_product.get("files", ())]

@@ -137,6 +137,9 @@ class PipelineFile:
                     update={"uri": [self.resolve(uri) for uri in c.input.uris], "aoi": aoi, "options": options}
                 ),
                 "support": c.support.model_copy(update={"classes": classes}),
+                "execution": c.execution.model_copy(
+                    update={"work": None if c.execution.work is None else self.resolve(c.execution.work)}
+                ),
                 "model": c.model.model_copy(update={"weights": weights, "backbone": backbone}),
                 "output": c.output.model_copy(update={"directory": self.resolve(c.output.directory), "send": send}),
                 "listen": None if c.listen is None else self._listen(c.listen),

@@ -318,6 +318,10 @@ class Execution(Model):
     strict: bool = Field(
         False, description="quarantine scenes whose warnings say that the result may be nonsense, and refuse examples"
     )
+    work: str | None = Field(
+        None,
+        description="where staged pixels and scores lie: a path, or s3://, gs://, az://; with the output if left out",
+    )
     step_timeout: Annotated[float, Field(gt=0, description="seconds after which a step counts as hung")] = 1800.0
 
 

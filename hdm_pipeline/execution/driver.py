@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.errors import HdmError, StoreError
+from hdm_pipeline.errors import HdmError, ObjectStoreError, StoreError
 from hdm_pipeline.execution import deaths, likeness
 from hdm_pipeline.execution.arrivals import Arrivals, NotArrived
 from hdm_pipeline.execution.executor import Executor
@@ -40,7 +40,7 @@ from hdm_pipeline.execution.messages import (
 from hdm_pipeline.execution.preparing import Equipment
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
-from hdm_pipeline.output.files import remove_if_empty, remove_tree
+from hdm_pipeline.output.files import remove_if_empty
 from hdm_pipeline.output.layout import FETCHED
 from hdm_pipeline.output.ledger import Ledger, Receipt, SceneRecord
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
@@ -53,6 +53,7 @@ from hdm_pipeline.reporting.events import (
     StepDone,
     WorkerDied,
 )
+from hdm_pipeline.store.zarr_array import Place, remove
 
 MAX_DEATHS = 2
 """Workers that may die over one step before its scene is suspected."""
@@ -326,7 +327,7 @@ class Driver:
         self._tell(SceneQuarantined(scene=scene, error=error, seconds=seconds, stale=shown))
         self._intake.ended(scene)
 
-    def _sweep(self, folder: Path) -> None:
+    def _sweep(self, folder: Place) -> None:
         self._sweeper.submit(_remove, folder)
 
     # ------------------------------------------------------------------ work that is lost
@@ -354,17 +355,17 @@ class Driver:
         workspace = self._context.workspace
         if before.stage_key not in ("", scene.keys.stage):
             self._ledger.forget(before.stage_key)
-            remove_tree(workspace.stage_folder(scene.ref.id, before.stage_key))
+            remove(workspace.stage_folder(scene.ref.id, before.stage_key))
         if before.score_key not in ("", scene.keys.score):
             self._ledger.forget(before.score_key)
-            remove_tree(workspace.score_folder(scene.ref.id, before.score_key))
+            remove(workspace.score_folder(scene.ref.id, before.score_key))
 
     def _start_over(self, scene: PendingScene) -> None:
         """Drop a scene's work, now that nothing of it is in flight, and survey the scene anew."""
         for key in (scene.keys.stage, scene.keys.score):
             self._ledger.forget(key)
-        remove_tree(self._context.workspace.stage_folder(scene.ref.id, scene.keys.stage))
-        remove_tree(self._context.workspace.score_folder(scene.ref.id, scene.keys.score))
+        remove(self._context.workspace.stage_folder(scene.ref.id, scene.keys.stage))
+        remove(self._context.workspace.score_folder(scene.ref.id, scene.keys.score))
         self._surveying[scene.ref.id] = scene
         self._retries.append(SurveyTask(pending=scene))
 
@@ -394,13 +395,13 @@ class Driver:
             self._retries.append(replace(task, probe=None))
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Place) -> None:
     """Remove what a finished scene no longer needs; what stays costs disk and nothing else."""
     try:
-        remove_tree(folder)
-        if folder.name == FETCHED:  # of an entry that held no scene nothing stays
+        remove(folder)
+        if isinstance(folder, Path) and folder.name == FETCHED:  # of an entry that held no scene nothing stays
             remove_if_empty(folder.parent)
-    except OSError as error:
+    except (OSError, ObjectStoreError) as error:
         log.warning("a finished scene's folder cannot be removed: %s", error)
 
 

@@ -86,7 +86,10 @@ def keep(workspace: Workspace, scene: str, quicklook: Quicklook) -> None:
         target = workspace.quicklook(scene, name)
         with output_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(target, webp(quicklook.drawn(side), most))
+        picture = webp(quicklook.drawn(side), most)
+        write_bytes(target, picture)
+        if workspace.bucket is not None:
+            workspace.bucket.put(target.relative_to(workspace.root).as_posix(), picture)
 
 
 def drop(workspace: Workspace, scene: str) -> None:
@@ -95,3 +98,5 @@ def drop(workspace: Workspace, scene: str) -> None:
         target = workspace.quicklook(scene, name)
         with output_errors(target):
             target.unlink(missing_ok=True)
+        if workspace.bucket is not None:
+            workspace.bucket.delete(target.relative_to(workspace.root).as_posix())

@@ -41,8 +41,10 @@ from hdm_pipeline.execution.messages import (
 from hdm_pipeline.execution.places import place
 from hdm_pipeline.execution.reduced import ReducedMask
 from hdm_pipeline.grid import Window
-from hdm_pipeline.output.files import output_errors
-from hdm_pipeline.output.layout import checked_component
+from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.output import published
+from hdm_pipeline.output.files import output_errors, remove_tree
+from hdm_pipeline.output.layout import Workspace, checked_component
 from hdm_pipeline.pixels import sanity
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
@@ -51,6 +53,7 @@ from hdm_pipeline.planning.keys import SceneKeys
 from hdm_pipeline.plugin.product_order import product_writers
 from hdm_pipeline.plugin.registry import make_reader
 from hdm_pipeline.store.scene import ImageStore, ScoreStore
+from hdm_pipeline.store.zarr_array import Place
 
 
 def run_step(context: RunContext, task: StepTask) -> Result:
@@ -115,12 +118,12 @@ def _refuse_if_strict(context: RunContext, ref: SceneRef, warnings: Sequence[Sce
         raise SuspectSceneError(what, where=f"scene {ref.shown}", remedy=remedy)
 
 
-def stage_folder(context: RunContext, work: SceneWork) -> Path:
+def stage_folder(context: RunContext, work: SceneWork) -> Place:
     """Where a scene's staged pixels lie."""
     return context.workspace.stage_folder(work.ref.id, work.keys.stage)
 
 
-def score_folder(context: RunContext, work: SceneWork) -> Path:
+def score_folder(context: RunContext, work: SceneWork) -> Place:
     """Where a scene's scores lie."""
     return context.workspace.score_folder(work.ref.id, work.keys.score)
 
@@ -188,16 +191,44 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
         quicklook.keep(context.workspace, work.ref.id, look)
     else:
         quicklook.drop(context.workspace, work.ref.id)
+    told = {**measures, "unlike_examples": far, **place(work.header)}
+    if small is not None:
+        told["mean_score"] = small.mean_scores()
     store.drop_partials()
     products: dict[str, tuple[Path, ...]] = {}
     for file in files:
         path = file.path.relative_to(context.workspace.root)
         products[file.product] = (*products.get(file.product, ()), path)
     outputs = tuple(path for of_one in products.values() for path in of_one)
-    told = {**measures, "unlike_examples": far, **place(work.header)}
-    if small is not None:
-        told["mean_score"] = small.mean_scores()
+    if context.workspace.bucket is not None:
+        told["manifest"] = _upload(context.workspace, context.workspace.bucket, work, files, products, told, warnings)
     return Published(outputs, time.perf_counter() - start, told, warnings, products)
+
+
+def _upload(
+    workspace: Workspace,
+    bucket: ObjectFolder,
+    work: SceneWork,
+    files: Sequence[PublishedFile],
+    products: Mapping[str, Sequence[Path]],
+    measures: Mapping[str, Any],
+    warnings: Sequence[SceneWarning],
+) -> str:
+    """Bring a scene's products to their place in an object store; nothing of them stays here.
+
+    Returns:
+        The entity tag of their manifest.
+    """
+    said = {
+        "keys": {"stage": work.keys.stage, "score": work.keys.score, "product": work.keys.product},
+        "products": {name: [path.as_posix() for path in paths] for name, paths in products.items()},
+        "warnings": [warning.as_dict() for warning in (*work.warnings, *warnings)],
+        "tiles": work.grid.tile_count,
+        "measures": dict(measures),
+    }
+    tag = published.upload(workspace.root, bucket, work.ref.id, [file.path for file in files], said)
+    remove_tree(workspace.product_folder(work.ref.id))
+    return tag
 
 
 @dataclass(frozen=True)

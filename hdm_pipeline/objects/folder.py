@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 requests: Counter[str] = Counter()
-"""Requests of this process, by kind: `get`, `put`, `delete`, `list`. What the library repeats counts once."""
+"""Requests of this process, by kind: `get`, `head`, `put`, `delete`, `list`. What the library repeats counts once."""
 
 _TIMEOUT = timedelta(seconds=60)
+_AT_ONCE = 1000
 _PATIENCE = timedelta(minutes=3)
 
 
@@ -42,9 +43,12 @@ class ObjectFolder:
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", check_address(self.address))
 
-    def below(self, name: str) -> ObjectFolder:
+    def __truediv__(self, name: str) -> ObjectFolder:
         """A folder within this one."""
         return ObjectFolder(f"{self.address}/{name}")
+
+    def __str__(self) -> str:
+        return self.address
 
     def at(self, key: str) -> str:
         """The address of an object."""
@@ -74,6 +78,29 @@ class ObjectFolder:
                 return bytes(answer.bytes()), str(answer.meta["e_tag"])
             except FileNotFoundError:
                 return None
+
+    def tag(self, key: str) -> str | None:
+        """The entity tag of an object, without its content; None where there is none.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        import obstore
+
+        requests["head"] += 1
+        with store_errors(self.at(key)):
+            try:
+                return str(obstore.head(self._store, key)["e_tag"])
+            except FileNotFoundError:
+                return None
+
+    def tags(self, prefix: str = "") -> dict[str, str]:
+        """Entity tags by key of all objects below `prefix`, which ends at a slash.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        return {str(one["path"]): str(one["e_tag"]) for one in self._listed(prefix)}
 
     def put(self, key: str, content: bytes | Path) -> str:
         """Write an object whole, over what is there; a path is uploaded in parts where it is large.
@@ -132,19 +159,48 @@ class ObjectFolder:
             except FileNotFoundError:
                 return
 
-    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """(key, bytes) of all objects below `prefix`, which ends at a slash, in any order; of a thousand a request.
+    def delete_all(self, prefix: str = "") -> None:
+        """Remove all objects below `prefix`, which ends at a slash; some at a time.
 
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
         """
         import obstore
 
+        found = [key for key, _ in self.keys(prefix)]
         with store_errors(self.at(prefix)):
-            for page in obstore.list(self._store, prefix or None, chunk_size=1000):
+            for start in range(0, len(found), _AT_ONCE):
+                requests["delete"] += 1
+                obstore.delete(self._store, found[start : start + _AT_ONCE])
+
+    def move(self, key: str, to: str) -> None:
+        """Copy an object and remove the first; a process that dies between leaves both.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        import obstore
+
+        requests["put"] += 1
+        with store_errors(self.at(key)):
+            obstore.copy(self._store, key, to)
+        self.delete(key)
+
+    def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """(key, bytes) of all objects below `prefix`, which ends at a slash, in any order; of a thousand a request.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        return ((str(one["path"]), int(one["size"])) for one in self._listed(prefix))
+
+    def _listed(self, prefix: str) -> Iterator[Any]:
+        import obstore
+
+        with store_errors(self.at(prefix)):
+            for page in obstore.list(self._store, prefix or None, chunk_size=_AT_ONCE):
                 requests["list"] += 1
-                for one in page:
-                    yield one["path"], one["size"]
+                yield from page
 
     @property
     def _store(self) -> ObjectStore:

@@ -8,6 +8,9 @@
     OUT/.hdm/                    everything else: ledger, logs, scenes being worked on, adapted weights
     OUT/.hdm/stale/              products whose scene is quarantined now, and such as are no longer asked for
 
+OUT may lie in an object store (docs/decisions/object-stores.md). Then `Workspace.root` is a folder of this node that
+stands for it: the same names, and `output.bucket` keeps both alike.
+
 Nothing is ever written outside OUT: scene ids and product names are single, plain path components, and a symbolic
 link inside OUT that leads elsewhere is refused.
 """
@@ -20,10 +23,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
+from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.objects.scratch import VARIABLE, mirror_of
 from hdm_pipeline.output.files import output_errors, remove_tree
+from hdm_pipeline.output.published import withdraw
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
 
@@ -39,9 +47,49 @@ _TAKEN = ("run.json", "collection.json", "mosaic.vrt", "report.html")
 
 @dataclass(frozen=True)
 class Workspace:
-    """The layout of one output directory; picklable, so that workers find their way."""
+    """The layout of one output directory; picklable, so that workers find their way.
+
+    Attributes:
+        root: the directory, or the folder of this node that stands for it: another node, to which the workspace is
+            sent, has its own.
+        bucket: where it really lies, if in an object store.
+        work: where staged pixels and scores lie; None for below `root`.
+    """
 
     root: Path
+    bucket: ObjectFolder | None = None
+    work: Path | ObjectFolder | None = None
+
+    @classmethod
+    def of(cls, directory: str, work: str | None = None, *, shared: bool = False) -> Workspace:
+        """The layout of `output.directory`.
+
+        Args:
+            directory: a path, or the address of an object store.
+            work: `execution.work`; None for with the output.
+            shared: workers on other nodes read and write what is worked on.
+
+        Raises:
+            ObjectStoreError: an address that may not be used.
+            OutputError: this node has no folder to stand for an object store.
+        """
+        own = None if work is None else _place(work)
+        place = _place(directory)
+        if isinstance(place, Path):
+            return cls(place, work=own)
+        if own is None and shared:
+            own = place / OUTPUT_MARKER / "scenes"
+        return cls(_mirror(place), place, own)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.bucket is None:
+            return Workspace, (self.root, None, self.work)
+        return _elsewhere, (self.bucket, self.work)
+
+    @property
+    def shown(self) -> str:
+        """The directory as people know it."""
+        return str(self.bucket or self.root)
 
     @property
     def private(self) -> Path:
@@ -84,7 +132,7 @@ class Workspace:
         return self._inside(self.root / PAGES)
 
     @property
-    def shown(self) -> Path:
+    def page_parts(self) -> Path:
         """Folder of what the page is made of and no ledger remembers: settings and examples of the last run."""
         return self.private / "report"
 
@@ -106,13 +154,17 @@ class Workspace:
         """What a writer remembers that describes the whole output directory."""
         return self._inside(self.private / "catalogs" / checked_component(product))
 
-    def stage_folder(self, scene_id: str, stage_key: str) -> Path:
+    def stage_folder(self, scene_id: str, stage_key: str) -> Path | ObjectFolder:
         """Staged pixels of a scene."""
-        return self._work_folder(scene_id) / f"stage-{stage_key[:16]}"
+        return self._arrays(scene_id) / f"stage-{stage_key[:16]}"
 
-    def score_folder(self, scene_id: str, score_key: str) -> Path:
+    def score_folder(self, scene_id: str, score_key: str) -> Path | ObjectFolder:
         """Scores of a scene."""
-        return self._work_folder(scene_id) / f"score-{score_key[:16]}"
+        return self._arrays(scene_id) / f"score-{score_key[:16]}"
+
+    def _arrays(self, scene_id: str) -> Path | ObjectFolder:
+        """Where a scene's arrays lie."""
+        return self._work_folder(scene_id) if self.work is None else self.work / checked_component(scene_id)
 
     def fetched_folder(self, scene_id: str) -> Path:
         """Files of a scene that were fetched from another machine; there while it is worked on."""
@@ -137,6 +189,9 @@ class Workspace:
 
     def stale(self) -> list[str]:
         """What `.hdm/stale` holds: scenes, and files of the whole directory; sorted."""
+        if self.bucket is not None:
+            prefix = f"{OUTPUT_MARKER}/stale/"
+            return sorted({key.removeprefix(prefix).partition("/")[0] for key, _ in self.bucket.keys(prefix)})
         folder = self.private / "stale"
         with output_errors(folder):
             return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
@@ -151,6 +206,8 @@ class Workspace:
             OutputError: they cannot be moved.
         """
         source, target = self.product_folder(scene_id), self.stale_folder(scene_id)
+        if self.bucket is not None:
+            return target if withdraw(self.bucket, scene_id) else None
         if not source.is_dir() or not any(source.iterdir()):
             return None
         with output_errors(target):
@@ -169,6 +226,11 @@ class Workspace:
         Raises:
             OutputError: they cannot be moved.
         """
+        if self.bucket is not None:
+            for name in files:
+                if self.bucket.tag(name) is not None:
+                    self.bucket.move(name, f"{OUTPUT_MARKER}/stale/{name}")
+            return
         for name in files:
             source, target = self.root / name, self.private / "stale" / name
             self._inside(source.parent)
@@ -226,6 +288,29 @@ class Workspace:
             probe = self.private / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
+
+
+def _place(text: str) -> Path | ObjectFolder:
+    """A path, also of `file:///`, or a folder of an object store."""
+    if text.startswith("file:///"):
+        return Path(unquote(text.removeprefix("file://")))
+    return ObjectFolder(text) if "://" in text else Path(text)
+
+
+def _mirror(bucket: ObjectFolder) -> Path:
+    try:
+        return mirror_of(bucket.address)
+    except OSError as error:
+        raise OutputError(
+            f"this node has no folder that can stand for an object store: {error.strerror or error}",
+            where=VARIABLE,
+            remedy=f"set {VARIABLE} to a folder of this node that you may write to",
+        ) from error
+
+
+def _elsewhere(bucket: ObjectFolder, work: Path | ObjectFolder | None) -> Workspace:
+    """The layout as another process finds it: on another node it has another folder."""
+    return Workspace(_mirror(bucket), bucket, work)
 
 
 def checked_component(name: str) -> str:

@@ -6,7 +6,7 @@ header: an archive may hold 100,000 scenes. What the work costs is estimated by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import FetchError, NoAnswerError, SuspectSceneError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import weights_fingerprint
+from hdm_pipeline.output import published
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning import contents, uncertainty
@@ -103,6 +104,7 @@ class _Sorting:
         self._config, self._workspace, self._ledger, self._keyring = config, workspace, ledger, keyring
         self._retry = retry_quarantined
         self._records = {record.id: record for record in ledger.scenes()}
+        self._there = outputs_are_there(workspace)
         self._untouched = dict.fromkeys(self._records)
         self.done: dict[str, Mapping[str, Any]] = {}
         self.quarantined: dict[str, Mapping[str, Any]] = {}
@@ -142,7 +144,7 @@ class _Sorting:
         """Whether a scene is to be worked on; else it is noted as done or quarantined."""
         record = self._records.get(ref.id)
         self._untouched.pop(ref.id, None)
-        found = standing(self._config, self._workspace, record, self._keys(ref))
+        found = standing(self._config, self._there, record, self._keys(ref))
         if record is None or found == "pending" or (found == "quarantined" and self._retry):
             return True
         if found == "done":
@@ -152,18 +154,20 @@ class _Sorting:
         return False
 
 
-def standing(config: PipelineConfig, workspace: Workspace, record: SceneRecord | None, keys: SceneKeys) -> Standing:
+def standing(
+    config: PipelineConfig, there: Callable[[SceneRecord], bool], record: SceneRecord | None, keys: SceneKeys
+) -> Standing:
     """What is to be done with a scene.
 
     Args:
         config: the pipeline.
-        workspace: where its products lie.
+        there: whether the products of a record are there (`outputs_are_there`).
         record: what the ledger knows of the scene, if anything.
         keys: what its work is filed under now.
     """
     if record is None or record.product_key != keys.product:
         return "pending"
-    if record.status == "done" and _outputs_are_there(workspace, record) and not _now_refused(config, record):
+    if record.status == "done" and there(record) and not _now_refused(config, record):
         return "done"
     return "quarantined" if record.status == "quarantined" and not _now_taken(config, record) else "pending"
 
@@ -185,8 +189,18 @@ def _now_taken(config: PipelineConfig, record: SceneRecord) -> bool:
     )
 
 
-def _outputs_are_there(workspace: Workspace, record: SceneRecord) -> bool:
-    return all((workspace.root / output).is_file() for output in record.outputs)
+def outputs_are_there(workspace: Workspace) -> Callable[[SceneRecord], bool]:
+    """What says whether the products of a finished scene are there.
+
+    In an object store that is the manifest that the ledger speaks of; all manifests are listed once.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    if workspace.bucket is None:
+        return lambda record: all((workspace.root / output).is_file() for output in record.outputs)
+    tags = published.tags(workspace.bucket)
+    return lambda record: record.id in tags and tags[record.id] == record.info.get("manifest")
 
 
 def fingerprints(config: PipelineConfig, supports: SupportFiles, reader: Reader, weights: str = "") -> Fingerprints:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.output.bucket_lock import holder_of
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
-from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.lock import run_state
 from hdm_pipeline.reporting.plan_text import counted, duration
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
@@ -39,9 +40,9 @@ def output_status(folder: Path) -> dict[str, Any]:
         report = json.loads(workspace.report.read_text(encoding="utf-8"))
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None
     owed = undelivered(records, read_deliveries(workspace.ledger), asked)
-    owner = holder(workspace.lock)
+    owner = holder_of(workspace)
     return {
-        "output": str(workspace.root),
+        "output": workspace.shown,
         "holder": owner,
         "scenes": _counts(records, report, run_state(report.get("status", ""), owner)),
         "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},

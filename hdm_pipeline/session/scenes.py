@@ -23,7 +23,7 @@ from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import SceneKeyring, SceneKeys
-from hdm_pipeline.planning.plan import fingerprints, standing
+from hdm_pipeline.planning.plan import fingerprints, outputs_are_there, standing
 from hdm_pipeline.session.dates import Dates
 from hdm_pipeline.session.values import SceneState, State
 from hdm_pipeline.support.examples import support_files
@@ -291,7 +291,7 @@ class Scenes:
             return "quarantined"
         if record.status == "running" and current and running:
             return "running"
-        done = keys is not None and standing(self.config, self.workspace, record, keys) == "done"
+        done = keys is not None and standing(self.config, outputs_are_there(self.workspace), record, keys) == "done"
         return "done" if done else "new"
 
 

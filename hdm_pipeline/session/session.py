@@ -26,9 +26,9 @@ from hdm_pipeline.config.schema import PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, SceneHeader
 from hdm_pipeline.grid import Window
 from hdm_pipeline.hashing import file_hash
-from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import interrupt_holder
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.planning.workspace import workspace_of
 from hdm_pipeline.plugin.registry import archive_reader
 from hdm_pipeline.reporting.follow import RunFollower
 from hdm_pipeline.session.classes import SessionClasses
@@ -71,7 +71,7 @@ class Session:
         read, self._hash = self._read()
         self.config: PipelineConfig = read.absolute()
         self._reader = archive_reader(self.config)
-        self._scenes = Scenes(self.config, Workspace(Path(self.config.output.directory)), self._reader)
+        self._scenes = Scenes(self.config, workspace_of(self.config), self._reader)
         self._opened = OpenScenes(self._scenes)
         self._pictures = Pictures(self._scenes, self._opened)
         self._lock = threading.RLock()

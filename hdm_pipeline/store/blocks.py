@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from hdm_pipeline.errors import StoreError
 from hdm_pipeline.grid import Block, TileGrid, Window
 from hdm_pipeline.stitch import BlockScores, strip_shapes
-from hdm_pipeline.store.zarr_array import ArrayLayout, Selection, ZarrArray
+from hdm_pipeline.store.zarr_array import ArrayLayout, Place, Selection, ZarrArray
 
 _CHUNK = 256
 """Longest side of a chunk, unless the stride of the tiles has no divisor below it."""
@@ -37,11 +36,11 @@ class _BlockArray:
             self.grid = TileGrid(tuple(facts["size"]), facts["tile"], facts["overlap"])
             self.block_shape: tuple[int, int, int] = tuple(facts["block"])
         except (KeyError, TypeError) as error:
-            where = str(array.path / "zarr.json")
+            where = f"{array.path}/zarr.json"
             raise StoreError("a work file is of another kind", where=where, remedy="run again") from error
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Place) -> Self:
         """Open the array.
 
         Raises:
@@ -59,7 +58,7 @@ class ShardedArray(_BlockArray):
     """A [channel, z, y, x] array of a scene whose files are the cells of its blocks."""
 
     @classmethod
-    def create(cls, path: Path, channels: int, dtype: str, grid: TileGrid, blocks: Sequence[Block]) -> ShardedArray:
+    def create(cls, path: Place, channels: int, dtype: str, grid: TileGrid, blocks: Sequence[Block]) -> ShardedArray:
         """Make the array, or open it where it is there already with the same layout.
 
         Raises:
@@ -120,7 +119,7 @@ class StripArray(_BlockArray):
     """The partial sums of a scene's blocks: row b holds all strips of block b, one after the other."""
 
     @classmethod
-    def create(cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block]) -> StripArray:
+    def create(cls, path: Place, classes: int, grid: TileGrid, blocks: Sequence[Block]) -> StripArray:
         """Make the array, or open it where it is there already with the same layout.
 
         Raises:

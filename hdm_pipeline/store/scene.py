@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.grid import Block, TileGrid, Window
-from hdm_pipeline.output.files import remove_tree
 from hdm_pipeline.stitch import BlockScores, labels, merge_cell, temper
 from hdm_pipeline.store.blocks import ShardedArray, StripArray
+from hdm_pipeline.store.zarr_array import Place, remove
 
 
 class ImageStore:
@@ -33,7 +32,7 @@ class ImageStore:
         self.grid = array.grid
 
     @classmethod
-    def create(cls, path: Path, bands: int, grid: TileGrid, blocks: Sequence[Block]) -> ImageStore:
+    def create(cls, path: Place, bands: int, grid: TileGrid, blocks: Sequence[Block]) -> ImageStore:
         """Make the store in a folder, or open it where it is there already with the same layout.
 
         Raises:
@@ -42,7 +41,7 @@ class ImageStore:
         return cls(ShardedArray.create(path, bands, "uint16", grid, blocks))
 
     @classmethod
-    def open(cls, path: Path) -> ImageStore:
+    def open(cls, path: Place) -> ImageStore:
         """Open a store.
 
         Raises:
@@ -103,7 +102,7 @@ class ScoreStore:
         maps: [classes], or twice as many where it holds uncertainties as well: what `write_block` takes.
     """
 
-    def __init__(self, path: Path, scores: ShardedArray, *, uncertain: bool = False) -> None:
+    def __init__(self, path: Place, scores: ShardedArray, *, uncertain: bool = False) -> None:
         self._path = path
         self._scores = scores
         self.grid = scores.grid
@@ -113,7 +112,7 @@ class ScoreStore:
 
     @classmethod
     def create(
-        cls, path: Path, classes: int, grid: TileGrid, blocks: Sequence[Block], *, uncertain: bool = False
+        cls, path: Place, classes: int, grid: TileGrid, blocks: Sequence[Block], *, uncertain: bool = False
     ) -> ScoreStore:
         """Make the store in a folder, or open it where it is there already with the same layout.
 
@@ -135,7 +134,7 @@ class ScoreStore:
         return store
 
     @classmethod
-    def open(cls, path: Path, *, uncertain: bool = False) -> ScoreStore:
+    def open(cls, path: Place, *, uncertain: bool = False) -> ScoreStore:
         """Open a store that was made so.
 
         Raises:
@@ -236,7 +235,7 @@ class ScoreStore:
 
     def drop_partials(self) -> None:
         """Delete what only `finish` needs. Does nothing where that was done before."""
-        remove_tree(self._path / "partials")
+        remove(self._path / "partials")
 
     @cached_property
     def _windows(self) -> _LastRead:

@@ -1,4 +1,4 @@
-"""Zarr arrays on a shared disk: written in whole files, read anywhere. Nothing else imports zarr.
+"""Zarr arrays on a shared disk or in an object store: written in whole files, read anywhere. Only here is zarr known.
 
 zarr-python does the work, with the codecs of zarrs (Rust). Work files need four things more than these two give, and
 this module adds them (docs/decisions/zarr-python.md):
@@ -22,7 +22,8 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -37,9 +38,18 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from hdm_pipeline.errors import StoreError
-from hdm_pipeline.output.files import output_errors, write_json
+from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.objects.scratch import cells_folder
+from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes, write_json
 
 Selection = tuple[slice, ...]
+
+Place = Path | ObjectFolder
+"""Where an array may lie."""
+
+SCRATCH = "HDM_SCRATCH"
+
+_METADATA = "zarr.json"
 
 _LEVEL = -50
 """Zstd's fast levels are negative. Noisy pixels are then copied, not compressed; smooth scores still shrink."""
@@ -107,16 +117,20 @@ class ArrayLayout:
 
 
 class ZarrArray:
-    """An array in a folder. Make one with `create` or `open`. Pickled, it is opened again where it arrives."""
+    """An array in a folder. Make one with `create` or `open`. Pickled, it is opened again where it arrives.
 
-    def __init__(self, path: Path, layout: ArrayLayout, metadata: dict[str, Any]) -> None:
+    In an object store each file is one object, written and fetched whole. What was fetched lies in a folder of this
+    node as long as the array is open, so that each object is asked for once.
+    """
+
+    def __init__(self, path: Place, layout: ArrayLayout, metadata: dict[str, Any]) -> None:
         self.path = path
         self.layout = layout
         self.attributes: dict[str, Any] = metadata["attributes"]
         self._metadata = metadata
 
     @classmethod
-    def create(cls, path: Path, layout: ArrayLayout, attributes: Mapping[str, Any]) -> ZarrArray:
+    def create(cls, path: Place, layout: ArrayLayout, attributes: Mapping[str, Any]) -> ZarrArray:
         """Make an array, or open it where it is there already with this layout and these attributes.
 
         Anything else there is removed.
@@ -124,7 +138,11 @@ class ZarrArray:
         Raises:
             OutputError: the folder cannot be written.
         """
-        metadata, file = layout.metadata(attributes), path / "zarr.json"
+        metadata = layout.metadata(attributes)
+        if isinstance(path, ObjectFolder):
+            _create_object(path, metadata)
+            return cls(path, layout, metadata)
+        file = path / "zarr.json"
         with output_errors(path):
             if not file.is_file() or _parsed(file) != metadata:
                 if path.exists():
@@ -134,25 +152,33 @@ class ZarrArray:
         return cls(path, layout, metadata)
 
     @classmethod
-    def open(cls, path: Path) -> ZarrArray:
+    def open(cls, path: Place) -> ZarrArray:
         """Open an array.
 
         Raises:
             StoreError: there is none, or its metadata are damaged or of another kind.
         """
-        file = path / "zarr.json"
         try:
-            metadata = json.loads(file.read_bytes())
+            metadata = _object_metadata(path) if isinstance(path, ObjectFolder) else _file_metadata(path)
             return cls(path, ArrayLayout.of(metadata), metadata)
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-            raise _damaged("cannot be opened", file) from error
+            raise _damaged("cannot be opened", f"{path}/{_METADATA}") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ZarrArray.open, (self.path,)
 
     @cached_property
     def _reader(self) -> zarr.Array[Any]:
-        return _open(self.path, self._metadata, _RUST, read_only=True)
+        return _open(self._folder, self._metadata, _RUST, read_only=True)
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Where zarr finds the files: the array's own folder, or one for what is fetched."""
+        if isinstance(self.path, Path):
+            return self.path
+        folder = cells_folder()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def write(self, selection: Selection, values: npt.NDArray[Any]) -> None:
         """Write whole files.
@@ -172,13 +198,17 @@ class ZarrArray:
         if values.shape != shape:
             raise ValueError(f"{values.shape} values for a selection of shape {shape} of {self.path}")
         names = self._files(selection)
-        with output_errors(self.path), _folder_aside(self.path) as aside:
+        here = self.path if isinstance(self.path, Path) else self._folder
+        with output_errors(here), _folder_aside(here) as aside:
             with _errors_of_rust():
                 _open(aside, self._metadata, _RUST).set_basic_selection(selection, values)
                 if not all(map(os.path.exists, (aside / name for name in names))):  # it is all fill value
                     _open(aside, self._metadata, _PYTHON).set_basic_selection(selection, values)
             for name in names:
-                os.replace(aside / name, self.path / name)
+                if isinstance(self.path, ObjectFolder):
+                    self.path.put(name, (aside / name).read_bytes())
+                else:
+                    os.replace(aside / name, self.path / name)
 
     def read(self, selection: Selection) -> npt.NDArray[Any]:
         """Read any box within the array.
@@ -186,16 +216,31 @@ class ZarrArray:
         Raises:
             StoreError: a file it needs was never written, or is damaged.
         """
-        files = [self.path / name for name in self._files(selection)]
+        names = self._files(selection)
+        if isinstance(self.path, ObjectFolder):
+            self._fetch(self.path, names)
+        files = [self._folder / name for name in names]
         try:
             values = self._reader.get_basic_selection(selection)
         except (OSError, ValueError, RuntimeError, LookupError) as error:  # zarrs has no type of its own
-            raise _damaged("is damaged", files[0] if len(files) == 1 else self.path) from error
+            raise _damaged("is damaged", f"{self.path}/{names[0]}" if len(names) == 1 else str(self.path)) from error
         # Afterwards, so that a file that was removed meanwhile is missed, too.
         for file in files:
             if not os.path.exists(file):
-                raise _damaged("was never written or is gone", file)
+                raise _damaged("was never written or is gone", f"{self.path}/{file.name}")
         return cast("npt.NDArray[Any]", values)
+
+    def _fetch(self, path: ObjectFolder, names: Sequence[str]) -> None:
+        """Fetch the objects that are not here yet."""
+        for name in names:
+            target = self._folder / name
+            if target.exists():
+                continue
+            content = path.get(name)
+            if content is None:
+                raise _damaged("was never written or is gone", path.at(name))
+            with output_errors(target, setting=SCRATCH):
+                write_bytes(target, content, setting=SCRATCH)
 
     def _files(self, selection: Selection) -> list[str]:
         """Names of the files that hold a part of a selection."""
@@ -221,6 +266,56 @@ def _metadata_text(layout: ArrayLayout) -> str:
     return json.dumps(array.metadata.to_dict())
 
 
+def remove(path: Place) -> None:
+    """Remove a folder of work files, with all that lies in it.
+
+    Raises:
+        OSError: a folder of a disk cannot be removed.
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    if isinstance(path, ObjectFolder):
+        for known in [address for address in _known if address.startswith(path.address)]:
+            _known.pop(known, None)
+        path.delete_all()
+    else:
+        remove_tree(path)
+
+
+def _file_metadata(path: Path) -> Any:
+    return json.loads((path / _METADATA).read_bytes())
+
+
+_known: dict[str, Any] = {}
+"""Metadata of arrays in an object store by address: each step opens them anew, and they do not change."""
+
+_MOST_KNOWN = 512
+
+
+def _object_metadata(path: ObjectFolder) -> Any:
+    if path.address not in _known:
+        content = path.get(_METADATA)
+        if content is None:
+            raise FileNotFoundError(path.at(_METADATA))
+        _remember(path, json.loads(content))
+    return _known[path.address]
+
+
+def _create_object(path: ObjectFolder, metadata: dict[str, Any]) -> None:
+    """Write the metadata of an array; where others lie there, its objects go first."""
+    found = path.get(_METADATA)
+    if found is None or _parse(found) != metadata:
+        if found is not None:
+            path.delete_all()
+        path.put(_METADATA, (json.dumps(metadata, indent=1) + "\n").encode())
+    _remember(path, metadata)
+
+
+def _remember(path: ObjectFolder, metadata: Any) -> None:
+    while len(_known) >= _MOST_KNOWN:
+        _known.pop(next(iter(_known)))
+    _known[path.address] = metadata
+
+
 def _open(folder: Path, metadata: dict[str, Any], config: dict[str, Any], read_only: bool = False) -> zarr.Array[Any]:
     """The array that `metadata` describes, in a folder that need not hold a ``zarr.json``."""
     with _configuring, zarr.config.set(config):  # an array keeps the settings under which it is opened
@@ -229,8 +324,12 @@ def _open(folder: Path, metadata: dict[str, Any], config: dict[str, Any], read_o
 
 def _parsed(file: Path) -> Any:
     """The content of a JSON file, or None if it is not JSON."""
+    return _parse(file.read_bytes())
+
+
+def _parse(content: bytes) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(content)
     except ValueError:
         return None
 
@@ -257,5 +356,5 @@ def _errors_of_rust() -> Iterator[None]:
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def _damaged(what: str, path: Path) -> StoreError:
-    return StoreError(f"a work file {what}", where=str(path), remedy="run again: what it held is then computed again")
+def _damaged(what: str, where: str) -> StoreError:
+    return StoreError(f"a work file {what}", where=where, remedy="run again: what it held is then computed again")

@@ -50,12 +50,12 @@ def keep_settings(workspace: Workspace, config: PipelineConfig, *, private: bool
         "classes": [{"name": one.name, "color": one.color} for one in config.support.classes],
         "settings": _settings(config, private=private),
     }
-    with output_errors(workspace.shown):
-        workspace.shown.mkdir(parents=True, exist_ok=True)
+    with output_errors(workspace.page_parts):
+        workspace.page_parts.mkdir(parents=True, exist_ok=True)
         if not pixels:
-            remove_tree(workspace.shown / "examples")
+            remove_tree(workspace.page_parts / "examples")
             remove_tree(workspace.quicklooks)
-    write_json(workspace.shown / "settings.json", found)
+    write_json(workspace.page_parts / "settings.json", found)
 
 
 def keep_examples(
@@ -69,7 +69,7 @@ def keep_examples(
         told: `Preparation.report`.
         hashes: of weights and supports.
     """
-    folder = workspace.shown / "examples"
+    folder = workspace.page_parts / "examples"
     entries: list[dict[str, Any]] = []
     asked = settings(workspace)
     with output_errors(folder):
@@ -81,22 +81,22 @@ def keep_examples(
                 if panel != "found" or one.scores is not None:
                     write_bytes(folder / f"{number}-{panel}.webp", webp(picture, _MOST_BYTES))
     found = {"version": _VERSION, "classes": told, "pictures": entries, "hashes": dict(hashes)}
-    write_json(workspace.shown / "examples.json", found)
+    write_json(workspace.page_parts / "examples.json", found)
 
 
 def settings(workspace: Workspace) -> dict[str, Any]:
     """What `keep_settings` kept; empty where there is nothing, or nothing of this version that can be read."""
-    return _read(workspace.shown / "settings.json")
+    return _read(workspace.page_parts / "settings.json")
 
 
 def examples(workspace: Workspace) -> dict[str, Any]:
     """What `keep_examples` kept; empty as above."""
-    return _read(workspace.shown / "examples.json")
+    return _read(workspace.page_parts / "examples.json")
 
 
 def example_picture(workspace: Workspace, number: int, panel: str) -> bytes | None:
     """A kept picture (``image``, ``label`` or ``found``); None where there is none."""
-    path = workspace.shown / "examples" / f"{number}-{panel}.webp"
+    path = workspace.page_parts / "examples" / f"{number}-{panel}.webp"
     return path.read_bytes() if path.is_file() else None
 
 

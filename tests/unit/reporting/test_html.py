@@ -59,10 +59,10 @@ def filled(
     """An output directory with such scenes, each with quicklooks."""
     workspace = Workspace(root)
     workspace.create()
-    workspace.shown.mkdir(exist_ok=True)
+    workspace.page_parts.mkdir(exist_ok=True)
     kept = {"version": 1, "name": "floods", "html": True, "private": private, "pixels": pixels}
     kept |= {"settings": [["bands", "1, 2"]], "classes": [{"name": "flood", "color": "#1e60dc"}]}
-    (workspace.shown / "settings.json").write_text(json.dumps(kept | settings))
+    (workspace.page_parts / "settings.json").write_text(json.dumps(kept | settings))
     with Ledger.open(workspace.ledger) as ledger:
         ledger.upsert_scenes(records)
     picture = webp(np.zeros((4, 4, 3), np.uint8), 1000)
@@ -127,7 +127,7 @@ def test_intervals_from_strokes_carry_a_remark(tmp_path: Path, share: float, int
     workspace = filled(tmp_path, [done("large", 3e6, **bounds)])
     drawn = {"name": "a.tif", "leave_one_out_iou": 1.0, "contradicts": False, "note": "", "labelled_share": share}
     facts = {"shots": 1, "examples": [drawn], "adaptation": {"steps": 0, "reason": "off"}}
-    (workspace.shown / "examples.json").write_text(json.dumps({"version": 1, "classes": {"flood": facts}}))
+    (workspace.page_parts / "examples.json").write_text(json.dumps({"version": 1, "classes": {"flood": facts}}))
     text = write_report(workspace).read_text()
     assert ("edges were hardly checked" in text) == told
     assert ("which says little about edges" in text) == (share < 0.5)
@@ -150,7 +150,7 @@ def test_what_a_stranger_wrote_is_text(tmp_path: Path) -> None:
         "warnings": [warning | {"example": HOSTILE}],
     }
     kept = {"version": 1, "classes": {HOSTILE: examples}, "pictures": [], "hashes": {HOSTILE: HOSTILE}}
-    (workspace.shown / "examples.json").write_text(json.dumps(kept))
+    (workspace.page_parts / "examples.json").write_text(json.dumps(kept))
     page = write_report(workspace)
     found = parsed(page)
     assert not found.wrong
@@ -177,7 +177,7 @@ def test_a_private_archive_shows_no_pixels_places_and_days(tmp_path: Path) -> No
 
 def test_what_an_older_version_wrote_is_taken_for_private(tmp_path: Path) -> None:
     workspace = filled(tmp_path, [done("a", 1e4, date="2024-06-02")])
-    (workspace.shown / "settings.json").unlink()
+    (workspace.page_parts / "settings.json").unlink()
     text = write_report(workspace).read_text()
     assert "<img" not in text
     assert "2024-06-02" not in text
@@ -187,12 +187,12 @@ def test_what_an_older_version_wrote_is_taken_for_private(tmp_path: Path) -> Non
 def test_what_another_version_or_a_person_left_fails_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     workspace = filled(tmp_path, [done("a", 1e4)])
     examples = {"classes": {"flood": {"how_many": 3}}, "pictures": [], "hashes": {}}
-    (workspace.shown / "examples.json").write_text(json.dumps(examples | {"version": 0}))
+    (workspace.page_parts / "examples.json").write_text(json.dumps(examples | {"version": 0}))
     bring_up_to_date(workspace, "done")
     assert "flood" in workspace.page.read_text()
     assert not caplog.records
     workspace.page.unlink()
-    (workspace.shown / "examples.json").write_text(json.dumps(examples | {"version": 1}))
+    (workspace.page_parts / "examples.json").write_text(json.dumps(examples | {"version": 1}))
     bring_up_to_date(workspace, "done")
     assert not workspace.page.exists()
     assert "report.html could not be written" in caplog.text
