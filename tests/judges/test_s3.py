@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,53 +11,35 @@ import rasterio
 
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, ReadError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, PeerRefusedError, ReadError
 from hdm_pipeline.grid import Window
 from tests.judges.conftest import missing
+from tests.s3_server import S3Server, installed, s3_server
 
 BUCKET = "archive"
 NETWORK = {"allow_network": True}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """`host:port` of an S3 server in a process of its own: GDAL waits for answers with Python's lock held."""
-    for module in ("moto", "boto3", "flask"):
-        if importlib.util.find_spec(module) is None:
-            missing(f"{module} (install: pip install 'moto[server]')")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait(timeout=30)
+def server() -> Iterator[S3Server]:
+    """A server in processes of its own: GDAL waits for answers with Python's lock held."""
+    if not installed():
+        missing("moto (install: pip install 'moto[server]')")
+    with s3_server() as running:
+        yield running
 
 
 @pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An S3 server with two scenes under `s3://archive/scenes/`; gives the path of a local copy."""
-    import boto3
-
-    settings = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    gdal = {"AWS_S3_ENDPOINT": server, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
-    for name, value in {**settings, **gdal}.items():
-        monkeypatch.setenv(name, value)
+    server.enter(monkeypatch)
     copy = tmp_path / "one.tif"
     values = np.random.default_rng(0).integers(0, 9, (2, 300, 400)).astype(np.int16)
     profile = {"driver": "GTiff", "count": 2, "height": 300, "width": 400, "dtype": "int16", "nodata": 0}
     with rasterio.open(copy, "w", crs="EPSG:32633", tiled=True, blockxsize=64, blockysize=64, **profile) as target:
         target.write(values)
-    client = boto3.client("s3", endpoint_url=f"http://{server}")
-    client.create_bucket(Bucket=BUCKET)  # as often as one likes, in this region
+    server.make_bucket(BUCKET)
+    client = server.client()
     for key in ("scenes/one.tif", "scenes/deep/two.tif", "scenes/notes.md", "scenes/x.img", "scenes_old/three.tif"):
         client.upload_file(str(copy), BUCKET, key)
     return copy
@@ -106,6 +83,72 @@ def test_identity_follows_the_content(bucket: Path) -> None:
 def test_a_list_may_name_objects(bucket: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(f"s3://{BUCKET}/scenes/deep/two.tif\none.tif\n")
     assert [ref.id for ref in scenes(str(tmp_path / "list.txt"))] == ["one", "two"]
+
+
+def test_a_scene_costs_few_requests(server: S3Server, bucket: Path) -> None:
+    from hdm_geotiff.files.remote import has_sidecars
+
+    has_sidecars.cache_clear()
+    server.put_folder(bucket.parent, BUCKET, "few/")
+    (ref,) = scenes(f"s3://{BUCKET}/few/one.tif")
+    reader = GeoTiffReader(NETWORK)
+    server.forget()
+    for row in range(0, 300, 100):
+        with reader.open(ref) as scene:
+            list(scene.read(Window(z=0, y=row, x=0, height=100, width=400), (1, 0)))
+    assert 1 <= server.counts("one.tif")["range"] <= 12
+    assert sum(server.counts().values()) - server.counts("one.tif")["range"] <= 4, "sidecars are not asked for by name"
+
+
+def test_a_mask_beside_a_scene_counts(server: S3Server, bucket: Path, tmp_path: Path) -> None:
+    from hdm_geotiff.files.remote import has_sidecars
+
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(bucket, "r+") as target:
+        valid = np.ones((300, 400), dtype=bool)
+        valid[:50] = False
+        target.nodata = None
+        target.write_mask(valid)
+    assert bucket.with_suffix(".tif.msk").exists()
+    server.put_folder(tmp_path, BUCKET, "masked/")
+    has_sidecars.cache_clear()
+    (remote,) = scenes(f"s3://{BUCKET}/masked/one.tif")
+    (local,) = scenes(str(bucket))
+    window = Window(z=0, y=0, x=0, height=100, width=100)
+    reader = GeoTiffReader(NETWORK)
+    with reader.open(remote) as there, reader.open(local) as here:
+        for first, second in zip(there.read(window, (1, 0)), here.read(window, (1, 0)), strict=True):
+            assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("fault", ["slow_down", "cut", "lose"])
+def test_a_store_with_bad_days_gives_the_same_pixels(server: S3Server, bucket: Path, fault: str) -> None:
+    server.put_folder(bucket.parent, BUCKET, f"{fault}/")  # GDAL remembers what it read, by address
+    (remote,) = scenes(f"s3://{BUCKET}/{fault}/one.tif")
+    (local,) = scenes(str(bucket))
+    reader = GeoTiffReader(NETWORK)
+    server.fails(fault, kind="range", first=2, every=5)
+    for row in (0, 100, 200):
+        window = Window(z=0, y=row, x=0, height=100, width=400)
+        with reader.open(remote) as there, reader.open(local) as here:
+            for first, second in zip(there.read(window, (1, 0)), here.read(window, (1, 0)), strict=True):
+                assert np.array_equal(first, second)
+    assert server.faults()[0].done
+    server.heals()
+
+
+def test_keys_that_expire_are_no_fault_of_a_scene(server: S3Server, bucket: Path) -> None:
+    server.put_folder(bucket.parent, BUCKET, "expired/")
+    (remote,) = scenes(f"s3://{BUCKET}/expired/one.tif")
+    reader = GeoTiffReader(NETWORK)
+    server.fails("expired")
+    try:
+        with pytest.raises(PeerRefusedError, match="keys") as refused:
+            reader.header(remote)
+    finally:
+        server.heals()
+    assert refused.value.scope == "run"
+    assert "a-secret-of-the-tests" not in str(refused.value)
+    reader.header(remote)
 
 
 def test_what_is_not_there_is_an_error_in_time(bucket: Path) -> None:

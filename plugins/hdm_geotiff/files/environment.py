@@ -7,18 +7,23 @@ here and are gone afterwards, so that a notebook's own GDAL settings stay as the
 from __future__ import annotations
 
 import os
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import PurePath
+from typing import TypeVar
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # rasterio re-raises GDAL's own errors as these, and exports them nowhere else
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from hdm_geotiff.files.remote import check_keys, has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.errors import ReadError
+
+T = TypeVar("T")
 
 CACHE_MB = 64
 """GDAL's block cache per process: enough for a row of tiles of a wide scene, little compared with a model."""
@@ -61,7 +66,7 @@ def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
 
 @contextmanager
 def reading(where: str, doing: str, *, allow_network: bool = False, instead: str = "") -> Iterator[None]:
-    """Run GDAL calls under `gdal_environment`; failures become `ReadError`.
+    """Run GDAL calls under `gdal_environment`; failures become `ReadError`, or `PeerRefusedError` if keys have expired.
 
     Args:
         where: the file, for the message.
@@ -73,6 +78,8 @@ def reading(where: str, doing: str, *, allow_network: bool = False, instead: str
         with gdal_environment(allow_network=allow_network):
             yield
     except GDAL_ERRORS as error:
+        if allow_network and where.startswith("s3://"):
+            check_keys(where)
         raise ReadError(
             f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where, instead or _LEAVE_OUT)
         ) from error
@@ -80,11 +87,41 @@ def reading(where: str, doing: str, *, allow_network: bool = False, instead: str
 
 def open_dataset(uri: str) -> DatasetReader:
     """Open a raster by the one driver that its suffix allows: VRT, PNG, JPEG 2000, or else GTiff; within `reading`."""
+    try:
+        return _open(uri)
+    except GDAL_ERRORS:
+        if not uri.startswith("s3://"):
+            raise
+    return again(uri, lambda: _open(uri))
+
+
+def _open(uri: str) -> DatasetReader:
     driver = _DRIVERS.get(PurePath(uri).suffix.lower(), "GTiff")
     target = (
         uri if is_remote(uri) or is_virtual(uri) else os.path.abspath(uri)
     )  # a file called "zip:x.tif" stays a file
-    return rasterio.open(target, driver=driver, sharing=False)
+    # GDAL asks a bucket twice for each of some forty names, at every open; one listing says that there are none.
+    alone = uri.startswith("s3://") and not has_sidecars(uri)
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if alone else nullcontext():
+        return rasterio.open(target, driver=driver, sharing=False)
+
+
+def again(uri: str, action: Callable[[], T]) -> T:
+    """Do what failed once more, up to five times: a connection may have ended in the middle of an answer.
+
+    GDAL repeats what a store refuses, but takes a body that was cut for a short file, and remembers it.
+
+    Args:
+        uri: what was read, in a bucket.
+        action: opens it and reads.
+    """
+    folder, _, _ = uri.removeprefix("s3://").rpartition("/")
+    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=f"/vsis3/{folder}"):
+        for wait in (0.0, 0.5, 1.0, 2.0):
+            time.sleep(wait)
+            with suppress(*GDAL_ERRORS):
+                return action()
+        return action()
 
 
 def cause_of(error: BaseException) -> str:

@@ -8,16 +8,25 @@ understood here.
 from __future__ import annotations
 
 import os
+import re
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from hdm_geotiff.files import containers
-from hdm_pipeline.errors import ArchiveError, ReadError
+from hdm_pipeline.errors import ArchiveError, PeerRefusedError, ReadError
 
 _TIMEOUT_SECONDS = 60
+
+_REFUSED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch")
+"""What S3 says of keys as such; AccessDenied may be of one object."""
+
+_SIDECAR = re.compile(r"\.|_rpc\.", re.IGNORECASE)
+"""How what follows a raster's name without ending begins: `.tif.msk`, `.aux`, `_RPC.TXT`."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,52 @@ def _endpoint() -> str | None:
         return None
     insecure = os.environ.get("AWS_HTTPS", "YES").upper() in ("NO", "FALSE", "OFF", "0")
     return host if "://" in host else f"{'http' if insecure else 'https'}://{host}"
+
+
+@lru_cache(maxsize=4096)
+def has_sidecars(uri: str) -> bool:
+    """Whether GDAL may find more beside a raster in a bucket: objects of its name with another or a further ending.
+
+    One request, once a process and raster. True where that cannot be told: GDAL then asks for each name itself.
+    """
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        return True
+    parts = urlsplit(uri)
+    key = parts.path.lstrip("/")
+    stem = key.removesuffix(PurePosixPath(key).suffix)
+    try:
+        page = boto3.client("s3", endpoint_url=_endpoint()).list_objects_v2(Bucket=parts.netloc, Prefix=stem)
+    except (BotoCoreError, ClientError):
+        return True
+    others = {str(entry["Key"]) for entry in page.get("Contents", [])} - {key}
+    return bool(page.get("IsTruncated")) or any(_SIDECAR.match(other.removeprefix(stem)) for other in others)
+
+
+def check_keys(uri: str) -> None:
+    """Ask a bucket for one byte of an object that could not be read.
+
+    Raises:
+        PeerRefusedError: it takes our keys no more, for no object: no scene is at fault.
+    """
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        return
+    parts = urlsplit(uri)
+    try:
+        client = boto3.client("s3", endpoint_url=_endpoint())
+        client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"), Range="bytes=0-0")["Body"].read()
+    except ClientError as error:
+        if str(error.response.get("Error", {}).get("Code")) in _REFUSED:
+            said = error.response["Error"].get("Message", "")
+            remedy = "renew the keys in the environment; then run again: it goes on where it stopped"
+            raise PeerRefusedError(f"the bucket takes the keys no more: {said}", where=uri, remedy=remedy) from error
+    except BotoCoreError:
+        return
 
 
 def _web_file(uri: str) -> RemoteObject:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 from hdm_geotiff.files.environment import open_dataset, reading
 from hdm_geotiff.files.uris import check_uri
@@ -16,6 +17,7 @@ from hdm_geotiff.scenes.layered import open_layered
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.scenes.source import GeoTiffSource, RasterSource
 from hdm_geotiff.scenes.stored import StoredBands, own_laws
+from hdm_geotiff.values import Law
 from hdm_pipeline.contracts import SceneHeader, SceneRef, SceneWarning
 
 
@@ -66,8 +68,15 @@ def _open_file(ref: SceneRef, options: ReaderOptions, instead: str) -> Iterator[
                 bands = [replace(band, name=name) for band, (name, _) in zip(header.bands, options.bands, strict=True)]
                 header = replace(header, bands=tuple(bands))
             stored = StoredBands(dataset, laws)
-            source = GeoTiffSource(stored, header, stack, allow_network=options.allow_network)
+            anew = partial(_bands_anew, ref.uri, laws)
+            source = GeoTiffSource(stored, header, stack, anew, allow_network=options.allow_network)
         yield source
+
+
+@contextmanager
+def _bands_anew(uri: str, laws: Sequence[Law]) -> Iterator[StoredBands]:
+    with open_dataset(uri) as dataset:
+        yield StoredBands(dataset, laws)
 
 
 def _placed(aoi: AreaOfInterest, ref: SceneRef, header: SceneHeader, grid: Grid) -> tuple[SceneHeader, SceneArea]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 
 import numpy as np
 import numpy.typing as npt
 
-from hdm_geotiff.files.environment import reading
+from hdm_geotiff.files.environment import GDAL_ERRORS, again, reading
 from hdm_geotiff.scenes.aoi import SceneArea
 from hdm_geotiff.scenes.levels import Edges, Levels
 from hdm_geotiff.scenes.pixel_areas import row_areas
@@ -146,13 +146,21 @@ class GeoTiffSource(RasterSource):
         stored: its bands.
         header: of the scene.
         stack: closes what is opened later.
+        anew: opens its bands anew.
         allow_network: whether reading may fetch.
     """
 
     def __init__(
-        self, stored: StoredBands, header: SceneHeader, stack: ExitStack, *, allow_network: bool = False
+        self,
+        stored: StoredBands,
+        header: SceneHeader,
+        stack: ExitStack,
+        anew: Callable[[], AbstractContextManager[StoredBands]],
+        *,
+        allow_network: bool = False,
     ) -> None:
         super().__init__(header, Grid.of(stored.dataset), allow_network=allow_network)
+        self._anew = anew
         self._bands = stored
         self._levels = Levels(stored, stack)
 
@@ -162,7 +170,16 @@ class GeoTiffSource(RasterSource):
             return self._levels.read(bands, rows, columns)
 
     def _stored(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
-        return self._bands.read(bands, raster_window(window))
+        try:
+            return self._bands.read(bands, raster_window(window))
+        except GDAL_ERRORS:
+            if not self.header.ref.uri.startswith("s3://"):
+                raise
+        return again(self.header.ref.uri, lambda: self._read_anew(window, bands))
+
+    def _read_anew(self, window: Window, bands: Sequence[int]) -> tuple[npt.NDArray[np.float32], Mask]:
+        with self._anew() as stored:
+            return stored.read(bands, raster_window(window))
 
 
 def _edges(first: int, pixels: int, cells: int) -> Edges:
