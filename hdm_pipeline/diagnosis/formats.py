@@ -71,7 +71,7 @@ def dicom_findings() -> Iterator[Finding]:
     """Transfer syntaxes whose pixels can be decoded, as pydicom's own table of decoders says."""
     try:
         from pydicom import __version__, uid
-        from pydicom.pixels.decoders import get_decoder
+        from pydicom.pixels.decoders.base import get_decoder
     except Exception as error:  # noqa: BLE001 - a half-installed library may raise anything
         yield _absent("dicom", "pydicom", error, "DICOM series need", "hdm-pipeline[dicom]")
         return

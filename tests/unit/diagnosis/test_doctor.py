@@ -15,6 +15,7 @@ import pytest
 from hdm_pipeline.diagnosis import machine
 from hdm_pipeline.diagnosis.disk import folder_findings, shared_memory_finding
 from hdm_pipeline.diagnosis.finding import Finding, reason, worst
+from hdm_pipeline.diagnosis.formats import dicom_findings, raster_findings
 from hdm_pipeline.diagnosis.machine import machine_findings, memory_limit, processor_quota
 from hdm_pipeline.diagnosis.needs import pipeline_findings
 
@@ -184,3 +185,11 @@ def test_a_ray_is_started_and_ended(tmp_path: Path) -> None:
     done = doctor("--start", "--json", folder=tmp_path)
     found = by_subject(Finding(**one) for one in json.loads(done.stdout)["findings"])
     assert "did a task and ended" in found["ray"].what
+
+
+def test_what_is_installed_for_tests_is_found_whole() -> None:
+    assert {one.subject: one.state for one in (*raster_findings(), *dicom_findings())} == {
+        "rasters": "ok",
+        "vectors": "ok",
+        "dicom": "ok",
+    }
