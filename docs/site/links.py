@@ -23,6 +23,7 @@ def in_site(path: str) -> str:
         return MOVED[path]
     if path.rstrip("/") in _FOLDERS:
         return _FOLDERS[path.rstrip("/")]
+    path = path.replace(".ipynb", ".md")
     return path.removeprefix("docs/") if path.startswith("docs/") else f"{FILES}/{path}"
 
 

@@ -44,12 +44,16 @@ API = {
 """Pages of the API reference: title, and of each module the names that are shown, or all of them."""
 
 
+_INHERITED = "    options:\n      inherited_members: true\n"
+"""Of a class all that it can do is shown, also what it has of others."""
+
+
 def api_page(name: str) -> str:
     """A page of the API reference, for mkdocstrings, which reads the source and imports nothing."""
     title, modules = API[name]
     parts = [f"# {title}\n"]
     for module, names in modules.items():
-        parts += [f"::: {module}.{one}\n" for one in names] or [f"::: {module}\n"]
+        parts += [f"::: {module}.{one}\n{_INHERITED}" for one in names] or [f"::: {module}\n"]
     return "\n".join(parts)
 
 
