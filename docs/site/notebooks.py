@@ -12,7 +12,6 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -33,10 +32,11 @@ def run_notebook(path: Path, timeout: int = 300) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:
-        # Sockets in the file system: a port of loopback could be read by every user of the machine.
-        local = Config({"KernelManager": {"transport": "ipc"}})
         where = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=where, config=local).execute()
+        client = NotebookClient(
+            notebook, timeout=timeout, startup_timeout=timeout, kernel_name="python3", resources=where
+        )
+        client.execute()
     return notebook
 
 
