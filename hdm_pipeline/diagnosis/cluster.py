@@ -12,7 +12,7 @@ from hdm_pipeline.diagnosis.finding import Finding, ok, problem, reason, warning
 _LONGEST_TEMP = 40
 """Letters. Ray's sockets lie below the temporary folder, and Linux allows 107 letters for the whole path."""
 
-_INLINE = "pip install ray, or run with --executor inline"
+_INLINE = "run with --executor inline"
 
 
 def ray_findings() -> Iterator[Finding]:
@@ -20,15 +20,16 @@ def ray_findings() -> Iterator[Finding]:
     try:
         version = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
-        yield problem("ray", "not installed", _INLINE)
+        yield problem("ray", "not installed", f"pip install ray, or {_INLINE}")
         return
     try:
+        length = len(tempfile.gettempdir())
         with socket.create_server(("127.0.0.1", 0)):
             pass
     except OSError as error:
-        yield problem("ray", f"ray {version}; no port opens on 127.0.0.1: {reason(error)}", "allow it, or run inline")
+        yield problem("ray", f"ray {version}; no temporary folder or port on 127.0.0.1: {reason(error)}", _INLINE)
         return
-    if len(tempfile.gettempdir()) > _LONGEST_TEMP:
+    if length > _LONGEST_TEMP:
         yield warning("ray", f"ray {version}; the temporary folder's path is long", "set RAY_TMPDIR to a short path")
         return
     yield ok("ray", f"ray {version}; what it needs is there (--start tries it)")

@@ -26,12 +26,12 @@ def folder_findings(subject: str, folder: Path) -> Iterator[Finding]:
         subject: what to call it; the folder's own path is never told.
         folder: need not be there yet: the nearest one above it is tried then.
     """
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        yield problem(subject, "a file lies where a folder is to be", "choose another folder, or move the file")
-        return
     try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            yield problem(subject, "a file lies where a folder is to be", "choose another folder, or move the file")
+            return
         with tempfile.TemporaryFile(dir=folder) as file:
             started = time.monotonic()
             file.write(os.urandom(1 << 20) * (_TRIED >> 20))
@@ -43,6 +43,16 @@ def folder_findings(subject: str, folder: Path) -> Iterator[Finding]:
         return
     yield _room(subject, folder, speed)
     yield from _locks(subject, folder)
+
+
+def temporary_findings() -> Iterator[Finding]:
+    """The folder for temporary files, if there is one that can be written to."""
+    try:
+        folder = Path(tempfile.gettempdir())
+    except OSError as error:
+        yield problem("temporary folder", f"there is none: {reason(error)}", "set TMPDIR to a folder that is writable")
+        return
+    yield from folder_findings("temporary folder", folder)
 
 
 def _room(subject: str, folder: Path, speed: float) -> Finding:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hdm_pipeline.diagnosis.cluster import ray_findings
-from hdm_pipeline.diagnosis.disk import folder_findings, shared_memory_finding
+from hdm_pipeline.diagnosis.disk import folder_findings, shared_memory_finding, temporary_findings
 from hdm_pipeline.diagnosis.extra import extra_findings
 from hdm_pipeline.diagnosis.finding import Finding
 from hdm_pipeline.diagnosis.machine import machine_findings, python_findings
@@ -30,9 +29,9 @@ def diagnose(pipeline: Path | None = None, folders: Sequence[Path] = (), *, star
     yield from extra_findings()
     yield from machine_findings()
     yield shared_memory_finding()
-    yield from folder_findings("temporary folder", Path(tempfile.gettempdir()))
+    yield from temporary_findings()
     if pipeline is None and not folders:
-        yield from folder_findings("this folder", Path.cwd())
+        yield from folder_findings("this folder", Path())
     for folder in folders:
         yield from folder_findings(str(folder), folder)
     for look in looks:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from hdm_pipeline.diagnosis.cluster import started_ray_findings
@@ -39,9 +40,11 @@ class Look:
     def __init__(self, subject: str, *words: str) -> None:
         self._subject = subject
         command = [sys.executable, "-m", "hdm_pipeline.diagnosis", subject, *words]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self._process: subprocess.Popen[str] | None = None
+        with suppress(OSError):  # too many processes, or no memory for one more
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
 
     def findings(self, limit: float = TIME_LIMIT) -> Iterator[Finding]:
         """What it found until now or its end; that it crashed or hung is the last finding.
@@ -49,6 +52,9 @@ class Look:
         Args:
             limit: seconds that it may take.
         """
+        if self._process is None:
+            yield problem(self._subject, "no process can be started", "raise ulimit -u, or free memory")
+            return
         try:
             told, _ = self._process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.diagnosis import machine
-from hdm_pipeline.diagnosis.disk import folder_findings, shared_memory_finding
+from hdm_pipeline.diagnosis.cluster import ray_findings
+from hdm_pipeline.diagnosis.disk import folder_findings, shared_memory_finding, temporary_findings
 from hdm_pipeline.diagnosis.finding import Finding, reason, worst
 from hdm_pipeline.diagnosis.formats import dicom_findings, raster_findings
 from hdm_pipeline.diagnosis.machine import machine_findings, memory_limit, processor_quota
 from hdm_pipeline.diagnosis.needs import pipeline_findings
+from hdm_pipeline.diagnosis.processes import Look
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -129,6 +131,24 @@ def test_a_folder_that_this_user_may_not_write_to(tmp_path: Path) -> None:
 def test_a_file_where_a_folder_is_to_be(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     assert [one.state for one in folder_findings("here", tmp_path / "out" / "deeper")] == ["problem"]
+
+
+def test_no_temporary_folder_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/home/me']")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    assert [one.state for one in (*temporary_findings(), *ray_findings())] == ["problem", "problem"]
+
+
+def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert [(one.subject, one.state) for one in Look("dicom").findings()] == [("dicom", "problem")]
+
+
+def test_a_process_that_hangs_is_ended() -> None:
+    look = Look("torch")
+    assert [one.what for one in look.findings(limit=0.01)] == ["does not answer within 0.01 s"]
 
 
 def test_shared_memory_that_is_absent_or_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
