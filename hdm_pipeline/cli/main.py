@@ -12,6 +12,7 @@ import typer
 
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
+from hdm_pipeline.cli.doctor import doctor
 from hdm_pipeline.cli.evaluate import app as evaluate_app
 from hdm_pipeline.cli.init import init
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
@@ -301,6 +302,7 @@ def _seconds(text: str | None) -> float | None:
 app.command()(init)
 app.command()(train)
 app.command()(compare)
+app.command()(doctor)
 app.command(epilog=LISTEN_EXIT_CODES)(listen)
 app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")

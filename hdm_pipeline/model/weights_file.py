@@ -139,6 +139,10 @@ def weights_fingerprint(config: PipelineConfig) -> str:
     return digest
 
 
+def builtin_names() -> list[str]:
+    """``builtin:NAME`` of all weights that ship with the package."""
+    return [f"{BUILTIN}{name}" for name in sorted(file.stem for file in _SHIPPED.glob("*.safetensors"))]
+
+
 def _shipped() -> str:
-    names = sorted(file.stem for file in _SHIPPED.glob("*.safetensors"))
-    return ", ".join(f"{BUILTIN}{name}" for name in names) or "none are shipped"
+    return ", ".join(builtin_names()) or "none are shipped"
