@@ -21,7 +21,7 @@ from hdm_pipeline.delivery.courier import Courier
 from hdm_pipeline.errors import ArchiveError, HdmError, ObjectStoreError, PeerError
 from hdm_pipeline.execution.adoption import require_disk, take_published
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
-from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
+from hdm_pipeline.execution.catalogs import asks_for_whole, write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
@@ -115,6 +115,12 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         return turn.work_off(config, plan, supports)
 
 
+_NOT_IN_A_BUCKET = (
+    "mosaics and catalogs of the whole output are not made in an object store; "
+    "each scene has its products and, where asked for, its STAC item"
+)
+
+
 @dataclass(frozen=True)
 class _Turn:
     """What a run has once it holds the lock; `run` says what it is."""
@@ -154,6 +160,8 @@ class _Turn:
             report.status = "stopped" if left or self.lock.lost else "done"
         done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
         told = remarks(plan.archive, outcomes.left_out)
+        if workspace.bucket is not None and asks_for_whole(config):
+            told = (*told, _NOT_IN_A_BUCKET)
         return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
 
     def _drive(
@@ -270,8 +278,7 @@ class _Turn:
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:
     """Bring up to date what is made of the whole output directory; only who holds its lock may."""
     if workspace.bucket is not None:
-        log.warning("mosaics and catalogs of the whole output are not made in an object store")
-        return
+        return  # `_NOT_IN_A_BUCKET` tells
     mosaics = write_mosaics(config, workspace, ledger, whole=whole)
     report.note(mosaics=mosaics)
     files = [name for of_product in mosaics.values() for name in of_product.get("files", ())]

@@ -53,7 +53,7 @@ def run(
     set_: SetOption = None,
     executor: Annotated[str | None, typer.Option(help="Where to run: ray or inline (this process).")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join, e.g. auto or ray://head:10001.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Output directory instead of the file's.")] = None,
+    output: Annotated[str | None, typer.Option(help="Output directory or address instead of the file's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Work on at most N scenes.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Start no new work after this long: 90s, 30m, 6h.")] = None,
     retry_quarantined: Annotated[bool, typer.Option(help="Try quarantined scenes again.")] = False,
@@ -81,7 +81,8 @@ def run(
     overrides = [*(set_ or [])]
     overrides += [f"execution.executor={executor}"] if executor else []
     overrides += [f"execution.address={json.dumps(address)}"] if address else []
-    overrides += [f"output.directory={json.dumps(str(output.absolute()))}"] if output else []
+    where = output if output is None or "://" in output else str(Path(output).absolute())
+    overrides += [f"output.directory={json.dumps(where)}"] if where else []
     overrides += ["execution.strict=true"] if strict else []
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger, mosaic)
     loaded = _pipeline(pipeline, overrides)
@@ -105,7 +106,7 @@ def _run_events(pipeline: Any, options: Any) -> Any:
     summary = pipeline.run(on_event=lambda event: tell(event_record(event)), options=options)
     counts = {"done": len(summary.done), "done_before": summary.done_before, "left": summary.left}
     counts |= {"quarantined": len(summary.quarantined), "not_sent": sum(len(p.not_sent) for p in summary.sends)}
-    tell({"event": "summary", **counts, "report": str(summary.report)})
+    tell({"event": "summary", **counts, "report": f"{pipeline.workspace.shown}/{summary.report.name}"})
     return summary
 
 
@@ -136,17 +137,17 @@ def _run_text(pipeline: Any, options: Any) -> Any:
         typer.echo(line)
     for line in (line for peer in summary.sends for line in not_sent_lines(peer.to, peer.not_sent)):
         typer.echo(line, err=True)
-    _tell_result(summary.report)
+    _tell_result(summary.report, pipeline.workspace.shown if pipeline.workspace.bucket else "")
     return summary
 
 
-def _tell_result(file: Path) -> None:
+def _tell_result(file: Path, address: str) -> None:
     """The scenes with the most of the classes, and what to open next; cut to the terminal, but whole in a file."""
     from hdm_pipeline.reporting.scene_table import next_lines, table_lines
 
     report = json.loads(file.read_text(encoding="utf-8"))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent)]:
+    for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent, address)]:
         typer.echo(line)
 
 
@@ -226,28 +227,34 @@ def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/
 
 @app.command()
 def status(
-    output: Annotated[Path, typer.Argument(help="Pipeline file, or output directory of a run.")],
+    output: Annotated[str, typer.Argument(help="Pipeline file, or output directory or address of a run.")],
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what an output directory holds: done, running, quarantined; also while a run goes on."""
+    from hdm_pipeline.planning.workspace import workspace_at
     from hdm_pipeline.reporting.status import output_status, status_text
 
-    found = output_status(_pipeline(output, set_ or []).workspace.root if output.is_file() else output)
+    found = output_status(workspace_at(output, set_))
     typer.echo(json.dumps(found, indent=1) if as_json else status_text(found))
 
 
 @app.command()
 def report(
-    output: Annotated[Path, typer.Argument(help="Output directory of a run, or its pipeline file.")],
+    output: Annotated[str, typer.Argument(help="Output directory or address of a run, or its pipeline file.")],
     set_: SetOption = None,
 ) -> None:
     """Write report.html anew from what lies in an output directory, also while a run goes on; prints its path."""
-    from hdm_pipeline.output.layout import Workspace
+    from hdm_pipeline.output.bucket import borrowed, upload_pages
+    from hdm_pipeline.planning.workspace import workspace_at
     from hdm_pipeline.reporting.html.page import write_report
 
-    workspace = _pipeline(output, set_ or []).workspace if output.is_file() else Workspace(output.absolute())
-    typer.echo(str(write_report(workspace)))
+    workspace = workspace_at(output, set_)
+    with borrowed(workspace, pictures=True) as here:
+        page = write_report(here)
+        if here.bucket is not None:
+            upload_pages(here, here.bucket)
+    typer.echo(f"{workspace.shown}/{page.name}")
 
 
 @app.command()

@@ -189,8 +189,15 @@ def output_directory(path: Path) -> Path:
 
     Raises:
         PipelineFileError: it is a file, and no sound pipeline file.
+        ConfigError: what it says lies in an object store.
     """
-    return Path(read_pipeline_file(path).absolute().output.directory) if path.is_file() else path.absolute()
+    if not path.is_file():
+        return path.absolute()
+    found = read_pipeline_file(path).absolute().output.directory
+    if "://" in found and not found.startswith("file:///"):
+        remedy = "copy it to a disk first, with the folder .hdm, and give that folder"
+        raise ConfigError("this works on an output directory on a disk", where=found, remedy=remedy)
+    return Path(found.removeprefix("file://"))
 
 
 def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str] = ()) -> _Model:

@@ -247,6 +247,8 @@ def _write_products(
     folder = context.workspace.product_folder(work.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    bucket = context.workspace.bucket
+    address = "" if bucket is None else bucket.at(work.ref.id)
     files: list[PublishedFile] = []
     written: list[_Written] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
@@ -256,7 +258,7 @@ def _write_products(
                 written = []
             if writer.describes or writer.after:
                 found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
-                about = ScenePublication(context.config.name, folder, found, measures)
+                about = ScenePublication(context.config.name, folder, found, measures, address)
                 product = replace(product, published=about)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):

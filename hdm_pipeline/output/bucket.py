@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+import tempfile
 import threading
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -113,6 +115,45 @@ class BucketOutput:
             if self._pushed.get(key) != known:
                 self._bucket.put(key, path.read_bytes())
                 self._pushed[key] = known
+
+
+@contextmanager
+def borrowed(workspace: Workspace, *, pictures: bool = False) -> Iterator[Workspace]:
+    """Within: the output as it is now, to be read on this node. On a disk that is the directory itself.
+
+    Of an object store ledger and report are fetched into a folder that is removed afterwards: the folder that stands
+    for it may be that of a run that goes on.
+
+    Args:
+        workspace: of the output.
+        pictures: fetch what `report.html` shows, too.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    bucket = workspace.bucket
+    if bucket is None:
+        yield workspace
+        return
+    with tempfile.TemporaryDirectory(prefix="hdm-output-") as name:
+        here = Workspace(Path(name), bucket, workspace.work)
+        here.create()
+        for key in (_LEDGER, here.report.name):
+            if (content := bucket.get(key)) is not None:
+                write_bytes(here.root / key, content)
+        for prefix in (_SHOWN, QUICKLOOKS) if pictures else ():
+            fetch(here, bucket, prefix)
+        yield here
+
+
+def upload_pages(workspace: Workspace, bucket: ObjectFolder) -> None:
+    """Upload the report's pages.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    for path in (*workspace.pages.glob("*.html"), workspace.page):  # the first page last: it names the others
+        bucket.put(path.relative_to(workspace.root).as_posix(), path.read_bytes())
 
 
 def take_over(workspace: Workspace, bucket: ObjectFolder) -> None:

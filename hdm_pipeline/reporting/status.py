@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.output.bucket import borrowed
 from hdm_pipeline.output.bucket_lock import holder_of
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
@@ -21,17 +22,25 @@ _SHOWN = 20
 _HEAD = ("pipeline", "status", "error", "started", "seconds", "totals")
 
 
-def output_status(folder: Path) -> dict[str, Any]:
+def output_status(output: Workspace | Path) -> dict[str, Any]:
     """Scenes by status, the run that holds the lock, and the totals of the last report.
+
+    Args:
+        output: the output, or its folder.
 
     Raises:
         ConfigError: no run has ever written there.
+        ObjectStoreError: it lies in an object store, which does not answer, or refuses.
     """
-    workspace = Workspace(folder.absolute())
+    with borrowed(Workspace(output.absolute()) if isinstance(output, Path) else output) as workspace:
+        return _status(workspace)
+
+
+def _status(workspace: Workspace) -> dict[str, Any]:
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
         raise ConfigError(
-            "no run has written here", where=str(folder), remedy="give the output directory of a pipeline"
+            "no run has written here", where=workspace.shown, remedy="give the output directory of a pipeline"
         )
     with ledger:
         records = ledger.scenes()
@@ -50,7 +59,7 @@ def output_status(folder: Path) -> dict[str, Any]:
         "stale": workspace.stale(),
         "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
         "vanished": [r.id for r in records if r.status == "vanished"],
-        "catalogs": [str(workspace.root / file) for files in report.get("catalogs", {}).values() for file in files],
+        "catalogs": [f"{workspace.shown}/{file}" for files in report.get("catalogs", {}).values() for file in files],
         "last_run": {key: report.get(key) for key in (*_HEAD, "warnings")},
     }
 

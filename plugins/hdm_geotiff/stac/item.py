@@ -78,7 +78,7 @@ def make_item(product: Product, collection: str | None = None) -> dict[str, Any]
     )
     for relation in ("root", "parent", "collection"):
         item.add_link(pystac.Link(relation, f"../{COLLECTION}", "application/json"))
-    for link in _sources(scene, publication.folder):
+    for link in _sources(scene, None if publication.address else publication.folder):
         item.add_link(link)
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
@@ -151,8 +151,11 @@ def _why_nowhere(scene: SceneHeader) -> str:
     return "the scene's projection cannot be turned into longitude and latitude at all of its edges"
 
 
-def _sources(scene: SceneHeader, folder: Path) -> list[pystac.Link]:
-    """What the scene was: its item, where it came from STAC, else its file. Nothing of a private archive."""
+def _sources(scene: SceneHeader, folder: Path | None) -> list[pystac.Link]:
+    """What the scene was: its item, where it came from STAC, else its file. Nothing of a private archive.
+
+    `folder` is where the item lies; None for no disk.
+    """
     ref = scene.ref
     if ref.private:
         return []
@@ -161,10 +164,12 @@ def _sources(scene: SceneHeader, folder: Path) -> list[pystac.Link]:
     return [pystac.Link("via", _href(ref.uri, folder), title="the scene")]
 
 
-def _href(uri: str, folder: Path) -> str:
-    """A link to a file, or to the zip or tar that it lies in, as a URI reference; relative where possible."""
+def _href(uri: str, folder: Path | None) -> str:
+    """A link to a file, or to the zip or tar that it lies in, as a URI reference; relative to `folder` if given."""
     if container := container_of(uri):
         uri = container.path
     if is_remote(uri):
         return without_user(uri)
+    if folder is None:
+        return Path(os.path.abspath(uri)).as_uri()
     return quote(os.path.relpath(uri, folder).replace(os.sep, "/"), errors="surrogateescape")
