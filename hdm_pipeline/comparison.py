@@ -7,6 +7,7 @@ The core knows no file formats: it tells the writer plug-in of the product what 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,26 @@ from typing import Any
 from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.contracts import OUTPUT_MARKER, RunCatalog
 from hdm_pipeline.errors import ConfigError
-from hdm_pipeline.execution.catalogs import run_catalog
+from hdm_pipeline.execution.catalogs import files_of, run_catalog
 from hdm_pipeline.output.files import output_errors, write_json
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.manifest import bring
+from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.plugin.registry import make_writer
 
 PRODUCT = "mask"
 REPORT = "change.json"
 
 
-def compare_outputs(before: Path, after: Path, to: Path | None = None) -> dict[str, Any]:
+def compare_outputs(
+    before: str | os.PathLike[str], after: str | os.PathLike[str], to: Path | None = None
+) -> dict[str, Any]:
     """Compare the masks of two runs over one place.
 
     Args:
-        before: output directory of the earlier date, or its pipeline file.
+        before: output directory of the earlier date, also in a bucket, or its pipeline file.
         after: the same of the later date.
         to: folder for rasters of what changed, and for `change.json`; made if it is not there. None to write nothing.
 
@@ -42,8 +47,9 @@ def compare_outputs(before: Path, after: Path, to: Path | None = None) -> dict[s
         ReadError: a mask cannot be read.
         OutputError: `to` cannot be written.
     """
-    runs = [_run_of(folder) for folder in (before, after)]
-    notices = [notice for folder in (before, after) for notice in _unfinished(folder)]
+    spaces = [for_reading(Workspace.of(output_directory(folder))) for folder in (before, after)]
+    runs = [_run_of(workspace) for workspace in spaces]
+    notices = [notice for workspace in spaces for notice in _unfinished(workspace)]
     if to is not None:
         to = to.absolute()
         with output_errors(to):
@@ -51,7 +57,7 @@ def compare_outputs(before: Path, after: Path, to: Path | None = None) -> dict[s
             # With the marker no reader takes these rasters for scenes.
             (to / OUTPUT_MARKER).mkdir(parents=True, exist_ok=True)
     writer = make_writer(PRODUCT, {})
-    found = {"before": str(runs[0].root), "after": str(runs[1].root), **writer.compare(runs[0], runs[1], to)}
+    found = {"before": spaces[0].shown, "after": spaces[1].shown, **writer.compare(runs[0], runs[1], to)}
     found["notices"] = [*notices, *found.get("notices", ())]
     if to is not None:
         write_json(to / REPORT, found)
@@ -76,14 +82,13 @@ def _check_target(to: Path) -> None:
         raise ConfigError("the folder for changes holds other files", where=str(to), remedy=remedy)
 
 
-def _unfinished(folder: Path) -> list[str]:
+def _unfinished(workspace: Workspace) -> list[str]:
     """What to say of a run that is not complete: nothing is known of where it did not get to."""
-    workspace = Workspace(output_directory(folder))
     try:
         told = str(json.loads(workspace.report.read_text(encoding="utf-8"))["status"])
     except (OSError, ValueError, KeyError, TypeError):
         told = "unknown"
-    state = run_state(told, holder(workspace.lock))
+    state = run_state(told, holder(workspace.lock_place))
     if state == "done":
         return []
     how = {
@@ -92,16 +97,16 @@ def _unfinished(folder: Path) -> list[str]:
         "killed": "its last run was killed before all scenes were done",
         "failed": "its last run failed",
     }.get(state, "its run.json does not say how the last run ended")
-    return [f"{folder}: {how}: only scenes that are done are compared"]
+    return [f"{workspace.shown}: {how}: only scenes that are done are compared"]
 
 
-def _run_of(folder: Path) -> RunCatalog:
-    workspace = Workspace(output_directory(folder))
+def _run_of(workspace: Workspace) -> RunCatalog:
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
         remedy = "give the output directory of a pipeline"
-        raise ConfigError("no run has written here", where=str(folder), remedy=remedy)
+        raise ConfigError("no run has written here", where=workspace.shown, remedy=remedy)
     with ledger:
+        bring(workspace, files_of(ledger, PRODUCT))
         return run_catalog("", workspace, ledger, PRODUCT)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.delivery.planned import planned_sends
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.planning import products
 from hdm_pipeline.planning.data_check import check_supports
 from hdm_pipeline.planning.forecast import HEADER_LIMIT, Forecast, forecast
@@ -40,7 +43,16 @@ class Pipeline:
     def __init__(self, file: PipelineFile) -> None:
         self.file = file
         self.config: PipelineConfig = file.absolute()
-        self.workspace = workspace_of(self.config)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """Where everything of the output lies.
+
+        Raises:
+            ConfigError: the output lies in a bucket among the scenes.
+            ObjectStoreError: an address that may not be used.
+        """
+        return workspace_of(self.config)
 
     @classmethod
     def from_yaml(
@@ -82,10 +94,11 @@ class Pipeline:
         products.check(self.config)
         reader = archive_reader(self.config)
         with borrowed_examples(self.config, reader, self.workspace.examples) as config:
-            with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-                plan = make_plan(config, support_files(config), self.workspace, reader, ledger)
+            workspace = for_reading(self.workspace)
+            with Ledger.open_readonly_or_empty(workspace.ledger) as ledger:
+                plan = make_plan(config, support_files(config), workspace, reader, ledger)
                 rate = ledger.seconds_per_tile()
-                sends = planned_sends(config, plan, self.workspace, ledger)
+                sends = planned_sends(config, plan, workspace, ledger)
             found, _ = check_supports(config, reader)
         if found:
             raise found[0][1]

@@ -18,10 +18,9 @@ from hdm_pipeline import __version__
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.delivery.courier import Courier
-from hdm_pipeline.errors import ArchiveError, HdmError, ObjectStoreError, PeerError
-from hdm_pipeline.execution.adoption import require_disk, take_published
+from hdm_pipeline.errors import ArchiveError, HdmError, PeerError
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
-from hdm_pipeline.execution.catalogs import asks_for_whole, write_catalogs, write_mosaics
+from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.messages import RunContext
@@ -29,12 +28,13 @@ from hdm_pipeline.execution.preparing import Equipment, StoppedError
 from hdm_pipeline.execution.preparing import Preparing as PreparingThread
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
-from hdm_pipeline.output.bucket import BucketOutput
-from hdm_pipeline.output.bucket_lock import BucketLock, run_lock
+from hdm_pipeline.output.bucket_lock import run_lock
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
-from hdm_pipeline.output.lock import RunLock
+from hdm_pipeline.output.lock import Lock
+from hdm_pipeline.output.manifest import recover
+from hdm_pipeline.output.mirror import Mirror
 from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.keys import PendingScene, pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
@@ -84,19 +84,14 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     peers = routes(config)
     if not any_remote(config, reader):
         support_files(config)
-    require_disk(config, workspace)
     workspace.create()
     with ExitStack() as stack:
-        lock = run_lock(workspace, lock_owner(), wait=options.wait)
-        stack.enter_context(lock)
-        bucket = None
-        if workspace.bucket is not None:
-            bucket = stack.enter_context(BucketOutput(workspace, workspace.bucket))
+        lock = stack.enter_context(run_lock(workspace, lock_owner(), wait=options.wait))
+        stack.enter_context(Mirror(workspace, lock))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
-        if workspace.bucket is not None:
-            take_published(workspace.bucket, ledger)
+        recover(workspace, ledger)
         courier = Courier(peers, workspace, ledger)
-        turn = _Turn(config.name, workspace, options, reader, ledger, lock, bucket, courier, on_event, deadline)
+        turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
         retry, delivery = options.retry_quarantined, options.delivery
         try:
@@ -115,12 +110,6 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         return turn.work_off(config, plan, supports)
 
 
-_NOT_IN_A_BUCKET = (
-    "mosaics and catalogs of the whole output are not made in an object store; "
-    "each scene has its products and, where asked for, its STAC item"
-)
-
-
 @dataclass(frozen=True)
 class _Turn:
     """What a run has once it holds the lock; `run` says what it is."""
@@ -130,8 +119,7 @@ class _Turn:
     options: RunOptions
     reader: Reader
     ledger: Ledger
-    lock: RunLock | BucketLock
-    bucket: BucketOutput | None
+    lock: Lock
     courier: Courier
     on_event: Listener | None
     deadline: float | None
@@ -160,8 +148,6 @@ class _Turn:
             report.status = "stopped" if left or self.lock.lost else "done"
         done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
         told = remarks(plan.archive, outcomes.left_out)
-        if workspace.bucket is not None and asks_for_whole(config):
-            told = (*told, _NOT_IN_A_BUCKET)
         return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
 
     def _drive(
@@ -252,17 +238,8 @@ class _Turn:
                 report.note(send=[peer.as_dict() for peer in courier.summaries()])
                 report.write()
                 if not self.lock.lost:
-                    self._fetch_quicklooks()
                     bring_up_to_date(self.workspace, report.status)
                 tell(RunEnded(status=report.status))
-
-    def _fetch_quicklooks(self) -> None:
-        """The report shows pictures that workers on other nodes made."""
-        if self.bucket is not None:
-            try:
-                self.bucket.fetch_quicklooks()
-            except ObjectStoreError as error:  # a report without pictures is better than none
-                log.warning("the report has no pictures: %s", error.what)
 
     @contextmanager
     def _stopper(self, tell: Listener) -> Iterator[Callable[[], bool]]:
@@ -277,8 +254,6 @@ class _Turn:
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:
     """Bring up to date what is made of the whole output directory; only who holds its lock may."""
-    if workspace.bucket is not None:
-        return  # `_NOT_IN_A_BUCKET` tells
     mosaics = write_mosaics(config, workspace, ledger, whole=whole)
     report.note(mosaics=mosaics)
     files = [name for of_product in mosaics.values() for name in of_product.get("files", ())]

@@ -10,8 +10,8 @@ import typer
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="Output directory of the earlier date, or its pipeline file.")],
-    after: Annotated[Path, typer.Argument(help="The same of the later date.")],
+    before: Annotated[str, typer.Argument(help="Output directory of the earlier date, or its pipeline file.")],
+    after: Annotated[str, typer.Argument(help="The same of the later date.")],
     to: Annotated[
         Path | None, typer.Option(help="Folder for rasters of what changed and change.json; else nothing is written.")
     ] = None,

@@ -53,7 +53,9 @@ def run(
     set_: SetOption = None,
     executor: Annotated[str | None, typer.Option(help="Where to run: ray or inline (this process).")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join, e.g. auto or ray://head:10001.")] = None,
-    output: Annotated[str | None, typer.Option(help="Output directory or address instead of the file's.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Output directory instead of the file's; also s3://bucket/folder.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Work on at most N scenes.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Start no new work after this long: 90s, 30m, 6h.")] = None,
     retry_quarantined: Annotated[bool, typer.Option(help="Try quarantined scenes again.")] = False,
@@ -227,34 +229,36 @@ def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/
 
 @app.command()
 def status(
-    output: Annotated[str, typer.Argument(help="Pipeline file, or output directory or address of a run.")],
+    output: Annotated[str, typer.Argument(help="Pipeline file, or output directory of a run (also s3://...).")],
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what an output directory holds: done, running, quarantined; also while a run goes on."""
-    from hdm_pipeline.planning.workspace import workspace_at
     from hdm_pipeline.reporting.status import output_status, status_text
 
-    found = output_status(workspace_at(output, set_))
+    is_file = Path(output).is_file()
+    found = output_status(_pipeline(Path(output), set_ or []).config.output.directory if is_file else output)
     typer.echo(json.dumps(found, indent=1) if as_json else status_text(found))
 
 
 @app.command()
 def report(
-    output: Annotated[str, typer.Argument(help="Output directory or address of a run, or its pipeline file.")],
+    output: Annotated[str, typer.Argument(help="Output directory of a run (also s3://...), or its pipeline file.")],
     set_: SetOption = None,
 ) -> None:
     """Write report.html anew from what lies in an output directory, also while a run goes on; prints its path."""
-    from hdm_pipeline.output.bucket import borrowed, upload_pages
-    from hdm_pipeline.planning.workspace import workspace_at
+    from hdm_pipeline.config.file import output_directory
+    from hdm_pipeline.output.layout import Workspace
+    from hdm_pipeline.output.mirror import for_reading, put_pages
     from hdm_pipeline.reporting.html.page import write_report
 
-    workspace = workspace_at(output, set_)
-    with borrowed(workspace, pictures=True) as here:
-        page = write_report(here)
-        if here.bucket is not None:
-            upload_pages(here, here.bucket)
-    typer.echo(f"{workspace.shown}/{page.name}")
+    if Path(output).is_file():
+        workspace = _pipeline(Path(output), set_ or []).workspace
+    else:
+        workspace = Workspace.of(output_directory(output))
+    page = write_report(found := for_reading(workspace))
+    put_pages(found)
+    typer.echo(str(page) if found.bucket is None else found.bucket.at(page.name))
 
 
 @app.command()

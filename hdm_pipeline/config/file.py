@@ -184,20 +184,20 @@ def parse_pipeline_file(raw: bytes, path: Path) -> PipelineFile:
     return PipelineFile(path.absolute(), *_read(path, raw, PipelineConfig, PipelineFileError, (), None))
 
 
-def output_directory(path: Path) -> Path:
+def output_directory(path: str | os.PathLike[str]) -> str:
     """The output directory that a user means: `path` itself or, if that is a pipeline file, what it says.
+
+    Returns:
+        An absolute path, or the address of an object store.
 
     Raises:
         PipelineFileError: it is a file, and no sound pipeline file.
-        ConfigError: what it says lies in an object store.
     """
-    if not path.is_file():
-        return path.absolute()
-    found = read_pipeline_file(path).absolute().output.directory
-    if "://" in found and not found.startswith("file:///"):
-        remedy = "copy it to a disk first, with the folder .hdm, and give that folder"
-        raise ConfigError("this works on an output directory on a disk", where=found, remedy=remedy)
-    return Path(found.removeprefix("file://"))
+    text = os.fspath(path)
+    if "://" in text:
+        return text
+    found = Path(text)
+    return read_pipeline_file(found).absolute().output.directory if found.is_file() else str(found.absolute())
 
 
 def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str] = ()) -> _Model:

@@ -86,15 +86,14 @@ class ScenePublication:
         files: the products that are written: all others for a `CatalogWriter`, which lie in their place, and at least
             those that the writer comes `after` for another. These may still be elsewhere: a scene is published whole.
         measures: what `run.json` says of the mask: ``valid`` (share, 0..1), ``pixels`` and ``area_m2`` by class.
-        address: where the folder is brought to, if that is no disk: a link from there to a file of this machine cannot
-            be relative. Empty for `folder` itself.
+        copied: the products are copied to a bucket from here: relative links lead to products, and to nothing else.
     """
 
     pipeline: str
     folder: Path
     files: tuple[PublishedFile, ...]
     measures: Mapping[str, Any] = field(default_factory=dict)
-    address: str = ""
+    copied: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from hdm_pipeline.delivery.parcel import Parcel, Progress
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.output.deliveries import Deliveries, Delivery
 from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.manifest import bring
 from hdm_pipeline.planning.routes import Route
 from hdm_pipeline.reporting.events import Event, ProductsNotSent, ProductsSent
 
@@ -146,6 +147,7 @@ class Postman:
 
     def _begin(self, parcel: Parcel) -> Progress:
         try:
+            bring(self._workspace, [name for _, name in parcel.files])
             return Progress.begin(parcel, self.route, self._workspace.root, self._known.get(parcel.scene))
         except HdmError as error:
             broken = Progress(Delivery(self.route.to, parcel.scene, parcel.product_key, parcel.products))

@@ -12,6 +12,7 @@ from hdm_pipeline.contracts import CatalogEntry, RunCatalog
 from hdm_pipeline.output.files import output_errors, write_json
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.manifest import bring
 from hdm_pipeline.plugin.registry import make_writer
 
 
@@ -45,6 +46,7 @@ def write_catalogs(
     for name, options in config.output.product_options().items():
         writer = make_writer(name, options)
         if writer.describes:
+            bring(workspace, files_of(ledger, name))
             run = replace(run_catalog(config.name, workspace, ledger, name), files=tuple(files))
             found[name] = list(writer.finish(_with_memory(run)))
     _drop_unasked(workspace, "described", found)
@@ -66,11 +68,17 @@ def write_mosaics(config: PipelineConfig, workspace: Workspace, ledger: Ledger, 
     for name, options in config.output.product_options().items():
         writer = make_writer(name, options)
         if writer.gathers:
+            bring(workspace, files_of(ledger, name))
             found[name] = writer.mosaic(_with_memory(run_catalog(config.name, workspace, ledger, name)), whole=whole)
     _drop_unasked(
         workspace, "gathered", {name: list(of_product.get("files", ())) for name, of_product in found.items()}
     )
     return found
+
+
+def files_of(ledger: Ledger, product: str) -> list[str]:
+    """Published files of a product, of all scenes that are done."""
+    return [name for record in ledger.scenes("done") for name in record.info.get("products", {}).get(product, ())]
 
 
 def _drop_unasked(workspace: Workspace, kind: str, found: dict[str, list[str]]) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.errors import HdmError, ObjectStoreError, StoreError
-from hdm_pipeline.execution import deaths, likeness
+from hdm_pipeline.execution import deaths, likeness, quicklook
 from hdm_pipeline.execution.arrivals import Arrivals, NotArrived
+from hdm_pipeline.execution.done import scene_done, scene_info
 from hdm_pipeline.execution.executor import Executor
 from hdm_pipeline.execution.intake import Intake
 from hdm_pipeline.execution.messages import (
@@ -40,14 +41,14 @@ from hdm_pipeline.execution.messages import (
 from hdm_pipeline.execution.preparing import Equipment
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.execution.steps import score_folder, stage_folder
-from hdm_pipeline.output.files import remove_if_empty
+from hdm_pipeline.output.files import remove_if_empty, remove_tree
 from hdm_pipeline.output.layout import FETCHED
 from hdm_pipeline.output.ledger import Ledger, Receipt, SceneRecord
+from hdm_pipeline.output.manifest import keep_pictures
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     Listener,
-    SceneDone,
     SceneQuarantined,
     SceneStarted,
     StepDone,
@@ -288,23 +289,15 @@ class Driver:
     def _published(self, scene: str, published: Published) -> None:
         state = self._active.pop(scene)
         work = state.work
-        event = SceneDone(
-            scene=scene,
-            outputs=tuple(path.as_posix() for path in published.outputs),
-            tiles=state.tiles,
-            blocks=state.blocks,
-            seconds={**state.seconds, "publish": published.seconds},
-            warnings=(*work.warnings, *published.warnings),
-            measures=published.measures,
-            products={name: tuple(p.as_posix() for p in paths) for name, paths in published.products.items()},
-        )
+        event = scene_done(work, published, tiles=state.tiles, blocks=state.blocks, seconds=state.seconds)
         keep = self._context.config.output.keep
         dropped = [] if keep == "all" else [(work.keys.stage, stage_folder(self._context, work))]
         dropped += [(work.keys.score, score_folder(self._context, work))] if keep == "nothing" else []
-        # Who is to get them is noted with the products: a run that is killed here owes them a delivery.
-        owed = [one.to for one in self._context.config.output.send]
-        info = event.facts() | ({"send": owed} if owed else {})
-        record = _record(scene, work.keys, "done", outputs=event.outputs, info=info)
+        record = _record(scene, work.keys, "done", outputs=event.outputs, info=scene_info(self._context, event))
+        if self._context.workspace.bucket is not None:  # what lies here is of before, or of nobody
+            quicklook.drop(self._context.workspace, scene)
+            keep_pictures(self._context.workspace, scene, published.pictures)
+            remove_tree(self._context.workspace.product_folder(scene))
         before = self._ledger.scene(scene)
         unasked = sorted(set(before.outputs if before else ()) - set(event.outputs))
         # Before the ledger forgets them: a run that is killed in between finds them again.
@@ -321,7 +314,7 @@ class Driver:
         pending, state = self._give_up(scene)
         # What lies there was made of another file, or in another way: it would pass for the result of this one.
         stale = self._context.workspace.set_aside(scene)
-        shown = "" if stale is None else stale.relative_to(self._context.workspace.root).as_posix()
+        shown = "" if stale is None else stale
         self._ledger.upsert_scene(_record(scene, pending.keys, "quarantined", error=error.as_dict()))
         seconds = dict(state.seconds) if state else {}
         self._tell(SceneQuarantined(scene=scene, error=error, seconds=seconds, stale=shown))

@@ -218,6 +218,8 @@ class Published:
         measures: areas per class and share of valid pixels, as `run.json` carries them.
         warnings: what was noticed of the result.
         products: the same files by product.
+        pictures: of the scene with its mask, for the report, by size; where the output lies in a bucket, as the worker
+            may be on another node than who writes the report.
     """
 
     outputs: tuple[Path, ...]
@@ -225,6 +227,7 @@ class Published:
     measures: Mapping[str, Any]
     warnings: tuple[SceneWarning, ...] = ()
     products: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 Result = SceneWork | StepResult | Published

@@ -13,8 +13,9 @@ from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.messages import RunContext, SceneWork
 from hdm_pipeline.execution.reduced import SIDE, Bytes, ReducedMask
 from hdm_pipeline.grid import Window
-from hdm_pipeline.output.files import output_errors, write_bytes
+from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.manifest import keep_pictures
 from hdm_pipeline.pictures.color import Picture, as_colors
 from hdm_pipeline.pictures.overlay import outlined, shrunk, webp
 from hdm_pipeline.pixels.overview import reduced
@@ -82,14 +83,12 @@ def _image(source: SceneSource, work: SceneWork, z: int, mask: Bytes) -> Picture
 
 def keep(workspace: Workspace, scene: str, quicklook: Quicklook) -> None:
     """Keep a quicklook for the report, each picture put in place by renaming."""
-    for name, (side, most) in SIZES.items():
-        target = workspace.quicklook(scene, name)
-        with output_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        picture = webp(quicklook.drawn(side), most)
-        write_bytes(target, picture)
-        if workspace.bucket is not None:
-            workspace.bucket.put(target.relative_to(workspace.root).as_posix(), picture)
+    keep_pictures(workspace, scene, pictures(quicklook))
+
+
+def pictures(quicklook: Quicklook) -> dict[str, bytes]:
+    """A quicklook as WebP, by name of `SIZES`."""
+    return {name: webp(quicklook.drawn(side), most) for name, (side, most) in SIZES.items()}
 
 
 def drop(workspace: Workspace, scene: str) -> None:
@@ -98,5 +97,3 @@ def drop(workspace: Workspace, scene: str) -> None:
         target = workspace.quicklook(scene, name)
         with output_errors(target):
             target.unlink(missing_ok=True)
-        if workspace.bucket is not None:
-            workspace.bucket.delete(target.relative_to(workspace.root).as_posix())

@@ -24,6 +24,7 @@ from hdm_pipeline.contracts import (
 )
 from hdm_pipeline.errors import BandError, SuspectSceneError
 from hdm_pipeline.execution import likeness, quicklook
+from hdm_pipeline.execution.done import scene_done, scene_info
 from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.measures import measure
 from hdm_pipeline.execution.messages import (
@@ -41,10 +42,10 @@ from hdm_pipeline.execution.messages import (
 from hdm_pipeline.execution.places import place
 from hdm_pipeline.execution.reduced import ReducedMask
 from hdm_pipeline.grid import Window
-from hdm_pipeline.objects.folder import ObjectFolder
-from hdm_pipeline.output import published
 from hdm_pipeline.output.files import output_errors, remove_tree
-from hdm_pipeline.output.layout import Workspace, checked_component
+from hdm_pipeline.output.layout import checked_component
+from hdm_pipeline.output.ledger import SceneRecord
+from hdm_pipeline.output.manifest import keep_pictures, put_products
 from hdm_pipeline.pixels import sanity
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS, encode_pixels, scene_ranges
@@ -186,49 +187,39 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
     far = likeness.shares(unlike, [one.name for one in context.classes])
     warnings = (*warnings, *likeness.warnings(far))
     _refuse_if_strict(context, work.ref, warnings)
+    if context.workspace.bucket is not None:  # else what an earlier publication left here would be uploaded
+        remove_tree(context.workspace.product_folder(work.ref.id))
     files = _write_products(context, work, product, measures)
-    if quicklook.shown(context, work) and look is not None:
-        quicklook.keep(context.workspace, work.ref.id, look)
-    else:
-        quicklook.drop(context.workspace, work.ref.id)
-    told = {**measures, "unlike_examples": far, **place(work.header)}
-    if small is not None:
-        told["mean_score"] = small.mean_scores()
+    pictures = quicklook.pictures(look) if quicklook.shown(context, work) and look is not None else {}
     store.drop_partials()
     products: dict[str, tuple[Path, ...]] = {}
     for file in files:
         path = file.path.relative_to(context.workspace.root)
         products[file.product] = (*products.get(file.product, ()), path)
     outputs = tuple(path for of_one in products.values() for path in of_one)
-    if context.workspace.bucket is not None:
-        told["manifest"] = _upload(context.workspace, context.workspace.bucket, work, files, products, told, warnings)
-    return Published(outputs, time.perf_counter() - start, told, warnings, products)
+    told = {**measures, "unlike_examples": far, **place(work.header)}
+    if small is not None:
+        told["mean_score"] = small.mean_scores()
+    found = Published(outputs, time.perf_counter() - start, told, warnings, products, pictures)
+    return _shared(context, work, found)
 
 
-def _upload(
-    workspace: Workspace,
-    bucket: ObjectFolder,
-    work: SceneWork,
-    files: Sequence[PublishedFile],
-    products: Mapping[str, Sequence[Path]],
-    measures: Mapping[str, Any],
-    warnings: Sequence[SceneWarning],
-) -> str:
-    """Bring a scene's products to their place in an object store; nothing of them stays here.
-
-    Returns:
-        The entity tag of their manifest.
-    """
-    said = {
-        "keys": {"stage": work.keys.stage, "score": work.keys.score, "product": work.keys.product},
-        "products": {name: [path.as_posix() for path in paths] for name, paths in products.items()},
-        "warnings": [warning.as_dict() for warning in (*work.warnings, *warnings)],
-        "tiles": work.grid.tile_count,
-        "measures": dict(measures),
-    }
-    tag = published.upload(workspace.root, bucket, work.ref.id, [file.path for file in files], said)
-    remove_tree(workspace.product_folder(work.ref.id))
-    return tag
+def _shared(context: RunContext, work: SceneWork, found: Published) -> Published:
+    """Put what was published where the report, and other nodes, find it."""
+    workspace = context.workspace
+    if workspace.bucket is None:
+        if found.pictures:
+            keep_pictures(workspace, work.ref.id, found.pictures)
+        else:
+            quicklook.drop(workspace, work.ref.id)
+        return replace(found, pictures={})
+    start = time.perf_counter()
+    event = scene_done(work, found, tiles=work.grid.tile_count, blocks=len(work.blocks(context)))
+    keys = work.keys
+    info = scene_info(context, event)
+    record = SceneRecord(work.ref.id, keys.product, keys.score, keys.stage, "done", outputs=event.outputs, info=info)
+    put_products(workspace, record, found.pictures)
+    return replace(found, seconds=found.seconds + time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -247,8 +238,6 @@ def _write_products(
     folder = context.workspace.product_folder(work.ref.id)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    bucket = context.workspace.bucket
-    address = "" if bucket is None else bucket.at(work.ref.id)
     files: list[PublishedFile] = []
     written: list[_Written] = []
     with context.workspace.scratch_folder(work.ref.id) as scratch:
@@ -258,7 +247,9 @@ def _write_products(
                 written = []
             if writer.describes or writer.after:
                 found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
-                about = ScenePublication(context.config.name, folder, found, measures, address)
+                about = ScenePublication(
+                    context.config.name, folder, found, measures, context.workspace.bucket is not None
+                )
                 product = replace(product, published=about)
             target = folder / checked_component(writer.filename(product.scene))
             with output_errors(target):

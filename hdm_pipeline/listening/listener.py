@@ -49,6 +49,12 @@ def settings(pipeline: Pipeline) -> tuple[Listen, Path]:
             where=f"{pipeline.file.path}: listen",
             remedy="add `listen: {receive: {dicom: {port: 11112, plain: true}}}` or `listen: {folder: FOLDER}`",
         )
+    if listen.inbox is None and pipeline.workspace.bucket is not None:
+        raise ConfigError(
+            "an inbox cannot lie in a bucket: what a peer was told is kept must be kept",
+            where="listen.inbox",
+            remedy="name a folder of this machine that is backed by a disk: `listen: {inbox: FOLDER}`",
+        )
     return listen, Path(listen.inbox) if listen.inbox else pipeline.workspace.private / "inbox"
 
 

@@ -94,14 +94,6 @@ class ObjectFolder:
             except FileNotFoundError:
                 return None
 
-    def tags(self, prefix: str = "") -> dict[str, str]:
-        """Entity tags by key of all objects below `prefix`, which ends at a slash.
-
-        Raises:
-            ObjectStoreError: the store does not answer, or refuses.
-        """
-        return {str(one["path"]): str(one["e_tag"]) for one in self._listed(prefix)}
-
     def put(self, key: str, content: bytes | Path) -> str:
         """Write an object whole, over what is there; a path is uploaded in parts where it is large.
 
@@ -173,8 +165,11 @@ class ObjectFolder:
                 requests["delete"] += 1
                 obstore.delete(self._store, found[start : start + _AT_ONCE])
 
-    def move(self, key: str, to: str) -> None:
+    def move(self, key: str, to: str) -> bool:
         """Copy an object and remove the first; a process that dies between leaves both.
+
+        Returns:
+            Whether there was one.
 
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
@@ -183,8 +178,12 @@ class ObjectFolder:
 
         requests["put"] += 1
         with store_errors(self.at(key)):
-            obstore.copy(self._store, key, to)
+            try:
+                obstore.copy(self._store, key, to)
+            except FileNotFoundError:
+                return False
         self.delete(key)
+        return True
 
     def keys(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """(key, bytes) of all objects below `prefix`, which ends at a slash, in any order; of a thousand a request.
@@ -192,15 +191,13 @@ class ObjectFolder:
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
         """
-        return ((str(one["path"]), int(one["size"])) for one in self._listed(prefix))
-
-    def _listed(self, prefix: str) -> Iterator[Any]:
         import obstore
 
         with store_errors(self.at(prefix)):
-            for page in obstore.list(self._store, prefix or None, chunk_size=_AT_ONCE):
+            for page in obstore.list(self._store, prefix or None, chunk_size=1000):
                 requests["list"] += 1
-                yield from page
+                for one in page:
+                    yield one["path"], one["size"]
 
     @property
     def _store(self) -> ObjectStore:

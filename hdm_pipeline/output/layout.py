@@ -31,7 +31,6 @@ from hdm_pipeline.errors import OutputError
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.objects.scratch import VARIABLE, mirror_of
 from hdm_pipeline.output.files import output_errors, remove_tree
-from hdm_pipeline.output.published import withdraw
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
 
@@ -73,8 +72,8 @@ class Workspace:
             ObjectStoreError: an address that may not be used.
             OutputError: this node has no folder to stand for an object store.
         """
-        own = None if work is None else _place(work)
-        place = _place(directory)
+        own = None if work is None else place_of(work)
+        place = place_of(directory)
         if isinstance(place, Path):
             return cls(place, work=own)
         if own is None and shared:
@@ -105,6 +104,11 @@ class Workspace:
     def lock(self) -> Path:
         """File that the one active run holds."""
         return self.private / "run.lock"
+
+    @property
+    def lock_place(self) -> Path | ObjectFolder:
+        """The same, or the folder of a bucket that holds it."""
+        return self.lock if self.bucket is None else self.bucket / OUTPUT_MARKER
 
     @property
     def logs(self) -> Path:
@@ -183,31 +187,42 @@ class Workspace:
         """
         return self._inside(self.root / checked_component(scene_id))
 
-    def stale_folder(self, scene_id: str) -> Path:
+    def stale_folder(self, scene_id: str) -> Path | ObjectFolder:
         """Where products are kept that no longer belong to the scene's present file."""
+        if self.bucket is not None:
+            return self.bucket / OUTPUT_MARKER / "stale" / checked_component(scene_id)
         return self._inside(self.private / "stale" / checked_component(scene_id))
 
     def stale(self) -> list[str]:
-        """What `.hdm/stale` holds: scenes, and files of the whole directory; sorted."""
+        """What `.hdm/stale` holds: scenes, and files of the whole directory; sorted.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
         if self.bucket is not None:
-            prefix = f"{OUTPUT_MARKER}/stale/"
-            return sorted({key.removeprefix(prefix).partition("/")[0] for key, _ in self.bucket.keys(prefix)})
+            stale = f"{OUTPUT_MARKER}/stale/"
+            return sorted({key.removeprefix(stale).partition("/")[0] for key, _ in self.bucket.keys(stale)})
         folder = self.private / "stale"
         with output_errors(folder):
             return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
 
-    def set_aside(self, scene_id: str) -> Path | None:
+    def set_aside(self, scene_id: str) -> str | None:
         """Move all products of a scene to `stale_folder`: they were made of a file that is not there any more.
 
         Returns:
-            Where they are now; None if there was none.
+            Where they are now, relative to the output directory; None if there was none.
 
         Raises:
             OutputError: they cannot be moved.
         """
-        source, target = self.product_folder(scene_id), self.stale_folder(scene_id)
+        source, target = self.product_folder(scene_id), self.private / "stale" / checked_component(scene_id)
         if self.bucket is not None:
-            return target if withdraw(self.bucket, scene_id) else None
+            remove_tree(source)
+            # First, so that nothing counts as published that is only half there.
+            self.bucket.delete_all(f"{OUTPUT_MARKER}/published/{scene_id}/")
+            moved = self._move_in_bucket(key for key, _ in self.bucket.keys(f"{scene_id}/"))
+            return f"{OUTPUT_MARKER}/stale/{scene_id}" if moved else None
+        self._inside(target)
         if not source.is_dir() or not any(source.iterdir()):
             return None
         with output_errors(target):
@@ -215,7 +230,7 @@ class Workspace:
             remove_tree(target)
             os.rename(source, target)
             source.mkdir()  # whoever lists it sees at once that there is nothing
-        return target
+        return target.relative_to(self.root).as_posix()
 
     def set_aside_files(self, files: Iterable[str]) -> None:
         """Move products that are no longer asked for below `private`/stale: nobody keeps them true any more.
@@ -226,12 +241,8 @@ class Workspace:
         Raises:
             OutputError: they cannot be moved.
         """
-        if self.bucket is not None:
-            for name in files:
-                if self.bucket.tag(name) is not None:
-                    self.bucket.move(name, f"{OUTPUT_MARKER}/stale/{name}")
-            return
-        for name in files:
+        names = list(files)
+        for name in names:
             source, target = self.root / name, self.private / "stale" / name
             self._inside(source.parent)
             self._inside(target.parent)
@@ -239,6 +250,13 @@ class Workspace:
                 if source.is_file():
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(source, target)
+        if self.bucket is not None:
+            self._move_in_bucket(names)
+
+    def _move_in_bucket(self, keys: Iterable[str]) -> int:
+        """Move objects below `private`/stale; returns how many there were."""
+        bucket = self.bucket
+        return 0 if bucket is None else sum(bucket.move(key, f"{OUTPUT_MARKER}/stale/{key}") for key in list(keys))
 
     def _work_folder(self, scene_id: str) -> Path:
         """Everything of a scene that is no product."""
@@ -290,8 +308,12 @@ class Workspace:
             probe.unlink()
 
 
-def _place(text: str) -> Path | ObjectFolder:
-    """A path, also of `file:///`, or a folder of an object store."""
+def place_of(text: str) -> Path | ObjectFolder:
+    """A path, also of `file:///`, or a folder of an object store.
+
+    Raises:
+        ObjectStoreError: an address that may not be used.
+    """
     if text.startswith("file:///"):
         return Path(unquote(text.removeprefix("file://")))
     return ObjectFolder(text) if "://" in text else Path(text)

@@ -1,4 +1,4 @@
-"""One run at a time on an output directory, also when several machines share it.
+"""One run at a time on an output directory, also when several machines share it; `bucket_lock` is that of a bucket.
 
 The lock is a small file that names its owner. The owner touches it every few seconds. Whoever finds it decides whether
 the owner still lives: on the same host by its process, elsewhere by whether the file's time changes while watched.
@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from hdm_pipeline.errors import OutputError
+from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import output_errors
+
+LOCK = "run.lock"
+"""Name of a lock's object in a bucket."""
 
 HEARTBEAT = 5.0
 """Seconds between two signs of life."""
@@ -30,31 +35,23 @@ STALE_AFTER = 30.0
 """Seconds without one after which the owner of a lock on another host counts as dead."""
 
 
-class RunLock:
-    """Held while its `with` block runs.
+class Lock(ABC):
+    """Held while its `with` block runs; what all locks have in common, wherever they lie.
 
     Args:
-        path: of the lock file, in an existing folder.
         owner: shown to whoever finds the lock.
         wait: wait for the owner to end, instead of raising.
         heartbeat: seconds between two signs of life.
         stale_after: seconds without one after which a lock on another host is taken over.
+        pause: seconds between two looks at a lock that another one holds.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        owner: str,
-        wait: bool = False,
-        *,
-        heartbeat: float = HEARTBEAT,
-        stale_after: float = STALE_AFTER,
-    ) -> None:
-        self.path = path
+    def __init__(self, owner: str, wait: bool, heartbeat: float, stale_after: float, pause: float) -> None:
         self._wait = wait
         self._heartbeat = heartbeat
         self._stale_after = stale_after
-        self._content = {"owner": owner, "host": socket.gethostname(), **_process(os.getpid())}
+        self._pause = pause
+        self._content = {"owner": owner, "host": socket.gethostname(), "space": _space(), **_process(os.getpid())}
         self._ended = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="hdm-run-lock", daemon=True)
@@ -68,20 +65,19 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            OutputError: another run holds it and `wait` is False, or the file cannot be written.
+            OutputError: another run holds it and `wait` is False, or it cannot be written.
         """
-        with output_errors(self.path):
-            watched: tuple[Any, int] | None = None
-            since = time.monotonic()
-            while not self._take(watched if time.monotonic() - since >= self._stale_after else None):
-                found = _read(self.path)
-                if found is None:
-                    continue
-                if watched is None or found != watched:
-                    if not self._wait and (watched is not None or found[0].get("host") == self._content["host"]):
-                        raise _held(self.path, found[0])
-                    watched, since = found, time.monotonic()
-                time.sleep(min(self._heartbeat, 1.0) / 4)
+        watched: tuple[Any, Any] | None = None
+        since = time.monotonic()
+        while not self._take(watched if time.monotonic() - since >= self._stale_after else None):
+            found = self._look()
+            if found is None:
+                continue
+            if watched is None or found != watched:
+                if not self._wait and (watched is not None or _gone(found[0]) is not None):
+                    raise self._held(found[0])
+                watched, since = found, time.monotonic()
+            time.sleep(self._pause)
         self._thread.start()
         return self
 
@@ -90,48 +86,123 @@ class RunLock:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        with _guard(self.path):
-            found = _read(self.path)
-            if found is not None and found[0] == self._content:
-                self.path.unlink()
+        self._release()
 
-    def _take(self, stale: tuple[Any, int] | None) -> bool:
+    def _beat(self) -> None:
+        while not self._ended.wait(self._heartbeat):
+            try:
+                if not self._sign():
+                    self._lost.set()
+                    return
+            except (OSError, OutputError):  # a disk or a store that is away for a moment; the next beat tells
+                continue
+
+    def _held(self, content: Any) -> OutputError:
+        return OutputError(
+            "another run is writing to this output",
+            where=f"{self._shown}, held by {content.get('owner', 'unknown')} on {content.get('host', 'unknown')}",
+            remedy="wait for it to end (--wait), or choose another output.directory",
+        )
+
+    @property
+    @abstractmethod
+    def _shown(self) -> str:
+        """The output directory, for people."""
+
+    @abstractmethod
+    def _look(self) -> tuple[Any, Any] | None:
+        """(content, what every sign of life changes), or None without a lock."""
+
+    @abstractmethod
+    def _take(self, stale: tuple[Any, Any] | None) -> bool:
         """Take the lock if nobody holds it, its owner's process is gone, or it still is what was found stale."""
+
+    @abstractmethod
+    def _sign(self) -> bool:
+        """Give a sign of life; False where the lock is another one's."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Give the lock back, if it still is ours."""
+
+
+class RunLock(Lock):
+    """A lock on a file system.
+
+    Args:
+        path: of the lock file, in an existing folder.
+        owner: as for `Lock`, and so are the others.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        owner: str,
+        wait: bool = False,
+        *,
+        heartbeat: float = HEARTBEAT,
+        stale_after: float = STALE_AFTER,
+    ) -> None:
+        super().__init__(owner, wait, heartbeat, stale_after, min(heartbeat, 1.0) / 4)
+        self.path = path
+
+    def __enter__(self) -> Self:
+        with output_errors(self.path):
+            return super().__enter__()
+
+    @property
+    def _shown(self) -> str:
+        return str(self.path.parent.parent)
+
+    def _look(self) -> tuple[Any, Any] | None:
+        return _read(self.path)
+
+    def _take(self, stale: tuple[Any, Any] | None) -> bool:
         with _guard(self.path):
             found = _read(self.path)
-            if found is not None and found != stale and not self._dead(found[0]):
+            if found is not None and found != stale and not dead(found[0]):
                 return False
             temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
             temporary.write_text(json.dumps(self._content))
             os.replace(temporary, self.path)
         return True
 
-    def _dead(self, content: Any) -> bool:
-        """Whether the owner is a process of this host that is gone; its number may have been given away since."""
-        return _gone(content) is True
+    def _sign(self) -> bool:
+        found = _read(self.path)
+        if found is None or found[0] != self._content:
+            return False
+        os.utime(self.path)
+        return True
 
-    def _beat(self) -> None:
-        while not self._ended.wait(self._heartbeat):
-            try:
-                found = _read(self.path)
-                if found is None or found[0] != self._content:
-                    self._lost.set()
-                    return
-                os.utime(self.path)
-            except OSError:  # a shared disk that is away for a moment; the next beat tells
-                continue
+    def _release(self) -> None:
+        with _guard(self.path):
+            found = _read(self.path)
+            if found is not None and found[0] == self._content:
+                self.path.unlink()
 
 
-def holder(path: Path) -> dict[str, Any] | None:
-    """Who holds a lock: `owner`, `host`, and `alive`, None where it is a process of another host; None if nobody."""
-    found = _read(path)
+def dead(content: Any) -> bool:
+    """Whether a lock's owner is a process of this host that is gone; its number may have been given away since."""
+    return _gone(content) is True
+
+
+def holder(place: Path | ObjectFolder) -> dict[str, Any] | None:
+    """Who holds a lock (`Workspace.lock_place`); None if nobody.
+
+    Returns:
+        `owner`, `host`, and `alive`, which is None where it is a process of another host.
+
+    Raises:
+        ObjectStoreError: the store does not answer.
+    """
+    found = read_lock(place)
     if found is None:
         return None
     gone = _gone(found[0])
     return {**{key: found[0].get(key) for key in ("owner", "host")}, "alive": None if gone is None else not gone}
 
 
-def interrupt_holder(path: Path) -> str:
+def interrupt_holder(path: Path | ObjectFolder) -> str:
     """Ask whoever holds a lock to stop, as Ctrl-C does: once, and what is being worked on is finished; twice, at once.
 
     The process is held by a handle while it is looked at, so that no other one that got its number since is hit.
@@ -142,12 +213,13 @@ def interrupt_holder(path: Path) -> str:
     Raises:
         OutputError: it is a process of another host, or of another user, or this system cannot tell processes apart.
     """
-    found = _read(path)
+    found = read_lock(path)
     if found is None or _gone(found[0]) is True:
         return ""
     content = found[0]
     owner, host = content.get("owner", "unknown"), content.get("host", "unknown")
-    where = f"{path.parent.parent}, held by {owner} on {host}"
+    output = path.parent.parent if isinstance(path, Path) else path
+    where = f"{output}, held by {owner} on {host}"
     if _gone(content) is None or content["started"] == 0:
         raise OutputError(
             "the run cannot be stopped from here", where=where, remedy="press Ctrl-C where it was started"
@@ -188,7 +260,7 @@ def run_state(told: str, owner: Mapping[str, Any] | None) -> str:
 
 def _gone(content: Any) -> bool | None:
     """Whether a lock's owner has ended, as far as this host can tell; its number may have been given away since."""
-    if content.get("host") != socket.gethostname():
+    if content.get("host") != socket.gethostname() or content.get("space", _space()) != _space():
         return None
     return _process(content["pid"]) != {"pid": content["pid"], "started": content["started"]}
 
@@ -212,6 +284,31 @@ def _read(path: Path) -> tuple[Any, int] | None:
     return content, beat
 
 
+def read_lock(place: Path | ObjectFolder) -> tuple[Any, Any] | None:
+    """(content, what every sign of life changes) of a lock; None without one.
+
+    Raises:
+        ObjectStoreError: the store does not answer.
+    """
+    if isinstance(place, Path):
+        return _read(place)
+    found = place.get_tagged(LOCK)
+    if found is None:
+        return None
+    try:
+        return json.loads(found[0]), found[1]
+    except ValueError:
+        return {}, found[1]
+
+
+def _space() -> str:
+    """What tells process numbers of this machine from those of a container on it that has the same name."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
 def _process(pid: int) -> dict[str, Any]:
     """A process of this host and when it started, in ticks since the boot; `started` is -1 when it is gone."""
     try:
@@ -233,11 +330,3 @@ def _started_elsewhere(pid: int) -> int:
     except PermissionError:
         return 0
     return 0
-
-
-def _held(path: Path, content: Any) -> OutputError:
-    return OutputError(
-        "another run is writing to this output",
-        where=f"{path.parent.parent}, held by {content.get('owner', 'unknown')} on {content.get('host', 'unknown')}",
-        remedy="wait for it to end (--wait), or choose another output.directory",
-    )

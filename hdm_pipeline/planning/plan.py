@@ -16,9 +16,9 @@ from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import FetchError, NoAnswerError, SuspectSceneError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import weights_fingerprint
-from hdm_pipeline.output import published
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.manifest import presence
 from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
@@ -103,8 +103,8 @@ class _Sorting:
     ) -> None:
         self._config, self._workspace, self._ledger, self._keyring = config, workspace, ledger, keyring
         self._retry = retry_quarantined
+        self._there = presence(workspace)
         self._records = {record.id: record for record in ledger.scenes()}
-        self._there = outputs_are_there(workspace)
         self._untouched = dict.fromkeys(self._records)
         self.done: dict[str, Mapping[str, Any]] = {}
         self.quarantined: dict[str, Mapping[str, Any]] = {}
@@ -112,8 +112,8 @@ class _Sorting:
 
     def products(self) -> set[str]:
         """Absolute paths of all that was published."""
-        root = self._workspace.root
-        return {str(root / output) for record in self._records.values() for output in record.outputs}
+        root = self._workspace.shown
+        return {f"{root}/{output}" for record in self._records.values() for output in record.outputs}
 
     def untouched(self) -> tuple[str, ...]:
         """Ids that the ledger knows, and nothing that was taken is or holds."""
@@ -161,7 +161,7 @@ def standing(
 
     Args:
         config: the pipeline.
-        there: whether the products of a record are there (`outputs_are_there`).
+        there: whether the products of a scene that is done are there (`output.manifest.presence`).
         record: what the ledger knows of the scene, if anything.
         keys: what its work is filed under now.
     """
@@ -187,20 +187,6 @@ def _now_taken(config: PipelineConfig, record: SceneRecord) -> bool:
     return kind in (FetchError.__name__, NoAnswerError.__name__) or (
         not config.execution.strict and kind == SuspectSceneError.__name__
     )
-
-
-def outputs_are_there(workspace: Workspace) -> Callable[[SceneRecord], bool]:
-    """What says whether the products of a finished scene are there.
-
-    In an object store that is the manifest that the ledger speaks of; all manifests are listed once.
-
-    Raises:
-        ObjectStoreError: the store does not answer, or refuses.
-    """
-    if workspace.bucket is None:
-        return lambda record: all((workspace.root / output).is_file() for output in record.outputs)
-    tags = published.tags(workspace.bucket)
-    return lambda record: record.id in tags and tags[record.id] == record.info.get("manifest")
 
 
 def fingerprints(config: PipelineConfig, supports: SupportFiles, reader: Reader, weights: str = "") -> Fingerprints:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from hdm_pipeline.config.file import read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.output.layout import Workspace, place_of
 
 
 def workspace_of(config: PipelineConfig) -> Workspace:
@@ -14,25 +13,22 @@ def workspace_of(config: PipelineConfig) -> Workspace:
 
     Raises:
         ObjectStoreError: an address that may not be used.
+        ConfigError: the output lies in a bucket among the scenes.
         OutputError: this node has no folder to stand for an object store.
     """
+    check_output(config)
     return Workspace.of(config.output.directory, config.execution.work, shared=config.execution.executor == "ray")
 
 
-def workspace_at(place: str, overrides: list[str] | None = None) -> Workspace:
-    """The layout of the output that a user means.
-
-    Args:
-        place: a pipeline file, an output directory, or the address of one.
-        overrides: ``key.path=value`` items, for a pipeline file.
+def check_output(config: PipelineConfig) -> None:
+    """Check the address of an output, and that its products are not found as scenes.
 
     Raises:
-        PipelineFileError: it is a file, and no sound pipeline file.
         ObjectStoreError: an address that may not be used.
+        ConfigError: the output lies in a bucket among the scenes.
     """
-    if "://" in place:
-        return Workspace.of(place)
-    path = Path(place)
-    if path.is_file():
-        return workspace_of(read_pipeline_file(path, overrides or ()).absolute())
-    return Workspace(path.absolute())
+    place = place_of(config.output.directory)
+    for uri in config.input.uris if isinstance(place, ObjectFolder) else ():
+        if f"{place}/".startswith(uri.rstrip("/") + "/") or f"{uri}/".startswith(f"{place}/"):
+            remedy = "choose a prefix beside that of the scenes: in a bucket products are not told from scenes"
+            raise ConfigError(f"the output lies with the scenes of {uri}", where=str(place), remedy=remedy)

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from hdm_pipeline.errors import ArchiveError, HdmError, PeerError, PluginError, QuietArchiveError
+from hdm_pipeline.output.bucket_lock import run_lock
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
-from hdm_pipeline.output.lock import RunLock
+from hdm_pipeline.output.mirror import put_failure
 from hdm_pipeline.reporting.events import RunEnded
 from hdm_pipeline.reporting.html.page import bring_up_to_date
 from hdm_pipeline.reporting.log import JsonLines
@@ -60,9 +61,10 @@ def _note(name: str, workspace: Workspace, owner: str, error: BaseException, sta
     if not workspace.private.is_dir():
         return
     workspace.create()  # refuses links that lead out of it: nothing is written through one
-    with RunLock(workspace.lock, owner, wait=False):
+    with run_lock(workspace, owner, wait=False):
         if not _told(workspace, start):
             _write(name, workspace, error, start)
+            put_failure(workspace)
 
 
 def _told(workspace: Workspace, start: float) -> bool:

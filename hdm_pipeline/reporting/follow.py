@@ -85,7 +85,7 @@ class RunFollower:
 
     def state(self) -> RunState:
         """As of the last `poll`, and whether the run still lives, as of now."""
-        owner = holder(self._workspace.lock)
+        owner = holder(self._workspace.lock_place)
         told = self._told
         how = run_state(told.status, owner)
         name = str((owner or {}).get("owner", ""))

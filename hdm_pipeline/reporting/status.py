@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.errors import ConfigError
-from hdm_pipeline.output.bucket import borrowed
-from hdm_pipeline.output.bucket_lock import holder_of
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
-from hdm_pipeline.output.lock import run_state
+from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.reporting.plan_text import counted, duration
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
@@ -22,25 +22,21 @@ _SHOWN = 20
 _HEAD = ("pipeline", "status", "error", "started", "seconds", "totals")
 
 
-def output_status(output: Workspace | Path) -> dict[str, Any]:
+def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Scenes by status, the run that holds the lock, and the totals of the last report.
 
     Args:
-        output: the output, or its folder.
+        folder: the output directory, or its address in an object store: what was copied there last is told.
 
     Raises:
+        ObjectStoreError: the store does not answer, or refuses.
         ConfigError: no run has ever written there.
-        ObjectStoreError: it lies in an object store, which does not answer, or refuses.
     """
-    with borrowed(Workspace(output.absolute()) if isinstance(output, Path) else output) as workspace:
-        return _status(workspace)
-
-
-def _status(workspace: Workspace) -> dict[str, Any]:
+    workspace = for_reading(Workspace.of(output_directory(folder)))
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
         raise ConfigError(
-            "no run has written here", where=workspace.shown, remedy="give the output directory of a pipeline"
+            "no run has written here", where=str(folder), remedy="give the output directory of a pipeline"
         )
     with ledger:
         records = ledger.scenes()
@@ -49,7 +45,7 @@ def _status(workspace: Workspace) -> dict[str, Any]:
         report = json.loads(workspace.report.read_text(encoding="utf-8"))
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None
     owed = undelivered(records, read_deliveries(workspace.ledger), asked)
-    owner = holder_of(workspace)
+    owner = holder(workspace.lock_place)
     return {
         "output": workspace.shown,
         "holder": owner,

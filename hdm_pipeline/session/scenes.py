@@ -20,10 +20,11 @@ from hdm_pipeline.errors import ConfigError, HdmError, NoSuchSceneError, PeerErr
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.manifest import presence
 from hdm_pipeline.planning import contents, uncertainty
 from hdm_pipeline.planning.archive import Archive, discover
 from hdm_pipeline.planning.keys import SceneKeyring, SceneKeys
-from hdm_pipeline.planning.plan import fingerprints, outputs_are_there, standing
+from hdm_pipeline.planning.plan import fingerprints, standing
 from hdm_pipeline.session.dates import Dates
 from hdm_pipeline.session.values import SceneState, State
 from hdm_pipeline.support.examples import support_files
@@ -264,7 +265,7 @@ class Scenes:
         return keys is not None and record.status == "done" and record.score_key == keys.score
 
     def _run_is_going_on(self) -> bool:
-        return run_state("", holder(self.workspace.lock)) == "running"
+        return run_state("", holder(self.workspace.lock_place)) == "running"
 
     def _state(self, ref: SceneRef, record: SceneRecord | None, running: bool, labeled: Collection[str]) -> SceneState:
         date = self._dates.known.get(ref, "")
@@ -291,7 +292,7 @@ class Scenes:
             return "quarantined"
         if record.status == "running" and current and running:
             return "running"
-        done = keys is not None and standing(self.config, outputs_are_there(self.workspace), record, keys) == "done"
+        done = keys is not None and standing(self.config, presence(self.workspace), record, keys) == "done"
         return "done" if done else "new"
 
 

@@ -24,6 +24,7 @@ from hdm_pipeline.config.edit import edited_text, enter_examples
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig, Range
 from hdm_pipeline.contracts import ClassInfo, SceneHeader
+from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.output.lock import interrupt_holder
@@ -71,7 +72,14 @@ class Session:
         read, self._hash = self._read()
         self.config: PipelineConfig = read.absolute()
         self._reader = archive_reader(self.config)
-        self._scenes = Scenes(self.config, workspace_of(self.config), self._reader)
+        workspace = workspace_of(self.config)
+        if workspace.bucket is not None:
+            raise ConfigError(
+                "labels are drawn and tried over an output on a disk, not in a bucket",
+                where=f"output.directory: {workspace.shown}",
+                remedy="for the session, add --set output.directory=FOLDER; run into the bucket afterwards",
+            )
+        self._scenes = Scenes(self.config, workspace, self._reader)
         self._opened = OpenScenes(self._scenes)
         self._pictures = Pictures(self._scenes, self._opened)
         self._lock = threading.RLock()
@@ -168,7 +176,7 @@ class Session:
         Raises:
             OutputError: it runs on another host, or belongs to another user.
         """
-        return bool(interrupt_holder(self._scenes.workspace.lock))
+        return bool(interrupt_holder(self._scenes.workspace.lock_place))
 
     # ------------------------------------------------------------------ classes and labels
 

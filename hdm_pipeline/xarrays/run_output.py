@@ -19,6 +19,8 @@ from hdm_pipeline.extras import require
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.manifest import bring
+from hdm_pipeline.output.mirror import for_reading
 
 if TYPE_CHECKING:
     import xarray
@@ -36,20 +38,22 @@ class RunOutput(Mapping[str, "xarray.Dataset"]):
     anew, so keep a dataset that is used often.
 
     Attributes:
-        root: the output directory.
+        root: the output directory; of one in a bucket, a folder of this node to which scenes are fetched when they are
+            asked for.
         state: how the last run ended: ``done``, ``stopped``, ``failed``, ``killed``; or ``running``.
         run: the content of `run.json`; empty where there is none.
     """
 
     def __init__(
         self,
-        root: Path,
+        workspace: Workspace,
         records: Mapping[str, SceneRecord],
         run: Mapping[str, Any],
         state: str,
         chunks: int | None = CHUNK,
     ) -> None:
-        self.root = root
+        self.root = workspace.root
+        self._workspace = workspace
         self.run = run
         self.state = state
         self._records = records
@@ -62,12 +66,14 @@ class RunOutput(Mapping[str, "xarray.Dataset"]):
             NoSuchSceneError: there is none of that id, or it is not finished; says why.
             UnsupportedSceneError: it has no GeoTIFF product.
             ReadError: a product cannot be opened.
+            ObjectStoreError: the output lies in a bucket, which does not answer.
         """
         from hdm_pipeline.xarrays.products import open_products
 
         record = self._records.get(scene)
         if record is None or not _done(record):
             raise self._not_there(scene, record)
+        bring(self._workspace, [name for name in record.outputs if ".tif" in name])
         return open_products(self.root, record, self._attributes(record), self._chunks)
 
     def __contains__(self, scene: object) -> bool:
@@ -81,7 +87,9 @@ class RunOutput(Mapping[str, "xarray.Dataset"]):
         return sum(map(_done, self._records.values()))
 
     def __repr__(self) -> str:
-        return f"<RunOutput {str(self.root)!r}: {len(self)} of {len(self._records)} scenes done, run {self.state}>"
+        return (
+            f"<RunOutput {self._workspace.shown!r}: {len(self)} of {len(self._records)} scenes done, run {self.state}>"
+        )
 
     @cached_property
     def table(self) -> xarray.Dataset:
@@ -111,7 +119,7 @@ class RunOutput(Mapping[str, "xarray.Dataset"]):
         }
 
     def _not_there(self, scene: Any, record: SceneRecord | None) -> NoSuchSceneError:
-        where = f"scene {scene!r} of {self.root}"
+        where = f"scene {scene!r} of {self._workspace.shown}"
         if record is None:
             known = ", ".join(sorted(self._records)[:5]) or "(none)"
             remedy = f"choose one of those that `list(output)` names: {known}, ..."
@@ -131,7 +139,7 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
     """Open the output directory of a run: its masks and scores, lazily, for thousands of scenes.
 
     Args:
-        folder: `output.directory` of the pipeline, or its pipeline file.
+        folder: `output.directory` of the pipeline, also in a bucket, or its pipeline file.
         partial: take a directory whose run is not complete, too: it goes on still, or it failed, was stopped or killed.
             What is finished is there; a product that a run replaces meanwhile is read as it then is.
         chunks: side in pixels of dask's chunks; None for arrays that are read when they are used, without dask.
@@ -148,7 +156,7 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
     require("xarray", "open_output")
     if chunks is not None and chunks < 1:
         raise ConfigError(f"chunks of {chunks} pixels", where="open_output", remedy="give 1 or more, or None")
-    workspace = Workspace(output_directory(Path(folder)))
+    workspace = for_reading(Workspace.of(output_directory(folder)))
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
         remedy = "give the output directory of a pipeline (output.directory)"
@@ -156,10 +164,10 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
     with ledger:
         records = {record.id: record for record in ledger.scenes()}
     run = _report(workspace.report)
-    state = run_state(str(run.get("status", "running")), holder(workspace.lock))
+    state = run_state(str(run.get("status", "running")), holder(workspace.lock_place))
     if state != "done" and not partial:
         raise _incomplete(workspace, run, state)
-    return RunOutput(workspace.root, records, run, state, chunks)
+    return RunOutput(workspace, records, run, state, chunks)
 
 
 def _done(record: SceneRecord) -> bool:
@@ -192,4 +200,4 @@ def _incomplete(workspace: Workspace, run: Mapping[str, Any], state: str) -> Out
         what += f": {error['type']}: {error.get('what', 'see what the run printed')}"
     remedy = "wait for its end" if state == "running" else "run the pipeline again: it goes on where it stopped"
     remedy += "; or take what is finished: open_output(folder, partial=True)"
-    return OutputError(what, where=str(workspace.root), remedy=remedy)
+    return OutputError(what, where=workspace.shown, remedy=remedy)

@@ -19,6 +19,7 @@ from hdm_pipeline.output.files import output_errors, write_bytes
 from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.manifest import bring_pictures
 from hdm_pipeline.reporting.html import kept
 from hdm_pipeline.reporting.html.cards import Cards
 from hdm_pipeline.reporting.html.examples import UNKNOWN_COLOR, interval_note, shown_examples
@@ -82,7 +83,7 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
     """
     if not workspace.private.is_dir():
         raise ConfigError(
-            "no run has written here", where=str(workspace.root), remedy="give the output directory of a pipeline"
+            "no run has written here", where=workspace.shown, remedy="give the output directory of a pipeline"
         )
     run = _run_json(workspace)
     settings, examples = kept.settings(workspace), kept.examples(workspace)
@@ -93,8 +94,16 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
         found = overview(ledger, [one["name"] for one in classes], private=private)
         parts = _parts(workspace, min(len(found.order), MOST_SCENES))
         pixels = bool(settings.get("pixels"))
+        if pixels and workspace.bucket is not None:
+            on_pages = [found.order[number] for part in parts for number in part.numbers]
+            bring_pictures(workspace, [one for scene in on_pages if (one := ledger.scene(scene))])
         cards = Cards(workspace, ledger, found, private=private, pixels=pixels)
-        shared = _shared(found, parts, classes, str(settings.get("name") or run.get("pipeline") or workspace.root.name))
+        shared = _shared(
+            found,
+            parts,
+            classes,
+            str(settings.get("name") or run.get("pipeline") or workspace.shown.rpartition("/")[2]),
+        )
         template = environment.get_template("page.html")
         for number, part in enumerate(parts[1:], start=2):
             page = {"number": number, "cards": cards.of(part.numbers), "first": part.numbers.start, "up": "../"}
@@ -162,7 +171,7 @@ def _parts(workspace: Workspace, scenes: int) -> list[_Part]:
 
 def _head(workspace: Workspace, run: Mapping[str, Any], state: str) -> dict[str, Any]:
     """What the last run says of itself."""
-    state = state or run_state(str(run.get("status", "")), holder(workspace.lock))
+    state = state or run_state(str(run.get("status", "")), holder(workspace.lock_place))
     totals = {"scenes": None, "waiting": 0, "tiles": 0, "tiles_per_second": 0.0, **(run.get("totals") or {})}
     error = {**_NO_ERROR, **run["error"]} if run.get("error") else {}
     if state == "failed" and error.get("type") == KeyboardInterrupt.__name__:  # a person stopped it at once

@@ -78,7 +78,7 @@ def make_item(product: Product, collection: str | None = None) -> dict[str, Any]
     )
     for relation in ("root", "parent", "collection"):
         item.add_link(pystac.Link(relation, f"../{COLLECTION}", "application/json"))
-    for link in _sources(scene, None if publication.address else publication.folder):
+    for link in _sources(scene, None if publication.copied else publication.folder):
         item.add_link(link)
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
@@ -152,10 +152,7 @@ def _why_nowhere(scene: SceneHeader) -> str:
 
 
 def _sources(scene: SceneHeader, folder: Path | None) -> list[pystac.Link]:
-    """What the scene was: its item, where it came from STAC, else its file. Nothing of a private archive.
-
-    `folder` is where the item lies; None for no disk.
-    """
+    """What the scene was: its item, where it came from STAC, else its file. Nothing of a private archive."""
     ref = scene.ref
     if ref.private:
         return []
@@ -171,5 +168,5 @@ def _href(uri: str, folder: Path | None) -> str:
     if is_remote(uri):
         return without_user(uri)
     if folder is None:
-        return Path(os.path.abspath(uri)).as_uri()
+        return Path(uri).absolute().as_uri()
     return quote(os.path.relpath(uri, folder).replace(os.sep, "/"), errors="surrogateescape")

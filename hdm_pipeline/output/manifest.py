@@ -1,0 +1,215 @@
+"""What is published of a scene in a bucket: its products, made visible by a manifest that is written last.
+
+The manifest is ``.hdm/published/<scene>/<first letters of the product key>.json``: one listing says what is there and
+of what it was made. It holds what the ledger knows of a finished scene, so that one that was published after the last
+copy of the ledger is not done again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import Any
+
+from hdm_pipeline.contracts import OUTPUT_MARKER
+from hdm_pipeline.errors import OutputError
+from hdm_pipeline.hashing import file_hash
+from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
+
+_PUBLISHED = f"{OUTPUT_MARKER}/published/"
+_KEY = 16
+"""Letters of a product key in the name of a manifest."""
+
+_SIZES = ("large", "small")
+"""Pictures of a scene for the report, as `execution.quicklook` makes them."""
+
+_SCHEMA = 1
+_AT_ONCE = 8
+
+
+def put_products(workspace: Workspace, record: SceneRecord, pictures: Mapping[str, bytes]) -> None:
+    """Upload a scene's products from this node's folder, and its manifest last; then the folder is empty again.
+
+    Args:
+        workspace: with a bucket.
+        record: what the ledger is to know of the scene; its outputs are uploaded.
+        pictures: for the report, by size; the manifest holds them.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses. No manifest is there then.
+        OutputError: a product cannot be read.
+    """
+    bucket = _bucket(workspace)
+    drop_manifest(bucket, record.id)
+    files = {}
+    for name in record.outputs:
+        path = workspace.root / name
+        with output_errors(path):
+            files[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+            bucket.put(name, path)
+    facts = {
+        "schema": _SCHEMA,
+        "scene": record.id,
+        "product_key": record.product_key,
+        "score_key": record.score_key,
+        "stage_key": record.stage_key,
+        "files": files,
+        "info": dict(record.info),
+        "pictures": {size: base64.b64encode(content).decode() for size, content in pictures.items()},
+    }
+    bucket.put(_name(record.id, record.product_key), (json.dumps(facts, allow_nan=False) + "\n").encode())
+    remove_tree(workspace.product_folder(record.id))
+
+
+def drop_manifest(bucket: ObjectFolder, scene: str) -> None:
+    """From now on nothing of a scene counts as published.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    bucket.delete_all(f"{_PUBLISHED}{scene}/")
+
+
+def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
+    """Says of a record whether its products are there; a bucket is listed once, of a disk each file is looked for.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    if workspace.bucket is None:
+        return lambda record: all((workspace.root / output).is_file() for output in record.outputs)
+    there = _listed(workspace.bucket)
+    return lambda record: there.get(record.id) == record.product_key[:_KEY]
+
+
+def recover(workspace: Workspace, ledger: Ledger) -> int:
+    """Tell the ledger of scenes that were published after it was last copied to the bucket.
+
+    Returns:
+        How many those are.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    if workspace.bucket is None:
+        return 0
+    unknown = []
+    for scene, key in _listed(workspace.bucket).items():
+        record = ledger.scene(scene)
+        known = record is not None and record.product_key[:_KEY] == key
+        if not known or (record is not None and record.status in ("running", "quarantined")):
+            unknown.append(_name(scene, key))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = [record for record in pool.map(lambda name: _record(workspace, name), unknown) if record is not None]
+    for record in found:
+        remove_tree(workspace.product_folder(record.id))  # what this node still has is of an earlier time
+    ledger.upsert_scenes(found)
+    return len(found)
+
+
+def bring(workspace: Workspace, names: Iterable[str]) -> None:
+    """Fetch products that this node does not have; one that is gone stays missing, as on a disk.
+
+    Args:
+        workspace: on a disk there is nothing to do.
+        names: relative to the output directory.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+        OutputError: they cannot be written.
+    """
+    bucket = workspace.bucket
+    if bucket is None:
+        return
+
+    def fetch(name: str) -> None:
+        content, path = bucket.get(name), workspace.root / name
+        if content is not None:
+            with output_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content)
+
+    missing = [name for name in names if is_plain(name) and not (workspace.root / name).is_file()]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(fetch, missing))
+
+
+def bring_pictures(workspace: Workspace, records: Sequence[SceneRecord]) -> None:
+    """Fetch pictures for the report that this node does not have.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+        OutputError: they cannot be written.
+    """
+    if workspace.bucket is None:
+        return
+
+    def fetch(record: SceneRecord) -> None:
+        facts = _facts(workspace, _name(record.id, record.product_key)) or {}
+        pictures = {size: base64.b64decode(text) for size, text in facts.get("pictures", {}).items()}
+        keep_pictures(workspace, record.id, pictures)
+
+    def lacks(record: SceneRecord) -> bool:
+        return not all(workspace.quicklook(record.id, size).is_file() for size in _SIZES)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(fetch, [one for one in records if one.status == "done" and lacks(one)]))
+
+
+def keep_pictures(workspace: Workspace, scene: str, pictures: Mapping[str, bytes]) -> None:
+    """Keep a scene's pictures for the report, each put in place by renaming.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    for size, content in pictures.items():
+        target = workspace.quicklook(scene, size)
+        with output_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(target, content)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name from a bucket stays below the folder it is joined to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+
+
+def _record(workspace: Workspace, name: str) -> SceneRecord | None:
+    facts = _facts(workspace, name)
+    if facts is None:
+        return None
+    keys = (str(facts["product_key"]), str(facts["score_key"]), str(facts["stage_key"]))
+    return SceneRecord(str(facts["scene"]), *keys, "done", outputs=tuple(facts["files"]), info=facts["info"])
+
+
+def _facts(workspace: Workspace, name: str) -> dict[str, Any] | None:
+    """The content of a manifest; None where there is none, or one of another version: the scene is done again."""
+    content = _bucket(workspace).get(name)
+    try:
+        found = None if content is None else json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found.get("schema") == _SCHEMA else None
+
+
+def _listed(bucket: ObjectFolder) -> dict[str, str]:
+    """First letters of product keys by scene."""
+    keys = [PurePosixPath(key) for key, _ in bucket.keys(_PUBLISHED)]
+    return {path.parent.name: path.stem for path in keys if path.suffix == ".json"}
+
+
+def _name(scene: str, product_key: str) -> str:
+    return f"{_PUBLISHED}{scene}/{product_key[:_KEY]}.json"
+
+
+def _bucket(workspace: Workspace) -> ObjectFolder:
+    if workspace.bucket is None:
+        raise OutputError("the output lies in no bucket", where=str(workspace.root), remedy="report this as a bug")
+    return workspace.bucket
