@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
+DOCS_READY := $(VENV)/.docs-ready
 PAGE := plugins/hdm_studio/page/index.html
 UI_READY := ui/node_modules/.ready
 
-.PHONY: help setup run studio studio-lint wheel test long lint types judges bench soak fuzz qgis-plugin clean
+.PHONY: help setup run studio studio-lint wheel test long lint types judges docs bench soak fuzz qgis-plugin clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -19,6 +20,10 @@ $(READY): pyproject.toml constraints.txt
 
 $(DEV_READY): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,judges,bench]'
+	touch $@
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 setup: $(DEV_READY) ## the environment for development, and the git hooks
@@ -62,6 +67,9 @@ types: $(DEV_READY) ## mypy --strict
 judges: $(DEV_READY) ## third-party validators; see docs/judges.md for what they need
 	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) --dist loadfile
 
+docs: $(DOCS_READY) ## the documentation as a site under build/site, notebooks run; without them: HDM_DOCS_NOTEBOOKS=0
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 bench: $(DEV_READY) ## all benchmarks, as tables and JSON under bench-results/
 	$(BIN)/python -m benchmarks --json bench-results
 
@@ -76,4 +84,4 @@ qgis-plugin: ## the QGIS plug-in as dist/qgis_hdm.zip
 	$(PYTHON) plugins/qgis_zip.py dist/qgis_hdm.zip
 
 clean: ## remove the virtual environment and what was made
-	rm -rf $(VENV) samples out dist bench-results fuzz-results ui/node_modules $(dir $(PAGE))
+	rm -rf $(VENV) samples out build dist bench-results fuzz-results ui/node_modules $(dir $(PAGE))

@@ -60,6 +60,7 @@ EXTRAS: Mapping[str, Extra] = {
     "parquet": Extra("labels and polygons as GeoParquet", {"pyarrow": "pyarrow"}),
     "s3": Extra("scenes of an S3 bucket", {"boto3": "boto3"}),
     "cloud": Extra("output and work in an object store", {"obstore": "obstore"}),
+    "cluster": Extra("Ray jobs: the job server and its client", {"ray.dashboard.modules.job": "ray[default]"}),
     "pacs": Extra("studies from and to a PACS", {"pynetdicom": "pynetdicom", "dicomweb_client": "dicomweb-client"}),
     "studio": Extra("the local page to label and correct on", {"fastapi": "fastapi", "uvicorn": "uvicorn"}),
     "openvino": Extra("faster inference on CPUs", {"openvino": "openvino"}),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -181,9 +182,12 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Below 30000: SeaweedFS takes ports 10,000 higher, too."""
+    for port in range(20_000 + os.getpid() * 10 % 9_000, 30_000):
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)):
+                return port
+    raise OSError("no free port")
 
 
 def _wait_for(host: str, port: int) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from hdm_pipeline import __version__
 from hdm_pipeline.cli.compare import compare
+from hdm_pipeline.cli.doctor import doctor
 from hdm_pipeline.cli.evaluate import app as evaluate_app
 from hdm_pipeline.cli.init import init
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
@@ -82,11 +83,8 @@ def run(
     overrides = [*(set_ or [])]
     overrides += [f"execution.executor={executor}"] if executor else []
     overrides += [f"execution.address={json.dumps(address)}"] if address else []
-    overrides += (
-        [f"output.directory={json.dumps(output if '://' in output else str(Path(output).absolute()))}"]
-        if output
-        else []
-    )
+    where = output if output is None or "://" in output else str(Path(output).absolute())
+    overrides += [f"output.directory={json.dumps(where)}"] if where else []
     overrides += ["execution.strict=true"] if strict else []
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger, mosaic)
     loaded = _pipeline(pipeline, overrides)
@@ -110,7 +108,7 @@ def _run_events(pipeline: Any, options: Any) -> Any:
     summary = pipeline.run(on_event=lambda event: tell(event_record(event)), options=options)
     counts = {"done": len(summary.done), "done_before": summary.done_before, "left": summary.left}
     counts |= {"quarantined": len(summary.quarantined), "not_sent": sum(len(p.not_sent) for p in summary.sends)}
-    tell({"event": "summary", **counts, "report": str(summary.report)})
+    tell({"event": "summary", **counts, "report": f"{pipeline.workspace.shown}/{summary.report.name}"})
     return summary
 
 
@@ -141,18 +139,18 @@ def _run_text(pipeline: Any, options: Any) -> Any:
         typer.echo(line)
     for line in (line for peer in summary.sends for line in not_sent_lines(peer.to, peer.not_sent)):
         typer.echo(line, err=True)
-    _tell_result(summary.report, pipeline.workspace.shown)
+    _tell_result(summary.report, pipeline.workspace.shown if pipeline.workspace.bucket else "")
     return summary
 
 
-def _tell_result(file: Path, output: str) -> None:
+def _tell_result(file: Path, address: str) -> None:
     """The scenes with the most of the classes, and what to open next; cut to the terminal, but whole in a file."""
     from hdm_pipeline.reporting.scene_table import next_lines, table_lines
 
     report = json.loads(file.read_text(encoding="utf-8"))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent)]:
-        typer.echo(line.replace(str(file.parent), output))  # the same, but for one in a bucket
+    for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent, address)]:
+        typer.echo(line)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -315,6 +313,7 @@ def _seconds(text: str | None) -> float | None:
 app.command()(init)
 app.command()(train)
 app.command()(compare)
+app.command()(doctor)
 app.command(epilog=LISTEN_EXIT_CODES)(listen)
 app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")

@@ -43,6 +43,7 @@ from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
 from hdm_pipeline.support.bundle import ModelBundle
+from hdm_pipeline.support.shipping import upload_weights
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class _ModelActor:
         """Load the model. Not in the constructor: of what that raises, Ray keeps no more than the text."""
         from hdm_pipeline.execution.model_worker import ModelWorker
 
+        bundle.fetch(context.workspace)
         self._worker = ModelWorker(context, bundle)
 
     def run(self, task: InferTask) -> InferResult:
@@ -187,7 +189,9 @@ class RayExecutor:
     def equip(self, context: RunContext, bundle: ModelBundle) -> None:
         """Let the model actors load their model."""
         self._context = ray.put(context)
-        self._bundle = ray.put(replace(bundle, threads=self._shares.threads))
+        bucket = context.workspace.bucket
+        uploaded = {} if bucket is None else upload_weights(bucket, bundle.weights)
+        self._bundle = ray.put(replace(bundle, threads=self._shares.threads, uploaded=uploaded))
         bundle.release()  # the actors load their own; this process computes nothing any more
         for slot in self._models:
             self._load(slot)

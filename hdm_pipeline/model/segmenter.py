@@ -312,8 +312,10 @@ class FewShotSegmenter:
 
         Args:
             kind: ``scores``; ``distance``; or ``doubt``, distance and uncertainty.
-            tiles, banks, valid: as in `predict`. Of banks that were not described (`encode`) all distances are 0, and
+            tiles: as in `predict`.
+            banks: as in `predict`. Of those that were not described (`encode`) all distances are 0, and
                 so are the uncertainties of a network that tells none.
+            valid: as in `predict`.
 
         Returns:
             [B, n * len(banks), H, W] uint8, n = 1, 2 or 3: scores; 255 * distance, 128 and more being farther than

@@ -14,7 +14,9 @@ from hdm_pipeline.hashing import file_hash, stable_hash
 BUILTIN = "builtin:"
 TRANSFORMERS = "transformers:"
 SEPARATOR = "::"
-_SHIPPED = Path(__file__).parent.parent / "weights"
+SHIPPED = Path(__file__).parent.parent / "weights"
+"""Folder of the weights that come with the package: each node has its own."""
+
 _MOST_HEADER = 8 << 20  # bytes of a safetensors header that are read
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -34,7 +36,7 @@ def weights_path(source: str | Path) -> Path:
             )
         return path
     name = text.removeprefix(BUILTIN)
-    path = _SHIPPED / f"{name}.safetensors"
+    path = SHIPPED / f"{name}.safetensors"
     if not _NAME.fullmatch(name) or not path.is_file():
         raise WeightsError(f"no built-in weights {name!r}", where=text, remedy=f"use one of: {_shipped()}")
     return path
@@ -139,6 +141,10 @@ def weights_fingerprint(config: PipelineConfig) -> str:
     return digest
 
 
+def builtin_names() -> list[str]:
+    """``builtin:NAME`` of all weights that ship with the package."""
+    return [f"{BUILTIN}{name}" for name in sorted(file.stem for file in SHIPPED.glob("*.safetensors"))]
+
+
 def _shipped() -> str:
-    names = sorted(file.stem for file in _SHIPPED.glob("*.safetensors"))
-    return ", ".join(f"{BUILTIN}{name}" for name in names) or "none are shipped"
+    return ", ".join(builtin_names()) or "none are shipped"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 requests: Counter[str] = Counter()
-"""Requests of this process, by kind: `get`, `put`, `delete`, `list`. What the library repeats counts once."""
+"""Requests of this process, by kind: `get`, `head`, `put`, `delete`, `list`. What the library repeats counts once."""
 
 _TIMEOUT = timedelta(seconds=60)
 _AT_ONCE = 1000
@@ -76,6 +76,21 @@ class ObjectFolder:
             try:
                 answer = obstore.get(self._store, key)
                 return bytes(answer.bytes()), str(answer.meta["e_tag"])
+            except FileNotFoundError:
+                return None
+
+    def tag(self, key: str) -> str | None:
+        """The entity tag of an object, without its content; None where there is none.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        import obstore
+
+        requests["head"] += 1
+        with store_errors(self.at(key)):
+            try:
+                return str(obstore.head(self._store, key)["e_tag"])
             except FileNotFoundError:
                 return None
 

@@ -56,8 +56,18 @@ def table_lines(report: Report, folder: Path, width: int | None = None) -> list[
     return lines
 
 
-def next_lines(report: Report, folder: Path) -> list[str]:
-    """What to open next, each with its path as a person would type it; the report of the run stands last."""
+def next_lines(report: Report, folder: Path, address: str = "") -> list[str]:
+    """What to open next, each with its path as a person would type it; the report of the run stands last.
+
+    Args:
+        report: `run.json`.
+        folder: where it lies.
+        address: of the output, where that is in an object store and `folder` only stands for it.
+    """
+
+    def place(name: str) -> str:
+        return f"{address}/{name}" if address else typed(folder / name)
+
     files = [(_PAGE, "pictures, areas and warnings of all scenes")] if (folder / _PAGE).is_file() else []
     for of_product in (report.get("mosaics") or {}).values():
         files += [(name, "all scenes as one") for name in of_product.get("files", ()) if not name.endswith(_STYLES)]
@@ -68,10 +78,10 @@ def next_lines(report: Report, folder: Path) -> list[str]:
         first = min(done, key=lambda scene: (_rank(done[scene], list(done[scene].get("pixels") or {})), scene))
         # The first file of a product is the product; others lie beside it.
         files += [(names[0], f"of {first}") for names in (done[first].get("products") or {}).values() if names]
-    paths = [(typed(folder / name), about) for name, about in dict(files).items()]
+    paths = [(place(name), about) for name, about in dict(files).items()]
     longest = max((len(path) for path, _ in paths), default=0)
     told = [f"  {path:{longest}}  {about}" for path, about in paths]
-    return (["open next:", *told] if told else []) + [f"report: {typed(folder / 'run.json')}"]
+    return (["open next:", *told] if told else []) + [f"report: {place('run.json')}"]
 
 
 def typed(path: Path) -> str:

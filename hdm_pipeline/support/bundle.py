@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hdm_pipeline.config.schema import ModelConfig
 from hdm_pipeline.model.bank import SupportBank
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.support.shipping import fetched_weights
 
 if TYPE_CHECKING:
     from hdm_pipeline.model.segmenter import FewShotSegmenter
@@ -26,6 +29,8 @@ class ModelBundle:
         model: precision, runtime and the like.
         batch_size: tiles a batch.
         threads: CPU threads of the actor; None leaves torch's default.
+        uploaded: SHA-256 of weights by path, of those that lie in the object store of the output: another node has
+            no such path.
         loaded: networks that this process holds already; they are not sent to other processes.
     """
 
@@ -35,14 +40,26 @@ class ModelBundle:
     model: ModelConfig
     batch_size: int
     threads: int | None = None
+    uploaded: Mapping[str, str] = field(default_factory=dict)
     loaded: dict[NetworkKey, FewShotSegmenter] = field(default_factory=dict, repr=False)
+    _here: dict[str, str] = field(default_factory=dict, repr=False)
 
     def segmenter(self, key: NetworkKey) -> FewShotSegmenter:
         """A network of the bundle: the one that was fitted in this process, or loaded from its file the first time."""
         if key not in self.loaded:
             weights, reduction = key
-            self.loaded[key] = load_segmenter(weights, self.model, reduction)
+            self.loaded[key] = load_segmenter(self._here.get(weights, weights), self.model, reduction)
         return self.loaded[key]
+
+    def fetch(self, workspace: Workspace) -> None:
+        """Bring the weights here that were uploaded; once a node, checked by their hash.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+            WeightsError: what lies there is not what was uploaded.
+        """
+        for path, sha256 in self.uploaded.items():
+            self._here[path] = str(fetched_weights(workspace, sha256))
 
     def release(self) -> None:
         """Let go of the networks of this process, and of the GPU memory that fitting took: other processes need it."""
@@ -55,7 +72,7 @@ class ModelBundle:
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields for another process: it loads its own networks."""
-        return {**self.__dict__, "loaded": {}}
+        return {**self.__dict__, "loaded": {}, "_here": {}}
 
 
 def load_segmenter(weights: str, model: ModelConfig, reduction: float = 1.0) -> FewShotSegmenter:

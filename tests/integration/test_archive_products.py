@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +282,7 @@ def test_the_command_prints_a_table(dates: Workbench) -> None:
 def test_a_run_that_lost_its_lock_leaves_the_directory_to_the_other(
     tiles: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdm_pipeline.run, "RunLock", partial(RunLock, heartbeat=0.05))
+    monkeypatch.setattr(hdm_pipeline.run, "run_lock", lambda at, who, wait: RunLock(at.lock, who, wait, heartbeat=0.05))
     output = {"directory": "out", "products": ["mask", "stac"]}
     path = tiles.pipeline(output=output)
     out, taken = tiles.root / "out", {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1}

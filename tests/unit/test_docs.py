@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any, get_args
 
 import pytest
 import typer
+import yaml
 from pydantic import BaseModel
 
 from hdm_pipeline.config.schema import PipelineConfig
@@ -223,3 +227,78 @@ def test_every_page_is_reached_from_the_readme() -> None:
 def test_the_documents_name_the_python_that_the_package_needs() -> None:
     needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
     assert f"Python {needs} or newer" in (ROOT / "README.md").read_text()
+
+
+SITE = ROOT / "docs" / "site"
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def site_pages(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What makes the pages of the site, as mkdocs loads it."""
+    monkeypatch.syspath_prepend(str(SITE))
+    yield importlib.import_module("pages")
+    for name in ("pages", "links"):
+        sys.modules.pop(name, None)
+
+
+def test_the_site_shows_every_page(site_pages: Any) -> None:
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    shown = re.findall(r"[\w/-]+\.md", json.dumps(nav))
+    assert len(shown) == len(set(shown))
+    there = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent != ROOT}
+    made = {*site_pages.MOVED.values(), "commands.md", "decisions/index.md"}
+    made |= {f"api/{name}.md" for name in site_pages.API} | {f"notebooks/{path.stem}.md" for path in NOTEBOOKS}
+    assert set(shown) == there | made
+
+
+def test_the_command_line_reference_has_every_command_and_option(site_pages: Any) -> None:
+    parts = re.split(r"^## (.+)$", site_pages.commands_page(), flags=re.MULTILINE)
+    shown = dict(zip(parts[1::2], parts[2::2], strict=True))
+    known = dict(commands())
+    groups = {""} | {name for name in known if any(other.startswith(f"{name} ") for other in known)}
+    assert set(shown) == set(known) - groups
+    absent = [
+        f"{name} {option}"
+        for name, text in shown.items()
+        for option in known[name] - {"--help"}
+        if option.startswith("-")
+        if not re.search(rf"`[^`]*(?<![\w-]){re.escape(option)}(?![\w-])", text)
+    ]
+    assert absent == []
+
+
+def test_the_api_reference_names_what_is_there(site_pages: Any) -> None:
+    text = "\n".join(site_pages.api_page(name) for name in site_pages.API)
+    assert [name for name in re.findall(r"^::: (\S+)", text, flags=re.MULTILINE) if missing_name(name)] == []
+    package = importlib.import_module("hdm_pipeline")
+    assert [name for name in package.__all__ if name != "__version__" and f".{name}\n" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "link", "becomes"),
+    [
+        ("index.md", "docs/pacs.md#listening", "pacs.md#listening"),
+        ("index.md", "docs/decisions/", "decisions/index.md"),
+        ("pacs.md", "../pipelines/pacs_liver.yaml", "files/pipelines/pacs_liver.yaml"),
+        ("tutorials/polygons.md", "../../README.md", "../index.md"),
+        ("tutorials/polygons.md", "polygons.png", "polygons.png"),
+        ("notebooks/flood.md", "../python.md", "../python.md"),
+        ("pacs.md", "https://example.org/x.md", "https://example.org/x.md"),
+    ],
+)
+def test_links_lead_where_pages_lie_in_the_site(site_pages: Any, source: str, link: str, becomes: str) -> None:
+    links = importlib.import_module("links")
+    assert links.relinked(f"[a]({link})\n\n```\n[b]({link})\n```\n", source) == (
+        f"[a]({becomes})\n\n```\n[b]({link})\n```\n"
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_hold_no_outputs_and_their_links_lead_somewhere(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert [cell["id"] for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", target)]
+    assert targets
+    assert [problem for target in targets if (problem := missing_link(path, target))] == []

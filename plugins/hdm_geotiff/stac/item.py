@@ -162,7 +162,7 @@ def _sources(scene: SceneHeader, folder: Path | None) -> list[pystac.Link]:
 
 
 def _href(uri: str, folder: Path | None) -> str:
-    """A link to a file, or to the zip or tar that it lies in, as a URI reference; relative to a folder, if any."""
+    """A link to a file, or to the zip or tar that it lies in, as a URI reference; relative to `folder` if given."""
     if container := container_of(uri):
         uri = container.path
     if is_remote(uri):

@@ -1,0 +1,121 @@
+"""Python, processors, memory and open files, as this process may use them: a container may allow less than there is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hdm_pipeline import __version__
+from hdm_pipeline.diagnosis.finding import Finding, ok, problem, warning
+
+LEAST_PYTHON = (3, 11)
+LEAST_MEMORY = 4 << 30
+"""Bytes: about what the default weights, adaptation and a step beside them take."""
+
+LEAST_FILES = 1024
+"""Ray and the stores of a scene together have some hundreds of files open."""
+
+
+def python_findings() -> Iterator[Finding]:
+    """The interpreter and the system."""
+    told = f"hdm_pipeline {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    if sys.version_info < LEAST_PYTHON or sys.maxsize < 1 << 32:
+        yield problem("python", told, f"use Python {'.'.join(map(str, LEAST_PYTHON))} or newer, of 64 bits")
+    elif platform.system() != "Linux":
+        yield warning("python", told, "only Linux is tested; use a container or WSL where something fails")
+    else:
+        yield ok("python", told)
+
+
+def machine_findings(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Iterator[Finding]:
+    """Processors, memory and open files.
+
+    Args:
+        proc: where the kernel tells of memory.
+        cgroup: where it tells of this container's limits.
+    """
+    yield _processors(cgroup)
+    yield _memory(proc, cgroup)
+    yield _open_files()
+
+
+def _processors(cgroup: Path) -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = processor_quota(cgroup)
+    if quota is not None and quota < usable:
+        return warning(
+            "processors",
+            f"{usable} processors, of which the container allows {quota:g} at a time",
+            f"set execution.actors: 1 and execution.threads: {max(1, int(quota))}, or raise the container's quota",
+        )
+    return ok("processors", f"{usable} processors" + ("" if quota is None else f", and the container allows {quota:g}"))
+
+
+def _memory(proc: Path, cgroup: Path) -> Finding:
+    free, limit = free_memory(proc), memory_limit(cgroup)
+    if free is None and limit is None:
+        return warning("memory", "how much memory is free cannot be told", "leave 4 GB or more to a run")
+    usable = min(value for value in (free, None if limit is None else limit[0]) if value is not None)
+    told = f"{usable / 1e9:.1f} GB free" + (
+        "" if limit is None else f"; the container's limit is {limit[1] / 1e9:.1f} GB"
+    )
+    if usable < LEAST_MEMORY:
+        return warning("memory", told, "use a smaller tiling.size and execution.actors: 1, or free memory")
+    return ok("memory", told)
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    told = "any number of open files" if soft == resource.RLIM_INFINITY else f"{soft} open files allowed"
+    if soft != resource.RLIM_INFINITY and soft < LEAST_FILES:
+        beyond = hard == resource.RLIM_INFINITY or hard >= LEAST_FILES
+        return warning("open files", told, "ulimit -n 65536" if beyond else "ask for a higher hard limit (nofile)")
+    return ok("open files", told)
+
+
+def processor_quota(cgroup: Path) -> float | None:
+    """Processors that a container may use at a time; None without a limit. Versions 1 and 2 of cgroups."""
+    words = _read(cgroup / "cpu.max").split()
+    if not words:
+        words = [_read(cgroup / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+    quota, period = (_number(word) for word in (words[0], words[-1]))
+    return quota / period if quota and period and quota > 0 else None
+
+
+def memory_limit(cgroup: Path) -> tuple[int, int] | None:
+    """(bytes that are left, bytes allowed) of a container; None without a limit. Versions 1 and 2 of cgroups."""
+    v1 = cgroup / "memory"
+    for limit, used in (
+        (cgroup / "memory.max", cgroup / "memory.current"),
+        (v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes"),
+    ):
+        allowed, taken = _number(_read(limit)), _number(_read(used))
+        if allowed is not None and taken is not None and allowed < 1 << 60:  # version 1 writes no limit as 2**63
+            return max(0, allowed - taken), allowed
+    return None
+
+
+def free_memory(proc: Path) -> int | None:
+    """Bytes that the machine can still give; None if it does not tell."""
+    for line in _read(proc / "meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
