@@ -8,7 +8,7 @@ DOCS_READY := $(VENV)/.docs-ready
 PAGE := plugins/hdm_studio/page/index.html
 UI_READY := ui/node_modules/.ready
 
-.PHONY: help setup run studio studio-lint wheel test long lint types judges docs bench soak fuzz qgis-plugin clean
+.PHONY: help setup run studio studio-lint wheel test long lint types judges docs licences bench soak fuzz qgis-plugin clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -79,6 +79,9 @@ soak: $(DEV_READY) ## half an hour of random kill -9; other lengths: make soak M
 fuzz: $(DEV_READY) ## atheris on YAML, band expressions, DICOM and TIFF; other lengths: make fuzz SECONDS=600
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+licences: $(DEV_READY) ## docs/licences.md anew, of what is installed
+	$(BIN)/python docs/site/licences.py > docs/licences.md
 
 qgis-plugin: ## the QGIS plug-in as dist/qgis_hdm.zip
 	$(PYTHON) plugins/qgis_zip.py dist/qgis_hdm.zip
