@@ -10,6 +10,7 @@ from hdm_pipeline.errors import ObjectStoreError
 _REMEDIES = (
     (("UnauthenticatedError", "PermissionDeniedError"), "the object store refuses the keys",
      "check the keys in the environment (they may have expired) and what they may do in this bucket; then run again"),
+    (("FileNotFoundError",), "there is no such bucket", "make the bucket, or correct the address"),
     (("NotImplementedError", "NotSupportedError"), "the object store cannot write on a condition",
      "use a store that knows If-None-Match and If-Match (S3, MinIO, Google Cloud Storage, Azure)"),
 )  # fmt: skip

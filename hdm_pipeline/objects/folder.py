@@ -211,7 +211,11 @@ class ObjectFolder:
         with store_errors(self.at(key)):
             try:
                 return str(obstore.put(self._store, key, content, mode=condition)["e_tag"])
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+            except (AlreadyExistsError, PreconditionError):
+                return None
+            except FileNotFoundError:  # what was to be replaced is gone; where nothing was, it is the bucket
+                if condition == "create":
+                    raise
                 return None
 
 

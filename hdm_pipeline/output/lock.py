@@ -71,7 +71,8 @@ class Lock(ABC):
         since = time.monotonic()
         while not self._take(watched if time.monotonic() - since >= self._stale_after else None):
             found = self._look()
-            if found is None:
+            if found is None:  # it was given back this moment
+                time.sleep(self._pause / 4)
                 continue
             if watched is None or found != watched:
                 if not self._wait and (watched is not None or _gone(found[0]) is not None):

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hdm_pipeline.comparison import compare_outputs
+from hdm_pipeline.errors import ConfigError, ObjectStoreError
 from hdm_pipeline.pipeline import Pipeline
-from tests.integration.conftest import Workbench
+from hdm_pipeline.reporting.status import output_status
+from hdm_pipeline.xarrays.run_output import open_output
+from tests.fault_proxy import Rule
+from tests.integration.conftest import Workbench, published
 from tests.s3_server import S3Server, installed, s3_server
 
 pytestmark = pytest.mark.skipif(not installed(), reason="needs moto (extra `judges`)")
@@ -66,6 +77,11 @@ def test_the_bytes_of_a_disk_and_nothing_to_do_on_another_machine(
     shown = (".tif", ".qml", ".vrt", ".xml", ".json")
     files = {n: c for n, c in files.items() if Path(n).suffix in shown and not n.startswith(".hdm") and n != "run.json"}
     assert set(found) == set(files)
+    for scene in ("large", "middle", "small"):  # where the scene is cannot be told relative to a bucket
+        here, there = (json.loads(of.pop(f"{scene}/item.json")) for of in (files, found))
+        assert there.pop("links")[-1]["href"] == (bench.scenes / f"{scene}.tif").as_uri()
+        del here["links"]
+        assert here == there
     assert [name for name in files if found[name] != files[name]] == []
     objects = server.objects("out", "b/")
     for name in ("run.json", "report.html", "collection.json", ".hdm/ledger.sqlite", ".hdm/files.json"):
@@ -76,6 +92,165 @@ def test_the_bytes_of_a_disk_and_nothing_to_do_on_another_machine(
     server.forget()
     again = Pipeline.from_yaml(pipeline.file.path).run()
     assert (len(again.done), again.done_before) == (0, 3)
-    assert _products(server, "b/") == found
+    assert found.items() <= _products(server, "b/").items()
     written = {one["key"] for one in server.log() if one["kind"] in ("put", "create", "part")}
     assert not [key for key in written if key.endswith(("mask.tif", "score.tif"))]
+
+
+def test_a_scene_published_after_the_last_copy_of_the_ledger_is_not_done_again(
+    bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = bench.pipeline("b", output={"directory": "s3://out/b"})
+    Pipeline.from_yaml(file).run()
+    expected = _products(server, "b/")
+    # As a driver leaves it that is killed before the ledger is copied, but for one scene that is not published yet.
+    client = server.client()
+    for name in (".hdm/ledger.sqlite", ".hdm/files.json"):
+        client.delete_object(Bucket="out", Key=f"b/{name}")
+    [manifest] = server.objects("out", "b/.hdm/published/small/")
+    client.delete_object(Bucket="out", Key=manifest)
+    _other_machine(monkeypatch, tmp_path, "second")
+    summary = Pipeline.from_yaml(file).run()
+    assert (list(summary.done), summary.done_before) == (["small"], 2)
+    assert _products(server, "b/") == expected
+    page = server.objects("out", "b/report.html")["b/report.html"].decode()
+    assert page.count("data:image/webp") >= 3, "pictures of scenes that were published elsewhere, too"
+
+
+def test_other_settings_elsewhere_and_back(
+    bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = bench.pipeline("b", output={"directory": "s3://out/b"})
+    Pipeline.from_yaml(file).run()
+    expected = _products(server, "b/")
+    _other_machine(monkeypatch, tmp_path, "second")
+    other = Pipeline.from_yaml(file, ["output.threshold=0.9", "output.products=[mask]"])
+    assert len(other.run().done) == 3
+    changed = _products(server, "b/")
+    assert changed["small/mask.tif"] != expected["small/mask.tif"]
+    assert "small/score.tif" not in changed
+    _other_machine(monkeypatch, tmp_path, "first")
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    assert _products(server, "b/") == expected
+
+
+def test_a_scene_that_is_quarantined_now_shows_nothing(bench: Workbench, server: S3Server) -> None:
+    file = bench.pipeline("b", output={"directory": "s3://out/b"})
+    Pipeline.from_yaml(file).run()
+    (bench.scenes / "small.tif").write_bytes(b"II*\0 no image")
+    assert set(Pipeline.from_yaml(file).run().quarantined) == {"small"}
+    found = server.objects("out", "b/")
+    assert not [key for key in found if key.startswith(("b/small/", "b/.hdm/published/small/"))]
+    assert "b/.hdm/stale/small/mask.tif" in found
+    assert output_status("s3://out/b")["stale"] == ["small"]
+
+
+def test_status_report_compare_and_open_output_read_a_bucket(
+    bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = bench.pipeline("b", output={"directory": "s3://out/b"})
+    Pipeline.from_yaml(file).run()
+    Pipeline.from_yaml(bench.pipeline("disk")).run()
+    _other_machine(monkeypatch, tmp_path, "second")
+    server.client().delete_object(Bucket="out", Key="b/report.html")
+    ended = subprocess.run(
+        [sys.executable, "-m", "hdm_pipeline", "status", "s3://out/b", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    status = json.loads(ended.stdout)
+    assert (status["output"], status["scenes"], status["holder"]) == ("s3://out/b", {"done": 3}, None)
+    ended = subprocess.run(
+        [sys.executable, "-m", "hdm_pipeline", "report", "s3://out/b"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert ended.stdout.strip() == "s3://out/b/report.html"
+    assert b"data:image/webp" in server.objects("out", "b/report.html")["b/report.html"]
+    opened = open_output("s3://out/b", chunks=None)
+    here = open_output(bench.root / "disk", chunks=None)
+    assert opened["large"]["mask"].equals(here["large"]["mask"])
+    found = compare_outputs("s3://out/b", str(bench.root / "disk"))
+    assert {kind: found["classes"]["water"][kind]["pixels"] for kind in ("gained", "lost")} == {"gained": 0, "lost": 0}
+    with pytest.raises(ConfigError, match="no run has written here"):
+        open_output("s3://out/nothing")
+
+
+@pytest.mark.parametrize(("fault", "what"), [("expired", "refuses the keys"), ("missing", "there is no such bucket")])
+def test_a_store_that_refuses_ends_the_run_with_a_remedy(
+    bench: Workbench, server: S3Server, fault: str, what: str
+) -> None:
+    address = "s3://out/b" if fault == "expired" else "s3://no-such-bucket/b"
+    pipeline = Pipeline.from_yaml(bench.pipeline("b", output={"directory": address}))
+    if fault == "expired":
+        server.fails("expired", kind="put|part", key="mask.tif")
+    with pytest.raises(ObjectStoreError) as caught:
+        pipeline.run()
+    assert what in caught.value.what
+    assert caught.value.remedy
+    if fault == "expired":
+        server.heals()
+        report = json.loads(server.objects("out", "b/run.json")["b/run.json"])
+        assert report["status"] == "failed"
+        assert report["totals"]["quarantined"] == 0
+        assert len(Pipeline.from_yaml(pipeline.file.path).run().done) == 3
+
+
+def test_503_and_lost_answers_change_nothing(bench: Workbench, server: S3Server) -> None:
+    Pipeline.from_yaml(bench.pipeline("disk")).run()
+    rules = [
+        Rule("lose", kind="create|replace", key="run.lock", first=1, every=2),
+        Rule("lose", kind="put", key="published", first=1, every=2),
+        Rule("slow_down", kind="put|part|delete|get", key="out/", first=3, every=11),
+    ]
+    server.rules(rules)
+    summary = Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"})).run()
+    assert [rule for rule in server.faults() if not rule.done] == []
+    server.heals()
+    assert len(summary.done) == 3
+    assert {k: v for k, v in _products(server, "b/").items() if k.endswith(".tif")} == {
+        k: v for k, v in published(bench.root / "disk").items() if k.endswith(".tif")
+    }
+
+
+def test_addresses_are_checked_with_their_lines(bench: Workbench, server: S3Server) -> None:
+    file = bench.pipeline("b", output={"directory": "s3://out/../b"}, execution={"work": "ftp://x/y"})
+    ended = subprocess.run(
+        [sys.executable, "-m", "hdm_pipeline", "validate", str(file)], capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 2
+    for key, what in (("output.directory", "names no bucket and folder"), ("execution.work", "no address")):
+        assert any(key in line and what in line and "b.yaml:" in line for line in ended.stderr.splitlines()), (
+            ended.stderr
+        )
+
+
+def test_a_run_that_is_killed_goes_on_without_what_lay_on_its_disk(
+    bench: Workbench, server: S3Server, tmp_path: Path
+) -> None:
+    Pipeline.from_yaml(bench.pipeline("disk")).run()
+    file = bench.pipeline("b", output={"directory": "s3://out/b"})
+    server.fails("delay", kind="put", key="score.tif", seconds=0.5)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hdm_pipeline", "run", str(file)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not server.objects("out", "b/.hdm/published/"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    server.heals()
+    assert "b/.hdm/run.lock" in server.objects("out", "b/")
+    shutil.rmtree(tmp_path / "scratch")
+    summary = Pipeline.from_yaml(file).run()
+    assert summary.done_before >= 1
+    assert len(summary.done) + summary.done_before == 3
+    assert {k: v for k, v in _products(server, "b/").items() if k.endswith(".tif")} == {
+        k: v for k, v in published(bench.root / "disk").items() if k.endswith(".tif")
+    }

@@ -1,0 +1,111 @@
+"""The run lock in a bucket, against a real server that also loses answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hdm_pipeline.errors import OutputError
+from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.output.bucket_lock import BucketLock
+from hdm_pipeline.output.lock import LOCK, holder
+from tests.fault_proxy import Rule
+from tests.s3_server import S3Server, installed, s3_server
+
+pytestmark = pytest.mark.skipif(not installed(), reason="needs moto (extra `judges`)")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[S3Server]:
+    with s3_server() as server:
+        server.make_bucket("locks")
+        yield server
+
+
+@pytest.fixture
+def server(running: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    running.enter(monkeypatch)
+    running.heals()
+    running.forget()
+    yield running
+    running.heals()
+
+
+@pytest.fixture
+def folder(server: S3Server, request: pytest.FixtureRequest) -> ObjectFolder:
+    return ObjectFolder(f"s3://locks/{request.node.name.replace('[', '/').strip(']')}")
+
+
+def _until(seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not seen():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _of_another_host(folder: ObjectFolder, beat: int) -> None:
+    content = {"owner": "night:1", "host": "elsewhere", "pid": 1, "started": 5, "token": "theirs", "beat": beat}
+    folder.put(LOCK, json.dumps(content).encode())
+
+
+def test_one_holds_it_and_gives_it_back(folder: ObjectFolder) -> None:
+    with BucketLock(folder, "first"):
+        found = holder(folder)
+        assert found is not None
+        assert (found["owner"], found["alive"]) == ("first", True)
+        with pytest.raises(OutputError, match="another run") as caught, BucketLock(folder, "second"):
+            pass
+        assert "held by first" in caught.value.where
+    assert holder(folder) is None
+
+
+def test_one_that_gives_no_sign_of_life_is_taken_over(folder: ObjectFolder) -> None:
+    _of_another_host(folder, 1)
+    start = time.monotonic()
+    with BucketLock(folder, "me", heartbeat=0.1, stale_after=0.6):
+        assert time.monotonic() - start >= 0.6
+        assert holder(folder) == {"owner": "me", "host": (holder(folder) or {})["host"], "alive": True}
+
+
+def test_one_that_gives_signs_of_life_is_not(folder: ObjectFolder) -> None:
+    _of_another_host(folder, 1)
+    lock = BucketLock(folder, "me", heartbeat=0.1, stale_after=3)
+    look = lock._look
+    beats = iter(range(2, 1000))
+
+    def beaten() -> object:
+        _of_another_host(folder, next(beats))
+        return look()
+
+    lock._look = beaten  # type: ignore[method-assign, assignment]
+    with pytest.raises(OutputError, match="another run"), lock:
+        pass
+
+
+def test_the_loser_of_a_take_over_notices_and_leaves_the_lock(folder: ObjectFolder) -> None:
+    with BucketLock(folder, "me", heartbeat=0.05) as lock:
+        _of_another_host(folder, 7)
+        _until(lambda: lock.lost)
+    found = folder.get(LOCK)
+    assert found is not None
+    assert json.loads(found)["token"] == "theirs"
+
+
+def test_two_who_take_over_at_once_are_not_both_let_in(folder: ObjectFolder) -> None:
+    _of_another_host(folder, 1)
+    first, second = (BucketLock(folder, name, heartbeat=60) for name in ("first", "second"))
+    stale = first._look()
+    assert [first._take(stale), second._take(stale)] == [True, False]
+
+
+@pytest.mark.parametrize("kind", ["create", "replace"])
+def test_an_answer_that_is_lost_is_not_anothers_lock(folder: ObjectFolder, server: S3Server, kind: str) -> None:
+    server.rules([Rule("lose", kind=kind, key=LOCK, every=2)])
+    with BucketLock(folder, "me", heartbeat=0.05) as lock:
+        _until(lambda: server.counts(LOCK)["replace"] > 6)
+        assert not lock.lost
+        assert [rule.done > 0 for rule in server.faults()] == [True]
+    assert holder(folder) is None
