@@ -1,4 +1,4 @@
-"""The wheel in an environment without the repository: it carries what a user needs, and works from the first command on.
+"""The wheel in an environment without the repository: it carries what a user needs, and its first commands work.
 
 The libraries are those of this environment, named by a path file; the repository itself, which is installed here in
 editable form, is not among them. A truly empty environment: `make wheel-check`.
@@ -37,9 +37,8 @@ NEEDED = (
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy of what git knows, and the page of the studio where it is built."""
     copy = tmp_path_factory.mktemp("source")
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
+    known = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = known.split("\n")
     page = ROOT / "plugins" / "hdm_studio" / "page"
     listed += [str(path.relative_to(ROOT)) for path in page.rglob("*") if path.is_file()]
     for name in listed:
@@ -115,7 +114,7 @@ def test_the_first_commands_work(call: Call, tmp_path: Path) -> None:
     call("-m", "hdm_pipeline", "samples", str(tmp_path / "samples"))
     labels = str(tmp_path / "samples" / "support" / "labels.gpkg")
     file = str(tmp_path / "flood.yaml")
-    drafted = ["init", str(tmp_path / "samples" / "scenes"), "--labels", labels, "--class", "flood", "--output", file]
+    drafted = ["init", str(tmp_path / "samples" / "scenes"), "--labels", labels, "--class", "water", "--output", file]
     call("-m", "hdm_pipeline", *drafted, "--yes")
     out = tmp_path / "out"
     quick = ["--set", "support.adapt=off", "--limit", "1", "--executor", "inline", "--output", str(out)]
