@@ -8,7 +8,7 @@ DOCS_READY := $(VENV)/.docs-ready
 PAGE := plugins/hdm_studio/page/index.html
 UI_READY := ui/node_modules/.ready
 
-.PHONY: help setup run studio studio-lint wheel test long lint types judges docs bench soak fuzz qgis-plugin clean
+.PHONY: help setup run studio studio-lint wheel wheel-check test long lint types judges docs licences bench soak fuzz qgis-plugin clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -51,6 +51,16 @@ wheel: $(PAGE) $(DEV_READY) ## the wheel under dist/, with the page of the studi
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m zipfile --list dist/hdm_pipeline-*.whl | grep -q hdm_studio/page/index.html
 
+wheel-check: wheel ## what the wheel can do in an empty environment: bare, with [geo], with [dicom]; downloads all of it
+	rm -rf build/bare && $(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --constraint constraints.txt dist/hdm_pipeline-*.whl
+	cd build && bare/bin/python -m hdm_pipeline doctor; bare/bin/python -m hdm_pipeline samples bare/none; test $$? = 2
+	build/bare/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo dist/hdm_pipeline-*.whl)[geo]"
+	cd build && bare/bin/python -m hdm_pipeline samples bare/samples && HDM_FLOOD_DATA=$(CURDIR)/build/bare/samples \
+		bare/bin/python -m hdm_pipeline run ../pipelines/flood_extent.yaml --output bare/out
+	build/bare/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo dist/hdm_pipeline-*.whl)[dicom]"
+	cd build && bare/bin/python -m hdm_pipeline doctor
+
 test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
 	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadfile
 
@@ -79,6 +89,9 @@ soak: $(DEV_READY) ## half an hour of random kill -9; other lengths: make soak M
 fuzz: $(DEV_READY) ## atheris on YAML, band expressions, DICOM and TIFF; other lengths: make fuzz SECONDS=600
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+
+licences: $(DEV_READY) ## docs/licences.md anew, of what is installed
+	$(BIN)/python docs/site/licences.py > docs/licences.md
 
 qgis-plugin: ## the QGIS plug-in as dist/qgis_hdm.zip
 	$(PYTHON) plugins/qgis_zip.py dist/qgis_hdm.zip

@@ -364,9 +364,14 @@ def _product(entry: str | dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any
     return (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
 
 
+FILE_VERSION = 1
+"""Of pipeline files: raised when a file that was right would be wrong, or mean something else."""
+
+
 class PipelineConfig(Model):
     """A whole pipeline file."""
 
+    version: int = Field(1, description="of the pipeline file's format (docs/versions.md)")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="shown in run.json and product tags")
     input: Input
     support: Support
@@ -376,6 +381,16 @@ class PipelineConfig(Model):
     output: Output
     report: Report = Report()
     listen: Listen | None = Field(None, description="what `listen` takes in; input.uri may then be left out")
+
+    @field_validator("version")
+    @classmethod
+    def _known_version(cls, value: int) -> int:
+        if value != FILE_VERSION:
+            raise ValueError(
+                f"this release reads pipeline files of version {FILE_VERSION}: "
+                + ("install a newer release" if value > FILE_VERSION else "write `version: 1`, or leave it out")
+            )
+        return value
 
     @model_validator(mode="before")
     @classmethod

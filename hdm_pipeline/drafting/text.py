@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hdm_pipeline.config.schema import FILE_VERSION
 from hdm_pipeline.contracts import VolumeGeometry
 from hdm_pipeline.drafting.codes import codes_of
 from hdm_pipeline.drafting.labels import Wired
@@ -45,6 +46,7 @@ def pipeline_text(look: Look, scaling: Scaling, wired: Wired | None, *, name: st
     lines = [
         f"# {' '.join(class_name.split())}, drafted by `python -m hdm_pipeline init`. Paths are relative to this file.",
         "# docs/configuration.md explains every key; `validate FILE --data` checks what you change.",
+        f"version: {FILE_VERSION}",
         f"name: {scalar(name)}",
         "",
         *_input(look, scaling, folder),

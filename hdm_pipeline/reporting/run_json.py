@@ -32,6 +32,10 @@ _LEAST_INTERVAL = 2.0
 """Seconds between two writes; longer where writing a large report takes long itself."""
 
 
+SCHEMA = 1
+"""Of `run.json`: raised when something is taken away, or means something else; not by what is added."""
+
+
 class RunReport:
     """Collects events into the content of `run.json`.
 
@@ -159,6 +163,7 @@ class RunReport:
         waiting = len(self._inputs) - len(self._scenes) + status.count("waiting")
         eta = elapsed / finished * (len(new) - finished + waiting) if finished and self.status == "running" else None
         return {
+            "schema": SCHEMA,
             "pipeline": self._name,
             "status": self.status,
             "started": utc(self._started),

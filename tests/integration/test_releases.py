@@ -1,0 +1,82 @@
+"""What earlier releases wrote is opened by this one (docs/versions.md). The files are never made anew.
+
+`tests/golden/releases/VERSION` holds the pipeline file, `run.json` and the ledger (as SQL) of a run over two scenes and
+one file that is none. A release adds its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hdm_pipeline.config.file import PipelineFileError, read_pipeline_file
+from hdm_pipeline.errors import LedgerError
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.reporting.html.page import write_report
+from hdm_pipeline.reporting.status import output_status, status_text
+
+RELEASES = Path(__file__).parents[1] / "golden" / "releases"
+SCENES = {"alder": "done", "birch": "done", "broken": "quarantined"}
+
+
+@pytest.fixture(params=sorted(path.name for path in RELEASES.iterdir()))
+def release(request: pytest.FixtureRequest) -> Path:
+    return RELEASES / str(request.param)
+
+
+@pytest.fixture
+def output(release: Path, tmp_path: Path) -> Workspace:
+    """An output directory as that release left it, but for products."""
+    workspace = Workspace(tmp_path / "out")
+    workspace.create()
+    shutil.copy(release / "run.json", workspace.report)
+    with sqlite3.connect(workspace.ledger) as connection:
+        connection.executescript((release / "ledger.sql").read_text())
+    return workspace
+
+
+def test_the_pipeline_file_is_read(release: Path) -> None:
+    file = read_pipeline_file(release / "pipeline.yaml")
+    assert (file.config.version, file.config.name) == (1, "bench")
+
+
+def test_status_and_report_tell_of_the_run(output: Workspace) -> None:
+    found = output_status(output.root)
+    assert found["scenes"] == {"done": 2, "quarantined": 1}
+    assert found["last_run"]["status"] == "done"
+    assert "2 done" in status_text(found)
+    page = write_report(output).read_text()
+    assert all(name in page for name in SCENES)
+
+
+def test_a_run_goes_on_from_the_ledger(output: Workspace) -> None:
+    with Ledger.open(output.ledger) as ledger:
+        assert {record.id: record.status for record in ledger.scenes()} == SCENES
+        done = ledger.scene("birch")
+        assert done is not None
+        assert ledger.receipts(done.score_key, "infer")
+        ledger.upsert_scene(SceneRecord("cedar", "key"))
+        assert ledger.scenes("running")[0].id == "cedar"
+
+
+def test_the_report_says_its_schema(release: Path) -> None:
+    assert json.loads((release / "run.json").read_text())["schema"] == 1
+
+
+def test_newer_formats_are_refused_by_name(release: Path, output: Workspace, tmp_path: Path) -> None:
+    content = yaml.safe_load((release / "pipeline.yaml").read_text()) | {"version": 2}
+    newer = tmp_path / "newer.yaml"
+    newer.write_text(yaml.safe_dump(content))
+    with pytest.raises(PipelineFileError, match="install a newer release"):
+        read_pipeline_file(newer)
+    with sqlite3.connect(output.ledger) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(LedgerError, match="version 99") as caught:
+        Ledger.open(output.ledger)
+    assert "release" in caught.value.remedy
