@@ -127,8 +127,9 @@ class _Sorting:
         keys = self._keys(ref)
         held = contents.known(self._ledger, self._config, ref.id, keys) if ref.remote else None
         if held is None:
-            return PendingScene(ref, keys) if self._is_pending(ref) else None
-        pending = [part for part in held.parts if self._is_pending(replace(ref, id=part))]
+            return PendingScene(ref, keys) if self._is_pending(ref, keys) else None
+        parts = [replace(ref, id=part) for part in held.parts]
+        pending = [part for part in parts if self._is_pending(part, self._keys(part))]
         if held.current:
             self.left_out += [Skipped(ref.id, reason) for reason in held.left_out]
             return PendingScene(ref, keys) if pending else None
@@ -140,11 +141,11 @@ class _Sorting:
         kept = "" if record is None or self._config.output.keep == "nothing" else record.score_key
         return self._keyring.keys(ref, kept)
 
-    def _is_pending(self, ref: SceneRef) -> bool:
+    def _is_pending(self, ref: SceneRef, keys: SceneKeys) -> bool:
         """Whether a scene is to be worked on; else it is noted as done or quarantined."""
         record = self._records.get(ref.id)
         self._untouched.pop(ref.id, None)
-        found = standing(self._config, self._there, record, self._keys(ref))
+        found = standing(self._config, self._there, record, keys)
         if record is None or found == "pending" or (found == "quarantined" and self._retry):
             return True
         if found == "done":
