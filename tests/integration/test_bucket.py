@@ -19,6 +19,7 @@ from PIL import Image
 from hdm_pipeline.comparison import compare_outputs
 from hdm_pipeline.errors import ConfigError, ObjectStoreError
 from hdm_pipeline.listening.listener import settings
+from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
 from hdm_pipeline.session.session import Session
@@ -320,3 +321,11 @@ def test_a_series_in_a_bucket(bench: Workbench, server: S3Server) -> None:
     assert len(disk) == 3
     found = {key.removeprefix("b/"): content for key, content in server.objects("out", "b/").items()}
     assert {name: found.get(name) == content for name, content in disk.items()} == dict.fromkeys(disk, True)
+
+
+def test_content_that_breaks_off_is_asked_for_again(server: S3Server) -> None:
+    folder = ObjectFolder("s3://out/cut")
+    folder.put("a", b"x" * 5000)
+    server.fails("cut", kind="get|range", key="cut/a", times=3)
+    assert folder.get("a") == b"x" * 5000
+    assert [rule.done for rule in server.faults()] == [3]
