@@ -28,7 +28,7 @@ requests: Counter[str] = Counter()
 _TIMEOUT = timedelta(seconds=60)
 _AT_ONCE = 1000
 _READS = 5
-"""How often an object is asked for whose content breaks off."""
+"""How often an object is asked for where the answer breaks off."""
 
 _PAUSE = 0.1
 """Seconds before it is asked for again; longer each time."""
@@ -87,7 +87,7 @@ class ObjectFolder:
                     return bytes(answer.bytes()), str(answer.meta["e_tag"])
                 except FileNotFoundError:
                     return None
-                except GenericError as error:  # the library repeats a request, but not one whose answer breaks off
+                except GenericError as error:  # the library repeats a request, but not one whose refusal breaks off
                     if left == 0 or "response body error" not in str(error):
                         raise
                     time.sleep(_PAUSE * (_READS - left))
