@@ -6,6 +6,7 @@ third one last that names them. A write on a condition (`create`, `replace`) is 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ requests: Counter[str] = Counter()
 
 _TIMEOUT = timedelta(seconds=60)
 _AT_ONCE = 1000
+_READS = 5
+"""How often an object is asked for where the answer breaks off."""
+
+_PAUSE = 0.1
+"""Seconds before it is asked for again; longer each time."""
+
 _PATIENCE = timedelta(minutes=3)
 
 
@@ -70,14 +77,21 @@ class ObjectFolder:
             ObjectStoreError: the store does not answer, or refuses.
         """
         import obstore
+        from obstore.exceptions import GenericError
 
-        requests["get"] += 1
         with store_errors(self.at(key)):
-            try:
-                answer = obstore.get(self._store, key)
-                return bytes(answer.bytes()), str(answer.meta["e_tag"])
-            except FileNotFoundError:
-                return None
+            for left in range(_READS - 1, -1, -1):
+                requests["get"] += 1
+                try:
+                    answer = obstore.get(self._store, key)
+                    return bytes(answer.bytes()), str(answer.meta["e_tag"])
+                except FileNotFoundError:
+                    return None
+                except GenericError as error:  # the library repeats a request, but not one whose refusal breaks off
+                    if left == 0 or "response body error" not in str(error):
+                        raise
+                    time.sleep(_PAUSE * (_READS - left))
+        return None
 
     def tag(self, key: str) -> str | None:
         """The entity tag of an object, without its content; None where there is none.

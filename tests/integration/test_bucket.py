@@ -19,6 +19,7 @@ from PIL import Image
 from hdm_pipeline.comparison import compare_outputs
 from hdm_pipeline.errors import ConfigError, ObjectStoreError
 from hdm_pipeline.listening.listener import settings
+from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
 from hdm_pipeline.session.session import Session
@@ -320,3 +321,12 @@ def test_a_series_in_a_bucket(bench: Workbench, server: S3Server) -> None:
     assert len(disk) == 3
     found = {key.removeprefix("b/"): content for key, content in server.objects("out", "b/").items()}
     assert {name: found.get(name) == content for name, content in disk.items()} == dict.fromkeys(disk, True)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(server: S3Server) -> None:
+    folder = ObjectFolder("s3://out/cut")
+    folder.put("there", b"x" * 5000)
+    for key, expected in (("there", b"x" * 5000), ("missing", None)):
+        server.fails("cut", kind="get|range", key=f"cut/{key}", times=2)
+        assert folder.get(key) == expected
+        assert [rule.done for rule in server.faults()] == [2]
