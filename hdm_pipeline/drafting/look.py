@@ -140,6 +140,8 @@ def look(uri: str, reader: str | None = None) -> Look:
 def _unreadable(broken: Sequence[tuple[str, HdmError]]) -> HdmError:
     """That nothing in the archive can be read."""
     first = broken[0][1]
+    if isinstance(first, MissingExtraError):
+        return first  # no fault of the scenes
     what = f"none of the {len(broken)} scenes that were opened can be read; the first: {first.what}"
     return type(first)(what, where=first.where, remedy=first.remedy)
 
