@@ -60,13 +60,13 @@ EXTRAS: Mapping[str, Extra] = {
     "parquet": Extra("labels and polygons as GeoParquet", {"pyarrow": "pyarrow"}),
     "s3": Extra("scenes of an S3 bucket", {"boto3": "boto3"}),
     "cloud": Extra("output and work in an object store", {"obstore": "obstore"}),
-    "cluster": Extra("Ray jobs: the job server and its client", {"ray.dashboard.modules.job": "ray[default]"}),
+    "cluster": Extra("Ray jobs: the job server and its client", {"aiohttp_cors": "ray[default]"}),
     "pacs": Extra("studies from and to a PACS", {"pynetdicom": "pynetdicom", "dicomweb_client": "dicomweb-client"}),
     "studio": Extra("the local page to label and correct on", {"fastapi": "fastapi", "uvicorn": "uvicorn"}),
     "openvino": Extra("faster inference on CPUs", {"openvino": "openvino"}),
     "foundation": Extra("backbones of other families from a folder", {"transformers": "transformers"}),
     "tensorboard": Extra("training curves", {"tensorboard": "tensorboard"}),
-    "distributed": Extra("training by several processes", {"ray.train": "ray[train]"}),
+    "distributed": Extra("training by several processes", {"tensorboardX": "ray[train]"}),
 }
 
 
@@ -96,8 +96,8 @@ def missing_extra(extra: str, doing: str, *, where: str = "", otherwise: str = "
         otherwise: what the user can do without it, after "or".
     """
     names = lacking(extra)
-    listed = " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
-    what = f"{doing} needs {listed or f'the extra {extra!r}'}, not installed here"
+    told = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+    what = f"{doing} needs {told or f'the extra {extra!r}'}, not installed here"
     return MissingExtraError(what, where=where, remedy=install(extra) + (f", or {otherwise}" if otherwise else ""))
 
 

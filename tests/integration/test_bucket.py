@@ -11,13 +11,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from hdm_pipeline.comparison import compare_outputs
 from hdm_pipeline.errors import ConfigError, ObjectStoreError
+from hdm_pipeline.listening.listener import settings
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
+from hdm_pipeline.session.session import Session
 from hdm_pipeline.xarrays.run_output import open_output
+from tests.dicom_series import write_series
 from tests.fault_proxy import Rule
 from tests.integration.conftest import Workbench, published
 from tests.s3_server import S3Server, installed, s3_server
@@ -254,3 +260,60 @@ def test_a_run_that_is_killed_goes_on_without_what_lay_on_its_disk(
     assert {k: v for k, v in _products(server, "b/").items() if k.endswith(".tif")} == {
         k: v for k, v in published(bench.root / "disk").items() if k.endswith(".tif")
     }
+
+
+def test_what_is_in_a_bucket_is_sent_once(bench: Workbench, server: S3Server, tmp_path: Path) -> None:
+    peer = tmp_path / "peer"
+    peer.mkdir()
+    send = {"to": f"folder://{peer}", "products": ["mask"]}
+    file = bench.pipeline("b", output={"directory": "s3://out/b", "send": send})
+    Pipeline.from_yaml(file).run()
+    found = server.objects("out", "b/")
+    for scene in ("large", "middle", "small"):
+        assert (peer / f"{scene}-mask.tif").read_bytes() == found[f"b/{scene}/mask.tif"]
+    assert Pipeline.from_yaml(file).run().sends[0].sent == 0
+
+
+def test_what_cannot_work_on_a_bucket_says_so(bench: Workbench, server: S3Server) -> None:
+    pipeline = Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"}, listen={"folder": "scenes"}))
+    with pytest.raises(ConfigError, match="an inbox cannot lie in a bucket"):
+        settings(pipeline)
+    with pytest.raises(ConfigError, match="not in a bucket") as caught:
+        Session(pipeline)
+    assert "--set output.directory" in caught.value.remedy
+    among = bench.pipeline("among", input={"uri": "s3://out/"}, output={"directory": "s3://out/b"})
+    with pytest.raises(ConfigError, match="lies with the scenes"):
+        Pipeline.from_yaml(among).run()
+
+
+def test_a_series_in_a_bucket(bench: Workbench, server: S3Server) -> None:
+    def disc(z: int) -> npt.NDArray[np.int16]:
+        y, x = np.mgrid[:64, :64]
+        return np.where((y - 32) ** 2 + (x - 30) ** 2 < (10 + z) ** 2, 1100, 900).astype(np.int16)
+
+    write_series(bench.root / "ct" / "a", series="a", pixels=disc)
+    write_series(bench.root / "support" / "series", series="support", pixels=disc)
+    Image.fromarray((disc(1) > 1000).astype(np.uint8)).save(bench.root / "support" / "mask.png")
+    sections = {
+        "input": {"uri": "ct", "reader": "dicom", "bands": [1, 1, 1], "scale": {"fixed": [-160, 240]}},
+        "support": {
+            "classes": [
+                {
+                    "name": "disc",
+                    "codes": {"category": "SCT:123037004:Anatomical Structure", "type": "SCT:10200004:Liver"},
+                    "examples": [{"image": "support/series", "mask": "support/mask.png", "slices": [1]}],
+                }
+            ]
+        },
+    }
+    products = {"products": ["segmentation", "report", "nifti"]}
+    Pipeline.from_yaml(bench.pipeline("disk", **sections, output=products)).run()
+    Pipeline.from_yaml(bench.pipeline("b", **sections, output={"directory": "s3://out/b", **products})).run()
+    disk = {
+        path.relative_to(bench.root / "disk").as_posix(): path.read_bytes()
+        for path in (bench.root / "disk").rglob("*")
+        if path.suffix in (".dcm", ".gz")
+    }
+    assert len(disk) == 3
+    found = {key.removeprefix("b/"): content for key, content in server.objects("out", "b/").items()}
+    assert {name: found.get(name) == content for name, content in disk.items()} == dict.fromkeys(disk, True)

@@ -57,9 +57,8 @@ class Cloud:
             time.sleep(0.05)
 
     def finished(self, name: str) -> set[str]:
-        """Scenes whose `published.json` is there."""
-        keys = self.nodes.server.objects("out", f"{name}/.hdm/scenes/")
-        return {key.split("/")[3] for key in keys if key.endswith("/published.json")}
+        """Scenes whose manifest is there."""
+        return {key.split("/")[3] for key in self.nodes.server.objects("out", f"{name}/.hdm/published/")}
 
     def ends_well(self, process: subprocess.Popen[str]) -> None:
         """The run ends with 0."""
