@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -105,6 +106,15 @@ def test_a_missing_extra_is_told_before_a_run_and_by_the_commands_of_plugins(tmp
     drafted = without("geo", "init", str(tmp_path / "a.tif"), "--output", str(tmp_path / "new.yaml"), "--yes")
     assert drafted.returncode == 2
     assert install("geo") in drafted.stderr
+    episode = {
+        "task": "a",
+        "support": [{"image": "a.tif", "mask": "a.tif"}],
+        "query": {"image": "a.tif", "mask": "a.tif"},
+    }
+    (tmp_path / "e.jsonl").write_text(json.dumps(episode) + "\n")
+    judged = without("geo", "evaluate", str(tmp_path / "e.jsonl"), "--adapt", "off")
+    assert judged.returncode == 2
+    assert install("geo") in judged.stderr
     (tmp_path / "key").write_text("0" * 64)
     (tmp_path / "key").chmod(0o600)
     hidden = without("dicom", "deidentify", str(tmp_path), str(tmp_path / "out"), "--key-file", str(tmp_path / "key"))
