@@ -22,7 +22,6 @@ import re
 import shutil
 import tempfile
 import threading
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,15 +38,13 @@ from zarr.storage import LocalStore, MemoryStore, StorePath
 
 from hdm_pipeline.errors import StoreError
 from hdm_pipeline.objects.folder import ObjectFolder
-from hdm_pipeline.objects.scratch import cells_folder
-from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes, write_json
+from hdm_pipeline.output.files import output_errors, remove_tree, write_json
+from hdm_pipeline.store.fetched import FETCHED
 
 Selection = tuple[slice, ...]
 
 Place = Path | ObjectFolder
 """Where an array may lie."""
-
-SCRATCH = "HDM_SCRATCH"
 
 _METADATA = "zarr.json"
 
@@ -119,8 +116,8 @@ class ArrayLayout:
 class ZarrArray:
     """An array in a folder. Make one with `create` or `open`. Pickled, it is opened again where it arrives.
 
-    In an object store each file is one object, written and fetched whole. What was fetched lies in a folder of this
-    node as long as the array is open, so that each object is asked for once.
+    In an object store each file is one object, written and fetched whole. What was written or fetched stays on a disk
+    of this node for a while (`store.fetched`), so that a process asks for each object once.
     """
 
     def __init__(self, path: Place, layout: ArrayLayout, metadata: dict[str, Any]) -> None:
@@ -176,9 +173,7 @@ class ZarrArray:
         """Where zarr finds the files: the array's own folder, or one for what is fetched."""
         if isinstance(self.path, Path):
             return self.path
-        folder = cells_folder()
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        return FETCHED.folder(str(self.path))
 
     def write(self, selection: Selection, values: npt.NDArray[Any]) -> None:
         """Write whole files.
@@ -206,9 +201,11 @@ class ZarrArray:
                     _open(aside, self._metadata, _PYTHON).set_basic_selection(selection, values)
             for name in names:
                 if isinstance(self.path, ObjectFolder):
-                    self.path.put(name, (aside / name).read_bytes())
-                else:
-                    os.replace(aside / name, self.path / name)
+                    content = (aside / name).read_bytes()
+                    self.path.put(name, content)
+                os.replace(aside / name, here / name)
+                if isinstance(self.path, ObjectFolder):
+                    FETCHED.add(here / name, len(content))
 
     def read(self, selection: Selection) -> npt.NDArray[Any]:
         """Read any box within the array.
@@ -216,31 +213,29 @@ class ZarrArray:
         Raises:
             StoreError: a file it needs was never written, or is damaged.
         """
-        names = self._files(selection)
-        if isinstance(self.path, ObjectFolder):
-            self._fetch(self.path, names)
-        files = [self._folder / name for name in names]
+        files = [self._folder / name for name in self._files(selection)]
+        if isinstance(self.path, Path):
+            return self._read(selection, files)
+        with FETCHED.using(files, self.path.get) as missing:
+            if missing:
+                raise _damaged("was never written or is gone", self.path.at(missing[0].name))
+            try:
+                return self._read(selection, files)
+            except StoreError:
+                FETCHED.forget(files)  # what is written anew is fetched anew
+                raise
+
+    def _read(self, selection: Selection, files: Sequence[Path]) -> npt.NDArray[Any]:
         try:
             values = self._reader.get_basic_selection(selection)
         except (OSError, ValueError, RuntimeError, LookupError) as error:  # zarrs has no type of its own
-            raise _damaged("is damaged", f"{self.path}/{names[0]}" if len(names) == 1 else str(self.path)) from error
+            one = f"{self.path}/{files[0].name}" if len(files) == 1 else str(self.path)
+            raise _damaged("is damaged", one) from error
         # Afterwards, so that a file that was removed meanwhile is missed, too.
         for file in files:
             if not os.path.exists(file):
                 raise _damaged("was never written or is gone", f"{self.path}/{file.name}")
         return cast("npt.NDArray[Any]", values)
-
-    def _fetch(self, path: ObjectFolder, names: Sequence[str]) -> None:
-        """Fetch the objects that are not here yet."""
-        for name in names:
-            target = self._folder / name
-            if target.exists():
-                continue
-            content = path.get(name)
-            if content is None:
-                raise _damaged("was never written or is gone", path.at(name))
-            with output_errors(target, setting=SCRATCH):
-                write_bytes(target, content, setting=SCRATCH)
 
     def _files(self, selection: Selection) -> list[str]:
         """Names of the files that hold a part of a selection."""

@@ -123,6 +123,7 @@ def test_a_scene_published_after_the_last_copy_of_the_ledger_is_not_done_again(
     assert page.count("data:image/webp") >= 3, "pictures of scenes that were published elsewhere, too"
 
 
+@pytest.mark.long
 def test_other_settings_elsewhere_and_back(
     bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_store_that_refuses_ends_the_run_with_a_remedy(
         assert len(Pipeline.from_yaml(pipeline.file.path).run().done) == 3
 
 
+@pytest.mark.long
 def test_503_and_lost_answers_change_nothing(bench: Workbench, server: S3Server) -> None:
     Pipeline.from_yaml(bench.pipeline("disk")).run()
     rules = [
@@ -235,6 +237,7 @@ def test_addresses_are_checked_with_their_lines(bench: Workbench, server: S3Serv
         )
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_goes_on_without_what_lay_on_its_disk(
     bench: Workbench, server: S3Server, tmp_path: Path
 ) -> None:
