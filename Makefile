@@ -8,7 +8,7 @@ DOCS_READY := $(VENV)/.docs-ready
 PAGE := plugins/hdm_studio/page/index.html
 UI_READY := ui/node_modules/.ready
 
-.PHONY: help setup run studio studio-lint wheel wheel-check test long lint types judges docs licences bench soak fuzz qgis-plugin clean
+.PHONY: help setup run studio studio-lint wheel wheel-check sbom test long lint types judges docs licences bench soak fuzz qgis-plugin clean
 
 help: ## say what the targets do
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /	/' | expand -t 12
@@ -48,6 +48,7 @@ studio-lint: $(UI_READY) ## types and style of the page's TypeScript
 	cd ui && npm run --silent check
 
 wheel: $(PAGE) $(DEV_READY) ## the wheel under dist/, with the page of the studio in it
+	rm -rf build/lib dist/hdm_pipeline-*.whl  # setuptools would pack modules that are long gone
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python -m zipfile --list dist/hdm_pipeline-*.whl | grep -q hdm_studio/page/index.html
 
@@ -60,6 +61,10 @@ wheel-check: wheel ## what the wheel can do in an empty environment: bare, with 
 		bare/bin/python -m hdm_pipeline run ../pipelines/flood_extent.yaml --output bare/out
 	build/bare/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo dist/hdm_pipeline-*.whl)[dicom]"
 	cd build && bare/bin/python -m hdm_pipeline doctor
+
+sbom: wheel-check ## dist/hdm_pipeline.cdx.json: what an empty environment got with [geo] and [dicom], as CycloneDX
+	$(PYTHON) -m venv build/sbom && build/sbom/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	build/sbom/bin/cyclonedx-py environment --output-format JSON --output-file dist/hdm_pipeline.cdx.json build/bare/bin/python
 
 test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
 	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadfile

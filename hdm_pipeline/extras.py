@@ -7,7 +7,7 @@ that who works on scanners needs no GDAL, and who works on satellites no DICOM. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -99,6 +99,20 @@ def missing_extra(extra: str, doing: str, *, where: str = "", otherwise: str = "
     told = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
     what = f"{doing} needs {told or f'the extra {extra!r}'}, not installed here"
     return MissingExtraError(what, where=where, remedy=install(extra) + (f", or {otherwise}" if otherwise else ""))
+
+
+def of_import(error: ImportError, doing: str, *, where: str = "") -> MissingExtraError | None:
+    """The error to raise instead of one of an import, where an extra that is not installed brings the module.
+
+    None where the import failed otherwise, as it does over a library that is there and broken: that is to be seen.
+    """
+    extra = extra_of(error.name)
+    return missing_extra(extra, doing, where=where) if extra is not None and lacking(extra) else None
+
+
+def absent(modules: Iterable[str]) -> str | None:
+    """The first of some modules that is not installed; nothing is imported."""
+    return next((module for module in modules if not _is_there(module)), None)
 
 
 def require(extra: str, doing: str, *, where: str = "", otherwise: str = "") -> None:

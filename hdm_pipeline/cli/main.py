@@ -264,7 +264,7 @@ def report(
 @app.command()
 def plugins(as_json: JsonOption = False) -> None:
     """List the readers, writers, senders, receivers, models and commands that are registered."""
-    from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available
+    from hdm_pipeline.plugin.registry import COMMANDS, MODELS, READERS, RECEIVERS, SENDERS, WRITERS, available, lack
 
     kinds = (READERS, WRITERS, SENDERS, RECEIVERS, MODELS, COMMANDS)
     groups = {group: {n: p.value for n, p in available(group).items()} for group in kinds}
@@ -274,7 +274,8 @@ def plugins(as_json: JsonOption = False) -> None:
     for group, points in groups.items():
         typer.echo(group)
         for name, value in points.items():
-            typer.echo(f"  {name:16} {value}")
+            missing = lack(group, name) if group in (READERS, WRITERS) else ""
+            typer.echo(f"  {name:16} {value}" + (f"  (not usable: {missing})" if missing else ""))
 
 
 def _tell_version(asked: bool) -> None:
@@ -326,6 +327,14 @@ def main() -> NoReturn:
     except HdmError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ImportError as error:
+        from hdm_pipeline.extras import of_import
+
+        missing = of_import(error, "this command")
+        if missing is None:
+            raise
+        typer.echo(f"error: {missing}", err=True)
+        sys.exit(missing.exit_code)
     except KeyboardInterrupt:
         typer.echo("interrupted; run again to go on from the last finished block", err=True)
         sys.exit(1)

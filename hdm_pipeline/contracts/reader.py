@@ -88,7 +88,8 @@ class Reader(Protocol):
     Products that need the other kind are then refused before a run. `not_pixels` names options that do not change what
     is read (a timeout, say): they are no part of the scenes' keys. A method `check_input(uri: str) -> None` raises
     `ConfigError` or `ArchiveError` where `discover` could never take an input; `validate` calls it, and it opens
-    nothing of the archive.
+    nothing of the archive. `libraries` names modules without which the plug-in is of no use and that it imports only
+    when it works: a missing one is told before a run.
     """
 
     name: ClassVar[str]

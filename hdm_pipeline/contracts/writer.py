@@ -26,7 +26,7 @@ class Writer(Protocol):
     found in `Product.published`; a pipeline without one of them is refused.
     A class may say `scenes`, a `SceneKind` (`any` where it says nothing): a pipeline whose reader gives other scenes is
     refused by `validate`, `plan` and `run`, and the writer never gets such a scene. And `media_type = "image/tiff"`, or
-    whatever its files are: products that no `Sender` takes are then told before a run.
+    whatever its files are: products that no `Sender` takes are then told before a run. And `libraries`, as readers do.
     """
 
     name: ClassVar[str]

@@ -140,6 +140,8 @@ def look(uri: str, reader: str | None = None) -> Look:
 def _unreadable(broken: Sequence[tuple[str, HdmError]]) -> HdmError:
     """That nothing in the archive can be read."""
     first = broken[0][1]
+    if isinstance(first, MissingExtraError):
+        return first  # no fault of the scenes
     what = f"none of the {len(broken)} scenes that were opened can be read; the first: {first.what}"
     return type(first)(what, where=first.where, remedy=first.remedy)
 
@@ -148,6 +150,7 @@ def _found(uri: str, readers: Sequence[str]) -> tuple[str, dict[str, Any], Reade
     """The reader that finds the most scenes. Folders within the folder are looked into where it holds none itself."""
     best: tuple[str, dict[str, Any], Reader, list[SceneRef]] | None = None
     reasons: list[str] = []
+    remedies: list[str] = []
     for name in readers:
         for options in ({}, {"recursive": True}) if os.path.isdir(uri) else ({},):
             try:
@@ -155,8 +158,8 @@ def _found(uri: str, readers: Sequence[str]) -> tuple[str, dict[str, Any], Reade
                 scenes = [one for one in reader.discover(uri) if not isinstance(one, Skipped)]
             except HdmError as error:
                 if not options:
-                    remedy = f" ({error.remedy})" if isinstance(error, MissingExtraError) else ""
-                    reasons.append(f"{name}: {error.what}{remedy}")
+                    reasons.append(f"{name}: {error.what}")
+                    remedies += [error.remedy] if isinstance(error, MissingExtraError) else []
                 continue
             if scenes and (best is None or len(scenes) > len(best[3])):
                 best = name, dict(options), reader, scenes
@@ -164,8 +167,8 @@ def _found(uri: str, readers: Sequence[str]) -> tuple[str, dict[str, Any], Reade
                 break
     if best is None:
         what = "no scene was found" + (f" ({'; '.join(reasons)})" if reasons else "")
-        remedy = "name a folder or a pattern of GeoTIFF files, or a folder of DICOM files"
-        raise EmptyArchiveError(what, where=uri, remedy=remedy)
+        remedies.append("name a folder or a pattern of GeoTIFF files, or a folder of DICOM files")
+        raise EmptyArchiveError(what, where=uri, remedy="; or ".join(remedies))
     return best
 
 

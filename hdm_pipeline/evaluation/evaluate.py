@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import Labels, Pixels
-from hdm_pipeline.errors import HdmError, TrainingError
+from hdm_pipeline.errors import HdmError, MissingExtraError, TrainingError
 from hdm_pipeline.evaluation.baselines import BASELINES, Baseline
 from hdm_pipeline.evaluation.calibration import TaskCalibration, by_task, overall
 from hdm_pipeline.evaluation.episode_list import ListedEpisode, Query, SupportSet, load_query, load_support
@@ -260,6 +260,8 @@ class _Runner:
                 reliability=Reliability.of(scores, query.truth),
                 temperature=task.calibration.temperature,
             )
+        except MissingExtraError:
+            raise  # every episode would meet it
         except HdmError as error:
             return EpisodeResult(episode, error=error)
 

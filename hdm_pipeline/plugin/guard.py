@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.errors import HdmError, PluginError, PluginLoadError
-from hdm_pipeline.extras import extra_of, lacking, missing_extra
+from hdm_pipeline.extras import of_import
 
 REMEDY = "this is a bug in the plug-in: tell its author, who can run hdm_pipeline.testing against it"
 END = object()
@@ -55,10 +55,10 @@ class Guard:
         except (HdmError, MemoryError):
             raise
         except ImportError as error:
-            extra = extra_of(error.name)
-            if extra is None or not lacking(extra):
+            missing = of_import(error, f"the plug-in {self.plugin!r}", where=where)
+            if missing is None:
                 raise self._failure(error, method, where) from (None if private else error)
-            raise missing_extra(extra, f"the plug-in {self.plugin!r}", where=where) from error
+            raise missing from error
         except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a stranger's code may raise)
             raise self._failure(error, method, where) from (None if private else error)
 

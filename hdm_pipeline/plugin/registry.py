@@ -9,8 +9,8 @@ from typing import Any
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, Receiver, Sender
-from hdm_pipeline.errors import ConfigError, PluginLoadError
-from hdm_pipeline.extras import extra_of, lacking, missing_extra
+from hdm_pipeline.errors import ConfigError, HdmError, MissingExtraError, PluginLoadError
+from hdm_pipeline.extras import absent, of_import
 from hdm_pipeline.plugin.guard import Guard, construct
 from hdm_pipeline.plugin.guarded_reader import guard_reader
 from hdm_pipeline.plugin.guarded_sender import guarded_sender
@@ -59,16 +59,31 @@ def load(group: str, name: str) -> Any:
             remedy=f"use one of: {', '.join(available(group)) or '(none installed)'}; or install the one you mean",
         )
     try:
-        return point.load()
+        plugin = point.load()
+        if (module := absent(getattr(plugin, "libraries", ()))) is not None:
+            raise ModuleNotFoundError(f"{module} is not installed", name=module)
+        return plugin
     except (ImportError, AttributeError) as error:
-        extra = extra_of(error.name) if isinstance(error, ImportError) else None
-        if extra is not None and lacking(extra):
-            raise missing_extra(extra, f"the plug-in {name!r}", where=point.value) from error
+        if isinstance(error, ImportError) and (missing := of_import(error, f"the plug-in {name!r}", where=point.value)):
+            raise missing from error
         raise PluginLoadError(
             f"plug-in {name!r} cannot be imported: {error}",
             where=point.value,
             remedy="reinstall its distribution with its requirements",
         ) from error
+
+
+def lack(group: str, name: str) -> str:
+    """How to get what a plug-in lacks, or why it cannot be imported; empty where it can be used."""
+    try:
+        load(group, name)
+    except MissingExtraError as error:
+        return error.remedy
+    except HdmError as error:
+        return error.what
+    except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything while it is imported
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def make_reader(name: str, options: Mapping[str, Any], bands: Sequence[int | str] = ()) -> Reader:

@@ -40,6 +40,7 @@ class NiftiWriter:
 
     name: ClassVar[str] = "nifti"
     scenes: ClassVar[SceneKind] = "volumes"
+    libraries: ClassVar[tuple[str, ...]] = ("nibabel",)
     media_type: ClassVar[str] = "application/x-nifti"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

@@ -36,6 +36,7 @@ class DicomReader:
     name: ClassVar[str] = READER
     volumes: ClassVar[bool] = True
     not_pixels: ClassVar[tuple[str, ...]] = NOT_PIXELS
+    libraries: ClassVar[tuple[str, ...]] = ("pydicom",)
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         self.options = ReaderOptions.parse(options)

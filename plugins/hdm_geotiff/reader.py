@@ -36,6 +36,7 @@ class GeoTiffReader:
     takes_bands: ClassVar[bool] = True
     volumes: ClassVar[bool] = False
     not_pixels: ClassVar[tuple[str, ...]] = ("allow_network",)
+    libraries: ClassVar[tuple[str, ...]] = ("rasterio", "pyproj")
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Check the options.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hdm_pipeline import open_output
 from hdm_pipeline.config.file import PipelineFileError, read_pipeline_file
 from hdm_pipeline.errors import LedgerError
 from hdm_pipeline.output.layout import Workspace
@@ -53,6 +54,13 @@ def test_status_and_report_tell_of_the_run(output: Workspace) -> None:
     assert "2 done" in status_text(found)
     page = write_report(output).read_text()
     assert all(name in page for name in SCENES)
+
+
+def test_open_output_has_the_table_of_the_run(output: Workspace) -> None:
+    found = open_output(output.root)
+    assert list(found) == ["alder", "birch"]
+    assert dict(zip(found.table["scene"].values.tolist(), found.table["state"].values.tolist(), strict=True)) == SCENES
+    assert found.table["area_m2"].sel(scene="birch", **{"class": "water"}).item() == 4_048_100.0
 
 
 def test_a_run_goes_on_from_the_ledger(output: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.errors import MissingExtraError
-from hdm_pipeline.extras import EXTRAS, PACKAGE, extra_of, install, lacking, missing_extra, require
+from hdm_pipeline.extras import EXTRAS, PACKAGE, extra_of, install, lacking, missing_extra, of_import, require
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -63,6 +64,8 @@ def test_a_missing_extra_is_named_with_its_command(monkeypatch: pytest.MonkeyPat
     error = missing_extra("geo", "reading scenes", otherwise="take another reader")
     assert isinstance(error, MissingExtraError)
     assert error.what == "reading scenes needs rasterio and shapely, not installed here"
+    monkeypatch.setitem(sys.modules, "pystac", None)
+    assert missing_extra("geo", "this").what == "this needs rasterio, shapely and pystac, not installed here"
     assert error.remedy == f"{install('geo')}, or take another reader"
     with pytest.raises(MissingExtraError):
         require("geo", "reading scenes")
@@ -85,7 +88,44 @@ def test_each_world_says_which_extra_it_needs(tmp_path: Path) -> None:
     assert install("dicom") in found.stderr
     listed = without("dicom", "plugins")
     assert listed.returncode == 0
-    assert "hdm_dicom" in listed.stdout
+    marked = {line.split()[0] for line in listed.stdout.splitlines() if install("dicom") in line}
+    assert {"dicom", "segmentation", "rtstruct", "nifti"} <= marked
+    assert not marked & {"geotiff", "mask", "polygons", "stac"}
+
+
+def test_a_missing_extra_is_told_before_a_run_and_by_the_commands_of_plugins(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(64))
+    (tmp_path / "p.yaml").write_text(
+        "name: p\ninput: {uri: a.tif, reader: geotiff, bands: [1], scale: {fixed: [0, 1]}}\n"
+        "support: {classes: [{name: a, examples: [{image: a.tif, mask: a.tif}]}]}\n"
+        "output: {directory: out, products: [mask]}\n"
+    )
+    checked = without("geo", "validate", str(tmp_path / "p.yaml"))
+    assert checked.returncode == 2
+    assert checked.stderr.count(install("geo")) >= 2, "of the reader and of the product"
+    drafted = without("geo", "init", str(tmp_path / "a.tif"), "--output", str(tmp_path / "new.yaml"), "--yes")
+    assert drafted.returncode == 2
+    assert install("geo") in drafted.stderr
+    episode = {
+        "task": "a",
+        "support": [{"image": "a.tif", "mask": "a.tif"}],
+        "query": {"image": "a.tif", "mask": "a.tif"},
+    }
+    (tmp_path / "e.jsonl").write_text(json.dumps(episode) + "\n")
+    judged = without("geo", "evaluate", str(tmp_path / "e.jsonl"), "--adapt", "off")
+    assert judged.returncode == 2
+    assert install("geo") in judged.stderr
+    (tmp_path / "key").write_text("0" * 64)
+    (tmp_path / "key").chmod(0o600)
+    hidden = without("dicom", "deidentify", str(tmp_path), str(tmp_path / "out"), "--key-file", str(tmp_path / "key"))
+    assert hidden.returncode == 2
+    assert install("dicom") in hidden.stderr
+    assert "Traceback" not in hidden.stderr
+
+
+def test_a_library_that_is_there_and_broken_is_no_missing_extra() -> None:
+    assert of_import(ImportError("libgdal.so.36: cannot open", name="rasterio._base"), "reading") is None
+    assert of_import(ImportError("no name at all"), "reading") is None
 
 
 def test_what_fails_otherwise_while_it_is_imported_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ class ParametricMapWriter:
 
     name: ClassVar[str] = "parametric_map"
     scenes: ClassVar[SceneKind] = "volumes"
+    libraries: ClassVar[tuple[str, ...]] = ("pydicom", "highdicom")
     media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

@@ -31,6 +31,7 @@ class PreviewWriter:
 
     name: ClassVar[str] = "preview"
     scenes: ClassVar[SceneKind] = "volumes"
+    libraries: ClassVar[tuple[str, ...]] = ("pydicom", "highdicom")
     media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

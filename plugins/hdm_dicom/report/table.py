@@ -59,6 +59,7 @@ class MeasurementsWriter:
 
     name: ClassVar[str] = "measurements"
     scenes: ClassVar[SceneKind] = "volumes"
+    libraries: ClassVar[tuple[str, ...]] = ("pydicom",)
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         options = dict(options or {})

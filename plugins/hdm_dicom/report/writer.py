@@ -32,6 +32,7 @@ class ReportWriter:
 
     name: ClassVar[str] = "report"
     scenes: ClassVar[SceneKind] = "volumes"
+    libraries: ClassVar[tuple[str, ...]] = ("pydicom", "highdicom")
     media_type: ClassVar[str] = "application/dicom"
     after: ClassVar[tuple[str, ...]] = ("segmentation",)
 

@@ -38,6 +38,7 @@ class SegmentationWriter:
 
     name: ClassVar[str] = "segmentation"
     scenes: ClassVar[SceneKind] = "volumes"
+    libraries: ClassVar[tuple[str, ...]] = ("pydicom", "highdicom")
     media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

@@ -37,6 +37,7 @@ class StructureSetWriter:
 
     name: ClassVar[str] = "rtstruct"
     scenes: ClassVar[SceneKind] = "volumes"
+    libraries: ClassVar[tuple[str, ...]] = ("pydicom", "highdicom")
     media_type: ClassVar[str] = "application/dicom"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:

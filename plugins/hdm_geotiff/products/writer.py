@@ -36,6 +36,7 @@ class _CogWriter:
 
     name: ClassVar[str]
     scenes: ClassVar[SceneKind] = "rasters"
+    libraries: ClassVar[tuple[str, ...]] = ("rasterio", "pyproj")
     media_type: ClassVar[str] = "image/tiff"
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
