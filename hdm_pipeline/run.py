@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -180,16 +181,13 @@ class _Turn:
 
         def equip(prepared: Preparation) -> Equipment:
             _tell_prepared(config, self.workspace, prepared, report, tell)
-            found = replace(
-                context,
-                provenance=_provenance(config, prepared),
-                temperatures=prepared.temperatures,
-                area_scores=prepared.area_scores,
-            )
+            made_by, calibrated = _provenance(config, prepared), prepared.temperatures
+            found = replace(context, provenance=made_by, temperatures=calibrated, area_scores=prepared.area_scores)
             return Equipment(found, prepared.bundle)
 
         with ExitStack() as stack:
-            preparing = PreparingThread(lambda told: prepare(config, examples, self.workspace, told), equip, on_step)
+            preparing = PreparingThread(partial(prepare, config, examples, self.workspace), equip, on_step)
+            del examples  # whole images, which the scenes need no more
             stack.callback(preparing.close)
             executor = _executor(context)
             stack.callback(executor.close)

@@ -48,12 +48,12 @@ class Preparing(Generic[T]):
     def __init__(
         self, work: Callable[[OnStep], T], equip: Callable[[T], Equipment], tell: Callable[[StepState], None]
     ) -> None:
-        self._work, self._equip, self._tell = work, equip, tell
+        self._equip, self._tell = equip, tell
         self._steps: queue.SimpleQueue[StepState] = queue.SimpleQueue()
         self._stop, self._ended = threading.Event(), threading.Event()
         self._result: T | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="hdm-prepare", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work,), name="hdm-prepare", daemon=True)
         self._thread.start()
 
     def poll(self, timeout: float = 0.0) -> Equipment | None:
@@ -81,9 +81,10 @@ class Preparing(Generic[T]):
         self._stop.set()
         self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[OnStep], T]) -> None:
+        # Not kept: it holds the pixels of all examples, which a long run need not carry along.
         try:
-            self._result = self._work(self._on_step)
+            self._result = work(self._on_step)
         except StoppedError:
             return
         except BaseException as error:  # noqa: BLE001 (raised again by `poll`, in the thread that can act on it)

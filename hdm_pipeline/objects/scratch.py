@@ -24,8 +24,8 @@ def scratch_root() -> Path:
     base = Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
     folder = base / f"hdm_pipeline-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to another user")
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():  # in a folder that all may write to
+        raise PermissionError(f"{folder} is a link, or belongs to another user")
     return folder
 
 

@@ -127,8 +127,13 @@ def cache_folder() -> Path | None:
     given = os.environ.get(CACHE_VARIABLE)
     if given is not None and given in ("", "off"):
         return None
-    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hdm_pipeline"
-    return base / _FOLDER
+    if given:
+        return Path(given) / _FOLDER
+    try:
+        own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a container's user has no home
+        return None
+    return own / "hdm_pipeline" / _FOLDER
 
 
 def _key(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) -> str:

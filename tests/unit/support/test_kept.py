@@ -108,6 +108,17 @@ def test_what_cannot_be_kept_is_not(cache: Path, config: PipelineConfig, monkeyp
     assert not was_kept(prepared(config))
 
 
+def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HDM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert kept.cache_folder() is None
+
+
+def homeless() -> Path:
+    raise RuntimeError("Could not determine home directory.")  # what pathlib says
+
+
 def test_a_damaged_file_is_made_anew(cache: Path, config: PipelineConfig) -> None:
     prepared(config)
     (file,) = cache.iterdir()
