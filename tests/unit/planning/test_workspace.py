@@ -1,0 +1,52 @@
+"""Where an output may lie, seen from where its scenes lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdm_pipeline.config.schema import PipelineConfig
+from hdm_pipeline.errors import ConfigError, ObjectStoreError
+from hdm_pipeline.planning.workspace import check_output
+
+
+def config(uri: str, directory: str, **execution: Any) -> PipelineConfig:
+    example = {"image": "a.tif", "mask": "b.tif"}
+    return PipelineConfig.model_validate(
+        {
+            "name": "test",
+            "input": {"uri": uri, "bands": [1], "scale": {"fixed": [0, 1]}},
+            "support": {"classes": [{"name": "water", "examples": [example]}]},
+            "execution": execution,
+            "output": {"directory": directory},
+        }
+    )
+
+
+@pytest.mark.parametrize("directory", ["s3://bucket/scenes/out", "s3://bucket", "s3://bucket/scenes"])
+def test_products_in_a_bucket_do_not_lie_with_the_scenes(directory: str) -> None:
+    with pytest.raises(ConfigError, match="lies with the scenes"):
+        check_output(config("s3://bucket/scenes/", directory))
+
+
+def test_beside_them_they_may_lie(tmp_path: Path) -> None:
+    check_output(config("s3://bucket/scenes/", "s3://bucket/scenes-out"))
+    check_output(config("scenes", str(tmp_path)))
+
+
+def test_what_a_driver_fetches_is_not_seen_by_a_cluster_without_a_shared_disk() -> None:
+    pacs = "dicomweb://pacs/studies"
+    with pytest.raises(ConfigError, match="fetched to the driver"):
+        check_output(config(pacs, "s3://bucket/out", executor="ray", address="auto"))
+    check_output(config(pacs, "s3://bucket/out", executor="ray"))
+    check_output(config(pacs, "s3://bucket/out", executor="inline"))
+    check_output(config(pacs, "/shared/out", executor="ray", address="auto"))
+
+
+@pytest.mark.parametrize("directory", ["s3://", "s3:///x", "s3://bucket/../x", "s3://key:secret@bucket/x", "S3://b/x"])
+def test_addresses_that_may_not_be_used(directory: str) -> None:
+    with pytest.raises(ObjectStoreError) as caught:
+        check_output(config("scenes", directory))
+    assert "secret" not in str(caught.value)
