@@ -28,11 +28,13 @@ all that they require, as tested together (`constraints.txt`) on Linux with Pyth
 packages say of themselves. Made by `make licences`; a test holds it against the installed packages, and fails where one
 of them is GPL or AGPL.
 
-**Nothing here is GPL or AGPL.** For that reason `pylibjpeg-libjpeg` (GPL-3.0) is not required: some lossless and
-12-bit JPEGs of old scanners are then decoded by GDCM (BSD), and what it cannot decode is an error that says so; you may
-install it yourself. Wheels bundle libraries: those of rasterio, pyogrio and pyproj GDAL (MIT), PROJ (MIT), GEOS
-(LGPL-2.1, linked dynamically) and others that their projects list. PyTorch for GPUs brings NVIDIA's libraries, which
-have licences of their own; the CPU build does not. The pretrained weights are named in `NOTICE`.
+**No package here is GPL or AGPL by its own word.** For that reason `pylibjpeg-libjpeg` (GPL-3.0) is not required:
+some lossless and 12-bit JPEGs of old scanners are then decoded by GDCM (BSD), and what it cannot decode is an error
+that says so; you may install it yourself. Wheels bundle libraries, which this page does not look into: those of
+rasterio, pyogrio and pyproj GDAL (MIT), PROJ (MIT), GEOS (LGPL-2.1, linked dynamically); those of numpy and scipy
+GCC's Fortran runtime (GPL-3.0 with the runtime exception, which leaves programs that use it free) and libquadmath
+(LGPL-2.1); others as their projects list. PyTorch for GPUs brings NVIDIA's libraries, which have licences of their
+own; the CPU build does not. The pretrained weights are named in `NOTICE`.
 
 | package | version | licence | comes with |
 |---|---|---|---|
@@ -42,6 +44,7 @@ have licences of their own; the CPU build does not. The pretrained weights are n
 def packages() -> dict[str, tuple[Distribution, str]]:
     """(distribution, world that brings it) by canonical name, of all that is required."""
     found: dict[str, tuple[Distribution, str]] = {}
+    missing: set[str] = set()
     for world in WORLDS:
         waiting = [Requirement(f"{PACKAGE}[{world}]" if world else PACKAGE)]
         seen: set[tuple[str, frozenset[str]]] = set()
@@ -54,10 +57,13 @@ def packages() -> dict[str, tuple[Distribution, str]]:
             try:
                 one = distribution(asked.name)
             except PackageNotFoundError:
-                continue  # for another platform
+                missing.add(name)
+                continue
             if name != PACKAGE:
                 found.setdefault(name, (one, world or "core"))
             waiting += _required(one, asked.extras)
+    if missing:
+        raise SystemExit(f"required, and not installed: {', '.join(sorted(missing))}")
     return found
 
 
@@ -84,8 +90,10 @@ def licence_of(one: Distribution) -> str:
 
 def is_copyleft(licence: str) -> bool:
     """Whether a licence is GPL or AGPL, and not the lesser one or an alternative to a free choice."""
-    offered = re.split(r"\s+OR\s+", licence)
-    return all(COPYLEFT.search(one) and not _LESSER.search(one) for one in offered)
+    return all(
+        any(COPYLEFT.search(part) and not _LESSER.search(part) for part in re.split(r"\s+AND\s+|,\s*", one))
+        for one in re.split(r"\s+OR\s+", licence)
+    )
 
 
 def page() -> str:

@@ -33,6 +33,7 @@ def test_nothing_that_is_required_is_gpl(licences: ModuleType) -> None:
     assert {"torch", "rasterio", "pydicom", "highdicom"} <= set(found)
     assert "pylibjpeg-libjpeg" not in found
     assert {name: told for name, told in found.items() if licences.is_copyleft(told)} == {}
+    assert [name for name, told in found.items() if told == "not stated"] == []
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,8 @@ def test_nothing_that_is_required_is_gpl(licences: ModuleType) -> None:
         ("GNU General Public License v3 (GPLv3)", True),
         ("MIT OR GPL-2.0", False),
         ("LGPL-2.1", False),
+        ("LGPL-2.1 AND GPL-3.0", True),
+        ("MIT, GPLv3", True),
         ("GNU Lesser General Public License v3 (LGPLv3)", False),
         ("BSD-3-Clause", False),
     ],
@@ -56,6 +59,10 @@ def test_the_page_of_licences_lists_every_required_package(licences: ModuleType)
     page = (ROOT / "docs" / "licences.md").read_text().lower()
     listed = {re.sub(r"[-_.]+", "-", row.split("|")[1].strip()) for row in page.splitlines() if row.count("|") == 5}
     assert sorted(set(licences.packages()) - listed) == [], "run `make licences`"
+
+
+def test_there_are_forms() -> None:
+    assert {form.parent.name for form in FORMS} == {"ISSUE_TEMPLATE", "DISCUSSION_TEMPLATE"}
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda path: path.stem)
