@@ -9,6 +9,9 @@ from typing import Any
 
 from hdm_pipeline.contracts import SceneWarning
 
+PREPARING_THREAD = "hdm-prepare"
+"""Name of the thread that prepares the examples: the command line looks whether it still computes when it ends."""
+
 
 @dataclass(frozen=True)
 class RunOptions:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,6 +23,7 @@ from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
+from hdm_pipeline.options import PREPARING_THREAD
 
 EXIT_CODES = (
     "Exit codes: 0 done, or stopped when asked to (Ctrl-C, --limit, --time-budget: run again to go on), 1 failed, "
@@ -320,6 +323,24 @@ app.add_typer(evaluate_app)  # `evaluate` and `adapt`, at the top level
 app.add_typer(weights_app, name="weights")
 
 
+_INTERRUPTED = 130
+"""How typer ends a command that was interrupted; ours is another code (docs/nightly.md)."""
+
+
+def _interrupted() -> NoReturn:
+    typer.echo("interrupted; run again to go on from the last finished block", err=True)
+    _leave(1)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, also where a preparation still computes: the interpreter cannot end beneath its thread."""
+    if any(thread.name == PREPARING_THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # all that is to be written was written before
+    sys.exit(code)
+
+
 def main() -> NoReturn:
     """Entry point: typed errors become messages and exit codes; anything else is a bug and keeps its traceback."""
     try:
@@ -336,6 +357,9 @@ def main() -> NoReturn:
         typer.echo(f"error: {missing}", err=True)
         sys.exit(missing.exit_code)
     except KeyboardInterrupt:
-        typer.echo("interrupted; run again to go on from the last finished block", err=True)
-        sys.exit(1)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            _interrupted()
+        raise
     sys.exit(0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hdm_pipeline.execution.messages import RunContext
+from hdm_pipeline.options import PREPARING_THREAD
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.steps import OnStep, StepState
 
@@ -53,7 +54,7 @@ class Preparing(Generic[T]):
         self._stop, self._ended = threading.Event(), threading.Event()
         self._result: T | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(work,), name="hdm-prepare", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work,), name=PREPARING_THREAD, daemon=True)
         self._thread.start()
 
     def poll(self, timeout: float = 0.0) -> Equipment | None:

@@ -24,6 +24,12 @@ def check_address(text: str) -> str:
     Raises:
         ObjectStoreError: it names no bucket, carries a password or a query, or leads upwards.
     """
+    if any(mark in text for mark in "@?#"):  # first: nothing of what may be a key is shown
+        raise ObjectStoreError(
+            "the address holds more than a bucket and a folder",
+            where=text.partition("://")[0] + "://...",
+            remedy="put keys, region and endpoint into the environment (docs/cluster.md), not into the address",
+        )
     found = _ADDRESS.fullmatch(text.rstrip("/"))
     if found is None or found["scheme"] not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
@@ -35,11 +41,5 @@ def check_address(text: str) -> str:
             "the address names no bucket and folder",
             where=text,
             remedy="write s3://bucket/folder or file:///folder, without empty parts and '..'",
-        )
-    if any(mark in found["rest"] for mark in "@?#"):
-        raise ObjectStoreError(
-            "the address holds more than a bucket and a folder",
-            where=f"{found['scheme']}://{parts[0].rpartition('@')[2].partition('?')[0]}",
-            remedy="put keys, region and endpoint into the environment (docs/nightly.md), not into the address",
         )
     return found.string

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -35,11 +36,23 @@ def mirror_of(address: str) -> Path:
 
 
 def cells_folder() -> Path:
-    """A new, empty folder for cells that this process fetches; what processes that are gone left is removed."""
-    base = scratch_root() / _CELLS
-    base.mkdir(exist_ok=True)
+    """A new, empty folder for cells that this process fetches; what processes that are gone left is removed.
+
+    Containers and hosts that share the scratch number their processes alike: each looks after its own.
+    """
+    base = scratch_root() / _CELLS / _machine()
+    base.mkdir(parents=True, exist_ok=True)
     for old in base.iterdir():
         with suppress(ValueError, OSError):
             if not Path(f"/proc/{int(old.name.partition('-')[0])}").exists() and Path("/proc/self").exists():
                 shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=base))
+
+
+def _machine() -> str:
+    """What tells the processes of this host, and of this container on it, from others."""
+    try:
+        space = str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        space = "0"
+    return hashlib.sha256(f"{socket.gethostname()}:{space}".encode()).hexdigest()[:16]

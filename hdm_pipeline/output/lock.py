@@ -61,6 +61,16 @@ class Lock(ABC):
         """Whether another run took the lock over, as this process was held up too long: it must stop."""
         return self._lost.is_set()
 
+    def confirm(self) -> bool:
+        """Give a sign of life now; False where the lock is another one's, and then it counts as lost.
+
+        Raises:
+            OutputError: it cannot be asked.
+        """
+        if not self.lost and not self._sign():
+            self._lost.set()
+        return not self.lost
+
     def __enter__(self) -> Self:
         """Take the lock.
 

@@ -116,6 +116,8 @@ class Mirror:
             paths: files of the folder.
             whole: these are all: what was copied before and is none of them is removed.
         """
+        if not self._lock.confirm():
+            return  # a run that was held up for long does not write over what its successor did
         before: Mapping[str, str] = self._index["files"]
         found: dict[str, str] = {}
         if (digest := _copy_ledger(self._workspace, bucket)) is not None:
@@ -136,6 +138,8 @@ class Mirror:
             "files": {**kept, **found},
         }
         content = json.dumps(index, indent=1).encode()
+        if not self._lock.confirm():
+            return
         bucket.put(f"{OUTPUT_MARKER}/{_INDEX}", content)
         write_bytes(self._workspace.private / _INDEX, content)
         self._index = index
@@ -156,7 +160,7 @@ def for_reading(workspace: Workspace) -> Workspace:
     if bucket is None:
         return workspace
     owner = holder(workspace.lock_place)
-    if owner is not None and owner["alive"]:
+    if owner is not None and owner["alive"] and workspace.ledger.is_file():  # else it is another user's, or scratch
         return workspace
     seen = replace(workspace, root=workspace.root.with_name(f"{workspace.root.name}-seen"))
     _taken(seen, bucket)
@@ -173,18 +177,6 @@ def put_pages(workspace: Workspace) -> None:
         return
     for path in [workspace.page, *sorted(workspace.pages.glob("*"))]:
         workspace.bucket.put(path.relative_to(workspace.root).as_posix(), path)
-
-
-def put_failure(workspace: Workspace) -> None:
-    """Copy what tells of a run that failed before it knew what there is to do, if the output lies in a bucket.
-
-    Raises:
-        ObjectStoreError: the store does not answer, or refuses.
-    """
-    if workspace.bucket is not None:
-        for path in (workspace.report, workspace.metrics):
-            workspace.bucket.put(path.relative_to(workspace.root).as_posix(), path)
-        put_pages(workspace)
 
 
 def _taken(workspace: Workspace, bucket: ObjectFolder) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from hdm_pipeline.output.bucket_lock import run_lock
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
-from hdm_pipeline.output.mirror import put_failure
+from hdm_pipeline.output.mirror import Mirror
 from hdm_pipeline.reporting.events import RunEnded
 from hdm_pipeline.reporting.html.page import bring_up_to_date
 from hdm_pipeline.reporting.log import JsonLines
@@ -61,10 +61,10 @@ def _note(name: str, workspace: Workspace, owner: str, error: BaseException, sta
     if not workspace.private.is_dir():
         return
     workspace.create()  # refuses links that lead out of it: nothing is written through one
-    with run_lock(workspace, owner, wait=False):
+    # Of a bucket the folder of this node may be an old one: it is brought up to date first, and copied afterwards.
+    with run_lock(workspace, owner, wait=False) as lock, Mirror(workspace, lock):
         if not _told(workspace, start):
             _write(name, workspace, error, start)
-            put_failure(workspace)
 
 
 def _told(workspace: Workspace, start: float) -> bool:

@@ -88,6 +88,8 @@ class Shelf:
         """
         folder = cache_folder()
         plain = config.model.backbone is None and (config.model.precision, config.model.runtime) == ("fp32", "torch")
+        # A network that tells none is refused each time, which it takes the network to know.
+        plain = plain and "uncertainty" not in config.output.product_options()
         if folder is None or private or not plain:
             return cls(None)
         return cls(folder / f"{_key(config, classes)[:40]}.safetensors")
@@ -108,6 +110,8 @@ class Shelf:
         """Keep a preparation, and drop those that were not used for longest; where that fails it is not kept."""
         if self._path is None:
             return
+        from safetensors import SafetensorError
+
         aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -116,7 +120,7 @@ class Shelf:
             files = sorted(self._path.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime_ns)
             for old in files[:-_MOST_FILES]:
                 old.unlink(missing_ok=True)
-        except OSError as error:  # a full or read-only home is no reason to fail
+        except (OSError, SafetensorError) as error:  # a full or read-only home is no reason to fail
             log.info("the preparation of the examples is not kept: %s", error)
             with suppress(OSError):
                 aside.unlink(missing_ok=True)
@@ -147,7 +151,6 @@ def _key(config: PipelineConfig, classes: Sequence[Sequence[SupportExample]]) ->
         "support": config.support.model_dump(mode="json", exclude={"classes"}),
         "classes": [c.name for c in config.support.classes],
         "tile": config.tiling.size,
-        "products": sorted(config.output.product_options()),  # one may ask for what the network does not know
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for of_class in classes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -109,6 +111,24 @@ def test_a_run_stops_while_its_examples_are_prepared(bench: Workbench) -> None:
     # The same output, whose weights need not be adapted now: nothing is in the way.
     second = Pipeline.from_yaml(bench.pipeline()).run()
     assert (second.exit_code, len(second.done)) == (0, 3)
+
+
+def test_a_second_interrupt_in_the_preparation_ends_at_once_with_the_documented_code(bench: Workbench) -> None:
+    file = bench.pipeline(support={"adapt": {"steps": 1000}})
+    command = [sys.executable, "-m", "hdm_pipeline", "run", str(file), "--events"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told = json.loads(line)
+            if told.get("doing") == "adaptation" and told["done"] > 0:
+                process.send_signal(signal.SIGINT)
+                break
+        for line in process.stdout:
+            if json.loads(line)["event"] == "stopping":
+                process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1, process.stderr.read()[-500:] if process.stderr else ""
+    assert json.loads((bench.root / "out" / "run.json").read_text())["status"] in ("failed", "stopped")
+    assert output_status(bench.root / "out")["holder"] is None
 
 
 def test_no_time_is_no_time_to_prepare_the_examples(bench: Workbench) -> None:

@@ -45,7 +45,19 @@ def test_what_a_driver_fetches_is_not_seen_by_a_cluster_without_a_shared_disk() 
     check_output(config(pacs, "/shared/out", executor="ray", address="auto"))
 
 
-@pytest.mark.parametrize("directory", ["s3://", "s3:///x", "s3://bucket/../x", "s3://key:secret@bucket/x", "S3://b/x"])
+@pytest.mark.parametrize(
+    "directory",
+    [
+        "s3://",
+        "s3:///x",
+        "s3://bucket/../x",
+        "S3://b/x",
+        "s3://key:secret@bucket/x",
+        "s3://key:secret@b/../x",
+        "S3://key:secret@b/x",
+        "s3://b//x?X-Amz-Signature=secret",
+    ],
+)
 def test_addresses_that_may_not_be_used(directory: str) -> None:
     with pytest.raises(ObjectStoreError) as caught:
         check_output(config("scenes", directory))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from safetensors import SafetensorError
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.model.checkpoints import save_weights
@@ -99,6 +100,7 @@ def test_whatever_decides_the_result_makes_it_anew(cache: Path, config: Pipeline
 def test_what_cannot_be_kept_is_not(cache: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared(config, private=True)
     prepared(changed(config, "model", precision="bf16"))
+    prepared(changed(config, "output", products=["mask", "uncertainty"]))  # what it asks the network is asked each time
     monkeypatch.setenv("HDM_CACHE", "off")
     prepared(config)
     assert not cache.exists()
@@ -106,6 +108,15 @@ def test_what_cannot_be_kept_is_not(cache: Path, config: PipelineConfig, monkeyp
     cache.parent.parent.joinpath("a file").write_text("")
     monkeypatch.setenv("HDM_CACHE", str(cache.parent.parent / "a file"))  # no folder can be made there
     assert not was_kept(prepared(config))
+
+
+def test_a_full_disk_is_no_reason_to_fail(cache: Path, config: PipelineConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")  # no OSError
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    assert not was_kept(prepared(config))
+    assert not list(cache.iterdir())
 
 
 def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
