@@ -112,9 +112,7 @@ def first_minute(folder: Path, repeats: int) -> list[Row]:
 
 def _import_seconds() -> float:
     """Wall seconds to load what such a run loads, the median of three."""
-    code = (
-        "import hdm_pipeline.cli.main, hdm_pipeline.run, hdm_pipeline.execution.model_worker, rasterio, scipy, sklearn"
-    )
+    code = "import hdm_pipeline.cli.main, hdm_pipeline.run, hdm_pipeline.execution.model_worker, rasterio, scipy"
     found = []
     for _ in range(3):
         start = time.perf_counter()
