@@ -7,7 +7,8 @@ workers return receipts at once, so what is measured is listing, planning, drive
 a process of its own:
 
 * plan: seconds and peak memory of finding the scenes and deciding what is to be done, with an empty ledger
-* driver: blocks a second, survey, staging, inference, stitching and publishing each a message
+* driver: messages a second, and blocks: a scene is one block here, with five messages (survey, staging, inference,
+  stitching, publishing)
 * memory: bytes that the run grows by for each finished scene, at its end over its first tenth
 * ledger: bytes a scene
 * resume: seconds to plan again where nine tenths are done
@@ -217,7 +218,8 @@ def rows_of(scenes: int) -> list[Row]:
     return [
         at_most(f"{title} scenes: plan", plan["seconds"], "s", 60),
         at_most(f"{title} scenes: plan, peak memory", plan["peak"] / 1e9, "GB", 1),
-        at_least(f"{title} scenes: driver", run["rate"], "blocks/s", 1000),
+        Row(f"{title} scenes: driver, messages", run["rate"], "1/s"),
+        at_least(f"{title} scenes: driver", run["rate"] * done / run["messages"], "blocks/s", 1000),
         at_most(f"{title} scenes: growth a finished scene", run["growth"], "bytes", 200),
         Row(f"{title} scenes: run, peak memory", run["peak"] / 1e9, "GB"),
         Row(f"{title} scenes: ledger", ledger / done, "B/scene"),

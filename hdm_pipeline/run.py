@@ -302,7 +302,7 @@ class _Outcomes:
     def settled(self, scene: str) -> bool:
         """Whether a planned scene, or all that it turned out to hold, is done or quarantined."""
         if scene in self.parts:
-            return self.before.union(self.finished).issuperset(self.parts[scene])
+            return all(part in self.before or part in self.finished for part in self.parts[scene])
         return scene in self.finished
 
     def event(self, event: Event) -> None:
