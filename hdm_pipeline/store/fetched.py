@@ -47,9 +47,9 @@ class FetchedCells:
                 with output_errors(Path("scratch"), setting=VARIABLE):
                     self._root = cells_folder()
                 atexit.register(shutil.rmtree, self._root, ignore_errors=True)
-            folder = self._root / hashlib.sha256(address.encode()).hexdigest()[:24]
+            folder = self._root / _relative(address)
         with output_errors(folder, setting=VARIABLE):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @contextmanager
@@ -99,11 +99,25 @@ class FetchedCells:
                 old.unlink(missing_ok=True)
 
     def forget(self, files: Sequence[Path]) -> None:
-        """Remove cells: they are damaged, or their array is gone."""
+        """Remove cells that are damaged."""
         with self._lock:
-            for file in files:
-                self._sizes.pop(file, None)
-                file.unlink(missing_ok=True)
+            self._forget(files)
+
+    def forget_below(self, address: str) -> None:
+        """Remove the cells of all arrays below an address, which are gone: what is gone must not be read on."""
+        with self._lock:
+            if self._root is not None:  # folders stay: an array that is open writes into its own
+                self._forget(list((self._root / _relative(address)).rglob("c.*")))
+
+    def _forget(self, files: Sequence[Path]) -> None:
+        for file in files:
+            self._sizes.pop(file, None)
+            file.unlink(missing_ok=True)
+
+
+def _relative(address: str) -> Path:
+    """Folders within folders as in the store, under names that every disk takes."""
+    return Path(*(hashlib.sha256(part.encode()).hexdigest()[:16] for part in address.split("/")))
 
 
 FETCHED = FetchedCells()

@@ -269,9 +269,7 @@ def remove(path: Place) -> None:
         ObjectStoreError: the store does not answer, or refuses.
     """
     if isinstance(path, ObjectFolder):
-        for known in [address for address in _known if address.startswith(path.address)]:
-            _known.pop(known, None)
-        path.delete_all()
+        _remove_objects(path)
     else:
         remove_tree(path)
 
@@ -300,9 +298,17 @@ def _create_object(path: ObjectFolder, metadata: dict[str, Any]) -> None:
     found = path.get(_METADATA)
     if found is None or _parse(found) != metadata:
         if found is not None:
-            path.delete_all()
+            _remove_objects(path)
         path.put(_METADATA, (json.dumps(metadata, indent=1) + "\n").encode())
     _remember(path, metadata)
+
+
+def _remove_objects(path: ObjectFolder) -> None:
+    """Remove all below a folder, and what this process holds of it."""
+    for known in [address for address in _known if f"{address}/".startswith(f"{path.address}/")]:
+        _known.pop(known, None)
+    path.delete_all()
+    FETCHED.forget_below(path.address)
 
 
 def _remember(path: ObjectFolder, metadata: Any) -> None:
