@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 
 from hdm_pipeline.diagnosis.finding import Finding, ok, problem, reason, warning
+from hdm_pipeline.extras import install
 
 _RASTERS = {"GTiff": "GeoTIFF", "COG": "cloud-optimized GeoTIFF", "JP2OpenJPEG": "JPEG 2000 (Sentinel-2)"}
 _NEEDED = {"GTiff", "COG"}
@@ -36,7 +37,7 @@ def raster_findings() -> Iterator[Finding]:
         with rasterio.Env() as environment:
             drivers = environment.drivers()
     except Exception as error:  # noqa: BLE001 - a half-installed library may raise anything
-        yield _absent("rasters", "rasterio", error, "GeoTIFF scenes need", "hdm-pipeline[geo]")
+        yield _absent("rasters", "rasterio", error, "GeoTIFF scenes need", "geo")
     else:
         yield _drivers(f"rasterio {rasterio.__version__}, GDAL {rasterio.__gdal_version__}", set(drivers))
     try:
@@ -44,7 +45,7 @@ def raster_findings() -> Iterator[Finding]:
 
         known = pyogrio.list_drivers()
     except Exception as error:  # noqa: BLE001 - as above
-        yield _absent("vectors", "pyogrio", error, "drawn labels and polygons need", "hdm-pipeline[geo]")
+        yield _absent("vectors", "pyogrio", error, "drawn labels and polygons need", "geo")
         return
     absent = [name for name in _VECTORS if name not in known]
     told = f"pyogrio {pyogrio.__version__}: {', '.join(name for name in _VECTORS if name in known)}"
@@ -73,7 +74,7 @@ def dicom_findings() -> Iterator[Finding]:
         from pydicom import __version__, uid
         from pydicom.pixels.decoders.base import get_decoder
     except Exception as error:  # noqa: BLE001 - a half-installed library may raise anything
-        yield _absent("dicom", "pydicom", error, "DICOM series need", "hdm-pipeline[dicom]")
+        yield _absent("dicom", "pydicom", error, "DICOM series need", "dicom")
         return
     decoders = {uid.UID(getattr(uid, name)).name: get_decoder(getattr(uid, name)) for name in _SYNTAXES}
     absent = {name: decoder for name, decoder in decoders.items() if not decoder.is_available}
@@ -83,11 +84,11 @@ def dicom_findings() -> Iterator[Finding]:
     if not absent:
         yield ok("dicom", told)
         return
-    yield warning("dicom", f"{told}; not {', '.join(absent)}", "pip install 'hdm-pipeline[dicom]'")
+    yield warning("dicom", f"{told}; not {', '.join(absent)}", install("dicom"))
 
 
 def _absent(subject: str, library: str, error: BaseException, who: str, extra: str) -> Finding:
     """A library that is not installed is no fault; one that is and cannot be loaded is."""
     if isinstance(error, ModuleNotFoundError) and error.name == library:
-        return warning(subject, f"{library} is not installed; {who} it", f"pip install '{extra}'")
+        return warning(subject, f"{library} is not installed; {who} it", install(extra))
     return problem(subject, f"{library} cannot be loaded: {reason(error)}", f"pip install --force-reinstall {library}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hdm_pipeline.diagnosis.finding import Finding, ok, problem, reason, warning
 from hdm_pipeline.errors import HdmError
+from hdm_pipeline.extras import install
 
 
 def network_findings() -> Iterator[Finding]:
@@ -70,7 +71,7 @@ def openvino_findings() -> Iterator[Finding]:
     except ModuleNotFoundError:
         yield ok("openvino", "not installed; only model.runtime: openvino needs it")
     except Exception as error:  # noqa: BLE001 - a half-installed library may raise anything
-        yield problem("openvino", f"cannot be loaded: {reason(error)}", "pip install 'hdm-pipeline[openvino]'")
+        yield problem("openvino", f"cannot be loaded: {reason(error)}", install("openvino"))
     else:
         number = re.match(r"[\d.]*\d", openvino.__version__)
         told = f"openvino {number[0] if number else ''} on {', '.join(devices) or 'no device'}"

@@ -12,12 +12,6 @@ SCHEMES = ("s3", "gs", "az", "file")
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9]*)://(?P<rest>.*)", re.DOTALL)
 
 
-def is_object_address(text: str) -> bool:
-    """Whether `text` is an address of an object store, and not a path; one of a scheme that is not known is none."""
-    found = _ADDRESS.fullmatch(text)
-    return found is not None and found["scheme"] in SCHEMES
-
-
 def check_address(text: str) -> str:
     """`text` without a slash at its end, if it is an address that may be used.
 

@@ -128,16 +128,23 @@ def bring(workspace: Workspace, names: Iterable[str]) -> None:
     if bucket is None:
         return
 
-    def fetch(name: str) -> None:
-        content, path = bucket.get(name), workspace.root / name
-        if content is not None:
-            with output_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, content)
-
     missing = [name for name in names if is_plain(name) and not (workspace.root / name).is_file()]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(fetch, missing))
+        list(pool.map(lambda name: fetch(workspace, bucket, name), missing))
+
+
+def fetch(workspace: Workspace, bucket: ObjectFolder, name: str) -> None:
+    """Bring one object to where it lies in this node's folder; one that is gone stays missing.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+        OutputError: it cannot be written.
+    """
+    content, path = bucket.get(name), workspace.root / name
+    if content is not None:
+        with output_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
 
 
 def bring_pictures(workspace: Workspace, records: Sequence[SceneRecord]) -> None:

@@ -25,11 +25,11 @@ from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
-from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
+from hdm_pipeline.output.files import remove_tree, write_bytes
 from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import sql_errors
 from hdm_pipeline.output.lock import Lock, holder
-from hdm_pipeline.output.manifest import is_plain
+from hdm_pipeline.output.manifest import fetch, is_plain
 
 CHECKPOINT = 30.0
 """Seconds between two copies of the ledger, while it changes."""
@@ -194,17 +194,9 @@ def _taken(workspace: Workspace, bucket: ObjectFolder) -> dict[str, Any] | None:
         return None
     names = [name for name in index["files"] if is_plain(name) and not name.startswith(_LOGS)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda name: _fetch(workspace, bucket, name), names))
+        list(pool.map(lambda name: fetch(workspace, bucket, name), names))
     write_bytes(own, content)
     return dict(index)
-
-
-def _fetch(workspace: Workspace, bucket: ObjectFolder, name: str) -> None:
-    content, path = bucket.get(name), workspace.root / name
-    if content is not None:
-        with output_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
 
 
 def _copy_ledger(workspace: Workspace, bucket: ObjectFolder) -> str | None:

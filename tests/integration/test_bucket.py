@@ -294,7 +294,7 @@ def test_what_cannot_work_on_a_bucket_says_so(bench: Workbench, server: S3Server
 def test_what_is_worked_on_lies_in_a_bucket(bench: Workbench, server: S3Server, output: str) -> None:
     """Pixels and scores there give the same masks, each object of theirs is put once, and what is finished is gone."""
     Pipeline.from_yaml(bench.pipeline("disk")).run()
-    file = bench.pipeline("b", output={"directory": output, "keep": "nothing"}, execution={"work": "s3://out/work"})
+    file = bench.pipeline("b", output={"directory": output, "keep": "nothing"}, execution={"work": "s3://out/cells"})
     assert len(Pipeline.from_yaml(file).run().done) == 3
     expected = published(bench.root / "disk")
     if output.startswith("s3:"):
@@ -302,10 +302,10 @@ def test_what_is_worked_on_lies_in_a_bucket(bench: Workbench, server: S3Server, 
     else:
         found = published(bench.root / output)
     assert {name: found.get(name) == content for name, content in expected.items()} == dict.fromkeys(expected, True)
-    put = [one["key"] for one in server.log() if one["kind"] == "put" and one["key"].startswith("out/work/")]
+    put = [one["key"] for one in server.log() if one["kind"] == "put" and one["key"].startswith("out/cells/")]
     assert len([key for key in put if "/c." in key]) > 3 * 3
     assert len(put) == len(set(put))
-    assert server.objects("out", "work/") == {}
+    assert server.objects("out", "cells/") == {}
 
 
 def test_a_series_in_a_bucket(bench: Workbench, server: S3Server) -> None:
@@ -330,10 +330,10 @@ def test_a_series_in_a_bucket(bench: Workbench, server: S3Server) -> None:
     }
     products = {"products": ["segmentation", "report", "nifti"]}
     Pipeline.from_yaml(bench.pipeline("disk", **sections, output=products)).run()
-    sections["execution"] = {"work": "s3://out/work"}
+    sections["execution"] = {"work": "s3://out/cells"}
     file = bench.pipeline("b", **sections, output={"directory": "s3://out/b", **products})
     Pipeline.from_yaml(file).run()
-    assert server.counts(key="work/")["put"] > 0
+    assert server.counts(key="cells/")["put"] > 0
     disk = {
         path.relative_to(bench.root / "disk").as_posix(): path.read_bytes()
         for path in (bench.root / "disk").rglob("*")
