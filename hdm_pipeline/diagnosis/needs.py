@@ -11,7 +11,9 @@ from hdm_pipeline.config.file import FileError, read_pipeline_file
 from hdm_pipeline.diagnosis.disk import folder_findings
 from hdm_pipeline.diagnosis.finding import Finding, ok, problem, reason
 from hdm_pipeline.errors import HdmError
+from hdm_pipeline.extras import install, lacking
 from hdm_pipeline.model.weights_file import checked_source
+from hdm_pipeline.output.layout import place_of
 from hdm_pipeline.plugin.registry import READERS, RECEIVERS, SENDERS, WRITERS, load
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def pipeline_findings(file: Path) -> Iterator[Finding]:
     yield ok("pipeline file", "is valid")
     yield from _plugins(config)
     yield from _model(config)
-    yield from folder_findings("output.directory", Path(config.output.directory))
+    yield from _output(config)
 
 
 def _plugins(config: PipelineConfig) -> Iterator[Finding]:
@@ -60,6 +62,21 @@ def _plugins(config: PipelineConfig) -> Iterator[Finding]:
             yield ok(key, f"{name} loads")
 
 
+def _output(config: PipelineConfig) -> Iterator[Finding]:
+    """A folder is tried; of an object store only its client is looked for."""
+    try:
+        place = place_of(config.output.directory)
+    except HdmError as error:
+        yield problem("output.directory", error.what, error.remedy)
+        return
+    if isinstance(place, Path):
+        yield from folder_findings("output.directory", place)
+    elif lacking("cloud"):
+        yield problem("output.directory", "an object store, whose client is not installed", install("cloud"))
+    else:
+        yield ok("output.directory", "an object store, which is not contacted")
+
+
 def _model(config: PipelineConfig) -> Iterator[Finding]:
     try:
         checked_source(config.model.source)
@@ -70,5 +87,5 @@ def _model(config: PipelineConfig) -> Iterator[Finding]:
     for library, needed in needs.items():
         if needed and importlib.util.find_spec(library) is None:
             extra = "foundation" if library == "transformers" else library
-            remedy = "use execution.executor: inline" if library == "ray" else f"pip install 'hdm-pipeline[{extra}]'"
+            remedy = "use execution.executor: inline" if library == "ray" else install(extra)
             yield problem("model" if library != "ray" else "execution.executor", f"{library} is not installed", remedy)

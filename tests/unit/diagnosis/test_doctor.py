@@ -106,6 +106,22 @@ def test_a_pipeline_file_that_is_wrong_is_one_problem(tmp_path: Path, text: str 
     assert findings[0].remedy
 
 
+def test_an_output_in_an_object_store_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(directory: str) -> Finding:
+        file = tmp_path / "p.yaml"
+        file.write_text(
+            "name: p\ninput: {uri: scenes, bands: [1], scale: {fixed: [0, 1]}}\n"
+            "support: {classes: [{name: a, examples: [{image: i, mask: m}]}]}\n"
+            f"output: {{directory: '{directory}'}}\n"
+        )
+        return by_subject(pipeline_findings(file))["output.directory"]
+
+    assert told("s3://bucket/out").what == "an object store, which is not contacted"
+    assert told("s3://bucket/../out").state == "problem"
+    monkeypatch.setitem(sys.modules, "obstore", None)  # what an import finds that is not installed
+    assert told("s3://bucket/out").remedy == "pip install 'hdm-pipeline[cloud]'"
+
+
 def test_a_folder_that_is_good_is_left_as_it_was(tmp_path: Path) -> None:
     assert {one.state for one in folder_findings("here", tmp_path)} <= {"ok", "warning"}
     assert list(tmp_path.iterdir()) == []
