@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.messages import SceneWork, blocks_of
 from hdm_pipeline.grid import TileGrid
+
+
+_OPENS = {"stage": "infer", "infer": "stitch"}
+"""The step that blocks may take once others have taken this one."""
+
+
+class _Gate:
+    """Blocks that wait for other blocks, and come out by their index once all of those are done.
+
+    Each block is looked at once for each of those it waits for: to look through all blocks whenever one ends would
+    take the square of their number.
+    """
+
+    def __init__(self, required: Mapping[int, frozenset[int]]) -> None:
+        self._missing = {block: len(others) for block, others in required.items()}
+        self._waiting: dict[int, list[int]] = {}
+        for block, others in required.items():
+            for other in others:
+                self._waiting.setdefault(other, []).append(block)
+        self._open = [block for block, missing in self._missing.items() if missing == 0]
+        heapify(self._open)
+
+    def done(self, other: int) -> None:
+        """A block that others may wait for is done; what it is told twice counts once."""
+        for block in self._waiting.pop(other, ()):
+            self._missing[block] -= 1
+            if self._missing[block] == 0:
+                heappush(self._open, block)
+
+    def first(self, given: set[int]) -> int | None:
+        """The lowest block that waits for nothing more and is not among `given`."""
+        while self._open and self._open[0] in given:
+            heappop(self._open)
+        return self._open[0] if self._open else None
 
 
 @dataclass
@@ -41,6 +76,10 @@ class SceneState:
     publishing: bool = False
     backlog: int = 0
     _prepared: int = 0
+    _gates: dict[str, _Gate] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gates = {"infer": _Gate(self.needs), "stitch": _Gate(self.spills)}
 
     @classmethod
     def of(cls, work: SceneWork, grid: TileGrid, tiles_per_block: int) -> SceneState:
@@ -53,7 +92,8 @@ class SceneState:
     def restore(self, stage: Iterable[int], infer: Iterable[int], stitch: Iterable[int]) -> None:
         """Take over what earlier runs finished. A block that is inferred needs no staging for its own sake."""
         for step, indices in (("stage", stage), ("infer", infer), ("stitch", stitch)):
-            self.done[step] |= set(indices)
+            for block in indices:
+                self._done(step, block)
             self.given[step] |= self.done[step]
         wanted = {need for block, needs in self.needs.items() if block not in self.done["infer"] for need in needs}
         self.given["stage"] |= set(self.needs) - wanted
@@ -67,12 +107,7 @@ class SceneState:
         """The first block for which `step` may run now and was not given out yet."""
         if step == "stage":
             return self._next_cell()
-        given = self.given[step]
-        if len(given) == self.blocks:
-            return None
-        required, source = (self.needs, "stage") if step == "infer" else (self.spills, "infer")
-        have = self.done[source]
-        return next((b for b in required if b not in given and required[b] <= have), None)
+        return self._gates[step].first(self.given[step])
 
     def _next_cell(self) -> int | None:
         """The next cell to stage: what the first block that cannot start yet still needs.
@@ -95,8 +130,13 @@ class SceneState:
 
     def finish(self, step: str, block: int, seconds: float) -> None:
         """Note that a step is done."""
-        self.done[step].add(block)
+        self._done(step, block)
         self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
+    def _done(self, step: str, block: int) -> None:
+        self.done[step].add(block)
+        if step in _OPENS:
+            self._gates[_OPENS[step]].done(block)
 
     @property
     def complete(self) -> bool:

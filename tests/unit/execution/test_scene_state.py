@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
+from types import FrameType
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef
+from hdm_pipeline.execution import scene_state
 from hdm_pipeline.execution.messages import SceneWork
 from hdm_pipeline.execution.scene_state import SceneState
 from hdm_pipeline.grid import TileGrid
@@ -90,3 +93,26 @@ def test_what_was_done_before_is_not_done_again() -> None:
     assert state.ready("stage") is None
     assert state.ready("infer") is None
     assert state.ready("stitch") == 1
+
+
+def work_in_scene(side: int) -> int:
+    """Lines of the module that run until a scene of so many blocks a side is done."""
+    state = state_of(16 + 48 * side, 16 + 48 * side, 1)
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        nonlocal lines
+        lines += event == "line" and frame.f_code.co_filename == scene_state.__file__
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work_off(state, 0)
+    finally:
+        sys.settrace(None)
+    return lines
+
+
+def test_the_work_of_telling_what_is_next_grows_with_the_blocks_and_not_with_their_square() -> None:
+    small, large = work_in_scene(8), work_in_scene(32)  # 64 and 1024 blocks
+    assert large < 2 * 16 * small
