@@ -135,7 +135,7 @@ def run_all(pipeline: Pipeline, plan: Plan, ledger: Ledger, scenes: int) -> tupl
     workspace = pipeline.workspace
     context = RunContext(pipeline.config, workspace, (), Provenance("0", "p", "w", "s", 0.5, "none"))
     inputs = {scene.ref.id: scene.ref.shown for scene in plan.scenes}
-    report = RunReport(workspace.report, "scale", inputs, plan.done, plan.quarantined)
+    report = RunReport(workspace.report, "scale", inputs, ledger, plan.done, plan.quarantined)
     executor = Instant(context)
     todo = plan.scenes[:scenes]
     marks: list[int] = []

@@ -6,7 +6,6 @@ The core knows no file formats: it tells the writer plug-in of the product what 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.manifest import bring
 from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.plugin.registry import make_writer
+from hdm_pipeline.reporting.run_json import read_head
 
 PRODUCT = "mask"
 REPORT = "change.json"
@@ -85,8 +85,8 @@ def _check_target(to: Path) -> None:
 def _unfinished(workspace: Workspace) -> list[str]:
     """What to say of a run that is not complete: nothing is known of where it did not get to."""
     try:
-        told = str(json.loads(workspace.report.read_text(encoding="utf-8"))["status"])
-    except (OSError, ValueError, KeyError, TypeError):
+        told = str(read_head(workspace.report)["status"])
+    except (OSError, ValueError, KeyError):
         told = "unknown"
     state = run_state(told, holder(workspace.lock_place))
     if state == "done":

@@ -128,8 +128,8 @@ class _Turn:
     def work_off(self, config: PipelineConfig, plan: Plan, supports: SupportFiles) -> RunSummary:
         """Work on the scenes of a plan, and send what is published and owed."""
         workspace, courier = self.workspace, self.courier
-        outcomes = _Outcomes(quarantined=dict(plan.quarantined), before=frozenset((*plan.done, *plan.quarantined)))
-        report = _report(config, workspace, plan)
+        outcomes = _Outcomes(plan, quarantined=dict(plan.quarantined))
+        report = _report(config, workspace, plan, self.ledger)
         scenes = plan.scenes[: self.options.limit]
         private = any(ref.private for ref in plan.archive.scenes)
         some = bool(plan.archive.scenes) and not self.options.delivery
@@ -197,13 +197,13 @@ class _Turn:
 
     def send_owed(self, error: HdmError) -> None:
         """Send what earlier runs owe, where it is not known which scenes there are; then raise what told so."""
-        records = self.ledger.scenes()
-        if not self.courier.catch_up((), [one.id for one in records if one.status in ("done", "vanished")]):
+        done, quarantined, vanished = (
+            [one.id for one in self.ledger.walk(status, info=False)] for status in ("done", "quarantined", "vanished")
+        )
+        if not self.courier.catch_up((), [*done, *vanished]):
             return
-        done = {one.id: one.info for one in records if one.status == "done"}
-        quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
         inputs = dict.fromkeys([*done, *quarantined], "")
-        report = RunReport(self.workspace.report, self.name, inputs, done, quarantined)
+        report = RunReport(self.workspace.report, self.name, inputs, self.ledger, set(done), set(quarantined))
         with self._told(report, [], private=True) as tell:
             tell(RunStarted(scenes=0, done_before=len(done)))
             try:
@@ -219,7 +219,7 @@ class _Turn:
         file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
         metrics = MetricsFile(self.workspace.metrics, self.name)
         own = [self.on_event] if self.on_event else []
-        report.sent_before(self.ledger.scenes(), read_deliveries(self.workspace.ledger))
+        report.sent_before(read_deliveries(self.workspace.ledger))
         report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
         with JsonLines(file) as lines, self.courier as courier:
             tell = fan_out([*listeners, lines.event, report.event, metrics.event, *own, courier.event])
@@ -289,20 +289,21 @@ def _tell_prepared(
 
 @dataclass
 class _Outcomes:
-    """What became of the scenes, as events tell it."""
+    """What became of the scenes of a plan, as events tell it."""
 
+    plan: Plan
     done: list[str] = field(default_factory=list)
     quarantined: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     warnings: dict[str, tuple[SceneWarning, ...]] = field(default_factory=dict)
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    before: frozenset[str] = frozenset()
     finished: set[str] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)
 
     def settled(self, scene: str) -> bool:
         """Whether a planned scene, or all that it turned out to hold, is done or quarantined."""
         if scene in self.parts:
-            return all(part in self.before or part in self.finished for part in self.parts[scene])
+            known = self.finished, self.plan.done, self.plan.quarantined
+            return all(any(part in ids for ids in known) for part in self.parts[scene])
         return scene in self.finished
 
     def event(self, event: Event) -> None:
@@ -320,12 +321,12 @@ class _Outcomes:
                 self.quarantined[event.scene] = event.error.as_dict()
 
 
-def _report(config: PipelineConfig, workspace: Workspace, plan: Plan) -> RunReport:
+def _report(config: PipelineConfig, workspace: Workspace, plan: Plan, ledger: Ledger) -> RunReport:
     # What was fetched before may be known to hold several scenes, or none.
     there = {*plan.done, *plan.quarantined, *(scene.ref.id for scene in plan.scenes)}
     inputs = {ref.id: ref.shown for ref in plan.archive.scenes if ref.id in there}
     inputs = {**dict.fromkeys(sorted(there - set(inputs)), ""), **inputs}
-    report = RunReport(workspace.report, config.name, inputs, plan.done, plan.quarantined)
+    report = RunReport(workspace.report, config.name, inputs, ledger, plan.done, plan.quarantined)
     report.note(
         skipped=[{"input": s.uri, "reason": s.reason} for s in plan.archive.skipped], vanished=list(plan.vanished)
     )

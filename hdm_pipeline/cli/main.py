@@ -148,11 +148,12 @@ def _run_text(pipeline: Any, options: Any) -> Any:
 
 def _tell_result(file: Path, address: str) -> None:
     """The scenes with the most of the classes, and what to open next; cut to the terminal, but whole in a file."""
-    from hdm_pipeline.reporting.scene_table import next_lines, table_lines
+    from hdm_pipeline.reporting.run_json import read_head, read_scenes
+    from hdm_pipeline.reporting.scene_table import Foremost, next_lines, table_lines
 
-    report = json.loads(file.read_text(encoding="utf-8"))
+    head, found = read_head(file), Foremost.of(read_scenes(file))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in [*table_lines(report, file.parent, width), *next_lines(report, file.parent, address)]:
+    for line in [*table_lines(found, file.parent, width), *next_lines(head, found, file.parent, address)]:
         typer.echo(line)
 
 

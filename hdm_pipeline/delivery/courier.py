@@ -69,11 +69,14 @@ class Courier:
             return 0
         done, vanished, before = set(done), set(vanished), self._offered
         # What failed before comes last: it keeps nothing back that was never tried.
-        for record in sorted(self._ledger.scenes(), key=lambda one: self._failed_before(one.id)):
-            if record.id in done:
-                self._offer(record)
-            elif record.id in vanished:
-                self._offer(record, only=record.info.get("send", ()))
+        for failed in (False, True):
+            for record in self._ledger.walk():
+                if self._failed_before(record.id) != failed:
+                    continue
+                if record.id in done:
+                    self._offer(record)
+                elif record.id in vanished:
+                    self._offer(record, only=record.info.get("send", ()))
         return self._offered - before
 
     def event(self, event: Event) -> None:

@@ -25,7 +25,7 @@ def planned_sends(config: PipelineConfig, plan: Plan, workspace: Workspace, ledg
     found = []
     for route in peers:
         owed = 0
-        for record in ledger.scenes():
+        for record in ledger.walk():
             asked = record.id in plan.done or (record.id in plan.vanished and route.to in record.info.get("send", ()))
             parcel = parcel_of(record, route) if asked else None
             owed += parcel is not None and not is_settled(parcel, known.get((route.to, record.id)))

@@ -78,7 +78,7 @@ def write_mosaics(config: PipelineConfig, workspace: Workspace, ledger: Ledger, 
 
 def files_of(ledger: Ledger, product: str) -> list[str]:
     """Published files of a product, of all scenes that are done."""
-    return [name for record in ledger.scenes("done") for name in record.info.get("products", {}).get(product, ())]
+    return [name for record in ledger.walk("done") for name in record.info.get("products", {}).get(product, ())]
 
 
 def _drop_unasked(workspace: Workspace, kind: str, found: dict[str, list[str]]) -> None:
@@ -98,7 +98,7 @@ def _drop_unasked(workspace: Workspace, kind: str, found: dict[str, list[str]]) 
 
 def run_catalog(pipeline: str, workspace: Workspace, ledger: Ledger, product: str) -> RunCatalog:
     """What lies in an output directory, for a product's writer. Makes no folder."""
-    entries = tuple(_entry(workspace, record) for record in ledger.scenes("done"))
+    entries = tuple(_entry(workspace, record) for record in ledger.walk("done"))
     return RunCatalog(pipeline, workspace.root, workspace.catalog_folder(product), entries)
 
 

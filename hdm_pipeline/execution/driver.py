@@ -315,9 +315,10 @@ class Driver:
         # What lies there was made of another file, or in another way: it would pass for the result of this one.
         stale = self._context.workspace.set_aside(scene)
         shown = "" if stale is None else stale
-        self._ledger.upsert_scene(_record(scene, pending.keys, "quarantined", error=error.as_dict()))
-        seconds = dict(state.seconds) if state else {}
-        self._tell(SceneQuarantined(scene=scene, error=error, seconds=seconds, stale=shown))
+        event = SceneQuarantined(scene=scene, error=error, seconds=dict(state.seconds) if state else {}, stale=shown)
+        facts = event.facts()
+        self._ledger.upsert_scene(_record(scene, pending.keys, "quarantined", error=facts.pop("error"), info=facts))
+        self._tell(event)
         self._intake.ended(scene)
 
     def _sweep(self, folder: Place) -> None:

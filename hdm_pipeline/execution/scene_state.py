@@ -10,7 +10,6 @@ from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.messages import SceneWork, blocks_of
 from hdm_pipeline.grid import TileGrid
 
-
 _OPENS = {"stage": "infer", "infer": "stitch"}
 """The step that blocks may take once others have taken this one."""
 

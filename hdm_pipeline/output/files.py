@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,15 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_bytes(path: Path, content: bytes, *, setting: str = "output.directory") -> None:
     """Write a file by atomic rename; `setting` is what chooses where it lies."""
+    write_pieces(path, [content], setting=setting)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], *, setting: str = "output.directory") -> None:
+    """Write a file that need not fit into memory, by atomic rename; `setting` is what chooses where it lies."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with output_errors(path, setting=setting):
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.writelines(pieces)
         os.replace(temporary, path)
 
 

@@ -75,7 +75,7 @@ class SceneRecord:
         status: what became of it.
         outputs: published files, relative to the output directory.
         error: `HdmError.as_dict` of why it is quarantined; None otherwise.
-        info: JSON-able facts, as `run.json` shows them.
+        info: JSON-able facts, as `run.json` shows them; the error apart.
         updated: sequence number of the last change, set by the ledger; larger is later.
     """
 
@@ -220,15 +220,41 @@ class Ledger:
 
     def scenes(self, status: Status | None = None) -> list[SceneRecord]:
         """All scenes, or those of one status, by id."""
-        query = f"SELECT {_SCENE_COLUMNS} FROM scenes WHERE ?1 IS NULL OR status = ?1 ORDER BY id"
-        with sql_errors(self.path):
-            return [_record(row) for row in self._connection.execute(query, (status,))]
+        return list(self.walk(status))
 
-    def walk(self) -> Iterator[SceneRecord]:
-        """All scenes by id, one after another: for an archive that is not to be held in memory."""
+    def walk(self, status: Status | None = None, *, info: bool = True) -> Iterator[SceneRecord]:
+        """All scenes, or those of one status, by id, one after another: an archive need not fit into memory.
+
+        Args:
+            status: of the scenes.
+            info: whether `SceneRecord.info` is read, which is most of a record; empty without.
+        """
+        columns = _SCENE_COLUMNS if info else _SCENE_COLUMNS.replace("info", "'{}'")
+        query = f"SELECT {columns} FROM scenes WHERE ?1 IS NULL OR status = ?1 ORDER BY id"
         with sql_errors(self.path):
-            for row in self._connection.execute(f"SELECT {_SCENE_COLUMNS} FROM scenes ORDER BY id"):
+            for row in self._connection.execute(query, (status,)):
                 yield _record(row)
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last change of a scene: what changes after this has a larger `SceneRecord.updated`."""
+        return self._sequence
+
+    def counts(self) -> dict[str, int]:
+        """Number of scenes by status."""
+        with sql_errors(self.path):
+            return dict(self._connection.execute("SELECT status, count(*) FROM scenes GROUP BY status"))
+
+    def suspicions(self) -> dict[str, int]:
+        """Number of finished scenes by kind of warning that their masks may be nonsense."""
+        query = """
+            SELECT json_extract(one.value, '$.kind'), count(DISTINCT scenes.id)
+            FROM scenes, json_each(info, '$.warnings') AS one
+            WHERE status = 'done' AND one.type = 'object' AND json_extract(one.value, '$.suspect')
+            GROUP BY 1
+        """
+        with sql_errors(self.path):
+            return {str(kind): scenes for kind, scenes in self._connection.execute(query)}
 
     def seconds_per_tile(self) -> float | None:
         """Seconds of inference a tile, over all scenes done; None before the first."""

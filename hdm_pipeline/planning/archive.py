@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
 from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, QuietArchiveError
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.plugin.guarded_reader import shown
 
 CHOSEN = "input.select"
@@ -31,7 +33,33 @@ class Archive:
     quiet: tuple[str, ...] = ()
 
 
-def discover(config: PipelineConfig, reader: Reader, products: Collection[str] = (), *, quiet: bool = False) -> Archive:
+class Products:
+    """Files published to an output directory: an archive that holds it finds them, and they are no scenes.
+
+    Args:
+        workspace: the output directory.
+        ledger: knows what was published; it is asked only for files that lie there.
+    """
+
+    def __init__(self, workspace: Workspace, ledger: Ledger) -> None:
+        self._root, self._ledger = f"{workspace.shown.rstrip('/')}/", ledger
+        self._of: tuple[str, frozenset[str]] = ("", frozenset())
+
+    def hold(self, path: str) -> bool:
+        """Whether an absolute path is one of them."""
+        if not path.startswith(self._root):
+            return False
+        name = path[len(self._root) :]
+        scene = name.partition("/")[0]
+        if self._of[0] != scene:  # the files of a scene are found one after another
+            record = self._ledger.scene(scene)
+            self._of = (scene, frozenset(() if record is None else record.outputs))
+        return name in self._of[1]
+
+
+def discover(
+    config: PipelineConfig, reader: Reader, products: Products | None = None, *, quiet: bool = False
+) -> Archive:
     """Find the scenes of all inputs, without reading any header.
 
     An input that matches nothing is allowed while another one matches.
@@ -39,7 +67,7 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
     Args:
         config: the pipeline.
         reader: finds scenes.
-        products: absolute paths of files that this program published; they are no scenes.
+        products: that this program published; without, none are looked for.
         quiet: whether an archive without a scene is taken where machines that were asked have none now.
 
     Raises:
@@ -54,7 +82,7 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
             for found in reader.discover(uri):
                 if isinstance(found, Skipped):
                     skipped.append(found)
-                elif products and any(os.path.abspath(path) in products for path in (found.members or (found.uri,))):
+                elif products is not None and _any_is_product(products, found):
                     skipped.append(Skipped(found.shown, "a product of this pipeline, not a scene"))
                 elif any(fnmatchcase(found.id, pattern) for pattern in config.input.exclude):
                     skipped.append(Skipped(found.shown, "excluded by input.exclude"))
@@ -66,6 +94,10 @@ def discover(config: PipelineConfig, reader: Reader, products: Collection[str] =
         raise _nothing_found(config, empty, skipped)
     silent = tuple(f"{error.what} ({error.where})" for error in empty if isinstance(error, QuietArchiveError))
     return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped), silent)
+
+
+def _any_is_product(products: Products, found: SceneRef) -> bool:
+    return any(products.hold(os.path.abspath(path)) for path in (found.members or (found.uri,)))
 
 
 def _located(error: EmptyArchiveError, uri: str) -> EmptyArchiveError:

@@ -6,7 +6,7 @@ header: an archive may hold 100,000 scenes. What the work costs is estimated by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.manifest import presence
 from hdm_pipeline.planning import contents, uncertainty
-from hdm_pipeline.planning.archive import Archive, discover
+from hdm_pipeline.planning.archive import Archive, Products, discover
 from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
 from hdm_pipeline.support.examples import SupportFiles, support_fingerprint
 
@@ -35,7 +35,7 @@ class Plan:
     Attributes:
         archive: what was found.
         scenes: to be worked on, in order.
-        done: facts of those whose products are there for the very same key, by scene id.
+        done: ids of those whose products are there for the very same key.
         quarantined: errors of those that were quarantined under the same key, by scene id.
         vanished: ids that the ledger knows and the archive no longer holds.
         keyring: makes keys of scenes that a fetched one turns out to hold.
@@ -43,7 +43,7 @@ class Plan:
 
     archive: Archive
     scenes: tuple[PendingScene, ...]
-    done: Mapping[str, Mapping[str, Any]]
+    done: Collection[str]
     quarantined: Mapping[str, Mapping[str, Any]]
     vanished: tuple[str, ...]
     keyring: SceneKeyring | None = None
@@ -77,14 +77,43 @@ def make_plan(
     """
     keyring = SceneKeyring(config, fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
     sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
-    archive = discover(config, reader, sorting.products(), quiet=not delivery)
+    archive = discover(config, reader, Products(workspace, ledger), quiet=not delivery)
     scenes = tuple(found for ref in archive.scenes if (found := sorting.take(ref)) is not None)
     archive = replace(archive, skipped=(*archive.skipped, *sorting.left_out))
     return Plan(archive, scenes, sorting.done, sorting.quarantined, () if delivery else sorting.untouched(), keyring)
 
 
+class _Records:
+    """What the ledger knows of scenes that are asked for in the order of their ids: both are walked once, side by side.
+
+    Attributes:
+        passed: ids that the ledger knows and nobody asked for, so far.
+    """
+
+    def __init__(self, ledger: Ledger, *, info: bool) -> None:
+        self._walk: Iterator[SceneRecord] = ledger.walk(info=info)
+        self._next: SceneRecord | None = next(self._walk, None)
+        self.passed: list[str] = []
+
+    def find(self, scene: str) -> SceneRecord | None:
+        """The record of a scene whose id comes after all that were asked for before."""
+        while self._next is not None and self._next.id < scene:
+            self.passed.append(self._next.id)
+            self._next = next(self._walk, None)
+        if self._next is None or self._next.id != scene:
+            return None
+        found, self._next = self._next, next(self._walk, None)
+        return found
+
+    def rest(self) -> None:
+        """Nobody asks for another one."""
+        while self._next is not None:
+            self.passed.append(self._next.id)
+            self._next = next(self._walk, None)
+
+
 class _Sorting:
-    """Scenes held against the ledger, one after the other.
+    """Scenes held against the ledger, one after the other in the order of their ids.
 
     Attributes:
         done: as `Plan.done`, of the scenes taken so far.
@@ -101,55 +130,56 @@ class _Sorting:
         *,
         retry_quarantined: bool,
     ) -> None:
-        self._config, self._workspace, self._ledger, self._keyring = config, workspace, ledger, keyring
+        self._config, self._ledger, self._keyring = config, ledger, keyring
         self._retry = retry_quarantined
         self._there = presence(workspace)
-        self._records = {record.id: record for record in ledger.scenes()}
-        self._untouched = dict.fromkeys(self._records)
-        self.done: dict[str, Mapping[str, Any]] = {}
+        # What else is known of a scene is most of a record, and decides nothing unless a run is strict.
+        self._records = _Records(ledger, info=config.execution.strict)
+        self._parts: set[str] = set()
+        self._entries: list[str] = []
+        self.done: set[str] = set()
         self.quarantined: dict[str, Mapping[str, Any]] = {}
         self.left_out: list[Skipped] = []
 
-    def products(self) -> set[str]:
-        """Absolute paths of all that was published."""
-        root = self._workspace.shown
-        return {f"{root}/{output}" for record in self._records.values() for output in record.outputs}
-
     def untouched(self) -> tuple[str, ...]:
         """Ids that the ledger knows, and nothing that was taken is or holds."""
-        return tuple(self._untouched)
+        self._records.rest()
+        return tuple(sorted({*self._records.passed, *self._entries} - self._parts))
 
     def take(self, ref: SceneRef) -> PendingScene | None:
         """What is to be done with a scene of the archive; None if nothing is.
 
         A remote one that turned out to hold others when it was fetched is fetched again if one of those is to be done.
         """
-        keys = self._keys(ref)
+        record = self._records.find(ref.id)
+        keys = self._keys(ref, record)
         held = contents.known(self._ledger, self._config, ref.id, keys) if ref.remote else None
         if held is None:
-            return PendingScene(ref, keys) if self._is_pending(ref, keys) else None
-        parts = [replace(ref, id=part) for part in held.parts]
-        pending = [part for part in parts if self._is_pending(part, self._keys(part))]
+            return PendingScene(ref, keys) if self._is_pending(ref, record, keys) else None
+        if held.current and record is not None and ref.id not in held.parts:
+            self._entries.append(ref.id)  # what it holds is known; itself is none of that
+        self._parts.update(held.parts)
+        pending = [part for part in held.parts if self._part_is_pending(replace(ref, id=part))]
         if held.current:
             self.left_out += [Skipped(ref.id, reason) for reason in held.left_out]
             return PendingScene(ref, keys) if pending else None
-        self._untouched.pop(ref.id, None)
         return PendingScene(ref, keys)
 
-    def _keys(self, ref: SceneRef) -> SceneKeys:
-        record = self._records.get(ref.id)
+    def _part_is_pending(self, part: SceneRef) -> bool:
+        record = self._ledger.scene(part.id)
+        return self._is_pending(part, record, self._keys(part, record))
+
+    def _keys(self, ref: SceneRef, record: SceneRecord | None) -> SceneKeys:
         kept = "" if record is None or self._config.output.keep == "nothing" else record.score_key
         return self._keyring.keys(ref, kept)
 
-    def _is_pending(self, ref: SceneRef, keys: SceneKeys) -> bool:
+    def _is_pending(self, ref: SceneRef, record: SceneRecord | None, keys: SceneKeys) -> bool:
         """Whether a scene is to be worked on; else it is noted as done or quarantined."""
-        record = self._records.get(ref.id)
-        self._untouched.pop(ref.id, None)
         found = standing(self._config, self._there, record, keys)
         if record is None or found == "pending" or (found == "quarantined" and self._retry):
             return True
         if found == "done":
-            self.done[ref.id] = record.info
+            self.done.add(ref.id)
         else:
             self.quarantined[ref.id] = record.error or {}
         return False

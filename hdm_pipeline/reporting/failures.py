@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from hdm_pipeline.errors import ArchiveError, HdmError, PeerError, PluginError, QuietArchiveError
 from hdm_pipeline.output.bucket_lock import run_lock
@@ -19,7 +17,7 @@ from hdm_pipeline.reporting.events import RunEnded
 from hdm_pipeline.reporting.html.page import bring_up_to_date
 from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
-from hdm_pipeline.reporting.run_json import RunReport, utc
+from hdm_pipeline.reporting.run_json import RunReport, read_head, utc
 
 
 def shown_error(error: BaseException, *, private: bool) -> dict[str, str]:
@@ -70,7 +68,7 @@ def _note(name: str, workspace: Workspace, owner: str, error: BaseException, sta
 def _told(workspace: Workspace, start: float) -> bool:
     """Whether the run has written its failure itself."""
     try:
-        report: dict[str, Any] = json.loads(workspace.report.read_text(encoding="utf-8"))
+        report = read_head(workspace.report)
     except (OSError, ValueError):
         return False
     return report.get("status") == "failed" and str(report.get("started", "")) >= utc(start)
@@ -79,16 +77,14 @@ def _told(workspace: Workspace, start: float) -> bool:
 def _write(name: str, workspace: Workspace, error: BaseException, start: float) -> None:
     shown = shown_error(error, private=isinstance(error, PluginError))
     with Ledger.open_readonly_or_empty(workspace.ledger) as ledger:
-        records = ledger.scenes()
-    done = {one.id: one.info for one in records if one.status == "done"}
-    quarantined = {one.id: one.error or {} for one in records if one.status == "quarantined"}
-    inputs = {one.id: "" for one in records if one.status != "vanished"}
-    report = RunReport(workspace.report, name, inputs, done, quarantined, started=start)
-    if records:
-        report.sent_before(records, read_deliveries(workspace.ledger))
-    report.status = "failed"
-    report.note(error=shown)
-    report.write()
+        status = {one.id: one.status for one in ledger.walk(info=False) if one.status != "vanished"}
+        done, quarantined = ({one for one in status if status[one] == how} for how in ("done", "quarantined"))
+        report = RunReport(workspace.report, name, dict.fromkeys(status, ""), ledger, done, quarantined, started=start)
+        if status:
+            report.sent_before(read_deliveries(workspace.ledger))
+        report.status = "failed"
+        report.note(error=shown)
+        report.write()
     bring_up_to_date(workspace, "failed")
     ended = RunEnded(status="failed")
     with JsonLines(workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S', time.localtime(start))}.jsonl") as log:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.reporting.run_json import read_head
 
 Phase = Literal["starting", "examples", "scenes", "ended"]
 
@@ -116,10 +117,9 @@ class RunFollower:
 
     def _reported_error(self) -> Mapping[str, str]:
         try:
-            report = json.loads(self._workspace.report.read_text(encoding="utf-8"))
+            error = read_head(self._workspace.report).get("error")
         except (OSError, ValueError):
             return {}
-        error = report.get("error")
         return error if isinstance(error, dict) else {}
 
 

@@ -1,20 +1,29 @@
-"""`run.json`: what a run did, kept up to date while it goes on."""
+"""`run.json`: what a run did, kept up to date while it goes on.
+
+What is told of the run as a whole comes first, then the scenes, each on a line of its own. An archive may hold a
+million scenes: nothing is kept in memory of one that is finished, the ledger knows it; and who wants the head reads no
+scene.
+"""
 
 from __future__ import annotations
 
+import json
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
+from heapq import merge
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from hdm_pipeline import __version__
 from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.errors import LedgerError
 from hdm_pipeline.output.deliveries import Delivery
-from hdm_pipeline.output.files import write_json
-from hdm_pipeline.output.ledger import SceneRecord
+from hdm_pipeline.output.files import write_pieces
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     Event,
@@ -43,8 +52,9 @@ class RunReport:
         path: of the file.
         name: of the pipeline.
         inputs: how each scene's input may be shown, by scene id.
-        done: facts of scenes that earlier runs finished, by scene id.
-        quarantined: errors of scenes that earlier runs quarantined, by scene id.
+        ledger: knows every scene that is finished; it is read whenever the file is written, in the driver's thread.
+        done: ids of scenes that earlier runs finished.
+        quarantined: ids of scenes that earlier runs quarantined.
         started: when the run began, in seconds since 1970; now without it.
     """
 
@@ -53,19 +63,23 @@ class RunReport:
         path: Path,
         name: str,
         inputs: Mapping[str, str],
-        done: Mapping[str, Mapping[str, Any]],
-        quarantined: Mapping[str, Mapping[str, Any]],
+        ledger: Ledger,
+        done: Collection[str] = (),
+        quarantined: Collection[str] = (),
         *,
         started: float | None = None,
     ) -> None:
         self._path = path
         self._inputs = dict(inputs)
         self._name = name
-        self._scenes: dict[str, dict[str, Any]] = {}
-        for scene, facts in done.items():
-            self._scenes[scene] = self._entry(scene, "done", facts, this_run=False)
-        for scene, error in quarantined.items():
-            self._scenes[scene] = self._entry(scene, "quarantined", {"error": error}, this_run=False)
+        self._ledger = ledger
+        self._since = ledger.sequence
+        self._done_before, self._quarantined_before = done, quarantined
+        self._running: dict[str, dict[str, Any]] = {}
+        self._ended: Counter[str] = Counter()
+        self._seconds: dict[str, float] = {}
+        self._sent: dict[str, dict[str, Any]] = {}
+        self._unsent: dict[str, list[dict[str, Any]]] = {}
         self._head: dict[str, Any] = {}
         self._started = time.time() if started is None else started
         self._clock = time.monotonic() - (time.time() - self._started)
@@ -85,83 +99,125 @@ class RunReport:
             case SceneSplit():
                 self._split(event)
             case SceneStarted():
-                self._scenes[event.scene] = self._entry(event.scene, "running", event.facts())
+                self._running[event.scene] = self._entry(event.scene, "running", event.facts(), this_run=True)
             case BlockInferred():
                 self._tiles += event.tiles
                 self._blocks_done += 1
             case SceneDone():
-                self._scenes[event.scene] = self._entry(event.scene, "done", event.facts())
+                self._end(event, "done")
             case SceneQuarantined():
-                self._scenes[event.scene] = self._entry(event.scene, "quarantined", event.facts())
+                self._end(event, "quarantined")
             case ProductsSent() | ProductsNotSent():
-                self._sent(event)
+                self._send(event)
             case WorkerDied():
                 self._deaths += 1
         if time.monotonic() >= self._next_write:
             self.write()
 
+    def _end(self, event: SceneDone | SceneQuarantined, status: str) -> None:
+        self._running.pop(event.scene, None)
+        self._ended[status] += 1
+        for step, seconds in event.seconds.items():
+            self._seconds[step] = self._seconds.get(step, 0.0) + seconds
+
     def _split(self, event: SceneSplit) -> None:
         """Know an entry of the archive by what it holds; an earlier run may have seen the same of it."""
         shown = self._inputs.pop(event.scene, event.scene)
         self._inputs |= {part: shown if part == event.scene else part for part in event.parts}
-        known = self._head.get("skipped", [])
-        skipped = [{"input": event.scene, "reason": reason} for reason in event.left_out]
-        self._head["skipped"] = [*known, *(one for one in skipped if one not in known)]
+        skipped = self._head.setdefault("skipped", [])
+        known = {one["reason"] for one in skipped if one["input"] == event.scene} if event.left_out else set()
+        skipped += [{"input": event.scene, "reason": reason} for reason in event.left_out if reason not in known]
 
-    def sent_before(self, records: Iterable[SceneRecord], deliveries: Iterable[Delivery]) -> None:
-        """Note with the scenes what peers have of their present products, by the ledger."""
-        keys = {record.id: record.product_key for record in records}
+    def sent_before(self, deliveries: Iterable[Delivery]) -> None:
+        """Note with the scenes what peers have of their present products."""
         for one in deliveries:
-            entry = self._scenes.get(one.scene)
-            if entry is None or keys.get(one.scene) != one.product_key:
+            record = self._ledger.scene(one.scene)
+            if record is None or record.product_key != one.product_key:
                 continue
             answers = [receipt.answer for receipt in one.receipts.values()]
             told = dict(one.error) if one.error else {"what": answers[-1] if answers else ""}
             facts = {"complete": one.complete, "products": list(one.products), **told}
-            entry["sent"] = {**entry.get("sent", {}), one.peer: facts}
+            self._sent.setdefault(one.scene, {})[one.peer] = facts
 
-    def _sent(self, event: ProductsSent | ProductsNotSent) -> None:
+    def _send(self, event: ProductsSent | ProductsNotSent) -> None:
         """Note with a scene what a peer has of it; scenes that vanished from the archive are in the head only."""
-        entry = self._scenes.get(event.scene)
-        if entry is None:
-            return
         facts = {name: value for name, value in event.facts().items() if name != "to"}
-        entry["sent"] = {**entry.get("sent", {}), event.to: {"complete": isinstance(event, ProductsSent), **facts}}
+        sent = {"complete": isinstance(event, ProductsSent), **facts}
+        self._sent.setdefault(event.scene, {})[event.to] = sent
         if isinstance(event, ProductsNotSent):
             what = f"{', '.join(event.products)} not sent to {event.to}: {event.what}"
             warning = SceneWarning("not_sent", what, event.remedy, suspect=False)
-            entry["warnings"] = [*entry.get("warnings", ()), warning.as_dict()]
+            self._unsent.setdefault(event.scene, []).append(warning.as_dict())
 
-    def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool = True) -> dict[str, Any]:
+    def write(self) -> None:
+        """Write the file now.
+
+        Raises:
+            OutputError: it cannot be written.
+            LedgerError: the ledger is damaged. A run that failed by that tells of itself, and of no scene.
+        """
+        start = time.monotonic()
+        try:
+            write_pieces(self._path, self._pieces(self.scenes()))
+        except LedgerError:
+            if self.status != "failed":
+                raise
+            write_pieces(self._path, self._pieces(()))
+        self._next_write = time.monotonic() + max(_LEAST_INTERVAL, 20 * (time.monotonic() - start))
+
+    def _pieces(self, scenes: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[bytes]:
+        head = json.dumps(self.head(), indent=1, allow_nan=False)
+        yield (head.removesuffix("\n}") + "," + _SCENES).encode()
+        lead = "\n"
+        for scene, entry in scenes:
+            yield f"{lead}  {json.dumps(scene)}: {json.dumps(entry, allow_nan=False)}".encode()
+            lead = ",\n"
+        yield b"\n }\n}\n"
+
+    def scenes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every scene that this run or an earlier one came to, as (id, facts), by id.
+
+        Raises:
+            LedgerError: the ledger is damaged.
+        """
+        ended = ((record.id, self._remembered(record)) for record in self._ledger.walk() if self._is_ours(record))
+        running = ((scene, self._as_it_stands(entry)) for scene, entry in sorted(self._running.items()))
+        return merge(ended, running, key=lambda found: found[0])
+
+    def _is_ours(self, record: SceneRecord) -> bool:
+        """Whether a scene ended under what the pipeline is now: in this run, or in one before it."""
+        if record.id in self._running or record.status not in ("done", "quarantined"):
+            return False
+        before = self._done_before if record.status == "done" else self._quarantined_before
+        return record.updated > self._since or record.id in before
+
+    def _remembered(self, record: SceneRecord) -> dict[str, Any]:
+        facts = record.info if record.error is None else {**record.info, "error": record.error}
+        return self._entry(record.id, record.status, facts, this_run=record.updated > self._since)
+
+    def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool) -> dict[str, Any]:
         # Who is to get it is a note of the ledger for itself.
         facts = {name: value for name, value in data.items() if name != "send"}
-        return {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **facts}
+        found = {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **facts}
+        if scene in self._sent:
+            found["sent"] = self._sent[scene]
+        if scene in self._unsent:
+            found["warnings"] = [*found.get("warnings", ()), *self._unsent[scene]]
+        return found
 
     def _as_it_stands(self, entry: dict[str, Any]) -> dict[str, Any]:
         """A scene that a run had begun when it ended waits for the next one."""
-        begun = self.status != "running" and entry["status"] == "running"
-        return entry | {"status": "waiting"} if begun else entry
+        return entry if self.status == "running" else entry | {"status": "waiting"}
 
-    def write(self) -> None:
-        """Write the file now."""
-        start = time.monotonic()
-        write_json(self._path, self.content())
-        self._next_write = time.monotonic() + max(_LEAST_INTERVAL, 20 * (time.monotonic() - start))
-
-    def content(self) -> dict[str, Any]:
-        """The report as it stands."""
+    def head(self) -> dict[str, Any]:
+        """The report as it stands, less the scenes."""
         elapsed = time.monotonic() - self._clock
-        scenes = {scene: self._as_it_stands(entry) for scene, entry in sorted(self._scenes.items())}
-        status = [entry["status"] for entry in scenes.values()]
-        new = [entry for entry in self._scenes.values() if entry["this_run"]]
-        seconds: dict[str, float] = {}
-        for entry in new:
-            for step, value in entry.get("seconds", {}).items():
-                seconds[step] = round(seconds.get(step, 0.0) + value, 3)
         rate = self._tiles / elapsed if elapsed > 0 else 0.0
-        finished = sum(entry["status"] in ("done", "quarantined") for entry in new)
-        waiting = len(self._inputs) - len(self._scenes) + status.count("waiting")
-        eta = elapsed / finished * (len(new) - finished + waiting) if finished and self.status == "running" else None
+        finished, begun = self._ended.total(), len(self._running)
+        known = len(self._done_before) + len(self._quarantined_before) + finished + begun
+        runs = self.status == "running"
+        waiting = len(self._inputs) - known + (0 if runs else begun)
+        eta = elapsed / finished * (begun + waiting) if finished and runs else None
         return {
             "schema": SCHEMA,
             "pipeline": self._name,
@@ -171,21 +227,64 @@ class RunReport:
             **self._head,
             "totals": {
                 "scenes": len(self._inputs),
-                "done": status.count("done"),
-                "done_before": status.count("done") - sum(e["status"] == "done" for e in new),
-                "running": status.count("running"),
-                "quarantined": status.count("quarantined"),
+                "done": len(self._done_before) + self._ended["done"],
+                "done_before": len(self._done_before),
+                "running": begun if runs else 0,
+                "quarantined": len(self._quarantined_before) + self._ended["quarantined"],
                 "waiting": waiting,
                 "tiles": self._tiles,
                 "blocks": self._blocks_done,
                 "tiles_per_second": round(rate, 3),
                 "seconds_left": None if eta is None else round(eta, 1),
-                "seconds_by_stage": seconds,
+                "seconds_by_stage": {step: round(seconds, 3) for step, seconds in self._seconds.items()},
                 "workers_died": self._deaths,
             },
-            "scenes": scenes,
             "versions": versions(),
         }
+
+
+_SCENES = '\n "scenes": {'
+"""How the scenes begin: what stands before is the head."""
+
+_PIECE = 1 << 16
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """What a `run.json` tells of the run as a whole. Scenes are not read: it takes the same time for any number.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no `run.json`.
+    """
+    text, end = "", -1
+    with path.open(encoding="utf-8") as file:
+        while end < 0 and (more := file.read(_PIECE)):
+            looked_at = max(0, len(text) - len(_SCENES))
+            text += more
+            end = text.find(_SCENES, looked_at)
+    # Up to release 0.1 something stood behind the scenes.
+    found = json.loads(text) if end < 0 else json.loads(text[:end].rstrip(",") + "}")
+    if isinstance(found, dict) and "versions" not in found:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("no object")
+    return {name: value for name, value in found.items() if name != "scenes"}
+
+
+def read_scenes(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The scenes of a `run.json` of this release as (id, facts), by id, one after another.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no `run.json`.
+    """
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.rstrip("\n") == _SCENES.strip("\n"):
+                break
+        for line in file:
+            if line.startswith("  "):
+                yield from json.loads("{" + line.strip().rstrip(",") + "}").items()
 
 
 @cache

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +25,67 @@ _PAGE = "report.html"
 _STYLES = (".qml", ".aux.xml")
 """Files that other programs find by themselves."""
 
-Report = Mapping[str, Any]
-"""What `run.json` holds."""
-
 Facts = Mapping[str, Any]
-"""One scene's entry of it."""
+"""One scene's entry of `run.json`."""
 
 
-def table_lines(report: Report, folder: Path, width: int | None = None) -> list[str]:
+@dataclass(frozen=True)
+class Foremost:
+    """The scenes of a run that are shown.
+
+    Attributes:
+        scenes: (id, facts) of those that are done with the most of the classes, at most `SHOWN`, the most first.
+        done: number of all that are done.
+    """
+
+    scenes: Sequence[tuple[str, Facts]]
+    done: int
+
+    @classmethod
+    def of(cls, scenes: Iterable[tuple[str, Facts]]) -> Foremost:
+        """Choose among the scenes of a `run.json`, which are read once and not kept."""
+        count = 0
+
+        def done() -> Iterable[tuple[str, Facts]]:
+            nonlocal count
+            for scene, facts in scenes:
+                if facts["status"] == "done":
+                    count += 1
+                    yield scene, facts
+
+        return cls(nsmallest(SHOWN, done(), key=lambda one: (_rank(one[1], _names(one[1])), one[0])), count)
+
+
+def table_lines(found: Foremost, folder: Path, width: int | None = None) -> list[str]:
     """The scenes that are done as a table, those with the most of the classes first; empty without any.
 
     Args:
-        report: the run's.
+        found: the scenes.
         folder: the output directory.
         width: of the terminal in characters; None for lines as long as they come.
     """
-    done = {name: facts for name, facts in report["scenes"].items() if facts["status"] == "done"}
-    if not done:
+    if not found.scenes:
         return []
-    names = list(next(iter(done.values())).get("pixels") or {})
+    names = _names(found.scenes[0][1])
     columns = [(name, [name]) for name in names] if len(names) <= _MOST_CLASSES else [("all classes", names)]
-    order = sorted(done, key=lambda scene: (_rank(done[scene], names), scene))[:SHOWN]
-    cells = [_column([_amount(done[scene], of) for scene in order]) for _, of in columns]
+    cells = [_column([_amount(facts, of) for _, facts in found.scenes]) for _, of in columns]
     rows = [
         ["scene", *(title for title, _ in columns), "warnings"],
-        *([s, *row, _warnings(done[s])] for s, *row in zip(order, *cells, strict=True)),
+        *([scene, *row, _warnings(facts)] for (scene, facts), *row in zip(found.scenes, *cells, strict=True)),
     ]
     lines = _aligned(rows, width)
-    if len(done) > len(order):
+    if found.done > len(found.scenes):
         page = _PAGE if (folder / _PAGE).is_file() else "run.json"
-        lines.append(f"... {len(done) - len(order)} more in {page}")
+        lines.append(f"... {found.done - len(found.scenes)} more in {page}")
     return lines
 
 
-def next_lines(report: Report, folder: Path, address: str = "") -> list[str]:
+def next_lines(head: Mapping[str, Any], found: Foremost, folder: Path, address: str = "") -> list[str]:
     """What to open next, each with its path as a person would type it; the report of the run stands last.
 
     Args:
-        report: `run.json`.
+        head: of `run.json`.
+        found: the scenes.
         folder: where it lies.
         address: of the output, where that is in an object store and `folder` only stands for it.
     """
@@ -69,15 +94,13 @@ def next_lines(report: Report, folder: Path, address: str = "") -> list[str]:
         return f"{address}/{name}" if address else typed(folder / name)
 
     files = [(_PAGE, "pictures, areas and warnings of all scenes")] if (folder / _PAGE).is_file() else []
-    for of_product in (report.get("mosaics") or {}).values():
+    for of_product in (head.get("mosaics") or {}).values():
         files += [(name, "all scenes as one") for name in of_product.get("files", ()) if not name.endswith(_STYLES)]
-    for names in (report.get("catalogs") or {}).values():
+    for names in (head.get("catalogs") or {}).values():
         files += [(name, "the catalog of all scenes") for name in names if "/" not in name]
-    done = {name: facts for name, facts in report["scenes"].items() if facts["status"] == "done"}
-    if done:
-        first = min(done, key=lambda scene: (_rank(done[scene], list(done[scene].get("pixels") or {})), scene))
+    for first, facts in found.scenes[:1]:
         # The first file of a product is the product; others lie beside it.
-        files += [(names[0], f"of {first}") for names in (done[first].get("products") or {}).values() if names]
+        files += [(names[0], f"of {first}") for names in (facts.get("products") or {}).values() if names]
     paths = [(place(name), about) for name, about in dict(files).items()]
     longest = max((len(path) for path, _ in paths), default=0)
     told = [f"  {path:{longest}}  {about}" for path, about in paths]
@@ -88,6 +111,11 @@ def typed(path: Path) -> str:
     """A path as a person would type it here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
+
+
+def _names(facts: Facts) -> list[str]:
+    """The classes that a scene was measured for, in the order of the pipeline."""
+    return list(facts.get("pixels") or {})
 
 
 def _amount(facts: Facts, names: Sequence[str]) -> tuple[str, float]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.reporting.plan_text import counted, duration
+from hdm_pipeline.reporting.run_json import read_head
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
 _SHOWN = 20
@@ -38,43 +38,35 @@ def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(
             "no run has written here", where=str(folder), remedy="give the output directory of a pipeline"
         )
-    with ledger:
-        records = ledger.scenes()
-    report: dict[str, Any] = {}
-    if workspace.report.is_file():
-        report = json.loads(workspace.report.read_text(encoding="utf-8"))
+    report: dict[str, Any] = read_head(workspace.report) if workspace.report.is_file() else {}
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None
-    owed = undelivered(records, read_deliveries(workspace.ledger), asked)
     owner = holder(workspace.lock_place)
+    with ledger:
+        found = {
+            "scenes": _counts(ledger.counts(), report, run_state(report.get("status", ""), owner)),
+            "quarantined": {one.id: one.error for one in ledger.walk("quarantined", info=False)},
+            "not_sent": undelivered(ledger.walk(), read_deliveries(workspace.ledger), asked) if asked != [] else {},
+            "stale": workspace.stale(),
+            "warnings": dict(Counter(ledger.suspicions()).most_common()),
+            "vanished": [one.id for one in ledger.walk("vanished", info=False)],
+        }
     return {
         "output": workspace.shown,
         "holder": owner,
-        "scenes": _counts(records, report, run_state(report.get("status", ""), owner)),
-        "quarantined": {r.id: r.error for r in records if r.status == "quarantined"},
-        "not_sent": owed,
-        "stale": workspace.stale(),
-        "warnings": dict(Counter(kind for record in records for kind in _suspicions(record)).most_common()),
-        "vanished": [r.id for r in records if r.status == "vanished"],
+        **found,
         "catalogs": [f"{workspace.shown}/{file}" for files in report.get("catalogs", {}).values() for file in files],
         "last_run": {key: report.get(key) for key in (*_HEAD, "warnings")},
     }
 
 
-def _counts(records: Sequence[SceneRecord], report: Mapping[str, Any], state: str) -> dict[str, int]:
+def _counts(found: Mapping[str, int], report: Mapping[str, Any], state: str) -> dict[str, int]:
     """Scenes by status. What a run had begun when it ended waits, as does what it knew of and did not reach."""
-    found = Counter(record.status for record in records)
-    counts: Counter[str] = Counter({str(status): count for status, count in found.items()})
-    unknown = report.get("totals", {}).get("scenes", 0) - sum(found.values()) + found["vanished"]
+    counts = dict(found)
+    unknown = report.get("totals", {}).get("scenes", 0) - sum(found.values()) + found.get("vanished", 0)
     begun = 0 if state == "running" else counts.pop("running", 0)
     if (waiting := max(unknown, 0) + begun) > 0:
         counts["waiting"] = waiting
     return dict(sorted(counts.items()))
-
-
-def _suspicions(record: SceneRecord) -> set[str]:
-    """Kinds of a finished scene's warnings that its mask may be nonsense."""
-    warnings = record.info.get("warnings", ()) if record.status == "done" else ()
-    return {one["kind"] for one in warnings if isinstance(one, dict) and one.get("suspect")}
 
 
 def status_text(found: dict[str, Any]) -> str:

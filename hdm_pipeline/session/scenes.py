@@ -22,7 +22,7 @@ from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.manifest import presence
 from hdm_pipeline.planning import contents, uncertainty
-from hdm_pipeline.planning.archive import Archive, discover
+from hdm_pipeline.planning.archive import Archive, Products, discover
 from hdm_pipeline.planning.keys import SceneKeyring, SceneKeys
 from hdm_pipeline.planning.plan import fingerprints, standing
 from hdm_pipeline.session.dates import Dates
@@ -192,9 +192,7 @@ class Scenes:
 
     def _discover(self) -> Archive:
         with Ledger.open_readonly_or_empty(self.workspace.ledger) as ledger:
-            root = self.workspace.root
-            products = {str(root / output) for record in ledger.scenes() for output in record.outputs}
-        found = discover(self.config, self.reader, products, quiet=True)
+            found = discover(self.config, self.reader, Products(self.workspace, ledger), quiet=True)
         self._archive = found
         self._refs = {ref.id: ref for ref in found.scenes}
         self._keys.clear()

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.options import RunOptions
+from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.archive import Archive
 from hdm_pipeline.planning.forecast import Forecast, SceneCost
@@ -49,8 +52,14 @@ def test_a_run_tells_what_is_going_on(bench: Workbench) -> None:
     assert "quarantined broken" in status_text(ended)
 
 
-def test_the_report_has_totals_throughput_and_time_left_while_running(bench: Workbench) -> None:
-    report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b", "c": "c"}, {}, {})
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(tmp_path / "ledger.sqlite") as opened:
+        yield opened
+
+
+def test_the_report_has_totals_throughput_and_time_left_while_running(bench: Workbench, ledger: Ledger) -> None:
+    report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b", "c": "c"}, ledger)
     for scene in ("a", "b"):
         report.event(
             SceneStarted(scene=scene, shape=(1, 1, 9, 9), tiles=8, blocks=2, blocks_done=0, warnings=()),
@@ -140,13 +149,13 @@ def test_no_time_is_no_time_to_prepare_the_examples(bench: Workbench) -> None:
     assert seen == ["run_started", "preparing", "run_ended"]
 
 
-def test_a_stopped_report_says_what_waits(bench: Workbench) -> None:
-    report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b"}, {}, {})
+def test_a_stopped_report_says_what_waits(bench: Workbench, ledger: Ledger) -> None:
+    report = RunReport(bench.root / "run.json", "test", {"a": "a", "b": "b"}, ledger)
     report.event(SceneStarted(scene="a", shape=(1, 1, 9, 9), tiles=8, blocks=2, blocks_done=0, warnings=()))
-    assert report.content()["totals"]["running"] == 1
+    assert report.head()["totals"]["running"] == 1
     report.status = "stopped"
-    assert report.content()["scenes"]["a"]["status"] == "waiting"
-    assert (report.content()["totals"]["running"], report.content()["totals"]["waiting"]) == (0, 2)
+    assert dict(report.scenes())["a"]["status"] == "waiting"
+    assert (report.head()["totals"]["running"], report.head()["totals"]["waiting"]) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -163,5 +172,5 @@ def test_a_plan_tells_a_time_only_where_there_is_one(
     costs = () if shape is None else (SceneCost("a", shape, tiles=1, blocks=1, stage_bytes=8192),)
     scenes = () if shape is None else (SceneRef("a", "/a.tif", "geotiff", "1"),)
     todo = tuple(PendingScene(ref, SceneKeys("t", "s", "p")) for ref in scenes)
-    plan = Plan(Archive(scenes, ()), todo, {}, {}, ())
+    plan = Plan(Archive(scenes, ()), todo, (), {}, ())
     assert f"time      {time}" in plan_text(Forecast(plan, costs, (), 0, rate), None).splitlines()

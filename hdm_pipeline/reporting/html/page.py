@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -28,7 +27,7 @@ from hdm_pipeline.reporting.html.plots import bars, over_time
 from hdm_pipeline.reporting.html.scenes import MOST_QUARANTINED, Overview, overview
 from hdm_pipeline.reporting.html.words import amount, listed
 from hdm_pipeline.reporting.plan_text import counted, duration
-from hdm_pipeline.reporting.run_json import utc
+from hdm_pipeline.reporting.run_json import read_head, utc
 
 _ALL_ON_ONE = 120
 _ON_FIRST = 60
@@ -138,11 +137,9 @@ def bring_up_to_date(workspace: Workspace, state: str) -> None:
 
 def _run_json(workspace: Workspace) -> dict[str, Any]:
     try:
-        found = json.loads(workspace.report.read_text(encoding="utf-8"))
+        return read_head(workspace.report)  # the ledger knows the scenes
     except (OSError, ValueError):
         return {}
-    found.pop("scenes", None)  # the ledger knows them
-    return dict(found)
 
 
 def _environment() -> Environment:

@@ -86,7 +86,7 @@ def test_a_series_is_what_it_turned_out_to_hold(bench: Bench) -> None:
 def test_a_series_without_scenes_is_not_fetched_again(bench: Bench) -> None:
     holds(bench, left_out=("2 files: a localizer",))
     found = planned(bench)
-    assert (found.scenes, found.done) == ((), {})
+    assert (found.scenes, found.done) == ((), set())
     assert found.archive.skipped == (Skipped("series", "2 files: a localizer"),)
 
 
@@ -125,7 +125,7 @@ def test_parts_do_not_vanish_while_their_series_is_to_be_done_again(bench: Bench
     changed(bench, options={"policy": "split"})
     found = planned(bench)
     assert [scene.ref for scene in found.scenes] == [REF]
-    assert (found.done, found.vanished) == ({}, ("gone",))
+    assert (found.done, found.vanished) == (set(), ("gone",))
 
 
 def test_a_series_that_cannot_be_fetched_is_not_asked_for_each_night(bench: Bench) -> None:
@@ -160,7 +160,7 @@ def test_a_forecast_is_no_less_for_what_is_done(bench: Bench) -> None:
     """Three parts of one series are done; of two scenes of this machine one header was read."""
     local = [replace(REF, id=name, remote=False) for name in ("a", "b")]
     todo = tuple(PendingScene(ref, keys(bench, ref.id)) for ref in local)
-    plan = Plan(Archive((REF, *local), ()), todo, {"one": {}, "two": {}, "three": {}}, {"bad": {}}, ())
+    plan = Plan(Archive((REF, *local), ()), todo, {"one", "two", "three"}, {"bad": {}}, ())
     cost = SceneCost("a", (1, 1, 64, 64), tiles=100, blocks=1, stage_bytes=8192)
     found = Forecast(plan, (cost,), (("bad", "damaged"),), 0, None)
     assert (found.sampled, found.tiles) == (True, 200)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hdm_pipeline.reporting.scene_table import next_lines, table_lines
+from hdm_pipeline.reporting.scene_table import Foremost, next_lines, table_lines
 
 
 def scene(area: float | None = None, pixels: int = 100, **more: Any) -> dict[str, Any]:
@@ -15,8 +15,8 @@ def scene(area: float | None = None, pixels: int = 100, **more: Any) -> dict[str
     return {"status": "done", "pixels": {"flood": pixels}, "area_m2": areas, "warnings": [], "outputs": [], **more}
 
 
-def report(**scenes: dict[str, Any]) -> dict[str, Any]:
-    return {"scenes": scenes}
+def report(**scenes: dict[str, Any]) -> Foremost:
+    return Foremost.of(scenes.items())
 
 
 def test_the_largest_come_first_and_the_rest_is_counted(tmp_path: Path) -> None:
@@ -83,11 +83,11 @@ def test_what_to_open_is_named_with_its_path(tmp_path: Path, monkeypatch: pytest
     out.mkdir()
     (out / "report.html").touch()
     found = report(a=scene(1.0), b=scene(9.0, products={"mask": ["b/mask.tif", "b/mask.qml"]}))
-    found |= {
+    head = {
         "mosaics": {"mask": {"files": ["mosaic.vrt", "mosaic.qml"]}},
         "catalogs": {"stac": ["collection.json", "b/item.json"]},
     }
-    lines = next_lines(found, out)
+    lines = next_lines(head, found, out)
     assert [line.split()[0] for line in lines[1:-1]] == [
         "out/report.html",
         "out/mosaic.vrt",
@@ -95,4 +95,4 @@ def test_what_to_open_is_named_with_its_path(tmp_path: Path, monkeypatch: pytest
         "out/b/mask.tif",
     ]
     assert lines[-1] == "report: out/run.json"
-    assert next_lines(report(), Path("/elsewhere")) == ["report: /elsewhere/run.json"]
+    assert next_lines({}, report(), Path("/elsewhere")) == ["report: /elsewhere/run.json"]
