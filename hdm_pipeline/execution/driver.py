@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.errors import HdmError, ObjectStoreError, StoreError
+from hdm_pipeline.errors import HdmError, StoreError
 from hdm_pipeline.execution import deaths, likeness, quicklook
 from hdm_pipeline.execution.arrivals import Arrivals, NotArrived
 from hdm_pipeline.execution.done import scene_done, scene_info
@@ -40,9 +38,10 @@ from hdm_pipeline.execution.messages import (
 )
 from hdm_pipeline.execution.preparing import Equipment
 from hdm_pipeline.execution.scene_state import SceneState
+from hdm_pipeline.execution.schedule import Schedule
 from hdm_pipeline.execution.steps import score_folder, stage_folder
-from hdm_pipeline.output.files import remove_if_empty, remove_tree
-from hdm_pipeline.output.layout import FETCHED
+from hdm_pipeline.execution.sweeping import Sweeper
+from hdm_pipeline.output.files import remove_tree
 from hdm_pipeline.output.ledger import Ledger, Receipt, SceneRecord
 from hdm_pipeline.output.manifest import keep_pictures
 from hdm_pipeline.planning.keys import PendingScene, SceneKeys
@@ -54,7 +53,7 @@ from hdm_pipeline.reporting.events import (
     StepDone,
     WorkerDied,
 )
-from hdm_pipeline.store.zarr_array import Place, remove
+from hdm_pipeline.store.zarr_array import remove
 
 MAX_DEATHS = 2
 """Workers that may die over one step before its scene is suspected."""
@@ -98,14 +97,13 @@ class Driver:
         self._tell = listener
         self._should_stop = should_stop
         self._surveying: dict[str, PendingScene] = {}
-        self._active: dict[str, SceneState] = {}
+        self._active = Schedule()
         self._retries: deque[Task] = deque()
         self._probes: dict[tuple[str, int], int] = {}
         self._in_flight: Counter[str] = Counter()
         self._again: dict[str, PendingScene] = {}
         self._redone: set[str] = set()
-        # Removing a scene's shards takes as long as writing them, and longer on network file systems.
-        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="hdm-sweep")
+        self._sweeper = Sweeper()
 
     def run(self, scenes: Iterator[PendingScene] | Arrivals) -> None:
         """Work until every scene is published or quarantined, or `should_stop` says so.
@@ -118,7 +116,7 @@ class Driver:
         """
         arrivals = scenes if isinstance(scenes, Arrivals) else Arrivals(scenes)
         with self._sweeper:
-            self._intake = Intake(arrivals, self._context, self._ledger, self._tell, self._sweep)
+            self._intake = Intake(arrivals, self._context, self._ledger, self._tell, self._sweeper.sweep)
             self._loop(self._intake)
 
     def _loop(self, intake: Intake) -> None:
@@ -160,14 +158,16 @@ class Driver:
     def _give_out(self, intake: Intake) -> None:
         while self._retries and self._room_for(self._retries[0].step):
             self._submit(self._retries.popleft())
-        for state in list(self._active.values()):
-            if state.complete and not state.publishing and self._equipment is None and self._executor.cpu_free > 0:
-                state.publishing = True
-                self._submit(PublishTask(work=state.work, unlike=likeness.summed(state.unlike)))
+        while self._equipment is None and self._room_for("publish") and (state := self._active.complete()) is not None:
+            self._submit(PublishTask(work=state.work, unlike=likeness.summed(state.unlike)))
         for kind in (StitchTask, InferTask):
-            for state in self._active.values():
-                self._give_blocks(state, kind)
-        self._stage_ahead()
+            while self._room_for(kind.step) and (found := self._active.next(kind.step)) is not None:
+                self._submit(kind(work=found[0], block=found[1]))
+        # Staged in scene order, but no further ahead of the model than it can soon use.
+        while self._active.backlog < self._most_ahead and self._room_for("stage"):
+            if (found := self._active.next("stage")) is None:
+                break
+            self._submit(StageTask(work=found[0], block=found[1]))
         while self._wants_scene() and (arrival := intake.take()) is not None:
             if isinstance(arrival, NotArrived):
                 self._surveying[arrival.planned.ref.id] = arrival.planned
@@ -176,33 +176,14 @@ class Driver:
                 self._surveying[arrival.ref.id] = arrival
                 self._submit(SurveyTask(pending=arrival))
 
-    def _give_blocks(self, state: SceneState, kind: type[InferTask] | type[StitchTask]) -> None:
-        while self._room_for(kind.step) and (block := state.ready(kind.step)) is not None:
-            state.give(kind.step, block)
-            self._submit(kind(work=state.work, block=block))
-
-    def _stage_ahead(self) -> None:
-        """Stage in scene order, but no further ahead of the model than it can soon use."""
-        for state in self._active.values():
-            while self._backlog() < self._most_ahead and self._room_for("stage"):
-                block = state.ready("stage")
-                if block is None:
-                    break
-                state.give("stage", block)
-                self._submit(StageTask(work=state.work, block=block))
-
     @property
     def _most_ahead(self) -> int:
         # A block needs its neighbours staged before it can start, so a little more than the model's queue.
         return 4 * self._executor.model_slots + 8
 
-    def _backlog(self) -> int:
-        return sum(state.backlog for state in self._active.values())
-
     def _wants_scene(self) -> bool:
-        staged_out = all(state.ready("stage") is None for state in self._active.values())
-        ahead = len(self._surveying) + self._backlog()
-        return staged_out and ahead < self._most_ahead and self._executor.cpu_free > 0
+        ahead = len(self._surveying) + self._active.backlog
+        return self._active.all_staged and ahead < self._most_ahead and self._executor.cpu_free > 0
 
     def _room_for(self, step: str) -> bool:
         return (self._executor.model_free if step == "infer" else self._executor.cpu_free) > 0
@@ -247,20 +228,18 @@ class Driver:
     def _surveyed(self, scene: PendingScene, work: SceneWork) -> None:
         del self._surveying[scene.ref.id]
         state = SceneState.of(work, work.grid, self._context.config.tiling.block)
-        staged, inferred = (
-            self._ledger.receipts(scene.keys.stage, "stage"),
-            self._ledger.receipts(scene.keys.score, "infer"),
-        )
-        stitched = self._ledger.receipts(scene.keys.score, "stitch")
-        state.restore(staged, inferred, stitched)
+        known = self._ledger.receipts_of(scene.keys.stage, scene.keys.score)
+        inferred = known.get("infer", {})
+        state.restore(known.get("stage", {}), inferred, known.get("stitch", {}))
         details = [receipt.detail for receipt in inferred.values()]
         state.tiles = sum(int(detail.get("tiles", 0)) for detail in details)
         state.unlike = likeness.from_receipts(details, len(self._context.classes))
-        self._active[scene.ref.id] = state
+        self._active.add(state)
         before = self._ledger.scene(scene.ref.id)
-        self._drop_superseded(scene)
-        outputs = () if before is None else before.outputs
-        self._ledger.upsert_scene(_record(scene.ref.id, scene.keys, "running", outputs=outputs))
+        if before is not None:
+            self._drop_superseded(scene, before)
+            state.outputs_before = before.outputs
+        self._ledger.upsert_scene(_record(scene.ref.id, scene.keys, "running", outputs=state.outputs_before))
         self._tell(
             SceneStarted(
                 scene=scene.ref.id,
@@ -278,7 +257,7 @@ class Driver:
         figures = {"tiles": result.tiles, "skipped": result.skipped} if isinstance(result, InferResult) else {}
         unlike = {"unlike": result.unlike} if isinstance(result, InferResult) and result.unlike else {}
         self._ledger.record([Receipt(key, task.step, task.block, result.seconds, {**figures, **unlike})])
-        state.finish(task.step, task.block, result.seconds)
+        self._active.finish(task.scene, task.step, task.block, result.seconds)
         if isinstance(result, InferResult):
             state.tiles += result.tiles
             state.unlike.append(result.unlike or (None,) * len(self._context.classes))
@@ -287,7 +266,8 @@ class Driver:
             self._tell(StepDone(scene=task.scene, step=task.step, block=task.block, seconds=result.seconds))
 
     def _published(self, scene: str, published: Published) -> None:
-        state = self._active.pop(scene)
+        state = self._active[scene]
+        self._active.drop(scene)
         work = state.work
         event = scene_done(work, published, tiles=state.tiles, blocks=state.blocks, seconds=state.seconds)
         keep = self._context.config.output.keep
@@ -298,15 +278,14 @@ class Driver:
             quicklook.drop(self._context.workspace, scene)
             keep_pictures(self._context.workspace, scene, published.pictures)
             remove_tree(self._context.workspace.product_folder(scene))
-        before = self._ledger.scene(scene)
-        unasked = sorted(set(before.outputs if before else ()) - set(event.outputs))
+        unasked = sorted(set(state.outputs_before) - set(event.outputs))
         # Before the ledger forgets them: a run that is killed in between finds them again.
         self._context.workspace.set_aside_files(unasked)
         self._ledger.upsert_scene(record, forget=[key for key, _ in dropped])
         self._tell(event)
         stale = [] if unasked else [self._context.workspace.stale_folder(scene)]
         for folder in [*(folder for _, folder in dropped), *stale]:
-            self._sweep(folder)
+            self._sweeper.sweep(folder)
         self._intake.ended(scene)
 
     def _quarantine(self, scene: str, error: HdmError) -> None:
@@ -321,16 +300,13 @@ class Driver:
         self._tell(event)
         self._intake.ended(scene)
 
-    def _sweep(self, folder: Place) -> None:
-        self._sweeper.submit(_remove, folder)
-
     # ------------------------------------------------------------------ work that is lost
 
     def _give_up(self, scene: str) -> tuple[PendingScene, SceneState | None]:
         """Forget what was to be done for a scene; gives back the scene, and its state if it was surveyed."""
         self._retries = deque(task for task in self._retries if task.scene != scene)
         self._probes = {key: left for key, left in self._probes.items() if key[0] != scene}
-        state = self._active.pop(scene, None)
+        state = self._active.drop(scene)
         if state is None:
             return self._surveying.pop(scene), None
         return PendingScene(state.work.ref, state.work.keys), state
@@ -341,11 +317,8 @@ class Driver:
         self._redone.add(scene)
         self._again[scene], _ = self._give_up(scene)
 
-    def _drop_superseded(self, scene: PendingScene) -> None:
+    def _drop_superseded(self, scene: PendingScene, before: SceneRecord) -> None:
         """Remove what an earlier configuration or an older file of this scene left under other keys."""
-        before = self._ledger.scene(scene.ref.id)
-        if before is None:
-            return
         workspace = self._context.workspace
         if before.stage_key not in ("", scene.keys.stage):
             self._ledger.forget(before.stage_key)
@@ -387,16 +360,6 @@ class Driver:
         if self._probes[key] == 0:
             del self._probes[key]
             self._retries.append(replace(task, probe=None))
-
-
-def _remove(folder: Place) -> None:
-    """Remove what a finished scene no longer needs; what stays costs disk and nothing else."""
-    try:
-        remove(folder)
-        if isinstance(folder, Path) and folder.name == FETCHED:  # of an entry that held no scene nothing stays
-            remove_if_empty(folder.parent)
-    except (OSError, ObjectStoreError) as error:
-        log.warning("a finished scene's folder cannot be removed: %s", error)
 
 
 def _record(scene: str, keys: SceneKeys, status: Any, **facts: Any) -> SceneRecord:

@@ -10,7 +10,7 @@ from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.execution.messages import SceneWork, blocks_of
 from hdm_pipeline.grid import TileGrid
 
-_OPENS = {"stage": "infer", "infer": "stitch"}
+OPENS = {"stage": "infer", "infer": "stitch"}
 """The step that blocks may take once others have taken this one."""
 
 
@@ -61,6 +61,7 @@ class SceneState:
         done: blocks of each step that are done.
         given: blocks of each step that were given to a worker, or need not be.
         publishing: publishing was given to a worker.
+        outputs_before: files that earlier runs published of the scene, relative to the output directory.
         backlog: blocks of which every cell is staged, or being staged, and that were not yet given to the model.
     """
 
@@ -73,6 +74,7 @@ class SceneState:
     done: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     given: dict[str, set[int]] = field(default_factory=lambda: {"stage": set(), "infer": set(), "stitch": set()})
     publishing: bool = False
+    outputs_before: tuple[str, ...] = ()
     backlog: int = 0
     _prepared: int = 0
     _gates: dict[str, _Gate] = field(init=False)
@@ -134,8 +136,8 @@ class SceneState:
 
     def _done(self, step: str, block: int) -> None:
         self.done[step].add(block)
-        if step in _OPENS:
-            self._gates[_OPENS[step]].done(block)
+        if step in OPENS:
+            self._gates[OPENS[step]].done(block)
 
     @property
     def complete(self) -> bool:

@@ -277,10 +277,19 @@ class Ledger:
 
     def receipts(self, scene_key: str, step: str) -> dict[int, Receipt]:
         """Receipts of a step by block."""
-        query = "SELECT block, seconds, detail FROM receipts WHERE scene_key = ? AND step = ? ORDER BY block"
+        return self.receipts_of(scene_key).get(step, {})
+
+    def receipts_of(self, *scene_keys: str) -> dict[str, dict[int, Receipt]]:
+        """Receipts of all steps under some keys, by step and block; steps without any are not named."""
+        query = f"""
+            SELECT scene_key, step, block, seconds, detail FROM receipts
+            WHERE scene_key IN ({", ".join("?" * len(scene_keys))}) ORDER BY step, block
+        """
+        found: dict[str, dict[int, Receipt]] = {}
         with sql_errors(self.path):
-            rows = self._connection.execute(query, (scene_key, step)).fetchall()
-        return {block: Receipt(scene_key, step, block, seconds, json.loads(detail)) for block, seconds, detail in rows}
+            for key, step, block, seconds, detail in self._connection.execute(query, scene_keys):
+                found.setdefault(step, {})[block] = Receipt(key, step, block, seconds, json.loads(detail))
+        return found
 
     def forget(self, scene_key: str, step: str | None = None) -> None:
         """Drop the receipts of a key, or of one step of it: the work is to be done again, or its files are gone."""
@@ -343,8 +352,11 @@ def _record(row: tuple[Any, ...]) -> SceneRecord:
     )
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def _dump(value: Any) -> str:
-    return json.dumps(value if isinstance(value, list) else dict(value), separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value if isinstance(value, list) else dict(value))
 
 
 def _checked(path: Path) -> sqlite3.Connection:

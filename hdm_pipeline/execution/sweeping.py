@@ -1,0 +1,64 @@
+"""Removes what finished scenes no longer need, in a thread of its own.
+
+Removing a scene's shards takes as long as writing them, and longer on network file systems. The thread looks for work
+now and then and is not woken: it would take the interpreter from the driver with every scene.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hdm_pipeline.errors import ObjectStoreError
+from hdm_pipeline.output.files import remove_if_empty
+from hdm_pipeline.output.layout import FETCHED
+from hdm_pipeline.store.zarr_array import Place, remove
+
+_PAUSE = 0.1
+"""Seconds between two looks for folders."""
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """A context manager; at its end all that it was given is removed."""
+
+    def __init__(self) -> None:
+        self._folders: deque[Place] = deque()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="hdm-sweep")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def sweep(self, folder: Place) -> None:
+        """Remove a folder, soon."""
+        self._folders.append(folder)
+
+    def _work(self) -> None:
+        ending = False
+        while not ending:
+            ending = self._ending.wait(_PAUSE)
+            while self._folders:
+                _remove(self._folders.popleft())
+
+
+def _remove(folder: Place) -> None:
+    """Remove what a finished scene no longer needs; what stays costs disk and nothing else."""
+    try:
+        remove(folder)
+        if isinstance(folder, Path) and folder.name == FETCHED:  # of an entry that held no scene nothing stays
+            remove_if_empty(folder.parent)
+    except (OSError, ObjectStoreError) as error:
+        log.warning("a finished scene's folder cannot be removed: %s", error)
