@@ -134,15 +134,14 @@ def run_all(pipeline: Pipeline, plan: Plan, ledger: Ledger, scenes: int) -> tupl
     """(messages a second, bytes of memory a finished scene, messages) of running so many scenes of a plan."""
     workspace = pipeline.workspace
     context = RunContext(pipeline.config, workspace, (), Provenance("0", "p", "w", "s", 0.5, "none"))
-    inputs = {scene.ref.id: scene.ref.shown for scene in plan.scenes}
+    inputs = {ref.id: ref.shown for ref in plan.scenes}
     report = RunReport(workspace.report, "scale", inputs, ledger, plan.done, plan.quarantined)
     executor = Instant(context)
-    todo = plan.scenes[:scenes]
     marks: list[int] = []
 
     def given() -> Iterator[PendingScene]:
-        for number, scene in enumerate(todo):
-            if number == len(todo) // 10 or number == len(todo) - 1:
+        for number, scene in enumerate(plan.pending(scenes)):
+            if number in (scenes // 10, scenes - 1):
                 marks.append(_resident())
             yield scene
 
@@ -151,7 +150,7 @@ def run_all(pipeline: Pipeline, plan: Plan, ledger: Ledger, scenes: int) -> tupl
     seconds = time.perf_counter() - start
     report.status = "stopped"
     report.write()
-    return executor.messages / seconds, (marks[1] - marks[0]) / (0.9 * len(todo)), executor.messages
+    return executor.messages / seconds, (marks[1] - marks[0]) / (0.9 * scenes), executor.messages
 
 
 def _resident() -> int:

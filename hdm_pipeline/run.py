@@ -37,7 +37,7 @@ from hdm_pipeline.output.lock import Lock
 from hdm_pipeline.output.manifest import recover
 from hdm_pipeline.output.mirror import Mirror
 from hdm_pipeline.planning import products, uncertainty
-from hdm_pipeline.planning.keys import PendingScene, pixel_hash
+from hdm_pipeline.planning.keys import pixel_hash
 from hdm_pipeline.planning.plan import Plan, make_plan
 from hdm_pipeline.planning.routes import routes
 from hdm_pipeline.planning.validation import class_infos
@@ -106,7 +106,7 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
             if not delivery:
                 turn.send_owed(error)
             raise
-        drop_leftovers(workspace, {scene.ref.id for scene in plan.scenes if scene.ref.remote})
+        drop_leftovers(workspace, {ref.id for ref in plan.scenes if ref.remote})
         ledger.mark_vanished(plan.vanished)
         return turn.work_off(config, plan, supports)
 
@@ -130,12 +130,12 @@ class _Turn:
         workspace, courier = self.workspace, self.courier
         outcomes = _Outcomes(plan, quarantined=dict(plan.quarantined))
         report = _report(config, workspace, plan, self.ledger)
-        scenes = plan.scenes[: self.options.limit]
+        scenes = len(plan.scenes[: self.options.limit])
         private = any(ref.private for ref in plan.archive.scenes)
         some = bool(plan.archive.scenes) and not self.options.delivery
         with self._told(report, [outcomes.event], private=private) as tell, ExitStack() as stack:
             keep_settings(workspace, config, private=private, whole_archive=some)
-            tell(RunStarted(scenes=len(scenes), done_before=len(plan.done)))
+            tell(RunStarted(scenes=scenes, done_before=len(plan.done)))
             owed = courier.catch_up(plan.done, plan.vanished)
             should_stop = stack.enter_context(self._stopper(tell)) if scenes or owed else self._out_of_time
             if scenes:
@@ -145,7 +145,7 @@ class _Turn:
             if not self.lock.lost:
                 _describe(config, workspace, self.ledger, report, whole=self.options.mosaic)
             sends = courier.finish(should_stop, tell)
-            left = sum(not outcomes.settled(scene.ref.id) for scene in plan.scenes)
+            left = sum(not outcomes.settled(ref.id) for ref in plan.scenes)
             report.status = "stopped" if left or self.lock.lost else "done"
         done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
         told = remarks(plan.archive, outcomes.left_out)
@@ -258,16 +258,13 @@ def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, repo
     report.note(catalogs=write_catalogs(config, workspace, ledger, files))
 
 
-def _arrivals(
-    config: PipelineConfig, workspace: Workspace, reader: Reader, plan: Plan, scenes: Sequence[PendingScene]
-) -> Arrivals:
+def _arrivals(config: PipelineConfig, workspace: Workspace, reader: Reader, plan: Plan, limit: int) -> Arrivals:
     """The scenes of a run; those of another machine are fetched from now on, while the examples are read."""
-    keyring = plan.keyring
-    if not any(scene.ref.remote for scene in scenes) or keyring is None:
-        return Arrivals(iter(scenes))
+    if not any(ref.remote for ref in plan.scenes[:limit]):
+        return Arrivals(plan.pending(limit))
     finished = {*plan.done, *plan.quarantined}
     ahead = config.execution.fetch_ahead
-    found = Arrivals(iter(scenes), Fetching(reader, workspace, keyring.keys, finished, ahead))
+    found = Arrivals(plan.pending(limit), Fetching(reader, workspace, plan.keyring.keys, finished, ahead))
     found.start()
     return found
 
@@ -323,7 +320,7 @@ class _Outcomes:
 
 def _report(config: PipelineConfig, workspace: Workspace, plan: Plan, ledger: Ledger) -> RunReport:
     # What was fetched before may be known to hold several scenes, or none.
-    there = {*plan.done, *plan.quarantined, *(scene.ref.id for scene in plan.scenes)}
+    there = {*plan.done, *plan.quarantined, *(ref.id for ref in plan.scenes)}
     inputs = {ref.id: ref.shown for ref in plan.archive.scenes if ref.id in there}
     inputs = {**dict.fromkeys(sorted(there - set(inputs)), ""), **inputs}
     report = RunReport(workspace.report, config.name, inputs, ledger, plan.done, plan.quarantined)

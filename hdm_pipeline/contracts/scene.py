@@ -66,9 +66,9 @@ class VolumeGeometry:
         return float(abs(np.linalg.det(matrix[:3, :3]))) / 1000.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SceneRef:
-    """A scene as discovery finds it, before any header is read. Small and picklable.
+    """A scene as discovery finds it, before any header is read. Small and picklable: an archive may hold a million.
 
     Attributes:
         id: unique within the archive and safe as a folder name; carries no patient data.

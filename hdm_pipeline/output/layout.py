@@ -272,7 +272,8 @@ class Workspace:
 
     def _inside(self, folder: Path) -> Path:
         """`folder`, if no symbolic link takes it out of the output directory."""
-        if folder.resolve() != folder and not folder.resolve().is_relative_to(self.root.resolve()):
+        real = os.path.realpath(folder)
+        if real != str(folder) and not Path(real).is_relative_to(self.root.resolve()):
             raise OutputError(
                 "a folder of the output is a symbolic link that leaves the output directory",
                 where=str(folder),

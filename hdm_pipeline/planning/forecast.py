@@ -147,7 +147,7 @@ class Forecast:
     @property
     def remote(self) -> int:
         """Scenes to be done that are fetched first: nothing is known of their size."""
-        return sum(scene.ref.remote for scene in self.plan.scenes)
+        return sum(ref.remote for ref in self.plan.scenes)
 
     @property
     def scenes_done(self) -> int:
@@ -214,7 +214,7 @@ class Forecast:
             "scenes_total": self.scenes_total,
             "scenes_done": self.scenes_done,
             "scenes_remote": self.remote,
-            "remote": [{"id": s.ref.id, "about": s.ref.about} for s in self.plan.scenes if s.ref.remote],
+            "remote": [{"id": ref.id, "about": ref.about} for ref in self.plan.scenes if ref.remote],
             "send": [asdict(peer) for peer in self.sends],
             "quiet": self.plan.archive.quiet,
             "refused": self.refused,
@@ -245,15 +245,15 @@ def forecast(
     Raises:
         BandError: there are scenes, and none has the bands that are asked for.
     """
-    here = [scene for scene in plan.scenes if not scene.ref.remote]
+    here = [ref for ref in plan.scenes if not ref.remote]
     step = max(1, -(-len(here) // header_limit))
     costs: list[SceneCost] = []
     refused = [(scene, str(error.get("what", ""))) for scene, error in plan.quarantined.items()]
     lacking: list[BandError] = []
     writers = [make_writer(name, options) for name, options in config.output.product_options().items()]
-    for scene in here[::step]:
+    for ref in here[::step]:
         try:
-            header = reader.header(scene.ref)
+            header = reader.header(ref)
             resolve(config.input.bands, header.bands)
             for writer in writers:
                 writer.check_scene(header)
@@ -261,9 +261,9 @@ def forecast(
         except HdmError as error:
             if error.scope == "run":
                 raise
-            refused.append((scene.ref.id, error.what))
+            refused.append((ref.id, error.what))
             if isinstance(error, BandError):
-                lacking.append(BandError(error.what, where=scene.ref.shown, remedy=error.remedy))
+                lacking.append(BandError(error.what, where=ref.shown, remedy=error.remedy))
     if lacking and not costs and not plan.done:
         raise lacking[0]  # a slip in the pipeline file, not a scene that is odd
     return Forecast(plan, tuple(costs), tuple(refused), peak_memory(config), seconds_per_tile)

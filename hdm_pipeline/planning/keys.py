@@ -29,7 +29,7 @@ class Fingerprints:
     aoi: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SceneKeys:
     """What decides whether work on a scene is done already (docs/architecture.md, "What it promises").
 
@@ -48,7 +48,7 @@ class SceneKeys:
     uncertain: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PendingScene:
     """A scene that is to be worked on.
 
@@ -100,11 +100,11 @@ class SceneKeyring:
     Args:
         config: the pipeline.
         fingerprints: of the files that it points at.
-        uncertain: a product needs the uncertainty of the scores.
+        uncertain: a product needs the uncertainty of the scores; kept as an attribute.
     """
 
     def __init__(self, config: PipelineConfig, fingerprints: Fingerprints, *, uncertain: bool = False) -> None:
-        self._uncertain = uncertain
+        self.uncertain = uncertain
         support = config.support
         self._stage = stable_hash(
             {
@@ -144,6 +144,6 @@ class SceneKeyring:
         stage = stable_hash([self._stage, ref.id, ref.identity])
         score = stable_hash([self._score, stage])
         both = stable_hash(["uncertainty", score])
-        uncertain = self._uncertain or kept == both
+        uncertain = self.uncertain or kept == both
         score = both if uncertain else score
         return SceneKeys(stage, score, stable_hash([self._product, score]), uncertain)

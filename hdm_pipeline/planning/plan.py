@@ -7,7 +7,7 @@ header: an archive may hold 100,000 scenes. What the work costs is estimated by 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,19 +34,26 @@ class Plan:
 
     Attributes:
         archive: what was found.
-        scenes: to be worked on, in order.
+        scenes: to be worked on, in order. Their keys are made when they are taken (`pending`): those of a million take
+            half a gigabyte.
         done: ids of those whose products are there for the very same key.
         quarantined: errors of those that were quarantined under the same key, by scene id.
         vanished: ids that the ledger knows and the archive no longer holds.
-        keyring: makes keys of scenes that a fetched one turns out to hold.
+        keyring: makes keys, also of scenes that a fetched one turns out to hold.
+        kept: score keys of work on scenes that is kept and goes on to serve, though the keyring alone makes others.
     """
 
     archive: Archive
-    scenes: tuple[PendingScene, ...]
+    scenes: tuple[SceneRef, ...]
     done: Collection[str]
     quarantined: Mapping[str, Mapping[str, Any]]
     vanished: tuple[str, ...]
-    keyring: SceneKeyring | None = None
+    keyring: SceneKeyring
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+    def pending(self, limit: int | None = None) -> Iterator[PendingScene]:
+        """The scenes to be worked on with their keys, one after another; the first `limit` of them."""
+        return (PendingScene(ref, self.keyring.keys(ref, self.kept.get(ref.id, ""))) for ref in self.scenes[:limit])
 
 
 def make_plan(
@@ -78,9 +85,10 @@ def make_plan(
     keyring = SceneKeyring(config, fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
     sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
     archive = discover(config, reader, Products(workspace, ledger), quiet=not delivery)
-    scenes = tuple(found for ref in archive.scenes if (found := sorting.take(ref)) is not None)
+    scenes = tuple(ref for ref in archive.scenes if sorting.take(ref))
     archive = replace(archive, skipped=(*archive.skipped, *sorting.left_out))
-    return Plan(archive, scenes, sorting.done, sorting.quarantined, () if delivery else sorting.untouched(), keyring)
+    vanished = () if delivery else sorting.untouched()
+    return Plan(archive, scenes, sorting.done, sorting.quarantined, vanished, keyring, sorting.kept)
 
 
 class _Records:
@@ -119,6 +127,7 @@ class _Sorting:
         done: as `Plan.done`, of the scenes taken so far.
         quarantined: as `Plan.quarantined`.
         left_out: what the entries are known to hold beside scenes.
+        kept: as `Plan.kept`.
     """
 
     def __init__(
@@ -140,14 +149,15 @@ class _Sorting:
         self.done: set[str] = set()
         self.quarantined: dict[str, Mapping[str, Any]] = {}
         self.left_out: list[Skipped] = []
+        self.kept: dict[str, str] = {}
 
     def untouched(self) -> tuple[str, ...]:
         """Ids that the ledger knows, and nothing that was taken is or holds."""
         self._records.rest()
         return tuple(sorted({*self._records.passed, *self._entries} - self._parts))
 
-    def take(self, ref: SceneRef) -> PendingScene | None:
-        """What is to be done with a scene of the archive; None if nothing is.
+    def take(self, ref: SceneRef) -> bool:
+        """Whether a scene of the archive is to be worked on.
 
         A remote one that turned out to hold others when it was fetched is fetched again if one of those is to be done.
         """
@@ -155,15 +165,15 @@ class _Sorting:
         keys = self._keys(ref, record)
         held = contents.known(self._ledger, self._config, ref.id, keys) if ref.remote else None
         if held is None:
-            return PendingScene(ref, keys) if self._is_pending(ref, record, keys) else None
+            return self._is_pending(ref, record, keys)
         if held.current and record is not None and ref.id not in held.parts:
             self._entries.append(ref.id)  # what it holds is known; itself is none of that
         self._parts.update(held.parts)
         pending = [part for part in held.parts if self._part_is_pending(replace(ref, id=part))]
         if held.current:
             self.left_out += [Skipped(ref.id, reason) for reason in held.left_out]
-            return PendingScene(ref, keys) if pending else None
-        return PendingScene(ref, keys)
+            return bool(pending)
+        return True
 
     def _part_is_pending(self, part: SceneRef) -> bool:
         record = self._ledger.scene(part.id)
@@ -171,7 +181,10 @@ class _Sorting:
 
     def _keys(self, ref: SceneRef, record: SceneRecord | None) -> SceneKeys:
         kept = "" if record is None or self._config.output.keep == "nothing" else record.score_key
-        return self._keyring.keys(ref, kept)
+        keys = self._keyring.keys(ref, kept)
+        if keys.uncertain and not self._keyring.uncertain:
+            self.kept[ref.id] = kept
+        return keys
 
     def _is_pending(self, ref: SceneRef, record: SceneRecord | None, keys: SceneKeys) -> bool:
         """Whether a scene is to be worked on; else it is noted as done or quarantined."""

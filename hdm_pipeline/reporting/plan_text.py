@@ -45,7 +45,7 @@ def plan_text(found: Forecast, quality: Mapping[str, Sequence[Mapping[str, Any]]
 
 def _remote(found: Forecast) -> list[str]:
     """What is to be fetched."""
-    scenes = [scene.ref for scene in found.plan.scenes if scene.ref.remote]
+    scenes = [ref for ref in found.plan.scenes if ref.remote]
     lines = [f"to fetch  {len(scenes)} series; their size is known then"] if scenes else []
     lines += [f"  {ref.id}: {ref.about}" if ref.about else f"  {ref.id}" for ref in scenes[:_SHOWN]]
     return lines + ([f"  ... and {len(scenes) - _SHOWN} more"] if len(scenes) > _SHOWN else [])

@@ -183,7 +183,7 @@ def test_run_executes_what_plan_prints(bench: Workbench) -> None:
     assert (printed.scenes_total, printed.scenes_done) == (5, 2)
     assert printed.plan.vanished == ("gone",)
     summary = pipeline.run()
-    assert sorted(summary.done) == [scene.ref.id for scene in printed.plan.scenes] == ["middle", "new"]
+    assert sorted(summary.done) == [ref.id for ref in printed.plan.scenes] == ["middle", "new"]
     assert summary.done_before == printed.scenes_done
     assert set(summary.quarantined) == set(printed.plan.quarantined)
     report = json.loads(summary.report.read_text())

@@ -20,7 +20,7 @@ from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.planning.archive import Archive
 from hdm_pipeline.planning.forecast import Forecast, SceneCost
-from hdm_pipeline.planning.keys import PendingScene, SceneKeys
+from hdm_pipeline.planning.keys import Fingerprints, SceneKeyring
 from hdm_pipeline.planning.plan import Plan
 from hdm_pipeline.reporting.events import BlockInferred, Event, PreparingStep, RunEnded, SceneDone, SceneStarted
 from hdm_pipeline.reporting.plan_text import plan_text
@@ -167,10 +167,10 @@ def test_a_stopped_report_says_what_waits(bench: Workbench, ledger: Ledger) -> N
     ],
 )
 def test_a_plan_tells_a_time_only_where_there_is_one(
-    shape: tuple[int, int, int, int] | None, rate: float | None, time: str
+    bench: Workbench, shape: tuple[int, int, int, int] | None, rate: float | None, time: str
 ) -> None:
     costs = () if shape is None else (SceneCost("a", shape, tiles=1, blocks=1, stage_bytes=8192),)
     scenes = () if shape is None else (SceneRef("a", "/a.tif", "geotiff", "1"),)
-    todo = tuple(PendingScene(ref, SceneKeys("t", "s", "p")) for ref in scenes)
-    plan = Plan(Archive(scenes, ()), todo, (), {}, ())
+    keyring = SceneKeyring(Pipeline.from_yaml(bench.pipeline()).config, Fingerprints("w", "s"))
+    plan = Plan(Archive(scenes, ()), scenes, (), {}, (), keyring)
     assert f"time      {time}" in plan_text(Forecast(plan, costs, (), 0, rate), None).splitlines()

@@ -16,7 +16,7 @@ from hdm_pipeline.planning import plan as planning
 from hdm_pipeline.planning.archive import Archive
 from hdm_pipeline.planning.contents import Contents
 from hdm_pipeline.planning.forecast import Forecast, SceneCost, forecast
-from hdm_pipeline.planning.keys import Fingerprints, PendingScene, SceneKeyring, SceneKeys
+from hdm_pipeline.planning.keys import Fingerprints, SceneKeyring, SceneKeys
 from hdm_pipeline.planning.plan import Plan, make_plan
 from tests.fake_executor import Bench
 
@@ -71,11 +71,11 @@ def test_what_did_not_come_is_tried_again_and_what_is_broken_is_not(bench: Bench
 
 
 def test_a_series_is_what_it_turned_out_to_hold(bench: Bench) -> None:
-    assert [scene.ref for scene in planned(bench).scenes] == [REF]
+    assert list(planned(bench).scenes) == [REF]
     holds(bench, "one", "two", left_out=("a localizer",))
     record(bench, "one", "done")
     found = planned(bench)
-    assert [scene.ref for scene in found.scenes] == [REF], "two is not done: the series is fetched for it"
+    assert list(found.scenes) == [REF], "two is not done: the series is fetched for it"
     assert list(found.done) == ["one"]
     record(bench, "two", "done")
     found = planned(bench)
@@ -92,7 +92,7 @@ def test_a_series_without_scenes_is_not_fetched_again(bench: Bench) -> None:
 
 def test_a_series_may_hold_itself_and_things_that_are_left_out(bench: Bench) -> None:
     holds(bench, "series", left_out=("a localizer",))
-    assert [scene.ref for scene in planned(bench).scenes] == [REF]
+    assert list(planned(bench).scenes) == [REF]
     record(bench, "series", "done")
     assert list(planned(bench).done) == ["series"]
 
@@ -108,13 +108,13 @@ def test_another_choice_of_series_has_them_fetched_again(bench: Bench) -> None:
     assert planned(bench).scenes == ()
     changed(bench, select={"min_slices": 2})
     found = planned(bench)
-    assert [scene.ref for scene in found.scenes] == [REF], "all that the series holds was left out, and is not now"
+    assert list(found.scenes) == [REF], "all that the series holds was left out, and is not now"
     assert found.archive.skipped == (), "what is left out now is not known yet"
     holds(bench, "one", "two")
     record(bench, "one", "done")
     changed(bench, select=None)
     found = planned(bench)
-    assert ([scene.ref for scene in found.scenes], list(found.done)) == ([REF], ["one"]), "one need not be done again"
+    assert (list(found.scenes), list(found.done)) == ([REF], ["one"]), "one need not be done again"
 
 
 def test_parts_do_not_vanish_while_their_series_is_to_be_done_again(bench: Bench) -> None:
@@ -124,7 +124,7 @@ def test_parts_do_not_vanish_while_their_series_is_to_be_done_again(bench: Bench
     record(bench, "gone", "done")
     changed(bench, options={"policy": "split"})
     found = planned(bench)
-    assert [scene.ref for scene in found.scenes] == [REF]
+    assert list(found.scenes) == [REF]
     assert (found.done, found.vanished) == (set(), ("gone",))
 
 
@@ -158,9 +158,9 @@ def test_a_forecast_counts_what_a_series_holds(bench: Bench) -> None:
 
 def test_a_forecast_is_no_less_for_what_is_done(bench: Bench) -> None:
     """Three parts of one series are done; of two scenes of this machine one header was read."""
-    local = [replace(REF, id=name, remote=False) for name in ("a", "b")]
-    todo = tuple(PendingScene(ref, keys(bench, ref.id)) for ref in local)
-    plan = Plan(Archive((REF, *local), ()), todo, {"one", "two", "three"}, {"bad": {}}, ())
+    local = tuple(replace(REF, id=name, remote=False) for name in ("a", "b"))
+    keyring = SceneKeyring(bench.config, Fingerprints("w", "s"))
+    plan = Plan(Archive((REF, *local), ()), local, {"one", "two", "three"}, {"bad": {}}, (), keyring)
     cost = SceneCost("a", (1, 1, 64, 64), tiles=100, blocks=1, stage_bytes=8192)
     found = Forecast(plan, (cost,), (("bad", "damaged"),), 0, None)
     assert (found.sampled, found.tiles) == (True, 200)
