@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.messages import (
     InferTask,
     PublishTask,
@@ -17,12 +20,14 @@ from hdm_pipeline.execution.messages import (
     Task,
 )
 from hdm_pipeline.output.ledger import Receipt, SceneRecord
+from hdm_pipeline.planning.keys import PendingScene
 from hdm_pipeline.reporting.events import (
     BlockInferred,
     SceneDone,
     SceneStarted,
     StepDone,
 )
+from hdm_pipeline.reporting.run_json import RunReport
 from tests.fake_executor import (
     STRIDE,
     THREE,
@@ -167,8 +172,6 @@ def test_a_receipt_is_in_the_ledger_before_the_event_is_told(tmp_path: Path) -> 
             if isinstance(event, SceneDone):
                 seen.append(bench.statuses() == {"a": "done"})
 
-    from hdm_pipeline.execution.driver import Driver
-
     executor = FakeExecutor(bench.config, bench.sizes)
     Driver(bench.context, executor, bench.ledger, Listening().append).run(bench.scenes())
     assert len(seen) == 3 * 3 + 1
@@ -251,3 +254,29 @@ def test_a_stop_lets_what_is_in_flight_end_and_gives_out_nothing_new(tmp_path: P
     assert bench.statuses() == {"a": "done", "b": "done"}
     again = {(task.scene, task.step, task.block) for task in second.given} & set(told)
     assert again == set(), "what ended after the stop counts as done"
+
+
+def test_a_finished_scene_leaves_almost_nothing_in_memory(tmp_path: Path) -> None:
+    """An archive may hold a million: what is finished is in the ledger, and not in the driver or the report."""
+    count = 900
+    bench = Bench(tmp_path, {f"scene_{number:05}": (64, 64) for number in range(count)})
+    executor = FakeExecutor(bench.config, bench.sizes)
+    report = RunReport(bench.workspace.report, "test", dict.fromkeys(bench.sizes, ""), bench.ledger)
+    marks: list[int] = []
+
+    def scenes() -> Iterator[PendingScene]:
+        for number, name in enumerate(bench.sizes):
+            executor.given.clear()  # the test's own memory
+            executor.ended.clear()
+            if number in (count // 3, count - 1):
+                gc.collect()
+                marks.append(tracemalloc.get_traced_memory()[0])
+            yield pending(name)
+
+    tracemalloc.start()
+    try:
+        Driver(bench.context, executor, bench.ledger, report.event).run(scenes())
+    finally:
+        tracemalloc.stop()
+    assert report.head()["totals"]["done"] == count
+    assert (marks[1] - marks[0]) / (count - count // 3) < 200

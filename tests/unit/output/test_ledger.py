@@ -251,3 +251,41 @@ def test_kill_9_loses_nothing_that_was_noted(path: Path) -> None:
             found = ledger.receipts("k", "infer")
         assert set(range(last + 1)) <= set(found)
         assert len(found) % 2 == 0, "both receipts of a call, or none"
+
+
+def test_a_walk_may_leave_out_what_is_most_of_a_record(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        for name, status in (("b", "done"), ("a", "quarantined"), ("c", "done")):
+            ledger.upsert_scene(SceneRecord(name, "p", status=status, error={"what": "x"}, info={"tiles": 1}))
+        assert [record.id for record in ledger.walk()] == ["a", "b", "c"]
+        assert [(record.id, record.info, record.error) for record in ledger.walk("done", info=False)] == [
+            ("b", {}, {"what": "x"}),
+            ("c", {}, {"what": "x"}),
+        ]
+        assert ledger.counts() == {"done": 2, "quarantined": 1}
+        assert ledger.sequence == max(record.updated for record in ledger.walk()) == 3
+
+
+def test_suspicions_count_scenes_and_not_warnings(path: Path) -> None:
+    one, two = {"kind": "unlike", "suspect": True}, {"kind": "no_crs", "suspect": False}
+    infos: dict[str, dict[str, object]] = {
+        "a": {"warnings": [one, one, two]},
+        "b": {"warnings": [one, {"kind": "flat", "suspect": True}]},
+        "c": {"warnings": ["what an older release wrote"]},
+        "d": {},
+        "e": {"warnings": None},
+    }
+    with Ledger.open(path) as ledger:
+        for name, info in infos.items():
+            ledger.upsert_scene(SceneRecord(name, "p", status="done", info=info))
+        ledger.upsert_scene(SceneRecord("f", "p", status="running", info={"warnings": [one]}))
+        assert ledger.suspicions() == {"unlike": 2, "flat": 1}
+
+
+def test_receipts_of_several_keys_are_told_by_step(path: Path) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.record([Receipt("t", "stage", 1, 0.5), Receipt("s", "infer", 0, 1.0), Receipt("s", "stitch", 0, 0.1)])
+        found = ledger.receipts_of("t", "s")
+        assert {step: list(blocks) for step, blocks in found.items()} == {"stage": [1], "infer": [0], "stitch": [0]}
+        assert ledger.receipts("s", "infer") == found["infer"]
+        assert ledger.receipts("s", "stage") == {}
