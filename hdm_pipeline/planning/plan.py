@@ -83,7 +83,7 @@ def make_plan(
         SupportError: a support file is missing.
     """
     keyring = SceneKeyring(config, fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
-    sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined)
+    sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined, delivery=delivery)
     archive = discover(config, reader, Products(workspace, ledger), quiet=not delivery)
     scenes = tuple(ref for ref in archive.scenes if sorting.take(ref))
     archive = replace(archive, skipped=(*archive.skipped, *sorting.left_out))
@@ -94,17 +94,25 @@ def make_plan(
 class _Records:
     """What the ledger knows of scenes that are asked for in the order of their ids: both are walked once, side by side.
 
+    Args:
+        ledger: asked.
+        info: whether `SceneRecord.info` is wanted.
+        few: of many scenes few will be asked for; they are looked up, and nothing is known of the others.
+
     Attributes:
         passed: ids that the ledger knows and nobody asked for, so far.
     """
 
-    def __init__(self, ledger: Ledger, *, info: bool) -> None:
-        self._walk: Iterator[SceneRecord] = ledger.walk(info=info)
+    def __init__(self, ledger: Ledger, *, info: bool, few: bool) -> None:
+        self._look_up = ledger.scene if few else None
+        self._walk: Iterator[SceneRecord] = iter(()) if few else ledger.walk(info=info)
         self._next: SceneRecord | None = next(self._walk, None)
         self.passed: list[str] = []
 
     def find(self, scene: str) -> SceneRecord | None:
         """The record of a scene whose id comes after all that were asked for before."""
+        if self._look_up is not None:
+            return self._look_up(scene)
         while self._next is not None and self._next.id < scene:
             self.passed.append(self._next.id)
             self._next = next(self._walk, None)
@@ -138,12 +146,13 @@ class _Sorting:
         keyring: SceneKeyring,
         *,
         retry_quarantined: bool,
+        delivery: bool,
     ) -> None:
         self._config, self._ledger, self._keyring = config, ledger, keyring
         self._retry = retry_quarantined
         self._there = presence(workspace)
         # What else is known of a scene is most of a record, and decides nothing unless a run is strict.
-        self._records = _Records(ledger, info=config.execution.strict)
+        self._records = _Records(ledger, info=config.execution.strict, few=delivery)
         self._parts: set[str] = set()
         self._entries: list[str] = []
         self.done: set[str] = set()

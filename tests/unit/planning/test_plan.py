@@ -1,12 +1,15 @@
-"""What the ledger says of scenes that were fetched: what they turned out to hold, and what did not come."""
+"""What a plan makes of what the ledger says of scenes: also of fetched ones, and of those that did not come."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import FetchError, HdmError, NoAnswerError, ReadError
@@ -40,8 +43,19 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return bench
 
 
-def planned(bench: Bench) -> Plan:
-    return make_plan(bench.config, (), bench.workspace, Reader(), bench.ledger)  # type: ignore[arg-type]
+class Disk:
+    """Lists files of this machine, in any order."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def discover(self, _: str) -> Iterator[SceneRef]:
+        for name in self.names:
+            yield replace(REF, id=name, uri=f"/archive/{name}", remote=False)
+
+
+def planned(bench: Bench, reader: Any = None, **options: bool) -> Plan:
+    return make_plan(bench.config, (), bench.workspace, reader or Reader(), bench.ledger, **options)
 
 
 def keys(bench: Bench, name: str) -> SceneKeys:
@@ -164,3 +178,35 @@ def test_a_forecast_is_no_less_for_what_is_done(bench: Bench) -> None:
     cost = SceneCost("a", (1, 1, 64, 64), tiles=100, blocks=1, stage_bytes=8192)
     found = Forecast(plan, (cost,), (("bad", "damaged"),), 0, None)
     assert (found.sampled, found.tiles) == (True, 200)
+
+
+@given(st.sets(st.sampled_from("abcdefgh"), min_size=1), st.sets(st.sampled_from("ABcdefghXYZäz")), st.booleans())
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_ledger_is_walked_beside_the_archive(
+    bench: Bench, there: set[str], known: set[str], delivery: bool
+) -> None:
+    for one in bench.ledger.scenes():
+        bench.ledger.upsert_scene(replace(one, product_key="older", status="running"))
+    before = {one.id for one in bench.ledger.scenes()}
+    for name in known:
+        record(bench, name, "quarantined" if name in "cd" else "done")
+    found = planned(bench, Disk(*sorted(there, reverse=True)), delivery=delivery)
+    assert [ref.id for ref in found.scenes] == sorted(there - known)
+    assert set(found.done) == there & known - set("cd")
+    assert set(found.quarantined) == there & known & set("cd")
+    assert found.vanished == (() if delivery else tuple(sorted((before | known) - there)))
+
+
+def test_keys_are_made_when_scenes_are_taken(bench: Bench) -> None:
+    found = planned(bench, Disk("b", "a", "c"))
+    assert [scene.keys for scene in found.pending()] == [keys(bench, name) for name in "abc"]
+    assert [scene.ref.id for scene in found.pending(2)] == ["a", "b"]
+
+
+def test_work_with_uncertainties_goes_on_to_serve_where_they_are_no_longer_asked_for(bench: Bench) -> None:
+    with_uncertainty = SceneKeyring(bench.config, Fingerprints("w", "s"), uncertain=True).keys(replace(REF, id="a"))
+    bench.ledger.upsert_scene(
+        SceneRecord("a", "another", with_uncertainty.score, with_uncertainty.stage, status="running")
+    )
+    (taken,) = planned(bench, Disk("a")).pending()
+    assert (taken.keys.score, taken.keys.uncertain) == (with_uncertainty.score, True)
