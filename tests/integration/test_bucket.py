@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,29 +26,12 @@ from hdm_pipeline.xarrays.run_output import open_output
 from tests.dicom_series import write_series
 from tests.fault_proxy import Rule
 from tests.integration.conftest import Workbench, published
-from tests.s3_server import S3Server, installed, s3_server
-
-pytestmark = pytest.mark.skipif(not installed(), reason="needs moto (extra `judges`)")
+from tests.s3_server import S3Server
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket("out")
-        yield server
-
-
-@pytest.fixture
-def server(running: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
-    running.enter(monkeypatch)
+@pytest.fixture(autouse=True)
+def _first_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _other_machine(monkeypatch, tmp_path, "first")
-    client = running.client()
-    for key in running.objects("out"):
-        client.delete_object(Bucket="out", Key=key)
-    running.heals()
-    running.forget()
-    yield running
-    running.heals()
 
 
 def _other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -13,30 +13,12 @@ from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.bucket_lock import BucketLock
 from hdm_pipeline.output.lock import LOCK, holder
 from tests.fault_proxy import Rule
-from tests.s3_server import S3Server, installed, s3_server
-
-pytestmark = pytest.mark.skipif(not installed(), reason="needs moto (extra `judges`)")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket("locks")
-        yield server
-
-
-@pytest.fixture
-def server(running: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    running.enter(monkeypatch)
-    running.heals()
-    running.forget()
-    yield running
-    running.heals()
+from tests.s3_server import S3Server
 
 
 @pytest.fixture
 def folder(server: S3Server, request: pytest.FixtureRequest) -> ObjectFolder:
-    return ObjectFolder(f"s3://locks/{request.node.name.replace('[', '/').strip(']')}")
+    return ObjectFolder(f"s3://out/{request.node.name.replace('[', '/').strip(']')}")
 
 
 def _until(seen: Callable[[], bool]) -> None:

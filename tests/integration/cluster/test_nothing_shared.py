@@ -133,7 +133,7 @@ def test_an_actor_is_killed(cloud: Cloud, title: str) -> None:
     finally:
         process.kill()
     assert published_in(cloud.nodes.server, "actor") == cloud.expected
-    _empty(cloud, "actor")
+    cloud.nodes.server.empty("out", "actor/")
 
 
 def test_a_node_is_killed_with_its_disk(cloud: Cloud) -> None:
@@ -190,9 +190,3 @@ def test_keys_that_expire_end_the_run_with_a_remedy_and_new_ones_go_on(cloud: Cl
     ended = cloud.run("expired", node=2)
     assert ended.returncode == 0, ended.stderr[-4000:]
     assert published_in(cloud.nodes.server, "expired") == cloud.expected
-
-
-def _empty(cloud: Cloud, name: str) -> None:
-    client = cloud.nodes.server.client()
-    for key in cloud.nodes.server.objects("out", f"{name}/"):
-        client.delete_object(Bucket="out", Key=key)
