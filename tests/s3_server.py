@@ -136,6 +136,23 @@ class S3Server:
         """Requests so far by kind, of keys (``bucket/key``) that hold `key`."""
         return Counter(one["kind"] for one in self.log() if key in one["key"])
 
+    @contextmanager
+    def strict(self) -> Iterator[None]:
+        """Within: the server takes no keys but those it has given itself, which are none."""
+        self._demand_keys(0)
+        try:
+            yield
+        finally:
+            self._demand_keys(1 << 60)
+
+    def _demand_keys(self, after: int) -> None:
+        connection = http.client.HTTPConnection(self.direct, timeout=30)
+        try:
+            connection.request("POST", "/moto-api/reset-auth", str(after), {"Content-Type": "text/plain"})
+            assert connection.getresponse().status == 200
+        finally:
+            connection.close()
+
     def forget(self) -> None:
         """Forget the log."""
         self._ask("DELETE")

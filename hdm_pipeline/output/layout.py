@@ -28,6 +28,7 @@ from urllib.parse import unquote
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
+from hdm_pipeline.objects.address import check_address
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.objects.scratch import VARIABLE, mirror_of
 from hdm_pipeline.output.files import output_errors, remove_tree
@@ -39,6 +40,9 @@ FETCHED = "fetched"
 
 PAGES = "report~pages"
 """Name of the folder of further pages of the report: one that no scene can have."""
+
+_LOCK_TIMEOUT = 4.0
+"""Seconds for a request about the lock of a bucket: several fit into the time after which it is taken over."""
 
 _TAKEN = ("run.json", "collection.json", "mosaic.vrt", "report.html")
 """What no scene may be called: files of the output directory itself."""
@@ -107,8 +111,8 @@ class Workspace:
 
     @property
     def lock_place(self) -> Path | ObjectFolder:
-        """The same, or the folder of a bucket that holds it."""
-        return self.lock if self.bucket is None else self.bucket / OUTPUT_MARKER
+        """The same, or the folder of a bucket that holds it: for requests that take less time than a lock lives."""
+        return self.lock if self.bucket is None else (self.bucket / OUTPUT_MARKER).hurried(_LOCK_TIMEOUT)
 
     @property
     def logs(self) -> Path:
@@ -316,7 +320,7 @@ def place_of(text: str) -> Path | ObjectFolder:
     """
     if text.startswith("file:///"):
         return Path(unquote(text.removeprefix("file://")))
-    return ObjectFolder(text) if "://" in text else Path(text)
+    return ObjectFolder(check_address(text)) if "://" in text else Path(text)
 
 
 def _mirror(bucket: ObjectFolder) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 
@@ -10,8 +11,9 @@ import pytest
 
 from hdm_pipeline.errors import OutputError
 from hdm_pipeline.objects.folder import ObjectFolder
-from hdm_pipeline.output.bucket_lock import BucketLock
-from hdm_pipeline.output.lock import LOCK, holder
+from hdm_pipeline.output.bucket_lock import BucketLock, run_lock
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.lock import LOCK, STALE_AFTER, holder
 from tests.fault_proxy import Rule
 from tests.s3_server import S3Server
 
@@ -91,3 +93,40 @@ def test_an_answer_that_is_lost_is_not_anothers_lock(folder: ObjectFolder, serve
         assert not lock.lost
         assert [rule.done > 0 for rule in server.faults()] == [True]
     assert holder(folder) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["replace", "get"])
+def test_a_request_that_hangs_for_longer_than_a_lock_lives_does_not_lose_it(
+    folder: ObjectFolder, server: S3Server, kind: str
+) -> None:
+    taken = threading.Event()
+
+    def wait() -> None:
+        with BucketLock(folder.hurried(0.8), "other", wait=True, heartbeat=0.3, stale_after=5):
+            taken.set()
+
+    with BucketLock(folder.hurried(0.8), "me", heartbeat=0.3, stale_after=5) as lock:
+        other = threading.Thread(target=wait)
+        if kind == "replace":
+            other.start()
+            server.rules([Rule("delay", kind=kind, key=LOCK, first=2, every=3, seconds=15)])
+        else:  # an answer is lost, and then nobody tells whose the lock is
+            lose = Rule("lose", kind="replace", key=LOCK, every=3)
+            server.rules([lose, Rule("delay", kind="get", key=LOCK, every=2, seconds=15)])
+        time.sleep(12)
+        faults = [rule.done for rule in server.faults()]
+        assert not lock.lost
+        assert not taken.is_set()
+        assert lock.confirm()
+        server.heals()
+    assert all(done > 1 for done in faults)
+    if kind == "replace":
+        other.join(timeout=20)
+        assert taken.is_set()
+
+
+def test_of_the_time_that_a_lock_lives_a_request_takes_a_small_part(server: S3Server) -> None:
+    lock = run_lock(Workspace.of("s3://out/b"), "me")
+    assert isinstance(lock, BucketLock)
+    assert lock.folder.timeout + lock.folder.patience + lock.folder.timeout < STALE_AFTER / 2
