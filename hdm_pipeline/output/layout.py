@@ -345,10 +345,15 @@ def checked_component(name: str) -> str:
     Raises:
         OutputError: it holds a separator, `..` or characters that file systems disagree about.
     """
-    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name in _TAKEN:
+    if not is_component(name):
         raise OutputError(
             "name cannot be used as a folder or file name in the output",
             where=repr(name),
             remedy="use letters, digits, '.', '_' and '-'",
         )
     return name
+
+
+def is_component(name: str) -> bool:
+    """Whether a scene may be called so."""
+    return bool(_COMPONENT.fullmatch(name)) and not name.endswith((" ", ".")) and name not in _TAKEN

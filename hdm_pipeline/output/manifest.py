@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Base64Bytes, BaseModel, Field
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
-from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.layout import Workspace, is_component
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 
 _PUBLISHED = f"{OUTPUT_MARKER}/published/"
@@ -31,6 +34,25 @@ _SIZES = ("large", "small")
 
 _SCHEMA = 1
 _AT_ONCE = 8
+
+log = logging.getLogger(__name__)
+
+
+class _Manifest(BaseModel):
+    """A manifest as it is read: of what others wrote there nothing is believed that is not of this form."""
+
+    version: Literal[1] = Field(alias="schema")
+    scene: str
+    product_key: str
+    score_key: str
+    stage_key: str
+    files: dict[str, dict[str, Any]]
+    info: dict[str, Any]
+    pictures: dict[Literal["large", "small"], Base64Bytes] = {}
+
+    def is_of(self, name: str) -> bool:
+        """Whether it says of itself what its name says, and leads nowhere else."""
+        return name == _name(self.scene, self.product_key) and all(map(is_plain, self.files))
 
 
 def put_products(workspace: Workspace, record: SceneRecord, pictures: Mapping[str, bytes]) -> None:
@@ -158,9 +180,9 @@ def bring_pictures(workspace: Workspace, records: Sequence[SceneRecord]) -> None
         return
 
     def fetch(record: SceneRecord) -> None:
-        facts = _facts(workspace, _name(record.id, record.product_key)) or {}
-        pictures = {size: base64.b64decode(text) for size, text in facts.get("pictures", {}).items()}
-        keep_pictures(workspace, record.id, pictures)
+        found = _read(workspace, _name(record.id, record.product_key))
+        pictures = {} if found is None else found.pictures
+        keep_pictures(workspace, record.id, {str(size): content for size, content in pictures.items()})
 
     def lacks(record: SceneRecord) -> bool:
         return not all(workspace.quicklook(record.id, size).is_file() for size in _SIZES)
@@ -189,27 +211,37 @@ def is_plain(name: str) -> bool:
 
 
 def _record(workspace: Workspace, name: str) -> SceneRecord | None:
-    facts = _facts(workspace, name)
-    if facts is None:
+    found = _read(workspace, name)
+    if found is None:
         return None
-    keys = (str(facts["product_key"]), str(facts["score_key"]), str(facts["stage_key"]))
-    return SceneRecord(str(facts["scene"]), *keys, "done", outputs=tuple(facts["files"]), info=facts["info"])
+    keys = found.product_key, found.score_key, found.stage_key
+    return SceneRecord(found.scene, *keys, "done", outputs=tuple(found.files), info=found.info)
 
 
-def _facts(workspace: Workspace, name: str) -> dict[str, Any] | None:
-    """The content of a manifest; None where there is none, or one of another version: the scene is done again."""
+def _read(workspace: Workspace, name: str) -> _Manifest | None:
+    """A manifest; None where there is none, or one that this release did not write: the scene is done again."""
     content = _bucket(workspace).get(name)
-    try:
-        found = None if content is None else json.loads(content)
-    except ValueError:
+    if content is None:
         return None
-    return found if isinstance(found, dict) and found.get("schema") == _SCHEMA else None
+    try:
+        found = _Manifest.model_validate_json(content)
+        sound = found.is_of(name)
+    except ValueError:
+        sound = False
+    if sound:
+        return found
+    log.warning("a manifest that this release did not write is passed over: %s", _bucket(workspace).at(name))
+    return None
 
 
 def _listed(bucket: ObjectFolder) -> dict[str, str]:
-    """First letters of product keys by scene."""
-    keys = [PurePosixPath(key) for key, _ in bucket.keys(_PUBLISHED)]
-    return {path.parent.name: path.stem for path in keys if path.suffix == ".json"}
+    """First letters of product keys by scene; what else lies there is passed over."""
+    found = {}
+    for key, _ in bucket.keys(_PUBLISHED):
+        path = PurePosixPath(key)
+        if path.suffix == ".json" and key == _name(path.parent.name, path.stem) and is_component(path.parent.name):
+            found[path.parent.name] = path.stem
+    return found
 
 
 def _name(scene: str, product_key: str) -> str:
