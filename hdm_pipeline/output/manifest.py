@@ -24,6 +24,7 @@ from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
 from hdm_pipeline.output.layout import Workspace, is_component
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.work import drop_arrays
 
 _PUBLISHED = f"{OUTPUT_MARKER}/published/"
 _KEY = 16
@@ -110,8 +111,13 @@ def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
     return lambda record: there.get(record.id) == record.product_key[:_KEY]
 
 
-def recover(workspace: Workspace, ledger: Ledger) -> int:
+def recover(workspace: Workspace, ledger: Ledger, keep: str) -> int:
     """Tell the ledger of scenes that were published after it was last copied to the bucket.
+
+    Args:
+        workspace: of the run.
+        ledger: that of the output.
+        keep: `output.keep`: what else there is of these scenes is removed.
 
     Returns:
         How many those are.
@@ -131,6 +137,7 @@ def recover(workspace: Workspace, ledger: Ledger) -> int:
         found = [record for record in pool.map(lambda name: _record(workspace, name), unknown) if record is not None]
     for record in found:
         remove_tree(workspace.product_folder(record.id))  # what this node still has is of an earlier time
+    drop_arrays(workspace, found, keep)
     ledger.upsert_scenes(found)
     return len(found)
 

@@ -27,10 +27,11 @@ from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import remove_tree, write_bytes
 from hdm_pipeline.output.layout import PAGES, Workspace
-from hdm_pipeline.output.ledger import sql_errors
+from hdm_pipeline.output.ledger import Ledger, sql_errors
 from hdm_pipeline.output.lock import Lock, holder
 from hdm_pipeline.output.manifest import fetch, is_plain
 from hdm_pipeline.output.reading import copy_for_reading
+from hdm_pipeline.output.work import place_told, settled
 
 CHECKPOINT = 30.0
 """Seconds between two copies of the ledger, while it changes."""
@@ -62,7 +63,7 @@ class Mirror:
         self._workspace = workspace
         self._lock = lock
         self._every = every
-        self._index: dict[str, Any] = {"generation": 0, "files": {}}
+        self._index: dict[str, Any] = {"generation": 0, "files": {}, "work": ""}
         self._seen: object = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hdm-checkpoints", daemon=True)
@@ -96,6 +97,18 @@ class Mirror:
             if error is None:
                 raise
             log.warning("what the run did could not be copied to the bucket: %s", trouble)  # what failed first counts
+
+    def settle(self, ledger: Ledger) -> Workspace:
+        """The workspace of the run, with the place where it works; what is left elsewhere of earlier runs is removed.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        if self._workspace.bucket is not None:
+            before = str(self._index.get("work", ""))
+            self._workspace = settled(self._workspace, before, ledger.scenes() if before else ())
+            self._index = {**self._index, "work": place_told(self._workspace)}
+        return self._workspace
 
     def _work(self) -> None:
         bucket, pause = self._workspace.bucket, min(_FIRST, self._every)
@@ -138,6 +151,7 @@ class Mirror:
             "generation": int(self._index["generation"]) + 1,
             "id": uuid4().hex,
             "files": {**kept, **found},
+            "work": self._index.get("work", ""),
         }
         content = json.dumps(index, indent=1).encode()
         if not self._lock.confirm():
