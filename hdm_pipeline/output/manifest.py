@@ -12,10 +12,8 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Literal
-
-from pydantic import Base64Bytes, BaseModel, Field
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
@@ -39,21 +37,31 @@ _AT_ONCE = 8
 log = logging.getLogger(__name__)
 
 
-class _Manifest(BaseModel):
+@dataclass(frozen=True)
+class _Manifest:
     """A manifest as it is read: of what others wrote there nothing is believed that is not of this form."""
 
-    version: Literal[1] = Field(alias="schema")
-    scene: str
-    product_key: str
-    score_key: str
-    stage_key: str
-    files: dict[str, dict[str, Any]]
-    info: dict[str, Any]
-    pictures: dict[Literal["large", "small"], Base64Bytes] = {}
+    record: SceneRecord
+    pictures: Mapping[str, bytes]
 
-    def is_of(self, name: str) -> bool:
-        """Whether it says of itself what its name says, and leads nowhere else."""
-        return name == _name(self.scene, self.product_key) and all(map(is_plain, self.files))
+    @classmethod
+    def of(cls, content: bytes, name: str) -> _Manifest:
+        """What a manifest of this name says.
+
+        Raises:
+            ValueError, TypeError, LookupError: it is none that this release wrote.
+        """
+        facts = json.loads(content)
+        texts = [facts[key] for key in ("scene", "product_key", "score_key", "stage_key")]
+        files, info, pictures = (dict(facts[key]) for key in ("files", "info", "pictures"))
+        if facts["schema"] != _SCHEMA or not all(isinstance(text, str) for text in (*texts, *files)):
+            raise ValueError("another form")
+        scene, product_key, score_key, stage_key = texts
+        if name != _name(scene, product_key) or not all(map(is_plain, files)):
+            raise ValueError("it leads elsewhere")
+        drawn = {size: base64.b64decode(pictures[size], validate=True) for size in _SIZES if size in pictures}
+        record = SceneRecord(scene, product_key, score_key, stage_key, "done", outputs=tuple(files), info=info)
+        return cls(record, drawn)
 
 
 def put_products(workspace: Workspace, record: SceneRecord, pictures: Mapping[str, bytes]) -> None:
@@ -134,7 +142,8 @@ def recover(workspace: Workspace, ledger: Ledger, keep: str) -> int:
         if not known or (record is not None and record.status in ("running", "quarantined")):
             unknown.append(_name(scene, key))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = [record for record in pool.map(lambda name: _record(workspace, name), unknown) if record is not None]
+        read = pool.map(lambda name: _read(workspace, name), unknown)
+        found = [manifest.record for manifest in read if manifest is not None]
     for record in found:
         remove_tree(workspace.product_folder(record.id))  # what this node still has is of an earlier time
     drop_arrays(workspace, found, keep)
@@ -188,8 +197,7 @@ def bring_pictures(workspace: Workspace, records: Sequence[SceneRecord]) -> None
 
     def fetch(record: SceneRecord) -> None:
         found = _read(workspace, _name(record.id, record.product_key))
-        pictures = {} if found is None else found.pictures
-        keep_pictures(workspace, record.id, {str(size): content for size, content in pictures.items()})
+        keep_pictures(workspace, record.id, {} if found is None else found.pictures)
 
     def lacks(record: SceneRecord) -> bool:
         return not all(workspace.quicklook(record.id, size).is_file() for size in _SIZES)
@@ -217,28 +225,16 @@ def is_plain(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
-def _record(workspace: Workspace, name: str) -> SceneRecord | None:
-    found = _read(workspace, name)
-    if found is None:
-        return None
-    keys = found.product_key, found.score_key, found.stage_key
-    return SceneRecord(found.scene, *keys, "done", outputs=tuple(found.files), info=found.info)
-
-
 def _read(workspace: Workspace, name: str) -> _Manifest | None:
     """A manifest; None where there is none, or one that this release did not write: the scene is done again."""
     content = _bucket(workspace).get(name)
     if content is None:
         return None
     try:
-        found = _Manifest.model_validate_json(content)
-        sound = found.is_of(name)
-    except ValueError:
-        sound = False
-    if sound:
-        return found
-    log.warning("a manifest that this release did not write is passed over: %s", _bucket(workspace).at(name))
-    return None
+        return _Manifest.of(content, name)
+    except (ValueError, TypeError, LookupError):
+        log.warning("a manifest that this release did not write is passed over: %s", _bucket(workspace).at(name))
+        return None
 
 
 def _listed(bucket: ObjectFolder) -> dict[str, str]:
