@@ -190,7 +190,7 @@ class RayExecutor:
         """Let the model actors load their model."""
         self._context = ray.put(context)
         bucket = context.workspace.bucket
-        uploaded = {} if bucket is None else upload_weights(bucket, bundle.weights)
+        uploaded = {} if bucket is None or self._shares.alone else upload_weights(bucket, bundle.weights)
         self._bundle = ray.put(replace(bundle, threads=self._shares.threads, uploaded=uploaded))
         bundle.release()  # the actors load their own; this process computes nothing any more
         for slot in self._models:

@@ -38,6 +38,9 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
 FETCHED = "fetched"
 """Name of the folder of files that came from another machine, in that of a scene's work."""
 
+UPLOADS = f"{OUTPUT_MARKER}/uploads"
+"""Folder of what the driver of a run on other nodes gives to these; there while it runs."""
+
 PAGES = "report~pages"
 """Name of the folder of further pages of the report: one that no scene can have."""
 
@@ -224,8 +227,12 @@ class Workspace:
             remove_tree(source)
             # First, so that nothing counts as published that is only half there.
             self.bucket.delete_all(f"{OUTPUT_MARKER}/published/{scene_id}/")
-            moved = self._move_in_bucket(key for key, _ in self.bucket.keys(f"{scene_id}/"))
-            return f"{OUTPUT_MARKER}/stale/{scene_id}" if moved else None
+            keys = [key for key, _ in self.bucket.keys(f"{scene_id}/")]
+            if not keys:
+                return None
+            self.bucket.delete_all(f"{OUTPUT_MARKER}/stale/{scene_id}/")  # of an earlier file: two would be mixed
+            self._move_in_bucket(self.bucket, keys)
+            return f"{OUTPUT_MARKER}/stale/{scene_id}"
         self._inside(target)
         if not source.is_dir() or not any(source.iterdir()):
             return None
@@ -255,12 +262,13 @@ class Workspace:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(source, target)
         if self.bucket is not None:
-            self._move_in_bucket(names)
+            self._move_in_bucket(self.bucket, names)
 
-    def _move_in_bucket(self, keys: Iterable[str]) -> int:
-        """Move objects below `private`/stale; returns how many there were."""
-        bucket = self.bucket
-        return 0 if bucket is None else sum(bucket.move(key, f"{OUTPUT_MARKER}/stale/{key}") for key in list(keys))
+    @staticmethod
+    def _move_in_bucket(bucket: ObjectFolder, keys: Iterable[str]) -> None:
+        """Move objects below `private`/stale."""
+        for key in keys:
+            bucket.move(key, f"{OUTPUT_MARKER}/stale/{key}")
 
     def _work_folder(self, scene_id: str) -> Path:
         """Everything of a scene that is no product."""

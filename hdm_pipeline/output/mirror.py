@@ -26,7 +26,7 @@ from hdm_pipeline.errors import HdmError, OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import remove_tree, write_bytes
-from hdm_pipeline.output.layout import PAGES, Workspace
+from hdm_pipeline.output.layout import PAGES, UPLOADS, Workspace
 from hdm_pipeline.output.ledger import Ledger, sql_errors
 from hdm_pipeline.output.lock import Lock, holder
 from hdm_pipeline.output.manifest import fetch, is_plain
@@ -97,6 +97,12 @@ class Mirror:
             if error is None:
                 raise
             log.warning("what the run did could not be copied to the bucket: %s", trouble)  # what failed first counts
+            return
+        try:
+            if self._lock.confirm():  # a successor's are not touched
+                bucket.delete_all(f"{UPLOADS}/")
+        except HdmError as trouble:
+            log.warning("what other nodes were given is left in the bucket, the next run removes it: %s", trouble)
 
     def settle(self, ledger: Ledger) -> Workspace:
         """The workspace of the run, with the place where it works; what is left elsewhere of earlier runs is removed.

@@ -28,7 +28,7 @@ from hdm_pipeline.session.session import Session
 from hdm_pipeline.xarrays.run_output import open_output
 from tests.dicom_series import write_series
 from tests.fault_proxy import Rule
-from tests.integration.conftest import Workbench, published
+from tests.integration.conftest import Workbench, published, write_scene
 from tests.s3_server import S3Server
 
 
@@ -136,6 +136,35 @@ def test_a_scene_that_is_quarantined_now_shows_nothing(bench: Workbench, server:
     assert not [key for key in found if key.startswith(("b/small/", "b/.hdm/published/small/"))]
     assert "b/.hdm/stale/small/mask.tif" in found
     assert output_status("s3://out/b")["stale"] == ["small"]
+    # A second time: what was made of the file before is not mixed with what is made of an earlier one.
+    server.client().put_object(Bucket="out", Key="b/.hdm/stale/small/of-an-earlier-file.tif", Body=b"1")
+    (bench.scenes / "small.tif").unlink()
+    write_scene(bench.scenes / "small.tif", 40, 50, 9)
+    assert list(Pipeline.from_yaml(file).run().done) == ["small"]
+    assert not server.keys("out", "b/.hdm/stale/small/")
+    server.client().put_object(Bucket="out", Key="b/.hdm/stale/small/of-an-earlier-file.tif", Body=b"1")
+    (bench.scenes / "small.tif").write_bytes(b"II*\0 no image")
+    assert set(Pipeline.from_yaml(file).run().quarantined) == {"small"}
+    stale = {key.rpartition("/")[2] for key in server.keys("out", "b/.hdm/stale/small/")}
+    assert "mask.tif" in stale
+    assert "of-an-earlier-file.tif" not in stale
+
+
+def test_what_a_killed_driver_gave_to_other_nodes_goes_with_the_next_run(bench: Workbench, server: S3Server) -> None:
+    server.client().put_object(Bucket="out", Key="b/.hdm/uploads/0123.safetensors", Body=b"1")
+    Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"})).run()
+    assert server.keys("out", "b/.hdm/uploads/") == []
+    assert not [key for key in server.objects("out", "b/.hdm/files.json")["b/.hdm/files.json"].split() if b"upl" in key]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_to_workers_of_this_machine_nothing_is_uploaded(bench: Workbench, server: S3Server, no_cluster: None) -> None:
+    execution = {"executor": "ray", "actors": 1, "threads": 1}
+    file = bench.pipeline("b", output={"directory": "s3://out/b"}, execution=execution)
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    assert server.counts("/uploads/")["put"] == 0
+    assert server.counts("/small/mask.tif")["put"] > 0
 
 
 def test_status_report_compare_and_open_output_read_a_bucket(
