@@ -39,6 +39,7 @@ from hdm_pipeline.execution.messages import (
     StepTask,
     Task,
 )
+from hdm_pipeline.execution.nodes import on_node, require_seen, several_nodes
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
@@ -156,6 +157,13 @@ class RayExecutor:
         self._config = context.config.execution
         self._stack = ExitStack()
         self._shares = self._stack.enter_context(cluster(self._config))
+        self._several = several_nodes()
+        if self._several:
+            try:
+                require_seen(context)
+            except HdmError:
+                self._stack.close()
+                raise
         self._context = ray.put(context)
         self._bundle: Any = None
         self._fruitless = 0
@@ -293,7 +301,8 @@ class RayExecutor:
         except ray.exceptions.RayTaskError as error:
             task = slot.take(reference)
             log.info("step failed\n%s", error, extra={"scene": task.scene, "block": task.block, "step": task.step})
-            self._ended.append(Failed(task, as_hdm_error(_plain(error), task)))
+            failure = as_hdm_error(_plain(error), task)
+            self._ended.append(Failed(task, on_node(failure, error.ip) if self._several else failure))
         except _DEATHS as error:
             self._died(slot, _first_line(error))
             return
