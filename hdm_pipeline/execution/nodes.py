@@ -92,10 +92,12 @@ def local_paths(context: RunContext) -> dict[str, str]:
         with output_errors(workspace.work):
             workspace.work.mkdir(parents=True, exist_ok=True)
         found[str(workspace.work)] = "execution.work"
-    if workspace.bucket is None and config.model.backbone is not None:
-        found[config.model.backbone.path] = "model.backbone.path"
-    if workspace.bucket is None and not config.model.weights.startswith(BUILTIN):
-        found[config.model.weights] = "model.weights"
+    if workspace.bucket is None:
+        model = config.model
+        if model.backbone is not None:
+            found[model.backbone.path] = "model.backbone.path"
+        if not model.weights.startswith(BUILTIN) and (model.backbone is None or model.backbone.add_weights):
+            found[model.weights] = "model.weights"
     return found
 
 

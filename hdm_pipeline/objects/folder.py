@@ -20,6 +20,7 @@ from urllib.parse import unquote
 from hdm_pipeline.extras import missing_extra
 from hdm_pipeline.objects.address import check_endpoint, split_address
 from hdm_pipeline.objects.failures import object_is_missing, store_errors
+from hdm_pipeline.objects.profile import profile_keys
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -272,7 +273,8 @@ def _settings() -> tuple[tuple[str, str], ...]:
 def _connected(bucket: str, timeout: float, patience: float, _: object) -> ObjectStore:
     """The store of a bucket; one for each process, bucket, haste and environment, as it holds connections.
 
-    Keys, region and endpoint come from the environment, by the names that the provider's own tools use.
+    Keys, region and endpoint come from the environment, by the names that the provider's own tools use, or the keys of
+    S3 from a profile of theirs.
     """
     try:
         from obstore.store import LocalStore, from_url
@@ -284,6 +286,7 @@ def _connected(bucket: str, timeout: float, patience: float, _: object) -> Objec
     # Plain http is for a server on this machine or in a closed network; whoever names such an endpoint means it.
     return from_url(
         bucket,
+        credential_provider=profile_keys(bucket),
         client_options={"timeout": timedelta(seconds=timeout), "allow_http": True},
         retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience)},
     )

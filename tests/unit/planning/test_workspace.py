@@ -47,7 +47,7 @@ def test_what_a_driver_fetches_is_not_seen_by_a_cluster_without_a_shared_disk() 
 
 
 def test_a_backbone_is_not_brought_to_other_nodes() -> None:
-    backbone = {"backbone": {"path": "/models/dino"}}
+    backbone = {"backbone": {"family": "transformers", "path": "/models/dino"}}
     there = config("scenes", "s3://bucket/out", backbone, executor="ray", address="auto")
     for check in (check_backbone, workspace_of):
         with pytest.raises(ConfigError, match="not brought to other nodes") as caught:
