@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ray
 import ray.exceptions
+import ray.util
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hdm_pipeline.errors import ConfigError, HdmError
@@ -104,6 +105,11 @@ def local_paths(context: RunContext) -> dict[str, str]:
 def unseen(paths: Mapping[str, str]) -> list[str]:
     """Paths that are not there on this node; of an archive an empty folder is none: a disk is to be mounted there."""
     return [path for path, key in paths.items() if not _seen(path, some=key == "input.uri")]
+
+
+def here() -> str:
+    """The address of the node that this process is on."""
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 def on_node(error: HdmError, address: str) -> HdmError:

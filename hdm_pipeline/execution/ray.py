@@ -39,7 +39,7 @@ from hdm_pipeline.execution.messages import (
     StepTask,
     Task,
 )
-from hdm_pipeline.execution.nodes import on_node, require_seen, several_nodes
+from hdm_pipeline.execution.nodes import here, on_node, require_seen, several_nodes
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
@@ -70,12 +70,16 @@ class _ModelActor:
         # Here, so that the actors without a model do not load torch.
         import hdm_pipeline.execution.model_worker  # noqa: F401
 
-    def ready(self, context: RunContext, bundle: ModelBundle) -> None:
-        """Load the model. Not in the constructor: of what that raises, Ray keeps no more than the text."""
+    def ready(self, context: RunContext, bundle: ModelBundle) -> str:
+        """Load the model; gives the node it is on.
+
+        Not in the constructor: of what that raises, Ray keeps no more than the text.
+        """
         from hdm_pipeline.execution.model_worker import ModelWorker
 
         bundle.fetch(context.workspace)
         self._worker = ModelWorker(context, bundle)
+        return here()
 
     def run(self, task: InferTask) -> InferResult:
         result = self._worker.infer(task)
@@ -90,8 +94,9 @@ class _StepActor:
         self._context = context
         os.nice(_STEP_NICENESS)
 
-    def ready(self) -> None:
-        """Answered once the process is up."""
+    def ready(self) -> str:
+        """Answered once the process is up, with the node it is on."""
+        return here()
 
     def equip(self, context: RunContext) -> None:
         """The context is complete now. Tasks that were given before are done before."""
@@ -115,6 +120,7 @@ class _Slot:
             node perhaps for ever; blocks are only given to those that are up.
         tasks: reference and task.
         since: monotonic seconds at which its oldest task became the oldest.
+        node: address of the node it is on, once it came up.
     """
 
     handle: Any
@@ -123,6 +129,7 @@ class _Slot:
     started: bool = False
     tasks: deque[tuple[Any, Task]] = field(default_factory=deque)
     since: float = 0.0
+    node: str = ""
 
     def give(self, task: Task) -> None:
         """Queue a task in the actor."""
@@ -137,7 +144,7 @@ class _Slot:
             RayError: it never will.
         """
         if not self.started and self.up is not None and ray.wait([self.up], timeout=0)[0]:
-            ray.get(self.up)
+            self.node = str(ray.get(self.up))
             self.started = True
 
     def take(self, reference: Any) -> Task:
@@ -302,7 +309,9 @@ class RayExecutor:
             task = slot.take(reference)
             log.info("step failed\n%s", error, extra={"scene": task.scene, "block": task.block, "step": task.step})
             failure = as_hdm_error(_plain(error), task)
-            self._ended.append(Failed(task, on_node(failure, error.ip) if self._several else failure))
+            with suppress(ray.exceptions.RayError):
+                slot.look()
+            self._ended.append(Failed(task, on_node(failure, slot.node) if self._several else failure))
         except _DEATHS as error:
             self._died(slot, _first_line(error))
             return

@@ -90,6 +90,8 @@ class ObjectFolder:
     def get_tagged(self, key: str) -> tuple[bytes, str] | None:
         """(content, entity tag) of an object, for `replace`; None where there is none.
 
+        Google Cloud Storage knows objects by their generation instead, here and in the other methods.
+
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
         """
@@ -101,7 +103,7 @@ class ObjectFolder:
                 requests["get"] += 1
                 try:
                     answer = obstore.get(self._store, self._full(key))
-                    return bytes(answer.bytes()), str(answer.meta["e_tag"])
+                    return bytes(answer.bytes()), self._tag(answer.meta)
                 except FileNotFoundError as error:
                     if not object_is_missing(error):
                         raise
@@ -123,7 +125,7 @@ class ObjectFolder:
         requests["head"] += 1
         with store_errors(self.at(key)):
             try:
-                return str(obstore.head(self._store, self._full(key))["e_tag"])
+                return self._tag(obstore.head(self._store, self._full(key)))
             except FileNotFoundError as error:
                 if not object_is_missing(error):
                     raise
@@ -145,7 +147,7 @@ class ObjectFolder:
             content.stat()  # the library says the same of a file that is gone and of a bucket
         requests["put"] += 1
         with store_errors(self.at(key)):
-            return str(obstore.put(self._store, self._full(key), content)["e_tag"])
+            return self._tag(obstore.put(self._store, self._full(key), content))
 
     def create(self, key: str, content: bytes) -> str | None:
         """Write an object if there is none.
@@ -172,7 +174,7 @@ class ObjectFolder:
         Raises:
             ObjectStoreError: the store does not answer, refuses, or knows no writing on a condition.
         """
-        return self._put_if(key, content, {"e_tag": tag})
+        return self._put_if(key, content, {self._tag_field: tag})
 
     def delete(self, key: str) -> None:
         """Remove an object; none there is no error.
@@ -198,11 +200,19 @@ class ObjectFolder:
         """
         import obstore
 
-        found = [self._full(key) for key, _ in self.keys(prefix)]
-        with store_errors(self.at(prefix)):
-            for start in range(0, len(found), _AT_ONCE):
-                requests["delete"] += 1
-                obstore.delete(self._store, found[start : start + _AT_ONCE])
+        found = [key for key, _ in self.keys(prefix)]
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            with store_errors(self.at(prefix)):
+                try:
+                    requests["delete"] += 1
+                    obstore.delete(self._store, [self._full(key) for key in some])
+                    continue
+                except FileNotFoundError as error:  # S3 does not mind, others do
+                    if not object_is_missing(error):
+                        raise
+            for key in some:  # another process removes them, too
+                self.delete(key)
 
     def move(self, key: str, to: str) -> bool:
         """Copy an object and remove the first; a process that dies between leaves both.
@@ -244,6 +254,14 @@ class ObjectFolder:
     def _store(self) -> ObjectStore:
         return _connected(split_address(self.address)[0], self.timeout, self.patience, _settings())
 
+    @property
+    def _tag_field(self) -> str:
+        """What tells two contents of an object apart in a write on a condition."""
+        return "version" if self.address.startswith("gs://") else "e_tag"
+
+    def _tag(self, facts: Any) -> str:
+        return str(facts[self._tag_field])
+
     def _full(self, key: str) -> str:
         """The key within the bucket, as it is: in an address the library would take `%20` for a space."""
         return split_address(self.address)[1] + key
@@ -255,7 +273,7 @@ class ObjectFolder:
         requests["put"] += 1
         with store_errors(self.at(key)):
             try:
-                return str(obstore.put(self._store, self._full(key), content, mode=condition)["e_tag"])
+                return self._tag(obstore.put(self._store, self._full(key), content, mode=condition))
             except (AlreadyExistsError, PreconditionError):
                 return None
             except FileNotFoundError as error:  # what was to be replaced is gone

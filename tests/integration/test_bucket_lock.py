@@ -6,10 +6,11 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from hdm_pipeline.errors import OutputError
+from hdm_pipeline.errors import ObjectStoreError, OutputError
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.bucket_lock import BucketLock, run_lock
 from hdm_pipeline.output.layout import Workspace
@@ -130,3 +131,15 @@ def test_of_the_time_that_a_lock_lives_a_request_takes_a_small_part(server: S3Se
     lock = run_lock(Workspace.of("s3://out/b"), "me")
     assert isinstance(lock, BucketLock)
     assert lock.folder.timeout + lock.folder.patience + lock.folder.timeout < STALE_AFTER / 2
+
+
+def test_a_write_on_a_condition_is_sent_to_google_cloud_storage(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No server of theirs can be had to test with: that the client sends it, by the generation, is all that is seen."""
+    account = {"gcs_base_url": server.endpoint, "disable_oauth": True, "client_email": "", "private_key": ""}
+    (tmp_path / "account.json").write_text(json.dumps({**account, "private_key_id": ""}))
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+    with pytest.raises(ObjectStoreError):
+        ObjectFolder("gs://out/b").hurried(1.0).replace("k", b"1", "5")
+    assert server.counts("out/b/k")["put"] > 0
