@@ -132,8 +132,7 @@ def test_an_error_says_on_which_node_it_was(cloud: Cloud) -> None:
     ended = cloud.run("broken")
     assert ended.returncode == 3, ended.stderr[-4000:]
     report = json.loads(cloud.nodes.server.objects("out", "broken/run.json")["broken/run.json"])
-    (scene,) = report["scenes"]
-    assert f", on node {cloud.nodes.subnet}.1" in json.dumps(scene)
+    assert f", on node {cloud.nodes.subnet}.1" in json.dumps(report["scenes"]["bad"])
 
 
 def test_a_new_driver_on_another_node_goes_on_where_the_killed_one_was(cloud: Cloud) -> None:
