@@ -455,3 +455,15 @@ def test_a_lock_that_is_none_is_told_and_taken_over(server: S3Server) -> None:
         assert holder(folder) == {"owner": None, "host": None, "alive": None}
         with BucketLock(folder, "me", heartbeat=0.1, stale_after=0.5):
             assert (holder(folder) or {})["owner"] == "me"
+
+
+def test_a_file_address_is_the_path(bench: Workbench, tmp_path: Path) -> None:
+    """Also with a space, escaped or not; no client of object stores has a part in it."""
+    target = tmp_path / "an output"
+    file = bench.pipeline("b", output={"directory": target.as_uri()}, execution={"work": f"file://{tmp_path}/my work"})
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    assert (target / "small" / "mask.tif").is_file()
+    assert (tmp_path / "my work" / "small").is_dir()
+    assert output_status(target.as_uri())["scenes"] == {"done": 3}
+    with pytest.raises(ObjectStoreError, match="names no bucket and folder"):
+        output_status("file://host/out")
