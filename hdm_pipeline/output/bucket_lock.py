@@ -20,6 +20,9 @@ from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import HEARTBEAT, LOCK, STALE_AFTER, Lock, RunLock, dead, read_lock
 
+_WAITS = 180.0
+"""Seconds for which who waits for a lock asks a store that is silent: as long as other requests are tried again."""
+
 log = logging.getLogger(__name__)
 
 
@@ -57,7 +60,15 @@ class BucketLock(Lock):
         return self.folder.address.rpartition("/")[0]
 
     def _look(self) -> tuple[Any, Any] | None:
-        return read_lock(self.folder)
+        # Who waits for another run to end, perhaps for hours, does not give up over a store that is away for a minute.
+        until = time.monotonic() + (_WAITS if self._wait else 0.0)
+        while True:
+            try:
+                return read_lock(self.folder)
+            except ObjectStoreSilentError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(self._pause)
 
     def _take(self, stale: tuple[Any, Any] | None) -> bool:
         found = self._look()
@@ -83,7 +94,7 @@ class BucketLock(Lock):
 
     def _release(self) -> None:
         try:
-            found = self._look()
+            found = read_lock(self.folder)
             if found is not None and found[0].get("token") == self._token:
                 self.folder.delete(LOCK)
         except ObjectStoreError as error:
@@ -92,7 +103,7 @@ class BucketLock(Lock):
     def _is_ours(self, tag: str | None) -> bool:
         """Whether the lock is ours after a write that gave this tag, or was refused."""
         if tag is None:
-            found = self._look()
+            found = read_lock(self.folder)
             if found is None or found[0].get("token") != self._token:
                 return False
             tag = found[1]

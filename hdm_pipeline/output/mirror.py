@@ -63,7 +63,8 @@ class Mirror:
         self._workspace = workspace
         self._lock = lock
         self._every = every
-        self._index: dict[str, Any] = {"generation": 0, "files": {}, "work": ""}
+        self._index: dict[str, Any] = {"generation": 0, "files": {}}
+        self._place = ""
         self._seen: object = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hdm-checkpoints", daemon=True)
@@ -78,6 +79,7 @@ class Mirror:
         bucket = self._workspace.bucket
         if bucket is not None:
             self._index = _taken(self._workspace, bucket) or self._index
+            self._place = str(self._index.get("work", ""))
             self._thread.start()
         return self
 
@@ -111,9 +113,8 @@ class Mirror:
             ObjectStoreError: the store does not answer, or refuses.
         """
         if self._workspace.bucket is not None:
-            before = str(self._index.get("work", ""))
-            self._workspace = settled(self._workspace, before, ledger.scenes() if before else ())
-            self._index = {**self._index, "work": place_told(self._workspace)}
+            self._workspace = settled(self._workspace, self._place, ledger.scenes() if self._place else ())
+            self._place = place_told(self._workspace)
         return self._workspace
 
     def _work(self) -> None:
@@ -157,7 +158,7 @@ class Mirror:
             "generation": int(self._index["generation"]) + 1,
             "id": uuid4().hex,
             "files": {**kept, **found},
-            "work": self._index.get("work", ""),
+            "work": self._place,
         }
         content = json.dumps(index, indent=1).encode()
         if not self._lock.confirm():

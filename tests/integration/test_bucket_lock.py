@@ -127,6 +127,23 @@ def test_a_request_that_hangs_for_longer_than_a_lock_lives_does_not_lose_it(
         assert taken.is_set()
 
 
+def test_who_waits_does_not_give_up_over_a_store_that_is_away_for_a_while(
+    folder: ObjectFolder, server: S3Server
+) -> None:
+    waiting = BucketLock(folder.hurried(0.5), "other", wait=True)
+    with BucketLock(folder, "me"):
+        server.fails("refuse", kind="get", key=LOCK)
+        other = threading.Thread(target=waiting.__enter__)
+        other.start()
+        time.sleep(5)
+        assert other.is_alive()
+        assert server.faults()[0].done > 3
+        server.heals()
+    other.join(timeout=20)
+    assert (holder(folder) or {})["owner"] == "other"
+    waiting.__exit__(None, None, None)
+
+
 def test_of_the_time_that_a_lock_lives_a_request_takes_a_small_part(server: S3Server) -> None:
     lock = run_lock(Workspace.of("s3://out/b"), "me")
     assert isinstance(lock, BucketLock)
