@@ -311,7 +311,7 @@ class RayExecutor:
             failure = as_hdm_error(_plain(error), task)
             with suppress(ray.exceptions.RayError):
                 slot.look()
-            self._ended.append(Failed(task, on_node(failure, slot.node) if self._several else failure))
+            self._ended.append(Failed(task, on_node(failure, slot.node) if self._several and slot.node else failure))
         except _DEATHS as error:
             self._died(slot, _first_line(error))
             return
