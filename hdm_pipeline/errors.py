@@ -204,6 +204,10 @@ class ObjectStoreError(OutputError):
     """An object store cannot be reached, refuses, or is not addressed rightly."""
 
 
+class ObjectStoreSilentError(ObjectStoreError):
+    """An object store cannot be reached, or gives no answer in time: whether a write was done is not known."""
+
+
 class InboxFullError(OutputError):
     """The inbox of a listener holds as much as it may, or its disk is full: who sends keeps the file."""
 

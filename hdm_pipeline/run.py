@@ -88,9 +88,10 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
     workspace.create()
     with ExitStack() as stack:
         lock = stack.enter_context(run_lock(workspace, lock_owner(), wait=options.wait))
-        stack.enter_context(Mirror(workspace, lock))
+        mirror = stack.enter_context(Mirror(workspace, lock))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
-        recover(workspace, ledger)
+        workspace = mirror.settle(ledger)
+        recover(workspace, ledger, config.output.keep)
         courier = Courier(peers, workspace, ledger)
         turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.s3_server import S3Server, installed, s3_server
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread a worker and its children, before torch is imported: workers that share cores wait for each other's.
@@ -39,6 +42,29 @@ def test_data() -> Path:
 def golden_path() -> Path:
     """The folder of golden vectors of the published network."""
     return _folder("golden vectors", "HDM_GOLDEN", _SHARED / "hdmnet" / "golden")
+
+
+@pytest.fixture(scope="session")
+def _s3_running() -> Iterator[S3Server]:
+    if not installed():
+        pytest.skip("needs moto (extra `dev`)")
+    with s3_server() as running:
+        running.make_bucket("out")
+        yield running
+
+
+@pytest.fixture
+def server(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A real S3 server with an empty bucket ``out``; clients of this process, and of those it starts, find it.
+
+    Started once for all tests. What a test lets go wrong is mended after it.
+    """
+    _s3_running.enter(monkeypatch)
+    _s3_running.heals()
+    _s3_running.empty("out")
+    _s3_running.forget()
+    yield _s3_running
+    _s3_running.heals()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -88,12 +88,21 @@ class S3Server:
         """Make a bucket, as often as one likes."""
         self.client().create_bucket(Bucket=name)
 
+    def empty(self, bucket: str, prefix: str = "") -> None:
+        """Remove all objects below a prefix."""
+        client = self.client()
+        for key in self.keys(bucket, prefix):
+            client.delete_object(Bucket=bucket, Key=key)
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """All keys below a prefix."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
     def objects(self, bucket: str, prefix: str = "") -> dict[str, bytes]:
         """Content of all objects below a prefix, by key."""
         client = self.client()
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
-        return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+        return {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self.keys(bucket, prefix)}
 
     def put_folder(self, folder: Path, bucket: str, prefix: str = "") -> None:
         """Put all files of a folder below a prefix (`archive/`)."""
@@ -126,6 +135,23 @@ class S3Server:
     def counts(self, key: str = "") -> Counter[str]:
         """Requests so far by kind, of keys (``bucket/key``) that hold `key`."""
         return Counter(one["kind"] for one in self.log() if key in one["key"])
+
+    @contextmanager
+    def strict(self) -> Iterator[None]:
+        """Within: the server takes no keys but those it has given itself, which are none."""
+        self._demand_keys(0)
+        try:
+            yield
+        finally:
+            self._demand_keys(1 << 60)
+
+    def _demand_keys(self, after: int) -> None:
+        connection = http.client.HTTPConnection(self.direct, timeout=30)
+        try:
+            connection.request("POST", "/moto-api/reset-auth", str(after), {"Content-Type": "text/plain"})
+            assert connection.getresponse().status == 200
+        finally:
+            connection.close()
 
     def forget(self) -> None:
         """Forget the log."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -27,12 +27,14 @@ class Shares:
         gpus: of each such actor; 0 to infer on the CPU.
         threads: of each such actor.
         steps: other steps that run at once.
+        alone: all of them run on this machine, and see its disk.
     """
 
     actors: int
     gpus: float
     threads: int
     steps: int
+    alone: bool = False
 
     @classmethod
     def of(cls, config: Execution, cpus: int, gpus: float) -> Shares:
@@ -61,7 +63,8 @@ def cluster(config: Execution) -> Iterator[Shares]:
         _connect(config)
     try:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield Shares.of(config, int(resources.get("CPU", 1)), resources.get("GPU", 0.0))
+        shares = Shares.of(config, int(resources.get("CPU", 1)), resources.get("GPU", 0.0))
+        yield replace(shares, alone=ours and config.address is None)
     finally:
         if ours:
             ray.shutdown()

@@ -39,6 +39,7 @@ from hdm_pipeline.execution.messages import (
     StepTask,
     Task,
 )
+from hdm_pipeline.execution.nodes import here, on_node, require_seen, several_nodes
 from hdm_pipeline.execution.steps import run_step
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
@@ -69,12 +70,16 @@ class _ModelActor:
         # Here, so that the actors without a model do not load torch.
         import hdm_pipeline.execution.model_worker  # noqa: F401
 
-    def ready(self, context: RunContext, bundle: ModelBundle) -> None:
-        """Load the model. Not in the constructor: of what that raises, Ray keeps no more than the text."""
+    def ready(self, context: RunContext, bundle: ModelBundle) -> str:
+        """Load the model; gives the node it is on.
+
+        Not in the constructor: of what that raises, Ray keeps no more than the text.
+        """
         from hdm_pipeline.execution.model_worker import ModelWorker
 
         bundle.fetch(context.workspace)
         self._worker = ModelWorker(context, bundle)
+        return here()
 
     def run(self, task: InferTask) -> InferResult:
         result = self._worker.infer(task)
@@ -89,8 +94,9 @@ class _StepActor:
         self._context = context
         os.nice(_STEP_NICENESS)
 
-    def ready(self) -> None:
-        """Answered once the process is up."""
+    def ready(self) -> str:
+        """Answered once the process is up, with the node it is on."""
+        return here()
 
     def equip(self, context: RunContext) -> None:
         """The context is complete now. Tasks that were given before are done before."""
@@ -114,6 +120,7 @@ class _Slot:
             node perhaps for ever; blocks are only given to those that are up.
         tasks: reference and task.
         since: monotonic seconds at which its oldest task became the oldest.
+        node: address of the node it is on, once it came up.
     """
 
     handle: Any
@@ -122,6 +129,7 @@ class _Slot:
     started: bool = False
     tasks: deque[tuple[Any, Task]] = field(default_factory=deque)
     since: float = 0.0
+    node: str = ""
 
     def give(self, task: Task) -> None:
         """Queue a task in the actor."""
@@ -136,7 +144,7 @@ class _Slot:
             RayError: it never will.
         """
         if not self.started and self.up is not None and ray.wait([self.up], timeout=0)[0]:
-            ray.get(self.up)
+            self.node = str(ray.get(self.up))
             self.started = True
 
     def take(self, reference: Any) -> Task:
@@ -156,6 +164,13 @@ class RayExecutor:
         self._config = context.config.execution
         self._stack = ExitStack()
         self._shares = self._stack.enter_context(cluster(self._config))
+        self._several = several_nodes()
+        if self._several:
+            try:
+                require_seen(context)
+            except HdmError:
+                self._stack.close()
+                raise
         self._context = ray.put(context)
         self._bundle: Any = None
         self._fruitless = 0
@@ -190,7 +205,7 @@ class RayExecutor:
         """Let the model actors load their model."""
         self._context = ray.put(context)
         bucket = context.workspace.bucket
-        uploaded = {} if bucket is None else upload_weights(bucket, bundle.weights)
+        uploaded = {} if bucket is None or self._shares.alone else upload_weights(bucket, bundle.weights)
         self._bundle = ray.put(replace(bundle, threads=self._shares.threads, uploaded=uploaded))
         bundle.release()  # the actors load their own; this process computes nothing any more
         for slot in self._models:
@@ -293,7 +308,10 @@ class RayExecutor:
         except ray.exceptions.RayTaskError as error:
             task = slot.take(reference)
             log.info("step failed\n%s", error, extra={"scene": task.scene, "block": task.block, "step": task.step})
-            self._ended.append(Failed(task, as_hdm_error(_plain(error), task)))
+            failure = as_hdm_error(_plain(error), task)
+            with suppress(ray.exceptions.RayError):
+                slot.look()
+            self._ended.append(Failed(task, on_node(failure, slot.node) if self._several and slot.node else failure))
         except _DEATHS as error:
             self._died(slot, _first_line(error))
             return

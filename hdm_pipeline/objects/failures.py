@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hdm_pipeline.errors import ObjectStoreError
+from hdm_pipeline.errors import ObjectStoreError, ObjectStoreSilentError
 
-_REMEDIES = (
-    (("UnauthenticatedError", "PermissionDeniedError"), "the object store refuses the keys",
-     "check the keys in the environment (they may have expired) and what they may do in this bucket; then run again"),
-    (("FileNotFoundError",), "there is no such bucket", "make the bucket, or correct the address"),
-    (("NotImplementedError", "NotSupportedError"), "the object store cannot write on a condition",
-     "use a store that knows If-None-Match and If-Match (S3, MinIO, Google Cloud Storage, Azure)"),
-)  # fmt: skip
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_ASKED = re.compile(r"Error performing [A-Z]+ (https?://[^/\s?]+)")
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+_KEYS = "Missing AccessKeyId", "Missing SecretAccessKey", "Account must be specified", "token request"
+_METADATA = re.compile(r"//(169\.254\.\d+\.\d+|metadata)[/.:]")
+"""Where a machine in a cloud asks for keys: asked when the environment holds none."""
+
+_SILENT = ("error sending request", "Timeout", "response body error", "HTTP error")
+_ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
+
+_CHECK = "check the endpoint (AWS_ENDPOINT_URL) and the network; then run again: a run goes on where it stopped"
+_NAME = "make the bucket, or correct the address or the endpoint (AWS_ENDPOINT_URL)"
 
 
 @contextmanager
@@ -31,16 +38,54 @@ def store_errors(where: str) -> Iterator[None]:
         # By name: obstore's classes have no root of their own without importing it, and some are Python's.
         if not _of_obstore(error):
             raise
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        for names, what, remedy in _REMEDIES:
-            if kinds.intersection(names):
-                raise ObjectStoreError(what, where=where, remedy=remedy) from error
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ObjectStoreError(
-            f"the object store does not do it: {said[:200]}",
+        raise _told(error, where) from error
+
+
+def object_is_missing(error: FileNotFoundError) -> bool:
+    """Whether an object is missing, and not the bucket or the whole store: of these the library says the same."""
+    text = str(error)
+    status, code = _found(_STATUS, text), _found(_CODE, text)
+    # An answer to HEAD has no body; whoever must know asks by another request before.
+    silent = not status or "performing HEAD" in text
+    return silent or bool(code and code not in _NO_BUCKET)
+
+
+def _told(error: Exception, where: str) -> ObjectStoreError:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    text = str(error)
+    status, code, asked = (_found(pattern, text) for pattern in (_STATUS, _CODE, _ASKED))
+    if any(said in text for said in _KEYS) or _METADATA.search(text):
+        return ObjectStoreError(
+            "there are no keys for the object store",
             where=where,
-            remedy="check bucket, endpoint (AWS_ENDPOINT_URL) and network; then run again: it goes on where it stopped",
-        ) from error
+            remedy="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what docs/cluster.md names for other stores",
+        )
+    place = f"{where}, asked at {asked}" if asked else where
+    answer = f" ({code or status})" if code or status else ""
+    if kinds.intersection(("UnauthenticatedError", "PermissionDeniedError")) or status in ("401", "403"):
+        remedy = "check the keys (they may have expired) and what they may do in this bucket: list, get, put, delete"
+        return ObjectStoreError(f"the object store refuses the keys{answer}", where=place, remedy=remedy)
+    if code in _ELSEWHERE or status in ("301", "307"):
+        return ObjectStoreError("the bucket is in another region", where=place, remedy="set AWS_REGION to its region")
+    if "FileNotFoundError" in kinds or code in _NO_BUCKET or status == "404":
+        what = "there is no such bucket" if code in _NO_BUCKET else "there is no such bucket, or no object store here"
+        return ObjectStoreError(what, where=place, remedy=_NAME)
+    if kinds.intersection(("NotImplementedError", "NotSupportedError")):
+        remedy = "use a store that knows If-None-Match and If-Match (S3, MinIO, Google Cloud Storage, Azure)"
+        return ObjectStoreError("the object store cannot write on a condition", where=where, remedy=remedy)
+    if status.startswith("5") or status == "429":
+        return ObjectStoreSilentError(f"the object store is busy or out of order{answer}", where=place, remedy=_CHECK)
+    if not status and (isinstance(error, TimeoutError) or any(said in text for said in _SILENT)):
+        return ObjectStoreSilentError("the object store does not answer", where=place, remedy=_CHECK)
+    if status:
+        return ObjectStoreError(f"the object store does not do it{answer}", where=place, remedy=_CHECK)
+    said = (text.splitlines() or [type(error).__name__])[0]
+    return ObjectStoreError(f"the object store does not do it: {said[:200]}", where=place, remedy=_CHECK)
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return "" if found is None else found[1]
 
 
 def _of_obstore(error: Exception) -> bool:

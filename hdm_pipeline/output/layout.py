@@ -28,6 +28,7 @@ from urllib.parse import unquote
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
+from hdm_pipeline.objects.address import check_address
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.objects.scratch import VARIABLE, mirror_of
 from hdm_pipeline.output.files import output_errors, remove_tree
@@ -37,8 +38,14 @@ _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@ -]{0,127}")
 FETCHED = "fetched"
 """Name of the folder of files that came from another machine, in that of a scene's work."""
 
+UPLOADS = f"{OUTPUT_MARKER}/uploads"
+"""Folder of what the driver of a run on other nodes gives to these; there while it runs."""
+
 PAGES = "report~pages"
 """Name of the folder of further pages of the report: one that no scene can have."""
+
+_LOCK_TIMEOUT = 4.0
+"""Seconds for a request about the lock of a bucket: several fit into the time after which it is taken over."""
 
 _TAKEN = ("run.json", "collection.json", "mosaic.vrt", "report.html")
 """What no scene may be called: files of the output directory itself."""
@@ -107,8 +114,8 @@ class Workspace:
 
     @property
     def lock_place(self) -> Path | ObjectFolder:
-        """The same, or the folder of a bucket that holds it."""
-        return self.lock if self.bucket is None else self.bucket / OUTPUT_MARKER
+        """The same, or the folder of a bucket that holds it: for requests that take less time than a lock lives."""
+        return self.lock if self.bucket is None else (self.bucket / OUTPUT_MARKER).hurried(_LOCK_TIMEOUT)
 
     @property
     def logs(self) -> Path:
@@ -220,8 +227,12 @@ class Workspace:
             remove_tree(source)
             # First, so that nothing counts as published that is only half there.
             self.bucket.delete_all(f"{OUTPUT_MARKER}/published/{scene_id}/")
-            moved = self._move_in_bucket(key for key, _ in self.bucket.keys(f"{scene_id}/"))
-            return f"{OUTPUT_MARKER}/stale/{scene_id}" if moved else None
+            keys = [key for key, _ in self.bucket.keys(f"{scene_id}/")]
+            if not keys:
+                return None
+            self.bucket.delete_all(f"{OUTPUT_MARKER}/stale/{scene_id}/")  # of an earlier file: two would be mixed
+            self._move_in_bucket(self.bucket, keys)
+            return f"{OUTPUT_MARKER}/stale/{scene_id}"
         self._inside(target)
         if not source.is_dir() or not any(source.iterdir()):
             return None
@@ -251,12 +262,13 @@ class Workspace:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(source, target)
         if self.bucket is not None:
-            self._move_in_bucket(names)
+            self._move_in_bucket(self.bucket, names)
 
-    def _move_in_bucket(self, keys: Iterable[str]) -> int:
-        """Move objects below `private`/stale; returns how many there were."""
-        bucket = self.bucket
-        return 0 if bucket is None else sum(bucket.move(key, f"{OUTPUT_MARKER}/stale/{key}") for key in list(keys))
+    @staticmethod
+    def _move_in_bucket(bucket: ObjectFolder, keys: Iterable[str]) -> None:
+        """Move objects below `private`/stale."""
+        for key in keys:
+            bucket.move(key, f"{OUTPUT_MARKER}/stale/{key}")
 
     def _work_folder(self, scene_id: str) -> Path:
         """Everything of a scene that is no product."""
@@ -317,7 +329,7 @@ def place_of(text: str) -> Path | ObjectFolder:
     """
     if text.startswith("file:///"):
         return Path(unquote(text.removeprefix("file://")))
-    return ObjectFolder(text) if "://" in text else Path(text)
+    return ObjectFolder(check_address(text)) if "://" in text else Path(text)
 
 
 def _mirror(bucket: ObjectFolder) -> Path:
@@ -342,10 +354,15 @@ def checked_component(name: str) -> str:
     Raises:
         OutputError: it holds a separator, `..` or characters that file systems disagree about.
     """
-    if not _COMPONENT.fullmatch(name) or name.endswith((" ", ".")) or name in _TAKEN:
+    if not is_component(name):
         raise OutputError(
             "name cannot be used as a folder or file name in the output",
             where=repr(name),
             remedy="use letters, digits, '.', '_' and '-'",
         )
     return name
+
+
+def is_component(name: str) -> bool:
+    """Whether a scene may be called so."""
+    return bool(_COMPONENT.fullmatch(name)) and not name.endswith((" ", ".")) and name not in _TAKEN

@@ -287,12 +287,9 @@ def _guard(path: Path) -> Iterator[None]:
 def _read(path: Path) -> tuple[Any, int] | None:
     """(content, time of the last heartbeat), or None without a lock. Locks are renamed into place, so never half."""
     try:
-        content, beat = json.loads(path.read_text()), path.stat().st_mtime_ns
+        return _content(path.read_bytes()), path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
-    except ValueError:
-        return {}, path.stat().st_mtime_ns
-    return content, beat
 
 
 def read_lock(place: Path | ObjectFolder) -> tuple[Any, Any] | None:
@@ -304,12 +301,16 @@ def read_lock(place: Path | ObjectFolder) -> tuple[Any, Any] | None:
     if isinstance(place, Path):
         return _read(place)
     found = place.get_tagged(LOCK)
-    if found is None:
-        return None
+    return None if found is None else (_content(found[0]), found[1])
+
+
+def _content(text: str | bytes) -> dict[str, Any]:
+    """What a lock says; nothing where it is none of ours: it counts as one of another host."""
     try:
-        return json.loads(found[0]), found[1]
+        found = json.loads(text)
     except ValueError:
-        return {}, found[1]
+        return {}
+    return found if isinstance(found, dict) and {"host", "pid", "started"} <= found.keys() else {}
 
 
 def _space() -> str:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
-from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.layout import Workspace, is_component
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.work import drop_arrays
 
 _PUBLISHED = f"{OUTPUT_MARKER}/published/"
 _KEY = 16
@@ -31,6 +33,35 @@ _SIZES = ("large", "small")
 
 _SCHEMA = 1
 _AT_ONCE = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """A manifest as it is read: of what others wrote there nothing is believed that is not of this form."""
+
+    record: SceneRecord
+    pictures: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, content: bytes, name: str) -> _Manifest:
+        """What a manifest of this name says.
+
+        Raises:
+            ValueError, TypeError, LookupError: it is none that this release wrote.
+        """
+        facts = json.loads(content)
+        texts = [facts[key] for key in ("scene", "product_key", "score_key", "stage_key")]
+        files, info, pictures = (dict(facts[key]) for key in ("files", "info", "pictures"))
+        if facts["schema"] != _SCHEMA or not all(isinstance(text, str) for text in (*texts, *files)):
+            raise ValueError("another form")
+        scene, product_key, score_key, stage_key = texts
+        if name != _name(scene, product_key) or not all(map(is_plain, files)):
+            raise ValueError("it leads elsewhere")
+        drawn = {size: base64.b64decode(pictures[size], validate=True) for size in _SIZES if size in pictures}
+        record = SceneRecord(scene, product_key, score_key, stage_key, "done", outputs=tuple(files), info=info)
+        return cls(record, drawn)
 
 
 def put_products(workspace: Workspace, record: SceneRecord, pictures: Mapping[str, bytes]) -> None:
@@ -88,8 +119,13 @@ def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
     return lambda record: there.get(record.id) == record.product_key[:_KEY]
 
 
-def recover(workspace: Workspace, ledger: Ledger) -> int:
+def recover(workspace: Workspace, ledger: Ledger, keep: str) -> int:
     """Tell the ledger of scenes that were published after it was last copied to the bucket.
+
+    Args:
+        workspace: of the run.
+        ledger: that of the output.
+        keep: `output.keep`: what else there is of these scenes is removed.
 
     Returns:
         How many those are.
@@ -106,9 +142,11 @@ def recover(workspace: Workspace, ledger: Ledger) -> int:
         if not known or (record is not None and record.status in ("running", "quarantined")):
             unknown.append(_name(scene, key))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = [record for record in pool.map(lambda name: _record(workspace, name), unknown) if record is not None]
+        read = pool.map(lambda name: _read(workspace, name), unknown)
+        found = [manifest.record for manifest in read if manifest is not None]
     for record in found:
         remove_tree(workspace.product_folder(record.id))  # what this node still has is of an earlier time
+    drop_arrays(workspace, found, keep)
     ledger.upsert_scenes(found)
     return len(found)
 
@@ -158,9 +196,8 @@ def bring_pictures(workspace: Workspace, records: Sequence[SceneRecord]) -> None
         return
 
     def fetch(record: SceneRecord) -> None:
-        facts = _facts(workspace, _name(record.id, record.product_key)) or {}
-        pictures = {size: base64.b64decode(text) for size, text in facts.get("pictures", {}).items()}
-        keep_pictures(workspace, record.id, pictures)
+        found = _read(workspace, _name(record.id, record.product_key))
+        keep_pictures(workspace, record.id, {} if found is None else found.pictures)
 
     def lacks(record: SceneRecord) -> bool:
         return not all(workspace.quicklook(record.id, size).is_file() for size in _SIZES)
@@ -188,28 +225,26 @@ def is_plain(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
-def _record(workspace: Workspace, name: str) -> SceneRecord | None:
-    facts = _facts(workspace, name)
-    if facts is None:
-        return None
-    keys = (str(facts["product_key"]), str(facts["score_key"]), str(facts["stage_key"]))
-    return SceneRecord(str(facts["scene"]), *keys, "done", outputs=tuple(facts["files"]), info=facts["info"])
-
-
-def _facts(workspace: Workspace, name: str) -> dict[str, Any] | None:
-    """The content of a manifest; None where there is none, or one of another version: the scene is done again."""
+def _read(workspace: Workspace, name: str) -> _Manifest | None:
+    """A manifest; None where there is none, or one that this release did not write: the scene is done again."""
     content = _bucket(workspace).get(name)
-    try:
-        found = None if content is None else json.loads(content)
-    except ValueError:
+    if content is None:
         return None
-    return found if isinstance(found, dict) and found.get("schema") == _SCHEMA else None
+    try:
+        return _Manifest.of(content, name)
+    except (ValueError, TypeError, LookupError):
+        log.warning("a manifest that this release did not write is passed over: %s", _bucket(workspace).at(name))
+        return None
 
 
 def _listed(bucket: ObjectFolder) -> dict[str, str]:
-    """First letters of product keys by scene."""
-    keys = [PurePosixPath(key) for key, _ in bucket.keys(_PUBLISHED)]
-    return {path.parent.name: path.stem for path in keys if path.suffix == ".json"}
+    """First letters of product keys by scene; what else lies there is passed over."""
+    found = {}
+    for key, _ in bucket.keys(_PUBLISHED):
+        path = PurePosixPath(key)
+        if path.suffix == ".json" and key == _name(path.parent.name, path.stem) and is_component(path.parent.name):
+            found[path.parent.name] = path.stem
+    return found
 
 
 def _name(scene: str, product_key: str) -> str:

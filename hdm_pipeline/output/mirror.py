@@ -22,14 +22,16 @@ from typing import Any, Self
 from uuid import uuid4
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
-from hdm_pipeline.errors import HdmError
+from hdm_pipeline.errors import HdmError, OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import remove_tree, write_bytes
-from hdm_pipeline.output.layout import PAGES, Workspace
-from hdm_pipeline.output.ledger import sql_errors
+from hdm_pipeline.output.layout import PAGES, UPLOADS, Workspace
+from hdm_pipeline.output.ledger import Ledger, sql_errors
 from hdm_pipeline.output.lock import Lock, holder
 from hdm_pipeline.output.manifest import fetch, is_plain
+from hdm_pipeline.output.reading import copy_for_reading
+from hdm_pipeline.output.work import place_told, settled
 
 CHECKPOINT = 30.0
 """Seconds between two copies of the ledger, while it changes."""
@@ -39,6 +41,7 @@ _FIRST = 3.0
 
 _INDEX = "files.json"
 _SCHEMA = 1
+_INDEX_KEY = f"{OUTPUT_MARKER}/{_INDEX}"
 _LEDGER = f"{OUTPUT_MARKER}/ledger.sqlite"
 _LOGS = f"{OUTPUT_MARKER}/logs/"
 _PRIVATE = ("report", "catalogs", "models", "logs")
@@ -61,6 +64,7 @@ class Mirror:
         self._lock = lock
         self._every = every
         self._index: dict[str, Any] = {"generation": 0, "files": {}}
+        self._place = ""
         self._seen: object = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hdm-checkpoints", daemon=True)
@@ -75,6 +79,7 @@ class Mirror:
         bucket = self._workspace.bucket
         if bucket is not None:
             self._index = _taken(self._workspace, bucket) or self._index
+            self._place = str(self._index.get("work", ""))
             self._thread.start()
         return self
 
@@ -94,6 +99,23 @@ class Mirror:
             if error is None:
                 raise
             log.warning("what the run did could not be copied to the bucket: %s", trouble)  # what failed first counts
+            return
+        try:
+            if self._lock.confirm():  # a successor's are not touched
+                bucket.delete_all(f"{UPLOADS}/")
+        except HdmError as trouble:
+            log.warning("what other nodes were given is left in the bucket, the next run removes it: %s", trouble)
+
+    def settle(self, ledger: Ledger) -> Workspace:
+        """The workspace of the run, with the place where it works; what is left elsewhere of earlier runs is removed.
+
+        Raises:
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        if self._workspace.bucket is not None:
+            self._workspace = settled(self._workspace, self._place, ledger.scenes() if self._place else ())
+            self._place = place_told(self._workspace)
+        return self._workspace
 
     def _work(self) -> None:
         bucket, pause = self._workspace.bucket, min(_FIRST, self._every)
@@ -136,11 +158,12 @@ class Mirror:
             "generation": int(self._index["generation"]) + 1,
             "id": uuid4().hex,
             "files": {**kept, **found},
+            "work": self._place,
         }
         content = json.dumps(index, indent=1).encode()
         if not self._lock.confirm():
             return
-        bucket.put(f"{OUTPUT_MARKER}/{_INDEX}", content)
+        bucket.put(_INDEX_KEY, content)
         write_bytes(self._workspace.private / _INDEX, content)
         self._index = index
         for name in gone:
@@ -150,21 +173,27 @@ class Mirror:
 def for_reading(workspace: Workspace) -> Workspace:
     """The layout of an output with a folder that holds what a reader of it needs, up to the last copy.
 
-    Where the run goes on on this node, that is its own folder; else another one, brought up to date.
+    Where the run goes on on this node, that is its own folder; else one for this copy, which stays as long as this
+    process runs.
 
     Raises:
         ObjectStoreError: the store does not answer, or refuses.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or what the bucket holds is damaged.
     """
     bucket = workspace.bucket
     if bucket is None:
         return workspace
     owner = holder(workspace.lock_place)
-    if owner is not None and owner["alive"] and workspace.ledger.is_file():  # else it is another user's, or scratch
+    content = bucket.get(_INDEX_KEY)
+    # Another user's run, or one that takes what the bucket has at this moment, has no folder to read in.
+    if owner is not None and owner["alive"] and workspace.ledger.is_file() and content == _known(workspace):
         return workspace
-    seen = replace(workspace, root=workspace.root.with_name(f"{workspace.root.name}-seen"))
-    _taken(seen, bucket)
-    return seen
+    base = workspace.root.with_name(f"{workspace.root.name}-seen")
+
+    def fill(folder: Path) -> None:
+        _fetch(replace(workspace, root=folder), bucket, content)
+
+    return replace(workspace, root=copy_for_reading(base, content or b"", fill))
 
 
 def put_pages(workspace: Workspace) -> None:
@@ -181,22 +210,57 @@ def put_pages(workspace: Workspace) -> None:
 
 def _taken(workspace: Workspace, bucket: ObjectFolder) -> dict[str, Any] | None:
     """Make the folder as the bucket is, if that was last written by another one; returns the bucket's index."""
-    content = bucket.get(f"{OUTPUT_MARKER}/{_INDEX}")
-    own = workspace.private / _INDEX
-    known = own.read_bytes() if own.is_file() else None
-    index = None if content is None else json.loads(content)
-    if content == known and (index is None or workspace.ledger.is_file() or _LEDGER not in index["files"]):
-        return index if index is None else dict(index)
+    content = bucket.get(_INDEX_KEY)
+    index = _parsed(bucket, content)
+    if content == _known(workspace) and (index is None or workspace.ledger.is_file() or _LEDGER not in index["files"]):
+        return index
     # What was worked on here since the last copy is another run's past.
     remove_tree(workspace.root)
+    _fetch(workspace, bucket, content)
+    return index
+
+
+def _fetch(workspace: Workspace, bucket: ObjectFolder, content: bytes | None) -> None:
+    """Fill an empty folder with what an index names."""
     workspace.create()
+    index = _parsed(bucket, content)
     if content is None or index is None:
-        return None
+        return
     names = [name for name in index["files"] if is_plain(name) and not name.startswith(_LOGS)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(lambda name: fetch(workspace, bucket, name), names))
-    write_bytes(own, content)
-    return dict(index)
+    write_bytes(workspace.private / _INDEX, content)
+
+
+def _known(workspace: Workspace) -> bytes | None:
+    """The index that the folder was last alike with."""
+    own = workspace.private / _INDEX
+    return own.read_bytes() if own.is_file() else None
+
+
+def _parsed(bucket: ObjectFolder, content: bytes | None) -> dict[str, Any] | None:
+    """An index, if it is one that this release writes.
+
+    Raises:
+        OutputError: it is not.
+    """
+    if content is None:
+        return None
+    where = bucket.at(_INDEX_KEY)
+    try:
+        index: Any = json.loads(content)
+        if index["schema"] != _SCHEMA:
+            what, remedy = "the output was written by another release", "use that one, or choose another output"
+            raise OutputError(what, where=where, remedy=remedy)
+        if isinstance(index["generation"], int) and all(isinstance(name, str) for name in dict(index["files"])):
+            return dict(index)
+    except (ValueError, TypeError, LookupError):
+        pass
+    raise OutputError(
+        "the list of what a run has copied is damaged",
+        where=where,
+        remedy="remove this object and run again: scenes that are published are known by their manifests",
+    )
 
 
 def _copy_ledger(workspace: Workspace, bucket: ObjectFolder) -> str | None:

@@ -28,7 +28,7 @@ from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.planning.input_check import input_mistakes
 from hdm_pipeline.planning.routes import make_route
-from hdm_pipeline.planning.workspace import check_output
+from hdm_pipeline.planning.workspace import check_backbone, check_output
 from hdm_pipeline.plugin.product_order import require_products_before
 from hdm_pipeline.plugin.registry import archive_reader, check_receiver, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
@@ -96,6 +96,7 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
         )
     yield ("listen", "folder"), lambda: _check_watched(config)
     yield ("output", "directory"), lambda: check_output(config)
+    yield ("model", "backbone", "path"), lambda: check_backbone(config)
     if config.execution.work is not None:
         yield ("execution", "work"), lambda: place_of(str(config.execution.work))
     classes = class_infos(config)

@@ -15,10 +15,11 @@ def workspace_of(config: PipelineConfig) -> Workspace:
 
     Raises:
         ObjectStoreError: an address that may not be used.
-        ConfigError: the output lies in a bucket among the scenes.
+        ConfigError: the output lies in a bucket among the scenes, or workers lack what lies on the driver's disk.
         OutputError: this node has no folder to stand for an object store.
     """
     check_output(config)
+    check_backbone(config)
     return Workspace.of(config.output.directory, config.execution.work, shared=config.execution.executor == "ray")
 
 
@@ -34,7 +35,7 @@ def check_output(config: PipelineConfig) -> None:
     if not isinstance(place, ObjectFolder):
         return
     for uri in config.input.uris:
-        if uri.startswith(_FETCHED) and config.execution.executor == "ray" and config.execution.address:
+        if uri.startswith(_FETCHED) and _on_other_nodes(config):
             raise ConfigError(
                 "series of a PACS are fetched to the driver's disk, which the workers of a cluster do not see",
                 where=f"{uri}, output in {place}",
@@ -43,3 +44,23 @@ def check_output(config: PipelineConfig) -> None:
         if f"{place}/".startswith(uri.rstrip("/") + "/") or f"{uri}/".startswith(f"{place}/"):
             remedy = "choose a prefix beside that of the scenes: in a bucket products are not told from scenes"
             raise ConfigError(f"the output lies with the scenes of {uri}", where=str(place), remedy=remedy)
+
+
+def check_backbone(config: PipelineConfig) -> None:
+    """Check that workers on other nodes have the folder of a backbone: only files of weights are brought to them.
+
+    Raises:
+        ConfigError: the output lies in a bucket, so that these share no disk.
+    """
+    in_bucket = isinstance(place_of(config.output.directory), ObjectFolder)
+    if config.model.backbone is not None and in_bucket and _on_other_nodes(config):
+        raise ConfigError(
+            "a backbone's folder is not brought to other nodes",
+            where=config.model.backbone.path,
+            remedy="put the folder on every node under this path and share the output by a disk, take other weights, "
+            "or leave execution.address out to work on this machine only",
+        )
+
+
+def _on_other_nodes(config: PipelineConfig) -> bool:
+    return config.execution.executor == "ray" and config.execution.address is not None

@@ -48,13 +48,13 @@ LABELS = {"blocks": "step", "stage_seconds": "step", "scenes": "status", "delive
 
 
 def increments(event: Event) -> dict[Sample, float]:
-    """What an event adds to the counters."""
+    """What an event adds to the counters; what adds nothing is left out, as Ray's counters refuse it."""
     match event:
         case StepDone():
             added: dict[Sample, float] = {("blocks", event.step): 1, ("stage_seconds", event.step): event.seconds}
             if isinstance(event, BlockInferred):
                 added["tiles", ""] = event.tiles
-            return added
+            return {sample: value for sample, value in added.items() if value > 0}
         case SceneDone() | SceneQuarantined():
             return {("scenes", event.kind.removeprefix("scene_")): 1}
         case ProductsSent() | ProductsNotSent():

@@ -57,7 +57,8 @@ def support_lines(name: str, facts: Facts) -> list[str]:
         facts: its entry in `run.json`.
     """
     shots = counted(facts["shots"], "example")
-    return [f"class {name}: {shots}{_agreement(facts['examples'])}", f"  {_network(facts)}"]
+    kept = "; kept by an earlier run with the same examples" if facts.get("kept") else ""
+    return [f"class {name}: {shots}{_agreement(facts['examples'])}", f"  {_network(facts)}{kept}"]
 
 
 def _agreement(examples: Sequence[Facts]) -> str:

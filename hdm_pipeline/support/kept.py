@@ -38,6 +38,9 @@ VERSION = 1
 CACHE_VARIABLE = "HDM_CACHE"
 
 _MOST_FILES = 200
+_LEFT_AFTER = 3600.0
+"""Seconds after which nobody is still writing a file: it takes less than one."""
+
 _META = "hdm_preparation"
 _FOLDER = "prepared"
 
@@ -116,7 +119,12 @@ class Shelf:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _write(aside, kept)
+            now = aside.stat().st_mtime  # by the clock of the disk, which machines may share
             os.replace(aside, self._path)
+            for left in self._path.parent.glob(".*.tmp"):  # of processes that were killed
+                with suppress(FileNotFoundError):
+                    if now - left.stat().st_mtime > _LEFT_AFTER:
+                        left.unlink()
             files = sorted(self._path.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime_ns)
             for old in files[:-_MOST_FILES]:
                 old.unlink(missing_ok=True)

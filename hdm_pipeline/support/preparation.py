@@ -32,7 +32,8 @@ class Preparation:
         support_hash: of all banks.
         weights_hash: of all (adapted) weights.
         report: by class: shots, reduction, mode of inference and what it was measured to do, quality of each example,
-            what adaptation did, seconds; JSON-able.
+            what adaptation did, seconds; JSON-able. Where it was `kept` by an earlier run, `seconds` is what looking it
+            up took now, and `seconds_when_prepared` what the work took then.
         temperatures: that the scores of each class are calibrated with (`support.temperature`).
         area_scores: between which probabilities the area of each class lies (`support.area_interval`).
         pictures: of every example, with what the others find of it by the weights as they came.
@@ -93,9 +94,12 @@ def to_keep(found: Sequence[PreparedClass]) -> KeptPreparation:
     )
 
 
-def from_kept(config: PipelineConfig, examples: ReadExamples, kept: KeptPreparation, path: str) -> Preparation:
-    """What an earlier preparation of the same examples gave; no network is loaded."""
+def from_kept(
+    config: PipelineConfig, examples: ReadExamples, kept: KeptPreparation, path: str, seconds: float
+) -> Preparation:
+    """What an earlier preparation of the same examples gave, looked up in so many seconds; no network is loaded."""
     found = []
+    now = round(seconds / len(kept.banks), 3)  # all classes are looked up together
     for number, (c, of_class) in enumerate(zip(config.support.classes, examples.classes, strict=True)):
         told = zip(of_class, kept.scores[number], kept.ious[number], strict=True)
         found.append(
@@ -103,13 +107,17 @@ def from_kept(config: PipelineConfig, examples: ReadExamples, kept: KeptPreparat
                 key=(path, kept.reductions[number]),
                 segmenter=None,
                 bank=kept.banks[number],
-                report=kept.reports[number] | {"kept": True},
+                report=_kept_report(kept.reports[number], now),
                 temperature=kept.temperatures[number],
                 area_scores=kept.area_scores[number],
                 pictures=[example_picture(one, c, scores, iou) for one, scores, iou in told],
             )
         )
     return all_classes(config, examples, found)
+
+
+def _kept_report(report: Mapping[str, Any], now: float) -> dict[str, Any]:
+    return {**report, "kept": True, "seconds": now, "seconds_when_prepared": report["seconds"]}
 
 
 def _bundle(config: PipelineConfig, found: Sequence[PreparedClass]) -> ModelBundle:

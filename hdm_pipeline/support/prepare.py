@@ -63,10 +63,11 @@ def prepare(
     """
     steps = Steps(on_step)
     classes = examples.classes
+    start = time.perf_counter()
     path = checked_source(config.model.source)
     shelf = Shelf.of(config, classes, private=examples.private)
     if (kept := shelf.get()) is not None:
-        return from_kept(config, examples, kept, path)
+        return from_kept(config, examples, kept, path, time.perf_counter() - start)
     base = _load(config, path, steps)
     tensors = _tensors(config, classes)
     fits = _fits(config, base, tensors, config.support.adapt, workspace.models, steps)

@@ -1,6 +1,7 @@
 """Weights for workers on other nodes, which share no disk with the driver: through the object store of the output.
 
-A file is named by its hash there and on each node, so that it travels once a node, and never in halves.
+A file is named by its hash there and on each node, so that it travels once a node, and never in halves. When the run
+ends it is removed from there (`output.mirror`), with what runs left that were killed.
 """
 
 from __future__ import annotations
@@ -8,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import ConfigError, WeightsError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import SHIPPED
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import output_errors, write_bytes
-from hdm_pipeline.output.layout import Workspace
-
-_FOLDER = f"{OUTPUT_MARKER}/models"
+from hdm_pipeline.output.layout import UPLOADS, Workspace
 
 
 def upload_weights(bucket: ObjectFolder, paths: Iterable[str]) -> dict[str, str]:
@@ -58,7 +56,7 @@ def fetched_weights(workspace: Workspace, sha256: str) -> Path:
         WeightsError: the object is gone, or is another one.
     """
     bucket = workspace.bucket
-    target = workspace.models / f"{sha256}.safetensors"
+    target = workspace.root / UPLOADS / f"{sha256}.safetensors"
     if bucket is None or (target.is_file() and file_hash(target) == sha256):
         return target
     content = bucket.get(_key(sha256))
@@ -73,4 +71,4 @@ def fetched_weights(workspace: Workspace, sha256: str) -> Path:
 
 
 def _key(sha256: str) -> str:
-    return f"{_FOLDER}/{sha256}.safetensors"
+    return f"{UPLOADS}/{sha256}.safetensors"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +17,24 @@ import pytest
 from PIL import Image
 
 from hdm_pipeline.comparison import compare_outputs
-from hdm_pipeline.errors import ConfigError, ObjectStoreError
+from hdm_pipeline.errors import ConfigError, ObjectStoreError, OutputError
 from hdm_pipeline.listening.listener import settings
 from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.output.bucket_lock import BucketLock
+from hdm_pipeline.output.lock import holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
 from hdm_pipeline.session.session import Session
 from hdm_pipeline.xarrays.run_output import open_output
 from tests.dicom_series import write_series
 from tests.fault_proxy import Rule
-from tests.integration.conftest import Workbench, published
-from tests.s3_server import S3Server, installed, s3_server
-
-pytestmark = pytest.mark.skipif(not installed(), reason="needs moto (extra `judges`)")
+from tests.integration.conftest import Workbench, published, write_scene
+from tests.s3_server import S3Server
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket("out")
-        yield server
-
-
-@pytest.fixture
-def server(running: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
-    running.enter(monkeypatch)
+@pytest.fixture(autouse=True)
+def _first_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _other_machine(monkeypatch, tmp_path, "first")
-    client = running.client()
-    for key in running.objects("out"):
-        client.delete_object(Bucket="out", Key=key)
-    running.heals()
-    running.forget()
-    yield running
-    running.heals()
 
 
 def _other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
@@ -151,6 +136,35 @@ def test_a_scene_that_is_quarantined_now_shows_nothing(bench: Workbench, server:
     assert not [key for key in found if key.startswith(("b/small/", "b/.hdm/published/small/"))]
     assert "b/.hdm/stale/small/mask.tif" in found
     assert output_status("s3://out/b")["stale"] == ["small"]
+    # A second time: what was made of the file before is not mixed with what is made of an earlier one.
+    server.client().put_object(Bucket="out", Key="b/.hdm/stale/small/of-an-earlier-file.tif", Body=b"1")
+    (bench.scenes / "small.tif").unlink()
+    write_scene(bench.scenes / "small.tif", 40, 50, 9)
+    assert list(Pipeline.from_yaml(file).run().done) == ["small"]
+    assert not server.keys("out", "b/.hdm/stale/small/")
+    server.client().put_object(Bucket="out", Key="b/.hdm/stale/small/of-an-earlier-file.tif", Body=b"1")
+    (bench.scenes / "small.tif").write_bytes(b"II*\0 no image")
+    assert set(Pipeline.from_yaml(file).run().quarantined) == {"small"}
+    stale = {key.rpartition("/")[2] for key in server.keys("out", "b/.hdm/stale/small/")}
+    assert "mask.tif" in stale
+    assert "of-an-earlier-file.tif" not in stale
+
+
+def test_what_a_killed_driver_gave_to_other_nodes_goes_with_the_next_run(bench: Workbench, server: S3Server) -> None:
+    server.client().put_object(Bucket="out", Key="b/.hdm/uploads/0123.safetensors", Body=b"1")
+    Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"})).run()
+    assert server.keys("out", "b/.hdm/uploads/") == []
+    assert not [key for key in server.objects("out", "b/.hdm/files.json")["b/.hdm/files.json"].split() if b"upl" in key]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_to_workers_of_this_machine_nothing_is_uploaded(bench: Workbench, server: S3Server, no_cluster: None) -> None:
+    execution = {"executor": "ray", "actors": 1, "threads": 1}
+    file = bench.pipeline("b", output={"directory": "s3://out/b"}, execution=execution)
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    assert server.counts("/uploads/")["put"] == 0
+    assert server.counts("/small/mask.tif")["put"] > 0
 
 
 def test_status_report_compare_and_open_output_read_a_bucket(
@@ -226,13 +240,21 @@ def test_503_and_lost_answers_change_nothing(bench: Workbench, server: S3Server)
     }
 
 
-def test_addresses_are_checked_with_their_lines(bench: Workbench, server: S3Server) -> None:
-    file = bench.pipeline("b", output={"directory": "s3://out/../b"}, execution={"work": "ftp://x/y"})
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3://out/../b", "names no bucket and folder"),
+        ("s3://out/%2e%2e/b", "characters that not every store takes"),
+        ("s3://out/a b", "characters that not every store takes"),
+    ],
+)
+def test_addresses_are_checked_with_their_lines(bench: Workbench, address: str, said: str) -> None:
+    file = bench.pipeline("b", output={"directory": address}, execution={"work": "ftp://x/y"})
     ended = subprocess.run(
         [sys.executable, "-m", "hdm_pipeline", "validate", str(file)], capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 2
-    for key, what in (("output.directory", "names no bucket and folder"), ("execution.work", "no address")):
+    for key, what in (("output.directory", said), ("execution.work", "no address")):
         assert any(key in line and what in line and "b.yaml:" in line for line in ended.stderr.splitlines()), (
             ended.stderr
         )
@@ -351,3 +373,97 @@ def test_an_answer_that_breaks_off_is_asked_for_again(server: S3Server) -> None:
         server.fails("cut", kind="get|range", key=f"cut/{key}", times=2)
         assert folder.get(key) == expected
         assert [rule.done for rule in server.faults()] == [2]
+
+
+def test_scenes_are_called_in_a_bucket_as_on_a_disk(bench: Workbench, server: S3Server) -> None:
+    for name in ("middle", "large"):
+        (bench.scenes / f"{name}.tif").unlink()
+    odd = "a b@c=1+2 - x"
+    (bench.scenes / "small.tif").rename(bench.scenes / f"{odd}.tif")
+    output = {"directory": "s3://out/b", "keep": "nothing"}
+    file = bench.pipeline("b", output=output, execution={"work": "s3://out/cells"})
+    assert list(Pipeline.from_yaml(file).run().done) == [odd]
+    assert f"b/{odd}/mask.tif" in server.keys("out", "b/")
+    assert Pipeline.from_yaml(file).run().done_before == 1
+    (bench.scenes / f"{odd}.tif").write_bytes(b"II*\0 no image")
+    assert list(Pipeline.from_yaml(file).run().quarantined) == [odd]
+    assert f"b/.hdm/stale/{odd}/mask.tif" in server.keys("out", "b/")
+    assert server.keys("out", "cells/") == []
+
+
+def test_what_others_wrote_among_the_manifests_is_passed_over(
+    bench: Workbench,
+    server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = bench.pipeline("b", output={"directory": "s3://out/b"})
+    Pipeline.from_yaml(file).run()
+    client = server.client()
+    published = {key.split("/")[3]: key for key in server.keys("out", "b/.hdm/published/")}
+    facts = {scene: json.loads(server.objects("out", key)[key]) for scene, key in published.items()}
+
+    def put(key: str, content: object) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        client.put_object(Bucket="out", Key=key, Body=body)
+
+    del facts["small"]["files"]
+    put(published["small"], facts["small"])
+    put(published["middle"], {**facts["middle"], "files": {"../../elsewhere": {}}})
+    put(published["large"], [facts["large"]])
+    put("b/.hdm/published/new/0123456789abcdef.json", {**facts["large"], "scene": "../.."})
+    put("b/.hdm/published/other/0123456789abcdef.json", {"schema": 2, "scene": "other"})
+    put("b/.hdm/published/cut/0123456789abcdef.json", b"{")
+    put("b/.hdm/published/..%2f/0123456789abcdef.json", {})
+    put("b/.hdm/published/deep/er/0123456789abcdef.json", {})
+    put("b/.hdm/published/notes.json", {})
+    for name in (".hdm/ledger.sqlite", ".hdm/files.json"):  # so that each of them is looked at
+        client.delete_object(Bucket="out", Key=f"b/{name}")
+    _other_machine(monkeypatch, tmp_path, "second")
+    summary = Pipeline.from_yaml(file).run()
+    assert (sorted(summary.done), summary.done_before) == (["large", "middle", "small"], 0)
+    assert caplog.text.count("a manifest that this release did not write is passed over") >= 6
+    assert output_status("s3://out/b")["scenes"] == {"done": 3}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{", "is damaged"),
+        (b"[1]", "is damaged"),
+        (b'{"schema": 1, "files": ["x"]}', "is damaged"),
+        (b'{"schema": 1, "generation": 1, "files": 5}', "is damaged"),
+        (b'{"schema": 9, "generation": 1, "files": {}}', "another release"),
+    ],
+)
+def test_a_list_of_files_that_is_no_such_list(bench: Workbench, server: S3Server, content: bytes, said: str) -> None:
+    pipeline = Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"}))
+    server.client().put_object(Bucket="out", Key="b/.hdm/files.json", Body=content)
+    for ask in (lambda: output_status("s3://out/b"), pipeline.plan, pipeline.run):
+        with pytest.raises(OutputError, match=said) as caught:
+            ask()
+        assert caught.value.where == "s3://out/b/.hdm/files.json"
+        assert caught.value.remedy
+    assert server.objects("out", "b/.hdm/files.json")["b/.hdm/files.json"] == content
+
+
+def test_a_lock_that_is_none_is_told_and_taken_over(server: S3Server) -> None:
+    for content in (b"{", b"[]", json.dumps({"host": socket.gethostname()}).encode()):
+        server.client().put_object(Bucket="out", Key="b/.hdm/run.lock", Body=content)
+        folder = ObjectFolder("s3://out/b/.hdm")
+        assert holder(folder) == {"owner": None, "host": None, "alive": None}
+        with BucketLock(folder, "me", heartbeat=0.1, stale_after=0.5):
+            assert (holder(folder) or {})["owner"] == "me"
+
+
+def test_a_file_address_is_the_path(bench: Workbench, tmp_path: Path) -> None:
+    """Also with a space, escaped or not; no client of object stores has a part in it."""
+    target = tmp_path / "an output"
+    file = bench.pipeline("b", output={"directory": target.as_uri()}, execution={"work": f"file://{tmp_path}/my work"})
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    assert (target / "small" / "mask.tif").is_file()
+    assert (tmp_path / "my work" / "small").is_dir()
+    assert output_status(target.as_uri())["scenes"] == {"done": 3}
+    with pytest.raises(ObjectStoreError, match="names no bucket and folder"):
+        output_status("file://host/out")

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from hdm_pipeline.errors import ObjectStoreError
 from hdm_pipeline.objects.folder import ObjectFolder
 from tests.fault_proxy import Rule
-from tests.s3_server import S3Server, installed, s3_server
-
-pytestmark = pytest.mark.skipif(not installed(), reason="moto is not installed (extra `judges`)")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[S3Server]:
-    with s3_server() as server:
-        server.make_bucket("out")
-        yield server
-
-
-@pytest.fixture
-def server(running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    running.enter(monkeypatch)
-    running.heals()
-    running.forget()
-    return running
+from tests.s3_server import S3Server
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ A path of one node is none on another: each has its disk, its processes and its 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from hdm_pipeline.pipeline import Pipeline
 from tests.fault_proxy import Rule
-from tests.integration.cluster.bucket_bench import fill, in_bucket, published_in
+from tests.integration.cluster.bucket_bench import fill, from_bucket, in_bucket, published_in
 from tests.integration.conftest import make_bench, published, write_scene
 from tests.ray_nodes import RayNodes, ray_nodes
 
@@ -74,9 +75,16 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, kit: Path) -> Iterator[Cloud
     Pipeline.from_yaml(bench.pipeline("disk")).run()
     for name in RUNS:
         in_bucket(bench, name)
+    execution = {"executor": "ray", "actors": 2, "threads": 1}
+    weights = {"weights": bench.weights.name}
+    bench.pipeline("local", model=weights, execution=execution, output={"directory": "s3://out/local"})
+    from_bucket(bench, "on-a-disk", "out")
+    broken = from_bucket(bench, "broken", "s3://out/broken")
+    broken.write_text(broken.read_text().replace("s3://archive/scenes/", "s3://archive/broken/"))
     expected = published(bench.root / "disk")
     with ray_nodes(bench.root) as nodes:
         fill(nodes.server, bench)
+        nodes.server.client().put_object(Bucket="archive", Key="broken/bad.tif", Body=b"II*\0 no image")
         yield Cloud(nodes, expected)
 
 
@@ -95,6 +103,8 @@ def test_the_same_bytes_as_on_a_disk_and_no_secret_anywhere(cloud: Cloud) -> Non
     ended = cloud.run("same")
     assert ended.returncode == 0, ended.stderr[-4000:]
     assert published_in(cloud.nodes.server, "same") == cloud.expected
+    assert cloud.nodes.server.counts("same/.hdm/uploads/")["put"] == 1, "own weights travel through the bucket"
+    assert cloud.nodes.server.keys("out", "same/.hdm/uploads/") == [], "and are gone when the run has ended"
     again = cloud.run("same", node=1)  # from another machine: everything is done
     assert again.returncode == 0, again.stderr[-4000:]
     assert "8 done by earlier runs" in again.stdout + again.stderr
@@ -104,6 +114,25 @@ def test_the_same_bytes_as_on_a_disk_and_no_secret_anywhere(cloud: Cloud) -> Non
     for node in range(3):
         found = cloud.nodes.run(node, ["grep", "-rl", SECRET, str(cloud.nodes.folder / "node")])
         assert found.stdout == "", "no log of Ray and no scratch file holds the keys"
+
+
+@pytest.mark.parametrize(("name", "key"), [("local", "input.uri"), ("on-a-disk", "output.directory")])
+def test_files_that_other_nodes_do_not_see_are_told_before_a_scene_is_begun(cloud: Cloud, name: str, key: str) -> None:
+    ended = cloud.run(name)
+    assert ended.returncode == 2, ended.stderr[-4000:]
+    assert "2 of 3 nodes of the cluster do not see" in ended.stderr
+    folder = cloud.nodes.seed(0) / ("scenes" if name == "local" else "out")
+    for text in (str(folder), key, f"{cloud.nodes.subnet}.11", f"{cloud.nodes.subnet}.12", "s3://"):
+        assert text in ended.stderr
+    assert "quarantined" not in ended.stdout + ended.stderr
+    assert cloud.finished(name) == set()
+
+
+def test_an_error_says_on_which_node_it_was(cloud: Cloud) -> None:
+    ended = cloud.run("broken")
+    assert ended.returncode == 3, ended.stderr[-4000:]
+    report = json.loads(cloud.nodes.server.objects("out", "broken/run.json")["broken/run.json"])
+    assert f", on node {cloud.nodes.subnet}.1" in json.dumps(report["scenes"]["bad"])
 
 
 def test_a_new_driver_on_another_node_goes_on_where_the_killed_one_was(cloud: Cloud) -> None:
@@ -133,7 +162,7 @@ def test_an_actor_is_killed(cloud: Cloud, title: str) -> None:
     finally:
         process.kill()
     assert published_in(cloud.nodes.server, "actor") == cloud.expected
-    _empty(cloud, "actor")
+    cloud.nodes.server.empty("out", "actor/")
 
 
 def test_a_node_is_killed_with_its_disk(cloud: Cloud) -> None:
@@ -190,9 +219,3 @@ def test_keys_that_expire_end_the_run_with_a_remedy_and_new_ones_go_on(cloud: Cl
     ended = cloud.run("expired", node=2)
     assert ended.returncode == 0, ended.stderr[-4000:]
     assert published_in(cloud.nodes.server, "expired") == cloud.expected
-
-
-def _empty(cloud: Cloud, name: str) -> None:
-    client = cloud.nodes.server.client()
-    for key in cloud.nodes.server.objects("out", f"{name}/"):
-        client.delete_object(Bucket="out", Key=key)

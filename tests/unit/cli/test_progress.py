@@ -87,6 +87,13 @@ def test_what_was_found_out_is_told_with_names_as_they_are() -> None:
     ]
 
 
+def test_what_an_earlier_run_kept_is_told() -> None:
+    assert (
+        printed(support(1, kept=True))[1]
+        == "  the network is used as it is; kept by an earlier run with the same examples"
+    )
+
+
 def test_a_faster_mode_and_a_doubtful_example_are_named() -> None:
     mode = {"precision": "bf16", "speedup": 1.96, "agreement": 0.99871}
     bad = {**EXAMPLE, "name": "bad [b].tif", "contradicts": True, "note": "the others do not find it"}

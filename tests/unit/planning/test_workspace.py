@@ -9,10 +9,10 @@ import pytest
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import ConfigError, ObjectStoreError
-from hdm_pipeline.planning.workspace import check_output
+from hdm_pipeline.planning.workspace import check_backbone, check_output, workspace_of
 
 
-def config(uri: str, directory: str, **execution: Any) -> PipelineConfig:
+def config(uri: str, directory: str, model: dict[str, Any] | None = None, **execution: Any) -> PipelineConfig:
     example = {"image": "a.tif", "mask": "b.tif"}
     return PipelineConfig.model_validate(
         {
@@ -20,6 +20,7 @@ def config(uri: str, directory: str, **execution: Any) -> PipelineConfig:
             "input": {"uri": uri, "bands": [1], "scale": {"fixed": [0, 1]}},
             "support": {"classes": [{"name": "water", "examples": [example]}]},
             "execution": execution,
+            "model": model or {},
             "output": {"directory": directory},
         }
     )
@@ -43,6 +44,18 @@ def test_what_a_driver_fetches_is_not_seen_by_a_cluster_without_a_shared_disk() 
     check_output(config(pacs, "s3://bucket/out", executor="ray"))
     check_output(config(pacs, "s3://bucket/out", executor="inline"))
     check_output(config(pacs, "/shared/out", executor="ray", address="auto"))
+
+
+def test_a_backbone_is_not_brought_to_other_nodes() -> None:
+    backbone = {"backbone": {"family": "transformers", "path": "/models/dino"}}
+    there = config("scenes", "s3://bucket/out", backbone, executor="ray", address="auto")
+    for check in (check_backbone, workspace_of):
+        with pytest.raises(ConfigError, match="not brought to other nodes") as caught:
+            check(there)
+        assert caught.value.where == "/models/dino"
+    check_backbone(config("scenes", "s3://bucket/out", backbone, executor="ray"))
+    check_backbone(config("scenes", "s3://bucket/out", executor="ray", address="auto"))
+    check_backbone(config("scenes", "/shared/out", backbone, executor="ray", address="auto"))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hdm_pipeline.reporting.events import (
     StepDone,
     WorkerDied,
 )
-from hdm_pipeline.reporting.prometheus import MetricsFile
+from hdm_pipeline.reporting.prometheus import MetricsFile, increments
 
 
 def samples(path: Path) -> dict[tuple[str, str], float]:
@@ -87,3 +87,9 @@ def test_the_file_is_replaced_whole_and_nothing_else_is_left(tmp_path: Path) -> 
 def test_a_disk_that_refuses_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         MetricsFile(tmp_path / "gone" / "metrics.prom", "flood").event(RunEnded(status="done"))
+
+
+def test_a_block_without_a_tile_adds_no_tiles() -> None:
+    """Ray's counters refuse a zero, which would end the run."""
+    empty = BlockInferred(scene="a", block=0, seconds=0.5, tiles=0, skipped=4)
+    assert increments(empty) == {("blocks", "infer"): 1, ("stage_seconds", "infer"): 0.5}

@@ -69,8 +69,11 @@ def test_the_second_time_nothing_is_computed(
     assert (first.support_hash, first.weights_hash) == (second.support_hash, second.weights_hash)
     assert (first.temperatures, first.area_scores) == (second.temperatures, second.area_scores)
     assert (first.bundle.weights, first.bundle.reductions) == (second.bundle.weights, second.bundle.reductions)
-    told = [json.dumps({**one, "kept": None}, sort_keys=True) for one in first.report.values()]
-    assert told == [json.dumps({**one, "kept": None}, sort_keys=True) for one in second.report.values()]
+    for before, after in zip(first.report.values(), second.report.values(), strict=True):
+        told = {**after, "seconds": after["seconds_when_prepared"]}
+        expected = {**before, "kept": True, "seconds_when_prepared": before["seconds"]}
+        assert json.dumps(told, sort_keys=True) == json.dumps(expected, sort_keys=True)
+        assert 0 < after["seconds"] < before["seconds"], "how long it took now"
     for one, other in zip(first.pictures, second.pictures, strict=True):
         np.testing.assert_array_equal(one.scores, other.scores)
         np.testing.assert_array_equal(one.image, other.image)
@@ -138,6 +141,20 @@ def test_a_damaged_file_is_made_anew(cache: Path, config: PipelineConfig) -> Non
         file.write_bytes(damaged)
         assert not was_kept(prepared(config))
         assert was_kept(prepared(config))
+
+
+def test_what_killed_writers_left_is_removed_and_what_is_being_written_is_not(
+    cache: Path, config: PipelineConfig
+) -> None:
+    cache.mkdir(parents=True)
+    old, new = cache / ".a.safetensors.1.tmp", cache / ".b.safetensors.2.tmp"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    hours_ago = old.stat().st_mtime - 2 * 3600
+    os.utime(old, (hours_ago, hours_ago))
+    prepared(config)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_many_writers_leave_one_whole_file_and_the_latest_used_stay(
