@@ -69,12 +69,14 @@ from hdm_pipeline.support.prepare import prepare
 from hdm_pipeline.support.read import read_examples
 from hdm_pipeline.support.remote import any_remote, local_examples
 from hdm_pipeline.support.steps import StepState
+from hdm_pipeline.waiting import wait_asleep
 
 log = logging.getLogger(__name__)
 
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
     """Do everything that is not done yet; see `Pipeline.run`."""
+    wait_asleep()
     deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
     reader = archive_reader(config)
     # What is missing is told before a folder is made or another run is waited for.

@@ -44,6 +44,7 @@ from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.shipping import upload_weights
+from hdm_pipeline.waiting import wait_asleep
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class _ModelActor:
 
     def warm(self) -> None:
         """Load the libraries: the examples may take a while still."""
+        wait_asleep()  # a cluster that was joined has an environment of its own
         # Here, so that the actors without a model do not load torch.
         import hdm_pipeline.execution.model_worker  # noqa: F401
 
