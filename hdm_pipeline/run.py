@@ -21,6 +21,7 @@ from hdm_pipeline.contracts import Provenance, Reader, SceneWarning
 from hdm_pipeline.delivery.courier import Courier
 from hdm_pipeline.errors import ArchiveError, HdmError, PeerError
 from hdm_pipeline.execution.arrivals import Arrivals, Fetching, drop_leftovers
+from hdm_pipeline.execution.background_cluster import BackgroundCluster
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
@@ -69,12 +70,14 @@ from hdm_pipeline.support.prepare import prepare
 from hdm_pipeline.support.read import read_examples
 from hdm_pipeline.support.remote import any_remote, local_examples
 from hdm_pipeline.support.steps import StepState
+from hdm_pipeline.waiting import wait_asleep
 
 log = logging.getLogger(__name__)
 
 
 def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None, options: RunOptions) -> RunSummary:
     """Do everything that is not done yet; see `Pipeline.run`."""
+    wait_asleep()
     deadline = None if options.time_budget is None else time.monotonic() + options.time_budget
     reader = archive_reader(config)
     # What is missing is told before a folder is made or another run is waited for.
@@ -174,25 +177,26 @@ class _Turn:
                 raise StoppedError
             on_step(state)
 
-        try:
-            examples = read_examples(config, supports, self.reader, on_example, private=private)
-        except StoppedError:
-            return
-        context = RunContext(config, self.workspace, class_infos(config), _provenance(config), examples.looks)
-
         def equip(prepared: Preparation) -> Equipment:
+            executor.start()
+            report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
             _tell_prepared(config, self.workspace, prepared, report, tell)
             made_by, calibrated = _provenance(config, prepared), prepared.temperatures
             found = replace(context, provenance=made_by, temperatures=calibrated, area_scores=prepared.area_scores)
             return Equipment(found, prepared.bundle)
 
         with ExitStack() as stack:
+            workers = _workers(config, stack)
+            try:
+                examples = read_examples(config, supports, self.reader, on_example, private=private)
+            except StoppedError:
+                return
+            context = RunContext(config, self.workspace, class_infos(config), _provenance(config), examples.looks)
             preparing = PreparingThread(partial(prepare, config, examples, self.workspace), equip, on_step)
             del examples  # whole images, which the scenes need no more
             stack.callback(preparing.close)
-            executor = _executor(context)
+            executor = workers(context)
             stack.callback(executor.close)
-            report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
             listener = fan_out([tell, executor.observe])
             Driver(context, executor, self.ledger, listener, should_stop, preparing.poll).run(scenes)
 
@@ -346,14 +350,21 @@ def _provenance(config: PipelineConfig, prepared: Preparation | None = None) -> 
     )
 
 
-def _executor(context: RunContext) -> Executor:
-    if context.config.execution.executor == "inline":
+def _workers(config: PipelineConfig, stack: ExitStack) -> Callable[[RunContext], Executor]:
+    """Makes the executor; what takes long about it begins now, and `stack` ends it."""
+    if config.execution.executor == "inline":
         from hdm_pipeline.execution.inline import InlineExecutor
 
-        return InlineExecutor(context)
-    from hdm_pipeline.execution.ray import RayExecutor
+        return InlineExecutor
+    cluster = BackgroundCluster(config.execution)
+    stack.callback(cluster.close)
 
-    return RayExecutor(context)
+    def on_ray(context: RunContext) -> Executor:
+        from hdm_pipeline.execution.ray import RayExecutor
+
+        return RayExecutor(context, cluster)
+
+    return on_ray
 
 
 def lock_owner() -> str:

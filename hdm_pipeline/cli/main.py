@@ -24,6 +24,7 @@ from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
 from hdm_pipeline.errors import ConfigError, HdmError
 from hdm_pipeline.options import PREPARING_THREAD
+from hdm_pipeline.waiting import wait_asleep
 
 EXIT_CODES = (
     "Exit codes: 0 done, or stopped when asked to (Ctrl-C, --limit, --time-budget: run again to go on), 1 failed, "
@@ -344,6 +345,7 @@ def _leave(code: int) -> NoReturn:
 
 def main() -> NoReturn:
     """Entry point: typed errors become messages and exit codes; anything else is a bug and keeps its traceback."""
+    wait_asleep()
     try:
         app(standalone_mode=True)
     except HdmError as error:

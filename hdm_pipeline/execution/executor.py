@@ -30,6 +30,14 @@ class Executor(Protocol):
         """How many `infer` tasks run at once when all is well."""
         ...
 
+    def start(self) -> None:
+        """Wait until what was begun when it was made (a cluster) is there; what is asked before may be a guess.
+
+        Raises:
+            ExecutionError: it never will be.
+        """
+        ...
+
     def equip(self, context: RunContext, bundle: ModelBundle) -> None:
         """Hand over what was not known when workers were started: before, no `infer` task may be submitted.
 

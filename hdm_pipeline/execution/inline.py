@@ -47,6 +47,9 @@ class InlineExecutor:
         """Room in the step thread's queue."""
         return _CPU_TASKS - len(self._futures)
 
+    def start(self) -> None:
+        """Nothing to wait for."""
+
     def equip(self, context: RunContext, bundle: ModelBundle) -> None:
         """Steps that are queued keep the context that they were given with; none of them publishes."""
         self._context, self._bundle = context, bundle

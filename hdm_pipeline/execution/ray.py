@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,8 @@ import ray.exceptions
 from ray.util.metrics import Counter
 
 from hdm_pipeline.errors import ExecutionError, HdmError
-from hdm_pipeline.execution.cluster import cluster
+from hdm_pipeline.execution.background_cluster import BackgroundCluster
+from hdm_pipeline.execution.cluster import Shares
 from hdm_pipeline.execution.executor import as_hdm_error
 from hdm_pipeline.execution.malloc import give_back
 from hdm_pipeline.execution.messages import (
@@ -45,6 +46,7 @@ from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.shipping import upload_weights
+from hdm_pipeline.waiting import wait_asleep
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class _ModelActor:
 
     def warm(self) -> None:
         """Load the libraries: the examples may take a while still."""
+        wait_asleep()  # a cluster that was joined has an environment of its own
         # Here, so that the actors without a model do not load torch.
         import hdm_pipeline.execution.model_worker  # noqa: F401
 
@@ -156,37 +159,35 @@ class _Slot:
 
 
 class RayExecutor:
-    """Runs tasks on a Ray cluster: the one at `execution.address`, or a local one that lives as long as the run."""
+    """Runs tasks on a Ray cluster, which may be on its way still: there is room for tasks once it is up.
+
+    Args:
+        context: of the run, as far as it is known.
+        cluster: closed by the caller, after this.
+    """
 
     name = "ray"
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, cluster: BackgroundCluster) -> None:
         self._config = context.config.execution
-        self._stack = ExitStack()
-        self._shares = self._stack.enter_context(cluster(self._config))
-        self._several = several_nodes()
-        if self._several:
-            try:
-                require_seen(context)
-            except HdmError:
-                self._stack.close()
-                raise
-        self._context = ray.put(context)
+        self._cluster = cluster
+        self._known = context
+        self._shares: Shares | None = None
+        self._context: Any = None
+        self._several = False
         self._bundle: Any = None
         self._fruitless = 0
         self._ended: deque[Outcome] = deque()
         self._waiting: deque[InferTask] = deque()
-        self._counters = {
-            name: Counter(f"hdm_{name}", description=text, tag_keys=(LABELS[name],) if name in LABELS else ())
-            for name, text in HELP.items()
-        }
+        self._counters: dict[str, Counter] = {}
+        self._early: list[Event] = []
         self._steps: list[_Slot] = []
-        self._models = [self._start_model() for _ in range(self.model_slots)]
+        self._models: list[_Slot] = []
 
     @property
     def model_slots(self) -> int:
-        """Actors that hold the model."""
-        return self._shares.actors
+        """Actors that hold the model; 1 while the cluster is not up."""
+        return 1 if self._shares is None else self._shares.actors
 
     @property
     def model_free(self) -> int:
@@ -198,15 +199,54 @@ class RayExecutor:
 
     @property
     def cpu_free(self) -> int:
-        """Free places for staging, stitching and writing."""
-        return self._shares.steps - sum(len(slot.tasks) for slot in self._steps)
+        """Free places for staging, stitching and writing; none while the cluster is not up."""
+        if self._shares is None:
+            if not self._cluster.settled:
+                return 0
+            self.start()
+        shares = self._joined
+        # As long as the examples are prepared, nobody waits for what is staged: another actor would cost a second of
+        # the processors that prepare them.
+        most = shares.steps if self._bundle is not None else max(1, shares.steps // 2)
+        return most - sum(len(slot.tasks) for slot in self._steps)
+
+    @property
+    def _joined(self) -> Shares:
+        """The shares of a cluster that is up."""
+        if self._shares is None:
+            raise RuntimeError("asked for an actor before the cluster was up")
+        return self._shares
+
+    def start(self) -> None:
+        """Wait for the cluster, and let the model actors load their libraries.
+
+        Raises:
+            ExecutionError: Ray cannot be reached or started.
+            ConfigError: a node of it does not see what lies on a disk.
+        """
+        if self._shares is not None:
+            return
+        self._shares = self._cluster.shares()
+        self._several = several_nodes()
+        if self._several:
+            require_seen(self._known)
+        self._context = ray.put(self._known)
+        self._counters = {
+            name: Counter(f"hdm_{name}", description=text, tag_keys=(LABELS[name],) if name in LABELS else ())
+            for name, text in HELP.items()
+        }
+        for event in self._early:
+            self.observe(event)
+        self._early = []
+        self._models = [self._start_model() for _ in range(self._shares.actors)]
 
     def equip(self, context: RunContext, bundle: ModelBundle) -> None:
         """Let the model actors load their model."""
+        self.start()
         self._context = ray.put(context)
         bucket = context.workspace.bucket
-        uploaded = {} if bucket is None or self._shares.alone else upload_weights(bucket, bundle.weights)
-        self._bundle = ray.put(replace(bundle, threads=self._shares.threads, uploaded=uploaded))
+        uploaded = {} if bucket is None or self._joined.alone else upload_weights(bucket, bundle.weights)
+        self._bundle = ray.put(replace(bundle, threads=self._joined.threads, uploaded=uploaded))
         bundle.release()  # the actors load their own; this process computes nothing any more
         for slot in self._models:
             self._load(slot)
@@ -246,22 +286,25 @@ class RayExecutor:
         return self._ended.popleft()
 
     def observe(self, event: Event) -> None:
-        """Add to the counters that Ray's own Prometheus endpoint serves."""
+        """Add to the counters that Ray's own Prometheus endpoint serves; once there is one."""
+        if self._shares is None:
+            self._early.append(event)
+            return
         for (name, label), value in increments(event).items():
             tags = {LABELS[name]: label} if name in LABELS else {}
             self._counters[name].inc(value, tags)
 
     def close(self) -> None:
-        """Kill the actors; shut Ray down if this run started it."""
+        """Kill the actors."""
         for slot in (*self._models, *self._steps):
             ray.kill(slot.handle)
         self._models, self._steps = [], []
-        self._stack.close()
 
     def _start_model(self) -> _Slot:
+        shares = self._joined
         actor = ray.remote(_ModelActor).options(
-            num_cpus=0 if self._shares.gpus else self._shares.threads,
-            num_gpus=self._shares.gpus,
+            num_cpus=0 if shares.gpus else shares.threads,
+            num_gpus=shares.gpus,
             max_restarts=0,
             max_task_retries=0,
         )

@@ -70,11 +70,13 @@ def prepare(
         return from_kept(config, examples, kept, path, time.perf_counter() - start)
     base = _load(config, path, steps)
     tensors = _tensors(config, classes)
-    fits = _fits(config, base, tensors, config.support.adapt, workspace.models, steps)
-    found = [
-        _prepare_class(config, c, examples, of_class, fit, base, path, steps)
-        for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
-    ]
+    # What choosing a reduction computed of an image serves encoding it, and every other class that shows it.
+    with base.remembering():
+        fits = _fits(config, base, tensors, config.support.adapt, workspace.models, steps)
+        found = [
+            _prepare_class(config, c, examples, of_class, fit, base, path, steps)
+            for c, examples, of_class, fit in zip(config.support.classes, classes, tensors, fits, strict=True)
+        ]
     if all(each.key[0] == path for each in found):
         shelf.put(to_keep(found))
     return all_classes(config, examples, found)

@@ -59,6 +59,10 @@ class FeatureMemory:
             known[what] = compute()
         return cast(_T, known[what])
 
+    def known(self, what: tuple[str, int], images: Tensor) -> Any | None:
+        """What was computed of images before, or None; arguments as in `get`."""
+        return self._images.get(_digest(images), {}).get(what) if self._images else None
+
     def __deepcopy__(self, memo: dict[int, Any]) -> FeatureMemory:
         """An empty one that keeps nothing: a copy of a network may compute otherwise."""
         return FeatureMemory(0)

@@ -263,6 +263,8 @@ class HDMNetPyramid(FewShotNetwork):
 
     def _known_features(self, images: Tensor, finest: int) -> list[LevelFeatures]:
         """`features`, from memory where these images are in it."""
+        if finest and (whole := self._memory.known(("levels", 0), images)) is not None:
+            return list(whole[finest:])  # a support of one fold that is the query of another
         return self._memory.get(("levels", finest), images, lambda: self.features(images, finest))
 
     def _held_out(self, encoded: Sequence[EncodedImage], start: Tensor) -> list[HeldOut]:

@@ -19,7 +19,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 from rasterio.features import rasterize
 
-from hdm_geotiff.examples.vector_file import Bounds, Geometries
+from hdm_geotiff.examples.geometries import Bounds, Geometries
 from hdm_geotiff.files.environment import gdal_environment
 from hdm_geotiff.scenes.pixel_areas import affine_place, pixel_sides
 from hdm_pipeline.contracts import BACKGROUND, IGNORE, VectorLabels

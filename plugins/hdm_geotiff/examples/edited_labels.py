@@ -13,7 +13,8 @@ from pyproj import CRS
 from rasterio.features import rasterize
 
 from hdm_geotiff.examples.drawing import Canvas, shapes_of
-from hdm_geotiff.examples.vector_file import Geometries, VectorFile
+from hdm_geotiff.examples.geometries import Geometries
+from hdm_geotiff.examples.vector_file import VectorFile
 from hdm_geotiff.files.environment import gdal_environment
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_pipeline.contracts import IGNORE, LabelPatch, Selection, VectorLabels

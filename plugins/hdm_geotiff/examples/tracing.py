@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from rasterio.features import shapes
 
-from hdm_geotiff.examples.vector_file import Geometries
+from hdm_geotiff.examples.geometries import Geometries
 from hdm_geotiff.files.environment import gdal_environment
 from hdm_pipeline.contracts import IGNORE, LabelPatch
 

@@ -14,26 +14,20 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from hdm_geotiff.examples.geometries import Bounds, Geometries
 from hdm_geotiff.examples.json_crs import links_crs
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.contracts import Selection
 from hdm_pipeline.errors import SupportError
-
-Geometries: TypeAlias = npt.NDArray[Any]
-"""[n] of shapely geometries, neither null nor empty, in two dimensions."""
-
-Bounds = tuple[float, float, float, float]
-"""(left, bottom, right, top)."""
 
 _GEOPACKAGE = "GeoPackage"
 _JSON = "GeoJSON"

@@ -23,6 +23,7 @@ from hdm_pipeline.model import checkpoints
 from hdm_pipeline.model.bands.evidence import BandEvidence
 from hdm_pipeline.model.bands.examples import BandExample
 from hdm_pipeline.model.checkpoints import save_weights
+from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pictures.examples import ExamplePicture
 from hdm_pipeline.planning.validation import class_infos
@@ -39,15 +40,15 @@ SIDE = 96
 Opened = list[Path]
 
 
-def write_example(folder: Path, seed: int) -> None:
+def write_example(folder: Path, seed: int, side: int = SIDE) -> None:
     """A chip with a bright square, and its mask."""
     rng = np.random.default_rng(seed)
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    top, left = rng.integers(0, SIDE // 2, 2)
-    mask[top : top + SIDE // 3, left : left + SIDE // 3] = 1
+    mask = np.zeros((side, side), np.uint8)
+    top, left = rng.integers(0, side // 2, 2)
+    mask[top : top + side // 3, left : left + side // 3] = 1
     pixels = (np.where(mask == 1, 0.7, 0.3) + rng.normal(0, 0.08, mask.shape)).astype(np.float32)
     for name, array in (("chip", pixels), ("mask", mask)):
-        profile = {"driver": "GTiff", "count": 1, "height": SIDE, "width": SIDE, "dtype": array.dtype.name}
+        profile = {"driver": "GTiff", "count": 1, "height": side, "width": side, "dtype": array.dtype.name}
         profile["transform"] = Affine.scale(10, -10)
         with rasterio.open(folder / f"{name}_{seed}.tif", "w", **profile) as file:
             file.write(array, 1)
@@ -115,6 +116,32 @@ def test_the_weights_file_is_parsed_once(tmp_path: Path, opened: Opened, classes
     assert opened == [weights]
     check_examples(config, make_reader("geotiff", {}))
     assert opened == [weights] * 2
+
+
+def test_a_second_class_with_the_same_images_computes_no_features_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does encoding them once more what choosing the reduction computed."""
+    weights = tmp_path / "w.safetensors"
+    save_weights(small_pyramid(2), weights)
+    config, again = pipeline(tmp_path, weights), pipeline(tmp_path, weights, classes=2)
+    for seed in range(2):
+        write_example(tmp_path, seed, side=320)
+    computed: list[tuple[int, ...]] = []
+    features = HDMNetPyramid.features
+
+    def counted(network: HDMNetPyramid, images: torch.Tensor, finest: int = 0) -> Any:
+        if network._memory.most_pixels:  # the accelerated copy, which judges the examples, remembers nothing
+            computed.append(tuple(images.shape))
+        return features(network, images, finest)
+
+    monkeypatch.setattr(HDMNetPyramid, "features", counted)
+    alone = prepared(config)
+    first, computed[:] = list(computed), []
+    both = prepared(again)
+    assert first == [(1, 3, side, side) for side in (320, 224, 160) for _ in range(2)]
+    assert computed == first
+    assert [bank.hash for bank in both.bundle.banks][:1] == [bank.hash for bank in alone.bundle.banks]
 
 
 def test_adapting_parses_nothing_more_and_again_only_what_is_kept(tmp_path: Path, opened: Opened) -> None:

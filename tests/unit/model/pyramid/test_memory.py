@@ -51,6 +51,24 @@ def test_remembered_features_give_equal_banks_and_scores(
     assert len(passes) == 3  # 2 encodings of 3 examples and 2 queries
 
 
+def test_what_decodes_to_a_coarser_level_uses_what_the_finest_one_knows(
+    network: HDMNetPyramid, examples: tuple[list[Tensor], list[Tensor]]
+) -> None:
+    network.detail = "auto"
+    images = examples[0]
+    masks = [torch.zeros(image.shape[1:], dtype=torch.uint8) for image in images]
+    for mask in masks:
+        mask[8:32, 8:32] = 1
+    bank = network.encode_support(images, masks)
+    assert int(bank.array("finest")[0]) == 1
+    scores = network.predict(images[0][None], [bank])
+    passes = count_passes(network)
+    with network.remembering():
+        again = network.encode_support(images, masks)
+        assert torch.equal(network.predict(images[0][None], [again]), scores)
+    assert len(passes) == 3
+
+
 def test_other_values_are_other_images_and_nothing_outlives_the_block(
     network: HDMNetPyramid, examples: tuple[list[Tensor], list[Tensor]]
 ) -> None:
