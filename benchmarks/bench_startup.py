@@ -5,7 +5,7 @@
 The first rows are user and system seconds of whole processes (other programs on the machine do not count), the median
 of five. The first minute is wall time, the median of `--repeats`, on the sample archive, everything fresh: output and
 kept preparations; so look at the load that stands beside the table. CPU seconds, of all processes, follow. The last
-rows compare two ways in which threads wait for each other (`hdm_pipeline/waiting`), beside busy programs and alone.
+rows compare two ways in which threads wait for each other (`hdm_pipeline/waiting.py`), beside busy programs and alone.
 """
 
 from __future__ import annotations
