@@ -4,13 +4,16 @@
 
 The first rows are user and system seconds of whole processes (other programs on the machine do not count), the median
 of five. The first minute is wall time, the median of `--repeats`, on the sample archive, everything fresh: output and
-kept preparations; so look at the load that stands beside the table. CPU seconds follow.
+kept preparations; so look at the load that stands beside the table. CPU seconds, of all processes, follow. The last
+rows compare two ways in which threads wait for each other (`hdm_pipeline/waiting.py`), beside busy programs and alone.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,7 @@ from typing import Any
 from benchmarks._scenes import write_pipeline, write_scene, write_support
 from benchmarks._table import Row, arguments, at_most, median, show
 from hdm_pipeline.model.checkpoints import save_weights
+from hdm_pipeline.waiting import SPINS
 
 KIT = Path(__file__).resolve().parents[1] / "tests" / "kit"
 _REPEATS = 5
@@ -46,7 +50,7 @@ class Timing:
 
     Attributes:
         wall: seconds.
-        cpu: seconds of the process and those that it waited for; of Ray's processes only some.
+        cpu: seconds of the process and all that it started; on other systems than Linux, of Ray's only some.
         first: seconds until the first scene is published.
         prepared: seconds from the first look at the examples until they are prepared.
     """
@@ -61,17 +65,37 @@ def timed_run(file: Path, out: Path, cache: Path, *more: str) -> Timing:
     """Run a pipeline into a new folder."""
     environment = os.environ | {"HDM_CACHE": str(cache)}
     command = [sys.executable, "-m", "hdm_pipeline", "run", str(file), "--output", str(out), *more]
-    start, begun = time.time(), time.perf_counter()
+    start, begun, before = time.time(), time.perf_counter(), _cpu_of_children()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    status = process.wait()
     wall = time.perf_counter() - begun
+    _wait_for_orphans()
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
     (log,) = (out / ".hdm" / "logs").glob("*.jsonl")
     told: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     times = {kind: next(one["time"] for one in told if one.get("event") == kind) for kind in _KINDS}
     prepared = times["support_checked"] - times["preparing"]
-    return Timing(wall, usage.ru_utime + usage.ru_stime, times["scene_done"] - start, prepared)
+    return Timing(wall, _cpu_of_children() - before, times["scene_done"] - start, prepared)
+
+
+def _adopt_orphans() -> None:
+    """Processes of Ray whose parent ends become children of this one, so that their CPU seconds count."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def _wait_for_orphans() -> None:
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 _KINDS = ("preparing", "support_checked", "scene_done")
@@ -110,6 +134,48 @@ def first_minute(folder: Path, repeats: int) -> list[Row]:
     return rows
 
 
+_SEGMENT = """
+import time
+import numpy as np, torch
+from hdm_pipeline.model.segmenter import FewShotSegmenter
+torch.set_num_threads(2)
+segmenter = FewShotSegmenter.load("builtin:pyramid-small")
+pixels = np.random.default_rng(0).random((3, 512, 512), dtype=np.float32)
+mask = (pixels[0] > 0.5).astype(np.uint8)
+bank = segmenter.encode_support([pixels], [mask])
+wall, cpu = time.perf_counter(), time.process_time()
+for _ in range(3):
+    segmenter.predict(pixels[None], [bank])
+print(time.perf_counter() - wall, time.process_time() - cpu)
+"""
+_BUSY = "while True: pass"
+
+
+def waiting(repeats: int) -> list[Row]:
+    """Three tiles by two threads: as OpenMP lets them wait, and as this program does; a turn of each at a time."""
+    rows = []
+    for place, programs in (("beside two busy programs", 2), ("alone", 0)):
+        busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(programs)]
+        try:
+            turns = [[_segment({}), _segment({"GOMP_SPINCOUNT": SPINS})] for _ in range(repeats)]
+        finally:
+            for program in busy:
+                program.kill()
+                program.wait()
+        for name, which in (("CPU", 1), ("wall", 0)):
+            usual, ours = (median([turn[way][which] for turn in turns]) for way in (0, 1))
+            rows.append(at_most(f"threads that sleep soon, {place}: {name} to before", ours / usual, "x", 1.1))
+    return rows
+
+
+def _segment(more: dict[str, str]) -> tuple[float, float]:
+    """Wall and CPU seconds."""
+    own = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", _SEGMENT]
+    told = subprocess.run(command, env=own | more, check=True, capture_output=True, text=True).stdout.split()
+    return float(told[0]), float(told[1])
+
+
 def _import_seconds() -> float:
     """Wall seconds to load what such a run loads, the median of three."""
     code = "import hdm_pipeline.cli.main, hdm_pipeline.run, hdm_pipeline.execution.model_worker, rasterio, scipy"
@@ -127,6 +193,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     sys.path.insert(0, str(KIT))
+    _adopt_orphans()
     from hdm_testkit.network import MeanColor
 
     with tempfile.TemporaryDirectory() as name:
@@ -143,6 +210,7 @@ def main() -> int:
             at_most("validate", seconds(*module, "validate", file), "s", 1.0),
             at_most("run on a finished output", seconds(*module, "run", file), "s", 2.0),
             *first_minute(folder, options.repeats),
+            *waiting(options.repeats),
         ]
     return show("start-up", rows, options.json)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-_SPINS = "3000"
+SPINS = "3000"
 """Some 0.1 ms: longer than from one operation of a network to the next, shorter than the kernel's slice of time."""
 
 _CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
@@ -22,4 +22,4 @@ def wait_asleep() -> None:
     Does nothing where torch is loaded already, which has read the environment, or where the user has chosen.
     """
     if not any(name in os.environ for name in _CHOICES):
-        os.environ["GOMP_SPINCOUNT"] = _SPINS
+        os.environ["GOMP_SPINCOUNT"] = SPINS
