@@ -49,6 +49,7 @@ EXPECTED = {
     "OutputError": "run",
     "MissingExtraError": "run",
     "ObjectStoreError": "run",
+    "ObjectStoreSilentError": "run",
     "DiskFullError": "run",
     "InboxFullError": "run",
     "NoSuchSceneError": "run",
