@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,9 @@ def staging(folder: Path, side: int, repeats: int) -> list[Row]:
         make_scene(path, side, **profile)
         reader = GeoTiffReader()
         ref = next(found for found in reader.discover(str(path)) if isinstance(found, SceneRef))
-        store = ImageStore.create(folder / f"stage-{name}", 2, grid, blocks)
+        place = folder / f"stage-{name}"
+        # A worker writes new files, so each repeat has a store of its own.
+        stores = iter([ImageStore.create(place / str(n), 2, grid, blocks) for n in range(repeats)])
 
         def bare(path: Path = path) -> None:
             for block in blocks:
@@ -70,13 +73,15 @@ def staging(folder: Path, side: int, repeats: int) -> list[Row]:
                 with rasterio.open(path) as file:
                     file.read(window=RasterWindow(cell.x, cell.y, cell.width, cell.height))
 
-        def stage(reader: GeoTiffReader = reader, ref: SceneRef = ref, store: ImageStore = store) -> None:
+        def stage(reader: GeoTiffReader = reader, ref: SceneRef = ref, stores: Iterator[ImageStore] = stores) -> None:
+            store = next(stores)
             for block in blocks:
                 with reader.open(ref) as source:
                     pixels, valid = source.read(grid.cell(block), (0, 1))
                 store.write_cell(block, [encode_pixels(pixels, valid, RANGES)])
 
         reading, whole = alternate(repeats, bare, stage)
+        shutil.rmtree(place)
         rows.append(Row(f"bare rasterio, {name}", side**2 / median(reading) / 1e6, "Mpx/s"))
         ratio = median([a / b for a, b in zip(reading, whole, strict=True)])
         rows.append(at_least(f"staging over bare rasterio, {name}", ratio, "", LEAST_STAGING[name]))
