@@ -108,22 +108,22 @@ class ModelWorker:
             yield batch
 
     def _batches(self, work: SceneWork, images: ImageStore, tiles: Sequence[TileIndex]) -> Iterator[Batch]:
+        size = self._bundle.batch_size
+        shape = (len(work.bands.bands), work.grid.tile, work.grid.tile)
         chosen: list[TileIndex] = []
-        pixels: list[npt.NDArray[np.float32]] = []
-        valid: list[npt.NDArray[np.bool_]] = []
         for tile in tiles:
             staged = images.read(work.grid.tile_window(*tile))
             if not staged[0].any():
                 continue
-            values, good = decode_pixels(staged)
+            if not chosen:  # the arrays of the last batch are the caller's
+                pixels, valid = np.empty((size, *shape), dtype=np.float32), np.empty((size, *shape[1:]), dtype=np.bool_)
+            _, valid[len(chosen)] = decode_pixels(staged, pixels[len(chosen)])
             chosen.append(tile)
-            pixels.append(values)
-            valid.append(good)
-            if len(chosen) == self._bundle.batch_size:
-                yield chosen, np.stack(pixels), np.stack(valid)
-                chosen, pixels, valid = [], [], []
+            if len(chosen) == size:
+                yield chosen, pixels, valid
+                chosen = []
         if chosen:
-            yield chosen, np.stack(pixels), np.stack(valid)
+            yield chosen, pixels[: len(chosen)], valid[: len(chosen)]
 
 
 def _by_network(bundle: ModelBundle) -> dict[NetworkKey, list[tuple[int, SupportBank]]]:

@@ -127,9 +127,17 @@ def encode_pixels(
     return encoded
 
 
-def decode_pixels(staged: npt.NDArray[np.uint16]) -> tuple[Pixels, Validity]:
-    """Staged pixels [bands, y, x] back to float32 0..1 (0 where not valid) and validity [y, x]."""
-    pixels = staged.astype(np.float32)
+def decode_pixels(
+    staged: npt.NDArray[np.uint16], out: npt.NDArray[np.float32] | None = None
+) -> tuple[Pixels, Validity]:
+    """Staged pixels [bands, y, x] back to float32 0..1 (0 where not valid) and validity [y, x].
+
+    Args:
+        staged: the pixels.
+        out: of their shape: where they go, if not into an array of their own.
+    """
+    pixels = np.empty(staged.shape, dtype=np.float32) if out is None else out
+    pixels[...] = staged
     pixels -= np.float32(1.0)
     pixels *= np.float32(1.0 / _LEVELS)
     np.maximum(pixels, np.float32(0.0), out=pixels)
