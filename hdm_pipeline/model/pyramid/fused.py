@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _OPERATORS: Any = torch.ops.mkldnn
-AVAILABLE = torch.backends.mkldnn.is_available() and all(
+AVAILABLE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
     hasattr(_OPERATORS, name) for name in ("_convolution_pointwise", "_convolution_pointwise_")
 )
 """Whether this build of PyTorch has the operators."""
@@ -28,7 +28,7 @@ def fuses(x: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()  # type: ignore[no-untyped-call]
+        and not torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
     )
 
 
