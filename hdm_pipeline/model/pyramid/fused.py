@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 _OPERATORS: Any = torch.ops.mkldnn
 AVAILABLE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
-    hasattr(_OPERATORS, name) for name in ("_convolution_pointwise", "_convolution_pointwise_")
+    hasattr(_OPERATORS, name) for name in ("_convolution_pointwise", "_convolution_pointwise_", "_linear_pointwise")
 )
 """Whether this build of PyTorch has the operators."""
 
@@ -63,6 +63,14 @@ def added(convolution: nn.Module, x: Tensor, total: Tensor, *, relu: bool = Fals
         return fused
     answer = total + _plain(convolution, x)
     return F.relu(answer, inplace=True) if relu else answer
+
+
+def products(x: Tensor, tokens: Tensor) -> Tensor:
+    """[B, P, N] inner products of positions [B, P, D] and tokens [B, N, D]."""
+    if len(x) == 1 and fuses(x):
+        of_one: Tensor = _OPERATORS._linear_pointwise(x, tokens[0], None, "none", [], "")
+        return of_one
+    return x @ tokens.transpose(1, 2)
 
 
 def _layer(layer: nn.Module) -> tuple[Any, ...]:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdm_pipeline.model.pyramid.fused import products
+
 CHANNELS = 4
 """Correlation maps that `CosineMatching` returns."""
 
@@ -65,5 +67,5 @@ def _similarity(query: Tensor, tokens: Tensor, scale: Tensor) -> tuple[Tensor, T
     The scale is at most `_LARGEST_SCALE` and a cosine at most 1: no exponential leaves the range of float32, so none
     needs to be taken relative to the largest.
     """
-    scaled = query @ (scale * tokens).transpose(1, 2)
+    scaled = products(query, scale * tokens)
     return scaled.amax(-1) / scale, scaled.exp().sum(-1)
