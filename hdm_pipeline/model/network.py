@@ -287,7 +287,7 @@ class FewShotNetwork(nn.Module, ABC):
         norms = torch._foreach_norm([t.detach().float() for t in told]) if told else []
         version = (
             tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in state.values()),
-            tuple(torch.stack(norms).tolist()) if norms else (),
+            tuple(torch.stack(list(norms)).tolist()) if told else (),
         )
         known: tuple[Any, str] | None = self.__dict__.get("_known_fingerprint")
         if known is None or known[0] != (version, repr(self.config)):
