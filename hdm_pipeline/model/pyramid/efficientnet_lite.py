@@ -22,7 +22,6 @@ VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 _SCALES: dict[Variant, tuple[float, float]] = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 _STEM = 32
-_MOST = 6.0  # of what a rectifier lets through
 # For each stage: blocks, side of the kernel, stride of the first block, expansion, channels.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -78,7 +77,7 @@ class EfficientNetLite(nn.Module):
             images: [B, 3, H, W] in [0, 1].
             wanted: numbers of stages, from 0.
         """
-        x = rectified(self.stem, self.stem.padded((images * 255.0 - 127.0) / 128.0), most=_MOST)
+        x = rectified(self.stem, self.stem.padded((images * 255.0 - 127.0) / 128.0), six=True)
         found = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
@@ -109,7 +108,7 @@ class InvertedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, H, W] to [B, width, ceil(H / stride), ceil(W / stride)]; without gradient `x` may be
         overwritten where the block skips."""
-        filtered = rectified(self.depthwise, self._widened(x), most=_MOST)
+        filtered = rectified(self.depthwise, self._widened(x), six=True)
         if self.skips:
             return added(self.project, filtered, x)
         out: Tensor = self.project(filtered)
@@ -120,9 +119,9 @@ class InvertedBlock(nn.Module):
         if self.expand is None:
             return self.depthwise.padded(x)
         if self.depthwise.stride[0] == 1 or not fuses(x):
-            return self.depthwise.padded(rectified(self.expand, x, most=_MOST))
+            return self.depthwise.padded(rectified(self.expand, x, six=True))
         # Padding the narrow map is far cheaper; of the padding, widening made what the bias says.
-        wide = rectified(self.expand, self.depthwise.padded(x), most=_MOST)
+        wide = rectified(self.expand, self.depthwise.padded(x), six=True)
         (top, _), (left, _) = self.depthwise.padding_of(x)
         wide[..., :top, :].zero_()
         wide[..., top + x.shape[-2] :, :].zero_()

@@ -32,20 +32,20 @@ def fuses(x: Tensor) -> bool:
     )
 
 
-def rectified(convolution: nn.Module, x: Tensor, *, most: float | None = None) -> Tensor:
-    """relu(convolution(x)), at most `most` where given; the layer's own `forward` is not called.
+def rectified(convolution: nn.Module, x: Tensor, *, six: bool = False) -> Tensor:
+    """relu(convolution(x)), or relu6 of it; the layer's own `forward` is not called.
 
     Args:
         convolution: an `nn.Conv2d` with zeros as padding.
         x: [B, C, H, W].
-        most: upper limit of the answer.
+        six: let no more than 6 through.
     """
     if fuses(x):
-        kind, limits = ("relu", []) if most is None else ("hardtanh", [0.0, most])
+        kind, limits = ("hardtanh", [0.0, 6.0]) if six else ("relu", [])
         fused: Tensor = _OPERATORS._convolution_pointwise(x, *_layer(convolution), kind, limits, "")
         return fused
     plain = _plain(convolution, x)
-    return F.relu(plain, inplace=True) if most is None else F.hardtanh(plain, 0.0, most, inplace=True)
+    return F.relu6(plain, inplace=True) if six else F.relu(plain, inplace=True)
 
 
 def added(convolution: nn.Module, x: Tensor, total: Tensor, *, relu: bool = False) -> Tensor:
