@@ -1,10 +1,11 @@
 """What each part of the shipped network is worth on real tasks that training left out: it is switched off, and only it.
 
-    python -m benchmarks.bench_ablation [--tasks DIR] [--episodes 56] [--weights NAME] [--json FILE]
+    python -m benchmarks.bench_ablation [--tasks DIR] [--episodes 56] [--weights NAME] [--whole] [--json FILE]
 
 The list of episodes by which checkpoints were compared (squares of 224 pixels, half with one example, half with five);
 mean IoU. The closed-form parts are solved anew without what is switched off; nothing is trained anew, so that a part
-which others could have replaced in training looks worth more than it is. Slow: about a minute for each row.
+which others could have replaced in training looks worth more than it is. `--whole` measures the weights as they are and
+nothing else: for trainings that are to be compared. Slow: about a minute for each row.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,14 @@ def silenced(*modules: nn.Module) -> Change:
             stack.callback(module.register_forward_hook(_zeros).remove)
 
     return change
+
+
+def without_raw_pixels(network: HDMNetPyramid, stack: ExitStack) -> None:
+    """The finest regression sees no pixels. Weights become zero, for these layers are not called (`fused`)."""
+    for layer in (network.finest.pixels, *network.finest.cells):
+        weight = layer.get_parameter("weight")
+        stack.callback(weight.data.copy_, weight.detach().clone())
+        weight.data.zero_()
 
 
 def _zeros(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -82,8 +92,7 @@ def variants(network: HDMNetPyramid) -> Iterator[tuple[str, Change | None]]:
         yield f"without the evidence at stride {stride}", silenced(network.evidence[level])
     matching = [one.matching for one in network.evidence if isinstance(one.matching, nn.Module)]
     yield "without matching (regression alone at all levels)", silenced(*matching)
-    raw = [network.finest.pixels, *network.finest.cells]
-    yield "without raw pixels and their statistics", silenced(*raw)
+    yield "without raw pixels and their statistics", without_raw_pixels
     if network.context is not None:
         yield "without adapters from the pretrained features", without_adapters
         yield "without the evidence of the pretrained features", silenced(network.evidence[network.levels])
@@ -108,6 +117,7 @@ def main() -> int:
     parser = segmenter_arguments(__doc__)
     parser.add_argument("--tasks", type=Path, default=Path(data) / "train" / "real", help="folder of folders")
     parser.add_argument("--episodes", type=int, default=56)
+    parser.add_argument("--whole", action="store_true", help="nothing is switched off")
     options = parser.parse_args()
     network = segmenter_of(options).network
     if not isinstance(network, HDMNetPyramid):
@@ -116,7 +126,7 @@ def main() -> int:
     config = ValidationConfig(every=1, episodes=options.episodes, size=_SIDE, source=source)
     episodes = Validation(config).episodes
     rows = []
-    for name, change in variants(network):
+    for name, change in islice(variants(network), 1 if options.whole else None):
         with changed(network, change):
             found = [(len(one.support), episode_iou(network, one)) for one in episodes]
         for shots in sorted({count for count, _ in found}):

@@ -279,14 +279,15 @@ class FewShotNetwork(nn.Module, ABC):
         adopted: str | None = self.__dict__.get("_adopted_fingerprint")
         if adopted is not None:
             return adopted
-        state = self.state_dict()
+        state = self.state_dict(keep_vars=True)
         if any(tensor.is_inference() for tensor in state.values()):  # these do not count their changes
             return self._digest(state)
-        # Norms too: fused optimizers change weights without counting it.
-        norms = torch._foreach_norm([t.detach().float() for t in state.values()])
+        # Norms too: fused optimizers change weights without counting it. They leave alone what has no gradient.
+        told = [t for t in state.values() if t.requires_grad or not isinstance(t, nn.Parameter)]
+        norms = torch._foreach_norm([t.detach().float() for t in told]) if told else []
         version = (
             tuple((t.data_ptr(), t._version, t.dtype, t.device) for t in state.values()),
-            tuple(torch.stack(norms).tolist()),
+            tuple(torch.stack(list(norms)).tolist()) if told else (),
         )
         known: tuple[Any, str] | None = self.__dict__.get("_known_fingerprint")
         if known is None or known[0] != (version, repr(self.config)):

@@ -21,12 +21,14 @@ class NetworkConfig(Model):
         weights: start from this file (a path or `builtin:NAME`) and not from random weights. With `options`, which are
             then changes to its configuration, what the file lacks starts as in a new network.
         backbone: the pretrained backbone, a file that `weights import-backbone` wrote; relative to the training file.
+        tune_backbone: train the pretrained backbone as well; `group_factors: {context.backbone.: ...}` says how gently.
     """
 
     architecture: str = "hdmnet-pyramid"
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
     backbone: Path | None = None
+    tune_backbone: bool = False
 
 
 class SyntheticConfig(Model):

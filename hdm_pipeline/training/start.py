@@ -8,6 +8,7 @@ from hdm_pipeline.errors import ConfigError, WeightsError
 from hdm_pipeline.model.checkpoints import load_network
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.pyramid.backbone_import import load_backbone
+from hdm_pipeline.model.pyramid.efficientnet_lite import EfficientNetLite
 from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from hdm_pipeline.plugin.registry import MODELS, load
 from hdm_pipeline.training.config import NetworkConfig
@@ -27,14 +28,21 @@ def first_network(config: NetworkConfig) -> FewShotNetwork:
         if config.options:
             network = _grown(network, config)
     if config.backbone is not None:
-        if not isinstance(network, HDMNetPyramid) or network.context is None:
-            raise ConfigError(
-                "the network has no pretrained backbone",
-                where="network.backbone",
-                remedy="add options: {pretrained: lite0} to it, or take `backbone` out",
-            )
-        load_backbone(network.context.backbone, config.backbone, network.config["pretrained"])
+        load_backbone(_pretrained(network, "backbone"), config.backbone, network.config["pretrained"])
+    if config.tune_backbone:
+        _pretrained(network, "tune_backbone").requires_grad_(True)
     return network
+
+
+def _pretrained(network: FewShotNetwork, asked: str) -> EfficientNetLite:
+    """The pretrained backbone that a field of the training file is about."""
+    if not isinstance(network, HDMNetPyramid) or network.context is None:
+        raise ConfigError(
+            "the network has no pretrained backbone",
+            where=f"network.{asked}",
+            remedy=f"add options: {{pretrained: lite0}} to it, or take `{asked}` out",
+        )
+    return network.context.backbone
 
 
 def _new(cls: Callable[..., FewShotNetwork], options: dict[str, object], where: str) -> FewShotNetwork:

@@ -32,7 +32,11 @@ class SelfAttention(nn.Module):
         """[B, C, H, W] to the same."""
         batch, channels, height, width = x.shape
         query, key, value = (self._tokens(layer(x)) for layer in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        # Filled up with zeros to the width of the values: only for equal widths is there a kernel that keeps no matrix.
+        missing = value.shape[-1] - query.shape[-1]
+        scale = query.shape[-1] ** -0.5
+        query, key = F.pad(query, (0, missing)), F.pad(key, (0, missing))
+        mixed = F.scaled_dot_product_attention(query, key, value, scale=scale)
         mixed = mixed.transpose(1, 2).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
         return x + self.gamma.to(x.dtype) * mixed
 

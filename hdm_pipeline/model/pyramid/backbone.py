@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hdm_pipeline.model.pyramid.attention import SelfAttention
+from hdm_pipeline.model.pyramid.fused import added, rectified
 from hdm_pipeline.model.pyramid.layers import Bottleneck, ChannelNorm, ResidualBlock, resize
 
 Block = Literal["basic", "bottleneck"]
@@ -73,7 +74,7 @@ class PyramidBackbone(nn.Module):
         x = images
         layers = zip(self.down, self.statistics, self.stages, cells, strict=True)
         for level, (down, statistics, stage, cell) in enumerate(layers):
-            x = stage(down(x) + statistics(cell))
+            x = stage(added(down, x, statistics(cell)))
             coarse = level - (len(self.down) - len(self.attention))
             if coarse >= 0:
                 x = self.attention[coarse](x)
@@ -91,7 +92,7 @@ class ResidualMerge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to the same."""
-        return x + F.relu(self.conv(self.norm(x)), inplace=True)
+        return x + rectified(self.conv, self.norm(x))
 
 
 def cell_statistics(images: Tensor, levels: int) -> list[Tensor]:

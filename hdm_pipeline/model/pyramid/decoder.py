@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdm_pipeline.model.pyramid.fused import added, rectified
 from hdm_pipeline.model.pyramid.layers import ResidualBlock, resize
 from hdm_pipeline.model.pyramid.ridge import CHANNELS
 
@@ -82,22 +83,35 @@ class Decoder(nn.Module):
         """
         logits: list[Tensor] = []
         state: Tensor | None = None
+        pixels: Tensor | None = None
         for level in range(len(self.enter) - 1, finest - 1, -1):
             found = evidence[level - finest]
-            parts = [found, F.relu(self.guides[level](features[level - finest]), inplace=True)]
+            parts = [found, rectified(self.guides[level], features[level - finest])]
             if state is not None:
                 parts.append(resize(self.carry[level](state), (parts[0].shape[-2], parts[0].shape[-1])))
-            entered, direct = self.enter[level](torch.cat(parts, dim=1)), self.shortcut[level](found)
-            if self.context is not None and context is not None:
+            entering, direct = torch.cat(parts, dim=1), self.shortcut[level](found)
+            if self.context is None or context is None:
+                state = self.refine[level](rectified(self.enter[level], entering))
+            else:
                 more, odds = self.context[level](resize(context, (found.shape[-2], found.shape[-1])))
-                entered, direct = entered + more, direct + odds
-            state = self.refine[level](F.relu(entered, inplace=True))
-            logits.insert(0, self.heads[level](state) + direct)
+                state = self.refine[level](added(self.enter[level], entering, more, relu=True))
+                direct = direct + odds
+            if level > 0:
+                logits.insert(0, self.heads[level](state) + direct)
+            else:
+                finest_logits = self._finest(state)
+                logits.insert(0, finest_logits[:, :1] + direct)
+                pixels = finest_logits[:, 1:]
         scale = 2 ** (finest + 1)
         full = resize(logits[0], (scale * logits[0].shape[-2], scale * logits[0].shape[-1]))
-        if finest == 0:
-            full = full + F.pixel_shuffle(self.pixels(state), 2)
-        return [full, *logits]
+        return [full if pixels is None else full + F.pixel_shuffle(pixels, 2), *logits]
+
+    def _finest(self, state: Tensor) -> Tensor:
+        """The finest level's head and its four pixels, [B, 5, H, W], in one pass: few channels fill no register."""
+        layers = (self.heads[0].get_parameter, self.pixels.get_parameter)
+        head, pixels = (parameter("weight") for parameter in layers)
+        weight = torch.cat((F.pad(head, (1, 1, 1, 1)), pixels))
+        return F.conv2d(state, weight, torch.cat([parameter("bias") for parameter in layers]), padding=1)
 
 
 class ContextReader(nn.Module):

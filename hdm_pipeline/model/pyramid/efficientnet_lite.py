@@ -15,6 +15,8 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdm_pipeline.model.pyramid.fused import added, fuses, rectified
+
 Variant = Literal["lite0", "lite1", "lite2"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
@@ -75,7 +77,7 @@ class EfficientNetLite(nn.Module):
             images: [B, 3, H, W] in [0, 1].
             wanted: numbers of stages, from 0.
         """
-        x = F.relu6(self.stem((images * 255.0 - 127.0) / 128.0), inplace=True)
+        x = rectified(self.stem, self.stem.padded((images * 255.0 - 127.0) / 128.0), six=True)
         found = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
@@ -104,10 +106,28 @@ class InvertedBlock(nn.Module):
         self.skips = stride == 1 and channels == width
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] to [B, width, ceil(H / stride), ceil(W / stride)]."""
-        inner = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
-        out: Tensor = self.project(F.relu6(self.depthwise(inner), inplace=True))
-        return x + out if self.skips else out
+        """[B, channels, H, W] to [B, width, ceil(H / stride), ceil(W / stride)]; without gradient `x` may be
+        overwritten where the block skips."""
+        filtered = rectified(self.depthwise, self._widened(x), six=True)
+        if self.skips:
+            return added(self.project, filtered, x)
+        out: Tensor = self.project(filtered)
+        return out
+
+    def _widened(self, x: Tensor) -> Tensor:
+        """The inner map, padded for the depthwise convolution."""
+        if self.expand is None:
+            return self.depthwise.padded(x)
+        if self.depthwise.stride[0] == 1 or not fuses(x):
+            return self.depthwise.padded(rectified(self.expand, x, six=True))
+        # Padding the narrow map is far cheaper; of the padding, widening made what the bias says.
+        wide = rectified(self.expand, self.depthwise.padded(x), six=True)
+        (top, _), (left, _) = self.depthwise.padding_of(x)
+        wide[..., :top, :].zero_()
+        wide[..., top + x.shape[-2] :, :].zero_()
+        wide[..., :left].zero_()
+        wide[..., left + x.shape[-1] :].zero_()
+        return wide
 
 
 class SameConv(nn.Conv2d):
@@ -119,10 +139,19 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, width, ceil(H / stride), ceil(W / stride)]."""
-        if self.stride[0] > 1:
-            (top, bottom), (left, right) = (same_padding(n, self.kernel_size[0], self.stride[0]) for n in x.shape[-2:])
-            x = F.pad(x, (left, right, top, bottom))
-        return super().forward(x)
+        return super().forward(self.padded(x))
+
+    def padded(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] with the padding that PyTorch's convolution does not bring."""
+        (top, bottom), (left, right) = self.padding_of(x)
+        return F.pad(x, (left, right, top, bottom)) if top + bottom + left + right else x
+
+    def padding_of(self, x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What `padded` adds above and below, and to the left and right."""
+        if self.stride[0] == 1:
+            return (0, 0), (0, 0)
+        height, width = (same_padding(n, self.kernel_size[0], self.stride[0]) for n in x.shape[-2:])
+        return height, width
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:

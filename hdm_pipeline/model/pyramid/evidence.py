@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hdm_pipeline.model.pyramid import matching, ridge
 from hdm_pipeline.model.pyramid.backbone import STATISTICS
+from hdm_pipeline.model.pyramid.fused import added, rectified
 from hdm_pipeline.model.pyramid.layers import ChannelNorm, resize
 
 _SUBPIXELS = 12  # three bands of the four pixels of a position at stride 2
@@ -44,11 +45,11 @@ class EvidenceHead(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """[B, C, H, W] to regression features [B, width + 1, H, W], the last one constant, and matching features."""
-        return self.spread(self.hidden(self.norm(x)))
+        return self.spread(rectified(self.hidden, self.norm(x)))
 
     def spread(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """From the hidden layer [B, 2 * width, H, W], before its rectifier, on."""
-        projected = self.project(F.relu(hidden, inplace=True)).float()
+        """From the rectified hidden layer [B, 2 * width, H, W] on."""
+        projected = self.project(hidden).float()
         regress, *match = projected.split(self.width, dim=1)
         regress = self.scale(regress.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         regress = torch.cat((regress, torch.ones_like(regress[:, :1])), dim=1)
@@ -82,15 +83,13 @@ class PixelEvidenceHead(EvidenceHead):
         hidden: Tensor | None = None
         # From the coarsest cells to the finest: each step doubles a map that all coarser cells have been added to.
         for convolution, statistics in reversed(list(zip(self.cells, cells, strict=False))):
-            found = convolution(statistics)
-            if hidden is not None:
-                found += resize(hidden, (found.shape[-2], found.shape[-1]))
-            hidden = found
-        fine = self.hidden(self.norm(x))
-        fine += self.pixels(F.pixel_unshuffle(images, 2))
-        if hidden is not None:
-            fine += hidden
-        return self.spread(fine)
+            if hidden is None:
+                hidden = convolution(statistics)
+            else:
+                hidden = added(convolution, statistics, resize(hidden, (statistics.shape[-2], statistics.shape[-1])))
+        pixels = F.pixel_unshuffle(images, 2)
+        fine = self.pixels(pixels) if hidden is None else added(self.pixels, pixels, hidden)
+        return self.spread(added(self.hidden, self.norm(x), fine, relu=True))
 
 
 class LevelEvidence(nn.Module):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hdm_pipeline.model.pyramid.fused import added, rectified
+
 
 class ChannelNorm(nn.Module):
     """Layer normalization over the channels of each position: [B, C, H, W] to the same.
@@ -35,10 +37,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to the same."""
-        hidden = F.relu(self.conv1(self.norm(x)), inplace=True)
-        out: Tensor = x + self.conv2(hidden)
-        return out
+        """[B, C, H, W] to the same; without gradient `x` may be overwritten."""
+        return added(self.conv2, rectified(self.conv1, self.norm(x)), x)
 
 
 class Bottleneck(nn.Module):
@@ -58,10 +58,8 @@ class Bottleneck(nn.Module):
         nn.init.zeros_(self.expand.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to the same."""
-        hidden = F.relu(self.reduce(self.norm(x)), inplace=True)
-        out: Tensor = x + self.expand(F.relu(self.conv(hidden), inplace=True))
-        return out
+        """[B, C, H, W] to the same; without gradient `x` may be overwritten."""
+        return added(self.expand, rectified(self.conv, rectified(self.reduce, self.norm(x))), x)
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -88,7 +88,8 @@ class RidgeSolution:
         """
         score = self._score(features)
         prior = self.calibration[:, 2, None, None]
-        return torch.stack((score, self._odds(score) / 4.0, (prior / 4.0).expand_as(score)), dim=1)
+        maps = torch.stack((score, self._odds(score) / 4.0, (prior / 4.0).expand_as(score)), dim=-1)
+        return maps.permute(0, 3, 1, 2)  # in the memory order that convolutions want
 
     def log_odds(self, features: Tensor) -> Tensor:
         """Calibrated log odds [B, H, W] of features [B, D, H, W], softly limited to +-8."""

@@ -44,9 +44,19 @@ def test_weights_grow_by_a_pretrained_backbone(weights: str, backbone: Path) -> 
     assert torch.equal(new["context.backbone.stem.weight"], expected.stem.weight)
 
 
+def test_a_pretrained_backbone_is_frozen_unless_it_is_to_be_tuned(weights: str, backbone: Path) -> None:
+    grown = NetworkConfig(weights=weights, options={"pretrained": "lite0"}, backbone=backbone)
+    for tuned in (False, True):
+        parameters = dict(first_network(grown.model_copy(update={"tune_backbone": tuned})).named_parameters())
+        assert {p.requires_grad for name, p in parameters.items() if name.startswith("context.backbone.")} == {tuned}
+        assert parameters["context.adapters.0.weight"].requires_grad
+
+
 def test_what_does_not_fit_is_named(weights: str, backbone: Path) -> None:
     with pytest.raises(ConfigError, match="no pretrained backbone"):
         first_network(NetworkConfig(weights=weights, backbone=backbone))
+    with pytest.raises(ConfigError, match="take `tune_backbone` out"):
+        first_network(NetworkConfig(weights=weights, tune_backbone=True))
     with pytest.raises(WeightsError, match="no place"):
         first_network(NetworkConfig(weights=weights, options={"levels": 3}))
     with pytest.raises(ConfigError, match="do not fit"):
