@@ -79,7 +79,6 @@ class Instant:
     def __init__(self, context: RunContext, side: int = 64) -> None:
         self._context, self._side = context, side
         self._given: deque[Task] = deque()
-        self.messages = 0
 
     def equip(self, context: RunContext, bundle: ModelBundle) -> None:
         """Nothing to prepare."""
@@ -91,7 +90,6 @@ class Instant:
     def next(self, timeout: float | None = None) -> Outcome | None:
         """The oldest."""
         task = self._given.popleft()
-        self.messages += 1
         match task:
             case SurveyTask(pending=pending):
                 return Finished(task, _surveyed(self._context, pending, self._side))

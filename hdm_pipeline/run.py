@@ -197,6 +197,7 @@ class _Turn:
             stack.callback(preparing.close)
             executor = workers(context)
             stack.callback(executor.close)
+            report.note(executor={"name": executor.name, "model_slots": executor.model_slots})
             listener = fan_out([tell, executor.observe])
             Driver(context, executor, self.ledger, listener, should_stop, preparing.poll).run(scenes)
 

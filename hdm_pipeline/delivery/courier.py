@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -69,15 +69,21 @@ class Courier:
             return 0
         done, vanished, before = set(done), set(vanished), self._offered
         # What failed before comes last: it keeps nothing back that was never tried.
-        for failed in (False, True):
-            for record in self._ledger.walk():
-                if self._failed_before(record.id) != failed:
-                    continue
-                if record.id in done:
-                    self._offer(record)
-                elif record.id in vanished:
-                    self._offer(record, only=record.info.get("send", ()))
+        failed: list[str] = []
+        for record in self._ledger.walk():
+            if self._failed_before(record.id):
+                failed.append(record.id)
+            else:
+                self._catch_up_with(record, done, vanished)
+        for record in filter(None, map(self._ledger.scene, failed)):
+            self._catch_up_with(record, done, vanished)
         return self._offered - before
+
+    def _catch_up_with(self, record: SceneRecord, done: Container[str], vanished: Container[str]) -> None:
+        if record.id in done:
+            self._offer(record)
+        elif record.id in vanished:
+            self._offer(record, only=record.info.get("send", ()))
 
     def event(self, event: Event) -> None:
         """Take note of a scene that was published."""

@@ -182,8 +182,9 @@ class Driver:
         return 4 * self._executor.model_slots + 8
 
     def _wants_scene(self) -> bool:
+        all_staged = self._active.all_staged()  # first: it counts what is staged now
         ahead = len(self._surveying) + self._active.backlog
-        return self._active.all_staged and ahead < self._most_ahead and self._executor.cpu_free > 0
+        return all_staged and ahead < self._most_ahead and self._executor.cpu_free > 0
 
     def _room_for(self, step: str) -> bool:
         return (self._executor.model_free if step == "infer" else self._executor.cpu_free) > 0

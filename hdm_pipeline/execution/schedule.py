@@ -76,9 +76,8 @@ class Schedule:
                 return found
         return None
 
-    @property
     def all_staged(self) -> bool:
-        """Whether every cell of every scene was given out."""
+        """Whether every cell of every scene was given out; brings `backlog` up to date."""
         return self._first("stage") is None
 
     def _first(self, step: str) -> tuple[SceneState, int] | None:

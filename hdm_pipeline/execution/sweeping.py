@@ -51,7 +51,11 @@ class Sweeper:
         while not ending:
             ending = self._ending.wait(_PAUSE)
             while self._folders:
-                _remove(self._folders.popleft())
+                folder = self._folders.popleft()
+                try:
+                    _remove(folder)
+                except Exception:  # by a bug: the other folders are swept all the same
+                    log.exception("a finished scene's folder cannot be removed")
 
 
 def _remove(folder: Place) -> None:

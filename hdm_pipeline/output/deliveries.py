@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hdm_pipeline.output.ledger import sql_errors
+from hdm_pipeline.output.ledger import connect_for_reading, sql_errors
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -124,9 +124,8 @@ def read_deliveries(path: Path) -> list[Delivery]:
     Args:
         path: of the ledger, which exists and is sound; it may be written to meanwhile.
     """
-    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
     with sql_errors(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+        connection = connect_for_reading(path)
         try:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'deliveries'").fetchone():
                 return []

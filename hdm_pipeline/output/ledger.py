@@ -12,8 +12,9 @@ scenes are done again.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,10 +154,8 @@ class Ledger:
         """
         if not path.exists() or path.stat().st_size == 0:
             return None
-        # Without a write-ahead log nobody is writing, and reading needs to leave nothing behind.
-        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
         with sql_errors(path):
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+            connection = connect_for_reading(path)
             _verify(path, connection)
         return cls(path, connection)
 
@@ -222,8 +221,10 @@ class Ledger:
         """All scenes, or those of one status, by id."""
         return list(self.walk(status))
 
-    def walk(self, status: Status | None = None, *, info: bool = True) -> Iterator[SceneRecord]:
+    def walk(self, status: Status | None = None, *, info: bool = True) -> Generator[SceneRecord]:
         """All scenes, or those of one status, by id, one after another: an archive need not fit into memory.
+
+        Until it is at its end, or closed, it holds on to the moment in which it began.
 
         Args:
             status: of the scenes.
@@ -234,6 +235,17 @@ class Ledger:
         with sql_errors(self.path):
             for row in self._connection.execute(query, (status,)):
                 yield _record(row)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Within: all that is read is of one moment, while a run may write."""
+        with sql_errors(self.path):
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with sql_errors(self.path):
+                self._connection.execute("COMMIT")
 
     @property
     def sequence(self) -> int:
@@ -280,7 +292,10 @@ class Ledger:
         return self.receipts_of(scene_key).get(step, {})
 
     def receipts_of(self, *scene_keys: str) -> dict[str, dict[int, Receipt]]:
-        """Receipts of all steps under some keys, by step and block; steps without any are not named."""
+        """Receipts under the keys of one scene, by step and block; steps without any are not named.
+
+        A step is noted under one kind of key, so that no two of these receipts are of one step and block.
+        """
         query = f"""
             SELECT scene_key, step, block, seconds, detail FROM receipts
             WHERE scene_key IN ({", ".join("?" * len(scene_keys))}) ORDER BY step, block
@@ -396,6 +411,19 @@ def _put_aside(path: Path) -> Path:
     for suffix in ("-wal", "-shm"):  # they belong to the damaged file and would be applied to the new one
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return path.rename(path.with_name(f"{path.name}.damaged-{number}"))
+
+
+def connect_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing, whoever else begins to write meanwhile; closed, it leaves nothing behind."""
+    if path.with_name(path.name + "-wal").exists():
+        mode = "ro"
+    elif os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        mode = "rw"  # SQLite makes its log, by which readers and a run that begins keep apart, and removes it again
+    else:
+        mode = "ro&immutable=1"  # the log cannot be made; nor can a run of this user begin
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 @contextmanager

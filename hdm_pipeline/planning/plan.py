@@ -1,12 +1,13 @@
 """What a run does, scene by scene: the archive held against the ledger.
 
 `make_plan` is called by `Pipeline.plan`, which prints what it gives, and by `run`, which executes it. It reads no
-header: an archive may hold 100,000 scenes. What the work costs is estimated by `forecast`.
+header: an archive may hold a million scenes. What the work costs is estimated by `forecast`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -83,11 +84,14 @@ def make_plan(
         SupportError: a support file is missing.
     """
     keyring = SceneKeyring(config, fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
-    sorting = _Sorting(config, workspace, ledger, keyring, retry_quarantined=retry_quarantined, delivery=delivery)
     archive = discover(config, reader, Products(workspace, ledger), quiet=not delivery)
-    scenes = tuple(ref for ref in archive.scenes if sorting.take(ref))
+    # What else is known of a scene is most of a record, and decides nothing unless a run is strict.
+    with closing(ledger.walk(info=config.execution.strict)) as walk:
+        records = _Records(ledger, None if delivery else walk)
+        sorting = _Sorting(config, workspace, ledger, keyring, records, retry_quarantined=retry_quarantined)
+        scenes = tuple(ref for ref in archive.scenes if sorting.take(ref))
+        vanished = () if delivery else sorting.untouched()
     archive = replace(archive, skipped=(*archive.skipped, *sorting.left_out))
-    vanished = () if delivery else sorting.untouched()
     return Plan(archive, scenes, sorting.done, sorting.quarantined, vanished, keyring, sorting.kept)
 
 
@@ -96,16 +100,15 @@ class _Records:
 
     Args:
         ledger: asked.
-        info: whether `SceneRecord.info` is wanted.
-        few: of many scenes few will be asked for; they are looked up, and nothing is known of the others.
+        walk: of all its scenes by id; None where few are asked for: they are looked up, and others not known of.
 
     Attributes:
         passed: ids that the ledger knows and nobody asked for, so far.
     """
 
-    def __init__(self, ledger: Ledger, *, info: bool, few: bool) -> None:
-        self._look_up = ledger.scene if few else None
-        self._walk: Iterator[SceneRecord] = iter(()) if few else ledger.walk(info=info)
+    def __init__(self, ledger: Ledger, walk: Iterator[SceneRecord] | None) -> None:
+        self._look_up = ledger.scene if walk is None else None
+        self._walk = iter(()) if walk is None else walk
         self._next: SceneRecord | None = next(self._walk, None)
         self.passed: list[str] = []
 
@@ -144,15 +147,13 @@ class _Sorting:
         workspace: Workspace,
         ledger: Ledger,
         keyring: SceneKeyring,
+        records: _Records,
         *,
         retry_quarantined: bool,
-        delivery: bool,
     ) -> None:
-        self._config, self._ledger, self._keyring = config, ledger, keyring
+        self._config, self._ledger, self._keyring, self._records = config, ledger, keyring, records
         self._retry = retry_quarantined
         self._there = presence(workspace)
-        # What else is known of a scene is most of a record, and decides nothing unless a run is strict.
-        self._records = _Records(ledger, info=config.execution.strict, few=delivery)
         self._parts: set[str] = set()
         self._entries: list[str] = []
         self.done: set[str] = set()

@@ -8,6 +8,7 @@ scene.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections import Counter
@@ -75,6 +76,8 @@ class RunReport:
         self._ledger = ledger
         self._since = ledger.sequence
         self._done_before, self._quarantined_before = done, quarantined
+        self._before = Counter(done=len(done), quarantined=len(quarantined))
+        self._once_more: set[str] = set()
         self._running: dict[str, dict[str, Any]] = {}
         self._ended: Counter[str] = Counter()
         self._seconds: dict[str, float] = {}
@@ -99,6 +102,7 @@ class RunReport:
             case SceneSplit():
                 self._split(event)
             case SceneStarted():
+                self._begin(event.scene)
                 self._running[event.scene] = self._entry(event.scene, "running", event.facts(), this_run=True)
             case BlockInferred():
                 self._tiles += event.tiles
@@ -114,7 +118,17 @@ class RunReport:
         if time.monotonic() >= self._next_write:
             self.write()
 
+    def _begin(self, scene: str) -> None:
+        """What was known of a scene before is past: of its products, and of its place among those that were done."""
+        self._sent.pop(scene, None)
+        if scene not in self._once_more:
+            for status, before in (("done", self._done_before), ("quarantined", self._quarantined_before)):
+                if scene in before:
+                    self._before[status] -= 1
+                    self._once_more.add(scene)
+
     def _end(self, event: SceneDone | SceneQuarantined, status: str) -> None:
+        self._begin(event.scene)
         self._running.pop(event.scene, None)
         self._ended[status] += 1
         for step, seconds in event.seconds.items():
@@ -131,6 +145,8 @@ class RunReport:
     def sent_before(self, deliveries: Iterable[Delivery]) -> None:
         """Note with the scenes what peers have of their present products."""
         for one in deliveries:
+            if one.scene not in self._done_before and one.scene not in self._quarantined_before:
+                continue
             record = self._ledger.scene(one.scene)
             if record is None or record.product_key != one.product_key:
                 continue
@@ -156,7 +172,7 @@ class RunReport:
             OutputError: it cannot be written.
             LedgerError: the ledger is damaged. A run that failed by that tells of itself, and of no scene.
         """
-        start = time.monotonic()
+        start, self._next_write = time.monotonic(), math.inf  # a signal may tell of something while it is written
         try:
             write_pieces(self._path, self._pieces(self.scenes()))
         except LedgerError:
@@ -186,14 +202,17 @@ class RunReport:
 
     def _is_ours(self, record: SceneRecord) -> bool:
         """Whether a scene ended under what the pipeline is now: in this run, or in one before it."""
-        if record.id in self._running or record.status not in ("done", "quarantined"):
+        if record.id in self._running or record.id not in self._inputs or record.status not in ("done", "quarantined"):
             return False
         before = self._done_before if record.status == "done" else self._quarantined_before
         return record.updated > self._since or record.id in before
 
     def _remembered(self, record: SceneRecord) -> dict[str, Any]:
-        facts = record.info if record.error is None else {**record.info, "error": record.error}
-        return self._entry(record.id, record.status, facts, this_run=record.updated > self._since)
+        this_run = record.updated > self._since
+        facts = record.info if this_run or record.error is None else {}  # what was set aside then may be gone
+        if record.error is not None:
+            facts = {**facts, "error": record.error}
+        return self._entry(record.id, record.status, facts, this_run=this_run)
 
     def _entry(self, scene: str, status: str, data: Mapping[str, Any], *, this_run: bool) -> dict[str, Any]:
         # Who is to get it is a note of the ledger for itself.
@@ -214,7 +233,7 @@ class RunReport:
         elapsed = time.monotonic() - self._clock
         rate = self._tiles / elapsed if elapsed > 0 else 0.0
         finished, begun = self._ended.total(), len(self._running)
-        known = len(self._done_before) + len(self._quarantined_before) + finished + begun
+        known = self._before.total() + finished + begun
         runs = self.status == "running"
         waiting = len(self._inputs) - known + (0 if runs else begun)
         eta = elapsed / finished * (begun + waiting) if finished and runs else None
@@ -227,10 +246,10 @@ class RunReport:
             **self._head,
             "totals": {
                 "scenes": len(self._inputs),
-                "done": len(self._done_before) + self._ended["done"],
-                "done_before": len(self._done_before),
+                "done": self._before["done"] + self._ended["done"],
+                "done_before": self._before["done"],
                 "running": begun if runs else 0,
-                "quarantined": len(self._quarantined_before) + self._ended["quarantined"],
+                "quarantined": self._before["quarantined"] + self._ended["quarantined"],
                 "waiting": waiting,
                 "tiles": self._tiles,
                 "blocks": self._blocks_done,

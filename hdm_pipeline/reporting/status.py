@@ -41,7 +41,7 @@ def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
     report: dict[str, Any] = read_head(workspace.report) if workspace.report.is_file() else {}
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None
     owner = holder(workspace.lock_place)
-    with ledger:
+    with ledger, ledger.unchanged():
         found = {
             "scenes": _counts(ledger.counts(), report, run_state(report.get("status", ""), owner)),
             "quarantined": {one.id: one.error for one in ledger.walk("quarantined", info=False)},

@@ -38,7 +38,7 @@ def test_earlier_scenes_come_first_though_later_ones_were_ready_before() -> None
     for name in ("first", "second"):
         schedule.add(state_of(name))
     assert all_of(schedule, "stage") == [("first", 0), ("first", 1), ("second", 0), ("second", 1)]
-    assert schedule.all_staged
+    assert schedule.all_staged()
     assert all_of(schedule, "infer") == []
     for scene, block in (("second", 0), ("second", 1), ("first", 1), ("first", 0)):
         schedule.finish(scene, "stage", block, 0.1)
@@ -76,6 +76,6 @@ def test_a_scene_that_was_finished_before_is_complete_at_once() -> None:
     state.restore(range(2), range(2), range(2))
     schedule = Schedule()
     schedule.add(state)
-    assert schedule.all_staged
+    assert schedule.all_staged()
     assert schedule.complete() is state
     assert schedule.complete() is None, "it is being published"

@@ -289,3 +289,24 @@ def test_receipts_of_several_keys_are_told_by_step(path: Path) -> None:
         assert {step: list(blocks) for step, blocks in found.items()} == {"stage": [1], "infer": [0], "stitch": [0]}
         assert ledger.receipts("s", "infer") == found["infer"]
         assert ledger.receipts("s", "stage") == {}
+
+
+def test_a_reader_keeps_its_moment_while_a_run_begins_and_leaves_nothing_behind(path: Path) -> None:
+    many = [SceneRecord(f"{number:05}", "p", info={"text": "x" * 200}) for number in range(2000)]
+    with Ledger.open(path) as ledger:
+        ledger.upsert_scenes(many)
+    reader = Ledger.open_readonly(path)
+    assert reader is not None
+    with reader:
+        walk = reader.walk()
+        first = next(walk)
+        with Ledger.open(path) as ledger:
+            ledger.upsert_scenes([SceneRecord(one.id, "q", info={"text": "y" * 900}) for one in many])
+        found = [first, *walk]
+        assert len(found) == 2000
+        assert {record.product_key for record in found} == {"p"}
+        with reader.unchanged():
+            assert reader.counts() == {"running": 2000}
+        with pytest.raises(HdmError):
+            reader.upsert_scene(SceneRecord("a", "p"))
+    assert [one.name for one in path.parent.iterdir()] == [path.name]

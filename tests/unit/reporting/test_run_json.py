@@ -20,6 +20,7 @@ from hdm_pipeline.reporting.events import (
     SceneQuarantined,
     SceneSplit,
     SceneStarted,
+    Stopping,
 )
 from hdm_pipeline.reporting.run_json import RunReport, read_head, read_scenes
 
@@ -192,3 +193,42 @@ def test_what_an_entry_held_is_left_out_once(path: Path, ledger: Ledger) -> None
     report.event(SceneSplit(scene="series", parts=("one", "series"), left_out=("a localizer", "a report")))
     assert [one["reason"] for one in report.head()["skipped"]] == ["a localizer", "a report"]
     assert report.head()["totals"]["scenes"] == 2
+
+
+def test_a_peer_has_nothing_of_products_that_are_made_anew(path: Path, ledger: Ledger) -> None:
+    for name in ("again", "broken", "kept"):
+        ledger.upsert_scene(SceneRecord(name, "old", status="done"))
+    report = RunReport(path, "test", dict.fromkeys(("again", "broken", "kept"), ""), ledger, {"kept"})
+    report.sent_before(Delivery("peer", name, "old", ("seg",), complete=True) for name in ("again", "broken", "kept"))
+    finish(report, ledger, "again")
+    quarantine(report, ledger, "broken")
+    assert {name for name, facts in report.scenes() if "sent" in facts} == {"kept"}
+
+
+def test_a_scene_that_is_done_again_counts_once(path: Path, ledger: Ledger) -> None:
+    """An entry of another machine may be one of the scenes that it holds, and come with another that is to be done."""
+    ledger.upsert_scene(SceneRecord("series", "p", status="done"))
+    report = RunReport(path, "test", {"series": ""}, ledger, {"series"})
+    quarantine(report, ledger, "series")
+    quarantine(report, ledger, "not of this run")
+    totals = report.head()["totals"]
+    assert (totals["scenes"], totals["done"], totals["done_before"], totals["quarantined"]) == (1, 0, 0, 2)
+    assert [name for name, _ in report.scenes()] == ["series"]
+
+
+def test_what_is_told_while_the_file_is_written_does_not_write_it_again(
+    path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal comes in the middle of writing, and its handler tells that the run is to stop."""
+    report = RunReport(path, "test", {"a": "a"}, ledger)
+    walk = ledger.walk
+
+    def interrupted() -> Iterator[SceneRecord]:
+        report.event(Stopping())
+        yield from walk()
+
+    finish(report, ledger, "a")
+    monkeypatch.setattr(ledger, "walk", interrupted)
+    report.write()
+    assert whole(path)["scenes"].keys() == {"a"}
+    assert [one.name for one in path.parent.glob(".run.json*")] == []
