@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+import ray.exceptions
 from ray._private import ray_constants
 
 from hdm_pipeline.config.schema import Execution
@@ -16,6 +19,12 @@ from hdm_pipeline.errors import ExecutionError
 
 _OBJECT_STORE = 256 << 20
 """Bytes. Only the model bundle and receipts pass through the object store of a Ray that we start ourselves."""
+
+
+_HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})")
+
+_PATIENCE = 20.0
+"""Seconds for a cluster to answer a connection."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ def _on_loopback() -> Iterator[None]:
 def _connect(config: Execution) -> None:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.address is not None:
+        _knock(config.address)
         options["address"] = config.address
     else:
         # A plain ray.init() would attach to any cluster on the host.
@@ -95,12 +105,27 @@ def _connect(config: Execution) -> None:
     try:
         with _on_loopback() if config.address is None else nullcontext():
             ray.init(**options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ExecutionError(
-            f"cannot reach or start Ray: {error}",
-            where=config.address or "local",
-            remedy="check execution.address and the cluster, or use --executor inline",
-        ) from error
+    except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
+        raise _unreachable(str(error), config.address) from error
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens there: Ray itself tries for minutes, and cannot be stopped meanwhile."""
+    found = _HOST_PORT.fullmatch(address)
+    if found is None:
+        return
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=_PATIENCE).close()
+    except OSError as error:
+        raise _unreachable(error.strerror or str(error), address) from error
+
+
+def _unreachable(said: str, address: str | None) -> ExecutionError:
+    if address is None:
+        remedy = "check room and rights of Ray's folder (/tmp/ray, or RAY_TMPDIR), or use --executor inline"
+        return ExecutionError(f"cannot start Ray: {said}", where="local", remedy=remedy)
+    remedy = "check execution.address and the cluster, or use --executor inline"
+    return ExecutionError(f"cannot reach or start Ray: {said}", where=address, remedy=remedy)
 
 
 def _gpus_per_actor(config: Execution, gpus: float) -> float:

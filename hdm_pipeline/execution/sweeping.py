@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hdm_pipeline.errors import ObjectStoreError
+from hdm_pipeline.errors import ObjectStoreError, ObjectStoreSilentError
 from hdm_pipeline.output.files import remove_if_empty
 from hdm_pipeline.output.layout import FETCHED
 from hdm_pipeline.store.zarr_array import Place, remove
@@ -54,15 +54,26 @@ class Sweeper:
                 folder = self._folders.popleft()
                 try:
                     _remove(folder)
+                except ObjectStoreSilentError as error:
+                    log.warning("a finished scene's folder cannot be removed: %s", error)
+                    if self._ending.is_set():  # each of the others would be waited for as long
+                        log.warning("%d more folders are left", len(self._folders))
+                        return
                 except Exception:  # by a bug: the other folders are swept all the same
                     log.exception("a finished scene's folder cannot be removed")
 
 
 def _remove(folder: Place) -> None:
-    """Remove what a finished scene no longer needs; what stays costs disk and nothing else."""
+    """Remove what a finished scene no longer needs; what stays costs disk and nothing else.
+
+    Raises:
+        ObjectStoreSilentError: the store does not answer.
+    """
     try:
         remove(folder)
         if isinstance(folder, Path) and folder.name == FETCHED:  # of an entry that held no scene nothing stays
             remove_if_empty(folder.parent)
+    except ObjectStoreSilentError:
+        raise
     except (OSError, ObjectStoreError) as error:
         log.warning("a finished scene's folder cannot be removed: %s", error)

@@ -27,6 +27,7 @@ from hdm_pipeline.model.fast.optimize import ANSWERS, Answer, FastNetwork, Optim
 from hdm_pipeline.model.free_memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
 from hdm_pipeline.model.partial_labels import IGNORE, has_both, partly_labelled
+from hdm_pipeline.model.pyramid.fused import careful_with
 from hdm_pipeline.model.reduction import enlarge, reduced_size, shrink_labels, shrink_valid
 from hdm_pipeline.model.support_tensors import SupportTensors, require_known, support_tensors, three_channels
 from hdm_pipeline.model.uncertainty import uncertainty
@@ -365,7 +366,8 @@ class FewShotSegmenter:
         small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
         normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
         seen_as = views(normalized, self.augment)
-        answer = averaged([network.answer(kind, view, banks) for view in seen_as], self.augment)[:count]
+        with careful_with(normalized):
+            answer = averaged([network.answer(kind, view, banks) for view in seen_as], self.augment)[:count]
         # Values near the end of float32 overflow in `normalize` or in the network. Sums tell, and are asked for after
         # the network's work, so that a GPU does not wait for the answer.
         full = enlarge(answer, size).float()

@@ -68,6 +68,7 @@ class BucketLock(Lock):
             except ObjectStoreSilentError:
                 if time.monotonic() >= until:
                     raise
+                self._unseen += 1  # the other run could give no sign of life, either
             time.sleep(self._pause)
 
     def _take(self, stale: tuple[Any, Any] | None) -> bool:

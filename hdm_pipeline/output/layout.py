@@ -225,12 +225,15 @@ class Workspace:
         source, target = self.product_folder(scene_id), self.private / "stale" / checked_component(scene_id)
         if self.bucket is not None:
             remove_tree(source)
-            # First, so that nothing counts as published that is only half there.
-            self.bucket.delete_all(f"{OUTPUT_MARKER}/published/{scene_id}/")
             keys = [key for key, _ in self.bucket.keys(f"{scene_id}/")]
+            manifest = f"{OUTPUT_MARKER}/published/{scene_id}/"
+            # What lies there is of an earlier file, and would be mixed with this. Without a manifest it may be a part
+            # of this very scene: whoever moved it was killed.
+            if keys and next(self.bucket.keys(manifest), None) is not None:
+                self.bucket.delete_all(f"{OUTPUT_MARKER}/stale/{scene_id}/")
+            self.bucket.delete_all(manifest)  # before anything moves: what is half there is not published
             if not keys:
                 return None
-            self.bucket.delete_all(f"{OUTPUT_MARKER}/stale/{scene_id}/")  # of an earlier file: two would be mixed
             self._move_in_bucket(self.bucket, keys)
             return f"{OUTPUT_MARKER}/stale/{scene_id}"
         self._inside(target)

@@ -54,6 +54,8 @@ class Lock(ABC):
         self._content = {"owner": owner, "host": socket.gethostname(), "space": _space(), **_process(os.getpid())}
         self._ended = threading.Event()
         self._lost = threading.Event()
+        self._unseen = 0
+        """Looks at the lock that nobody answered: time that passed then says nothing of who holds it."""
         self._thread = threading.Thread(target=self._beat, name="hdm-run-lock", daemon=True)
 
     @property
@@ -80,10 +82,13 @@ class Lock(ABC):
         watched: tuple[Any, Any] | None = None
         since = time.monotonic()
         while not self._take(watched if time.monotonic() - since >= self._stale_after else None):
+            unseen = self._unseen
             found = self._look()
             if found is None:  # it was given back this moment
                 time.sleep(self._pause / 4)
                 continue
+            if self._unseen != unseen:
+                since = time.monotonic()
             if watched is None or found != watched:
                 if not self._wait and (watched is not None or _gone(found[0]) is not None):
                     raise self._held(found[0])

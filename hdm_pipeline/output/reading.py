@@ -25,6 +25,9 @@ _held: dict[Path, int] = {}
 
 _holding = threading.Lock()
 
+_KEPT = 4
+"""States of an output that one process holds: who reads in an earlier one has read it by now."""
+
 
 def copy_for_reading(base: Path, state: bytes, fill: Callable[[Path], None]) -> Path:
     """A folder for one state of an output.
@@ -43,6 +46,8 @@ def copy_for_reading(base: Path, state: bytes, fill: Callable[[Path], None]) -> 
         _sweep(base, folder)
         if folder not in _held:
             _held[folder] = _hold(folder)
+        for earlier in [one for one in _held if one.parent == base][:-_KEPT]:  # a monitor asks for hours
+            os.close(_held.pop(earlier))
     if not folder.is_dir():
         with output_errors(base):
             aside = Path(tempfile.mkdtemp(prefix=f"{_ASIDE}{folder.name}-", dir=base))

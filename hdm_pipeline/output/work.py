@@ -43,7 +43,7 @@ def settled(workspace: Workspace, before: str, records: Iterable[SceneRecord]) -
         if workspace.work != beside:
             beside.delete_all()
     if before not in ("", str(beside), place_told(workspace)):
-        _drop_known(before, records)
+        _drop_known(before, workspace.work, records)
     return workspace
 
 
@@ -77,8 +77,11 @@ def _drop_here(workspace: Workspace) -> None:
         remove_if_empty(folder)
 
 
-def _drop_known(before: str, records: Iterable[SceneRecord]) -> None:
-    """Remove what these scenes left elsewhere: other outputs may work there, too."""
+def _drop_known(before: str, now: Path | ObjectFolder | None, records: Iterable[SceneRecord]) -> None:
+    """Remove what these scenes left where an earlier run worked; of other outputs that work there only the same scenes.
+
+    Another output over the same archive, with the same settings, has arrays of the same names: it makes them again.
+    """
     ours = {
         (record.id, f"{kind}-{key[:16]}")
         for record in records
@@ -87,6 +90,8 @@ def _drop_known(before: str, records: Iterable[SceneRecord]) -> None:
     }
     try:
         place = place_of(before)
+        if isinstance(place, Path) and isinstance(now, Path) and place.resolve() == now.resolve():
+            return  # another name of the same folder
         if isinstance(place, Path):
             there = [one for one in ours if place.joinpath(*one).is_dir()]
         else:

@@ -122,7 +122,7 @@ class Shelf:
             now = aside.stat().st_mtime  # by the clock of the disk, which machines may share
             os.replace(aside, self._path)
             for left in self._path.parent.glob(".*.tmp"):  # of processes that were killed
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # gone, or another user's
                     if now - left.stat().st_mtime > _LEFT_AFTER:
                         left.unlink()
             files = sorted(self._path.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime_ns)

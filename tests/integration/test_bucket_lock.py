@@ -144,6 +144,30 @@ def test_who_waits_does_not_give_up_over_a_store_that_is_away_for_a_while(
     waiting.__exit__(None, None, None)
 
 
+@pytest.mark.slow
+def test_time_in_which_the_store_is_away_does_not_count_against_who_holds_it(
+    folder: ObjectFolder, server: S3Server
+) -> None:
+    taken = threading.Event()
+
+    def wait() -> None:
+        with BucketLock(folder.hurried(0.5), "other", wait=True, heartbeat=0.3, stale_after=2):
+            taken.set()
+
+    with BucketLock(folder.hurried(0.5), "me", heartbeat=1, stale_after=2) as lock:
+        other = threading.Thread(target=wait)
+        other.start()
+        time.sleep(1)
+        server.rules([Rule("refuse", kind=kind, key=LOCK) for kind in ("get", "replace")])
+        time.sleep(6)
+        server.heals()
+        time.sleep(4)
+        assert not taken.is_set()
+        assert not lock.lost
+    other.join(timeout=20)
+    assert taken.is_set()
+
+
 def test_of_the_time_that_a_lock_lives_a_request_takes_a_small_part(server: S3Server) -> None:
     lock = run_lock(Workspace.of("s3://out/b"), "me")
     assert isinstance(lock, BucketLock)

@@ -7,6 +7,9 @@ the same is computed in separate passes.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,15 +23,40 @@ AVAILABLE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-unt
 """Whether this build of PyTorch has the operators."""
 
 
+_LARGEST = 1e4
+"""Values of normalized pixels up to which no network here comes near the end of float32; usual ones are below 10."""
+
+_separate = threading.local()
+
+
+@contextmanager
+def careful_with(pixels: Tensor) -> Iterator[None]:
+    """Within: in separate passes where these normalized pixels are so large that float32 may overflow.
+
+    oneDNN's rectifiers make 0 of what is not a number. PyTorch's keep it, so that whoever looks at the answer sees that
+    there is none.
+    """
+    before = getattr(_separate, "on", False)
+    if pixels.device.type == "cpu" and AVAILABLE and not before:
+        _separate.on = not float(pixels.detach().abs().max()) <= _LARGEST  # also where it is not a number
+    try:
+        yield
+    finally:
+        _separate.on = before
+
+
 def fuses(x: Tensor) -> bool:
     """Whether a convolution of `x` is computed in one pass with what follows, so that its input may be overwritten."""
     return (
         AVAILABLE
+        and not getattr(_separate, "on", False)
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
+        and not torch.compiler.is_compiling()
     )
 
 

@@ -52,7 +52,7 @@ class CosineMatching(nn.Module):
         best_fg, sum_fg = _similarity(flat, tokens.foreground, scale)
         if tokens.background.shape[1]:
             best_bg, sum_bg = _similarity(flat, tokens.background, scale)
-            odds = (sum_fg / sum_bg).log() + math.log(tokens.background.shape[1] / tokens.foreground.shape[1])
+            odds = sum_fg.log() - sum_bg.log() + math.log(tokens.background.shape[1] / tokens.foreground.shape[1])
             propagated = torch.sigmoid(odds)
         else:
             best_bg = torch.zeros_like(best_fg)

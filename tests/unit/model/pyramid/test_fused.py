@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from hdm_pipeline.errors import PixelOverflowError
 from hdm_pipeline.model.pyramid import fused
 from hdm_pipeline.model.pyramid.efficientnet_lite import InvertedBlock
+from hdm_pipeline.model.segmenter import FewShotSegmenter
 from tests.small_pyramid import small_pyramid
 
 needs_operators = pytest.mark.skipif(not fused.AVAILABLE, reason="this PyTorch has no oneDNN")
@@ -84,3 +87,33 @@ def test_a_network_gives_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> Non
     found = network.predict(image, [bank])
     monkeypatch.setattr(fused, "AVAILABLE", False)
     torch.testing.assert_close(network.predict(image, [bank]), found, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [3e38, 1e30, 1e19])
+@pytest.mark.parametrize("separately", [False, True])
+def test_values_that_overflow_are_refused_however_convolutions_are_computed(
+    value: float, separately: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN's rectifiers make 0 of what is not a number: a mask would come back that nobody may trust."""
+    if separately:
+        monkeypatch.setattr(fused, "AVAILABLE", False)
+    segmenter = FewShotSegmenter.from_network(small_pyramid(3), device="cpu")
+    image = np.random.default_rng(1).random((3, 64, 64), dtype=np.float32)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[10:40, 10:40] = 1
+    bank = segmenter.encode_support([image], [mask], class_name="water")
+    segmenter.predict(image[None], [bank])
+    huge = image[None].copy()
+    huge[0, 1, 20:40, 20:40] = value
+    with pytest.raises(PixelOverflowError):
+        segmenter.predict(huge, [bank])
+
+
+@needs_operators
+def test_large_values_are_computed_separately_and_usual_ones_are_not() -> None:
+    x = torch.ones(1, 3, 8, 8)
+    with torch.no_grad():
+        for factor, fuses in ((1.0, True), (1e5, False), (float("nan"), False), (-1e5, False)):
+            with fused.careful_with(factor * x):
+                assert fused.fuses(x) is fuses
+        assert fused.fuses(x)
