@@ -143,7 +143,9 @@ class SceneKeyring:
         """
         stage = stable_hash([self._stage, ref.id, ref.identity])
         score = stable_hash([self._score, stage])
-        both = stable_hash(["uncertainty", score])
-        uncertain = self.uncertain or kept == both
-        score = both if uncertain else score
+        uncertain = self.uncertain
+        if uncertain or kept not in ("", score):
+            both = stable_hash(["uncertainty", score])
+            uncertain = uncertain or kept == both
+            score = both if uncertain else score
         return SceneKeys(stage, score, stable_hash([self._product, score]), uncertain)
