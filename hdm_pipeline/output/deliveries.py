@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hdm_pipeline.output.ledger import connect_for_reading, sql_errors
+from hdm_pipeline.output.ledger_file import connect_for_reading, sql_errors
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS deliveries (

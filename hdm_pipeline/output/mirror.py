@@ -27,7 +27,8 @@ from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import remove_tree, write_bytes
 from hdm_pipeline.output.layout import PAGES, UPLOADS, Workspace
-from hdm_pipeline.output.ledger import Ledger, sql_errors
+from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.ledger_file import sql_errors
 from hdm_pipeline.output.lock import Lock, holder
 from hdm_pipeline.output.manifest import fetch, is_plain
 from hdm_pipeline.output.reading import copy_for_reading
