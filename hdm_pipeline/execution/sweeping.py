@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """A context manager; at its end all that it was given is removed."""
+    """A context manager; at its end all that it was given is removed, unless a store does not answer."""
 
     def __init__(self) -> None:
         self._folders: deque[Place] = deque()
