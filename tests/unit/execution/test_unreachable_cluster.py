@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -10,9 +13,23 @@ from hdm_pipeline.config.schema import Execution
 from hdm_pipeline.errors import ExecutionError
 from hdm_pipeline.execution.background_cluster import BackgroundCluster
 
+_START = """
+from hdm_pipeline.config.schema import Execution
+from hdm_pipeline.errors import ExecutionError
+from hdm_pipeline.execution.background_cluster import BackgroundCluster
+
+cluster = BackgroundCluster(Execution())
+try:
+    cluster.shares()
+except ExecutionError as error:
+    print(error.what, "|", error.remedy)
+cluster.close()
+"""
+
 
 @pytest.mark.parametrize("kind", ["{}", "ray://{}"])
-def test_an_address_where_nobody_listens(kind: str) -> None:
+def test_an_address_where_nobody_listens(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # another test's cluster would be used
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = kind.format(f"127.0.0.1:{server.getsockname()[1]}")
     cluster = BackgroundCluster(Execution(address=address))
@@ -23,10 +40,9 @@ def test_an_address_where_nobody_listens(kind: str) -> None:
     assert cluster.settled
 
 
-def test_a_folder_of_ray_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", "/proc/nope")
-    cluster = BackgroundCluster(Execution())
-    with pytest.raises(ExecutionError, match="cannot start Ray") as caught:
-        cluster.shares()
-    assert "RAY_TMPDIR" in caught.value.remedy
-    cluster.close()
+def test_a_folder_of_ray_that_cannot_be_written() -> None:
+    environment = os.environ | {"RAY_TMPDIR": "/proc/nope"}
+    command = [sys.executable, "-c", _START]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "cannot start Ray" in told
+    assert "RAY_TMPDIR" in told
