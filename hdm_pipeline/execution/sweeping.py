@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """A context manager; at its end all that it was given is removed, unless a store does not answer."""
+    """A context manager; at its end all that it was given is removed, unless a store does not answer.
+
+    What cannot be removed costs disk and nothing else: it is told in the log.
+    """
 
     def __init__(self) -> None:
         self._folders: deque[Place] = deque()
@@ -51,29 +54,19 @@ class Sweeper:
         while not ending:
             ending = self._ending.wait(_PAUSE)
             while self._folders:
-                folder = self._folders.popleft()
                 try:
-                    _remove(folder)
-                except ObjectStoreSilentError as error:
+                    _remove(self._folders.popleft())
+                except (OSError, ObjectStoreError) as error:
                     log.warning("a finished scene's folder cannot be removed: %s", error)
-                    if self._ending.is_set():  # each of the others would be waited for as long
-                        log.warning("%d more folders are left", len(self._folders))
+                    if isinstance(error, ObjectStoreSilentError) and self._ending.is_set():
+                        log.warning("%d more folders are left", len(self._folders))  # each would be waited for as long
                         return
                 except Exception:  # by a bug: the other folders are swept all the same
                     log.exception("a finished scene's folder cannot be removed")
 
 
 def _remove(folder: Place) -> None:
-    """Remove what a finished scene no longer needs; what stays costs disk and nothing else.
-
-    Raises:
-        ObjectStoreSilentError: the store does not answer.
-    """
-    try:
-        remove(folder)
-        if isinstance(folder, Path) and folder.name == FETCHED:  # of an entry that held no scene nothing stays
-            remove_if_empty(folder.parent)
-    except ObjectStoreSilentError:
-        raise
-    except (OSError, ObjectStoreError) as error:
-        log.warning("a finished scene's folder cannot be removed: %s", error)
+    """Remove what a finished scene no longer needs."""
+    remove(folder)
+    if isinstance(folder, Path) and folder.name == FETCHED:  # of an entry that held no scene nothing stays
+        remove_if_empty(folder.parent)

@@ -114,7 +114,7 @@ class Mirror:
             ObjectStoreError: the store does not answer, or refuses.
         """
         if self._workspace.bucket is not None:
-            self._workspace = settled(self._workspace, self._place, ledger.scenes() if self._place else ())
+            self._workspace = settled(self._workspace, self._place, ledger.walk(info=False))
             self._place = place_told(self._workspace)
         return self._workspace
 

@@ -96,19 +96,24 @@ def test_an_answer_that_is_lost_is_not_anothers_lock(folder: ObjectFolder, serve
     assert holder(folder) is None
 
 
+def _waiting(lock: BucketLock) -> tuple[threading.Thread, threading.Event]:
+    """A thread, not started, that waits for a lock and gives it back at once; the event tells that it had it."""
+    taken = threading.Event()
+
+    def wait() -> None:
+        with lock:
+            taken.set()
+
+    return threading.Thread(target=wait), taken
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["replace", "get"])
 def test_a_request_that_hangs_for_longer_than_a_lock_lives_does_not_lose_it(
     folder: ObjectFolder, server: S3Server, kind: str
 ) -> None:
-    taken = threading.Event()
-
-    def wait() -> None:
-        with BucketLock(folder.hurried(0.8), "other", wait=True, heartbeat=0.3, stale_after=5):
-            taken.set()
-
+    other, taken = _waiting(BucketLock(folder.hurried(0.8), "other", wait=True, heartbeat=0.3, stale_after=5))
     with BucketLock(folder.hurried(0.8), "me", heartbeat=0.3, stale_after=5) as lock:
-        other = threading.Thread(target=wait)
         if kind == "replace":
             other.start()
             server.rules([Rule("delay", kind=kind, key=LOCK, first=2, every=3, seconds=15)])
@@ -148,14 +153,8 @@ def test_who_waits_does_not_give_up_over_a_store_that_is_away_for_a_while(
 def test_time_in_which_the_store_is_away_does_not_count_against_who_holds_it(
     folder: ObjectFolder, server: S3Server
 ) -> None:
-    taken = threading.Event()
-
-    def wait() -> None:
-        with BucketLock(folder.hurried(0.5), "other", wait=True, heartbeat=0.3, stale_after=2):
-            taken.set()
-
+    other, taken = _waiting(BucketLock(folder.hurried(0.5), "other", wait=True, heartbeat=0.3, stale_after=2))
     with BucketLock(folder.hurried(0.5), "me", heartbeat=1, stale_after=2) as lock:
-        other = threading.Thread(target=wait)
         other.start()
         time.sleep(1)
         server.rules([Rule("refuse", kind=kind, key=LOCK) for kind in ("get", "replace")])
