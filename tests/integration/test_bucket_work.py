@@ -68,11 +68,11 @@ def arrays_here() -> list[Path]:
     ("first", "second", "goes_on"),
     [
         pytest.param(BESIDE, HERE, True, id="of Ray, then inline"),
-        pytest.param(BESIDE, ELSEWHERE, False, id="of Ray, then elsewhere"),
-        pytest.param(ELSEWHERE, HERE, False, id="elsewhere, then inline"),
+        pytest.param(BESIDE, ELSEWHERE, False, id="of Ray, then elsewhere", marks=pytest.mark.long),
+        pytest.param(ELSEWHERE, HERE, False, id="elsewhere, then inline", marks=pytest.mark.long),
         pytest.param(ELSEWHERE, BESIDE, False, id="elsewhere, then Ray"),
-        pytest.param(HERE, BESIDE, False, id="inline, then Ray"),
-        pytest.param(HERE, HERE, True, id="inline twice"),
+        pytest.param(HERE, BESIDE, False, id="inline, then Ray", marks=pytest.mark.long),
+        pytest.param(HERE, HERE, True, id="inline twice", marks=pytest.mark.long),
     ],
 )
 def test_begun_work_goes_on_or_is_removed(
@@ -129,7 +129,10 @@ def test_what_a_driver_did_not_live_to_remove_goes_with_the_next_run(
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize(("first", "second"), [(RAY, HERE), (HERE, RAY)], ids=["to inline", "to Ray"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [pytest.param(RAY, HERE, id="to inline"), pytest.param(HERE, RAY, id="to Ray", marks=pytest.mark.long)],
+)
 def test_from_ray_and_back(
     bench: Workbench, server: S3Server, cluster: None, first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> None:

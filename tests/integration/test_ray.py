@@ -15,7 +15,7 @@ from tests.integration.conftest import Undisturbed, Workbench, published, steps_
 pytestmark = pytest.mark.ray
 
 
-@pytest.mark.parametrize("actors", [1, 2])
+@pytest.mark.parametrize("actors", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_ray_gives_the_bytes_of_inline_and_does_no_block_twice(
     bench: Workbench, undisturbed: Undisturbed, cluster: None, actors: int
 ) -> None:

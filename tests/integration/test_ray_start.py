@@ -62,7 +62,7 @@ def spoil_background(mask: np.ndarray) -> np.ndarray:
     return np.ones_like(mask)
 
 
-@pytest.mark.parametrize("spoil", [spoil_size, spoil_background])
+@pytest.mark.parametrize("spoil", [spoil_size, pytest.param(spoil_background, marks=pytest.mark.long)])
 def test_a_bad_example_ends_the_run_in_one_error_and_ray_with_it(
     bench: Workbench, no_cluster: None, spoil: Any
 ) -> None:
