@@ -18,8 +18,9 @@ class NetworkConfig(Model):
     Attributes:
         architecture: name of an entry point `hdm_pipeline.models`.
         options: constructor arguments; what is missing keeps its default.
-        weights: start from this file (a path or `builtin:NAME`) and not from random weights. With `options`, which are
-            then changes to its configuration, what the file lacks starts as in a new network.
+        weights: start from this file (relative to the training file) or from `builtin:NAME`, and not from random
+            weights. With `options`, which are then changes to its configuration, what the file lacks starts as in a
+            new network.
         backbone: the pretrained backbone, a file that `weights import-backbone` wrote; relative to the training file.
         tune_backbone: train the pretrained backbone as well; `group_factors: {context.backbone.: ...}` says how gently.
     """
@@ -252,5 +253,7 @@ class TrainConfig(Model):
         network = self.network
         if network.backbone is not None:
             network = network.model_copy(update={"backbone": base / network.backbone})
+        if network.weights is not None and not network.weights.startswith("builtin:"):
+            network = network.model_copy(update={"weights": str(base / network.weights)})
         changes = {"output": base / self.output, "data": data, "validation": validation, "network": network}
         return self.model_copy(update=changes)

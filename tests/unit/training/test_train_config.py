@@ -13,7 +13,9 @@ SHIPPED = Path(__file__).resolve().parents[3] / "pipelines"
 MINIMAL = "output: out\nsteps: 5\ndata: {batches: [{size: 64, images: 4}]}\n"
 
 
-@pytest.mark.parametrize("name", ["train_pyramid_small.yaml", "train_pyramid.yaml", "train_hdmnet_pascal.yaml"])
+@pytest.mark.parametrize(
+    "name", ["train_pyramid_small.yaml", "train_pyramid.yaml", "tune_pyramid.yaml", "train_hdmnet_pascal.yaml"]
+)
 def test_shipped_files_are_valid(name: str) -> None:
     config = TrainConfig.load(SHIPPED / name)
     assert config.steps > 1000
@@ -29,12 +31,16 @@ def test_paths_count_from_the_file(tmp_path: Path) -> None:
 
 def test_paths_of_tasks_and_backbone_count_from_the_file_too(tmp_path: Path) -> None:
     text = MINIMAL.replace("data: {", "data: {sources: [{kind: tasks, path: real, leave_out: [a]}], ")
-    text += "network: {backbone: lite0.safetensors}\nvalidation: {source: {kind: tasks, path: real, only: [a]}}\n"
+    text += "network: {backbone: lite0.safetensors, weights: first.safetensors}\n"
+    text += "validation: {source: {kind: tasks, path: real, only: [a]}}\n"
     (tmp_path / "train.yaml").write_text(text)
     config = TrainConfig.load(tmp_path / "train.yaml")
     assert config.data.sources[0].path == tmp_path / "real"
     assert config.validation.source.path == tmp_path / "real"
     assert config.network.backbone == tmp_path / "lite0.safetensors"
+    assert config.network.weights == str(tmp_path / "first.safetensors")
+    shipped = TrainConfig.load(tmp_path / "train.yaml", ["network.weights=builtin:pyramid-small"])
+    assert shipped.network.weights == "builtin:pyramid-small"
 
 
 @pytest.mark.parametrize(
