@@ -22,7 +22,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
-from hdm_pipeline.errors import HdmError, OutputError
+from hdm_pipeline.errors import HdmError, LostLockError, OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import remove_tree, write_bytes
@@ -87,12 +87,18 @@ class Mirror:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Copy what there is now.
+
+        Raises:
+            LostLockError: another run took the output over: nothing is copied.
+            ObjectStoreError: the store does not answer, or refuses; told in the log where the block itself failed.
+        """
         bucket = self._workspace.bucket
         if bucket is None:
             return
         self._ended.set()
         self._thread.join()
-        if self._lock.lost:
+        if self._lock.lost and error is not None:
             return
         try:
             self._copy(bucket, _all_files(self._workspace), whole=True)
@@ -128,6 +134,8 @@ class Mirror:
             try:
                 self._copy(bucket, [self._workspace.report], whole=False)
                 self._seen = now
+            except LostLockError:
+                return  # the run sees it, too, and ends
             except (HdmError, OSError) as error:
                 log.warning("the ledger could not be copied to the bucket, this is tried again: %s", error)
 
@@ -138,9 +146,11 @@ class Mirror:
             bucket: where to.
             paths: files of the folder.
             whole: these are all: what was copied before and is none of them is removed.
+
+        Raises:
+            LostLockError: a run that was held up for long does not write over what its successor did.
         """
-        if not self._lock.confirm():
-            return  # a run that was held up for long does not write over what its successor did
+        self._lock.require()
         before: Mapping[str, str] = self._index["files"]
         found: dict[str, str] = {}
         if (digest := _copy_ledger(self._workspace, bucket)) is not None:
@@ -162,8 +172,7 @@ class Mirror:
             "work": self._place,
         }
         content = json.dumps(index, indent=1).encode()
-        if not self._lock.confirm():
-            return
+        self._lock.require()
         bucket.put(_INDEX_KEY, content)
         write_bytes(self._workspace.private / _INDEX, content)
         self._index = index
