@@ -64,6 +64,7 @@ from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.remarks import remarks
 from hdm_pipeline.reporting.run_json import RunReport
+from hdm_pipeline.store.zarr_array import remove
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.preparation import Preparation
 from hdm_pipeline.support.prepare import prepare
@@ -93,8 +94,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(run_lock(workspace, lock_owner(), wait=options.wait))
         mirror = stack.enter_context(Mirror(workspace, lock))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
-        workspace = mirror.settle(ledger)
-        recover(workspace, ledger, config.output.keep)
+        workspace = mirror.settle()
+        recover(workspace, ledger, config.output.keep, remove)
         courier = Courier(peers, workspace, ledger)
         turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.

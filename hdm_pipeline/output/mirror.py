@@ -27,7 +27,6 @@ from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import remove_tree, write_bytes
 from hdm_pipeline.output.layout import PAGES, UPLOADS, Workspace
-from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.ledger_file import sql_errors
 from hdm_pipeline.output.lock import Lock, holder
 from hdm_pipeline.output.manifest import fetch, is_plain
@@ -113,14 +112,14 @@ class Mirror:
         except HdmError as trouble:
             log.warning("what other nodes were given is left in the bucket, the next run removes it: %s", trouble)
 
-    def settle(self, ledger: Ledger) -> Workspace:
+    def settle(self) -> Workspace:
         """The workspace of the run, with the place where it works; what is left elsewhere of earlier runs is removed.
 
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
         """
         if self._workspace.bucket is not None:
-            self._workspace = settled(self._workspace, self._place, ledger.walk(info=False))
+            self._workspace = settled(self._workspace, self._place)
             self._place = place_told(self._workspace)
         return self._workspace
 
@@ -201,7 +200,7 @@ def for_reading(workspace: Workspace) -> Workspace:
     base = workspace.root.with_name(f"{workspace.root.name}-seen")
 
     def fill(folder: Path) -> None:
-        _fetch(replace(workspace, root=folder), bucket, content)
+        _fetch(replace(workspace, root=folder), bucket, content, _parsed(bucket, content))
 
     return replace(workspace, root=copy_for_reading(base, content or b"", fill))
 
@@ -226,14 +225,13 @@ def _taken(workspace: Workspace, bucket: ObjectFolder) -> dict[str, Any] | None:
         return index
     # What was worked on here since the last copy is another run's past.
     remove_tree(workspace.root)
-    _fetch(workspace, bucket, content)
+    _fetch(workspace, bucket, content, index)
     return index
 
 
-def _fetch(workspace: Workspace, bucket: ObjectFolder, content: bytes | None) -> None:
-    """Fill an empty folder with what an index names."""
+def _fetch(workspace: Workspace, bucket: ObjectFolder, content: bytes | None, index: Mapping[str, Any] | None) -> None:
+    """Fill an empty folder with what an index names, which is this content."""
     workspace.create()
-    index = _parsed(bucket, content)
     if content is None or index is None:
         return
     names = [name for name in index["files"] if is_plain(name) and not name.startswith(_LOGS)]
