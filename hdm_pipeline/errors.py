@@ -196,6 +196,10 @@ class OutputError(HdmError):
     """The output directory is not writable, full, locked by another run, or a path would leave it."""
 
 
+class LostLockError(OutputError):
+    """Another run took the output over, as this one gave no sign of life for too long: it writes there no more."""
+
+
 class DiskFullError(OutputError):
     """There is no room to write: on the disk, or in what the user may take of it."""
 

@@ -64,6 +64,7 @@ from hdm_pipeline.reporting.log import JsonLines
 from hdm_pipeline.reporting.prometheus import MetricsFile
 from hdm_pipeline.reporting.remarks import remarks
 from hdm_pipeline.reporting.run_json import RunReport
+from hdm_pipeline.store.zarr_array import remove
 from hdm_pipeline.support.examples import SupportFiles, support_files
 from hdm_pipeline.support.preparation import Preparation
 from hdm_pipeline.support.prepare import prepare
@@ -93,8 +94,8 @@ def run(config: PipelineConfig, workspace: Workspace, on_event: Listener | None,
         lock = stack.enter_context(run_lock(workspace, lock_owner(), wait=options.wait))
         mirror = stack.enter_context(Mirror(workspace, lock))
         ledger = stack.enter_context(Ledger.open(workspace.ledger, rebuild=options.rebuild_ledger))
-        workspace = mirror.settle(ledger)
-        recover(workspace, ledger, config.output.keep)
+        workspace = mirror.settle()
+        recover(workspace, ledger, config.output.keep, remove)
         courier = Courier(peers, workspace, ledger)
         turn = _Turn(config.name, workspace, options, reader, ledger, lock, courier, on_event, deadline)
         # Made when it is our turn: a run that was waited for may have done it all, and scenes may have come.
@@ -146,11 +147,12 @@ class _Turn:
                 news = fan_out([tell, lambda _: courier.tell_news(tell)])
                 arrivals = stack.enter_context(closing(_arrivals(config, workspace, self.reader, plan, scenes)))
                 self._drive(config, supports, arrivals, report, news, should_stop, private=private)
-            if not self.lock.lost:
-                _describe(config, workspace, self.ledger, report, whole=self.options.mosaic)
+            self.lock.check()
+            _describe(config, workspace, self.ledger, report, whole=self.options.mosaic)
             sends = courier.finish(should_stop, tell)
             left = sum(not outcomes.settled(ref.id) for ref in plan.scenes)
-            report.status = "stopped" if left or self.lock.lost else "done"
+            report.status = "stopped" if left else "done"
+        self.lock.check()
         done, before, warnings = tuple(outcomes.done), len(plan.done), outcomes.warnings
         told = remarks(plan.archive, outcomes.left_out)
         return RunSummary(done, before, outcomes.quarantined, left, workspace.report, warnings, tuple(sends), told)
@@ -228,7 +230,8 @@ class _Turn:
         report.sent_before(read_deliveries(self.workspace.ledger))
         report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
         with JsonLines(file) as lines, self.courier as courier:
-            tell = fan_out([*listeners, lines.event, report.event, metrics.event, *own, courier.event])
+            files = self._while_ours([report.event, metrics.event])
+            tell = fan_out([*listeners, lines.event, files, *own, courier.event])
             try:
                 yield tell
             except BaseException as error:
@@ -240,9 +243,11 @@ class _Turn:
                 raise
             finally:
                 report.note(send=[peer.as_dict() for peer in courier.summaries()])
-                report.write()
-                if not self.lock.lost:
+                if self._still_ours():
+                    report.write()
                     bring_up_to_date(self.workspace, report.status)
+                else:
+                    report.status = "failed"
                 tell(RunEnded(status=report.status))
 
     @contextmanager
@@ -252,8 +257,19 @@ class _Turn:
             yield lambda: asked() or self._out_of_time()
 
     def _out_of_time(self) -> bool:
-        late = self.deadline is not None and time.monotonic() >= self.deadline
-        return late or self.lock.lost
+        self.lock.check()
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def _while_ours(self, listeners: Sequence[Listener]) -> Listener:
+        """One listener for some that write into the output directory, till another run takes that over."""
+        tell = fan_out(listeners)
+        return lambda event: None if self.lock.lost else tell(event)
+
+    def _still_ours(self) -> bool:
+        """Whether no other run has taken the output over, asked now: what is written next would be written over its."""
+        with suppress(HdmError, OSError):  # a store that is away; `Mirror` asks before it copies anything
+            self.lock.confirm()
+        return not self.lock.lost
 
 
 def _describe(config: PipelineConfig, workspace: Workspace, ledger: Ledger, report: RunReport, *, whole: bool) -> None:

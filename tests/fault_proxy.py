@@ -15,10 +15,10 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
-FAULTS = ("slow_down", "expired", "delay", "cut", "lose", "drip", "refuse")
+FAULTS = ("slow_down", "expired", "delay", "cut", "lose", "drip", "refuse", "bare")
 """What a rule may do: answer 503 SlowDown; answer 403 ExpiredToken; wait `seconds` and go on; end the connection in the
 middle of the answer's body; do the request and end the connection without an answer; give the body in small pieces over
-`seconds`; end the connection before the server sees the request."""
+`seconds`; end the connection before the server sees the request; leave out the body of an answer that is a refusal."""
 
 _LIMIT = 1 << 30
 
@@ -174,6 +174,8 @@ class Proxy:
             writer.write(head + body[: len(body) // 2])
             await writer.drain()
             return False
+        if fault == "bare" and int(head.split(b" ", 2)[1]) >= 400:
+            head, body = head_for(head, request.method, 0), b""
         if rule and fault == "drip":
             await drip(writer, head, body, rule.seconds)
         else:

@@ -80,8 +80,8 @@ class _ModelActor:
         """
         from hdm_pipeline.execution.model_worker import ModelWorker
 
-        bundle.fetch(context.workspace)
-        self._worker = ModelWorker(context, bundle)
+        with bundle.brought(context.workspace):
+            self._worker = ModelWorker(context, bundle)
         return here()
 
     def run(self, task: InferTask) -> InferResult:

@@ -41,13 +41,18 @@ def store_errors(where: str) -> Iterator[None]:
         raise _told(error, where) from error
 
 
-def object_is_missing(error: FileNotFoundError) -> bool:
-    """Whether an object is missing, and not the bucket or the whole store: of these the library says the same."""
+def object_is_missing(error: FileNotFoundError) -> bool | None:
+    """Whether an object is missing, and not the bucket or the whole store: of these the library says the same.
+
+    Returns:
+        None where the answer tells no more than 404: the bucket is to be asked for then.
+    """
     text = str(error)
     status, code = _found(_STATUS, text), _found(_CODE, text)
     # An answer to HEAD has no body; whoever must know asks by another request before.
-    silent = not status or "performing HEAD" in text
-    return silent or bool(code and code not in _NO_BUCKET)
+    if not status or "performing HEAD" in text:
+        return True
+    return code not in _NO_BUCKET if code else None
 
 
 def _told(error: Exception, where: str) -> ObjectStoreError:

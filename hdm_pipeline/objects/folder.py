@@ -105,7 +105,7 @@ class ObjectFolder:
                     answer = obstore.get(self._store, self._full(key))
                     return bytes(answer.bytes()), self._tag(answer.meta)
                 except FileNotFoundError as error:
-                    if not object_is_missing(error):
+                    if not self._lacks(key, error):
                         raise
                     return None
                 except GenericError as error:  # the library repeats a request, but not one whose refusal breaks off
@@ -127,7 +127,7 @@ class ObjectFolder:
             try:
                 return self._tag(obstore.head(self._store, self._full(key)))
             except FileNotFoundError as error:
-                if not object_is_missing(error):
+                if not self._lacks(key, error):
                     raise
                 return None
 
@@ -189,7 +189,7 @@ class ObjectFolder:
             try:
                 obstore.delete(self._store, self._full(key))
             except FileNotFoundError as error:
-                if not object_is_missing(error):
+                if not self._lacks(key, error):
                     raise
 
     def delete_all(self, prefix: str = "") -> None:
@@ -209,7 +209,7 @@ class ObjectFolder:
                     obstore.delete(self._store, [self._full(key) for key in some])
                     continue
                 except FileNotFoundError as error:  # S3 does not mind, others do
-                    if not object_is_missing(error):
+                    if not self._lacks(prefix, error):
                         raise
             for key in some:  # another process removes them, too
                 self.delete(key)
@@ -230,7 +230,7 @@ class ObjectFolder:
             try:
                 obstore.copy(self._store, self._full(key), self._full(to))
             except FileNotFoundError as error:
-                if not object_is_missing(error):
+                if not self._lacks(key, error):
                     raise
                 return False
         self.delete(key)
@@ -266,6 +266,17 @@ class ObjectFolder:
         """The key within the bucket, as it is: in an address the library would take `%20` for a space."""
         return split_address(self.address)[1] + key
 
+    def _lacks(self, key: str, error: FileNotFoundError) -> bool:
+        """Whether an object is missing, and not the bucket: where a store says no more than 404, a listing tells."""
+        missing = object_is_missing(error)
+        if missing is None:  # whoever asks turns what this raises into our errors
+            import obstore
+
+            requests["list"] += 1
+            # Below the key lies nothing, so that the answer is short.
+            next(iter(obstore.list(self._store, self._full(key) or None, chunk_size=1)), None)
+        return missing is not False
+
     def _put_if(self, key: str, content: bytes, condition: Any) -> str | None:
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -277,7 +288,7 @@ class ObjectFolder:
             except (AlreadyExistsError, PreconditionError):
                 return None
             except FileNotFoundError as error:  # what was to be replaced is gone
-                if condition == "create" or not object_is_missing(error):
+                if condition == "create" or not self._lacks(key, error):
                     raise
                 return None
 

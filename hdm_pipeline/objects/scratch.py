@@ -14,6 +14,7 @@ VARIABLE = "HDM_SCRATCH"
 """Environment variable that names the folder; each node of a cluster may have its own."""
 
 _CELLS = "cells"
+_WEIGHTS = "weights"
 
 
 def scratch_root() -> Path:
@@ -33,6 +34,15 @@ def scratch_root() -> Path:
 def mirror_of(address: str) -> Path:
     """The folder on this node that mirrors an output directory in an object store."""
     return scratch_root() / hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def weights_folder() -> Path:
+    """The folder for weights that are brought to this node.
+
+    Raises:
+        OSError: as `scratch_root`.
+    """
+    return scratch_root() / _WEIGHTS
 
 
 def cells_folder() -> Path:

@@ -17,6 +17,7 @@ link inside OUT that leads elsewhere is refused.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -72,20 +73,22 @@ class Workspace:
 
         Args:
             directory: a path, or the address of an object store.
-            work: `execution.work`; None for with the output.
+            work: `execution.work`; None for with the output. Each output has a folder of its own there: two over one
+                archive call their arrays the same, and would remove each other's.
             shared: workers on other nodes read and write what is worked on.
 
         Raises:
             ObjectStoreError: an address that may not be used.
             OutputError: this node has no folder to stand for an object store.
         """
-        own = None if work is None else place_of(work)
         place = place_of(directory)
+        own = place_of(work) / _work_name(str(place)) if work is not None else None
+        beside = place / OUTPUT_MARKER / "scenes"
+        if work is not None and place_of(work) == beside:
+            own = beside
         if isinstance(place, Path):
             return cls(place, work=own)
-        if own is None and shared:
-            own = place / OUTPUT_MARKER / "scenes"
-        return cls(_mirror(place), place, own)
+        return cls(_mirror(place), place, beside if own is None and shared else own)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.bucket is None:
@@ -172,6 +175,10 @@ class Workspace:
     def score_folder(self, scene_id: str, score_key: str) -> Path | ObjectFolder:
         """Scores of a scene."""
         return self._arrays(scene_id) / f"score-{score_key[:16]}"
+
+    def is_own_work(self, folder: Path | ObjectFolder) -> bool:
+        """Whether a folder is one that `of` makes for this output below an `execution.work`: nobody else's is there."""
+        return str(folder).rpartition("/")[2] == _work_name(self.shown)
 
     def _arrays(self, scene_id: str) -> Path | ObjectFolder:
         """Where a scene's arrays lie."""
@@ -333,6 +340,11 @@ def place_of(text: str) -> Path | ObjectFolder:
     if text.startswith("file:///"):
         return Path(unquote(text.removeprefix("file://")))
     return ObjectFolder(check_address(text)) if "://" in text else Path(text)
+
+
+def _work_name(output: str) -> str:
+    """What the folder of an output is called where several outputs work."""
+    return hashlib.sha256(output.encode()).hexdigest()[:16]
 
 
 def _mirror(bucket: ObjectFolder) -> Path:

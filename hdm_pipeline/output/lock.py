@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hdm_pipeline.errors import OutputError
+from hdm_pipeline.errors import LostLockError, OutputError
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import output_errors
 
@@ -72,6 +72,29 @@ class Lock(ABC):
         if not self.lost and not self._sign():
             self._lost.set()
         return not self.lost
+
+    def check(self) -> None:
+        """Refuse to go on without the lock, as far as is known; asks nobody.
+
+        Raises:
+            LostLockError: another run took it over.
+        """
+        if self.lost:
+            raise LostLockError(
+                "another run took over this output, as this one gave no sign of life for too long",
+                where=self._shown,
+                remedy="let that run end; then run again: what is published or stored is not done again",
+            )
+
+    def require(self) -> None:
+        """Give a sign of life now, and refuse to go on where the lock is another one's.
+
+        Raises:
+            LostLockError: another run took it over.
+            OutputError: it cannot be asked.
+        """
+        self.confirm()
+        self.check()
 
     def __enter__(self) -> Self:
         """Take the lock.

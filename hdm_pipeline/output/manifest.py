@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import OutputError
@@ -22,7 +22,7 @@ from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
 from hdm_pipeline.output.layout import Workspace, is_component
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
-from hdm_pipeline.output.work import drop_arrays
+from hdm_pipeline.output.work import arrays_not_kept
 
 _PUBLISHED = f"{OUTPUT_MARKER}/published/"
 _KEY = 16
@@ -119,13 +119,14 @@ def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
     return lambda record: there.get(record.id) == record.product_key[:_KEY]
 
 
-def recover(workspace: Workspace, ledger: Ledger, keep: str) -> int:
+def recover(workspace: Workspace, ledger: Ledger, keep: str, remove: Callable[[Path | ObjectFolder], None]) -> int:
     """Tell the ledger of scenes that were published after it was last copied to the bucket.
 
     Args:
         workspace: of the run.
         ledger: that of the output.
         keep: `output.keep`: what else there is of these scenes is removed.
+        remove: removes a folder of pixels or scores.
 
     Returns:
         How many those are.
@@ -146,7 +147,8 @@ def recover(workspace: Workspace, ledger: Ledger, keep: str) -> int:
         found = [manifest.record for manifest in read if manifest is not None]
     for record in found:
         remove_tree(workspace.product_folder(record.id))  # what this node still has is of an earlier time
-    drop_arrays(workspace, found, keep)
+        for place in arrays_not_kept(workspace, record, keep):
+            remove(place)
     ledger.upsert_scenes(found)
     return len(found)
 

@@ -22,12 +22,11 @@ from typing import Any, Self
 from uuid import uuid4
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
-from hdm_pipeline.errors import HdmError, OutputError
+from hdm_pipeline.errors import HdmError, LostLockError, OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.files import remove_tree, write_bytes
 from hdm_pipeline.output.layout import PAGES, UPLOADS, Workspace
-from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.ledger_file import sql_errors
 from hdm_pipeline.output.lock import Lock, holder
 from hdm_pipeline.output.manifest import fetch, is_plain
@@ -87,12 +86,18 @@ class Mirror:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Copy what there is now.
+
+        Raises:
+            LostLockError: another run took the output over: nothing is copied.
+            ObjectStoreError: the store does not answer, or refuses; told in the log where the block itself failed.
+        """
         bucket = self._workspace.bucket
         if bucket is None:
             return
         self._ended.set()
         self._thread.join()
-        if self._lock.lost:
+        if self._lock.lost and error is not None:
             return
         try:
             self._copy(bucket, _all_files(self._workspace), whole=True)
@@ -107,14 +112,14 @@ class Mirror:
         except HdmError as trouble:
             log.warning("what other nodes were given is left in the bucket, the next run removes it: %s", trouble)
 
-    def settle(self, ledger: Ledger) -> Workspace:
+    def settle(self) -> Workspace:
         """The workspace of the run, with the place where it works; what is left elsewhere of earlier runs is removed.
 
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
         """
         if self._workspace.bucket is not None:
-            self._workspace = settled(self._workspace, self._place, ledger.walk(info=False))
+            self._workspace = settled(self._workspace, self._place)
             self._place = place_told(self._workspace)
         return self._workspace
 
@@ -128,6 +133,8 @@ class Mirror:
             try:
                 self._copy(bucket, [self._workspace.report], whole=False)
                 self._seen = now
+            except LostLockError:
+                return  # the run sees it, too, and ends
             except (HdmError, OSError) as error:
                 log.warning("the ledger could not be copied to the bucket, this is tried again: %s", error)
 
@@ -138,9 +145,11 @@ class Mirror:
             bucket: where to.
             paths: files of the folder.
             whole: these are all: what was copied before and is none of them is removed.
+
+        Raises:
+            LostLockError: a run that was held up for long does not write over what its successor did.
         """
-        if not self._lock.confirm():
-            return  # a run that was held up for long does not write over what its successor did
+        self._lock.require()
         before: Mapping[str, str] = self._index["files"]
         found: dict[str, str] = {}
         if (digest := _copy_ledger(self._workspace, bucket)) is not None:
@@ -162,8 +171,7 @@ class Mirror:
             "work": self._place,
         }
         content = json.dumps(index, indent=1).encode()
-        if not self._lock.confirm():
-            return
+        self._lock.require()
         bucket.put(_INDEX_KEY, content)
         write_bytes(self._workspace.private / _INDEX, content)
         self._index = index
@@ -192,7 +200,7 @@ def for_reading(workspace: Workspace) -> Workspace:
     base = workspace.root.with_name(f"{workspace.root.name}-seen")
 
     def fill(folder: Path) -> None:
-        _fetch(replace(workspace, root=folder), bucket, content)
+        _fetch(replace(workspace, root=folder), bucket, content, _parsed(bucket, content))
 
     return replace(workspace, root=copy_for_reading(base, content or b"", fill))
 
@@ -217,14 +225,13 @@ def _taken(workspace: Workspace, bucket: ObjectFolder) -> dict[str, Any] | None:
         return index
     # What was worked on here since the last copy is another run's past.
     remove_tree(workspace.root)
-    _fetch(workspace, bucket, content)
+    _fetch(workspace, bucket, content, index)
     return index
 
 
-def _fetch(workspace: Workspace, bucket: ObjectFolder, content: bytes | None) -> None:
-    """Fill an empty folder with what an index names."""
+def _fetch(workspace: Workspace, bucket: ObjectFolder, content: bytes | None, index: Mapping[str, Any] | None) -> None:
+    """Fill an empty folder with what an index names, which is this content."""
     workspace.create()
-    index = _parsed(bucket, content)
     if content is None or index is None:
         return
     names = [name for name in index["files"] if is_plain(name) and not name.startswith(_LOGS)]

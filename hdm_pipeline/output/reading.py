@@ -1,7 +1,8 @@
-"""Folders of this node in which readers see an output of a bucket: one for each copy that a run made of its state.
+"""Folders of this node for what is brought from a bucket: states of an output for readers, weights for actors.
 
 A folder is filled aside and renamed into place, and never changes its state afterwards. Whoever reads in it holds a
-lock on it till his process ends; who comes later, for a newer copy, removes those that nobody holds.
+lock on it till he gives it back or his process ends; who comes later, for another state, removes those that nobody
+holds: what killed processes left, too.
 """
 
 from __future__ import annotations
@@ -60,6 +61,13 @@ def copy_for_reading(base: Path, state: bytes, fill: Callable[[Path], None]) -> 
     return folder
 
 
+def give_back(folder: Path) -> None:
+    """This process reads no more in a folder of `copy_for_reading`; the last one that does removes it."""
+    with _holding:
+        os.close(_held.pop(folder))
+        _remove_unless_held(folder)
+
+
 def _hold(folder: Path) -> int:
     """Say that this process reads in a folder."""
     path = folder.with_name(folder.name + _USED)
@@ -76,14 +84,18 @@ def _sweep(base: Path, but: Path) -> None:
     """Remove folders of other states that nobody reads in, and what killed processes left."""
     for path in base.glob(f"*{_USED}"):
         folder = path.with_name(path.name.removesuffix(_USED))
-        if folder == but or folder in _held:
-            continue
-        with suppress(FileNotFoundError, BlockingIOError):
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for left in (folder, *base.glob(f"{_ASIDE}{folder.name}-*")):
-                    remove_tree(left)
-                path.unlink()
-            finally:
-                os.close(file)
+        if folder != but and folder not in _held:
+            _remove_unless_held(folder)
+
+
+def _remove_unless_held(folder: Path) -> None:
+    path = folder.with_name(folder.name + _USED)
+    with suppress(FileNotFoundError, BlockingIOError):
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in (folder, *folder.parent.glob(f"{_ASIDE}{folder.name}-*")):
+                remove_tree(left)
+            path.unlink()
+        finally:
+            os.close(file)

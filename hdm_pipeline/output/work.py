@@ -8,9 +8,9 @@ present run does not use is removed: nobody else would.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import ObjectStoreError
@@ -22,13 +22,12 @@ from hdm_pipeline.output.ledger import SceneRecord
 log = logging.getLogger(__name__)
 
 
-def settled(workspace: Workspace, before: str, records: Iterable[SceneRecord]) -> Workspace:
+def settled(workspace: Workspace, before: str) -> Workspace:
     """The workspace of a run, with the place where it works.
 
     Args:
         workspace: as the pipeline asks for it.
         before: where the last run worked, as `place_told` says it; empty where that is not known.
-        records: of the ledger.
 
     Raises:
         ObjectStoreError: the store does not answer, or refuses.
@@ -43,7 +42,7 @@ def settled(workspace: Workspace, before: str, records: Iterable[SceneRecord]) -
         if workspace.work != beside:
             beside.delete_all()
     if before not in ("", str(beside), place_told(workspace)):
-        _drop_known(before, workspace.work, records)
+        _drop_earlier(before, workspace)
     return workspace
 
 
@@ -52,21 +51,18 @@ def place_told(workspace: Workspace) -> str:
     return "" if workspace.work is None else str(workspace.work)
 
 
-def drop_arrays(workspace: Workspace, records: Iterable[SceneRecord], keep: str) -> None:
-    """Remove what is not kept of finished scenes, from wherever a run works.
+def arrays_not_kept(workspace: Workspace, record: SceneRecord, keep: str) -> Iterator[Path | ObjectFolder]:
+    """What is not kept of a finished scene, wherever a run works.
 
     Args:
         workspace: of the run.
-        records: of the scenes.
+        record: of the scene.
         keep: `output.keep`.
-
-    Raises:
-        ObjectStoreError: the store does not answer, or refuses.
     """
-    for record in () if keep == "all" else records:
-        _remove(workspace.stage_folder(record.id, record.stage_key))
-        if keep == "nothing":
-            _remove(workspace.score_folder(record.id, record.score_key))
+    if keep != "all":
+        yield workspace.stage_folder(record.id, record.stage_key)
+    if keep == "nothing":
+        yield workspace.score_folder(record.id, record.score_key)
 
 
 def _drop_here(workspace: Workspace) -> None:
@@ -77,36 +73,16 @@ def _drop_here(workspace: Workspace) -> None:
         remove_if_empty(folder)
 
 
-def _drop_known(before: str, now: Path | ObjectFolder | None, records: Iterable[SceneRecord]) -> None:
-    """Remove what these scenes left where an earlier run worked; of other outputs that work there only the same scenes.
-
-    Another output over the same archive, with the same settings, has arrays of the same names: it makes them again.
-    """
-    ours = {
-        (record.id, f"{kind}-{key[:16]}")
-        for record in records
-        for kind, key in (("stage", record.stage_key), ("score", record.score_key))
-        if key
-    }
+def _drop_earlier(before: str, workspace: Workspace) -> None:
+    """Remove what an earlier run of this output worked on below another `execution.work`."""
+    now = workspace.work
     try:
         place = place_of(before)
-        if isinstance(place, Path) and isinstance(now, Path) and place.resolve() == now.resolve():
-            return  # another name of the same folder
-        if isinstance(place, Path):
-            there = [one for one in ours if place.joinpath(*one).is_dir()]
-        else:
-            listed = place.keys("")
-            parts = {PurePosixPath(key).parts[:2] for key, _ in listed}
-            there = [one for one in ours if one in parts]
-        for scene, name in there:
-            _remove(place / scene / name)
+        if not workspace.is_own_work(place):
+            return
+        if isinstance(place, ObjectFolder):
+            place.delete_all()
+        elif not (isinstance(now, Path) and place.resolve() == now.resolve()):  # not another name of the same folder
+            remove_tree(place)
     except (ObjectStoreError, OSError) as error:
         log.warning("what an earlier run worked on in %s cannot be removed: %s", before, error)
-
-
-def _remove(place: Path | ObjectFolder) -> None:
-    if isinstance(place, ObjectFolder):
-        place.delete_all()
-    else:
-        remove_tree(place)
-        remove_if_empty(place.parent)

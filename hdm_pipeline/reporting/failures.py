@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hdm_pipeline.errors import ArchiveError, HdmError, PeerError, PluginError, QuietArchiveError
+from hdm_pipeline.errors import ArchiveError, HdmError, LostLockError, PeerError, PluginError, QuietArchiveError
 from hdm_pipeline.output.bucket_lock import run_lock
 from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
@@ -48,7 +48,8 @@ def failure_noted(name: str, workspace: Workspace, owner: str, *, delivery: bool
     try:
         yield
     except BaseException as error:
-        if not (delivery and isinstance(error, ArchiveError)):
+        # What another run writes where it took over is not written over.
+        if not (delivery and isinstance(error, ArchiveError)) and not isinstance(error, LostLockError):
             # What the run failed by counts, not that it cannot be noted: the disk is full, or another run works here.
             with contextlib.suppress(HdmError, OSError):
                 _note(name, workspace, owner, error, start)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +52,22 @@ class ModelBundle:
             self.loaded[key] = load_segmenter(self._here.get(weights, weights), self.model, reduction)
         return self.loaded[key]
 
-    def fetch(self, workspace: Workspace) -> None:
-        """Bring the weights here that were uploaded; once a node, checked by their hash.
+    @contextmanager
+    def brought(self, workspace: Workspace) -> Iterator[None]:
+        """Within: the weights that were uploaded are here, checked by their hash, and networks may be loaded.
 
         Raises:
             ObjectStoreError: the store does not answer, or refuses.
+            OutputError: this node has no folder for them.
             WeightsError: what lies there is not what was uploaded.
         """
-        for path, sha256 in self.uploaded.items():
-            self._here[path] = str(fetched_weights(workspace, sha256))
+        if workspace.bucket is None:
+            yield
+            return
+        with fetched_weights(workspace.bucket, self.uploaded) as here:
+            self._here.update(here)
+            yield
+            self._here.clear()
 
     def release(self) -> None:
         """Let go of the networks of this process, and of the GPU memory that fitting took: other processes need it."""

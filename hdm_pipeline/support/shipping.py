@@ -1,20 +1,27 @@
 """Weights for workers on other nodes, which share no disk with the driver: through the object store of the output.
 
-A file is named by its hash there and on each node, so that it travels once a node, and never in halves. When the run
-ends it is removed from there (`output.mirror`), with what runs left that were killed.
+A file is named by its hash there and on each node, so that it never travels in halves, and is shared by actors of a
+node that load it at the same time. When the run ends it is removed from there (`output.mirror`), with what runs left
+that were killed. On a node it lies while it is loaded; what killed actors left goes with the next weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from hdm_pipeline.errors import ConfigError, WeightsError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.weights_file import SHIPPED
 from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.objects.scratch import VARIABLE, weights_folder
 from hdm_pipeline.output.files import output_errors, write_bytes
-from hdm_pipeline.output.layout import UPLOADS, Workspace
+from hdm_pipeline.output.layout import UPLOADS
+from hdm_pipeline.output.reading import copy_for_reading, give_back
+
+_NAME = "weights.safetensors"
 
 
 def upload_weights(bucket: ObjectFolder, paths: Iterable[str]) -> dict[str, str]:
@@ -48,26 +55,40 @@ def upload_weights(bucket: ObjectFolder, paths: Iterable[str]) -> dict[str, str]
     return found
 
 
-def fetched_weights(workspace: Workspace, sha256: str) -> Path:
-    """The file of this node; fetched where it is missing.
+@contextmanager
+def fetched_weights(bucket: ObjectFolder, uploaded: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Within: weights that were uploaded lie on this node.
+
+    Args:
+        bucket: the output.
+        uploaded: as `upload_weights` gave it.
+
+    Yields:
+        Where they lie, by path.
 
     Raises:
         ObjectStoreError: the store does not answer, or refuses.
+        OutputError: this node has no folder for them.
         WeightsError: the object is gone, or is another one.
     """
-    bucket = workspace.bucket
-    target = workspace.root / UPLOADS / f"{sha256}.safetensors"
-    if bucket is None or (target.is_file() and file_hash(target) == sha256):
-        return target
-    content = bucket.get(_key(sha256))
-    with output_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        found = {}
+        for sha256 in set(uploaded.values()):
+            with output_errors(Path("scratch"), setting=VARIABLE):
+                base = weights_folder()
+            found[sha256] = copy_for_reading(base, sha256.encode(), partial(_fetch, bucket, sha256))
+            stack.callback(give_back, found[sha256])
+        yield {path: str(found[sha256] / _NAME) for path, sha256 in uploaded.items()}
+
+
+def _fetch(bucket: ObjectFolder, sha256: str, folder: Path) -> None:
+    """Bring weights into an empty folder."""
+    content, target = bucket.get(_key(sha256)), folder / _NAME
     if content is not None:
-        write_bytes(target, content)
+        write_bytes(target, content, setting=VARIABLE)
     if content is None or file_hash(target) != sha256:
         what = "weights are gone from the output" if content is None else "weights were changed in the output"
         raise WeightsError(what, where=bucket.at(_key(sha256)), remedy="start the run again: it uploads them")
-    return target
 
 
 def _key(sha256: str) -> str:

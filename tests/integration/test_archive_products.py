@@ -19,7 +19,7 @@ from rasterio.warp import transform_bounds
 
 import hdm_pipeline.run
 from hdm_pipeline.comparison import compare_outputs, comparison_text
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.errors import ConfigError, LostLockError
 from hdm_pipeline.options import RunOptions
 from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
@@ -285,17 +285,23 @@ def test_a_run_that_lost_its_lock_leaves_the_directory_to_the_other(
     monkeypatch.setattr(hdm_pipeline.run, "run_lock", lambda at, who, wait: RunLock(at.lock, who, wait, heartbeat=0.05))
     output = {"directory": "out", "products": ["mask", "stac"]}
     path = tiles.pipeline(output=output)
+    theirs = ["run.json", "report.html", "metrics.prom"]
     out, taken = tiles.root / "out", {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1}
+
+    of_others = [out / name for name in theirs[:2]] + [out / ".hdm" / theirs[2]]
 
     def take(event: Event) -> None:
         if isinstance(event, SceneDone) and event.scene == "c":
             (out / ".hdm" / "run.lock").write_text(json.dumps(taken))
             time.sleep(0.5)
+            for path in of_others:
+                path.write_bytes(b"of the other run")
 
-    summary = Pipeline.from_yaml(path).run(on_event=take)
-    assert "c" in summary.done
+    with pytest.raises(LostLockError) as caught:
+        Pipeline.from_yaml(path).run(on_event=take)
+    assert caught.value.where == str(out)
     assert not [*out.glob("mosaic*"), *out.glob("collection*")]
-    assert json.loads((out / "run.json").read_text())["status"] == "stopped"
+    assert {path.name: path.read_bytes() for path in of_others} == dict.fromkeys(theirs, b"of the other run")
     assert json.loads((out / ".hdm" / "run.lock").read_text()) == taken
 
 

@@ -16,13 +16,16 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+import hdm_pipeline.run
 from hdm_pipeline.comparison import compare_outputs
-from hdm_pipeline.errors import ConfigError, ObjectStoreError, OutputError
+from hdm_pipeline.errors import ConfigError, LostLockError, ObjectStoreError, OutputError
 from hdm_pipeline.listening.listener import settings
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.bucket_lock import BucketLock
+from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import holder
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.events import Event, SceneDone
 from hdm_pipeline.reporting.status import output_status
 from hdm_pipeline.session.session import Session
 from hdm_pipeline.xarrays.run_output import open_output
@@ -155,6 +158,38 @@ def test_what_a_killed_driver_gave_to_other_nodes_goes_with_the_next_run(bench: 
     Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"})).run()
     assert server.keys("out", "b/.hdm/uploads/") == []
     assert not [key for key in server.objects("out", "b/.hdm/files.json")["b/.hdm/files.json"].split() if b"upl" in key]
+
+
+def test_a_run_whose_lock_another_one_takes_ends_with_that_and_writes_no_more(
+    bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks: list[BucketLock] = []
+
+    def beating_fast(workspace: Workspace, owner: str, wait: bool) -> BucketLock:
+        assert isinstance(workspace.lock_place, ObjectFolder)
+        locks.append(BucketLock(workspace.lock_place, owner, wait, heartbeat=0.05))
+        return locks[-1]
+
+    monkeypatch.setattr(hdm_pipeline.run, "run_lock", beating_fast)
+    done = []
+
+    def take(event: Event) -> None:
+        if isinstance(event, SceneDone):
+            done.append(event.scene)
+            theirs = {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1, "token": "theirs"}
+            server.client().put_object(Bucket="out", Key="b/.hdm/run.lock", Body=json.dumps(theirs).encode())
+            deadline = time.monotonic() + 60
+            while not locks[0].lost:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            server.forget()
+
+    with pytest.raises(LostLockError) as caught:
+        Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"})).run(take)
+    assert (caught.value.where, len(done)) == ("s3://out/b", 1)
+    assert caught.value.remedy
+    assert [one for one in server.log() if one["kind"] not in ("get", "list", "head")] == []
+    assert server.objects("out", "b/.hdm/run.lock")["b/.hdm/run.lock"].count(b"theirs") == 1
 
 
 @pytest.mark.ray
@@ -463,7 +498,8 @@ def test_a_file_address_is_the_path(bench: Workbench, tmp_path: Path) -> None:
     file = bench.pipeline("b", output={"directory": target.as_uri()}, execution={"work": f"file://{tmp_path}/my work"})
     assert len(Pipeline.from_yaml(file).run().done) == 3
     assert (target / "small" / "mask.tif").is_file()
-    assert (tmp_path / "my work" / "small").is_dir()
+    [own] = (tmp_path / "my work").iterdir()
+    assert (own / "small").is_dir()
     assert output_status(target.as_uri())["scenes"] == {"done": 3}
     with pytest.raises(ObjectStoreError, match="names no bucket and folder"):
         output_status("file://host/out")

@@ -112,6 +112,28 @@ def test_commands_end_with_it(
     assert not [word for word in LIBRARY if word in ended.stderr]
 
 
+@pytest.mark.parametrize("listing", ["told", "bare"])
+def test_a_store_that_says_no_more_than_404_lacks_an_object_or_the_bucket(server: S3Server, listing: str) -> None:
+    """Whether there is the bucket is asked for by a listing, which may say no more itself where there is none."""
+    server.fails("bare", kind=".*" if listing == "bare" else "get|put|replace|delete")
+    there, nowhere = (ObjectFolder(f"s3://{bucket}/b").hurried(2.0) for bucket in ("out", "no-such-bucket"))
+    assert there.get("k") is None
+    assert [one["status"] for one in server.log()] == [404, 200]
+    assert there.replace("k", b"1", "tag") is None
+    there.delete("k")
+    assert there.move("k", "l") is False
+    tag = there.put("k", b"1")
+    assert there.get_tagged("k") == (b"1", tag)
+    there.delete_all()
+    assert server.keys("out") == []
+    for request in (lambda: nowhere.get("k"), lambda: nowhere.move("k", "l"), lambda: nowhere.delete("k")):
+        with pytest.raises(ObjectStoreError, match="there is no such bucket") as caught:
+            request()
+        assert "s3://no-such-bucket/b/k" in caught.value.where
+        assert caught.value.remedy
+    assert (listing == "bare") == (" or no object store here" in caught.value.what)
+
+
 def test_a_local_file_that_is_gone_is_no_bucket_that_is_gone(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ObjectFolder("s3://out/b").put("k", tmp_path / "gone")

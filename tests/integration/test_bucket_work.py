@@ -104,6 +104,22 @@ def undisturbed_blocks(bench: Workbench) -> tuple[int, dict[str, bytes]]:
     return told.blocks, published(bench.root / "disk")
 
 
+@pytest.mark.parametrize("place", ["s3://out", "disk"])
+def test_outputs_that_work_in_one_place_leave_each_others_work_alone(
+    bench: Workbench, server: S3Server, undisturbed_blocks: tuple[int, dict[str, bytes]], place: str
+) -> None:
+    """The same archive and settings: their arrays have the same names."""
+    first, second = f"{place}/first", f"{place}/second"
+    execution = {"work": f"{place}/cells"}
+    begun = run(bench, execution, most=4, directory=first)
+    assert run(bench, execution, directory=second).done_before == 0
+    after = run(bench, execution, directory=first)
+    assert after.done_before > 0
+    assert begun.blocks + after.blocks == undisturbed_blocks[0]
+    cells = [*bench.root.rglob("cells/**/zarr.json"), *server.keys("out", "cells/")]
+    assert cells == []
+
+
 def test_scores_that_a_run_on_ray_kept_are_used_by_one_inline(bench: Workbench, server: S3Server) -> None:
     first = run(bench, BESIDE, keep="scores")
     assert first.blocks

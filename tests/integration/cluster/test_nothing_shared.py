@@ -105,6 +105,9 @@ def test_the_same_bytes_as_on_a_disk_and_no_secret_anywhere(cloud: Cloud) -> Non
     assert published_in(cloud.nodes.server, "same") == cloud.expected
     assert cloud.nodes.server.counts("same/.hdm/uploads/")["put"] == 1, "own weights travel through the bucket"
     assert cloud.nodes.server.keys("out", "same/.hdm/uploads/") == [], "and are gone when the run has ended"
+    for node in range(3):
+        found = cloud.nodes.run(node, ["find", str(cloud.nodes.scratch(node)), "-name", "*.safetensors"])
+        assert found.stdout == "", "nor do they stay on a node"
     again = cloud.run("same", node=1)  # from another machine: everything is done
     assert again.returncode == 0, again.stderr[-4000:]
     assert "8 done by earlier runs" in again.stdout + again.stderr

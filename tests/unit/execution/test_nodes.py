@@ -43,7 +43,7 @@ def test_of_an_output_in_a_bucket_it_is_the_work_on_a_disk(tmp_path: Path, monke
     assert local_paths(context(uris, Workspace.of("s3://out/b", shared=True))) == {}
     work = Workspace.of("s3://out/b", str(tmp_path / "new" / "work"))
     found = local_paths(context(uris, work, aoi="/data/area.geojson"))
-    assert found == {"/data/area.geojson": "input.aoi", str(tmp_path / "new" / "work"): "execution.work"}
+    assert found == {"/data/area.geojson": "input.aoi", str(work.work): "execution.work"}
     assert unseen(found) == ["/data/area.geojson"]
 
 
