@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hdm_pipeline.model.pyramid.memory import FeatureMemory
 from hdm_pipeline.model.pyramid.network import HDMNetPyramid
+from hdm_pipeline.model.segmenter import FewShotSegmenter
 
 
 @pytest.fixture
@@ -93,6 +94,23 @@ def test_other_values_are_other_images_and_nothing_outlives_the_block(
     before = len(passes)
     network.encode_support(images, masks)
     assert len(passes) == before + 3
+
+
+def test_a_segmenter_that_remembers_answers_the_same_without_a_pass(network: HDMNetPyramid) -> None:
+    """Its copy for inference would compute the examples anew, and answers afterwards as before."""
+    passes = count_passes(network)  # also those of copies, which take the hook along
+    segmenter = FewShotSegmenter.from_network(network, device="cpu")
+    pixels = np.random.default_rng(5).random((3, 64, 64), dtype=np.float32)
+    mask = (pixels[0] > 0.5).astype(np.uint8)
+    bank = segmenter.encode_support([pixels], [mask])
+    scores = segmenter.predict(pixels[None], [bank])
+    assert len(passes) == 2
+    with segmenter.remembering():
+        again = segmenter.encode_support([pixels], [mask])
+        np.testing.assert_array_equal(segmenter.predict(pixels[None], [again]), scores)
+    assert len(passes) == 3
+    np.testing.assert_array_equal(segmenter.predict(pixels[None], [bank]), scores)
+    assert len(passes) == 4
 
 
 def test_a_full_memory_computes_what_it_does_not_hold() -> None:
