@@ -8,6 +8,7 @@ code: safetensors holds plain tensors, and `.pth` is read with ``weights_only=Tr
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -110,7 +111,7 @@ def load_network(source: str | Path, *, pin: str | None = None) -> FewShotNetwor
 
     Raises:
         WeightsError: the file is missing, damaged, of unknown architecture, does not fit its architecture (the
-            message names missing and unexpected keys), or is not the pinned one.
+            message names missing and unexpected keys), is not the pinned one, or holds weights that are not finite.
     """
     folder = FolderSource.parse(source)
     if folder is not None:
@@ -126,6 +127,7 @@ def load_network(source: str | Path, *, pin: str | None = None) -> FewShotNetwor
             where=str(source),
             remedy="fetch the pinned file again, or change the pin if the new weights are meant",
         )
+    _require_finite(network, str(source))
     return network.eval()
 
 
@@ -238,6 +240,26 @@ def _load_safetensors(path: Path) -> FewShotNetwork:
     return network
 
 
+def _require_finite(network: FewShotNetwork, where: str) -> None:
+    """Refuse weights of which any is NaN or infinite: every score would be, or worse, only some.
+
+    Raises:
+        WeightsError: names the tensors.
+    """
+    broken = [
+        name
+        for name, tensor in network.state_dict().items()
+        # No sum of finite float32 overflows in float64, and what is not finite stays so: one pass, without a mask.
+        if tensor.is_floating_point() and not math.isfinite(float(tensor.sum(dtype=torch.float64)))
+    ]
+    if broken:
+        raise WeightsError(
+            f"weights hold NaN or infinity; {len(broken)} tensors: {_some(broken)}",
+            where=where,
+            remedy="fetch the file again; if you trained these weights, training diverged: use an earlier checkpoint",
+        )
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """A safetensors file; every weights file is opened and parsed here."""
@@ -279,6 +301,7 @@ def _load_folder(source: FolderSource, pin: str | None) -> FewShotNetwork:
             where=str(source.folder),
             remedy="fetch the pinned folder again, or change the pin if the new one is meant",
         )
+    _require_finite(network, str(source.folder))
     return network.eval()
 
 

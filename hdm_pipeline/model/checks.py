@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from hdm_pipeline.errors import SupportError
+from hdm_pipeline.errors import ModelInputError, SupportError
 
 
 def require_pairs(images: int, masks: int, where: str) -> None:
@@ -16,6 +19,20 @@ def require_pairs(images: int, masks: int, where: str) -> None:
             f"{images} support images and {masks} masks",
             where=where,
             remedy="give at least one image, and one mask for each",
+        )
+
+
+def require_tiles(tiles: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None) -> None:
+    """Raise `ModelInputError` unless tiles are floats [B, C, H, W], and `valid`, if given, fits them."""
+    if tiles.ndim != 4:
+        raise ModelInputError(
+            f"tiles have {tiles.ndim} dimensions", where=f"shape {tiles.shape}", remedy="give [B, C, H, W]"
+        )
+    if not np.issubdtype(tiles.dtype, np.floating):
+        raise ModelInputError(f"tiles are {tiles.dtype}", where="tiles", remedy="scale them to float32 in [0, 1]")
+    if valid is not None and valid.shape != (tiles.shape[0], *tiles.shape[2:]):
+        raise ModelInputError(
+            f"valid mask {valid.shape} does not fit tiles {tiles.shape}", where="valid", remedy="give [B, H, W]"
         )
 
 

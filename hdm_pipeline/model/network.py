@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,21 @@ class Losses:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+class Remembered(Protocol):
+    """What a network keeps of the images that it saw within a `FewShotNetwork.remembering`."""
+
+    def make_room(self) -> None:
+        """Keep it only until something else needs the room."""
+        ...
+
+
+class _Nothing:
+    """Of a network that keeps nothing."""
+
+    def make_room(self) -> None:
+        pass
+
+
 class FewShotNetwork(nn.Module, ABC):
     """A network that segments query tiles by K labelled examples.
 
@@ -67,6 +82,8 @@ class FewShotNetwork(nn.Module, ABC):
     """Whether a support pixel labelled 255 stays out of it; False where it is taken for background."""
     adaptable: ClassVar[bool] = True
     """Whether there are weights that adaptation may change."""
+    copies_exactly: ClassVar[bool] = False
+    """Whether `fast_copy` computes the very same floats in fp32 and PyTorch, so that the network can stand for it."""
     knows_uncertainty: ClassVar[bool] = False
     """Whether `examine` knows `doubt`."""
     frozen: tuple[str, ...] = ()
@@ -130,9 +147,12 @@ class FewShotNetwork(nn.Module, ABC):
         coarse = (F.avg_pool2d(mean * mean, step) - level * level).clamp_min(0.0).sqrt()
         return torch.cat((level, coarse, F.avg_pool2d(fine, step), torch.ones_like(level[:, :1])), dim=1)
 
-    def remembering(self) -> AbstractContextManager[None]:
-        """Within it, an image that comes again need not be computed again; the weights must stay as they are."""
-        return nullcontext()
+    def remembering(self) -> AbstractContextManager[Remembered]:
+        """Within it, an image that comes again need not be computed again; the weights must stay as they are.
+
+        What it gives knows the images that were seen within it, and can let them go before others.
+        """
+        return nullcontext(_Nothing())
 
     def remember(self, most_pixels: int) -> None:
         """From now on keep what was computed of the images that came last, as `remembering` does; where it can.
@@ -275,6 +295,9 @@ class FewShotNetwork(nn.Module, ABC):
 
         Cheap to ask again: it is computed anew only after a weight was changed, moved or replaced. A faster copy of a
         network answers with the fingerprint of its source (`adopt_fingerprint`).
+
+        One change is not seen: that of a frozen weight (without gradient) through its `.data`, for which PyTorch keeps
+        no count. Only reading all weights again would tell, at every tile. Change weights under `torch.no_grad()`.
         """
         adopted: str | None = self.__dict__.get("_adopted_fingerprint")
         if adopted is not None:

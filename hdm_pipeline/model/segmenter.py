@@ -7,31 +7,30 @@ becomes, how a probability becomes a byte, how many tiles go through at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from hdm_pipeline.errors import BankMismatchError, ModelInputError, PixelOverflowError, SupportError
+from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
 from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT, ClassBands, ManyBands
 from hdm_pipeline.model.bands.evidence import BandEvidence
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import load_network, reconfigure
+from hdm_pipeline.model.checks import require_tiles
 from hdm_pipeline.model.fast.modes import Mode, choose_mode
 from hdm_pipeline.model.fast.optimize import ANSWERS, Answer, FastNetwork, OptimizationReport, accelerate
 from hdm_pipeline.model.free_memory import require_memory
 from hdm_pipeline.model.network import FewShotNetwork
-from hdm_pipeline.model.partial_labels import IGNORE, has_both, partly_labelled
-from hdm_pipeline.model.pyramid.fused import careful_with
-from hdm_pipeline.model.reduction import enlarge, reduced_size, shrink_labels, shrink_valid
-from hdm_pipeline.model.support_tensors import SupportTensors, require_known, support_tensors, three_channels
-from hdm_pipeline.model.uncertainty import uncertainty
-from hdm_pipeline.model.views import Augment, averaged, views
+from hdm_pipeline.model.partial_labels import has_both
+from hdm_pipeline.model.reduction import reduced_size
+from hdm_pipeline.model.shown import Shown
+from hdm_pipeline.model.support_tensors import SupportTensors, require_known, support_tensors
+from hdm_pipeline.model.views import Augment
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "int8", "auto"]
@@ -80,6 +79,7 @@ class FewShotSegmenter:
         self.band_weight = DEFAULT_WEIGHT
         self._fast: tuple[tuple[str, str, bytes], FastNetwork] | None = None
         self._remembered = 0
+        self._itself = False
 
     @classmethod
     def load(
@@ -162,9 +162,23 @@ class FewShotSegmenter:
             self.network, device=self.device, precision="fp32", runtime="torch", reduction=self.reduction
         )
 
-    def remembering(self) -> AbstractContextManager[None]:
-        """`FewShotNetwork.remembering`, in fp32 only: other precisions are timed against it."""
-        return self.network.remembering() if self.precision == "fp32" else nullcontext()
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """`FewShotNetwork.remembering`, in fp32 only: other precisions are timed against it.
+
+        Within it a network that its fast copy computes no otherwise than answers itself: it knows the examples. On a
+        GPU the copy does, for what is remembered cannot be recorded.
+        """
+        if self.precision != "fp32":
+            yield
+            return
+        before = self._itself
+        self._itself = self.network.copies_exactly and self.runtime == "torch" and not self._gpu
+        try:
+            with self.network.remembering():
+                yield
+        finally:
+            self._itself = before
 
     def remember(self, most_pixels: int) -> None:
         """`FewShotNetwork.remember` of tiles, for who segments the same ones again and again with other banks.
@@ -179,6 +193,11 @@ class FewShotSegmenter:
     def remembers(self) -> bool:
         """Whether `remember` was called."""
         return self._remembered > 0
+
+    @property
+    def shown(self) -> Shown:
+        """How the network is shown examples and tiles."""
+        return Shown(self.network.normalize, self.device, self.reduction, self.augment)
 
     @property
     def _gpu(self) -> bool:
@@ -239,8 +258,9 @@ class FewShotSegmenter:
             SupportError: an example shows no target at this reduction, or the network refuses it.
             OptimizationError: as `encode_support`.
         """
+        shown = self.shown
         prepared = [
-            self._support(example, f"class {class_name!r}, support {number}")
+            shown.example(example, f"class {class_name!r}, support {number}")
             for number, example in enumerate(examples, 1)
         ]
         tensors, labels = [pixels for pixels, _ in prepared], [mask for _, mask in prepared]
@@ -327,6 +347,7 @@ class FewShotSegmenter:
         """
         many = self._check(tiles, banks, valid)
         batch, _, height, width = tiles.shape
+        shown = self.shown
         scores = np.zeros((batch, ANSWERS[kind] * len(banks), height, width), np.uint8)
         network, banks = self._prepare(banks)
         knows = any(map(self.network.is_described, banks)) or (kind == "doubt" and self.network.knows_uncertainty)
@@ -338,103 +359,26 @@ class FewShotSegmenter:
             if valid is not None:
                 kept &= valid[part]
             if kept.any():
-                found = self._score(network, asked, tiles[part], kept, banks, step, many)
+                found = shown.answer(network, asked, tiles[part], kept, banks, many, at_least=step)
                 scores[part, : found.shape[1]] = found
         return scores
-
-    def _score(
-        self,
-        network: FastNetwork,
-        kind: Answer,
-        tiles: npt.NDArray[np.float32],
-        kept: npt.NDArray[np.bool_],
-        banks: Sequence[SupportBank],
-        step: int,
-        many: ManyBands | None,
-    ) -> npt.NDArray[np.uint8]:
-        count = len(tiles)
-        if count < step:  # kernels are chosen by batch size: keep it, so that a tile's floats do not depend on it
-            tiles = np.concatenate([tiles, np.repeat(tiles[-1:], step - count, 0)])
-            kept = np.concatenate([kept, np.repeat(kept[-1:], step - count, 0)])
-        given = tiles.astype(np.float32, copy=False) if many else three_channels(tiles)
-        bands = self._to_device(torch.from_numpy(np.ascontiguousarray(given)))
-        mask = self._to_device(torch.from_numpy(np.ascontiguousarray(kept)))
-        if many:
-            bands = torch.where(mask[:, None], bands, 0.0)
-        pixels = many.projection.apply(bands) if many else bands
-        size = tiles.shape[2], tiles.shape[3]
-        small, seen = shrink_valid(pixels, mask, reduced_size(*size, self.reduction))
-        normalized = self.network.normalize(small).masked_fill_(~seen[:, None], 0.0)
-        seen_as = views(normalized, self.augment)
-        with careful_with(normalized):
-            answer = averaged([network.answer(kind, view, banks) for view in seen_as], self.augment)[:count]
-        # Values near the end of float32 overflow in `normalize` or in the network. Sums tell, and are asked for after
-        # the network's work, so that a GPU does not wait for the answer.
-        full = enlarge(answer, size).float()
-        if many:
-            classes = len(banks)  # what else was asked for comes after their scores
-            weighed = many.combine(full[:, :classes], bands[:count], mask[:count])
-            full = answer = torch.cat((weighed, full[:, classes:]), dim=1)
-        if kind == "doubt":
-            told, trust = full[:, : -len(banks)], full[:, -len(banks) :]
-            full = torch.cat((told, uncertainty(told[:, : len(banks)], trust)), dim=1)
-        sums = torch.stack([normalized.sum(dtype=torch.float64), answer.sum(dtype=torch.float64)])
-        score = (full * 255 - 0.5).ceil_().clamp_(0, 255)
-        array: npt.NDArray[np.uint8] = score.masked_fill_(~mask[:count, None], 0.0).to(torch.uint8).cpu().numpy()
-        if not bool(sums.isfinite().all()):
-            raise PixelOverflowError(
-                "pixel values are too large: the network computes with float32 and overflows",
-                where=f"tiles of {size[0]}x{size[1]} pixels",
-                remedy="scale pixels to 0..1; mark pixels without a measurement as invalid",
-            )
-        return array
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        tensor = tensor.contiguous()
-        if self._gpu:
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
 
     def _prepare(self, banks: Sequence[SupportBank]) -> tuple[FastNetwork, list[SupportBank]]:
         """The network in the mode that the banks were calibrated for, kept until the mode changes; plain banks."""
         mode = Mode.common(self.precision, banks)
+        if self._itself:
+            return FastNetwork(self.network), list(banks)
         key = (banks[0].weights_hash, *mode.key)  # the network's own, as was checked
         if self._fast is None or self._fast[0] != key:
             self._fast = (key, accelerate(self.network, mode.precision, self.runtime, ranges=mode.ranges))
             self._fast[1].network.remember(self._remembered)
         return self._fast[1], [Mode.detach(bank) for bank in banks]
 
-    def _support(self, example: SupportTensors, where: str) -> tuple[Tensor, Tensor]:
-        """Normalized pixels [3, h, w] and labels [h, w] of an example, reduced and on the device."""
-        height, width = example.labels.shape
-        size = reduced_size(height, width, self.reduction)
-        pixels, valid = self._to_device(example.pixels[None]), self._to_device(example.valid[None])
-        small, seen = shrink_valid(pixels, valid, size)
-        labels = shrink_labels(self._to_device(example.labels), size)
-        if partly_labelled(example.labels):
-            labels = labels.masked_fill(~seen[0], IGNORE)  # a point that lies among invalid pixels shows none
-        if bool((example.labels == 1).any()) and not bool((labels == 1).any()):
-            raise SupportError(
-                f"no target of this example is left at a reduction of {self.reduction:g}",
-                where=where,
-                remedy="reduce less, or give examples with larger targets",
-            )
-        return self.network.normalize(small[0]).masked_fill_(~seen[0], 0.0), labels
-
     def _check(
         self, tiles: npt.NDArray[Any], banks: Sequence[SupportBank], valid: npt.NDArray[np.bool_] | None
     ) -> ManyBands | None:
         """Refuse what cannot be segmented; returns the bands' part where there are more than three."""
-        if tiles.ndim != 4:
-            raise ModelInputError(
-                f"tiles have {tiles.ndim} dimensions", where=f"shape {tiles.shape}", remedy="give [B, C, H, W]"
-            )
-        if not np.issubdtype(tiles.dtype, np.floating):
-            raise ModelInputError(f"tiles are {tiles.dtype}", where="tiles", remedy="scale them to float32 in [0, 1]")
-        if valid is not None and valid.shape != (tiles.shape[0], *tiles.shape[2:]):
-            raise ModelInputError(
-                f"valid mask {valid.shape} does not fit tiles {tiles.shape}", where="valid", remedy="give [B, H, W]"
-            )
+        require_tiles(tiles, valid)
         if not banks:
             raise BankMismatchError("no support bank", where="predict", remedy="encode the supports of a class first")
         fingerprint = self.weights_hash

@@ -8,18 +8,19 @@ reduction loses them. Which of the two it is, the examples tell: each candidate 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hdm_pipeline.iou import iou
-from hdm_pipeline.model.network import FewShotNetwork
+from hdm_pipeline.model.network import FewShotNetwork, Remembered
 from hdm_pipeline.model.partial_labels import has_both, sampling_error
 from hdm_pipeline.model.reduction import Size, enlarge, reduced_size, shrink_labels
 from hdm_pipeline.support.crops import resize
-from hdm_pipeline.support.folds import folds, target_first
+from hdm_pipeline.support.folds import Fold, folds, target_first
 
 SIDES = (320, 512, 224, 160)
 """Sides that the largest example may be reduced to; the first is taken unless another is clearly better."""
@@ -63,11 +64,19 @@ def choose_reduction(
         if on_candidate is not None:
             on_candidate(1, 1)
         return best, best_iou
-    gain = max(SCALE_GAIN, sampling_error([mask for _, mask in examples]))
+    images, masks = [image for image, _ in examples], [mask for _, mask in examples]
+    gain = max(SCALE_GAIN, sampling_error(masks))
+    kept: Remembered | None = None
     for done, reduction in enumerate(candidates, start=1):
-        found = held_out_iou(network, [image for image, _ in examples], [mask for _, mask in examples], reduction)
-        if found > best_iou + (gain if best_iou >= 0 else 0.0):
+        to_beat = best_iou + gain if best_iou >= 0 else best_iou
+        with network.remembering() as seen:
+            found = held_out_iou(network, images, masks, reduction, to_beat=to_beat)
+        lost: Remembered | None = seen
+        if found > to_beat:
             best, best_iou = reduction, found
+            lost, kept = kept, seen
+        if lost is not None:
+            lost.make_room()
         if on_candidate is not None:
             on_candidate(done, len(candidates))
     return best, best_iou
@@ -98,31 +107,51 @@ def reductions(side: int) -> list[float]:
 
 
 @torch.no_grad()
-def held_out_iou(network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], reduction: float) -> float:
+def held_out_iou(
+    network: FewShotNetwork,
+    images: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    reduction: float,
+    *,
+    to_beat: float = -math.inf,
+) -> float:
     """Mean IoU of the examples that show target, each segmented by others (one example: by its other half).
 
     Counted at full size, so that reductions can be compared; -1 if it cannot be told.
+
+    Args:
+        network, images, masks: as in `choose_reduction`, as are the others.
+        reduction: at which it is counted.
+        to_beat: once the mean cannot be more than this, nothing further is computed, and what it could be at most is
+            given.
     """
+    if to_beat >= 1.0:
+        return 1.0
+    parts = folds(masks, _FOLDS)
+    left = sum(len(part.tested) for part in parts)
+    known: list[float] = []
     with network.remembering():  # each example is a support of one fold and a query of another
-        found = _fold_ious(network, images, masks, reduction)
-    known = [value for value in found if not np.isnan(value)]
+        for found in chain.from_iterable(_fold_ious(network, images, masks, reduction, part) for part in parts):
+            left -= 1
+            known += [] if math.isnan(found) else [found]
+            at_most = float(np.mean([*known, *[1.0] * left])) if known or left else -1.0
+            if at_most <= to_beat:
+                return at_most
     return float(np.mean(known)) if known else -1.0
 
 
 def _fold_ious(
-    network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], reduction: float
-) -> list[float]:
-    found = []
-    for fold in folds(masks, _FOLDS):
-        kept = [reduce_example(images[i], m, reduction) for i, m in zip(fold.kept, fold.kept_masks, strict=True)]
-        if not has_both([mask for _, mask in kept]):
-            continue
-        bank = network.encode_support([network.normalize(image) for image, _ in kept], [mask for _, mask in kept])
-        for index, truth in zip(fold.tested, fold.truths, strict=True):
-            query, _ = reduce_example(images[index], masks[index], reduction)
-            scores = enlarge(network.predict(network.normalize(query)[None], [bank]), _size(truth))[0, 0]
-            found.append(iou((scores >= 0.5).cpu().numpy(), truth.cpu().numpy()))
-    return found
+    network: FewShotNetwork, images: Sequence[Tensor], masks: Sequence[Tensor], reduction: float, fold: Fold
+) -> Iterator[float]:
+    """IoU of each example that is measured on, one after the other; NaN where there is nothing to be found."""
+    kept = [reduce_example(images[i], m, reduction) for i, m in zip(fold.kept, fold.kept_masks, strict=True)]
+    if not has_both([mask for _, mask in kept]):
+        return
+    bank = network.encode_support([network.normalize(image) for image, _ in kept], [mask for _, mask in kept])
+    for index, truth in zip(fold.tested, fold.truths, strict=True):
+        query, _ = reduce_example(images[index], masks[index], reduction)
+        scores = enlarge(network.predict(network.normalize(query)[None], [bank]), _size(truth))[0, 0]
+        yield iou((scores >= 0.5).cpu().numpy(), truth.cpu().numpy())
 
 
 def reduce_example(image: Tensor, mask: Tensor, reduction: float) -> tuple[Tensor, Tensor]:

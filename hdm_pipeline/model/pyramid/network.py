@@ -13,30 +13,26 @@ from torch import Tensor, nn
 
 from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checks import require_supports
-from hdm_pipeline.model.network import CELL, EpisodeBatch, FewShotNetwork, Losses
+from hdm_pipeline.model.network import CELL, EpisodeBatch, FewShotNetwork, Losses, Remembered
 from hdm_pipeline.model.partial_labels import has_both, partly_labelled
-from hdm_pipeline.model.pyramid import familiarity, ridge
+from hdm_pipeline.model.pyramid import familiarity
 from hdm_pipeline.model.pyramid.backbone import STRIDES, Block, PyramidBackbone, cell_statistics
 from hdm_pipeline.model.pyramid.context import STRIDE as CONTEXT_STRIDE
 from hdm_pipeline.model.pyramid.context import PretrainedContext
 from hdm_pipeline.model.pyramid.decoder import Decoder
-from hdm_pipeline.model.pyramid.distillation import correlation_distillation
 from hdm_pipeline.model.pyramid.efficientnet_lite import Variant
-from hdm_pipeline.model.pyramid.encoded_image import EncodedImage, LevelFeatures, add_image, tokens
-from hdm_pipeline.model.pyramid.encoding import LevelAccumulator, name_arrays, read_level, unit
+from hdm_pipeline.model.pyramid.encoded_image import EncodedImage, LevelFeatures, add_image
+from hdm_pipeline.model.pyramid.encoding import Arrays, LevelAccumulator, name_arrays, read_level
+from hdm_pipeline.model.pyramid.episodes import Episodes
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
-from hdm_pipeline.model.pyramid.labels import cell_shares, finest_level, pad_images, pad_masks, without_orphans
+from hdm_pipeline.model.pyramid.labels import cell_shares, finest_level, pad_images, pad_masks
 from hdm_pipeline.model.pyramid.layers import resize
-from hdm_pipeline.model.pyramid.matching import Tokens
-from hdm_pipeline.model.pyramid.memory import FeatureMemory
-from hdm_pipeline.model.pyramid.objective import segmentation_loss
-from hdm_pipeline.model.pyramid.prototypes import systematic_sample
-from hdm_pipeline.model.pyramid.ridge import Moments
+from hdm_pipeline.model.pyramid.memory import FeatureMemory, Known
+from hdm_pipeline.model.pyramid.objective import pyramid_losses
 from hdm_pipeline.model.pyramid.rules import SCALE, Mix, Rules, RuleTokens, mixed, read_rules, rule_scale, with_mix
 from hdm_pipeline.model.pyramid.weighing import MOST_FOLDS, HeldOut, choose_mix
 from hdm_pipeline.model.uncertainty import trust
 
-_PROPAGATED = ridge.CHANNELS  # the first matching map, what distillation compares
 _MULTIPLE = STRIDES[-1]
 _LARGEST_JUDGED = 1 << 20  # pixels of an example that is held out: features of up to six are kept at once
 _FINEST = "finest"  # the array of a bank that names the level to decode to
@@ -72,6 +68,7 @@ class HDMNetPyramid(FewShotNetwork):
     architecture: ClassVar[str] = "hdmnet-pyramid"
     knows_uncertainty: ClassVar[bool] = True
     compiles: ClassVar[bool] = True
+    copies_exactly: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -194,8 +191,14 @@ class HDMNetPyramid(FewShotNetwork):
         describe: bool = False,
     ) -> SupportBank:
         """Weighed by held-out examples (`weighing`), described by the coarsest level (`familiarity`)."""
-        judged = MOST_FOLDS if weigh else 0
         require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
+        asked = ("bank", weigh, describe)
+        arrays = self._memory.of_set(asked, images, masks, lambda: self._encoded(images, masks, weigh, describe))
+        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
+
+    def _encoded(self, images: Sequence[Tensor], masks: Sequence[Tensor], weigh: bool, describe: bool) -> Arrays:
+        """The arrays of a bank, as `encode_for_run` is asked for them."""
+        judged = MOST_FOLDS if weigh else 0
         scale = rule_scale(masks)
         kept: list[EncodedImage] = []
         levels: list[LevelAccumulator] = []
@@ -225,7 +228,7 @@ class HDMNetPyramid(FewShotNetwork):
             arrays |= compared.arrays(self._evidence(len(self.strides) - 1).regression)
         finest = finest_level(masks) if self.detail == "auto" else 0
         arrays[_FINEST] = np.array([finest], dtype=np.float32)
-        return SupportBank(self.architecture, self.fingerprint(), class_name, len(images), arrays)
+        return arrays
 
     @torch.no_grad()
     def cells(self, images: Tensor) -> Tensor:
@@ -235,11 +238,12 @@ class HDMNetPyramid(FewShotNetwork):
         return F.avg_pool2d(self.context.enlarged(self.denormalize(images), 1)[:, :-1], CELL // CONTEXT_STRIDE)
 
     @contextmanager
-    def remembering(self) -> Iterator[None]:
+    def remembering(self) -> Iterator[Remembered]:
         """See `FewShotNetwork.remembering`."""
         before, self._memory = self._memory, self._memory if self._memory.most_pixels else FeatureMemory()
         try:
-            yield
+            with self._memory.watching() as touched:
+                yield touched
         finally:
             self._memory = before
 
@@ -250,22 +254,27 @@ class HDMNetPyramid(FewShotNetwork):
     def _encode_image(self, image: Tensor, mask: Tensor, scale: int) -> EncodedImage:
         """One support [3, H, W] with its mask [H, W] at all levels, and what the rules take of it."""
         pixels = pad_images(image.unsqueeze(0), _MULTIPLE)
-        features = self._known_features(pixels, 0)
-        rules = None if self.context is None else self._rule_features(pixels, features, scale)
-        return EncodedImage(mask, pad_masks(mask.unsqueeze(0), _MULTIPLE), features, self.strides, rules)
+        known = self._memory.of(pixels)
 
-    def _rule_features(self, images: Tensor, features: Sequence[LevelFeatures], scale: int) -> Tensor:
+        def encoded() -> EncodedImage:
+            features = self._known_features(pixels, 0, known)
+            rules = None if self.context is None else self._rule_features(pixels, features, scale, known)
+            return EncodedImage(mask, pad_masks(mask.unsqueeze(0), _MULTIPLE), features, self.strides, rules)
+
+        return known.labelled(("support", scale), mask, encoded)
+
+    def _rule_features(self, images: Tensor, features: Sequence[LevelFeatures], scale: int, known: Known) -> Tensor:
         """Frozen features [B, D + 1, h, w] of normalised images, at a scale; those of scale 1 are there already."""
         context = self.context
         if context is None or scale == 1:
             return features[-1].regress
-        return self._memory.get(("rules", scale), images, lambda: context.enlarged(self.denormalize(images), scale))
+        return known.get(("rules", scale), lambda: context.enlarged(self.denormalize(images), scale))
 
-    def _known_features(self, images: Tensor, finest: int) -> list[LevelFeatures]:
+    def _known_features(self, images: Tensor, finest: int, known: Known) -> list[LevelFeatures]:
         """`features`, from memory where these images are in it."""
-        if finest and (whole := self._memory.known(("levels", 0), images)) is not None:
-            return list(whole[finest:])  # a support of one fold that is the query of another
-        return self._memory.get(("levels", finest), images, lambda: self.features(images, finest))
+        if finest and ("levels", 0) in known:  # a support of one fold that is the query of another
+            return self._known_features(images, 0, known)[finest:]
+        return known.get(("levels", finest), lambda: self.features(images, finest))
 
     def _held_out(self, encoded: Sequence[EncodedImage], start: Tensor) -> list[HeldOut]:
         """Each example as the others segment it."""
@@ -290,8 +299,9 @@ class HDMNetPyramid(FewShotNetwork):
     def score(self, tiles: Tensor, banks: Sequence[SupportBank]) -> Tensor:
         """Probability of each class [B, len(banks), H, W]. See `FewShotNetwork.score`."""
         padded = pad_images(tiles, _MULTIPLE)
-        features = self._known_features(padded, min(_finest(banks), default=0))
-        answers = [logits.sigmoid() for logits, _ in self._class_answers(features, padded, banks)]
+        known = self._memory.of(padded)
+        features = self._known_features(padded, min(_finest(banks), default=0), known)
+        answers = [logits.sigmoid() for logits, _ in self._class_answers(features, padded, banks, known)]
         scores = torch.cat(answers, dim=1) if answers else padded.new_zeros(len(padded), 0, *padded.shape[-2:])
         return scores[:, :, : tiles.shape[-2], : tiles.shape[-1]]
 
@@ -307,8 +317,9 @@ class HDMNetPyramid(FewShotNetwork):
         """Scores, distances and, with `doubt`, how far log odds may be trusted. See `FewShotNetwork.examine`."""
         padded = pad_images(tiles, _MULTIPLE)
         size = padded.shape[-2], padded.shape[-1]
-        features = self._known_features(padded, min(_finest(banks), default=0))
-        answers = self._class_answers(features, padded, banks)
+        known = self._memory.of(padded)
+        features = self._known_features(padded, min(_finest(banks), default=0), known)
+        answers = self._class_answers(features, padded, banks, known)
         last = features[-1]
         with torch.autocast(tiles.device.type, enabled=False):
             far = resize(familiarity.distance(last.context.float(), self.strides[-1], banks), size)
@@ -323,14 +334,14 @@ class HDMNetPyramid(FewShotNetwork):
         return torch.cat(found, dim=1)[:, :, : tiles.shape[-2], : tiles.shape[-1]]
 
     def _class_answers(
-        self, features: Sequence[LevelFeatures], padded: Tensor, banks: Sequence[SupportBank]
+        self, features: Sequence[LevelFeatures], padded: Tensor, banks: Sequence[SupportBank], known: Known
     ) -> list[tuple[Tensor, Tensor | None]]:
         """Of padded tiles, whose features are known from the finest level on that a bank asks for, each class's logits
         [B, 1, H, W] and the log odds [B, 2, h, w] of its two rules, where there are any."""
         levels = _finest(banks)
         first = min(levels, default=0)
         scales = [] if self.context is None else [int(bank.array(SCALE)[0]) for bank in banks]
-        frozen = {scale: self._rule_features(padded, features, scale) for scale in dict.fromkeys(scales)}
+        frozen = {scale: self._rule_features(padded, features, scale, known) for scale in dict.fromkeys(scales)}
         answers: list[tuple[Tensor, Tensor | None]] = []
         for number, (bank, finest) in enumerate(zip(banks, levels, strict=True)):
             logits, odds = self._class_logits(features[finest - first :], bank, finest), None
@@ -354,56 +365,16 @@ class HDMNetPyramid(FewShotNetwork):
         All images pass the backbone anyway, so where a batch has fewer queries than `training_queries`, supports take
         their turn as query of the other images, the true query among them.
         """
-        count, shots = batch.support_mask.shape[:2]
-        turns = min(shots + 1, max(1, round(self.training_queries / count)))
-        # Slot by slot: the images that are queries in some turn come first.
-        images = torch.cat((batch.query, batch.support.transpose(0, 1).flatten(0, 1)))
-        masks = torch.cat((batch.query_mask, batch.support_mask.transpose(0, 1).flatten(0, 1)))
-        features = self.features(images)
-        supports = [
-            self._solve_level(i, level, cell_shares(masks, self.strides[i]), count, turns)
-            for i, level in enumerate(features)
-        ]
-        logits, evidence = self._decode([level.first(count * turns) for level in features], supports)
-        targets = without_orphans(masks.reshape(shots + 1, count, *masks.shape[1:]), turns)
-        return self._losses(targets, logits, evidence)
+        episodes = Episodes.of(batch, queries=self.training_queries)
+        features = self.features(episodes.images)
+        supports = [self._solve_level(episodes, i, level) for i, level in enumerate(features)]
+        logits, evidence = self._decode([level.first(episodes.queries) for level in features], supports)
+        return pyramid_losses(self.loss_weights, episodes.targets, logits, evidence[: self.levels])
 
-    def _solve_level(
-        self, level: int, features: LevelFeatures, shares: tuple[Tensor, Tensor], count: int, turns: int
-    ) -> LevelSupport:
-        """The supports of each episode of each turn at one level, with gradient.
-
-        Args:
-            level: number of the level.
-            features: of all images, slot by slot.
-            shares: of target and background in the cells of all images.
-            count: episodes.
-            turns: how many of the slots are queries, one after the other.
-        """
-        slots = len(features.context) // count
-        # [turns, slots]: which slots are supports when it is a slot's turn to be the query.
-        roles = 1.0 - torch.eye(slots, device=features.regress.device)[:turns]
-        foreground, background = (share.flatten(1) for share in shares)
-        with torch.autocast(features.regress.device.type, enabled=False):
-            regress = tokens(features.regress)
-            solution = self._evidence(level).regression(
-                Moments.of(regress, foreground).combine(roles, count),
-                Moments.of(regress, background).combine(roles, count),
-            )
-        if features.match is None:
-            return LevelSupport(solution, None)
-        match = unit(tokens(features.match))
-        match = match.reshape(slots, count, *match.shape[1:]).transpose(0, 1).flatten(1, 2)
-        targets, others = (
-            torch.cat([self._sample(match, share.reshape(slots, count, -1), role) for role in roles])
-            for share in (foreground, background)
-        )
-        return LevelSupport(solution, Tokens(targets, others if self.background else others[:, :0]))
-
-    def _sample(self, tokens: Tensor, shares: Tensor, role: Tensor) -> Tensor:
-        """Training tokens [count, n, D] of tokens [count, slots * N, D], drawn by shares [slots, count, N]."""
-        weights = (shares * role[:, None, None]).transpose(0, 1).flatten(1)
-        return systematic_sample(tokens, weights, self.training_tokens)
+    def _solve_level(self, episodes: Episodes, level: int, features: LevelFeatures) -> LevelSupport:
+        """The supports of each episode of each turn at one level, with gradient."""
+        regression, drawn = self._evidence(level).regression, self.training_tokens
+        return episodes.solve(features, self.strides[level], regression, drawn=drawn, matched=self.background)
 
     def _decode(
         self, features: Sequence[LevelFeatures], supports: Sequence[LevelSupport], finest: int = 0
@@ -418,20 +389,6 @@ class HDMNetPyramid(FewShotNetwork):
             [level.context for level in features[:count]], evidence[:count], finest, *evidence[count:]
         )
         return logits, evidence
-
-    def _losses(self, masks: Tensor, logits: Sequence[Tensor], evidence: Sequence[Tensor]) -> Losses:
-        segmentation, distillation, auxiliary = self.loss_weights
-        main = segmentation_loss(logits[0], *cell_shares(masks, 1))
-        shares = [cell_shares(masks, STRIDES[i]) for i in range(self.levels)]
-        levels = [segmentation_loss(level, *share) for level, share in zip(logits[1:], shares, strict=True)]
-        coarsest_first = [evidence[i][:, _PROPAGATED] for i in range(self.levels - 1, 0, -1)]
-        guided = correlation_distillation(coarsest_first, shares[-1][0])
-        parts = {
-            "segmentation": segmentation * main,
-            "distillation": distillation * guided,
-            "auxiliary": auxiliary * torch.stack(levels).sum(),
-        }
-        return Losses(torch.stack(list(parts.values())).sum(), {name: part.detach() for name, part in parts.items()})
 
     def _evidence(self, level: int) -> LevelEvidence:
         module = self.evidence[level]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hdm_pipeline.errors import WeightsError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.model.checkpoints import load_network, read_header, reconfigure, save_weights
 from hdm_pipeline.model.hdmnet.network import HDMNet
+from tests.small_pyramid import small_pyramid
 from tests.unit.model.conftest import make_network
 
 
@@ -97,6 +99,28 @@ def test_code_and_garbage_are_refused(tmp_path: Path, vgg: HDMNet) -> None:
     for path in (bomb, garbage, half, tmp_path / "absent.pth", "builtin:none", "builtin:../x"):
         with pytest.raises(WeightsError):
             load_network(path)
+
+
+@pytest.mark.parametrize("values", [(math.nan,), (math.inf,), (math.inf, -math.inf)])
+@pytest.mark.parametrize("half", [False, True])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, values: tuple[float, ...], half: bool) -> None:
+    network = small_pyramid(1)
+    with torch.no_grad():
+        weight = network.get_parameter("decoder.enter.1.weight")
+        for place, value in enumerate(values):
+            weight[0, 0, 0, place] = value
+    save_weights(network, tmp_path / "w.safetensors", half=half)
+    with pytest.raises(WeightsError, match=r"NaN or infinity; 1 tensors: decoder\.enter\.1\.weight") as caught:
+        load_network(tmp_path / "w.safetensors")
+    assert caught.value.where == str(tmp_path / "w.safetensors")
+
+
+def test_the_largest_finite_weights_are_no_infinite_ones(tmp_path: Path) -> None:
+    network = small_pyramid(1)
+    with torch.no_grad():
+        network.get_parameter("decoder.enter.1.weight").fill_(torch.finfo(torch.float32).max)
+    save_weights(network, tmp_path / "w.safetensors")
+    assert load_network(tmp_path / "w.safetensors").fingerprint() == network.fingerprint()
 
 
 def test_command_line_converts_and_inspects(released: Path, tmp_path: Path, vgg: HDMNet) -> None:

@@ -160,7 +160,7 @@ def test_a_point_among_invalid_pixels_is_no_example_of_their_color() -> None:
     segmenter = FewShotSegmenter.from_network(small_pyramid(1), device="cpu", reduction=4.0)
     (example,) = support_tensors([image], [mask], "test")
     assert example.labels[row, column] == 1
-    _, labels = segmenter._support(example, "test")
+    _, labels = segmenter.shown.example(example, "test")
     assert labels[row // 4, column // 4] == 255
 
 

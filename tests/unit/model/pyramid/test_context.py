@@ -12,7 +12,7 @@ from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.checkpoints import load_network, save_weights
 from hdm_pipeline.model.pyramid.context import STAGES, STRIDE, PretrainedContext
 from hdm_pipeline.model.pyramid.efficientnet_lite import EfficientNetLite
-from hdm_pipeline.model.pyramid.labels import cell_shares
+from hdm_pipeline.model.pyramid.episodes import Episodes
 from hdm_pipeline.support.adaptation import AdaptationSettings, adapt_network
 from hdm_pipeline.support.crops import CropSettings
 from tests.unit.model.pyramid.test_network import episodes, example, small_network
@@ -76,10 +76,9 @@ def test_any_tile_and_every_option(options: dict[str, object]) -> None:
 def test_training_and_use_solve_the_same_regression(network) -> None:
     batch = episodes(3, count=1)
     bank = network.encode_support(list(batch.support[0]), list(batch.support_mask[0]))
-    masks = torch.cat((batch.query_mask, batch.support_mask[0]))
-    features = network.features(torch.cat((batch.query, batch.support[0])))
+    slots = Episodes.of(batch, queries=1)
     level = network.levels
-    solved = network._solve_level(level, features[level], cell_shares(masks, STRIDE), 1, 1).solution
+    solved = network._solve_level(slots, level, network.features(slots.images)[level]).solution
     found = torch.from_numpy(bank.arrays[f"level{level}.coefficients"])
     torch.testing.assert_close(solved.coefficients[0], found, atol=2e-4, rtol=1e-3)
 
