@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -124,15 +125,57 @@ def read_deliveries(path: Path) -> list[Delivery]:
     Args:
         path: of the ledger, which exists and is sound; it may be written to meanwhile.
     """
-    with sql_errors(path):
-        connection = connect_for_reading(path)
-        try:
-            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'deliveries'").fetchone():
-                return []
-            query = f"SELECT {_COLUMNS} FROM deliveries ORDER BY peer, scene"
-            return [_delivery(row) for row in connection.execute(query)]
-        finally:
-            connection.close()
+    with _reading(path) as connection:
+        query = f"SELECT {_COLUMNS} FROM deliveries ORDER BY peer, scene"
+        return [_delivery(row) for row in connection.execute(query)] if _any_sent(connection) else []
+
+
+def read_unsettled(path: Path) -> tuple[list[str], list[Delivery]]:
+    """Scenes of whose present products some peer may lack something, and what is known of these at any peer.
+
+    What is settled, mostly all of a million, is passed over by SQLite: only what is given back is made here.
+
+    Args:
+        path: as for `read_deliveries`.
+
+    Returns:
+        Ids of scenes in their order, and deliveries by peer and scene.
+    """
+    with _reading(path) as connection:
+        if not _any_sent(connection):
+            return [scene for (scene,) in connection.execute(_ASKED_FOR)], []
+        scenes = [scene for (scene,) in connection.execute(f"{_UNSETTLED} ORDER BY id")]
+        query = f"SELECT {_COLUMNS} FROM deliveries WHERE scene IN ({_UNSETTLED}) ORDER BY peer, scene"
+        return scenes, [_delivery(row) for row in connection.execute(query)] if scenes else []
+
+
+_ASKED_FOR = """
+SELECT id FROM scenes
+WHERE status IN ('done', 'vanished') AND json_array_length(info, '$.send') > 0 ORDER BY id
+"""
+
+_UNSETTLED = """
+SELECT id FROM scenes
+WHERE status IN ('done', 'vanished') AND (
+    id IN (SELECT scene FROM deliveries WHERE NOT complete)
+    OR EXISTS (
+        SELECT 1 FROM json_each(info, '$.send') AS asked WHERE NOT EXISTS (
+            SELECT 1 FROM deliveries AS one
+            WHERE one.peer = asked.value AND one.scene = scenes.id AND one.product_key = scenes.product_key
+        )
+    )
+)
+"""
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    with sql_errors(path), closing(connect_for_reading(path)) as connection:
+        yield connection
+
+
+def _any_sent(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'deliveries'").fetchone() is not None
 
 
 def _row(delivery: Delivery) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from hdm_pipeline.errors import LedgerError
 from hdm_pipeline.output.ledger_file import SCHEMA, Status, connect, connect_for_reading, put_aside, sql_errors, verify
@@ -28,9 +28,8 @@ _SCENE_COLUMNS = "id, product_key, score_key, stage_key, status, outputs, error,
 _UPSERT = f"INSERT OR REPLACE INTO scenes ({_SCENE_COLUMNS}) VALUES ({', '.join('?' * 9)})"
 
 
-@dataclass(frozen=True)
-class SceneRecord:
-    """One scene as the ledger remembers it.
+class SceneRecord(NamedTuple):
+    """One scene as the ledger remembers it. A tuple, as a plan makes one for each scene that was ever done.
 
     Attributes:
         id: of the scene.
@@ -51,7 +50,7 @@ class SceneRecord:
     status: Status = "running"
     outputs: tuple[str, ...] = ()
     error: Mapping[str, Any] | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = {}
     updated: int = 0
 
 
@@ -324,13 +323,19 @@ def _record(row: tuple[Any, ...]) -> SceneRecord:
         score_key,
         stage_key,
         status,
-        outputs=tuple(json.loads(outputs)),
-        error=None if error is None else json.loads(error),
-        info=json.loads(info),
-        updated=updated,
+        tuple(_decoded(outputs)),
+        None if error is None else _decoded(error),
+        {} if info == "{}" else _decoded(info),
+        updated,
     )
 
 
+def _decoded(text: str) -> Any:
+    """What `_dump` made; a third of the time of `json.loads`, which looks for spaces around it."""
+    return _DECODER.raw_decode(text)[0]
+
+
+_DECODER = json.JSONDecoder()
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 

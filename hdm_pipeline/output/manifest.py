@@ -8,8 +8,11 @@ copy of the ledger is not done again.
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import logging
+import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -110,13 +113,30 @@ def drop_manifest(bucket: ObjectFolder, scene: str) -> None:
 def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
     """Says of a record whether its products are there; a bucket is listed once, of a disk each file is looked for.
 
+    What is returned raises an `OutputError` where the disk does not say whether a file is there: that it is not would
+    have the work of months done again.
+
     Raises:
         ObjectStoreError: the store does not answer, or refuses.
     """
-    if workspace.bucket is None:
-        return lambda record: all((workspace.root / output).is_file() for output in record.outputs)
-    there = _listed(workspace.bucket)
-    return lambda record: there.get(record.id) == record.product_key[:_KEY]
+    if workspace.bucket is not None:
+        there = _listed(workspace.bucket)
+        return lambda record: there.get(record.id) == record.product_key[:_KEY]
+    above = f"{workspace.root}/"
+    return lambda record: all(map(_is_file, map(above.__add__, record.outputs)))
+
+
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return False
+        what = f"it cannot be told whether a product is there: {error.strerror}"
+        raise OutputError(what, where=path, remedy="check the disk and the permissions; then run again") from error
 
 
 def recover(workspace: Workspace, ledger: Ledger, keep: str, remove: Callable[[Path | ObjectFolder], None]) -> int:

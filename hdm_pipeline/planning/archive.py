@@ -46,7 +46,9 @@ class Products:
         self._of: tuple[str, frozenset[str]] = ("", frozenset())
 
     def hold(self, path: str) -> bool:
-        """Whether an absolute path is one of them."""
+        """Whether a path is one of them."""
+        if not path.startswith("/") or "/." in path or "//" in path:  # else it is what `abspath` would make of it
+            path = os.path.abspath(path)
         if not path.startswith(self._root):
             return False
         name = path[len(self._root) :]
@@ -75,6 +77,7 @@ def discover(
         ArchiveError: two scenes have one id.
     """
     scenes: dict[str, SceneRef] = {}
+    exclude = config.input.exclude
     skipped: list[Skipped] = []
     empty: list[EmptyArchiveError] = []
     for uri in config.input.uris:
@@ -84,7 +87,7 @@ def discover(
                     skipped.append(found)
                 elif products is not None and _any_is_product(products, found):
                     skipped.append(Skipped(found.shown, "a product of this pipeline, not a scene"))
-                elif any(fnmatchcase(found.id, pattern) for pattern in config.input.exclude):
+                elif exclude and any(fnmatchcase(found.id, pattern) for pattern in exclude):
                     skipped.append(Skipped(found.shown, "excluded by input.exclude"))
                 else:
                     _add(scenes, found)
@@ -97,7 +100,7 @@ def discover(
 
 
 def _any_is_product(products: Products, found: SceneRef) -> bool:
-    return any(products.hold(os.path.abspath(path)) for path in (found.members or (found.uri,)))
+    return any(map(products.hold, found.members)) if found.members else products.hold(found.uri)
 
 
 def _located(error: EmptyArchiveError, uri: str) -> EmptyArchiveError:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import SceneRef
-from hdm_pipeline.hashing import stable_hash
+from hdm_pipeline.hashing import hash_of_hash, hash_of_texts, stable_hash
 from hdm_pipeline.plugin.registry import not_pixels
 
 PIXELS_VERSION = 3
@@ -29,8 +29,7 @@ class Fingerprints:
     aoi: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SceneKeys:
+class SceneKeys(NamedTuple):
     """What decides whether work on a scene is done already (docs/architecture.md, "What it promises").
 
     Each key contains the one before: changed pixels redo everything, a changed threshold only the products.
@@ -141,11 +140,11 @@ class SceneKeyring:
             kept: score key of work on it that is kept. Where that holds uncertainties that are no longer asked for, it
                 serves as well as work without them.
         """
-        stage = stable_hash([self._stage, ref.id, ref.identity])
-        score = stable_hash([self._score, stage])
+        stage = hash_of_texts(self._stage, ref.id, ref.identity)
+        score = hash_of_hash(self._score, stage)
         uncertain = self.uncertain
         if uncertain or kept not in ("", score):
-            both = stable_hash(["uncertainty", score])
+            both = hash_of_hash("uncertainty", score)
             uncertain = uncertain or kept == both
             score = both if uncertain else score
-        return SceneKeys(stage, score, stable_hash([self._product, score]), uncertain)
+        return SceneKeys(stage, score, hash_of_hash(self._product, score), uncertain)

@@ -6,8 +6,9 @@ header: an archive may hold a million scenes. What the work costs is estimated b
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -84,15 +85,28 @@ def make_plan(
         SupportError: a support file is missing.
     """
     keyring = SceneKeyring(config, fingerprints(config, supports, reader), uncertain=uncertainty.asked(config))
-    archive = discover(config, reader, Products(workspace, ledger), quiet=not delivery)
     # What else is known of a scene is most of a record, and decides nothing unless a run is strict.
-    with closing(ledger.walk(info=config.execution.strict)) as walk:
+    with _uncollected(), closing(ledger.walk(info=config.execution.strict)) as walk:
+        archive = discover(config, reader, Products(workspace, ledger), quiet=not delivery)
         records = _Records(ledger, None if delivery else walk)
         sorting = _Sorting(config, workspace, ledger, keyring, records, retry_quarantined=retry_quarantined)
         scenes = tuple(ref for ref in archive.scenes if sorting.take(ref))
         vanished = () if delivery else sorting.untouched()
     archive = replace(archive, skipped=(*archive.skipped, *sorting.left_out))
     return Plan(archive, scenes, sorting.done, sorting.quarantined, vanished, keyring, sorting.kept)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Within: Python looks for no cycles. A plan makes millions of objects, keeps them, and none leads to itself."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class _Records:
@@ -172,6 +186,8 @@ class _Sorting:
         A remote one that turned out to hold others when it was fetched is fetched again if one of those is to be done.
         """
         record = self._records.find(ref.id)
+        if record is None and not ref.remote:
+            return True  # whatever its keys are
         keys = self._keys(ref, record)
         held = contents.known(self._ledger, self._config, ref.id, keys) if ref.remote else None
         if held is None:
@@ -228,8 +244,9 @@ def standing(
 
 def _now_refused(config: PipelineConfig, record: SceneRecord) -> bool:
     """Whether a scene was published with warnings that a strict run does not take."""
-    warnings = record.info.get("warnings", ())
-    return config.execution.strict and any(isinstance(one, dict) and one.get("suspect") for one in warnings)
+    if not config.execution.strict:
+        return False
+    return any(isinstance(one, dict) and one.get("suspect") for one in record.info.get("warnings", ()))
 
 
 def _now_taken(config: PipelineConfig, record: SceneRecord) -> bool:

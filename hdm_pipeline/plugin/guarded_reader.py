@@ -27,10 +27,10 @@ from hdm_pipeline.contracts import (
     SupportRequest,
     VectorLabelReader,
 )
-from hdm_pipeline.errors import OutputError, PluginLoadError, SupportError
+from hdm_pipeline.errors import PluginLoadError, SupportError
 from hdm_pipeline.grid import Window
-from hdm_pipeline.output.layout import checked_component
-from hdm_pipeline.plugin.guard import END, Guard, check_array
+from hdm_pipeline.output.layout import is_component
+from hdm_pipeline.plugin.guard import Guard, check_array
 from hdm_pipeline.plugin.reader_checks import check_header, check_labeled, check_labels, check_pixels, check_saved
 
 
@@ -52,15 +52,11 @@ class GuardedReader:
 
     def discover(self, uri: str) -> Iterator[SceneRef | Skipped]:
         """See `Reader.discover`."""
-        with self._guard.calling("discover", shown(uri)):
-            found = iter(self._reader.discover(uri))
-        while True:
-            with self._guard.calling("discover", shown(uri)):
-                item: Any = next(found, END)
-            if item is END:
-                return
-            self._check_found(item, shown(uri))
-            yield item
+        where = shown(uri)
+        with self._guard.calling("discover", where):
+            for item in self._reader.discover(uri):
+                self._check_found(item, where)
+                yield item
 
     def header(self, ref: SceneRef) -> SceneHeader:
         """See `Reader.header`."""
@@ -197,14 +193,12 @@ class GuardedReader:
 
     def _check_found(self, item: Any, uri: str) -> None:
         require = self._guard.require
-        require(isinstance(item, SceneRef | Skipped), f"discover gives a {type(item).__name__}", uri)
-        if isinstance(item, SceneRef):
-            try:
-                checked_component(item.id)
-            except OutputError:
-                require(False, f"the scene id {item.id!r} cannot be a folder name", item.shown)
+        if not isinstance(item, SceneRef):
+            require(isinstance(item, Skipped), f"discover gives a {type(item).__name__}", uri)
+        elif not (is_component(item.id) and item.reader == self.name and item.identity):
+            require(is_component(item.id), f"the scene id {item.id!r} cannot be a folder name", item.shown)
             require(item.reader == self.name, f"a scene names the reader {item.reader!r}", item.shown)
-            require(bool(item.identity), "a scene has no identity", item.shown)
+            require(False, "a scene has no identity", item.shown)
 
 
 def shown(uri: str) -> str:

@@ -24,8 +24,8 @@ def undelivered(
     """What the ledger owes: scenes of which a peer lacks the present products.
 
     Args:
-        records: of all scenes.
-        deliveries: all that the ledger knows.
+        records: of all scenes, or of those of which a peer may lack something.
+        deliveries: all that the ledger knows of these.
         asked: addresses of the peers that the last run had; to others nothing is owed. None where that is not known.
     """
     known = {(one.peer, one.scene): one for one in deliveries}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.errors import ConfigError
-from hdm_pipeline.output.deliveries import read_deliveries
+from hdm_pipeline.output.deliveries import read_unsettled
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.reporting.plan_text import counted, duration
 from hdm_pipeline.reporting.run_json import read_head
-from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
+from hdm_pipeline.reporting.sends import Owed, not_sent_lines, undelivered
 
 _SHOWN = 20
 _HEAD = ("pipeline", "status", "error", "started", "seconds", "totals")
@@ -45,7 +45,7 @@ def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
         found = {
             "scenes": _counts(ledger.counts(), report, run_state(report.get("status", ""), owner)),
             "quarantined": {one.id: one.error for one in ledger.walk("quarantined", info=False)},
-            "not_sent": undelivered(ledger.walk(), read_deliveries(workspace.ledger), asked) if asked != [] else {},
+            "not_sent": _not_sent(ledger, asked) if asked != [] else {},
             "stale": workspace.stale(),
             "warnings": dict(Counter(ledger.suspicions()).most_common()),
             "vanished": [one.id for one in ledger.walk("vanished", info=False)],
@@ -57,6 +57,12 @@ def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
         "catalogs": [f"{workspace.shown}/{file}" for files in report.get("catalogs", {}).values() for file in files],
         "last_run": {key: report.get(key) for key in (*_HEAD, "warnings")},
     }
+
+
+def _not_sent(ledger: Ledger, asked: Collection[str] | None) -> Owed:
+    """What peers lack; only those scenes are read that may be among it."""
+    scenes, deliveries = read_unsettled(ledger.path)
+    return undelivered(filter(None, map(ledger.scene, scenes)), deliveries, asked)
 
 
 def _counts(found: Mapping[str, int], report: Mapping[str, Any], state: str) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,13 @@ import yaml
 
 from hdm_pipeline import open_output
 from hdm_pipeline.config.file import PipelineFileError, read_pipeline_file
+from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.errors import LedgerError
+from hdm_pipeline.hashing import hash_of_hash
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.planning import keys, plan
+from hdm_pipeline.planning.keys import Fingerprints
 from hdm_pipeline.reporting.html.page import write_report
 from hdm_pipeline.reporting.status import output_status, status_text
 
@@ -88,3 +93,31 @@ def test_newer_formats_are_refused_by_name(release: Path, output: Workspace, tmp
     with pytest.raises(LedgerError, match="version 99") as caught:
         Ledger.open(output.ledger)
     assert "release" in caught.value.remedy
+
+
+class Archive:
+    """Lists the scenes of the release; their files are gone, and with them what their keys began with."""
+
+    def discover(self, _: str) -> Iterator[SceneRef]:
+        for name in SCENES:
+            yield SceneRef(name, f"/archive/{name}.tif", "geotiff", name)
+
+
+def test_a_plan_recognizes_what_the_release_finished(
+    release: Path, output: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scores may be those of another release; what is made of them is filed under the same keys as then."""
+    config = read_pipeline_file(release / "pipeline.yaml").config
+    monkeypatch.setattr(plan, "fingerprints", lambda *_: Fingerprints("w", "s"))
+    monkeypatch.setattr(keys, "hash_of_texts", lambda _, scene, __: scene)
+    with Ledger.open(output.ledger) as ledger:
+        scores = {record.id: record.score_key for record in ledger.scenes()}
+        monkeypatch.setattr(keys, "hash_of_hash", lambda outer, inner: scores.get(inner) or hash_of_hash(outer, inner))
+        for name in (name for record in ledger.scenes() for name in record.outputs):
+            (output.root / name).parent.mkdir(exist_ok=True)
+            (output.root / name).touch()
+        found = plan.make_plan(config, (), output, Archive(), ledger)  # type: ignore[arg-type]
+        assert (found.scenes, sorted(found.done), list(found.quarantined)) == ((), ["alder", "birch"], ["broken"])
+        (output.root / "birch" / "mask.tif").unlink()
+        found = plan.make_plan(config, (), output, Archive(), ledger)  # type: ignore[arg-type]
+        assert [ref.id for ref in found.scenes] == ["birch"]

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +170,7 @@ def test_what_an_older_release_made_is_sent_too(bench: Workbench, peer: Path, mo
     with Ledger.open(bench.root / "out" / ".hdm" / "ledger.sqlite") as ledger:
         for record in ledger.scenes():  # it did not note which product a file belongs to
             info = {name: value for name, value in record.info.items() if name != "products"}
-            ledger.upsert_scene(replace(record, info=info))
+            ledger.upsert_scene(record._replace(info=info))
     summary = run(sending(bench, peer))
     assert len(summary.done) == 3
     assert len(log_of(peer)) == 3

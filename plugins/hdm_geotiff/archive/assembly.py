@@ -60,11 +60,12 @@ def assemble(found: Iterable[Found], options: ReaderOptions, reader: str) -> lis
         reader: name of the plug-in that opens the scenes.
     """
     # In an order of their own: that of a folder differs from disk to disk, and identities and names follow from it.
-    files = sorted({one.uri: one for one in found}.values(), key=lambda one: (one.relative, one.uri))
+    files = sorted({one.uri: one for one in found}.values())
     rasters: list[Found] = []
     described: list[Found] = []
     for one in files:
-        (described if is_metadata(os.path.basename(one.uri)) else rasters).append(one)
+        text = one.uri.lower().endswith((".xml", ".txt"))  # nothing else can be metadata, and there may be a million
+        (described if text and is_metadata(os.path.basename(one.uri)) else rasters).append(one)
     metadata = _Metadata(described)
     if options.bands:
         return _by_pattern(rasters, metadata, options, reader)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import glob
 import os
 from dataclasses import replace
+from operator import attrgetter
 
 from hdm_geotiff.archive.assembly import assemble, unmatched
 from hdm_geotiff.archive.listing import NOT_ENTERED, OTHER_RASTERS, Found, list_files
@@ -85,7 +86,7 @@ def _files(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Ski
         if skipped:
             what += f" ({len(skipped)} other files were left out, e.g. {skipped[0].uri}: {skipped[0].reason})"
         raise EmptyArchiveError(what, where=uri, remedy=_remedy(uri, skipped, options, lacking))
-    return [*sorted(scenes.values(), key=lambda ref: ref.id), *sorted(skipped, key=lambda one: one.uri)]
+    return [*sorted(scenes.values(), key=attrgetter("id")), *sorted(skipped, key=attrgetter("uri"))]
 
 
 def _remedy(uri: str, skipped: list[Skipped], options: ReaderOptions, lacking: list[str]) -> str:

@@ -11,7 +11,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from hdm_geotiff.files.containers import Container, container_of, is_container
@@ -41,18 +41,17 @@ NOT_ENTERED = "an archive of files; name it as input.uri, or set the reader opti
 """Why an archive in a folder was left out."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """A file as listing sees it.
+class Found(NamedTuple):
+    """A file as listing sees it; sorted by its fields. A tuple, as there may be a million.
 
     Attributes:
-        uri: path or URI.
         relative: path below the archive's root, with forward slashes; what ids are made of.
+        uri: path or URI.
         identity: size and time stamp, or ETag.
     """
 
-    uri: str
     relative: str
+    uri: str
     identity: str
 
 
@@ -79,7 +78,7 @@ def list_files(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
             return _folder(os.path.dirname(uri) or ".", os.path.dirname(uri) or ".", options, known, within=True)
         if is_container(uri):
             return _named_container(Container(uri), uri, options)
-        return [Found(uri, os.path.basename(uri), known.of(uri))]
+        return [Found(os.path.basename(uri), uri, known.of(uri))]
     if glob.has_magic(uri):
         return _pattern(uri, options, known)
     if is_windows_path(uri):
@@ -107,7 +106,7 @@ def _members(container: Container, above: str, options: ReaderOptions, known: Id
         if reason:
             yield Skipped(uri, reason)
         elif reason is None:
-            yield Found(uri, f"{above}/{inner}".lstrip("/"), identity)
+            yield Found(f"{above}/{inner}".lstrip("/"), uri, identity)
 
 
 def _entered(path: str, relative: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
@@ -144,7 +143,8 @@ def _folder(
     if OUTPUT_MARKER in names and folder != root:
         yield Skipped(folder, _OWN)
         return
-    known.knows(os.path.dirname(os.path.join(folder, "x")), names)
+    beside = known.knows(os.path.dirname(os.path.join(folder, "x")), names)
+    below = "" if os.path.relpath(folder, root) == "." else f"{os.path.relpath(folder, root)}/".replace(os.sep, "/")
     within = within or is_product(os.path.basename(folder))
     everywhere = within or options.recursive or any("/" in pattern for _, pattern in options.bands)
     for entry in entries:
@@ -154,26 +154,21 @@ def _folder(
                 yield Skipped(entry.path, _LINK)
             elif entered:
                 yield from _folder(entry.path, root, options, known, within=within)
-            continue
-        relative = os.path.relpath(entry.path, root).replace(os.sep, "/") if folder != root else entry.name
-        yield from _file(entry.path, relative, options, known)
+        elif is_container(entry.name):
+            yield from _beside(entry.path, below + entry.name, options, known)
+        elif (reason := _reason_against(entry.name, options)) is None:
+            yield Found(below + entry.name, entry.path, known.of_one_beside(entry.path, entry.name, beside))
+        elif reason:
+            yield Skipped(entry.path, reason)
 
 
-def _file(path: str, relative: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
-    """A file that was listed."""
-    name = os.path.basename(path)
-    if is_container(name):
-        stem = re.sub(r"(\.zip|\.tar|\.tar\.gz|\.tgz)$", "", name, flags=re.IGNORECASE)
-        if options.recursive or is_product(stem):
-            yield from _entered(path, relative, options, known)
-        else:
-            yield Skipped(path, NOT_ENTERED)
-        return
-    reason = _reason_against(name, options)
-    if reason:
-        yield Skipped(path, reason)
-    elif reason is None:
-        yield Found(path, relative, known.of(path))
+def _beside(path: str, relative: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
+    """An archive that lies in a folder with other files."""
+    stem = re.sub(r"(\.zip|\.tar|\.tar\.gz|\.tgz)$", "", os.path.basename(path), flags=re.IGNORECASE)
+    if options.recursive or is_product(stem):
+        yield from _entered(path, relative, options, known)
+    else:
+        yield Skipped(path, NOT_ENTERED)
 
 
 def _pattern(pattern: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:
@@ -196,8 +191,10 @@ def _pattern(pattern: str, options: ReaderOptions, known: Identities) -> Iterato
             continue
         if is_container(path):
             yield from _entered(path, relative, options, known)
-        else:
-            yield from _file(path, relative, options, known)
+        elif (reason := _reason_against(os.path.basename(path), options)) is None:
+            yield Found(relative, path, known.of(path))
+        elif reason:
+            yield Skipped(path, reason)
 
 
 def _output_above(folder: str, outputs: dict[str, str | None]) -> str | None:
@@ -235,7 +232,7 @@ def _list_file(path: str, options: ReaderOptions, known: Identities) -> Iterator
             yield from _entered(listed, relative, options, known)
         else:
             # A listed file that is not there stays a scene: its header fails, and the run reports it.
-            yield Found(listed, relative, known.of(listed))
+            yield Found(relative, listed, known.of(listed))
 
 
 def check_address(uri: str, options: ReaderOptions) -> None:
@@ -273,7 +270,7 @@ def _remote(uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
             yield Skipped(remote.uri, reason)
         elif reason is None:
             identity = with_siblings(name, remote.identity, siblings[folder], folders[folder])
-            yield Found(remote.uri, remote.relative, identity)
+            yield Found(remote.relative, remote.uri, identity)
 
 
 def _reason_against(name: str, options: ReaderOptions) -> str | None:

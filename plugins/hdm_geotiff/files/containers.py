@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hdm_pipeline.errors import ArchiveError, ReadError
 
 _KINDS = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tar.gz": "/vsitar/", ".tgz": "/vsitar/"}
+_SUFFIXES = tuple(_KINDS)
 _SCHEME = re.compile(r"(?:zip|tar)(?:\+file)?://", re.IGNORECASE)
 MOST_TEXT = 16 * 2**20
 """Bytes of a metadata file, on disk, in an archive or on the network."""
@@ -55,7 +56,7 @@ class Container:
 
 def is_container(path: str) -> bool:
     """Whether a path is called like an archive."""
-    return bool(_suffix(path))
+    return path.lower().endswith(_SUFFIXES)
 
 
 def container_of(uri: str) -> Container | None:

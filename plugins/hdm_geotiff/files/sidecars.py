@@ -68,6 +68,8 @@ class Siblings:
 
     def of(self, name: str) -> list[str]:
         """Names of the files that belong to a raster, sorted."""
+        if not self._owned:
+            return []
         lower = name.lower()
         stem = os.path.splitext(lower)[0]
         found = {*self._owned.get("name:" + lower, ()), *self._owned.get("stem:" + stem, ())} - {name}
@@ -100,26 +102,40 @@ class Identities:
     def __init__(self) -> None:
         self._siblings: dict[str, Siblings] = {}
 
-    def knows(self, folder: str, names: list[str]) -> None:
+    def knows(self, folder: str, names: list[str]) -> Siblings:
         """Take over what is known of a folder, so that it is not listed again."""
         self._siblings[folder] = Siblings(folder, names)
+        return self._siblings[folder]
 
     def of(self, path: str) -> str:
         """The identity of a raster with all that GDAL reads for it; `MISSING` if it is not there."""
+        folder, name = os.path.split(path)
+        return self.of_one_beside(path, name, self._beside(folder))
+
+    def of_one_beside(self, path: str, name: str, siblings: Siblings) -> str:
+        """The same as `of` where its name and the files of its folder are at hand."""
         own = _stamp(path)
-        if own == MISSING:
-            return MISSING
+        if own == MISSING or not (siblings.of(name) or _is_vrt(name)):  # most rasters are alone
+            return own
         return joined(own, list(self._others(path, 0)))
+
+    def _beside(self, folder: str) -> Siblings:
+        if folder not in self._siblings:
+            self._siblings[folder] = Siblings(folder)
+        return self._siblings[folder]
 
     def _others(self, path: str, depth: int) -> Iterator[tuple[str, str]]:
         folder, name = os.path.split(path)
-        siblings = self._siblings.setdefault(folder, Siblings(folder))
-        for other in siblings.of(name):
+        for other in self._beside(folder).of(name):
             yield other, _stamp(os.path.join(folder, other))
-        if name.lower().endswith(".vrt") and depth < _MAX_VRT_DEPTH:
+        if _is_vrt(name) and depth < _MAX_VRT_DEPTH:
             for source in _vrt_sources(path):
                 yield source, _stamp(source)
                 yield from self._others(source, depth + 1)
+
+
+def _is_vrt(name: str) -> bool:
+    return name.lower().endswith(".vrt")
 
 
 def _stamp(path: str) -> str:

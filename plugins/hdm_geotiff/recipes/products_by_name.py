@@ -90,5 +90,5 @@ def is_metadata(name: str) -> bool:
 
 def safe_root(path: str) -> str | None:
     """The part of a path, with forward slashes, up to its ``.SAFE`` folder; None without one."""
-    found = _SAFE.match(path)
+    found = _SAFE.match(path) if ".safe" in path.lower() else None
     return found[0] if found else None

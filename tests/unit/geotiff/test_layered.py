@@ -374,7 +374,7 @@ def test_a_number_of_eight_digits_is_no_date(tmp_path: Path, write_tif: WriteTif
 
 def test_the_order_in_which_a_folder_lists_its_files_does_not_matter() -> None:
     names = [f"{LANDSAT}_{rest}" for rest in ("SR_B4.TIF", "SR_B5.TIF", "MTL.txt", "MTL.xml")]
-    files = [Found(f"/a/{name}", name, f"identity of {name}") for name in names]
+    files = [Found(name, f"/a/{name}", f"identity of {name}") for name in names]
     (one,), (other,) = (assemble(order, ReaderOptions.parse({}), "geotiff") for order in (files, files[::-1]))
     assert one == other
     patterns = ReaderOptions.parse({"bands": {"red": "*_B4.TIF", "nir": "*_B5.TIF"}})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.errors import LedgerError
-from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery, read_deliveries
+from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery, read_deliveries, read_unsettled
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
@@ -98,3 +98,21 @@ def test_what_is_owed() -> None:
         f"not sent  2 scenes to {PEER}: not sent yet (never tried, redone)",
         "  remedy: run the pipeline again",
     ]
+
+
+def test_only_what_may_be_owed_is_read(path: Path) -> None:
+    other = "dimse://B@pacs:104"
+    with Ledger.open(path) as ledger:
+        both = [record("settled", send=(PEER, other)), record("half", send=(PEER, other)), record("new")]
+        ledger.upsert_scenes([*both, record("older"), record("unasked", send=()), record("busy", status="running")])
+        ledger.upsert_scene(record("gone", status="vanished"))
+        assert read_unsettled(path) == (["gone", "half", "new", "older", "settled"], [])
+        with Deliveries(path) as deliveries:
+            deliveries.record([Delivery(PEER, name, "key", (), True) for name in ("settled", "half", "gone", "busy")])
+            deliveries.record([Delivery(other, "settled", "key", (), True), Delivery(PEER, "older", "old", (), True)])
+            deliveries.record([Delivery(other, "unasked", "key", ())])
+        scenes, known = read_unsettled(path)
+        assert scenes == ["half", "new", "older", "unasked"]
+        assert [(one.peer, one.scene) for one in known] == [(PEER, "half"), (PEER, "older"), (other, "unasked")]
+        chosen = [one for name in scenes if (one := ledger.scene(name))]
+        assert undelivered(chosen, known) == undelivered(ledger.walk(), read_deliveries(path))

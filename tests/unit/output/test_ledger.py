@@ -40,7 +40,7 @@ def test_scenes_come_back_as_they_were_put(path: Path) -> None:
         found = ledger.scene("a/b")
         assert found is not None
         assert found.updated == 1
-        assert SceneRecord(**{**vars(found), "updated": 0}) == record
+        assert found._replace(updated=0) == record
         assert [r.id for r in ledger.scenes()] == ["a/b", "b"]
         assert [r.id for r in ledger.scenes("running")] == ["b"]
         assert ledger.scene("c") is None

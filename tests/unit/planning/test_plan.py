@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import FetchError, HdmError, NoAnswerError, ReadError
+from hdm_pipeline.errors import FetchError, HdmError, NoAnswerError, OutputError, ReadError
+from hdm_pipeline.hashing import hash_of_hash, hash_of_texts, stable_hash
 from hdm_pipeline.output.ledger import SceneRecord
 from hdm_pipeline.planning import contents
 from hdm_pipeline.planning import plan as planning
@@ -46,12 +48,17 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 class Disk:
     """Lists files of this machine, in any order."""
 
-    def __init__(self, *names: str) -> None:
+    identity = REF.identity
+
+    def __init__(self, *names: str, fails: bool = False) -> None:
         self.names = names
+        self.fails = fails
 
     def discover(self, _: str) -> Iterator[SceneRef]:
         for name in self.names:
-            yield replace(REF, id=name, uri=f"/archive/{name}", remote=False)
+            yield replace(REF, id=name, uri=f"/archive/{name}", remote=False, identity=self.identity)
+        if self.fails:
+            raise OSError("the disk is away")
 
 
 def planned(bench: Bench, reader: Any = None, **options: bool) -> Plan:
@@ -186,7 +193,7 @@ def test_the_ledger_is_walked_beside_the_archive(
     bench: Bench, there: set[str], known: set[str], delivery: bool
 ) -> None:
     for one in bench.ledger.scenes():
-        bench.ledger.upsert_scene(replace(one, product_key="older", status="running"))
+        bench.ledger.upsert_scene(one._replace(product_key="older", status="running"))
     before = {one.id for one in bench.ledger.scenes()}
     for name in known:
         record(bench, name, "quarantined" if name in "cd" else "done")
@@ -210,3 +217,56 @@ def test_work_with_uncertainties_goes_on_to_serve_where_they_are_no_longer_asked
     )
     (taken,) = planned(bench, Disk("a")).pending()
     assert (taken.keys.score, taken.keys.uncertain) == (with_uncertainty.score, True)
+
+
+def test_what_is_done_is_recognized_only_where_it_is(bench: Bench) -> None:
+    """Another file under the same name, a product that is gone or is no file, another pipeline: each is seen."""
+    reader = Disk("a", "b", "c", "d")
+    for name in "abcd":
+        found = keys(bench, name)
+        product = bench.workspace.root / name / "mask.tif"
+        product.parent.mkdir(parents=True)
+        product.touch()
+        outputs = (f"{name}/mask.tif",)
+        bench.ledger.upsert_scene(SceneRecord(name, found.product, found.score, found.stage, "done", outputs))
+    assert sorted(planned(bench, reader).done) == ["a", "b", "c", "d"]
+    (bench.workspace.root / "a" / "mask.tif").unlink()
+    (bench.workspace.root / "b" / "mask.tif").unlink()
+    (bench.workspace.root / "b" / "mask.tif").mkdir()
+    assert sorted(planned(bench, reader).done) == ["c", "d"]
+    (bench.workspace.root / "c" / "mask.tif").unlink()
+    (bench.workspace.root / "c").rmdir()
+    (bench.workspace.root / "c").touch()
+    assert list(planned(bench, reader).done) == ["d"]
+    assert [ref.id for ref in planned(bench, reader).scenes] == ["a", "b", "c"]
+    renewed = Disk("d")
+    renewed.identity = "6 instances"
+    assert [ref.id for ref in planned(bench, renewed).scenes] == ["d"]
+    changed(bench, options={"policy": "split"})
+    assert [ref.id for ref in planned(bench, reader).scenes] == ["a", "b", "c", "d"]
+
+
+def test_a_disk_that_does_not_answer_does_not_make_work_undone(bench: Bench) -> None:
+    found = keys(bench, "a")
+    bench.ledger.upsert_scene(SceneRecord("a", found.product, found.score, found.stage, "done", ("a" * 300,)))
+    with pytest.raises(OutputError, match="whether a product is there"):  # a name that is too long: not said to be away
+        planned(bench, Disk("a"))
+
+
+def test_python_looks_for_garbage_again_after_a_plan(bench: Bench) -> None:
+    planned(bench, Disk("a"))
+    assert gc.isenabled()
+    with pytest.raises(OSError, match="away"):
+        planned(bench, Disk("a", fails=True))
+    assert gc.isenabled()
+
+
+TEXT = st.text(st.characters(codec="utf-8"))
+
+
+@settings(deadline=None)
+@given(st.text("0123456789abcdef", min_size=1), st.text("0123456789abcdef"), TEXT, TEXT)
+def test_the_quick_hashes_are_the_stable_one(outer: str, inner: str, first: str, second: str) -> None:
+    assert hash_of_hash(outer, inner) == stable_hash([outer, inner])
+    assert hash_of_texts(outer, first, second) == stable_hash([outer, first, second])
+    assert hash_of_texts(outer, "\ud800\n\"'\\", second) == stable_hash([outer, "\ud800\n\"'\\", second])

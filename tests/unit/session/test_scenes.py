@@ -75,7 +75,7 @@ def note(scenes: Scenes, name: str, **facts: object) -> None:
     assert keys is not None
     record = SceneRecord(name, keys.product, keys.score, keys.stage)
     with Ledger.open(scenes.workspace.ledger) as ledger:
-        ledger.upsert_scene(dataclasses.replace(record, **facts))  # type: ignore[arg-type]
+        ledger.upsert_scene(record._replace(**facts))
 
 
 def states(scenes: Scenes) -> dict[str, str]:
