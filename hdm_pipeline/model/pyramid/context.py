@@ -1,9 +1,9 @@
 """Features learned on ImageNet, under the pyramid: context for its levels, and a regression of their own.
 
-The backbone is frozen. What it gives enters in two ways. Adapters add it to what the pyramid's own backbone found at
-each level; they start at zero, and the own backbone never sees it, so that it need not be trained again. And the
-features themselves are regressed upon as they are: a linear rule on them is right where the trained network is wrong,
-and the other way round (docs/decisions/pretrained-backbone.md).
+The backbone is frozen, unless a training tunes it (`network.tune_backbone`). What it gives enters in two ways. Adapters
+add it to what the pyramid's own backbone found at each level; they start at zero, and the own backbone never sees it,
+so that it need not be trained again. And the features themselves are regressed upon as they are: a linear rule on them
+is right where the trained network is wrong, and the other way round (docs/decisions/pretrained-backbone.md).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STRIDE = STRIDES[STAGES[REGRESSED[0]]]
 
 
 class PretrainedContext(nn.Module):
-    """A frozen EfficientNet-Lite with an adapter for each level from stride 4 on.
+    """An EfficientNet-Lite, frozen as it is made, with an adapter for each level from stride 4 on.
 
     Args:
         variant: size of the backbone.
