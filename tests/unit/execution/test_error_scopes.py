@@ -47,6 +47,7 @@ EXPECTED = {
     "PeerRefusedError": "run",
     "PeerSilentError": "run",
     "OutputError": "run",
+    "LostLockError": "run",
     "MissingExtraError": "run",
     "ObjectStoreError": "run",
     "ObjectStoreSilentError": "run",
