@@ -194,6 +194,7 @@ def test_a_run_whose_lock_another_one_takes_ends_with_that_and_writes_no_more(
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_to_workers_of_this_machine_nothing_is_uploaded(bench: Workbench, server: S3Server, no_cluster: None) -> None:
     execution = {"executor": "ray", "actors": 1, "threads": 1}
     file = bench.pipeline("b", output={"directory": "s3://out/b"}, execution=execution)
@@ -426,6 +427,7 @@ def test_scenes_are_called_in_a_bucket_as_on_a_disk(bench: Workbench, server: S3
     assert server.keys("out", "cells/") == []
 
 
+@pytest.mark.long
 def test_what_others_wrote_among_the_manifests_is_passed_over(
     bench: Workbench,
     server: S3Server,

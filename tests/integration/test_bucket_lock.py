@@ -109,6 +109,7 @@ def _waiting(lock: BucketLock) -> tuple[threading.Thread, threading.Event]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["replace", "get"])
+@pytest.mark.long
 def test_a_request_that_hangs_for_longer_than_a_lock_lives_does_not_lose_it(
     folder: ObjectFolder, server: S3Server, kind: str
 ) -> None:

@@ -120,6 +120,7 @@ def test_outputs_that_work_in_one_place_leave_each_others_work_alone(
     assert cells == []
 
 
+@pytest.mark.long
 def test_scores_that_a_run_on_ray_kept_are_used_by_one_inline(bench: Workbench, server: S3Server) -> None:
     first = run(bench, BESIDE, keep="scores")
     assert first.blocks
