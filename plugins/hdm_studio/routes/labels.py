@@ -64,8 +64,10 @@ def label_routes(studio: Studio) -> APIRouter:
 
     @routes.get("/examples")
     def examples() -> dict[str, Any]:
+        # Asked before the examples are, and after: what is judged in between is not in what is shown.
+        before = studio.settling.done
         shown = [answers.example(one) for one in session.examples()]
-        return {"examples": shown, "saved": session.saved, "settled": studio.settling.done}
+        return {"examples": shown, "saved": session.saved, "settled": before and studio.settling.done}
 
     @routes.delete("/examples")
     def remove(body: Removal) -> dict[str, Any]:
