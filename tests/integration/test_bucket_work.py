@@ -11,10 +11,13 @@ import pytest
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import BlockInferred, Event, SceneStarted
-from tests.integration.conftest import Workbench, published
+from tests.integration.conftest import Workbench, make_bench, published
 from tests.s3_server import S3Server
 
 OUTPUT = {"directory": "s3://out/b", "keep": "nothing"}
+TILING = {"size": 128, "block": 1}
+"""Some twenty blocks in three scenes."""
+
 HERE = {"executor": "inline"}
 BESIDE = {"work": "s3://out/b/.hdm/scenes"}
 """Where a run on Ray works."""
@@ -44,7 +47,7 @@ class Told:
 
 
 def run(bench: Workbench, execution: Mapping[str, Any], most: int | None = None, **output: Any) -> Told:
-    file = bench.pipeline("b", output={**OUTPUT, **output}, execution=dict(execution), tiling={"block": 1})
+    file = bench.pipeline("b", output={**OUTPUT, **output}, execution=dict(execution), tiling=TILING)
     told = Told(most)
     if most is None:
         Pipeline.from_yaml(file).run(told)
@@ -96,11 +99,12 @@ def test_begun_work_goes_on_or_is_removed(
     assert {name: found.get(name) == content for name, content in expected.items()} == dict.fromkeys(expected, True)
 
 
-@pytest.fixture
-def undisturbed_blocks(bench: Workbench) -> tuple[int, dict[str, bytes]]:
+@pytest.fixture(scope="module")
+def undisturbed_blocks(tmp_path_factory: pytest.TempPathFactory, kit: Path) -> tuple[int, dict[str, bytes]]:
     """Blocks of the archive, and what is published of it."""
+    bench = make_bench(tmp_path_factory.mktemp("undisturbed"))
     told = Told()
-    Pipeline.from_yaml(bench.pipeline("disk", tiling={"block": 1})).run(told)
+    Pipeline.from_yaml(bench.pipeline("disk", tiling=TILING)).run(told)
     return told.blocks, published(bench.root / "disk")
 
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,9 @@ def _run_json(workspace: Workspace) -> dict[str, Any]:
         return {}
 
 
+@cache
 def _environment() -> Environment:
+    """Kept: a listener writes the report after each study, and compiling the templates takes longer than that."""
     found = Environment(
         loader=PackageLoader("hdm_pipeline.reporting.html"),
         autoescape=True,

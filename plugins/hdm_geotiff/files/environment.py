@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import lru_cache
 from pathlib import PurePath
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ import rasterio
 from rasterio._err import CPLE_BaseError  # rasterio re-raises GDAL's own errors as these, and exports them nowhere else
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.session import DummySession, Session
 
 from hdm_geotiff.files.remote import check_keys, has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
@@ -60,8 +62,29 @@ def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
     if not allow_network:
         # A VRT or a damaged file cannot make GDAL fetch anything: no URL ends like this.
         settings["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".network-is-switched-off"
-    with rasterio.Env(**settings):
+    with remote_environment(**settings) if allow_network else local_environment(**settings):
         yield
+
+
+def local_environment(**settings: object) -> rasterio.Env:
+    """GDAL's settings for local files, for which nobody asks for keys.
+
+    Where the environment holds keys of AWS, rasterio alone would make a session of boto3 for each call. That takes
+    longer than to read a tile.
+    """
+    return rasterio.Env.from_defaults(session=DummySession(), **settings)
+
+
+def remote_environment(**settings: object) -> rasterio.Env:
+    """GDAL's settings for files that may lie in a bucket; one session while the environment holds the same keys."""
+    keys = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    held = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
+    return rasterio.Env.from_defaults(session=_session(keys) if held else DummySession(), **settings)
+
+
+@lru_cache(maxsize=1)
+def _session(_keys: tuple[tuple[str, str], ...]) -> Session:
+    return Session.from_environ()
 
 
 @contextmanager
@@ -102,7 +125,7 @@ def _open(uri: str) -> DatasetReader:
     )  # a file called "zip:x.tif" stays a file
     # GDAL asks a bucket twice for each of some forty names, at every open; one listing says that there are none.
     alone = uri.startswith("s3://") and not has_sidecars(uri)
-    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if alone else nullcontext():
+    with remote_environment(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if alone else nullcontext():
         return rasterio.open(target, driver=driver, sharing=False)
 
 
@@ -116,7 +139,7 @@ def again(uri: str, action: Callable[[], T]) -> T:
         action: opens it and reads.
     """
     folder, _, _ = uri.removeprefix("s3://").rpartition("/")
-    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=f"/vsis3/{folder}"):
+    with remote_environment(CPL_VSIL_CURL_NON_CACHED=f"/vsis3/{folder}"):
         for wait in (0.0, 0.5, 1.0, 2.0):
             time.sleep(wait)
             with suppress(*GDAL_ERRORS):

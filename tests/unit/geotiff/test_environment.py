@@ -1,0 +1,57 @@
+"""GDAL's settings and keys for the calls of the plug-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import pytest
+import rasterio
+
+from hdm_geotiff.files.environment import gdal_environment
+from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.grid import Window
+from tests.integration.conftest import write_scene
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The sessions of boto3 that are made where the environment holds keys."""
+    made: list[object] = []
+    real = boto3.Session
+
+    def session(*args: object, **settings: object) -> boto3.Session:
+        made.append(settings)
+        return real(*args, **settings)
+
+    for number in range(3):  # keys that no other test has
+        monkeypatch.setenv(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")[number], f"key{number}")
+    monkeypatch.setattr(boto3, "Session", session)
+    return made
+
+
+def test_local_files_are_read_without_asking_for_keys(sessions: list[object], tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "one.tif", 100, 120, 1)
+    sessions.clear()  # of what wrote it
+    reader = GeoTiffReader({})
+    [ref] = [one for one in reader.discover(str(path)) if isinstance(one, SceneRef)]
+    with reader.open(ref) as source:
+        source.read(Window(z=0, y=0, x=0, height=50, width=60), (0, 1))
+    assert sessions == []
+
+
+def test_keys_for_buckets_are_fetched_once_until_they_change(
+    sessions: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("key0", "key0", "renewed", "renewed"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+        with gdal_environment(allow_network=True):
+            assert rasterio.env.getenv()["AWS_ACCESS_KEY_ID"] == key
+    assert len(sessions) == 2
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with gdal_environment(allow_network=True):
+        assert "AWS_ACCESS_KEY_ID" not in rasterio.env.getenv()
+    with gdal_environment():
+        assert "AWS_ACCESS_KEY_ID" not in rasterio.env.getenv()
+    assert len(sessions) == 2
