@@ -10,7 +10,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import PurePath
 from typing import TypeVar
@@ -80,6 +80,14 @@ def remote_environment(**settings: object) -> rasterio.Env:
     keys = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
     held = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
     return rasterio.Env.from_defaults(session=_session(keys) if held else DummySession(), **settings)
+
+
+def lasting_environment(*, allow_network: bool) -> AbstractContextManager[object]:
+    """What an open dataset of rasterio needs, if there is none yet; as rasterio itself would make it."""
+    if rasterio.env.hasenv():
+        return nullcontext()
+    made: AbstractContextManager[object] = remote_environment() if allow_network else local_environment()
+    return made
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
-from hdm_geotiff.files.environment import local_environment, open_dataset, reading, remote_environment
+from hdm_geotiff.files.environment import lasting_environment, open_dataset, reading
 from hdm_geotiff.files.uris import check_uri
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.scenes.aoi import AreaOfInterest, SceneArea
@@ -58,8 +58,7 @@ def _open_file(ref: SceneRef, options: ReaderOptions, instead: str) -> Iterator[
     with reading(ref.uri, "open the file", allow_network=options.allow_network, instead=instead):
         dataset = open_dataset(ref.uri)
     with ExitStack() as stack:
-        # rasterio would make one itself, with a session of its own.
-        stack.enter_context(remote_environment() if options.allow_network else local_environment())
+        stack.enter_context(lasting_environment(allow_network=options.allow_network))
         stack.enter_context(dataset)
         with reading(ref.uri, "read the header", allow_network=options.allow_network, instead=instead):
             names = names_of(dataset)
