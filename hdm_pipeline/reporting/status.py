@@ -30,22 +30,23 @@ def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         ObjectStoreError: the store does not answer, or refuses.
-        ConfigError: no run has ever written there.
+        ConfigError: no run has ever written there, and none is under way.
     """
     workspace = for_reading(Workspace.of(output_directory(folder)))
-    ledger = Ledger.open_readonly(workspace.ledger)
-    if ledger is None:
+    owner = holder(workspace.lock_place)
+    known = workspace.ledger.is_file()
+    if not known and owner is None:  # else a first run is under way that has copied nothing to its bucket yet
         raise ConfigError(
             "no run has written here", where=str(folder), remedy="give the output directory of a pipeline"
         )
+    ledger = Ledger.open_readonly_or_empty(workspace.ledger)
     report: dict[str, Any] = read_head(workspace.report) if workspace.report.is_file() else {}
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None
-    owner = holder(workspace.lock_place)
     with ledger, ledger.unchanged():
         found = {
             "scenes": _counts(ledger.counts(), report, run_state(report.get("status", ""), owner)),
             "quarantined": {one.id: one.error for one in ledger.walk("quarantined", info=False)},
-            "not_sent": _not_sent(ledger, asked) if asked != [] else {},
+            "not_sent": _not_sent(ledger, asked) if asked != [] and known else {},
             "stale": workspace.stale(),
             "warnings": dict(Counter(ledger.suspicions()).most_common()),
             "vanished": [one.id for one in ledger.walk("vanished", info=False)],
@@ -97,6 +98,8 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"          {counted(totals['tiles'], 'tile')}, {totals['tiles_per_second']} tiles/s")
         if totals["seconds_left"] is not None and state.startswith("running"):
             lines.append(f"          about {duration(totals['seconds_left'])} left")
+    elif found["holder"] is not None:
+        lines.append(f"first run under way as {found['holder']['owner']}; it has told nothing yet")
     lines += [f"catalog   {path}" for path in found["catalogs"]]
     for scene, error in list(found["quarantined"].items())[:_SHOWN]:
         lines.append(f"quarantined {scene}: {(error or {}).get('what', '')}")

@@ -26,7 +26,7 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, SceneDone
-from hdm_pipeline.reporting.status import output_status
+from hdm_pipeline.reporting.status import output_status, status_text
 from hdm_pipeline.session.session import Session
 from hdm_pipeline.xarrays.run_output import open_output
 from tests.dicom_series import write_series
@@ -492,6 +492,18 @@ def test_a_lock_that_is_none_is_told_and_taken_over(server: S3Server) -> None:
         assert holder(folder) == {"owner": None, "host": None, "alive": None}
         with BucketLock(folder, "me", heartbeat=0.1, stale_after=0.5):
             assert (holder(folder) or {})["owner"] == "me"
+
+
+def test_a_first_run_elsewhere_that_has_copied_nothing_yet_is_told_as_under_way(server: S3Server) -> None:
+    with pytest.raises(ConfigError, match="no run has written here"):
+        output_status("s3://out/b")
+    with BucketLock(ObjectFolder("s3://out/b/.hdm"), "a driver far away"):
+        found = output_status("s3://out/b")
+        assert found["holder"]["owner"] == "a driver far away"
+        assert found["scenes"] == {}
+        assert "first run under way as a driver far away" in status_text(found)
+    with pytest.raises(ConfigError, match="no run has written here"):
+        output_status("s3://out/b")
 
 
 def test_a_file_address_is_the_path(bench: Workbench, tmp_path: Path) -> None:
