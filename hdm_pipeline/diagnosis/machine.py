@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hdm_pipeline import __version__
 from hdm_pipeline.diagnosis.finding import Finding, ok, problem, warning
+from hdm_pipeline.resources import CGROUP, PROC, available_memory, memory_limit, processor_quota
 
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY = 4 << 30
@@ -31,7 +32,7 @@ def python_findings() -> Iterator[Finding]:
         yield ok("python", told)
 
 
-def machine_findings(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> Iterator[Finding]:
+def machine_findings(proc: Path = PROC, cgroup: Path = CGROUP) -> Iterator[Finding]:
     """Processors, memory and open files.
 
     Args:
@@ -56,10 +57,9 @@ def _processors(cgroup: Path) -> Finding:
 
 
 def _memory(proc: Path, cgroup: Path) -> Finding:
-    free, limit = free_memory(proc), memory_limit(cgroup)
-    if free is None and limit is None:
+    usable, limit = available_memory(proc, cgroup), memory_limit(cgroup)
+    if usable is None:
         return warning("memory", "how much memory is free cannot be told", "leave 4 GB or more to a run")
-    usable = min(value for value in (free, None if limit is None else limit[0]) if value is not None)
     told = f"{usable / 1e9:.1f} GB free" + (
         "" if limit is None else f"; the container's limit is {limit[1] / 1e9:.1f} GB"
     )
@@ -75,47 +75,3 @@ def _open_files() -> Finding:
         beyond = hard == resource.RLIM_INFINITY or hard >= LEAST_FILES
         return warning("open files", told, "ulimit -n 65536" if beyond else "ask for a higher hard limit (nofile)")
     return ok("open files", told)
-
-
-def processor_quota(cgroup: Path) -> float | None:
-    """Processors that a container may use at a time; None without a limit. Versions 1 and 2 of cgroups."""
-    words = _read(cgroup / "cpu.max").split()
-    if not words:
-        words = [_read(cgroup / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
-    quota, period = (_number(word) for word in (words[0], words[-1]))
-    return quota / period if quota and period and quota > 0 else None
-
-
-def memory_limit(cgroup: Path) -> tuple[int, int] | None:
-    """(bytes that are left, bytes allowed) of a container; None without a limit. Versions 1 and 2 of cgroups."""
-    v1 = cgroup / "memory"
-    for limit, used in (
-        (cgroup / "memory.max", cgroup / "memory.current"),
-        (v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes"),
-    ):
-        allowed, taken = _number(_read(limit)), _number(_read(used))
-        if allowed is not None and taken is not None and allowed < 1 << 60:  # version 1 writes no limit as 2**63
-            return max(0, allowed - taken), allowed
-    return None
-
-
-def free_memory(proc: Path) -> int | None:
-    """Bytes that the machine can still give; None if it does not tell."""
-    for line in _read(proc / "meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _number(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None

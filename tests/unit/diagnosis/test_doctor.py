@@ -17,7 +17,7 @@ from hdm_pipeline.diagnosis.cluster import ray_findings
 from hdm_pipeline.diagnosis.disk import folder_findings, shared_memory_finding, temporary_findings
 from hdm_pipeline.diagnosis.finding import Finding, reason, worst
 from hdm_pipeline.diagnosis.formats import dicom_findings, raster_findings
-from hdm_pipeline.diagnosis.machine import machine_findings, memory_limit, processor_quota
+from hdm_pipeline.diagnosis.machine import machine_findings
 from hdm_pipeline.diagnosis.needs import pipeline_findings
 from hdm_pipeline.diagnosis.processes import Look
 
@@ -182,18 +182,6 @@ def files(folder: Path, **contents: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return folder
-
-
-def test_limits_of_a_container_of_both_kinds(tmp_path: Path) -> None:
-    new = files(tmp_path / "2", cpu_dot_max="50000 100000\n", memory_dot_max="3000\n", memory_dot_current="1000\n")
-    assert (processor_quota(new), memory_limit(new)) == (0.5, (2000, 3000))
-    unlimited = files(tmp_path / "3", cpu_dot_max="max 100000\n", memory_dot_max="max\n", memory_dot_current="1000\n")
-    assert (processor_quota(unlimited), memory_limit(unlimited)) == (None, None)
-    old = tmp_path / "1"
-    files(old / "cpu", **{"cpu_dot_cfs_quota_us": "150000", "cpu_dot_cfs_period_us": "100000"})
-    files(old / "memory", **{"memory_dot_limit_in_bytes": str(2**63 - 4096), "memory_dot_usage_in_bytes": "5"})
-    assert (processor_quota(old), memory_limit(old)) == (1.5, None)
-    assert (processor_quota(tmp_path / "none"), memory_limit(tmp_path / "none")) == (None, None)
 
 
 def test_a_container_that_is_small_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
