@@ -61,7 +61,7 @@ class ListenerProcess:
                 continue
         self._events.put({"event": "end"})
 
-    def wait(self, kind: str, seconds: float = 60) -> dict[str, Any]:
+    def wait(self, kind: str, seconds: float = 180) -> dict[str, Any]:
         """The next event of a kind; those before are in `seen`, too."""
         end = time.monotonic() + seconds
         while True:

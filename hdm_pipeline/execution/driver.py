@@ -74,7 +74,8 @@ class Driver:
         executor: where steps run; closed by the caller.
         ledger: what is done; nothing else writes to it.
         listener: told of everything that happens.
-        should_stop: asked before new work is given out; True lets the steps in flight end and leaves.
+        should_stop: asked before new work is given out; True lets the steps in flight end and leaves. What it raises
+            ends the run; it is asked before anything is written, too.
         equipment: asked, with seconds to wait, for what the model needs, till it is there; scenes are staged meanwhile.
             None where `executor` has it already.
     """
@@ -143,6 +144,7 @@ class Driver:
             self._in_flight[scene] -= 1
             if not self._in_flight[scene]:
                 del self._in_flight[scene]
+            self._should_stop()  # a step may take minutes: who lost the output meanwhile writes nothing of it any more
             self._settle(outcome)
             if scene in self._again and scene not in self._in_flight:
                 self._start_over(self._again.pop(scene))

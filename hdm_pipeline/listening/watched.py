@@ -24,11 +24,16 @@ _SETTLED_INTERVAL = 30.0
 
 @dataclass
 class _Look:
-    """The last look at a folder, and since when it has looked so."""
+    """The last look at a folder: what it found and when, since when that has been so, and when the next one is due."""
 
     seen: Snapshot
     since: float
+    at: float
     next: float
+
+    def settled(self, quiet: float) -> bool:
+        """Whether nothing has changed for so long, at the last look: what has come since is not known."""
+        return self.at - self.since >= quiet
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,7 @@ class WatchedFolder:
     def settled(self) -> list[Settled]:
         """All folders that are quiet now, the longest first. Those that hold no file are none."""
         self._look()
-        now = time.monotonic()
-        quiet = [(look.since, name) for name, look in self._looks.items() if now - look.since >= self._quiet]
+        quiet = [(look.since, name) for name, look in self._looks.items() if look.settled(self._quiet)]
         return [
             Settled(hashed(name), self._folder / name, self._looks[name].seen)
             for _, name in sorted(quiet)
@@ -114,8 +118,7 @@ class WatchedFolder:
     @property
     def arriving(self) -> int:
         """Number of folders that still change."""
-        now = time.monotonic()
-        return sum(now - look.since < self._quiet for look in self._looks.values())
+        return sum(not look.settled(self._quiet) for look in self._looks.values())
 
     def _look(self) -> None:
         try:
@@ -137,6 +140,10 @@ class WatchedFolder:
             self._looks.pop(name, None)
             return
         now = time.monotonic()
-        since = known.since if known is not None and known.seen == seen else now
-        least = self._poll if now - since < self._quiet else max(self._poll, min(_SETTLED_INTERVAL, self._quiet))
-        self._looks[name] = _Look(seen, since, now + max(least, _SHARE * (now - start)))
+        look = _Look(seen, known.since if known is not None and known.seen == seen else now, start, now)
+        if look.settled(self._quiet):
+            look.next += max(self._poll, min(_SETTLED_INTERVAL, self._quiet))
+        else:
+            look.next = min(now + self._poll, look.since + self._quiet)
+        look.next = max(look.next, now + _SHARE * (now - start))
+        self._looks[name] = look

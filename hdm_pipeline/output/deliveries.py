@@ -142,6 +142,7 @@ def read_unsettled(path: Path) -> tuple[list[str], list[Delivery]]:
         Ids of scenes in their order, and deliveries by peer and scene.
     """
     with _reading(path) as connection:
+        connection.execute("BEGIN")  # both questions are about one moment: a scene that is sent in between is not owed
         if not _any_sent(connection):
             return [scene for (scene,) in connection.execute(_ASKED_FOR)], []
         scenes = [scene for (scene,) in connection.execute(f"{_UNSETTLED} ORDER BY id")]

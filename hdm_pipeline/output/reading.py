@@ -30,13 +30,14 @@ _KEPT = 4
 """States of an output that one process holds: who reads in an earlier one has read it by now."""
 
 
-def copy_for_reading(base: Path, state: bytes, fill: Callable[[Path], None]) -> Path:
+def copy_for_reading(base: Path, state: bytes, fill: Callable[[Path], None], *, given_back: bool = False) -> Path:
     """A folder for one state of an output.
 
     Args:
         base: of all folders for this output.
         state: what tells states apart.
         fill: fills a new folder.
+        given_back: whether the caller does that (`give_back`); else this process holds the few that came last.
 
     Raises:
         OutputError: the folder cannot be made; or what `fill` raises.
@@ -47,8 +48,9 @@ def copy_for_reading(base: Path, state: bytes, fill: Callable[[Path], None]) -> 
         _sweep(base, folder)
         if folder not in _held:
             _held[folder] = _hold(folder)
-        for earlier in [one for one in _held if one.parent == base][:-_KEPT]:  # a monitor asks for hours
-            os.close(_held.pop(earlier))
+        if not given_back:  # a monitor asks for hours
+            for earlier in [one for one in _held if one.parent == base][:-_KEPT]:
+                os.close(_held.pop(earlier))
     if not folder.is_dir():
         with output_errors(base):
             aside = Path(tempfile.mkdtemp(prefix=f"{_ASIDE}{folder.name}-", dir=base))

@@ -76,7 +76,8 @@ def fetched_weights(bucket: ObjectFolder, uploaded: Mapping[str, str]) -> Iterat
         for sha256 in set(uploaded.values()):
             with output_errors(Path("scratch"), setting=VARIABLE):
                 base = weights_folder()
-            found[sha256] = copy_for_reading(base, sha256.encode(), partial(_fetch, bucket, sha256))
+            fill = partial(_fetch, bucket, sha256)
+            found[sha256] = copy_for_reading(base, sha256.encode(), fill, given_back=True)
             stack.callback(give_back, found[sha256])
         yield {path: str(found[sha256] / _NAME) for path, sha256 in uploaded.items()}
 

@@ -21,6 +21,7 @@ import hdm_pipeline.run
 from hdm_pipeline.comparison import compare_outputs, comparison_text
 from hdm_pipeline.errors import ConfigError, LostLockError
 from hdm_pipeline.options import RunOptions
+from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, SceneDone
@@ -282,7 +283,13 @@ def test_the_command_prints_a_table(dates: Workbench) -> None:
 def test_a_run_that_lost_its_lock_leaves_the_directory_to_the_other(
     tiles: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdm_pipeline.run, "run_lock", lambda at, who, wait: RunLock(at.lock, who, wait, heartbeat=0.05))
+    locks: list[RunLock] = []
+
+    def beating_fast(workspace: Workspace, owner: str, wait: bool) -> RunLock:
+        locks.append(RunLock(workspace.lock, owner, wait, heartbeat=0.05))
+        return locks[-1]
+
+    monkeypatch.setattr(hdm_pipeline.run, "run_lock", beating_fast)
     output = {"directory": "out", "products": ["mask", "stac"]}
     path = tiles.pipeline(output=output)
     theirs = ["run.json", "report.html", "metrics.prom"]
@@ -293,7 +300,10 @@ def test_a_run_that_lost_its_lock_leaves_the_directory_to_the_other(
     def take(event: Event) -> None:
         if isinstance(event, SceneDone) and event.scene == "c":
             (out / ".hdm" / "run.lock").write_text(json.dumps(taken))
-            time.sleep(0.5)
+            deadline = time.monotonic() + 60
+            while not locks[0].lost:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
             for path in of_others:
                 path.write_bytes(b"of the other run")
 

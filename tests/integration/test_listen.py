@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,13 @@ def deliver(pipeline: Path, name: str, scene: str, seed: int) -> Path:
 def worker_of(listener: ListenerProcess) -> int:
     """The process id of the worker, as soon as there is one."""
     own = listener.process.pid
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         for child in Path(f"/proc/{own}/task/{own}/children").read_text().split():
             # Not before it is itself: a child that is stopped before `exec` stops its parent, too.
-            if b"hdm_pipeline.listening.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
+            with suppress(FileNotFoundError, ProcessLookupError):  # another one, that has ended since
+                if b"hdm_pipeline.listening.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
         time.sleep(0.05)
     raise AssertionError("no worker")
 
@@ -71,10 +73,10 @@ def test_each_folder_is_a_delivery_and_what_was_done_stays(pipeline: Path) -> No
         slow = pipeline.parent / "coming" / "second"
         whole = write_scene(pipeline.parent / "whole.tif", 40, 50, 2).read_bytes()
         slow.mkdir()
-        for part in range(4):  # a slow copy: longer than the quiet time altogether, never quiet for so long
+        for part in range(10):  # a slow copy: longer than the quiet time altogether, never nearly quiet for so long
             with (slow / "b.tif").open("ab") as file:
-                file.write(whole[part * len(whole) // 4 : (part + 1) * len(whole) // 4])
-            time.sleep(QUIET / 2)
+                file.write(whole[part * len(whole) // 10 : (part + 1) * len(whole) // 10])
+            time.sleep(QUIET / 5)
         assert listener.wait("done")["scenes"] == 1
         assert masks(pipeline) == {"a", "b"}
         assert [event["event"] for event in listener.seen].count("complete") == 2

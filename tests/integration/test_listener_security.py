@@ -65,6 +65,11 @@ class Bench:
             if made.is_established:
                 made.release()
 
+    def takes(self, caller: str) -> bool:
+        """Whether it takes an association now."""
+        with self.association(caller=caller) as made:
+            return bool(made.is_established)
+
     def send(self, dataset: Dataset) -> int:
         with self.association() as made:
             assert made.is_established
@@ -197,7 +202,9 @@ def test_who_may_call(listening: Callable[..., Bench]) -> None:
         assert two.is_established
         with bench.association(caller="SCANNER") as three:
             assert three.is_rejected
-    time.sleep(0.5)
+    end = time.monotonic() + 60
+    while not bench.takes("SCANNER"):  # that the others have ended it notices when it looks
+        assert time.monotonic() < end
     with bench.association(
         caller="SCANNER", classes=(CTImageStorage, "1.2.3.4.5", "1.2.840.10008.5.1.4.1.2.2.1")
     ) as made:
@@ -257,13 +264,13 @@ def test_half_an_association_leaves_nothing(listening: Callable[..., Bench]) -> 
 
         made.dul.send_pdu = half
         made.dimse.send_msg(message, context)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while len(list((bench.inbox.root / "incoming").iterdir())) == 0 and time.monotonic() < end:
             time.sleep(0.02)
         assert len(list((bench.inbox.root / "incoming").iterdir())) == 1
         assert bench.inbox.waiting()[0].busy
         made.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while bench.inbox.waiting()[0].busy and time.monotonic() < end:
         time.sleep(0.05)
     assert not bench.inbox.waiting()[0].busy

@@ -186,7 +186,7 @@ def _process(command: list[str], log: Path) -> Iterator[None]:
 
 
 def _wait(archive: Archive, log: Path) -> None:
-    for _ in range(150):
+    for _ in range(600):
         try:
             archive.call("/system")
             return

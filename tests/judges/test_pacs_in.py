@@ -199,7 +199,7 @@ def test_a_killed_run_goes_on(plain: Archive, tmp_path: Path, kit_weights: Path)
     command = [sys.executable, "-m", "hdm_pipeline", "run", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     out = tmp_path / "pacs"
-    for _ in range(600):
+    for _ in range(2400):
         if len(list(out.glob(".hdm/scenes/*/fetched/*.dcm"))) > 3:
             break
         time.sleep(0.05)

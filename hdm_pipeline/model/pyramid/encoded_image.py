@@ -42,6 +42,8 @@ class EncodedImage:
         mask: [H, W] uint8 of 1, 0 and 255, as it came.
         padded: [1, H', W'] the mask in whole cells of the coarsest level.
         features: of the levels, finest first: a batch of one.
+        matches: [H * W, D] matching features of the levels, of length 1 each, or None where the level does not match.
+            Given, as other labels of the image share them.
         strides: of the levels.
         rules: [1, D + 1, h, w] frozen features for the rules, or None without a pretrained backbone.
     """
@@ -49,6 +51,7 @@ class EncodedImage:
     mask: Tensor
     padded: Tensor
     features: Sequence[LevelFeatures]
+    matches: Sequence[Tensor | None]
     strides: Sequence[int]
     rules: Tensor | None
 
@@ -56,9 +59,8 @@ class EncodedImage:
     def supports(self) -> list[SupportFeatures]:
         """The image as a support, level by level."""
         found = []
-        for stride, level in zip(self.strides, self.features, strict=True):
+        for stride, level, match in zip(self.strides, self.features, self.matches, strict=True):
             foreground, background = cell_shares(self.padded, stride)
-            match = None if level.match is None else unit(tokens(level.match))[0]
             parts = (tokens(level.regress)[0], match, foreground.flatten(), background.flatten())
             found.append(SupportFeatures(*parts, fair=not partly_labelled(self.mask)))
         return found
@@ -70,6 +72,11 @@ class EncodedImage:
             return None
         foreground, background = cell_shares(self.padded, self.padded.shape[-1] // self.rules.shape[-1])
         return RuleTokens(tokens(self.rules)[0], foreground.flatten(), background.flatten())
+
+
+def match_tokens(features: Sequence[LevelFeatures]) -> list[Tensor | None]:
+    """`EncodedImage.matches` of a batch of one."""
+    return [None if level.match is None else unit(tokens(level.match))[0] for level in features]
 
 
 def add_image(levels: list[LevelAccumulator], image: EncodedImage, *, background: bool) -> None:

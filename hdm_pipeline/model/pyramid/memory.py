@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 _T = TypeVar("_T")
-_MOST_PIXELS = 2 << 20  # of all images together: what is known of them takes about 270 bytes a pixel
+_MOST_PIXELS = 2 << 20  # of all images together: what is known of them takes 340 to 420 bytes a pixel
 _MOST_LABELS = 4  # of one image: its mask, the two halves of it, and one more
 _MOST_SETS = 8  # of images with labels: a bank takes some hundred kilobytes
 

@@ -21,7 +21,7 @@ from hdm_pipeline.model.pyramid.context import STRIDE as CONTEXT_STRIDE
 from hdm_pipeline.model.pyramid.context import PretrainedContext
 from hdm_pipeline.model.pyramid.decoder import Decoder
 from hdm_pipeline.model.pyramid.efficientnet_lite import Variant
-from hdm_pipeline.model.pyramid.encoded_image import EncodedImage, LevelFeatures, add_image
+from hdm_pipeline.model.pyramid.encoded_image import EncodedImage, LevelFeatures, add_image, match_tokens
 from hdm_pipeline.model.pyramid.encoding import Arrays, LevelAccumulator, name_arrays, read_level
 from hdm_pipeline.model.pyramid.episodes import Episodes
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
@@ -267,8 +267,9 @@ class HDMNetPyramid(FewShotNetwork):
 
         def encoded() -> EncodedImage:
             features = self._known_features(pixels, 0, known)
+            matches = known.get("matches", lambda: match_tokens(features))
             rules = None if self.context is None else self._rule_features(pixels, features, scale, known)
-            return EncodedImage(mask, pad_masks(mask.unsqueeze(0), _MULTIPLE), features, self.strides, rules)
+            return EncodedImage(mask, pad_masks(mask.unsqueeze(0), _MULTIPLE), features, matches, self.strides, rules)
 
         return known.labelled(("support", scale), mask, encoded)
 

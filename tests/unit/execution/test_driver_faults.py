@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hdm_pipeline.errors import ReadError, StoreError
+from hdm_pipeline.errors import LostLockError, ReadError, StoreError
 from hdm_pipeline.execution.messages import (
     Died,
     Failed,
@@ -18,6 +19,7 @@ from hdm_pipeline.execution.messages import (
 )
 from hdm_pipeline.output.ledger import Receipt
 from hdm_pipeline.reporting.events import (
+    SceneDone,
     SceneQuarantined,
     StepDone,
     WorkerDied,
@@ -211,3 +213,32 @@ def test_a_stop_starts_no_scene_over(tmp_path: Path) -> None:
     assert bench.statuses() == {"a": "running"}
     bench.run()
     assert bench.statuses() == {"a": "done"}
+
+
+@pytest.mark.parametrize("ends", [None, fails(ReadError("gone"))], ids=["well", "badly"])
+def test_what_a_step_did_while_the_lock_was_lost_is_not_written(
+    tmp_path: Path, ends: Callable[[Task], Failed] | None
+) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    lost = False
+
+    def script(task: Task) -> Failed | None:
+        nonlocal lost
+        if task.step != "publish":
+            return None
+        lost = True
+        product = bench.workspace.product_folder("a")
+        product.mkdir()
+        (product / "mask.tif").write_text("of the other run")
+        return None if ends is None else ends(task)
+
+    def should_stop() -> bool:
+        if lost:
+            raise LostLockError("taken over", where="out", remedy="wait")
+        return False
+
+    with pytest.raises(LostLockError):
+        bench.run(script, should_stop=should_stop)
+    assert bench.statuses() == {"a": "running"}
+    assert bench.told(SceneDone, SceneQuarantined) == []
+    assert (bench.workspace.product_folder("a") / "mask.tif").read_text() == "of the other run"

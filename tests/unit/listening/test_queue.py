@@ -42,9 +42,9 @@ class Bench:
         self.memory = Memory(self.root / "queue.sqlite")
         self.memory.forget_failures()
         self.events: list[tuple[str, dict[str, Any]]] = []
-        watched = WatchedFolder(self.root / "watched", QUIET)
+        self.watched = WatchedFolder(self.root / "watched", QUIET)
         self.queue = DeliveryQueue(
-            self.inbox, watched, self.memory, QUIET, lambda kind, **facts: self.events.append((kind, facts))
+            self.inbox, self.watched, self.memory, QUIET, lambda kind, **facts: self.events.append((kind, facts))
         )
 
     def file(self, delivery: str, part: str, *items: str, content: bytes = b"content") -> None:
@@ -56,9 +56,11 @@ class Bench:
 
     def settled(self) -> Due | None:
         """The next delivery, after everything has been quiet."""
-        for _ in range(8):
+        looks = 0
+        while looks < 8 or self.watched.arriving:
             time.sleep(QUIET / 4)
             self.queue.next()
+            looks += 1
         return self.queue.next()
 
     def work(self, result: Result = DONE) -> Due:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from hdm_pipeline.errors import LedgerError
 from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery, read_deliveries, read_unsettled
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.ledger_file import connect_for_reading
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
 
 PEER = "dicomweb://pacs/dicom-web"
@@ -116,3 +119,40 @@ def test_only_what_may_be_owed_is_read(path: Path) -> None:
         assert [(one.peer, one.scene) for one in known] == [(PEER, "half"), (PEER, "older"), (other, "unasked")]
         chosen = [one for name in scenes if (one := ledger.scene(name))]
         assert undelivered(chosen, known) == undelivered(ledger.walk(), read_deliveries(path))
+
+
+def test_what_is_sent_while_it_is_read_is_not_taken_for_never_tried(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [Delivery(PEER, name, "key", (), True) for name in ("a", "b")]
+
+    def connected(file: Path) -> _Between:
+        connection = connect_for_reading(file)
+        return _Between(connection, lambda: deliveries.record(whole))
+
+    monkeypatch.setattr("hdm_pipeline.output.deliveries.connect_for_reading", connected)
+    with Ledger.open(path) as ledger, Deliveries(path) as deliveries:
+        ledger.upsert_scenes([record("a"), record("b")])
+        deliveries.record([Delivery(PEER, name, "key", (), False, {}, {"what": "away"}) for name in ("a", "b")])
+        scenes, known = read_unsettled(path)
+        assert scenes == ["a", "b"]
+        assert [(one.scene, one.error) for one in known] == [("a", {"what": "away"}), ("b", {"what": "away"})]
+        assert read_unsettled(path) == ([], [])
+
+
+class _Between:
+    """A connection between whose questions about the ledger a run writes to it."""
+
+    def __init__(self, connection: sqlite3.Connection, write: Callable[[], None]) -> None:
+        self._connection, self._write = connection, write
+
+    def execute(self, query: str) -> sqlite3.Cursor | list[tuple[object, ...]]:
+        found = self._connection.execute(query)
+        if "SELECT" not in query or "sqlite_master" in query:
+            return found
+        rows = found.fetchall()
+        self._write()
+        return rows
+
+    def close(self) -> None:
+        self._connection.close()

@@ -82,3 +82,15 @@ def test_others_than_were_uploaded_are_refused(
         pass
     assert caught.value.where == f"s3://out/{key}"
     assert [*weights_folder().rglob("*.safetensors")] == []
+
+
+def test_those_of_many_classes_are_there_at_once(bucket: ObjectFolder, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.safetensors" for number in range(7)]
+    uploaded = {}
+    for number, file in enumerate(files):
+        uploaded |= _uploaded(bucket, file, b"weights of class %d" % number)
+    with fetched_weights(bucket, uploaded) as here:
+        assert {path: Path(there).read_bytes() for path, there in here.items()} == {
+            str(file): file.read_bytes() for file in files
+        }
+    assert os.listdir(weights_folder()) == []

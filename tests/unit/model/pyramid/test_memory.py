@@ -171,6 +171,17 @@ def test_the_labels_of_an_image_that_came_last_are_known() -> None:
     assert computed == [0, 1, 2, 3, 4, 1]
 
 
+def test_labels_of_one_image_share_what_does_not_depend_on_them(
+    network: HDMNetPyramid, examples: tuple[list[Tensor], list[Tensor]]
+) -> None:
+    (image, *_), (mask, *_) = examples
+    with network.remembering():
+        one, other = (network._encode_image(image, labels, 1).supports for labels in (mask, 1 - mask))
+    matches = [(a.match, b.match) for a, b in zip(one, other, strict=True)]
+    assert any(mine is not None for mine, _ in matches)
+    assert all(mine is theirs for mine, theirs in matches)
+
+
 def test_a_set_of_labelled_images_is_known_by_images_labels_and_what_was_asked(
     network: HDMNetPyramid, examples: tuple[list[Tensor], list[Tensor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
