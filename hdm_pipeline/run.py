@@ -219,6 +219,7 @@ class _Turn:
                     self.courier.finish(should_stop, tell)
             except HdmError as trouble:
                 log.warning("what earlier runs owe could not be sent: %s", trouble.what)
+            self.lock.check()  # that another run has taken over is more than that there is nothing to do
             raise error
 
     @contextmanager

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from hdm_pipeline.errors import HdmError
+from hdm_pipeline.grid import Window
 
 QUIET = 2.0
 """Seconds without a stroke or a try after which a person is taken to look, not to draw."""
@@ -25,15 +26,16 @@ class Settling:
         self._changes = 0
         self._settled = 0
         self._busy = 0
+        self._drawing = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="hdm-studio-settle", daemon=True)
         self._thread.start()
 
     @property
     def done(self) -> bool:
-        """Whether nothing has changed since it was settled."""
+        """Whether nothing has changed since it was settled, and nothing is about to."""
         with self._changed:
-            return self._settled == self._changes
+            return self._settled == self._changes and not self._drawing
 
     def wait(self) -> None:
         """Something was tried: what is to be settled waits until it is quiet again. The first time all is to be."""
@@ -42,11 +44,28 @@ class Settling:
             self._changes = max(1, self._changes)
             self._changed.notify_all()
 
-    def put_off(self) -> None:
-        """Something was drawn: what was settled does not hold, and whoever draws is not to be slowed down."""
+    def drawn(self, draw: Callable[[], Window | None]) -> Window | None:
+        """Draw: meanwhile, and once something has changed, what was settled does not hold.
+
+        Whoever draws is not to be slowed down: it is settled again when nobody does.
+
+        Args:
+            draw: changes what is labelled, and says where; None where nothing changed.
+
+        Returns:
+            What `draw` does.
+        """
         with self._changed:
-            self._changes += 1
-            self._changed.notify_all()
+            self._drawing += 1
+        window = None
+        try:
+            window = draw()
+        finally:
+            with self._changed:
+                self._drawing -= 1
+                self._changes += window is not None
+                self._changed.notify_all()
+        return window
 
     def close(self) -> None:
         """Begin no more."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from typer.testing import CliRunner
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SendAnswer
-from hdm_pipeline.errors import ArchiveError, OutputError, PeerError
+from hdm_pipeline.errors import ArchiveError, LostLockError, OutputError, PeerError
 from hdm_pipeline.options import RunOptions, RunSummary
+from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
+from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, ProductsSent, SceneDone
 from hdm_pipeline.reporting.status import output_status, status_text
@@ -298,6 +301,36 @@ def test_sending_what_is_owed_can_be_interrupted(bench: Workbench, peer: Path) -
     assert "stopping" in seen
     assert len(log_of(peer / "away")) < 3
     assert set(output_status(bench.root / "out")["not_sent"]) == {f"folder://{peer / 'away'}"}
+
+
+def test_a_run_that_loses_its_lock_while_it_sends_what_is_owed_says_so(
+    bench: Workbench, peer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks: list[RunLock] = []
+
+    def beating_fast(workspace: Workspace, owner: str, wait: bool) -> RunLock:
+        locks.append(RunLock(workspace.lock, owner, wait, heartbeat=0.05))
+        return locks[-1]
+
+    path = sending(bench, peer)
+    peer.rmdir()
+    run(path)
+    peer.mkdir()
+    for scene in SCENES:
+        (bench.scenes / f"{scene}.tif").unlink()
+    monkeypatch.setattr("hdm_pipeline.run.run_lock", beating_fast)
+
+    def take_over(event: Event) -> None:
+        if isinstance(event, ProductsSent) and not locks[0].lost:
+            taken = {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1}
+            (bench.root / "out" / ".hdm" / "run.lock").write_text(json.dumps(taken))
+            deadline = time.monotonic() + 60
+            while not locks[0].lost:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+    with pytest.raises(LostLockError):
+        Pipeline.from_yaml(path).run(on_event=take_over)
 
 
 def test_what_ends_a_run_is_told_though_what_is_owed_cannot_be_noted(

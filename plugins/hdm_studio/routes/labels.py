@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -52,15 +53,15 @@ def label_routes(studio: Studio) -> APIRouter:
     @routes.post("/scenes/{scene}/strokes")
     def draw(scene: str, body: NewStroke) -> dict[str, Any]:
         stroke = Stroke(z=body.z, tool=body.tool, value=body.value, radius=body.radius, points=tuple(body.points))
-        return _changed(scene, session.draw(scene, stroke))
+        return _changed(scene, lambda: session.draw(scene, stroke))
 
     @routes.post("/scenes/{scene}/undo")
     def undo(scene: str) -> dict[str, Any]:
-        return _changed(scene, session.undo(scene))
+        return _changed(scene, lambda: session.undo(scene))
 
     @routes.post("/scenes/{scene}/redo")
     def redo(scene: str) -> dict[str, Any]:
-        return _changed(scene, session.redo(scene))
+        return _changed(scene, lambda: session.redo(scene))
 
     @routes.get("/examples")
     def examples() -> dict[str, Any]:
@@ -71,16 +72,14 @@ def label_routes(studio: Studio) -> APIRouter:
 
     @routes.delete("/examples")
     def remove(body: Removal) -> dict[str, Any]:
-        if session.remove_example(body.scene, body.class_name) is not None:
-            studio.settling.put_off()
+        studio.settling.drawn(lambda: session.remove_example(body.scene, body.class_name))
         return examples()
 
     def _steps(scene: str) -> dict[str, Any]:
         return {"revision": session.revision, "undo": session.can_undo(scene), "redo": session.can_redo(scene)}
 
-    def _changed(scene: str, window: Window | None) -> dict[str, Any]:
-        if window is not None:
-            studio.settling.put_off()
+    def _changed(scene: str, draw: Callable[[], Window | None]) -> dict[str, Any]:
+        window = studio.settling.drawn(draw)
         return {"changed": None if window is None else answers.window(window), **_steps(scene)}
 
     return routes

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from hdm_pipeline.errors import ReadError
+from hdm_pipeline.errors import ConfigError, ReadError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.session.values import Suggestion, Try, TryEndedError
 from hdm_studio import tries
@@ -144,7 +144,7 @@ def test_examples_are_settled_when_it_is_quiet_and_again_if_that_was_ended() -> 
 
     settling = Settling(settle, quiet=0.01)
     assert settling.done
-    settling.put_off()
+    settling.drawn(lambda: WINDOW)
     assert settled.wait(30)
     assert begun.acquire(timeout=30)
     assert begun.acquire(timeout=30)
@@ -161,8 +161,8 @@ def test_nothing_is_settled_while_things_change() -> None:
         return True
 
     settling = Settling(settle, quiet=60)
-    settling.put_off()
-    settling.put_off()
+    settling.drawn(lambda: WINDOW)
+    settling.drawn(lambda: WINDOW)
     assert not settled.wait(0.05)
     assert not settling.done
     settling.close()
@@ -183,6 +183,26 @@ def test_after_the_first_a_try_unsettles_nothing_and_a_stroke_does() -> None:
     settling.wait()
     assert not begun.acquire(timeout=0.1)
     assert settling.done
-    settling.put_off()
+    settling.drawn(lambda: WINDOW)
     assert begun.acquire(timeout=30)
+    settling.close()
+
+
+def test_what_is_being_drawn_is_not_settled_and_what_came_to_nothing_stays_so() -> None:
+    settling = Settling(lambda: True, quiet=60)
+    seen: list[bool] = []
+
+    def nothing() -> None:
+        seen.append(settling.done)
+
+    def fail() -> Window:
+        raise ConfigError("there is no such class")
+
+    assert settling.drawn(nothing) is None
+    assert (seen, settling.done) == ([False], True)
+    with pytest.raises(ConfigError):
+        settling.drawn(fail)
+    assert settling.done
+    assert settling.drawn(lambda: WINDOW) == WINDOW
+    assert not settling.done
     settling.close()
