@@ -32,7 +32,7 @@ from hdm_pipeline.model.bank import SupportBank
 from hdm_pipeline.model.weights_file import BUILTIN, weights_path
 from hdm_pipeline.support.examples import SupportExample
 
-VERSION = 3
+VERSION = 2
 """Part of every key: raised whenever the same examples would be prepared otherwise."""
 
 CACHE_VARIABLE = "HDM_CACHE"

@@ -79,8 +79,3 @@ def without_orphans(masks: Tensor, turns: int) -> Tensor:
     others = present.sum(0, keepdim=True) - present.long()
     orphans = (others[:turns] == 0)[:, :, None, None]
     return masks[:turns].masked_fill(orphans, IGNORED).flatten(0, 1)
-
-
-def quarter_turn(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """An image [..., H, W] and its mask [H, W], turned by 90 degrees."""
-    return image.rot90(1, (-2, -1)), mask.rot90(1, (-2, -1))

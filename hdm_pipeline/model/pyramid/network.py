@@ -25,7 +25,7 @@ from hdm_pipeline.model.pyramid.encoded_image import EncodedImage, LevelFeatures
 from hdm_pipeline.model.pyramid.encoding import Arrays, LevelAccumulator, name_arrays, read_level
 from hdm_pipeline.model.pyramid.episodes import Episodes
 from hdm_pipeline.model.pyramid.evidence import EvidenceHead, LevelEvidence, LevelSupport, PixelEvidenceHead
-from hdm_pipeline.model.pyramid.labels import cell_shares, finest_level, pad_images, pad_masks, quarter_turn
+from hdm_pipeline.model.pyramid.labels import cell_shares, finest_level, pad_images, pad_masks
 from hdm_pipeline.model.pyramid.layers import resize
 from hdm_pipeline.model.pyramid.memory import FeatureMemory, Known
 from hdm_pipeline.model.pyramid.objective import pyramid_losses
@@ -190,11 +190,7 @@ class HDMNetPyramid(FewShotNetwork):
         weigh: bool = True,
         describe: bool = False,
     ) -> SupportBank:
-        """Weighed by held-out examples (`weighing`), described by the coarsest level (`familiarity`).
-
-        A single example, which nothing can be weighed by, is seen as it is and turned by a quarter: what is the same in
-        both is more likely to be so elsewhere (docs/decisions/pretrained-backbone.md).
-        """
+        """Weighed by held-out examples (`weighing`), described by the coarsest level (`familiarity`)."""
         require_supports(images, masks, minimum_side=self.minimum_side, where=f"class {class_name!r}")
         asked = ("bank", weigh, describe)
         arrays = self._memory.of_set(asked, images, masks, lambda: self._encoded(images, masks, weigh, describe))
@@ -203,9 +199,6 @@ class HDMNetPyramid(FewShotNetwork):
     def _encoded(self, images: Sequence[Tensor], masks: Sequence[Tensor], weigh: bool, describe: bool) -> Arrays:
         """The arrays of a bank, as `encode_for_run` is asked for them."""
         judged = MOST_FOLDS if weigh else 0
-        views = list(zip(images, masks, strict=True))
-        if weigh and len(views) == 1:
-            views.append(quarter_turn(*views[0]))
         scale = rule_scale(masks)
         kept: list[EncodedImage] = []
         levels: list[LevelAccumulator] = []
@@ -214,13 +207,11 @@ class HDMNetPyramid(FewShotNetwork):
         compared = familiarity.SupportsCompared(
             familiarity.LEAST_FAR_PRETRAINED if pretrained else familiarity.LEAST_FAR
         )
-        for number, (image, mask) in enumerate(views):
+        for image, mask in zip(images, masks, strict=True):
             encoded = self._encode_image(image, mask, scale)
             add_image(levels, encoded, background=self.background)
             if encoded.rule_tokens is not None:
                 frozen.append(encoded.rule_tokens)
-            if number >= len(images):
-                continue  # seen turned it is no further example to be judged by, and nothing new to be like
             if describe:
                 last, stride = encoded.features[-1], self.strides[-1]
                 compared.add(last.context, last.regress, cell_shares(encoded.padded, stride), stride)

@@ -112,21 +112,6 @@ def test_bank_does_not_grow_with_shots() -> None:
     assert all(len(array) <= 24 for name, array in many.arrays.items() if name.endswith("ground"))
 
 
-def test_a_single_example_is_seen_turned_as_well_for_a_run() -> None:
-    """Its bank holds what one of both views holds, but for what the number of examples says; two stay as they are."""
-    network = small_network()
-    image, mask = example(64, 96)
-    turned = image.rot90(1, (-2, -1)), mask.rot90(1, (-2, -1))
-    both = network.encode_support([image, turned[0]], [mask, turned[1]])
-    found = network.encode_for_run([image], [mask])
-    assert found.shots == 1
-    assert all(np.array_equal(found.arrays[name], array) for name, array in both.arrays.items())
-    alone = network.encode_support([image], [mask])
-    assert not all(np.array_equal(alone.arrays[name], array) for name, array in both.arrays.items())
-    two = network.encode_for_run([image, turned[0]], [mask, turned[1]])
-    assert all(np.array_equal(two.arrays[name], array) for name, array in both.arrays.items())
-
-
 def test_bank_of_other_weights_is_refused() -> None:
     network = small_network()
     bank = network.encode_support(*[[part] for part in example()])
