@@ -27,6 +27,7 @@ def loaded(_actor: Any) -> frozenset[str]:
     return frozenset(name for name in ("torch", "rasterio", "zarr") if name in sys.modules)
 
 
+@pytest.mark.long
 def test_actors_without_the_model_load_no_torch(
     bench: Workbench, cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_resumed_run_has_the_same_curve_bit_for_bit(tmp_path: Path) -> None:
         assert all(torch.equal(weights[0][part][name], tensor) for name, tensor in weights[1][part].items())
 
 
+@pytest.mark.long
 def test_a_killed_process_goes_on_with_the_same_curve(tmp_path: Path) -> None:
     whole, killed = (
         config(tmp_path / name, steps=16, precision="bf16", validation={"every": 0}) for name in ("whole", "killed")
