@@ -61,6 +61,9 @@ MAX_DEATHS = 2
 _LOOK_AGAIN = 0.2
 """Seconds after which it is seen that a scene has arrived while steps run."""
 
+_ASK_AGAIN = 5.0
+"""Seconds after which it is asked again whether to stop while no step ends; one that hangs may take an hour."""
+
 BlockTask = StageTask | InferTask | StitchTask
 
 log = logging.getLogger(__name__)
@@ -137,7 +140,7 @@ class Driver:
             # A scene that arrives while a long step runs is surveyed beside it.
             awaits = not stopping and intake.expects and self._wants_scene()
             awaits |= self._equipment is not None
-            outcome = self._executor.next(_LOOK_AGAIN if awaits else None)
+            outcome = self._executor.next(_LOOK_AGAIN if awaits else _ASK_AGAIN)
             if outcome is None:
                 continue
             scene = outcome.task.scene

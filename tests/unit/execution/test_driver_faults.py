@@ -28,6 +28,7 @@ from tests.fake_executor import (
     SQUARE,
     THREE,
     Bench,
+    FakeExecutor,
     dies,
     fails,
     is_step,
@@ -242,3 +243,22 @@ def test_what_a_step_did_while_the_lock_was_lost_is_not_written(
     assert bench.statuses() == {"a": "running"}
     assert bench.told(SceneDone, SceneQuarantined) == []
     assert (bench.workspace.product_folder("a") / "mask.tif").read_text() == "of the other run"
+
+
+def test_a_lock_that_is_lost_while_no_step_ends_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, {"a": THREE})
+    waits: list[float] = []
+
+    def hang(_executor: FakeExecutor, timeout: float | None = None) -> None:
+        assert timeout is not None, "it would wait for ever"
+        waits.append(timeout)
+
+    def should_stop() -> bool:
+        if len(waits) == 3:
+            raise LostLockError("taken over", where="out", remedy="wait")
+        return False
+
+    monkeypatch.setattr(FakeExecutor, "next", hang)
+    with pytest.raises(LostLockError):
+        bench.run(should_stop=should_stop)
+    assert bench.told(SceneDone, SceneQuarantined) == []
