@@ -76,10 +76,14 @@ def local_environment(**settings: object) -> rasterio.Env:
 
 
 def remote_environment(**settings: object) -> rasterio.Env:
-    """GDAL's settings for files that may lie in a bucket; one session while the environment holds the same keys."""
+    """GDAL's settings for files that may lie in a bucket; one session while the environment holds the same keys.
+
+    Keys that a caller's own environment of rasterio has count before those of the process.
+    """
     keys = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
     held = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
-    return rasterio.Env.from_defaults(session=_session(keys) if held else DummySession(), **settings)
+    given = rasterio.env.hasenv() and "AWS_ACCESS_KEY_ID" in rasterio.env.getenv()
+    return rasterio.Env.from_defaults(session=_session(keys) if held and not given else DummySession(), **settings)
 
 
 def lasting_environment(*, allow_network: bool) -> AbstractContextManager[object]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import boto3
 import pytest
 import rasterio
+from rasterio.session import AWSSession
 
 from hdm_geotiff.files.environment import gdal_environment
 from hdm_geotiff.reader import GeoTiffReader
@@ -55,3 +56,11 @@ def test_keys_for_buckets_are_fetched_once_until_they_change(
     with gdal_environment():
         assert "AWS_ACCESS_KEY_ID" not in rasterio.env.getenv()
     assert len(sessions) == 2
+
+
+def test_keys_of_a_callers_own_environment_count_first(sessions: list[object]) -> None:
+    own = boto3.Session("own", "secret")
+    with rasterio.Env(AWSSession(own)), gdal_environment(allow_network=True):
+        assert rasterio.env.getenv()["AWS_ACCESS_KEY_ID"] == "own"
+    with gdal_environment(allow_network=True):
+        assert rasterio.env.getenv()["AWS_ACCESS_KEY_ID"] == "key0"
