@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from tests.s3_server import S3Server, installed, s3_server
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One thread a worker and its children, before torch is imported: workers that share cores wait for each other's.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background has Ctrl-C ignored, by them and by all that they start and stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["HDM_CACHE"] = "off"  # what one test prepared is no result of another; those of the cache say where it is
 
