@@ -103,15 +103,14 @@ class Lock(ABC):
             OutputError: another run holds it and `wait` is False, or it cannot be written.
         """
         watched: tuple[Any, Any] | None = None
-        since = time.monotonic()
+        since, unseen = time.monotonic(), self._unseen
         while not self._take(watched if time.monotonic() - since >= self._stale_after else None):
-            unseen = self._unseen
             found = self._look()
             if found is None:  # it was given back this moment
                 time.sleep(self._pause / 4)
                 continue
-            if self._unseen != unseen:
-                since = time.monotonic()
+            if self._unseen != unseen:  # in this look, or in that of `_take`
+                since, unseen = time.monotonic(), self._unseen
             if watched is None or found != watched:
                 if not self._wait and (watched is not None or _gone(found[0]) is not None):
                     raise self._held(found[0])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.errors import OutputError
-from hdm_pipeline.output.lock import RunLock, interrupt_holder
+from hdm_pipeline.output.lock import Lock, RunLock, interrupt_holder
 
 _HOLDER = """
 import sys, time
@@ -202,3 +202,34 @@ def test_a_holder_on_another_host_is_not_asked_from_here(path: Path, holder: sub
 
 def test_without_a_holder_nobody_is_asked(path: Path) -> None:
     assert interrupt_holder(path) == ""
+
+
+class Watched(Lock):
+    """A lock that another run holds, in a store that is away for a while within the second attempt to take it."""
+
+    def __init__(self) -> None:
+        super().__init__("me", wait=True, heartbeat=60, stale_after=0.5, pause=0.01)
+        self.given: list[object] = []
+
+    _shown = "out"
+
+    def _look(self) -> tuple[dict[str, str], str]:
+        return {"owner": "far away"}, "the same"
+
+    def _take(self, stale: tuple[object, object] | None) -> bool:
+        self.given.append(stale)
+        if len(self.given) == 2:
+            self._unseen += 1
+            time.sleep(0.6)
+        return len(self.given) == 3
+
+    def _sign(self) -> bool:
+        return True
+
+    def _release(self) -> None:
+        pass
+
+
+def test_time_in_which_nobody_answers_who_would_take_the_lock_does_not_count() -> None:
+    with Watched() as lock:
+        assert lock.given == [None, None, None]
