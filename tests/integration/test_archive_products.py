@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,14 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform_bounds
 
-import hdm_pipeline.run
 from hdm_pipeline.comparison import compare_outputs, comparison_text
 from hdm_pipeline.errors import ConfigError, LostLockError
 from hdm_pipeline.options import RunOptions
-from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, SceneDone
 from tests.integration.conftest import Workbench
+from tests.lost_lock import THEIRS, lose, quick_locks
 
 LEFT, TOP, SIDE = 500_000.0, 5_000_000.0, 10.0
 
@@ -283,27 +281,17 @@ def test_the_command_prints_a_table(dates: Workbench) -> None:
 def test_a_run_that_lost_its_lock_leaves_the_directory_to_the_other(
     tiles: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locks: list[RunLock] = []
-
-    def beating_fast(workspace: Workspace, owner: str, wait: bool) -> RunLock:
-        locks.append(RunLock(workspace.lock, owner, wait, heartbeat=0.05))
-        return locks[-1]
-
-    monkeypatch.setattr(hdm_pipeline.run, "run_lock", beating_fast)
+    locks = quick_locks(monkeypatch)
     output = {"directory": "out", "products": ["mask", "stac"]}
     path = tiles.pipeline(output=output)
     theirs = ["run.json", "report.html", "metrics.prom"]
-    out, taken = tiles.root / "out", {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1}
+    out = tiles.root / "out"
 
     of_others = [out / name for name in theirs[:2]] + [out / ".hdm" / theirs[2]]
 
     def take(event: Event) -> None:
         if isinstance(event, SceneDone) and event.scene == "c":
-            (out / ".hdm" / "run.lock").write_text(json.dumps(taken))
-            deadline = time.monotonic() + 60
-            while not locks[0].lost:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            lose(locks[0], lambda: (out / ".hdm" / "run.lock").write_text(json.dumps(THEIRS)))
             for path in of_others:
                 path.write_bytes(b"of the other run")
 
@@ -312,7 +300,7 @@ def test_a_run_that_lost_its_lock_leaves_the_directory_to_the_other(
     assert caught.value.where == str(out)
     assert not [*out.glob("mosaic*"), *out.glob("collection*")]
     assert {path.name: path.read_bytes() for path in of_others} == dict.fromkeys(theirs, b"of the other run")
-    assert json.loads((out / ".hdm" / "run.lock").read_text()) == taken
+    assert json.loads((out / ".hdm" / "run.lock").read_text()) == THEIRS
 
 
 def test_a_run_that_is_not_complete_is_compared_with_a_notice(dates: Workbench) -> None:

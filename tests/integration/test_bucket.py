@@ -16,13 +16,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-import hdm_pipeline.run
 from hdm_pipeline.comparison import compare_outputs
 from hdm_pipeline.errors import ConfigError, LostLockError, ObjectStoreError, OutputError
 from hdm_pipeline.listening.listener import settings
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.bucket_lock import BucketLock
-from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, SceneDone
@@ -32,6 +30,7 @@ from hdm_pipeline.xarrays.run_output import open_output
 from tests.dicom_series import write_series
 from tests.fault_proxy import Rule
 from tests.integration.conftest import Workbench, published, write_scene
+from tests.lost_lock import THEIRS, lose, quick_locks
 from tests.s3_server import S3Server
 
 
@@ -163,25 +162,15 @@ def test_what_a_killed_driver_gave_to_other_nodes_goes_with_the_next_run(bench: 
 def test_a_run_whose_lock_another_one_takes_ends_with_that_and_writes_no_more(
     bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locks: list[BucketLock] = []
-
-    def beating_fast(workspace: Workspace, owner: str, wait: bool) -> BucketLock:
-        assert isinstance(workspace.lock_place, ObjectFolder)
-        locks.append(BucketLock(workspace.lock_place, owner, wait, heartbeat=0.05))
-        return locks[-1]
-
-    monkeypatch.setattr(hdm_pipeline.run, "run_lock", beating_fast)
+    locks = quick_locks(monkeypatch)
     done = []
 
     def take(event: Event) -> None:
         if isinstance(event, SceneDone):
             done.append(event.scene)
-            theirs = {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1, "token": "theirs"}
-            server.client().put_object(Bucket="out", Key="b/.hdm/run.lock", Body=json.dumps(theirs).encode())
-            deadline = time.monotonic() + 60
-            while not locks[0].lost:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            theirs = {**THEIRS, "token": "theirs"}
+            body = json.dumps(theirs).encode()
+            lose(locks[0], lambda: server.client().put_object(Bucket="out", Key="b/.hdm/run.lock", Body=body))
             server.forget()
 
     with pytest.raises(LostLockError) as caught:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,14 @@ from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SendAnswer
 from hdm_pipeline.errors import ArchiveError, LostLockError, OutputError, PeerError
 from hdm_pipeline.options import RunOptions, RunSummary
-from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
-from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, ProductsSent, SceneDone
 from hdm_pipeline.reporting.status import output_status, status_text
 from hdm_pipeline.testing import ConformanceError, check_sender
 from tests.integration.conftest import Workbench, steps_of
 from tests.integration.faults.victim import kill_at
+from tests.lost_lock import THEIRS, lose, quick_locks
 
 SCENES = ("large", "middle", "small")
 
@@ -306,28 +304,18 @@ def test_sending_what_is_owed_can_be_interrupted(bench: Workbench, peer: Path) -
 def test_a_run_that_loses_its_lock_while_it_sends_what_is_owed_says_so(
     bench: Workbench, peer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locks: list[RunLock] = []
-
-    def beating_fast(workspace: Workspace, owner: str, wait: bool) -> RunLock:
-        locks.append(RunLock(workspace.lock, owner, wait, heartbeat=0.05))
-        return locks[-1]
-
     path = sending(bench, peer)
     peer.rmdir()
     run(path)
     peer.mkdir()
     for scene in SCENES:
         (bench.scenes / f"{scene}.tif").unlink()
-    monkeypatch.setattr("hdm_pipeline.run.run_lock", beating_fast)
+    locks = quick_locks(monkeypatch)
 
     def take_over(event: Event) -> None:
         if isinstance(event, ProductsSent) and not locks[0].lost:
-            taken = {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1}
-            (bench.root / "out" / ".hdm" / "run.lock").write_text(json.dumps(taken))
-            deadline = time.monotonic() + 60
-            while not locks[0].lost:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            lock = bench.root / "out" / ".hdm" / "run.lock"
+            lose(locks[0], lambda: lock.write_text(json.dumps(THEIRS)))
 
     with pytest.raises(LostLockError):
         Pipeline.from_yaml(path).run(on_event=take_over)
