@@ -7,6 +7,8 @@ DEV_READY := $(VENV)/.dev-ready
 DOCS_READY := $(VENV)/.docs-ready
 PAGE := plugins/hdm_studio/page/index.html
 UI_READY := ui/node_modules/.ready
+# File by file, in the order of tests/conftest.py: what takes longest first.
+SHARED_OUT := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup run studio studio-lint wheel wheel-check sbom test long lint types judges docs licences bench soak fuzz qgis-plugin clean
 
@@ -67,7 +69,7 @@ sbom: wheel-check ## dist/hdm_pipeline.cdx.json: what an empty environment got w
 	build/sbom/bin/cyclonedx-py environment --output-format JSON --output-file dist/hdm_pipeline.cdx.json build/bare/bin/python
 
 test: $(DEV_READY) ## the tests, without third-party judges; in one process: make test WORKERS=0
-	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) --dist loadfile
+	$(BIN)/python -m pytest tests/unit tests/integration -m "not long" --numprocesses $(or $(WORKERS),2) $(SHARED_OUT)
 
 long: $(DEV_READY) ## the long ones: Dice on a real CT, training by two processes, listeners and actors that die, Ray against inline
 	$(BIN)/python -m pytest tests/unit tests/integration -m long
@@ -80,7 +82,7 @@ types: $(DEV_READY) ## mypy --strict
 	$(BIN)/mypy
 
 judges: $(DEV_READY) ## third-party validators; see docs/judges.md for what they need
-	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) --dist loadfile
+	$(BIN)/python -m pytest tests/judges --numprocesses $(or $(WORKERS),2) $(SHARED_OUT)
 
 docs: $(DOCS_READY) ## the documentation as a site under build/site, notebooks run; without them: HDM_DOCS_NOTEBOOKS=0
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
