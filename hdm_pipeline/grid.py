@@ -169,6 +169,31 @@ class TileGrid:
         """Window of tile (z, i, j): always `tile` x `tile`; the last ones may stick out of the scene."""
         return Window(z=z, y=i * self.stride, x=j * self.stride, height=self.tile, width=self.tile)
 
+    def seen(self, z: int, i: int, j: int) -> Window:
+        """What the network sees for tile (z, i, j): a window within the scene, as large for all tiles of a scene.
+
+        A tile that would stick out is moved back, so that it sees what lies there instead of a mirror image; along an
+        axis that is shorter than a tile it sees all of the scene.
+        """
+        height, width = min(self.tile, self.size[1]), min(self.tile, self.size[2])
+        y, x = min(i * self.stride, self.size[1] - height), min(j * self.stride, self.size[2] - width)
+        return Window(z=z, y=y, x=x, height=height, width=width)
+
+    def own(self, z: int, i: int, j: int) -> tuple[slice, slice]:
+        """Rows and columns of `seen` that lie in the tile itself: from its first pixel on."""
+        seen = self.seen(z, i, j)
+        return slice(i * self.stride - seen.y, seen.height), slice(j * self.stride - seen.x, seen.width)
+
+    def as_tile(self, index: tuple[int, int, int], maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Maps [n, y, x] of what was seen for a tile, as maps [n, tile, tile] of the tile: 0 outside of the scene."""
+        rows, columns = self.own(*index)
+        if maps.shape[1:] == (self.tile, self.tile) and not (rows.start or columns.start):
+            return maps
+        placed = np.zeros((len(maps), self.tile, self.tile), dtype=maps.dtype)
+        own = maps[:, rows, columns]
+        placed[:, : own.shape[1], : own.shape[2]] = own
+        return placed
+
     def weights(self, i: int, j: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
         """Blending weights of a tile along y and x, [tile] each, 0..256; the pixel's weight is their product.
 
@@ -265,8 +290,8 @@ class TileGrid:
     def reads(self, block: Block, blocks: Sequence[Block]) -> tuple[Block, ...]:
         """The blocks of `blocks` whose cells must be staged before this block's tiles can be read.
 
-        Apart from the block itself these are the cells it spills into, and, for tiles that stick out of the scene, the
-        cells from which the padding is reflected.
+        Apart from the block itself these are the cells it spills into, and those into which its last tiles are moved
+        back (`seen`).
         """
         _, rows, columns = blocks[0].shape
         i0, i1 = self._touched(block.i0, block.i1, self.size[1])
@@ -280,10 +305,9 @@ class TileGrid:
         )
 
     def _touched(self, first: int, stop: int, size: int) -> tuple[int, int]:
-        """Range of pixels along one axis that tiles `first`..`stop` read, reflection included."""
-        start, end = first * self.stride, (stop - 1) * self.stride + self.tile
-        reflected = max(0, size - 1 - (end - size)) if end > size else start
-        return min(start, reflected), min(end, size)
+        """Range of pixels along one axis that the network sees for tiles `first`..`stop`."""
+        last = max(0, size - self.tile)
+        return min(first * self.stride, last), min((stop - 1) * self.stride, last) + min(self.tile, size)
 
 
 def _balanced(count: int, target: int) -> int:

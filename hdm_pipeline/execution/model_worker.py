@@ -36,7 +36,7 @@ class ModelWorker:
         self._context = context
         self._bundle = bundle
         self._groups = [
-            (_load(key, banks[0][1], bundle), [index for index, _ in banks], [bank for _, bank in banks])
+            (self._load(key, banks[0][1]), [index for index, _ in banks], [bank for _, bank in banks])
             for key, banks in _by_network(bundle).items()
         ]
         self._described = [
@@ -47,6 +47,16 @@ class ModelWorker:
             if place == index
         ]
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="hdm-read-ahead")
+
+    def _load(self, key: NetworkKey, bank: SupportBank) -> FewShotSegmenter:
+        segmenter = self._bundle.segmenter(key)
+        segmenter.gpu_batch = self._bundle.batch_size
+        segmenter.filled_to = self._context.config.tiling.size
+        if segmenter.weights_hash != bank.weights_hash:
+            raise BankMismatchError(
+                "the weights file changed since the supports were encoded", where=key[0], remedy="start the run again"
+            )
+        return segmenter
 
     def infer(self, task: InferTask) -> InferResult:
         """Score a block's tiles and store what the block knows of its scores.
@@ -66,9 +76,11 @@ class ModelWorker:
         unlike = [tuple((0, 0) if known else None for known in self._described)]
         for chosen, pixels, valid in self._read_ahead(work, images, tiles):
             scores, distances, *doubts = self._predict(pixels, valid, "doubt" if uncertain else "distance")
-            unlike.append(likeness.tally(distances, valid, self._described))
-            for tile, maps in zip(chosen, np.concatenate((scores, *doubts), axis=1), strict=True):
-                accumulator.add(tile, maps)
+            for n, maps in enumerate(np.concatenate((scores, *doubts), axis=1)):
+                rows, columns = work.grid.own(*chosen[n])
+                far, known = distances[n : n + 1, :, rows, columns], valid[n : n + 1, rows, columns]
+                unlike.append(likeness.tally(far, known, self._described))
+                accumulator.add(chosen[n], work.grid.as_tile(chosen[n], maps))
             inferred += len(chosen)
         if task.probe is None:
             store = open_scores(self._context, work)
@@ -91,7 +103,7 @@ class ModelWorker:
             for segmenter, indices, banks in self._groups:
                 found = segmenter.answer(kind, pixels, banks, valid=valid)
                 answers[:, :, indices] = found.reshape(count, kinds, len(banks), height, width).swapaxes(0, 1)
-        except torch.OutOfMemoryError as error:  # all tiles of a run are of one size: the next scene would fail, too
+        except torch.OutOfMemoryError as error:  # all tiles of a GPU have one size: the next scene would fail, too
             raise ExecutionError(
                 "the GPU ran out of memory",
                 where=f"{count} tiles of {height} x {width} pixels at once",
@@ -109,11 +121,11 @@ class ModelWorker:
 
     def _batches(self, work: SceneWork, images: ImageStore, tiles: Sequence[TileIndex]) -> Iterator[Batch]:
         size = self._bundle.batch_size
-        shape = (len(work.bands.bands), work.grid.tile, work.grid.tile)
+        shape = (len(work.bands.bands), *(min(work.grid.tile, side) for side in work.grid.size[1:]))
         chosen: list[TileIndex] = []
         for tile in tiles:
-            staged = images.read(work.grid.tile_window(*tile))
-            if not staged[0].any():
+            staged = images.read(work.grid.seen(*tile))
+            if not staged[0][work.grid.own(*tile)].any():
                 continue
             if not chosen:  # the arrays of the last batch are the caller's
                 pixels, valid = np.empty((size, *shape), dtype=np.float32), np.empty((size, *shape[1:]), dtype=np.bool_)
@@ -131,13 +143,3 @@ def _by_network(bundle: ModelBundle) -> dict[NetworkKey, list[tuple[int, Support
     for index, key in enumerate(zip(bundle.weights, bundle.reductions, strict=True)):
         groups.setdefault(key, []).append((index, bundle.banks[index]))
     return groups
-
-
-def _load(key: NetworkKey, bank: SupportBank, bundle: ModelBundle) -> FewShotSegmenter:
-    segmenter = bundle.segmenter(key)
-    segmenter.gpu_batch = bundle.batch_size
-    if segmenter.weights_hash != bank.weights_hash:
-        raise BankMismatchError(
-            "the weights file changed since the supports were encoded", where=key[0], remedy="start the run again"
-        )
-    return segmenter

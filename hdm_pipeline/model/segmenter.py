@@ -51,6 +51,8 @@ class FewShotSegmenter:
         reduction: how much smaller than they are the network sees examples and tiles.
         augment: flipped and turned views of a tile whose answers are averaged (`views`).
         gpu_batch: tiles that a GPU computes together; smaller batches are filled up to it.
+        filled_to: side up to which smaller tiles are filled by reflection where each shape costs: a GPU records it,
+            OpenVINO compiles it. Elsewhere tiles are seen as they are.
         reports: what the mode of each encoded class was measured to do; empty for fp32.
         band_weight: how much the evidence of all bands counts beside the network's in banks that are encoded from now
             on; only for images of more than three bands.
@@ -75,6 +77,7 @@ class FewShotSegmenter:
         self.reduction = reduction
         self.augment = augment
         self.gpu_batch = _GPU_BATCH
+        self.filled_to = 0
         self.reports: list[OptimizationReport] = []
         self.band_weight = DEFAULT_WEIGHT
         self._fast: tuple[tuple[str, str, bytes], FastNetwork] | None = None
@@ -347,8 +350,12 @@ class FewShotSegmenter:
         """
         many = self._check(tiles, banks, valid)
         batch, _, height, width = tiles.shape
+        missing = [(0, whole - side) for whole, side in zip(self._filled(tiles), (height, width), strict=True)]
+        if any(more for _, more in missing):
+            tiles = np.pad(tiles, ((0, 0), (0, 0), *missing), mode="reflect")
+            valid = None if valid is None else np.pad(valid, ((0, 0), *missing), mode="reflect")
         shown = self.shown
-        scores = np.zeros((batch, ANSWERS[kind] * len(banks), height, width), np.uint8)
+        scores = np.zeros((batch, ANSWERS[kind] * len(banks), *tiles.shape[2:]), np.uint8)
         network, banks = self._prepare(banks)
         knows = any(map(self.network.is_described, banks)) or (kind == "doubt" and self.network.knows_uncertainty)
         asked: Answer = kind if knows else "scores"
@@ -361,7 +368,7 @@ class FewShotSegmenter:
             if kept.any():
                 found = shown.answer(network, asked, tiles[part], kept, banks, many, at_least=step)
                 scores[part, : found.shape[1]] = found
-        return scores
+        return scores[..., :height, :width]
 
     def _prepare(self, banks: Sequence[SupportBank]) -> tuple[FastNetwork, list[SupportBank]]:
         """The network in the mode that the banks were calibrated for, kept until the mode changes; plain banks."""
@@ -374,6 +381,11 @@ class FewShotSegmenter:
             self._fast[1].network.remember(self._remembered)
         return self._fast[1], [Mode.detach(bank) for bank in banks]
 
+    def _filled(self, tiles: npt.NDArray[Any]) -> tuple[int, int]:
+        """Rows and columns at which tiles [B, C, H, W] go through the network."""
+        least = self.filled_to if self._gpu or self.runtime == "openvino" else 0
+        return max(tiles.shape[2], least), max(tiles.shape[3], least)
+
     def _check(
         self, tiles: npt.NDArray[Any], banks: Sequence[SupportBank], valid: npt.NDArray[np.bool_] | None
     ) -> ManyBands | None:
@@ -385,11 +397,12 @@ class FewShotSegmenter:
         for bank in banks:
             bank.require(self.network.architecture, fingerprint)
         many = ManyBands.of(banks, tiles.shape[1])
-        height, width = reduced_size(tiles.shape[2], tiles.shape[3], self.reduction)
+        full = self._filled(tiles)
+        height, width = reduced_size(*full, self.reduction)
         together = self.gpu_batch if self._gpu else 1
         needed = self.network.peak_bytes(height, width) * together
         if many:
-            needed += many.bytes_per_pixel * math.prod(tiles.shape[2:]) * together
+            needed += many.bytes_per_pixel * math.prod(full) * together
         what = "a tile" if together == 1 else f"a batch of {together} tiles"
         require_memory(needed, self.device, what=f"{what} of {height}x{width} pixels")
         return many

@@ -43,7 +43,7 @@ def segment_image(
     """Scores of a whole image.
 
     An image up to `tile` pixels a side is seen whole. A larger one is cut into tiles that share `overlap` pixels, over
-    which their scores are blended; a tile that sticks out is padded by reflection.
+    which their scores are blended, as in a run (`TileGrid.seen`).
 
     Args:
         segmenter: with the weights that made the banks.
@@ -84,27 +84,18 @@ def segment_rows(
         Scores [len(banks), y, x] uint8, and validity [y, x].
     """
     height, width = size
-    if max(height, width) <= tile:
-        image, valid = read(0, height)
-        (whole,) = segmenter.predict(image[None], banks, valid=valid[None])
-        return np.asarray(whole), valid
     grid = TileGrid((1, height, width), tile, overlap)
     (block,) = grid.blocks_of_shape(1, grid.rows, grid.columns)
     blend = BlockAccumulator(grid, block, len(banks))
     found = np.zeros((height, width), dtype=np.bool_)
-    right = (grid.columns - 1) * grid.stride + tile - width
     for row in range(grid.rows):
-        top = row * grid.stride
-        bottom = min(top + tile, height)
-        below = top + tile - bottom
-        first = min(top, max(0, height - 1 - below))  # a tile that sticks out reflects rows from here on
-        strip, valid = read(first, bottom)
-        found[first:bottom] = valid
-        strip = np.pad(strip, ((0, 0), (0, below), (0, right)), mode="reflect")[:, top - first :]
-        known = np.pad(valid, ((0, below), (0, right)), mode="reflect")[top - first :]
+        band = grid.seen(0, row, 0)
+        strip, valid = read(band.y, band.bottom)
+        found[band.y : band.bottom] = valid
         for column in range(grid.columns):
-            columns = slice(column * grid.stride, column * grid.stride + tile)
-            if known[:, columns].any():
-                scores = segmenter.predict(strip[None, :, :, columns], banks, valid=known[None, :, columns])
-                blend.add((0, row, column), scores[0])
+            seen = grid.seen(0, row, column)
+            part, known = strip[:, :, seen.x : seen.right], valid[:, seen.x : seen.right]
+            if known[grid.own(0, row, column)].any():
+                (scores,) = segmenter.predict(part[None], banks, valid=known[None])
+                blend.add((0, row, column), grid.as_tile((0, row, column), scores))
     return blend.finish().interior[:, 0], found

@@ -10,7 +10,7 @@ from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.hashing import hash_of_hash, hash_of_texts, stable_hash
 from hdm_pipeline.plugin.registry import not_pixels
 
-PIXELS_VERSION = 3
+PIXELS_VERSION = 4
 """Raised whenever a release changes pixels for the same input; part of every key, so that old work is redone."""
 
 

@@ -114,7 +114,6 @@ def spread_windows(config: PipelineConfig, header: SceneHeader, count: int) -> l
         count: at most.
     """
     grid = scene_grid(config, header)
-    height, width = header.shape[2:]
     axes = (grid.size[0], grid.rows, grid.columns)
     if count >= grid.tile_count:
         chosen = [(z, i, j) for z in range(axes[0]) for i in range(axes[1]) for j in range(axes[2])]
@@ -122,12 +121,7 @@ def spread_windows(config: PipelineConfig, header: SceneHeader, count: int) -> l
         steps = (np.arange(4 * count)[:, None] + 0.5) * np.array(_STEPS) % 1.0
         places = (steps * np.array(axes)).astype(int).tolist()
         chosen = sorted(list(dict.fromkeys((z, i, j) for z, i, j in places))[:count])
-    found = []
-    for z, i, j in chosen:
-        tile = grid.tile_window(z, i, j)
-        high, wide = min(tile.height, height), min(tile.width, width)
-        found.append(Window(z=z, y=min(tile.y, height - high), x=min(tile.x, width - wide), height=high, width=wide))
-    return found
+    return [grid.seen(z, i, j) for z, i, j in chosen]
 
 
 def label_shares(look: CellLook, label: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

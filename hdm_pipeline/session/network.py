@@ -236,13 +236,14 @@ class SessionNetwork:
             self._base = load_segmenter(plain.source, plain)
             self._base.network.remember(EXAMPLE_PIXELS if self._base.device.type == "cpu" else 0)
             self._base.gpu_batch = self._config.execution.batch_size
+            self._base.filled_to = self._config.tiling.size
         return self._base
 
     def _at(self, reduction: float) -> FewShotSegmenter:
         base = self._loaded()
         if reduction not in self._segmenters:
             made = base.refitted(base.network, reduction)
-            made.gpu_batch = base.gpu_batch
+            made.gpu_batch, made.filled_to = base.gpu_batch, base.filled_to
             self._segmenters[reduction] = made
         return self._segmenters[reduction]
 

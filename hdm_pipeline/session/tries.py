@@ -23,7 +23,6 @@ from hdm_pipeline.session.network import ClassFit, Stopped
 from hdm_pipeline.session.opened import OpenScenes, SceneLook
 from hdm_pipeline.session.values import Try, TryEndedError
 from hdm_pipeline.stitch import labels, temper
-from hdm_pipeline.store.scene import reflected
 
 if TYPE_CHECKING:
     from hdm_pipeline.model.fast.optimize import Answer
@@ -94,13 +93,14 @@ class Tries:
             whole = grid.tile_window(*tile)
             shared = whole.shared_with(window)
             here, there = shared.rows_columns(whole), shared.rows_columns(window)
-            valid[there] |= staged[0][here] != 0
-            if not staged[0].any():
+            known = grid.as_tile(tile, (staged[:1] != 0).view(np.uint8))[0]
+            valid[there] |= known[here] != 0
+            if not known.any():
                 continue
             rows, columns = grid.weights(*tile[1:])
             weight = rows[here[0], None].astype(np.uint32) * columns[here[1]]
             for fit, answer in self._answer(look, grid, tile, staged, fits, doubt=uncertainty):
-                blended[:, place[fit.name], *there] += answer[:, *here] * weight
+                blended[:, place[fit.name], *there] += grid.as_tile(tile, answer)[:, *here] * weight
         found = ((blended + 32768) >> 16).astype(np.uint8)
         scores = found[0]
         for fit in fits:
@@ -109,18 +109,12 @@ class Tries:
         return window, scores, mask, found[1].max(axis=0) if uncertainty else None
 
     def _stage(self, scene: str, look: SceneLook, grid: TileGrid, tile: Tile) -> npt.NDArray[np.uint16]:
-        """[bands, tile, tile] as a run stages it: 0 where not valid; reflected where it sticks out of the scene."""
+        """[bands, y, x] as a run stages it, of what the network sees for a tile: 0 where not valid."""
 
         def read() -> npt.NDArray[np.uint16]:
-            wanted = grid.tile_window(*tile)
-            rows = reflected(wanted.y, wanted.height, grid.size[1])
-            columns = reflected(wanted.x, wanted.width, grid.size[2])
-            y, x = int(rows.min()), int(columns.min())
-            part = Window(z=wanted.z, y=y, x=x, height=int(rows.max()) + 1 - y, width=int(columns.max()) + 1 - x)
             with self._opened.source(scene) as source:
-                pixels, valid = look.bands.apply(*source.read(part, look.bands.indices))
-            staged = encode_pixels(pixels, valid, look.ranges)
-            return staged.take(rows - y, axis=1).take(columns - x, axis=2)
+                pixels, valid = look.bands.apply(*source.read(grid.seen(*tile), look.bands.indices))
+            return encode_pixels(pixels, valid, look.ranges)
 
         return self._staged.get(_tile_key(look, grid, tile), read)
 
@@ -134,7 +128,7 @@ class Tries:
         *,
         doubt: bool,
     ) -> Iterator[tuple[ClassFit, npt.NDArray[np.uint8]]]:
-        """Of each class [1 or 2, tile, tile]: scores, and uncertainty; classes of one reduction share a pass."""
+        """Of each class [1 or 2, y, x] of what was seen: scores, uncertainty. Classes of one reduction share a pass."""
         where = _tile_key(look, grid, tile)
         keys = {fit.name: (where, fit.bank.hash, fit.segmenter.reduction, doubt) for fit in fits}
         # What is known is taken first: to put what is missing may push it out.

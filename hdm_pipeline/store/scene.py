@@ -62,22 +62,13 @@ class ImageStore:
         self._array.write_cell(block, slices[0][:, None] if len(slices) == 1 else np.stack(slices, axis=1))
 
     def read(self, window: Window) -> npt.NDArray[np.uint16]:
-        """[bands, height, width] uint16 of a window; what sticks out of the scene is reflected at its edges.
-
-        Reflection repeats where the scene is smaller than the padding, as numpy.pad's ``reflect`` does.
+        """[bands, height, width] uint16 of a window within the scene.
 
         Raises:
             StoreError: a cell it needs was never written, or is damaged.
         """
-        _, height, width = self.grid.size
-        rows = reflected(window.y, window.height, height)
-        columns = reflected(window.x, window.width, width)
-        y, x = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
-        pixels: npt.NDArray[np.uint16] = self._array.read(window.z, y, x)
-        if window.y < 0 or window.bottom > height:
-            pixels = pixels.take(rows - y.start, axis=1)
-        if window.x < 0 or window.right > width:
-            pixels = pixels.take(columns - x.start, axis=2)
+        rows, columns = slice(window.y, window.bottom), slice(window.x, window.right)
+        pixels: npt.NDArray[np.uint16] = self._array.read(window.z, rows, columns)
         return pixels
 
     def read_valid(self, block: Block) -> npt.NDArray[np.bool_]:
@@ -310,11 +301,3 @@ class MaskSource:
         """[1, height, width] uint8: 0 background, 1.. classes, 255 nodata."""
         scores, valid = self._read.store.parts(self._read.read(window))
         return labels(scores, valid, self._threshold)[None]
-
-
-def reflected(start: int, count: int, size: int) -> npt.NDArray[np.intp]:
-    """Indices within `size` of the positions `start`.. when the axis is reflected at its first and last pixel."""
-    if size == 1:
-        return np.zeros(count, dtype=np.intp)
-    positions = np.arange(start, start + count, dtype=np.intp) % (2 * size - 2)
-    return np.minimum(positions, 2 * size - 2 - positions)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pyogrio.raw
@@ -17,6 +18,7 @@ from rasterio import features
 from hdm_pipeline.config.file import PipelineFileError
 from hdm_pipeline.contracts import SceneHeader, SceneRef
 from hdm_pipeline.errors import OptimizationError
+from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.options import RunOptions
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
@@ -35,8 +37,26 @@ def test_every_scene_gets_its_mask(undisturbed: Undisturbed) -> None:
     assert (pixels[~holes] != 255).all()
     y, x = np.mgrid[0:333, 0:412]
     truth = np.sin(x / 37.0 + 1) + np.cos(y / 29.0) > 0.6
-    agreement = (pixels == truth)[~holes].mean()
-    assert agreement > 0.98
+    right = pixels == truth
+    assert right[~holes].mean() > 0.98
+    assert right[-20:].mean() > 0.98  # tiles there do not fit into the scene
+    assert right[100:, -20:].mean() > 0.98
+
+
+def test_a_scene_smaller_than_a_tile_is_seen_as_it_is(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[tuple[int, int], int] = {}
+    answer = FewShotSegmenter.answer
+
+    def asked(self: FewShotSegmenter, kind: Any, tiles: Any, *given: Any, **named: Any) -> Any:
+        if kind == "distance":  # what runs ask; the examples are asked for scores
+            size = tiles.shape[2:]
+            seen[size] = seen.get(size, 0) + len(tiles)
+        return answer(self, kind, tiles, *given, **named)
+
+    monkeypatch.setattr(FewShotSegmenter, "answer", asked)
+    Pipeline.from_yaml(bench.pipeline()).run()
+    assert seen[40, 50] == 1
+    assert set(seen) == {(40, 50), (64, 64)}
 
 
 def test_the_report_tells_areas_and_seconds(undisturbed: Undisturbed) -> None:

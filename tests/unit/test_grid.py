@@ -92,27 +92,38 @@ def test_footprint_and_neighbors_agree_with_the_tiles(grid: TileGrid, count: int
 
 @given(grids(max_depth=2), tiles_per_block)
 @settings(max_examples=60, deadline=None)
-def test_reads_names_every_cell_that_a_padded_tile_needs(grid: TileGrid, count: int) -> None:
-    _, height, width = grid.size
+def test_reads_names_exactly_the_cells_that_are_seen(grid: TileGrid, count: int) -> None:
     blocks = grid.blocks(count)
     owner = np.empty(grid.size[1:], dtype=np.int64)
     for block in blocks:
         if block.z0 == 0:
             cell = grid.cell(block)
             owner[cell.y : cell.bottom, cell.x : cell.right] = block.index
-    ys, xs = np.arange(height), np.arange(width)
     for block in blocks:
         if block.z0:
             continue
-        needed = set()
-        for z, i, j in grid.tiles(block):
-            w = grid.tile_window(z, i, j)
-            rows = np.pad(ys, (0, grid.tile), mode="reflect")[w.y : w.bottom]
-            columns = np.pad(xs, (0, grid.tile), mode="reflect")[w.x : w.right]
-            needed |= set(np.unique(owner[np.ix_(rows, columns)]).tolist())
-        reads = {other.index for other in grid.reads(block, blocks)}
-        assert needed <= reads
-        assert block.index in reads
+        seen = [grid.seen(*tile) for tile in grid.tiles(block) if tile[0] == 0]
+        needed = {index for w in seen for index in np.unique(owner[w.y : w.bottom, w.x : w.right]).tolist()}
+        assert {other.index for other in grid.reads(block, blocks)} == needed | {block.index}
+
+
+@given(grids(max_depth=2))
+@settings(deadline=None)
+def test_what_is_seen_lies_within_the_scene_and_holds_all_of_the_tile_that_does(grid: TileGrid) -> None:
+    height, width = grid.size[1:]
+    y, x = np.indices(grid.size[1:], dtype=np.uint8)
+    for index in np.ndindex(grid.size[0], grid.rows, grid.columns):
+        tile, seen = grid.tile_window(*index), grid.seen(*index)
+        assert min(seen.y, seen.x) >= 0
+        assert (seen.bottom <= height, seen.right <= width) == (True, True)
+        assert (seen.height, seen.width) == (min(grid.tile, height), min(grid.tile, width))
+        rows, columns = slice(seen.y, seen.bottom), slice(seen.x, seen.right)
+        placed = grid.as_tile(index, np.stack([y[rows, columns], x[rows, columns]]))
+        for one, whole in zip(placed, (y, x), strict=True):
+            expected = np.zeros((grid.tile, grid.tile), np.uint8)
+            part = whole[tile.y : tile.bottom, tile.x : tile.right]
+            expected[: part.shape[0], : part.shape[1]] = part
+            np.testing.assert_array_equal(one, expected)
 
 
 @settings(deadline=None)

@@ -89,3 +89,25 @@ def test_the_shipped_network_in_bf16_passes_its_gate_and_every_process_agrees() 
 def test_int8_does_not_exist(network: HDMNetPyramid) -> None:
     with pytest.raises(OptimizationError, match="does not exist for 'hdmnet-pyramid'"):
         accelerate(network, "int8", "openvino")
+
+
+def test_tiles_are_filled_up_to_one_shape(network: HDMNetPyramid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shape would be compiled; what fills them up is their mirror image, and is cut off again."""
+    segmenter = FewShotSegmenter.from_network(network, device="cpu", runtime="openvino")
+    plain = FewShotSegmenter.from_network(network, device="cpu")
+    bank = plain.encode_support([picture(1, SIDE, SIDE)], [blob(SIDE, SIDE)])
+    shapes = []
+    predict = compiled.CompiledScore.__call__
+
+    def asked(self: compiled.CompiledScore, tiles: torch.Tensor, banks: Sequence[SupportBank]) -> torch.Tensor:
+        shapes.append(tuple(tiles.shape[2:]))
+        return predict(self, tiles, banks)
+
+    monkeypatch.setattr(compiled.CompiledScore, "__call__", asked)
+    segmenter.filled_to = SIDE
+    small = picture(3, SIDE, SIDE)[None, :, :40, :50]
+    scores = segmenter.predict(small, [bank])
+    assert shapes == [(SIDE, SIDE)]
+    filled = np.pad(small, ((0, 0), (0, 0), (0, SIDE - 40), (0, SIDE - 50)), mode="reflect")
+    expected = plain.predict(filled, [bank])[..., :40, :50]
+    assert np.abs(scores.astype(int) - expected).max() <= 1
