@@ -1,4 +1,6 @@
-"""The network that a training run starts from: new, from a weights file, or a weights file grown by new parts."""
+"""The network that a training run starts from: new, from a weights file, or a weights file grown by new parts or put
+over another pretrained backbone.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +55,19 @@ def _new(cls: Callable[..., FewShotNetwork], options: dict[str, object], where: 
 
 
 def _grown(network: FewShotNetwork, config: NetworkConfig) -> FewShotNetwork:
-    """A network of changed configuration that starts with all the weights there are."""
+    """A network of changed configuration that starts with all the weights there are.
+
+    Over another pretrained backbone, what is shaped by that backbone starts anew: its adapters at zero, and the scales.
+    """
     grown = _new(type(network), {**network.config, **config.options}, network.architecture)
     state = network.state_dict()
     own = grown.state_dict()
     lost = sorted(name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape)
+    if config.backbone is not None and grown.config.get("pretrained") != network.config.get("pretrained"):
+        anew = {name for name in lost if name.startswith("context.") and name in own}
+        anew |= {name for name in state if name.startswith("context.backbone.")}
+        state = {name: tensor for name, tensor in state.items() if name not in anew}
+        lost = [name for name in lost if name not in anew]
     if lost:
         raise WeightsError(
             f"{len(lost)} tensors of the weights have no place under the changed options, among them {lost[0]}",

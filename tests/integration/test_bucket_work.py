@@ -155,7 +155,7 @@ def test_what_a_driver_did_not_live_to_remove_goes_with_the_next_run(
     [pytest.param(RAY, HERE, id="to inline"), pytest.param(HERE, RAY, id="to Ray", marks=pytest.mark.long)],
 )
 def test_from_ray_and_back(
-    bench: Workbench, server: S3Server, cluster: None, first: Mapping[str, Any], second: Mapping[str, Any]
+    bench: Workbench, server: S3Server, no_cluster: None, first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> None:
     begun = run(bench, first, most=4)
     after = run(bench, second)
