@@ -80,11 +80,7 @@ class Lock(ABC):
             LostLockError: another run took it over.
         """
         if self.lost:
-            raise LostLockError(
-                "another run took over this output, as this one gave no sign of life for too long",
-                where=self._shown,
-                remedy="let that run end; then run again: what is published or stored is not done again",
-            )
+            raise lost_lock(self._shown)
 
     def require(self) -> None:
         """Give a sign of life now, and refuse to go on where the lock is another one's.
@@ -144,6 +140,11 @@ class Lock(ABC):
 
     @property
     @abstractmethod
+    def mark(self) -> Mapping[str, Any]:
+        """What this lock says and no other one does."""
+
+    @property
+    @abstractmethod
     def _shown(self) -> str:
         """The output directory, for people."""
 
@@ -189,6 +190,11 @@ class RunLock(Lock):
             return super().__enter__()
 
     @property
+    def mark(self) -> Mapping[str, Any]:
+        """All of it: a process of one host, and when it started."""
+        return self._content
+
+    @property
     def _shown(self) -> str:
         return str(self.path.parent.parent)
 
@@ -217,6 +223,15 @@ class RunLock(Lock):
             found = _read(self.path)
             if found is not None and found[0] == self._content:
                 self.path.unlink()
+
+
+def lost_lock(where: str) -> LostLockError:
+    """What ends a run whose output, shown as `where`, another one took over."""
+    return LostLockError(
+        "another run took over this output, as this one gave no sign of life for too long",
+        where=where,
+        remedy="let that run end; then run again: what is published or stored is not done again",
+    )
 
 
 def dead(content: Any) -> bool:
