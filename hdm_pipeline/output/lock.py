@@ -139,9 +139,9 @@ class Lock(ABC):
         )
 
     @property
-    @abstractmethod
     def mark(self) -> Mapping[str, Any]:
-        """What this lock says and no other one does."""
+        """What this lock says, all the time, and no other one does."""
+        return self._content
 
     @property
     @abstractmethod
@@ -188,11 +188,6 @@ class RunLock(Lock):
     def __enter__(self) -> Self:
         with output_errors(self.path):
             return super().__enter__()
-
-    @property
-    def mark(self) -> Mapping[str, Any]:
-        """All of it: a process of one host, and when it started."""
-        return self._content
 
     @property
     def _shown(self) -> str:
