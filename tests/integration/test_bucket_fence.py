@@ -105,6 +105,25 @@ def test_a_scene_that_is_published_after_the_loss_is_not_touched(
     assert {key: after[key] for key in before} == before
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
+def test_workers_of_other_processes_ask_for_themselves(
+    bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch, no_cluster: None
+) -> None:
+    quick_locks(monkeypatch, NEVER)
+
+    def take(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            _taken_over(server)
+
+    execution = {"executor": "ray", "actors": 1, "threads": 1}
+    with pytest.raises(LostLockError) as caught:
+        Pipeline.from_yaml(bench.pipeline("b", output=BUCKET, execution=execution)).run(take)
+    assert caught.value.where == "s3://out/b"
+    assert not [key for key in server.keys("out", "b/") if "mask" in key or "/published/" in key]
+
+
 def test_on_a_disk_nothing_is_put_in_place(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     quick_locks(monkeypatch, NEVER)
     out = bench.root / "out"
