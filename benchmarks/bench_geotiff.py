@@ -5,15 +5,18 @@
 Reading: the same windows of the same file by `GeoTiffReader` (validity, float32) and by plain rasterio (pixels only).
 Writing: the same mask by `MaskWriter` and by the function behind `rio cogeo create`, from the array's plain GeoTIFF.
 Memory: peak of a fresh process that reads a scene, or writes a mask, by windows.
+Keys: a small scene opened and read where the environment holds keys of AWS, as it does where the output lies in a
+bucket; and what rasterio's own environment takes then, of which a scene would need one for each call.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,9 @@ BLOCK = 1024
 LEAST_READ = 0.7
 MOST_WRITE = 1.3
 MOST_GROWTH = 1.1
+MOST_KEYS = 1.2
+
+_TINY, _TIMES = 256, 20
 TRANSFORM = rasterio.Affine(10, 0, 500_000, 0, -10, 5_800_000)
 
 
@@ -151,6 +157,47 @@ def writing(scene: Path, side: int, repeats: int) -> list[Row]:
     ]
 
 
+def keys(folder: Path, repeats: int) -> list[Row]:
+    """A small scene of this machine with and without keys of AWS in the environment."""
+    path = folder / "tiny.tif"
+    make_scene(path, _TINY)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    before = {name: os.environ.pop(name, None) for name in names}
+
+    def with_keys(action: Callable[[], None]) -> None:
+        os.environ.update(dict.fromkeys(names, "of-the-benchmark"))
+        try:
+            times(action)
+        finally:
+            for name in names:
+                del os.environ[name]
+
+    def times(action: Callable[[], None]) -> None:
+        for _ in range(_TIMES):
+            action()
+
+    def own_environment() -> None:
+        with rasterio.Env():
+            pass
+
+    def read() -> None:
+        read_plugin(path)
+
+    with_keys(own_environment)  # boto3 is imported by the first
+    plain, keyed, own = (
+        1e3 * median(seconds) / _TIMES
+        for seconds in alternate(
+            repeats, lambda: times(read), lambda: with_keys(read), lambda: with_keys(own_environment)
+        )
+    )
+    os.environ.update({name: value for name, value in before.items() if value is not None})
+    return [
+        Row(f"open and read {_TINY}² px", plain, "ms"),
+        at_most("the same with keys of AWS in the environment, over without", keyed / plain, "x", MOST_KEYS),
+        Row("rasterio's own environment with them, one call", own, "ms"),
+    ]
+
+
 def memory(scene: Path, small: Path, side: int) -> list[Row]:
     rows = []
     for action in ("read", "write"):
@@ -178,6 +225,7 @@ def main() -> int:
         rows = reading(scene, options.side, options.repeats)
         rows += writing(scene, options.side, options.repeats)
         rows += memory(scene, small, options.side)
+        rows += keys(Path(folder), options.repeats)
     return show("GeoTIFF, CPU seconds", rows, options.json)
 
 

@@ -4,7 +4,8 @@
 
 The store is a real S3 server on this machine (moto, in a process of its own, which is slow: so CPU seconds of the
 clients are measured, and wall time only said). A run with a network that costs nothing, inline, once with everything on
-a disk and once with staged pixels, scores and products in the store. Then whole objects of 2 MiB written and read by
+a disk and once with staged pixels, scores and products in the store. Then the requests of runs over one and three small
+scenes whose products alone are in the store, and what each scene adds. Then whole objects of 2 MiB written and read by
 obstore, and through zarr's stores over obstore and, where s3fs is installed, over fsspec.
 """
 
@@ -30,6 +31,7 @@ from hdm_pipeline.objects.folder import ObjectFolder
 from tests.s3_server import S3Server, s3_server
 
 KIT = Path(__file__).resolve().parents[1] / "tests" / "kit"
+_BY_TIME = ("run.lock", "ledger.sqlite", "files.json", "run.json")
 _OBJECTS = 60
 _BYTES = 2 << 20
 
@@ -50,7 +52,6 @@ def run(file: Path, environment: dict[str, str], *more: str) -> tuple[float, flo
 
 def runs(server: S3Server, size: int) -> list[Row]:
     """The same run on a disk and in the store."""
-    sys.path.insert(0, str(KIT))
     from hdm_testkit.network import MeanColor
 
     with tempfile.TemporaryDirectory() as name:
@@ -78,6 +79,39 @@ def runs(server: S3Server, size: int) -> list[Row]:
         Row("reads of work a cell (with its neighbors)", reads / cells, ""),
         Row("other requests of the run", sum(server.counts().values()) - sum(asked.values()), ""),
     ]
+
+
+def requests(server: S3Server) -> list[Row]:
+    """Requests of runs inline, mask and score, without such as come by time: signs of life, copies of the ledger."""
+    from hdm_testkit.network import MeanColor
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number in range(3):
+            write_scene(folder / "scenes" / f"scene{number}.tif", 256, seed=number)
+        write_support(folder)
+        save_weights(MeanColor(), folder / "cheap.safetensors")
+        output = {"products": ["mask", "score"]}
+        file = write_pipeline(folder, "out", str(folder / "cheap.safetensors"), output=output)
+        environment = {**server.environment(), "HDM_SCRATCH": name, "HDM_CACHE": "off"}
+        one, three, none = (
+            _asked(server, file, environment, "--output", f"s3://bench/{place}", *more)
+            for place, *more in (("one", "--limit", "1"), ("three",), ("three",))
+        )
+    each = Counter({kind: (three[kind] - one[kind]) / 2 for kind in three})
+    return [
+        *(Row(f"{kind.upper()} a small scene, mask and score", each[kind], "") for kind in ("put", "get", "list")),
+        Row("requests of a run over three of them", sum(three.values()), ""),
+        Row("requests of a run with nothing to do", sum(none.values()), ""),
+    ]
+
+
+def _asked(server: S3Server, file: Path, environment: dict[str, str], *more: str) -> Counter[str]:
+    """Requests of a run by kind, but for such as come by time."""
+    server.forget()
+    run(file, environment, *more)
+    steady = [one for one in server.log() if one["kind"] == "get" or not one["key"].endswith(_BY_TIME)]
+    return Counter(one["kind"] for one in steady)
 
 
 def clients() -> list[Row]:
@@ -125,10 +159,11 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--size", type=int, default=4096)
     options = parser.parse_args()
+    sys.path.insert(0, str(KIT))
     with s3_server() as server:
         os.environ.update(server.environment())
         server.make_bucket("bench")
-        rows = runs(server, options.size) + clients()
+        rows = runs(server, options.size) + requests(server) + clients()
     return show("object stores", rows, options.json)
 
 

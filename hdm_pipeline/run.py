@@ -32,6 +32,7 @@ from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.bucket_lock import run_lock
 from hdm_pipeline.output.deliveries import read_deliveries
+from hdm_pipeline.output.fence import Fence
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import Lock
@@ -193,7 +194,9 @@ class _Turn:
                 examples = read_examples(config, supports, self.reader, on_example, private=private)
             except StoppedError:
                 return
-            context = RunContext(config, self.workspace, class_infos(config), _provenance(config), examples.looks)
+            fence = Fence.of(self.workspace, self.lock)
+            about = class_infos(config), _provenance(config), examples.looks
+            context = RunContext(config, self.workspace, *about, fence=fence)
             preparing = PreparingThread(partial(prepare, config, examples, self.workspace), equip, on_step)
             del examples  # whole images, which the scenes need no more
             stack.callback(preparing.close)

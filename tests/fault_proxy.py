@@ -15,10 +15,11 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
-FAULTS = ("slow_down", "expired", "delay", "cut", "lose", "drip", "refuse", "bare")
-"""What a rule may do: answer 503 SlowDown; answer 403 ExpiredToken; wait `seconds` and go on; end the connection in the
-middle of the answer's body; do the request and end the connection without an answer; give the body in small pieces over
-`seconds`; end the connection before the server sees the request; leave out the body of an answer that is a refusal."""
+FAULTS = ("slow_down", "expired", "delay", "hold", "cut", "lose", "drip", "refuse", "bare")
+"""What a rule may do: answer 503 SlowDown; answer 403 ExpiredToken; wait `seconds` and go on; wait till other rules are
+set and go on, also where the client has given up; end the connection in the middle of the answer's body; do the request
+and end the connection without an answer; give the body in small pieces over `seconds`; end the connection before the
+server sees the request; leave out the body of an answer that is a refusal."""
 
 _LIMIT = 1 << 30
 
@@ -162,6 +163,8 @@ class Proxy:
             return True
         if rule and fault == "delay":
             await asyncio.sleep(rule.seconds)
+        while fault == "hold" and any(one is rule for one in self.rules):
+            await asyncio.sleep(0.05)
         if request.kind in ("create", "replace", "put", "delete", "complete"):
             async with self.turns[request.key]:
                 head, body = await self.asked(request)

@@ -18,16 +18,19 @@ THEIRS = {"owner": "far away", "host": "elsewhere", "pid": 1, "started": 1}
 """What the lock of the other run says."""
 
 
-def quick_locks(monkeypatch: pytest.MonkeyPatch) -> list[Lock]:
-    """The locks of runs from now on, in order; they give signs of life so often that a loss is seen at once."""
+def quick_locks(monkeypatch: pytest.MonkeyPatch, heartbeat: float = HEARTBEAT) -> list[Lock]:
+    """The locks of runs from now on, in order; they give signs of life so often that a loss is seen at once.
+
+    With a `heartbeat` of some minutes it is seen only by who asks.
+    """
     locks: list[Lock] = []
 
     def quick(workspace: Workspace, owner: str, wait: bool) -> Lock:
         place = workspace.lock_place
         if isinstance(place, ObjectFolder):
-            locks.append(BucketLock(place, owner, wait, heartbeat=HEARTBEAT))
+            locks.append(BucketLock(place, owner, wait, heartbeat=heartbeat))
         else:
-            locks.append(RunLock(place, owner, wait, heartbeat=HEARTBEAT))
+            locks.append(RunLock(place, owner, wait, heartbeat=heartbeat))
         return locks[-1]
 
     monkeypatch.setattr("hdm_pipeline.run.run_lock", quick)

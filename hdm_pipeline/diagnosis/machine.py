@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hdm_pipeline import __version__
 from hdm_pipeline.diagnosis.finding import Finding, ok, problem, warning
-from hdm_pipeline.resources import CGROUP, PROC, available_memory, memory_limit, processor_quota
+from hdm_pipeline.resources import CGROUP, PROC, memory, processor_quota
 
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY = 4 << 30
@@ -36,17 +36,17 @@ def machine_findings(proc: Path = PROC, cgroup: Path = CGROUP) -> Iterator[Findi
     """Processors, memory and open files.
 
     Args:
-        proc: where the kernel tells of memory.
+        proc: where the kernel tells of memory, and of which groups this process is.
         cgroup: where it tells of this container's limits.
     """
-    yield _processors(cgroup)
+    yield _processors(proc, cgroup)
     yield _memory(proc, cgroup)
     yield _open_files()
 
 
-def _processors(cgroup: Path) -> Finding:
+def _processors(proc: Path, cgroup: Path) -> Finding:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = processor_quota(cgroup)
+    quota = processor_quota(proc, cgroup)
     if quota is not None and quota < usable:
         return warning(
             "processors",
@@ -57,12 +57,11 @@ def _processors(cgroup: Path) -> Finding:
 
 
 def _memory(proc: Path, cgroup: Path) -> Finding:
-    usable, limit = available_memory(proc, cgroup), memory_limit(cgroup)
+    usable, allowed = memory(proc, cgroup)
     if usable is None:
         return warning("memory", "how much memory is free cannot be told", "leave 4 GB or more to a run")
-    told = f"{usable / 1e9:.1f} GB free" + (
-        "" if limit is None else f"; the container's limit is {limit[1] / 1e9:.1f} GB"
-    )
+    limit = "" if allowed is None else f"; the container's limit is {allowed / 1e9:.1f} GB"
+    told = f"{usable / 1e9:.1f} GB free{limit}"
     if usable < LEAST_MEMORY:
         return warning("memory", told, "use a smaller tiling.size and execution.actors: 1, or free memory")
     return ok("memory", told)

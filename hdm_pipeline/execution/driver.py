@@ -286,6 +286,8 @@ class Driver:
             remove_tree(self._context.workspace.product_folder(scene))
         unasked = sorted(set(state.outputs_before) - set(event.outputs))
         # Before the ledger forgets them: a run that is killed in between finds them again.
+        if unasked:
+            self._context.fence.require()
         self._context.workspace.set_aside_files(unasked)
         self._ledger.upsert_scene(record, forget=[key for key, _ in dropped])
         self._tell(event)
@@ -298,6 +300,7 @@ class Driver:
         """End a scene with its reason; what it has in flight is ignored when it ends."""
         pending, state = self._give_up(scene)
         # What lies there was made of another file, or in another way: it would pass for the result of this one.
+        self._context.fence.require()
         stale = self._context.workspace.set_aside(scene)
         shown = "" if stale is None else stale
         event = SceneQuarantined(scene=scene, error=error, seconds=dict(state.seconds) if state else {}, stale=shown)

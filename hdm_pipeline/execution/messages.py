@@ -13,6 +13,7 @@ from hdm_pipeline.contracts import ClassInfo, Provenance, SceneHeader, SceneRef,
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.execution.likeness import Tally
 from hdm_pipeline.grid import Block, TileGrid
+from hdm_pipeline.output.fence import Fence
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.pixels.bands import BandPlan
 from hdm_pipeline.pixels.sanity import Look
@@ -36,6 +37,7 @@ class RunContext:
         examples: what the labelled examples look like, for comparison with each scene.
         temperatures: that the scores of each class are calibrated with; empty for none.
         area_scores: between which probabilities the area of each class lies; empty for no interval.
+        fence: asked before products are put where others see them.
     """
 
     config: PipelineConfig
@@ -45,6 +47,7 @@ class RunContext:
     examples: tuple[Look, ...] = ()
     temperatures: tuple[float, ...] = ()
     area_scores: tuple[tuple[float, float], ...] = ()
+    fence: Fence = field(default_factory=Fence)
 
 
 @dataclass(frozen=True)

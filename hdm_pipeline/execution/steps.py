@@ -218,7 +218,7 @@ def _shared(context: RunContext, work: SceneWork, found: Published) -> Published
     keys = work.keys
     info = scene_info(context, event)
     record = SceneRecord(work.ref.id, keys.product, keys.score, keys.stage, "done", outputs=event.outputs, info=info)
-    put_products(workspace, record, found.pictures)
+    put_products(workspace, record, found.pictures, context.fence)
     return replace(found, seconds=found.seconds + time.perf_counter() - start)
 
 
@@ -243,7 +243,7 @@ def _write_products(
     with context.workspace.scratch_folder(work.ref.id) as scratch:
         for name, writer in product_writers(context.config):
             if writer.describes:
-                files += _all_in_place(scratch, written)
+                files += _all_in_place(context, scratch, written)
                 written = []
             if writer.describes or writer.after:
                 found = (*files, *(PublishedFile(one.product, scratch / one.target.name) for one in written))
@@ -255,13 +255,15 @@ def _write_products(
             with output_errors(target):
                 writer.write(product, scratch / target.name)
             written.append(_Written(name, target, writer.sidecars(target.name)))
-        files += _all_in_place(scratch, written)
+        files += _all_in_place(context, scratch, written)
     return files
 
 
-def _all_in_place(scratch: Path, written: Sequence[_Written]) -> list[PublishedFile]:
+def _all_in_place(context: RunContext, scratch: Path, written: Sequence[_Written]) -> list[PublishedFile]:
     """Rename products from the scratch folder into place; returns what is there now."""
     files = []
+    if context.workspace.bucket is None:  # else nobody sees them there; it is asked when they are uploaded
+        context.fence.require()
     for one in written:
         with output_errors(one.target):
             placed = _put_in_place(scratch, one.target, one.sidecars)

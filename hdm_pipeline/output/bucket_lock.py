@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -54,6 +54,11 @@ class BucketLock(Lock):
         self._token = uuid4().hex
         self._beats = 0
         self._tag = ""
+
+    @property
+    def mark(self) -> Mapping[str, Any]:
+        """The token: the rest changes with each sign of life."""
+        return {"token": self._token}
 
     @property
     def _shown(self) -> str:

@@ -80,11 +80,7 @@ class Lock(ABC):
             LostLockError: another run took it over.
         """
         if self.lost:
-            raise LostLockError(
-                "another run took over this output, as this one gave no sign of life for too long",
-                where=self._shown,
-                remedy="let that run end; then run again: what is published or stored is not done again",
-            )
+            raise lost_lock(self._shown)
 
     def require(self) -> None:
         """Give a sign of life now, and refuse to go on where the lock is another one's.
@@ -141,6 +137,11 @@ class Lock(ABC):
             where=f"{self._shown}, held by {content.get('owner', 'unknown')} on {content.get('host', 'unknown')}",
             remedy="wait for it to end (--wait), or choose another output.directory",
         )
+
+    @property
+    def mark(self) -> Mapping[str, Any]:
+        """What this lock says, all the time, and no other one does."""
+        return self._content
 
     @property
     @abstractmethod
@@ -217,6 +218,15 @@ class RunLock(Lock):
             found = _read(self.path)
             if found is not None and found[0] == self._content:
                 self.path.unlink()
+
+
+def lost_lock(where: str) -> LostLockError:
+    """What ends a run whose output, shown as `where`, another one took over."""
+    return LostLockError(
+        "another run took over this output, as this one gave no sign of life for too long",
+        where=where,
+        remedy="let that run end; then run again: what is published or stored is not done again",
+    )
 
 
 def dead(content: Any) -> bool:

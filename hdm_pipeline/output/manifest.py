@@ -3,6 +3,9 @@
 The manifest is ``.hdm/published/<scene>/<first letters of the product key>.json``: one listing says what is there and
 of what it was made. It holds what the ledger knows of a finished scene, so that one that was published after the last
 copy of the ledger is not done again.
+
+A run that lost the output while it published may have written products over its successor's. It says so beside the
+manifests, by ``<first letters of its own product key>.lost``. What two keys claim counts as not published.
 """
 
 from __future__ import annotations
@@ -13,15 +16,17 @@ import json
 import logging
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hdm_pipeline.contracts import OUTPUT_MARKER
-from hdm_pipeline.errors import OutputError
+from hdm_pipeline.errors import LostLockError, ObjectStoreError, OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.output.fence import Fence
 from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
 from hdm_pipeline.output.layout import Workspace, is_component
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
@@ -31,8 +36,14 @@ _PUBLISHED = f"{OUTPUT_MARKER}/published/"
 _KEY = 16
 """Letters of a product key in the name of a manifest."""
 
+_WHOLE, _LOST = ".json", ".lost"
+"""How the names end of a manifest, and of the note of a run that lost the output while it published."""
+
 _SIZES = ("large", "small")
 """Pictures of a scene for the report, as `execution.quicklook` makes them."""
+
+FRESH = 1.0
+"""Seconds for which it need not be asked again whether the output still is this run's; not before a manifest."""
 
 _SCHEMA = 1
 _AT_ONCE = 8
@@ -67,26 +78,36 @@ class _Manifest:
         return cls(record, drawn)
 
 
-def put_products(workspace: Workspace, record: SceneRecord, pictures: Mapping[str, bytes]) -> None:
+def put_products(workspace: Workspace, record: SceneRecord, pictures: Mapping[str, bytes], fence: Fence) -> None:
     """Upload a scene's products from this node's folder, and its manifest last; then the folder is empty again.
 
     Args:
         workspace: with a bucket.
         record: what the ledger is to know of the scene; its outputs are uploaded.
         pictures: for the report, by size; the manifest holds them.
+        fence: asked before anything is written, before the manifest, and between where uploads take long.
 
     Raises:
+        LostLockError: the output is another run's by now.
         ObjectStoreError: the store does not answer, or refuses. No manifest is there then.
         OutputError: a product cannot be read.
     """
     bucket = _bucket(workspace)
-    drop_manifest(bucket, record.id)
+    asked = fence.require()
     files = {}
-    for name in record.outputs:
-        path = workspace.root / name
-        with output_errors(path):
-            files[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-            bucket.put(name, path)
+    try:
+        drop_manifest(bucket, record.id)
+        for name in record.outputs:
+            path = workspace.root / name
+            with output_errors(path):
+                files[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+                if time.monotonic() - asked >= FRESH:
+                    asked = fence.require()
+                bucket.put(name, path)
+        fence.require()
+    except LostLockError:
+        _note_loss(bucket, record)
+        raise
     facts = {
         "schema": _SCHEMA,
         "scene": record.id,
@@ -99,6 +120,14 @@ def put_products(workspace: Workspace, record: SceneRecord, pictures: Mapping[st
     }
     bucket.put(_name(record.id, record.product_key), (json.dumps(facts, allow_nan=False) + "\n").encode())
     remove_tree(workspace.product_folder(record.id))
+
+
+def _note_loss(bucket: ObjectFolder, record: SceneRecord) -> None:
+    """Say that what was written since the last answer may have come after the other run's."""
+    try:
+        bucket.put(_name(record.id, record.product_key, _LOST), b"")
+    except ObjectStoreError as error:
+        log.warning("a product may be of this run, beside others of the run that took over: %s", error)
 
 
 def drop_manifest(bucket: ObjectFolder, scene: str) -> None:
@@ -260,17 +289,26 @@ def _read(workspace: Workspace, name: str) -> _Manifest | None:
 
 
 def _listed(bucket: ObjectFolder) -> dict[str, str]:
-    """First letters of product keys by scene; what else lies there is passed over."""
-    found = {}
+    """First letters of product keys by scene, where one key alone claims it; what else lies there is passed over."""
+    found: dict[str, str] = {}
+    more = []
     for key, _ in bucket.keys(_PUBLISHED):
         path = PurePosixPath(key)
-        if path.suffix == ".json" and key == _name(path.parent.name, path.stem) and is_component(path.parent.name):
-            found[path.parent.name] = path.stem
+        scene, claim, kind = path.parent.name, path.stem, path.suffix
+        if kind not in (_WHOLE, _LOST) or key != _name(scene, claim, kind) or not is_component(scene):
+            continue
+        if kind == _LOST or scene in found:
+            more.append((scene, claim))
+        else:
+            found[scene] = claim
+    for scene, claim in more:
+        if found.get(scene) not in (None, claim):
+            del found[scene]
     return found
 
 
-def _name(scene: str, product_key: str) -> str:
-    return f"{_PUBLISHED}{scene}/{product_key[:_KEY]}.json"
+def _name(scene: str, product_key: str, kind: str = _WHOLE) -> str:
+    return f"{_PUBLISHED}{scene}/{product_key[:_KEY]}{kind}"
 
 
 def _bucket(workspace: Workspace) -> ObjectFolder:

@@ -11,7 +11,7 @@ import rasterio
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
-from hdm_geotiff.files.environment import gdal_environment, local_environment, open_dataset
+from hdm_geotiff.files.environment import environment, gdal_environment, open_dataset
 from hdm_geotiff.products.cog import CogLayout, place_otherwise, plain_profile, plain_settings
 from hdm_geotiff.products.styles import BACKGROUND_COLOR
 from hdm_geotiff.scenes.raster_grid import Grid, raster_window
@@ -34,7 +34,7 @@ def write_label_raster(path: Path, labels: SceneLabels, header: SceneHeader, twi
     Raises:
         rasterio.errors.RasterioError: it cannot be written.
     """
-    with local_environment(**plain_settings()):
+    with environment(**plain_settings()):
         with rasterio.open(path, "w", **plain_profile(header, CogLayout(1, IGNORE, "NEAREST"))) as target:
             place_otherwise(target, header)
             names = {str(value): name for value, name in labels.classes.items()}

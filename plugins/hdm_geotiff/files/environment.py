@@ -62,36 +62,36 @@ def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
     if not allow_network:
         # A VRT or a damaged file cannot make GDAL fetch anything: no URL ends like this.
         settings["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".network-is-switched-off"
-    with remote_environment(**settings) if allow_network else local_environment(**settings):
+    with environment(allow_network=allow_network, **settings):
         yield
 
 
-def local_environment(**settings: object) -> rasterio.Env:
-    """GDAL's settings for local files, for which nobody asks for keys.
+def environment(*, allow_network: bool = False, **settings: object) -> rasterio.Env:
+    """GDAL's settings and session: for local files, for which nobody asks for keys, or for such as lie in a bucket.
 
     Where the environment holds keys of AWS, rasterio alone would make a session of boto3 for each call. That takes
     longer than to read a tile.
     """
-    return rasterio.Env.from_defaults(session=DummySession(), **settings)
-
-
-def remote_environment(**settings: object) -> rasterio.Env:
-    """GDAL's settings for files that may lie in a bucket; one session while the environment holds the same keys.
-
-    Keys that a caller's own environment of rasterio has count before those of the process.
-    """
-    keys = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    held = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
-    given = rasterio.env.hasenv() and "AWS_ACCESS_KEY_ID" in rasterio.env.getenv()
-    return rasterio.Env.from_defaults(session=_session(keys) if held and not given else DummySession(), **settings)
+    return rasterio.Env.from_defaults(session=_session_of_buckets() if allow_network else DummySession(), **settings)
 
 
 def lasting_environment(*, allow_network: bool) -> AbstractContextManager[object]:
     """What an open dataset of rasterio needs, if there is none yet; as rasterio itself would make it."""
     if rasterio.env.hasenv():
         return nullcontext()
-    made: AbstractContextManager[object] = remote_environment() if allow_network else local_environment()
+    made: AbstractContextManager[object] = environment(allow_network=allow_network)
     return made
+
+
+def _session_of_buckets() -> Session:
+    """One session while the environment holds the same keys.
+
+    Keys that a caller's own environment of rasterio has count before those of the process.
+    """
+    keys = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    held = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= os.environ.keys()
+    given = rasterio.env.hasenv() and "AWS_ACCESS_KEY_ID" in rasterio.env.getenv()
+    return _session(keys) if held and not given else DummySession()
 
 
 @lru_cache(maxsize=1)
@@ -137,7 +137,7 @@ def _open(uri: str) -> DatasetReader:
     )  # a file called "zip:x.tif" stays a file
     # GDAL asks a bucket twice for each of some forty names, at every open; one listing says that there are none.
     alone = uri.startswith("s3://") and not has_sidecars(uri)
-    with remote_environment(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if alone else nullcontext():
+    with environment(allow_network=True, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR") if alone else nullcontext():
         return rasterio.open(target, driver=driver, sharing=False)
 
 
@@ -151,7 +151,7 @@ def again(uri: str, action: Callable[[], T]) -> T:
         action: opens it and reads.
     """
     folder, _, _ = uri.removeprefix("s3://").rpartition("/")
-    with remote_environment(CPL_VSIL_CURL_NON_CACHED=f"/vsis3/{folder}"):
+    with environment(allow_network=True, CPL_VSIL_CURL_NON_CACHED=f"/vsis3/{folder}"):
         for wait in (0.0, 0.5, 1.0, 2.0):
             time.sleep(wait)
             with suppress(*GDAL_ERRORS):

@@ -21,7 +21,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.io import DatasetWriter
 
-from hdm_geotiff.files.environment import CACHE_MB, GDAL_ERRORS, local_environment
+from hdm_geotiff.files.environment import CACHE_MB, GDAL_ERRORS, environment
 from hdm_geotiff.files.failures import what_stops_writing, write_error
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader
 from hdm_pipeline.errors import WriteError
@@ -68,7 +68,7 @@ def open_cog(
         with tempfile.TemporaryDirectory(prefix=".cog-", dir=path.parent) as folder:
             plain, product = Path(folder, "plain.tif"), Path(folder, "cog.tif")
             try:
-                with local_environment(**plain_settings()):
+                with environment(**plain_settings()):
                     with rasterio.open(plain, "w", **plain_profile(scene, layout)) as target:
                         place_otherwise(target, scene)
                         yield target
