@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from hdm_geotiff.dates import acquisition, misfit
@@ -55,7 +56,11 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
         bands=bands,
         geometry=geometry_of(grid),
         chunk=(height, width),
-        warnings=(*grid_warnings(dataset, grid), *option_warnings(ref, names_of(dataset), options)),
+        warnings=(
+            *grid_warnings(dataset, grid),
+            *mask_warnings(dataset, ref.uri),
+            *option_warnings(ref, names_of(dataset), options),
+        ),
         attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
     )
 
@@ -140,6 +145,15 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
     if dataset.subdatasets:
         found.append(f"the file holds {len(dataset.subdatasets)} images: the first is used")
     return found
+
+
+def mask_warnings(dataset: DatasetReader, uri: str) -> list[SceneWarning]:
+    """A mask that lies beside a file on disk and that GDAL passes over in silence: it is damaged."""
+    mask = f"{uri}.msk"
+    if MaskFlags.per_dataset in dataset.mask_flag_enums[0] or not os.path.isfile(mask):
+        return []
+    what = f"the mask beside it ({os.path.basename(mask)}) cannot be read: what it hides counts as data"
+    return [SceneWarning("mask_unread", what, "make it anew, or remove it if it is not wanted")]
 
 
 def _area_warnings(grid: Grid, crs: CRS) -> list[str]:

@@ -173,6 +173,15 @@ def test_a_grid_that_goes_on_beyond_pole_and_antimeridian_is_on_the_globe(write_
     assert areas.square_metres[5] > 0
 
 
+def test_a_mask_beside_a_scene_that_cannot_be_read_is_told(write_tif: WriteTif) -> None:
+    hidden = np.zeros((4, 4), bool)
+    path = write_tif("a.tif", np.ones((4, 4), np.uint8), mask=hidden, sidecar=True)
+    assert not GeoTiffReader().header(find(path)).warnings
+    path.with_name("a.tif.msk").write_bytes(b"no raster")
+    (told,) = [one for one in GeoTiffReader().header(find(path)).warnings if isinstance(one, SceneWarning)]
+    assert (told.kind, told.suspect) == ("mask_unread", True)
+
+
 def test_a_georeference_that_is_not_finite_is_refused(write_tif: WriteTif) -> None:
     path = write_tif("a.tif", np.ones((4, 4), np.uint8), transform=Affine(math.nan, 0, 0, 0, -10, 0))
     with pytest.raises(UnsupportedSceneError, match="not finite") as caught:
