@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def segment(
         SceneError: the file cannot be read, or lacks a band.
         WeightsError: the weights cannot be loaded.
     """
-    _check(threshold, tile, overlap)
+    _check(threshold, tile, overlap, segmenter)
     chosen = Chosen.of(bands, scale)
     plugin = reader_of(reader, options, chosen.bands or ())
     with ExitStack() as stack:
@@ -133,8 +133,8 @@ def _banks(network: FewShotSegmenter, classes: Mapping[str, Sequence[tuple[Pixel
     return banks
 
 
-def _check(threshold: float, tile: int, overlap: int) -> None:
-    """Refuse numbers that mean nothing.
+def _check(threshold: float, tile: int, overlap: int, segmenter: object) -> None:
+    """Refuse numbers that mean nothing, and what is no segmenter.
 
     Raises:
         ModelInputError: says which.
@@ -142,7 +142,11 @@ def _check(threshold: float, tile: int, overlap: int) -> None:
     if not (isinstance(threshold, Real) and 0 < threshold <= 1):
         remedy = "give a number above 0, up to 1"
         raise ModelInputError(f"the threshold is {threshold!r}", where="segment", remedy=remedy)
-    if tile < 32 or not 0 <= 2 * overlap <= tile:
-        what = f"tile is {tile} and overlap {overlap}"
+    whole = isinstance(tile, Integral) and isinstance(overlap, Integral)
+    if not whole or tile < 32 or not 0 <= 2 * overlap <= tile:
+        what = f"tile is {tile!r} and overlap {overlap!r}"
         remedy = "give a tile of at least 32 pixels, and an overlap of at most half of it"
         raise ModelInputError(what, where="segment", remedy=remedy)
+    if not (segmenter is None or isinstance(segmenter, FewShotSegmenter)):
+        remedy = "give FewShotSegmenter.load(weights), or name the weights: weights='builtin:pyramid'"
+        raise ModelInputError(f"the segmenter is a {type(segmenter).__name__}", where="segment", remedy=remedy)

@@ -69,8 +69,23 @@ def _plain(value: Any) -> Any:
     return tuple(float(one) for one in items) if pair else items
 
 
+def _check_ranges(scale: Scale | None, bands: int) -> None:
+    """Refuse ranges that are neither one nor one a band: how many bands there are, only the image tells.
+
+    Raises:
+        ConfigError: says how many there are.
+    """
+    fixed = None if scale is None else scale.fixed
+    if isinstance(fixed, list) and len(fixed) not in (1, bands):
+        what = f"scale has {len(fixed)} ranges for {bands} bands"
+        raise ConfigError(what, where="segment", remedy="give one range, one a band, or fewer bands: bands=[1, 2]")
+
+
 class Task:
     """An image and its examples, scaled alike and compared.
+
+    Raises:
+        ConfigError: there are neither one range nor one a band.
 
     Attributes:
         examples: images [bands, y, x] in 0..1, NaN where invalid, and labels [y, x], by class.
@@ -84,6 +99,7 @@ class Task:
         self.name = picture.name if isinstance(picture, FilePicture) else "the array"
         self._seen = Range(self.name) if chosen.scale is None else None
         self.plan: BandPlan = resolve(chosen.of_image(picture), picture.bands)
+        _check_ranges(chosen.scale, len(self.plan.bands))
         looks: list[Look] = []  # of all classes: one example may serve several
         for name, images in read.items():
             self.examples[name] = [self._example(image, chosen, looks) for image in images]

@@ -60,7 +60,8 @@ def assemble(found: Iterable[Found], options: ReaderOptions, reader: str) -> lis
         reader: name of the plug-in that opens the scenes.
     """
     # In an order of their own: that of a folder differs from disk to disk, and identities and names follow from it.
-    files = sorted({one.uri: one for one in found}.values())
+    # A list may name a file twice, by several spellings of its path.
+    files = sorted({os.path.normpath(one.uri): one for one in sorted(found, reverse=True)}.values())
     rasters: list[Found] = []
     described: list[Found] = []
     for one in files:

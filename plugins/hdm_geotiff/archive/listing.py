@@ -148,7 +148,7 @@ def _folder(
     within = within or is_product(os.path.basename(folder))
     everywhere = within or options.recursive or any("/" in pattern for _, pattern in options.bands)
     for entry in entries:
-        if entry.is_dir():
+        if _is_folder(entry):
             entered = (everywhere or is_product(entry.name)) and not entry.name.startswith(".")
             if entered and entry.is_symlink():
                 yield Skipped(entry.path, _LINK)
@@ -160,6 +160,14 @@ def _folder(
             yield Found(below + entry.name, entry.path, known.of_one_beside(entry.path, entry.name, beside))
         elif reason:
             yield Skipped(entry.path, reason)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one; a link that leads round in a circle, or to where nobody may look, is a file that fails."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _beside(path: str, relative: str, options: ReaderOptions, known: Identities) -> Iterator[Found | Skipped]:

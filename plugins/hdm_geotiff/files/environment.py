@@ -21,6 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.session import DummySession, Session
 
+from hdm_geotiff.files.contents import check_kind, what_it_is
 from hdm_geotiff.files.remote import check_keys, has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.errors import ReadError
@@ -121,7 +122,12 @@ def reading(where: str, doing: str, *, allow_network: bool = False, instead: str
 
 
 def open_dataset(uri: str) -> DatasetReader:
-    """Open a raster by the one driver that its suffix allows: VRT, PNG, JPEG 2000, or else GTiff; within `reading`."""
+    """Open a raster by the one driver that its suffix allows: VRT, PNG, JPEG 2000, or else GTiff; within `reading`.
+
+    Raises:
+        ReadError: it is a pipe, socket or device.
+    """
+    check_kind(uri)
     try:
         return _open(uri)
     except GDAL_ERRORS:
@@ -178,4 +184,7 @@ def _remedy(where: str, instead: str) -> str:
         return "the file is not there: was it moved or deleted after it was listed?"
     if local and not os.access(where, os.R_OK):
         return "give this user permission to read the file"
-    return f"check the file with `gdalinfo -checksum`; copy or download it again, or {instead}"
+    again = f"copy or download it again, or {instead}"
+    if local and (what := what_it_is(where)):
+        return f"{what}; {again}"
+    return f"check the file with `gdalinfo -checksum`; {again}"

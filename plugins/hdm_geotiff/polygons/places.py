@@ -19,6 +19,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import GCPTransformer
 
+from hdm_geotiff.files.environment import GDAL_ERRORS, gdal_environment
 from hdm_geotiff.polygons.cycles import Ints
 from hdm_geotiff.scenes.pixel_areas import Floats, Place, affine_place, equal_area_map, pixel_sides, row_areas
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader
@@ -54,7 +55,8 @@ def ground_of(scene: SceneHeader) -> Ground:
     Ground control points are fitted exactly (thin plate splines; an affine map if there are no more than three).
 
     Raises:
-        WriteError: it is a volume, its transform maps everything to a line, or only rational polynomials place it.
+        WriteError: it is a volume, its transform maps everything to a line, its ground control points tell no place, or
+            only rational polynomials place it.
     """
     geometry, where = scene.geometry, scene.ref.id
     if not isinstance(geometry, RasterGeometry):
@@ -66,24 +68,41 @@ def ground_of(scene: SceneHeader) -> Ground:
     if transform != Affine.identity():
         return _grounded(geometry.crs_wkt, affine_place(transform), scene)
     if points := scene.attributes.get("gcps"):
-        return _grounded(scene.attributes.get("gcps_crs_wkt"), _by_points(points), scene)
+        return _grounded(scene.attributes.get("gcps_crs_wkt"), _by_points(points, where), scene)
     if scene.attributes.get("rpcs"):
         what = "polygons of a scene that only rational polynomials (RPC) place would need a terrain model"
         raise WriteError(what, where=where, remedy="orthorectify it first (gdalwarp -rpc), or leave polygons out")
     return Ground(None, affine_place(transform), None)
 
 
-def _by_points(points: list[list[Any]]) -> Place:
+def _by_points(points: list[list[Any]], where: str) -> Place:
     names = ("row", "col", "x", "y", "z", "id", "info")
-    transformer = GCPTransformer(
-        [GroundControlPoint(**dict(zip(names, point, strict=True))) for point in points], tps=len(points) > 3
-    )
+    given = [GroundControlPoint(**dict(zip(names, point, strict=True))) for point in points]
+    numbers = np.array([[one.row, one.col, one.x, one.y] for one in given], dtype=np.float64)
+    if not np.isfinite(numbers).all() or not (_spread(numbers[:, :2]) and _spread(numbers[:, 2:])):
+        raise _no_place(len(points), where)
+    try:
+        with gdal_environment():
+            transformer = GCPTransformer(given, tps=len(points) > 3)
+    except GDAL_ERRORS as error:
+        raise _no_place(len(points), where) from error
 
     def place(columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
         x, y = transformer.xy(rows.reshape(-1), columns.reshape(-1), offset="ul")
         return np.asarray(x, dtype=np.float64).reshape(rows.shape), np.asarray(y, dtype=np.float64).reshape(rows.shape)
 
     return place
+
+
+def _spread(places: Floats) -> bool:
+    """Whether places [n, 2] span a plane: they are not all on one line."""
+    return bool(np.linalg.matrix_rank(places - places.mean(axis=0), tol=None) == 2)
+
+
+def _no_place(points: int, where: str) -> WriteError:
+    what = f"its ground control points ({points}) do not tell where pixels lie: it takes three that are on no line"
+    remedy = "give it more of them (gdal_edit.py -gcp), orthorectify it, or leave polygons out"
+    return WriteError(what, where=where, remedy=remedy)
 
 
 def _grounded(crs_wkt: str | None, place: Place, scene: SceneHeader) -> Ground:

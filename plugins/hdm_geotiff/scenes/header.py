@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from hdm_geotiff.dates import acquisition, misfit
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.scenes.pixel_areas import TOLERANCE, row_areas
+from hdm_geotiff.scenes.pixel_areas import TOLERANCE, off_the_globe, row_areas
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.values import Law
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
@@ -39,7 +40,7 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
 
     Raises:
         ReadError: it holds no band.
-        UnsupportedSceneError: complex pixels, too large, or cut into blocks too large to decode.
+        UnsupportedSceneError: no usable transform, complex pixels, too large, or cut into blocks too large to decode.
     """
     check_size(dataset, ref.uri, options)
     grid = Grid.of(dataset)
@@ -55,7 +56,11 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
         bands=bands,
         geometry=geometry_of(grid),
         chunk=(height, width),
-        warnings=(*grid_warnings(dataset, grid), *option_warnings(ref, names_of(dataset), options)),
+        warnings=(
+            *grid_warnings(dataset, grid),
+            *mask_warnings(dataset, ref.uri),
+            *option_warnings(ref, names_of(dataset), options),
+        ),
         attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
     )
 
@@ -76,14 +81,18 @@ def declared(nodata: float | None) -> float | None:
 
 
 def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> None:
-    """Refuse what cannot be processed in bounded memory, by its header.
+    """Refuse what cannot be processed, or not in bounded memory, by its header.
 
     Raises:
         ReadError: it holds no band.
-        UnsupportedSceneError: complex pixels, too large, or cut into blocks too large to decode.
+        UnsupportedSceneError: no usable transform, complex pixels, too large, or cut into blocks too large to decode.
     """
     if dataset.count < 1:
         raise ReadError("the file holds no band", where=where, remedy="leave it out of the archive")
+    if not all(map(math.isfinite, dataset.transform)):
+        what = "its georeference holds numbers that are not finite"
+        remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
     if any("complex" in dtype for dtype in dataset.dtypes):
         remedy = "convert it to amplitude or power first, e.g. gdal_calc.py --calc='abs(A)'"
         raise UnsupportedSceneError(f"complex pixels ({dataset.dtypes[0]})", where=where, remedy=remedy)
@@ -124,6 +133,11 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
         found.append(SceneWarning("no_crs", what, remedy))
     elif not grid.placed:
         found.append("no transform from pixels to coordinates: no areas in m²")
+    elif crs.is_geographic and (place := off_the_globe(crs, grid.transform, *grid.shape)):
+        corner = f"({place[0]:.12g}, {place[1]:.12g})"
+        what = f"its CRS is in degrees, but its corner at {corner} is on no globe: no areas in m²"
+        remedy = "give it the CRS that its coordinates are in (gdal_edit.py -a_srs EPSG:...)"
+        found.append(SceneWarning("off_globe", what, remedy))
     else:
         found.extend(_area_warnings(grid, crs))
     if dataset.colorinterp[0] == ColorInterp.palette:
@@ -131,6 +145,15 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
     if dataset.subdatasets:
         found.append(f"the file holds {len(dataset.subdatasets)} images: the first is used")
     return found
+
+
+def mask_warnings(dataset: DatasetReader, uri: str) -> list[SceneWarning]:
+    """A mask that lies beside a file on disk and that GDAL passes over in silence: it is damaged."""
+    mask = f"{uri}.msk"
+    if MaskFlags.per_dataset in dataset.mask_flag_enums[0] or not os.path.isfile(mask):
+        return []
+    what = f"the mask beside it ({os.path.basename(mask)}) cannot be read: what it hides counts as data"
+    return [SceneWarning("mask_unread", what, "make it anew, or remove it if it is not wanted")]
 
 
 def _area_warnings(grid: Grid, crs: CRS) -> list[str]:

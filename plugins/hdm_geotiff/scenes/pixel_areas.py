@@ -39,6 +39,9 @@ Place: TypeAlias = Callable[[Floats, Floats], tuple[Floats, Floats]]
 TOLERANCE = 0.01
 """Relative error of the map's area from which on areas are measured on the ellipsoid."""
 
+_MOST_LONGITUDE, _MOST_LATITUDE = 720.0, 180.0
+"""Degrees beyond which a number is neither: twice what there is."""
+
 _SAMPLE_ROWS = 129
 _SAMPLE_COLUMNS = 9
 
@@ -76,10 +79,25 @@ def row_areas(crs: CRS | None, transform: Affine, height: int, width: int) -> Ro
         return None
     try:
         if crs.is_geographic:
-            return _geographic(crs, transform, height, width)
+            lost = off_the_globe(crs, transform, height, width)
+            return None if lost else _geographic(crs, transform, height, width)
         return _projected(crs, transform, height, width) if crs.is_projected else None
     except CRSError:
         return None
+
+
+def off_the_globe(crs: CRS, transform: Affine, height: int, width: int) -> tuple[float, float] | None:
+    """A corner of a geographic grid that is far from any longitude and latitude; None where there is none.
+
+    Grids may reach beyond a pole by a margin, and go around the globe: only what no margin explains is told, such as
+    metres that are called degrees.
+    """
+    degrees = math.degrees(crs.units_factor[1])
+    xs, ys = affine_place(transform)(np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height]))
+    for x, y in zip(xs.tolist(), ys.tolist(), strict=True):
+        if degrees * abs(x) > _MOST_LONGITUDE or degrees * abs(y) > _MOST_LATITUDE:
+            return x, y
+    return None
 
 
 def _geographic(crs: CRS, transform: Affine, height: int, width: int) -> RowAreas | None:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pystac.utils import make_absolute_href
 
@@ -110,7 +110,7 @@ def _parts(content: Any, href: str) -> tuple[list[ItemAt | Skipped], list[str]]:
         return [ItemAt(content, href, without_user(href), href)], []
     if isinstance(content, dict) and isinstance(content.get("links"), list) and "stac_version" in content:
         links = [link for link in content["links"] if isinstance(link, dict) and link.get("rel") in ("item", "child")]
-        below = [make_absolute_href(str(link.get("href")), href) for link in links]
+        below = [place_of(str(link.get("href")), href) for link in links]
         own = [Skipped(one, _OWN) for one in below if not is_remote(one) and _is_own(one)]
         left_out = {one.uri for one in own}
         return [*own], [one for one in below if one not in left_out]
@@ -122,18 +122,30 @@ def _feature(content: Any, href: str, number: int) -> ItemAt | Skipped:
     """An item in a list of items: its links start at its own place, unless its files lie beside the list."""
     shown = f"{without_user(href)}#{content.get('id', number) if isinstance(content, dict) else number}"
     if not _is_item(content):
-        return Skipped(shown, "no STAC item")
+        named = isinstance(content, dict) and not isinstance(content.get("id", ""), str)
+        return Skipped(shown, "no STAC item: its id is no text" if named else "no STAC item")
     links = [link for link in content.get("links") or () if isinstance(link, dict) and link.get("rel") == "self"]
     own = str(links[0].get("href", "")) if links else ""
     own = make_absolute_href(own, href) if own else ""
     relative = [str(asset.get("href")) for asset in content["assets"].values() if isinstance(asset, dict)]
     relative = [one for one in relative if not is_remote(one) and not os.path.isabs(one)]
-    beside = any(os.path.exists(make_absolute_href(one, href)) for one in relative)
+    beside = any(os.path.exists(place_of(one, href)) for one in relative)
     return ItemAt(content, href if beside or not own else own, shown, own)
 
 
 def _is_item(content: Any) -> bool:
-    return isinstance(content, dict) and "id" in content and isinstance(content.get("assets"), dict)
+    return isinstance(content, dict) and isinstance(content.get("id"), str) and isinstance(content.get("assets"), dict)
+
+
+def place_of(href: str, base: str) -> str:
+    """The path or URL that a link of a file means.
+
+    Links are URIs: what may not stand in one is written as `%20`. A file that is really called so counts first.
+    """
+    place = str(make_absolute_href(href, base))
+    if "%" in place and not is_remote(place) and not os.path.exists(place) and os.path.exists(unquote(place)):
+        return unquote(place)
+    return place
 
 
 def _is_own(path: str) -> bool:
@@ -187,8 +199,8 @@ def _check_network(url: str, options: ReaderOptions) -> None:
         raise ArchiveError("the address holds a user or a password", where=without_user(url), remedy=remedy)
 
 
-def _searched(url: str) -> Iterator[ItemAt]:
-    """The items that an API finds: ``https://host/search?collections=a,b&bbox=...&datetime=...``.
+def _searched(url: str) -> Iterator[ItemAt | Skipped]:
+    """The items that an API finds, and what is none: ``https://host/search?collections=a,b&bbox=...&datetime=...``.
 
     Raises:
         ArchiveError: pystac-client is not installed, a parameter is unknown, or the API fails.
@@ -211,10 +223,7 @@ def _searched(url: str) -> Iterator[ItemAt]:
                 asked[name] = convert(asked[name])
         root = Client.open(url.split("?")[0].rstrip("/").removesuffix("/search"), timeout=_TIMEOUT)
         for item in root.search(method="GET", **asked).items_as_dicts():
-            if _is_item(item):
-                found = _feature(item, url.split("?")[0], 0)
-                if isinstance(found, ItemAt):
-                    yield found
+            yield _feature(item, url.split("?")[0], 0)
     except (APIError, OSError, ValueError, KeyError, NotImplementedError) as error:
         remedy = "check the address and what is asked for, then run again"
         raise ArchiveError(f"the search fails: {error}", where=url, remedy=remedy) from error

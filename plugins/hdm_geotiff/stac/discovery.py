@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pystac
-from pystac.utils import make_absolute_href, str_to_datetime
+from pystac.utils import str_to_datetime
 
 from hdm_geotiff.dates import text
 from hdm_geotiff.files.containers import container_of
@@ -34,7 +34,7 @@ from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.layers import STAC_ITEM, LayeredScene, layered_ref
 from hdm_geotiff.recipes.scene_ids import safe_id
 from hdm_geotiff.stac.bands import bands_of, by_number, chosen, renamed
-from hdm_geotiff.stac.catalog import ItemAt, find_items
+from hdm_geotiff.stac.catalog import ItemAt, find_items, place_of
 from hdm_pipeline.contracts import SceneRef, Skipped
 from hdm_pipeline.errors import EmptyArchiveError
 
@@ -163,7 +163,7 @@ def _place(href: str, base: str) -> str:
         return unquote(urlsplit(href).path)
     if not local and container_of(href):
         return f"{base}#{href}"
-    return href if is_remote(href) or (local and is_virtual(href)) else str(make_absolute_href(href, base))
+    return href if is_remote(href) or (local and is_virtual(href)) else place_of(href, base)
 
 
 def _identity(place: str, asset: dict[str, Any], updated: str, known: Identities) -> str:

@@ -30,6 +30,9 @@ _DIGITS = 7
 _STRAIGHT = 1e-6
 """Degrees that an edge may bend without getting a point there: ten centimetres."""
 
+_MOST_LATITUDE = 180.0
+"""Degrees beyond which a latitude is none, and no margin beyond a pole either: metres under a CRS in degrees."""
+
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _WHOLE = 360.0 - 1e-6
 
@@ -55,8 +58,8 @@ def placed_crs(geometry: RasterGeometry) -> str | None:
 def footprint(geometry: RasterGeometry, height: int, width: int) -> Footprint | None:
     """The footprint of a raster of `height` rows and `width` columns.
 
-    None where it has no CRS or no transform (`placed_crs`), or where the projection cannot be inverted at all of its
-    edges.
+    None where it has no CRS or no transform (`placed_crs`), where the projection cannot be inverted at all of its
+    edges, or where these are far beyond the poles.
     """
     crs_wkt = placed_crs(geometry)
     if crs_wkt is None:
@@ -69,7 +72,7 @@ def footprint(geometry: RasterGeometry, height: int, width: int) -> Footprint | 
         lon, lat = to_globe.transform(a * columns + b * rows + c, d * columns + e * rows + f)
     except ProjError:
         return None
-    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all()) or np.abs(lat).max() > _MOST_LATITUDE:
         return None
     outline = _outline(np.asarray(lon), np.clip(lat, -90.0, 90.0))
     pieces = _within_the_globe(outline)

@@ -227,6 +227,31 @@ def test_a_link_to_a_folder_is_named(tmp_path: Path) -> None:
     assert "symbolic link" in left_out(tmp_path / "in")[product]
 
 
+def test_a_link_that_leads_round_in_a_circle_is_one_scenes_trouble(tmp_path: Path) -> None:
+    touch(tmp_path, "a.tif")
+    (tmp_path / "loop.tif").symlink_to("loop.tif")
+    (tmp_path / "loops").symlink_to("loops")
+    assert ids(tmp_path) == ids(tmp_path, recursive=True) == ["a", "loop"]
+    with pytest.raises(ReadError, match="No such file"):
+        GeoTiffReader().header(find(tmp_path / "loop*.tif"))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tif")
+    for uri in (tmp_path, tmp_path / "*.tif"):
+        with pytest.raises(ReadError, match="pipe"):
+            GeoTiffReader().header(find(uri))
+
+
+def test_a_file_that_a_list_names_twice_is_one_scene(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.tif", "y/a.tif")
+    (tmp_path / "list.txt").write_text(f"x/a.tif\n./x/a.tif\ny/../x/a.tif\n{tmp_path / 'x' / 'a.tif'}\n")
+    assert ids(tmp_path / "list.txt") == ["a"]
+    (tmp_path / "list.txt").write_text("x/a.tif\ny/a.tif\n")
+    with pytest.raises(ArchiveError, match="two scenes"):
+        ids(tmp_path / "list.txt")
+
+
 def test_scenes_and_products_in_one_folder_are_refused_where_they_cannot_be_told_apart(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "a/mask.tif")
     (tmp_path / ".hdm").mkdir()

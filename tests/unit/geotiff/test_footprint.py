@@ -106,3 +106,4 @@ def test_a_scene_around_a_pole_holds_it(crs: str, pole: int) -> None:
 def test_no_place_without_a_crs_or_off_the_globe() -> None:
     assert footprint(RasterGeometry((1, 0, 0, 0, 1, 0)), 10, 10) is None
     assert _of("ESRI:54009", (10_000, 0, -18_000_000, 0, -10_000, 9_000_000), 1800, 3600) is None
+    assert _of("EPSG:4326", (10, 0, 500_000, 0, -10, 5_200_000), 192, 160) is None

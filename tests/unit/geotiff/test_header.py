@@ -17,6 +17,7 @@ from rasterio.enums import ColorInterp
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.scenes.pixel_areas import TOLERANCE, row_areas
 from hdm_pipeline.contracts import RasterGeometry, SceneHeader, SceneWarning
+from hdm_pipeline.errors import UnsupportedSceneError
 from tests.unit.geotiff.conftest import WriteTif, find
 
 PIXELS = np.ones((2, 6, 8), dtype=np.int16)
@@ -152,6 +153,40 @@ def test_rows_beyond_the_pole_have_no_area() -> None:
     assert areas is not None
     assert areas.square_metres[0] == 0
     assert areas.square_metres[1] > 0
+
+
+def test_metres_that_are_called_degrees_have_no_area_and_are_told(write_tif: WriteTif) -> None:
+    path = write_tif("a.tif", np.ones((4, 4), np.uint8), crs="EPSG:4326")  # of UTM coordinates
+    header = GeoTiffReader().header(find(path))
+    (told,) = [one for one in header.warnings if isinstance(one, SceneWarning)]
+    assert (told.kind, told.suspect) == ("off_globe", True)
+    assert row_areas(WGS84, Affine(10, 0, 500_000, 0, -10, 5_800_000), 4, 4) is None
+
+
+def test_a_grid_that_goes_on_beyond_pole_and_antimeridian_is_on_the_globe(write_tif: WriteTif) -> None:
+    around = Affine(3, 0, -180, 0, -1, 95)
+    path = write_tif("a.tif", np.ones((190, 180), np.uint8), crs="EPSG:4326", transform=around)
+    assert not GeoTiffReader().header(find(path)).warnings
+    areas = row_areas(WGS84, around, 190, 180)
+    assert areas is not None
+    assert areas.square_metres[:5].tolist() == [0] * 5
+    assert areas.square_metres[5] > 0
+
+
+def test_a_mask_beside_a_scene_that_cannot_be_read_is_told(write_tif: WriteTif) -> None:
+    hidden = np.zeros((4, 4), bool)
+    path = write_tif("a.tif", np.ones((4, 4), np.uint8), mask=hidden, sidecar=True)
+    assert not GeoTiffReader().header(find(path)).warnings
+    path.with_name("a.tif.msk").write_bytes(b"no raster")
+    (told,) = [one for one in GeoTiffReader().header(find(path)).warnings if isinstance(one, SceneWarning)]
+    assert (told.kind, told.suspect) == ("mask_unread", True)
+
+
+def test_a_georeference_that_is_not_finite_is_refused(write_tif: WriteTif) -> None:
+    path = write_tif("a.tif", np.ones((4, 4), np.uint8), transform=Affine(math.nan, 0, 0, 0, -10, 0))
+    with pytest.raises(UnsupportedSceneError, match="not finite") as caught:
+        GeoTiffReader().header(find(path))
+    assert "gdal_edit" in caught.value.remedy
 
 
 def test_a_rotated_geographic_grid_agrees_with_a_straight_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -251,6 +252,29 @@ def test_ground_control_points_place_polygons(tmp_path: Path) -> None:
     geod = pyproj.Geod(ellps="WGS84")
     area = abs(geod.geometry_area_perimeter(expected)[0])
     assert found["area_m2"][0] == pytest.approx(area, rel=0.1)  # the map bends within the region
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        [(0, 0)],
+        [(0, 0), (0, 8)],
+        [(0, 0), (4, 4), (8, 8)],
+        [(0, 0), (2, 2), (4, 4), (6, 6), (8, 8)],
+        [(0, 0), (0, 0), (0, 0), (0, 0)],
+        [(0, 0), (0, 8), (8, math.nan)],
+    ],
+)
+def test_ground_control_points_that_tell_no_place_are_refused(
+    tmp_path: Path, at: list[tuple[float, float]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    points = [[row, column, 12 + column, 50 - row, 0.0, str(number), ""] for number, (row, column) in enumerate(at)]
+    attributes = {"gcps": points, "gcps_crs_wkt": CRS.from_epsg(4326).to_wkt()}
+    made = made_of(np.ones((8, 8), np.uint8), attributes=attributes, **NOWHERE)
+    with pytest.raises(WriteError, match="ground control points") as caught:
+        PolygonWriter().check_scene(made.scene)
+    assert "leave polygons out" in caught.value.remedy
+    assert not capfd.readouterr().err
 
 
 def test_rational_polynomials_alone_are_refused(tmp_path: Path) -> None:

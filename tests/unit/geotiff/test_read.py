@@ -238,6 +238,26 @@ def test_a_folder_that_is_called_tif_is_no_scene(tmp_path: Path) -> None:
         GeoTiffReader().header(find(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"", "empty"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5 or netCDF"),
+        (b"CDF\x01" + bytes(100), "gdal_translate"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "JPEG"),
+        (b"\n<!DOCTYPE html><html><title>Log in</title>", "page of the web"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "server's message"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"hello", "gdalinfo"),
+    ],
+)
+def test_a_file_that_is_something_else_is_called_what_it_is(tmp_path: Path, start: bytes, told: str) -> None:
+    (tmp_path / "a.tif").write_bytes(start)
+    with pytest.raises(ReadError) as caught:
+        GeoTiffReader().header(find(tmp_path))
+    assert told in caught.value.remedy
+
+
 def test_a_vrt_is_opened_only_where_it_is_allowed(write_tif: WriteTif, tmp_path: Path) -> None:
     write_tif("a.tif", RAMP)
     vrt = tmp_path / "a.vrt"

@@ -133,15 +133,37 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path: Path, two_b
     good = item("good", two_bands).to_dict(include_self_link=False)
     old = item("old", two_bands, deprecated=True).to_dict(include_self_link=False)
     undated = {**good, "id": "undated", "properties": {"datetime": "yesterday"}}
-    features = [good, good, old, undated, {"type": "Feature", "properties": {}}, None]
+    numbered = {**good, "id": 7}
+    features = [good, good, old, undated, {"type": "Feature", "properties": {}}, None, numbered]
     (tmp_path / "search.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     found = _found(tmp_path / "search.json")
     assert [one.id for one in found if isinstance(one, SceneRef)] == ["good"]
     reasons = {one.uri.rpartition("#")[2]: one.reason for one in found if isinstance(one, Skipped)}
-    assert set(reasons) == {"good", "old", "undated", "4", "5"}
+    assert set(reasons) == {"good", "old", "undated", "4", "5", "7"}
     assert "more than once" in reasons["good"]
     assert "deprecated" in reasons["old"]
     assert "no valid STAC item" in reasons["undated"]
+    assert "its id is no text" in reasons["7"]
+
+
+def test_links_are_uris_and_a_file_that_is_called_so_counts_first(
+    tmp_path: Path, two_bands: dict[str, pystac.Asset]
+) -> None:
+    (tmp_path / "my data").mkdir()
+    write_band(tmp_path / "my data/B04.tif", NIR)
+    found = item("a", two_bands).to_dict(include_self_link=False)
+    found["assets"]["B04"]["href"] = "my%20data/B04.tif"
+    (tmp_path / "an item.json").write_text(json.dumps(found))
+    content = {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "c"}
+    links = [{"rel": "item", "href": "an%20item.json"}]
+    (tmp_path / "catalog.json").write_text(json.dumps({**content, "links": links}))
+    search = tmp_path / "search.json"
+    search.write_text(json.dumps({"type": "FeatureCollection", "features": [found]}))
+    for file in (tmp_path / "catalog.json", search):
+        assert np.array_equal(_read(_one(file, asked=["B04"]), asked=["B04"])[1][0], NIR)
+    (tmp_path / "my%20data").mkdir()
+    write_band(tmp_path / "my%20data/B04.tif", RED)
+    assert np.array_equal(_read(_one(search, asked=["B04"]), asked=["B04"])[1][0], RED)
 
 
 def test_a_link_that_leads_nowhere_is_left_out(tmp_path: Path, two_bands: dict[str, pystac.Asset]) -> None:

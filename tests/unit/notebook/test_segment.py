@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hdm_pipeline import segment
-from hdm_pipeline.errors import HdmError, ModelInputError, SupportError
+from hdm_pipeline.errors import ConfigError, HdmError, ModelInputError, SupportError
 from hdm_pipeline.model.segmenter import FewShotSegmenter
 from hdm_pipeline.notebook import UnscaledWarning
 from tests.products import write_safe
@@ -46,6 +46,11 @@ def segmenter() -> FewShotSegmenter:
         ({"tile": 0}, ModelInputError),
         ({"overlap": 400}, ModelInputError),
         ({"overlap": -1}, ModelInputError),
+        ({"tile": "512"}, ModelInputError),
+        ({"tile": 64.0, "overlap": 8}, ModelInputError),
+        ({"overlap": "8"}, ModelInputError),
+        ({"segmenter": "builtin:pyramid"}, ModelInputError),
+        ({"scale": [(0, 1), (0, 1)]}, ConfigError),
         ({"valid": MASK}, ModelInputError),
         ({"valid": MASK[1:] > 0}, ModelInputError),
         ({"support": []}, SupportError),
@@ -62,9 +67,9 @@ def segmenter() -> FewShotSegmenter:
 def test_what_cannot_be_used_is_named(
     segmenter: FewShotSegmenter, change: dict[str, Any], error: type[HdmError]
 ) -> None:
-    given = {"array": IMAGE, "support": [(IMAGE, MASK)], **change}
+    given = {"array": IMAGE, "support": [(IMAGE, MASK)], "segmenter": segmenter, **change}
     with pytest.raises(error) as caught:
-        segment(segmenter=segmenter, **given)
+        segment(**given)
     assert caught.value.where
     assert caught.value.remedy
 
