@@ -67,7 +67,8 @@ class Wanted:
             SupportError: no such name or number.
         """
         if self.name is not None:
-            found = frozenset(n for n, name in named.items() if name.strip().casefold() == self.name.casefold())
+            asked_for = self.name.strip().casefold()
+            found = frozenset(n for n, name in named.items() if name.strip().casefold() == asked_for)
         else:
             found = self.values & frozenset(named)
         if not found:
@@ -180,23 +181,42 @@ class SliceFinder:
         mine = volume.first.instance.frame_of_reference
         self._comparable = volume.located and (not mine or not frame_of_reference or mine == frame_of_reference)
 
-    def by_uid(self, sources: Iterable[tuple[str, int]]) -> int | None:
-        """The slice with one of these UIDs."""
-        return next((self._by_uid[source] for source in sources if source in self._by_uid), None)
-
-    def by_place(self, frame: Frame) -> int | None:
-        """The slice in whose plane the frame lies; None without one, or in another frame of reference."""
+    def of_frame(self, sources: Iterable[tuple[str, int]], frame: Frame) -> int | None:
+        """The slice that a frame was drawn on, by the images that it refers to and its place; see `find`."""
         if frame.position is None or frame.orientation is None:
-            return None
+            return self.find(sources, None)
         cosines = np.array(frame.orientation, dtype=np.float64).reshape(2, 3)
-        if abs(float(np.cross(cosines[0], cosines[1]) @ self._volume.normal)) < _PARALLEL:
-            return None
-        return self.by_point(np.array(frame.position, dtype=np.float64))
+        parallel = abs(float(np.cross(cosines[0], cosines[1]) @ self._volume.normal)) >= _PARALLEL
+        return self.find(sources, np.array([frame.position], dtype=np.float64), parallel=parallel)
 
-    def by_point(self, point: Array) -> int | None:
-        """The slice nearest to a point, at most half a slice away."""
-        if not self._comparable:
-            return None
-        distances = np.abs(self._volume.depths - float(point @ self._volume.normal))
-        nearest = int(np.argmin(distances))
-        return nearest if distances[nearest] <= (0.5 + GRID_TOLERANCE) * self._volume.step else None
+    def find(self, sources: Iterable[tuple[str, int]], points: Array | None, *, parallel: bool = True) -> int | None:
+        """The slice that a label was drawn on; None if it is none of this volume.
+
+        Args:
+            sources: (SOP instance, zero-based frame) of the images that the label refers to.
+            points: [n, 3] places of the label, mm; None if it states none.
+            parallel: its plane is that of the slices.
+
+        Raises:
+            SupportError: it refers to a slice and lies elsewhere, or to several and states no place.
+        """
+        named = sorted({self._by_uid[source] for source in sources if source in self._by_uid})
+        if points is None or not self._comparable:
+            if len(named) > 1:
+                raise self._contradiction(f"refer to {len(named)} slices at once, and state no place")
+            return named[0] if named else None
+        away = np.abs(self._volume.depths[:, np.newaxis] - points @ self._volume.normal).max(axis=1)
+        among = np.array(named, dtype=np.intp) if named else np.arange(away.size)
+        nearest = int(among[np.argmin(away[among])])
+        if parallel and away[nearest] <= (0.5 + GRID_TOLERANCE) * self._volume.step:
+            return nearest
+        if named:
+            raise self._contradiction(f"refer to slice {nearest} and lie elsewhere")
+        return None
+
+    def _contradiction(self, what: str) -> SupportError:
+        return SupportError(
+            f"labels {what}: the file contradicts itself",
+            where=self._volume.id,
+            remedy="export it again from the program that drew it, or give the labels as NIfTI",
+        )

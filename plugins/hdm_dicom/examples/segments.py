@@ -74,9 +74,7 @@ class Segments:
             segment = _segment_number(item, shared) if self._type != "LABELMAP" else None
             if segment is not None and segment not in relevant:
                 continue
-            found = finder.by_uid(_sources(item)) if _sources(item) else None
-            if found is None:
-                found = finder.by_place(frame)
+            found = finder.of_frame(_sources(item), frame)
             if found is not None:
                 resample = _to_frame(self._volume, found, frame)
                 self._pieces[found].append(_Piece(frame.index, segment, resample))

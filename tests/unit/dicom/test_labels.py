@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import highdicom as hd
 import nibabel
 import numpy as np
 import pydicom
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.examples.rtstruct import filled
@@ -129,6 +132,51 @@ def test_contours_with_a_hole(series: Path, by_uid: bool) -> None:
     expected[7:9, 7:9] = 0
     assert np.array_equal(image.label, expected)
     assert image.name.endswith("slice 2")
+
+
+def contour(series: Path, z: float) -> np.ndarray:
+    """A square of nine pixels in the plane of a slice, mm."""
+    corners = np.array([[3.5, 3.5], [6.5, 3.5], [6.5, 6.5], [3.5, 6.5]])
+    return (affine_of(series) @ np.c_[corners, np.full(4, z), np.ones(4)].T).T[:, :3]
+
+
+def drawn_in(path: Path, frame_of_reference: str) -> Path:
+    """The structure set, as drawn in a frame of reference."""
+    dataset = pydicom.dcmread(path)
+    for roi in dataset.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = frame_of_reference
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize(("source", "fits"), [("", False), (uid("series", 2), True)])
+def test_contours_of_another_frame_of_reference_lie_where_their_images_are(
+    series: Path, source: str, fits: bool
+) -> None:
+    """Coordinates in another frame mean other places, even where the numbers are those of a slice."""
+    path = drawn_in(structure_set(series.parent, [(contour(series, 2), source)]), uid("another frame"))
+    request = SupportRequest(str(series), str(path), segment="liver")
+    if not fits:
+        with pytest.raises(SupportError, match="no contour of the structure lies on a slice"):
+            DicomReader().read_support(request)
+        return
+    (image,) = DicomReader().read_support(request)
+    assert image.name.endswith("slice 2")
+    assert (image.label == 1).sum() == 9
+
+
+def test_contours_that_lie_elsewhere_than_their_image_are_refused(series: Path) -> None:
+    path = structure_set(series.parent, [(contour(series, 4), uid("series", 2))])
+    with pytest.raises(SupportError, match="refer to slice 2 and lie elsewhere"):
+        DicomReader().read_support(SupportRequest(str(series), str(path), segment="liver"))
+
+
+def test_a_contour_across_the_slices_lies_on_none(series: Path) -> None:
+    across = contour(series, 1)
+    across[2:] = contour(series, 3)[2:]
+    path = structure_set(series.parent, [(across, ""), (contour(series, 2), "")])
+    (image,) = DicomReader().read_support(SupportRequest(str(series), str(path), segment=" Liver"))
+    assert (image.label == 1).sum() == 9
 
 
 @settings(max_examples=50, deadline=None)
@@ -259,3 +307,57 @@ def test_labels_of_another_place(series: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0), ras), path)
     with pytest.raises(SupportError, match="no slice holds"):
         DicomReader().read_support(SupportRequest(str(series), str(path), (7,)))
+
+
+def segmentation(series: Path, change: Callable[[Dataset, Dataset], None]) -> Path:
+    """The class of `truth` as highdicom writes it, each frame with what it refers to and its place changed.
+
+    Args:
+        series: that it is drawn on.
+        change: of a frame, with the item that refers to the image of the last one (highdicom begins at the top).
+    """
+    found = sorted((pydicom.dcmread(p) for p in series.iterdir()), key=lambda one: one.InstanceNumber)
+    segment = hd.seg.SegmentDescription(
+        1, "Liver", codes.SCT.Organ, codes.SCT.Liver, hd.seg.SegmentAlgorithmTypeValues.MANUAL
+    )
+    marked = (truth() == 7).astype(np.uint8)
+    made = hd.seg.Segmentation(
+        found, marked, "BINARY", [segment], hd.UID(), 1, hd.UID(), 1, "Acme", "Model", "1", "1", omit_empty_frames=False
+    )
+    last = made.PerFrameFunctionalGroupsSequence[-1].DerivationImageSequence[0].SourceImageSequence[0]
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        change(frame, last)
+    path = series.parent / "segmentation.dcm"
+    made.save_as(path)
+    return path
+
+
+def test_of_several_images_that_a_frame_refers_to_its_place_decides(series: Path) -> None:
+    def change(frame: Dataset, last: Dataset) -> None:
+        sources = frame.DerivationImageSequence[0].SourceImageSequence
+        frame.DerivationImageSequence[0].SourceImageSequence = [last, *sources]
+
+    path = segmentation(series, change)
+    images = DicomReader().read_support(SupportRequest(str(series), str(path)))
+    assert [image.name.rsplit(" ", 1)[1] for image in images] == ["1", "2", "3"]
+    for image, expected in zip(images, truth()[1:4], strict=True):
+        assert np.array_equal(image.label == 1, expected == 7)
+
+
+def test_a_frame_that_lies_elsewhere_than_its_image_is_refused(series: Path) -> None:
+    def change(frame: Dataset, last: Dataset) -> None:
+        frame.DerivationImageSequence[0].SourceImageSequence = [last]
+
+    path = segmentation(series, change)
+    with pytest.raises(SupportError, match="refer to slice 0 and lie elsewhere"):
+        DicomReader().read_support(SupportRequest(str(series), str(path)))
+
+
+def test_a_frame_of_several_images_and_no_place_is_refused(series: Path) -> None:
+    def change(frame: Dataset, last: Dataset) -> None:
+        frame.DerivationImageSequence[0].SourceImageSequence.append(last)
+        del frame.PlanePositionSequence
+
+    path = segmentation(series, change)
+    with pytest.raises(SupportError, match="refer to 2 slices at once"):
+        DicomReader().read_support(SupportRequest(str(series), str(path)))

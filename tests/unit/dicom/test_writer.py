@@ -9,11 +9,13 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.contracts import SupportRequest, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
 from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs
@@ -170,6 +172,37 @@ def test_broken_source_attributes_are_left_out(tmp_path: Path) -> None:
     assert "PatientAge" not in seg
     assert (seg.StudyDate, seg.PatientSex) == ("", "")
     assert seg.StudyInstanceUID.startswith("2.25.")
+
+
+MALFORMED = [
+    ("PatientBirthDate", "DA", ["19700101", "19700102"], "19700101"),
+    ("StudyDate", "DA", ["20200102", "20200103"], "20200102"),
+    ("PatientName", "PN", ["Test^Case", "Other^Case"], "Test^Case"),
+    ("PatientID", "LO", ["P1", "P2"], "P1"),
+    ("AccessionNumber", "SH", ["", "A2"], "A2"),
+    ("PatientAge", "LO", "045Y", "045Y"),
+    ("PatientWeight", "LO", "80,5", None),
+    ("ReferencedStudySequence", "UI", "1.2.3", None),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "stated", "kept"), MALFORMED)
+@pytest.mark.parametrize("writer", [SegmentationWriter, StructureSetWriter])
+def test_attributes_have_the_type_and_number_of_values_that_they_are_defined_with(
+    tmp_path: Path,
+    writer: type[SegmentationWriter] | type[StructureSetWriter],
+    name: str,
+    kind: str,
+    stated: object,
+    kept: str | None,
+) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.add(DataElement(name, kind, stated, validation_mode=pydicom.config.IGNORE))
+
+    write_series(tmp_path / "series", change=change)
+    writer().write(make_product(tmp_path / "series"), tmp_path / "out.dcm")
+    found = pydicom.dcmread(tmp_path / "out.dcm")
+    assert found.get(name) == kept
 
 
 @pytest.mark.parametrize(
