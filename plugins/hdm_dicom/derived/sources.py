@@ -122,8 +122,8 @@ def _as_defined(element: DataElement) -> bool:
     if element.tag.is_private or not dictionary_has_tag(element.tag):
         return True
     vr = dictionary_VR(element.tag)
-    if element.VR != vr and " " not in vr:  # "US or SS" is decided by the pixels
-        if "SQ" in (element.VR, vr) or element.VR not in _TEXTS or vr not in _TEXTS:
+    if vr != element.VR and " " not in vr:  # "US or SS" is decided by the pixels
+        if element.VR not in _TEXTS or vr not in _TEXTS:
             return False
         element.VR = vr
     if element.VM > 1 and dictionary_VM(element.tag) == "1" and element.VR != "SQ":
