@@ -153,11 +153,29 @@ class NiftiLabels:
             raise SupportError(f"the NIfTI labels have {self._label.ndim} dimensions, not 3", where=volume.id)
         # NIfTI's world is RAS, DICOM's is LPS.
         to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+        header: Any = image.header
+        if not (header["qform_code"] or header["sform_code"]):
+            # Then the affine is nibabel's guess. What the product `nifti` makes of images without a place is so.
+            to_lps = self._voxel_by_voxel(volume)
         if abs(np.linalg.det(to_lps)) < 1e-12:
             raise SupportError("the affine of the NIfTI labels is singular", where=volume.id)
         self._from_lps = np.linalg.inv(to_lps)
         self._volume = volume
         self._wanted = wanted
+
+    def _voxel_by_voxel(self, volume: Volume) -> Array:
+        """[4, 4] from label indices to LPS millimetres, where voxels of labels are those of images without a place."""
+        instance = volume.first.instance
+        size = (instance.columns, instance.rows, len(volume.frames))
+        if volume.located or self._label.shape != size:
+            raise SupportError(
+                f"the NIfTI labels ({' x '.join(map(str, self._label.shape))} voxels) do not say where they lie"
+                " (qform_code and sform_code are 0)",
+                where=volume.id,
+                remedy="save them with the affine of the series; or, for images without a place, with as many voxels"
+                f" as these have ({' x '.join(map(str, size))})",
+            )
+        return volume.affine
 
     def stored(self, index: int) -> Label:
         """See `LabelSource`."""

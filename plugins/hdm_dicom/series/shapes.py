@@ -51,8 +51,9 @@ def by_shape(
         direction = directions[frame.orientation] if frame.orientation is not None else ""
         loner = f"{instance.sop_instance} {shared.get(instance.path, '')}".strip() if frame.position is None else ""
         label = labels.get(spacing, "()")
-        name = (str(instance.rows), str(instance.columns), str(instance.samples), label, direction, loner)
-        name += (instance.modality.upper(),) if several else ()
+        size = (str(instance.rows), str(instance.columns), str(instance.samples))
+        modality = (instance.modality.upper(),) if several else ()
+        name = (*size, label, direction, loner, *modality)
         groups[name].append(frame)
     found = [shape for name, members in groups.items() for shape in _by_pixels(name, members)]
     # A series of one group keeps its id when slices are added or spacing is rounded otherwise.
