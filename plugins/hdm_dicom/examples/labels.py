@@ -146,11 +146,14 @@ class NiftiLabels:
                 raise ValueError("no volume")
             self._label = np.asarray(image.dataobj)
         except (ImageFileError, *READ_ERRORS) as error:  # type: ignore[misc]
-            raise SupportError(f"the NIfTI labels cannot be read ({type(error).__name__})", where=volume.id) from None
+            what = f"the NIfTI labels cannot be read ({type(error).__name__})"
+            remedy = "save the labels again: the file is damaged"
+            raise SupportError(what, where=volume.id, remedy=remedy) from None
         if self._label.ndim == 4 and self._label.shape[3] == 1:
             self._label = self._label[..., 0]
         if self._label.ndim != 3:
-            raise SupportError(f"the NIfTI labels have {self._label.ndim} dimensions, not 3", where=volume.id)
+            what = f"the NIfTI labels have {self._label.ndim} dimensions, not 3"
+            raise SupportError(what, where=volume.id, remedy="save one volume of label values")
         # NIfTI's world is RAS, DICOM's is LPS.
         to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
         header: Any = image.header
@@ -158,7 +161,8 @@ class NiftiLabels:
             # Then the affine is nibabel's guess. What the product `nifti` makes of images without a place is so.
             to_lps = self._voxel_by_voxel(volume)
         if abs(np.linalg.det(to_lps)) < 1e-12:
-            raise SupportError("the affine of the NIfTI labels is singular", where=volume.id)
+            what = "the affine of the NIfTI labels is singular"
+            raise SupportError(what, where=volume.id, remedy="save the labels again, with the affine of the series")
         self._from_lps = np.linalg.inv(to_lps)
         self._volume = volume
         self._wanted = wanted

@@ -80,7 +80,11 @@ class StructureLabels:
         count = len(values(contour, "ContourData"))
         flat = numbers(contour, "ContourData", count)
         if flat is None or count < 9 or count % 3:
-            raise SupportError("a contour of the structure set has damaged coordinates", where=self._volume.id)
+            raise SupportError(
+                "a contour of the structure set has damaged coordinates",
+                where=self._volume.id,
+                remedy="export the structure set again, or give the labels as NIfTI",
+            )
         return np.array(flat, dtype=np.float64).reshape(-1, 3)
 
     def _in_pixels(self, points: Array, index: int) -> Array:

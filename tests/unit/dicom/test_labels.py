@@ -278,7 +278,7 @@ def test_the_series_is_found_by_one_of_its_files(series: Path) -> None:
     ("change", "message"),
     [
         ({"values": (5,)}, "no slice holds"),
-        ({"slices": (0,)}, "slice 0 holds no pixel"),
+        ({"slices": (0,)}, "(?s)slice 0 holds no pixel.* from 1 to 3"),
         ({"slices": (9,)}, "slice 9 does not exist"),
         ({"mask": "missing.nii"}, "do not exist"),
         ({"image": "nowhere"}, "names no file"),
@@ -289,8 +289,9 @@ def test_errors_say_what_is_wrong(series: Path, change: dict[str, object], messa
     ras = np.diag([-1.0, -1, 1, 1]) @ affine_of(series)
     nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0), ras), path)
     request = {"image": str(series), "mask": str(path), "values": (7,), **change}
-    with pytest.raises(SupportError, match=message):
+    with pytest.raises(SupportError, match=message) as caught:
         DicomReader().read_support(SupportRequest(**request))  # type: ignore[arg-type]
+    assert caught.value.remedy
 
 
 def test_a_mask_of_another_size(series: Path) -> None:
@@ -361,3 +362,15 @@ def test_a_frame_of_several_images_and_no_place_is_refused(series: Path) -> None
     path = segmentation(series, change)
     with pytest.raises(SupportError, match="refer to 2 slices at once"):
         DicomReader().read_support(SupportRequest(str(series), str(path)))
+
+
+@pytest.mark.parametrize("name", ["label.nii", "label.nii.gz", "label.png", "label.dcm"])
+def test_a_damaged_file_of_labels_is_told_when_it_is_looked_at_and_when_it_is_read(series: Path, name: str) -> None:
+    path = series.parent / name
+    path.write_bytes(b"no labels at all " * 50)
+    with pytest.raises(SupportError) as looked_at:
+        DicomReader().label_choices(str(path))
+    with pytest.raises(SupportError) as read:
+        DicomReader().read_support(SupportRequest(str(series), str(path), slices=(1,)))
+    assert looked_at.value.remedy
+    assert read.value.remedy
