@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -12,13 +13,15 @@ import pytest
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from hdm_dicom.maps.writer import ParametricMapWriter
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
+from hdm_dicom.report.writer import ReportWriter
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.contracts import SupportRequest, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
-from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs
+from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs, with_segmentation
 from tests.dicom_series import write_series
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -228,3 +231,19 @@ def test_nifti_holds_mask_and_affine(series: Path, tmp_path: Path) -> None:
     affine = np.array(product.scene.geometry.affine).reshape(4, 4)  # type: ignore[union-attr]
     assert image.affine == pytest.approx(np.diag([-1, -1, 1, 1]) @ affine, abs=1e-5)  # type: ignore[attr-defined]
     assert image.get_qform() == pytest.approx(image.affine, abs=1e-4)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "held"), [("a\\b", "a b"), ("\\", "class"), ("l\nr", "l r"), ("L" * 63 + "\\x", "L" * 63)]
+)
+@pytest.mark.parametrize("writer", [SegmentationWriter, StructureSetWriter, ParametricMapWriter, ReportWriter])
+def test_names_of_classes_are_single_values(series: Path, tmp_path: Path, writer: type, name: str, held: str) -> None:
+    """A backslash would begin a second value, where the attribute has one."""
+    named = replace(LIVER, name=name)
+    product = with_segmentation(make_product(series, classes=(named, SPLEEN)), tmp_path)
+    writer().write(product, tmp_path / "out.dcm")
+    texts = {"LO", "SH", "UT", "ST", "LT", "UC"}
+    found = [e for e in pydicom.dcmread(tmp_path / "out.dcm").iterall() if e.VR in texts and e.VM == 1]
+    assert any(held[:10] in str(e.value) for e in found)
+    several = [e.keyword for e in pydicom.dcmread(tmp_path / "out.dcm").iterall() if e.VR in texts and e.VM > 1]
+    assert not several
