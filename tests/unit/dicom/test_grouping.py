@@ -213,9 +213,27 @@ def trigger(dataset: Dataset, index: int, phase: int) -> None:
     dataset.TriggerTime = 35.0 * phase + 0.01 * index
 
 
+def flip_angle(dataset: Dataset, index: int, phase: int) -> None:
+    dataset.FlipAngle = 5 * phase + 2
+
+
+def kernel(dataset: Dataset, index: int, phase: int) -> None:
+    dataset.ConvolutionKernel = f"B{30 + 10 * phase}f"
+
+
 @pytest.mark.parametrize(
     "change",
-    [acquired_at_once, content_at_once, slice_by_slice, over_midnight, date_and_time, direction, trigger],
+    [
+        flip_angle,
+        kernel,
+        acquired_at_once,
+        content_at_once,
+        slice_by_slice,
+        over_midnight,
+        date_and_time,
+        direction,
+        trigger,
+    ],
 )
 def test_phases_are_told_apart(tmp_path: Path, change: Callable[[Dataset, int, int], None]) -> None:
     phases(tmp_path, change)
