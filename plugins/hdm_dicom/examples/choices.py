@@ -59,9 +59,11 @@ def _named(dataset: pydicom.Dataset, sequence: str, number: str, name: str) -> l
 
 
 def _values(labels: np.ndarray, path: str) -> list[LabelChoice]:
-    values, counts = np.unique(labels, return_counts=True)
-    if len(values) > _MOST_VALUES or not np.array_equal(values, np.round(values)):
-        what = "the volume holds no labels: too many values, or fractions"
+    values, counts = (
+        np.unique(labels, return_counts=True) if labels.dtype.kind in "biuf" else (np.empty(0), np.empty(0))
+    )
+    if not len(values) or len(values) > _MOST_VALUES or not np.array_equal(values, np.round(values)):
+        what = "the file holds no labels: too many values, fractions or colors"
         raise SupportError(what, where="labels", remedy="name the file that the labels were saved in, not the image")
     pairs = zip(values, counts, strict=True)
     return [LabelChoice(str(int(v)), int(n), "values", {"value": int(v)}) for v, n in pairs]

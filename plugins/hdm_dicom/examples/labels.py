@@ -154,6 +154,9 @@ class NiftiLabels:
         if self._label.ndim != 3:
             what = f"the NIfTI labels have {self._label.ndim} dimensions, not 3"
             raise SupportError(what, where=volume.id, remedy="save one volume of label values")
+        if self._label.dtype.kind not in "biuf":
+            what = "the NIfTI labels are colors or complex numbers, not label values"
+            raise SupportError(what, where=volume.id, remedy="save one volume of label values")
         # NIfTI's world is RAS, DICOM's is LPS.
         to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
         header: Any = image.header

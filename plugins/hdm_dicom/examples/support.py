@@ -7,8 +7,10 @@ import os
 import re
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as PilImage
 
 from hdm_dicom.archive.discovery import find
@@ -159,7 +161,21 @@ class _ImageLabels:
         except (PilImage.DecompressionBombError, *READ_ERRORS) as error:  # type: ignore[misc]
             what = f"the mask cannot be read ({type(error).__name__})"
             raise SupportError(what, where=where, remedy=_AGAIN) from None
-        return self._wanted.paint(pixels if pixels.ndim == 2 else pixels[..., 0])
+        return self._wanted.paint(_values(pixels, where))
+
+
+def _values(pixels: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    """[rows, columns] label values of an image; of gray that is stored as color, what its channels agree in."""
+    if pixels.ndim == 2:
+        return pixels
+    gray: npt.NDArray[Any] = pixels[..., 0]
+    if pixels.shape[2] > 2 and np.any(pixels[..., :3] != gray[..., np.newaxis]):
+        raise SupportError(
+            "the mask is a color image, and colors are no label values",
+            where=where,
+            remedy="save label values: a gray image, or one of indexed colors",
+        )
+    return gray
 
 
 def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions) -> ViewLabels | _ImageLabels:

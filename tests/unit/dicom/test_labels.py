@@ -374,3 +374,36 @@ def test_a_damaged_file_of_labels_is_told_when_it_is_looked_at_and_when_it_is_re
         DicomReader().read_support(SupportRequest(str(series), str(path), slices=(1,)))
     assert looked_at.value.remedy
     assert read.value.remedy
+
+
+@pytest.mark.parametrize(("mode", "fits"), [("L", True), ("P", True), ("RGB", True), ("LA", True), ("colors", False)])
+def test_the_values_of_a_mask_are_no_colors(series: Path, mode: str, fits: bool) -> None:
+    """Red and yellow have one value in their first channel, and are two classes to whoever drew them."""
+    path = series.parent / "mask.png"
+    if fits:
+        gray = Image.fromarray(truth()[2])
+        if mode == "P":
+            gray.putpalette(bytes(range(256)) * 3)
+        (gray if mode == "P" else gray.convert(mode)).save(path)
+    else:
+        colors = np.zeros((*SHAPE[1:], 3), np.uint8)
+        colors[truth()[2] > 0, 0] = 7
+        colors[truth()[2] == 9, 1] = 7
+        Image.fromarray(colors).save(path)
+    request = SupportRequest(str(series), str(path), (7,), slices=(2,))
+    if not fits:
+        with pytest.raises(SupportError, match="colors are no label values"):
+            DicomReader().read_support(request)
+        return
+    (image,) = DicomReader().read_support(request)
+    assert np.array_equal(image.label == 1, truth()[2] == 7)
+
+
+def test_a_nifti_of_colors_holds_no_labels(series: Path) -> None:
+    path = series.parent / "label.nii.gz"
+    colors = np.zeros(SHAPE[::-1], dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(colors, np.eye(4)), path)
+    with pytest.raises(SupportError, match="not label values"):
+        DicomReader().read_support(SupportRequest(str(series), str(path)))
+    with pytest.raises(SupportError, match="holds no labels"):
+        DicomReader().label_choices(str(path))
