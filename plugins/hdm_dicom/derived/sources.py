@@ -98,15 +98,17 @@ def _drop_malformed(header: Dataset) -> None:
     """Remove values that their type forbids, and end one-part person names as PS3.5 section 6.2.1 lets them end."""
     for tag in list(header.keys()):
         try:
-            element = header[tag]
+            stated = header[tag]
         except PARSE_ERRORS:
             del header[tag]
             continue
-        if not isinstance(element, DataElement):
+        if not isinstance(stated, DataElement):
             continue
-        if not _as_defined(element):
+        element = _as_defined(stated)
+        if element is None:
             del header[tag]
             continue
+        header[tag] = element
         if element.VM == 0:
             continue
         if element.VR in _STRICT_TYPES and not _valid(element):
@@ -117,18 +119,23 @@ def _drop_malformed(header: Dataset) -> None:
             element.value = name if "^" in name or "=" in name else f"{name}^"
 
 
-def _as_defined(element: DataElement) -> bool:
-    """Give a standard attribute the type that it has, and one value where it has one; False where it cannot be."""
+def _as_defined(element: DataElement) -> DataElement | None:
+    """A standard attribute with the type that it has, and one value where it has one; None where it cannot be."""
     if element.tag.is_private or not dictionary_has_tag(element.tag):
-        return True
+        return element
     vr = dictionary_VR(element.tag)
     if vr != element.VR and " " not in vr:  # "US or SS" is decided by the pixels
         if element.VR not in _TEXTS or vr not in _TEXTS:
-            return False
-        element.VR = vr
+            return None
+        stated = element.value if element.VM > 1 else [element.value] if element.VM else []
+        try:
+            texts = [str(value) for value in stated]
+            element = DataElement(element.tag, vr, texts, validation_mode=pydicom_config.IGNORE)
+        except PARSE_ERRORS:
+            return None
     if element.VM > 1 and dictionary_VM(element.tag) == "1" and element.VR != "SQ":
         element.value = next((value for value in element.value if value not in (None, "")), "")
-    return True
+    return element
 
 
 def _valid(element: DataElement) -> bool:

@@ -184,7 +184,10 @@ MALFORMED = [
     ("PatientID", "LO", ["P1", "P2"], "P1"),
     ("AccessionNumber", "SH", ["", "A2"], "A2"),
     ("PatientAge", "LO", "045Y", "045Y"),
+    ("StudyID", "IS", "12", "12"),
+    ("PatientID", "DS", "12.5", "12.5"),
     ("PatientWeight", "LO", "80,5", None),
+    ("PatientWeight", "IS", "80", 80),
     ("ReferencedStudySequence", "UI", "1.2.3", None),
 ]
 
