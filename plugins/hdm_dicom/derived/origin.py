@@ -11,13 +11,11 @@ from pydicom.uid import UID
 from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived.codes import Code
+from hdm_dicom.derived.texts import one_value
 from hdm_dicom.files.attributes import datasets
 from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
 from hdm_pipeline.contracts import Product, Provenance
-
-LONG_STRING = 64
-"""Most characters of a DICOM long string (LO)."""
 
 AI = PydicomCode("123110", "DCM", "Artificial Intelligence")
 
@@ -26,8 +24,8 @@ def equipment(provenance: Provenance) -> dict[str, Any]:
     """The equipment that made a product, as highdicom takes it."""
     return {
         "manufacturer": MANUFACTURER,
-        "manufacturer_model_name": provenance.model[:LONG_STRING] or MANUFACTURER,
-        "software_versions": provenance.version[:LONG_STRING] or "0",
+        "manufacturer_model_name": one_value(provenance.model) or MANUFACTURER,
+        "software_versions": one_value(provenance.version) or "0",
         "device_serial_number": provenance.weights_hash[:16] or "0",
     }
 

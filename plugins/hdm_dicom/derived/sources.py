@@ -7,6 +7,7 @@ would be refused by the next program, so what is broken is left out here, and wh
 from __future__ import annotations
 
 from pydicom import config as pydicom_config
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
@@ -20,6 +21,7 @@ from hdm_dicom.series.volume import Volume
 _UTF8 = "ISO_IR 192"
 _SEXES = ("M", "F", "O")
 _STRICT_TYPES = frozenset({"AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"})
+_TEXTS = _STRICT_TYPES | {"LT", "PN", "ST", "UC", "UR", "UT"}
 _MUST_BE_THERE = (
     "PatientID",
     "PatientName",
@@ -96,11 +98,18 @@ def _drop_malformed(header: Dataset) -> None:
     """Remove values that their type forbids, and end one-part person names as PS3.5 section 6.2.1 lets them end."""
     for tag in list(header.keys()):
         try:
-            element = header[tag]
+            stated = header[tag]
         except PARSE_ERRORS:
             del header[tag]
             continue
-        if not isinstance(element, DataElement) or element.VM == 0:
+        if not isinstance(stated, DataElement):
+            continue
+        element = _as_defined(stated)
+        if element is None:
+            del header[tag]
+            continue
+        header[tag] = element
+        if element.VM == 0:
             continue
         if element.VR in _STRICT_TYPES and not _valid(element):
             del header[tag]
@@ -108,6 +117,25 @@ def _drop_malformed(header: Dataset) -> None:
             name = str(element.value)
             # "Doe" and "Doe^" are one name; the form without delimiters is that of ACR-NEMA.
             element.value = name if "^" in name or "=" in name else f"{name}^"
+
+
+def _as_defined(element: DataElement) -> DataElement | None:
+    """A standard attribute with the type that it has, and one value where it has one; None where it cannot be."""
+    if element.tag.is_private or not dictionary_has_tag(element.tag):
+        return element
+    vr = dictionary_VR(element.tag)
+    if vr != element.VR and " " not in vr:  # "US or SS" is decided by the pixels
+        if element.VR not in _TEXTS or vr not in _TEXTS:
+            return None
+        stated = element.value if element.VM > 1 else [element.value] if element.VM else []
+        try:
+            texts = [str(value) for value in stated]
+            element = DataElement(element.tag, vr, texts, validation_mode=pydicom_config.IGNORE)
+        except PARSE_ERRORS:
+            return None
+    if element.VM > 1 and dictionary_VM(element.tag) == "1" and element.VR != "SQ":
+        element.value = next((value for value in element.value if value not in (None, "")), "")
+    return element
 
 
 def _valid(element: DataElement) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hdm_dicom.derived.texts import LONG_STRING, class_name
 from hdm_dicom.files.uids import derived_uid, digest, keyed_uid
 
-_LONG_STRING = 64
 _HASH = 16
 _MARGIN = 8
 """Characters that are left for the number of a lesion."""
@@ -39,7 +39,7 @@ def keyed_identifier(uid: str) -> str:
 
 def of_class(series: str, name: str) -> Tracking:
     """That of a class in a series, by the UID of the series."""
-    identifier = f"{name[: _LONG_STRING - _HASH - 4]} {digest(series, name)[:_HASH]}"
+    identifier = f"{class_name(name, LONG_STRING - _HASH - 4)} {digest(series, name)[:_HASH]}"
     return Tracking(identifier, derived_uid("tracking", series, name))
 
 
@@ -52,6 +52,6 @@ def of_lesion(series: str, name: str, number: int, first: tuple[int, int, int]) 
         number: of the lesion, 1 for the largest; only for people.
         first: (z, y, x) of its first voxel.
     """
-    short = name[: _LONG_STRING - _HASH - 4 - _MARGIN]
+    short = class_name(name, LONG_STRING - _HASH - 4 - _MARGIN)
     hashed = digest(series, name, *first)[:_HASH]
     return Tracking(f"{short} {number} {hashed}", derived_uid("lesion", series, name, *first))

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hdm_dicom.derived import codes
+from hdm_dicom.derived.texts import LONG_STRING, class_name
 from hdm_pipeline.contracts import BACKGROUND, ClassInfo, SceneLabels, SceneRef
 from hdm_pipeline.errors import ConfigError
-
-_MOST = 64
-"""Most characters of a segment's name (LO)."""
 
 _GRAY = (128, 128, 128)
 _ANYTHING = {"category": "SCT:85756007:Tissue", "type": "SCT:85756007:Tissue"}
@@ -35,10 +33,9 @@ def segment_names(classes: Mapping[int, str]) -> dict[int, str]:
     found: dict[int, str] = {}
     taken: set[str] = set()
     for value in sorted(classes):
-        plain = "".join(one if one.isprintable() and one != "\\" else " " for one in classes[value])
-        name = plain.strip()[:_MOST].strip() or "class"
+        name = class_name(classes[value])
         while name.casefold() in taken:
-            name = f"{name[: _MOST - 4].strip()} {value}"
+            name = f"{name[: LONG_STRING - 4].strip()} {value}"
         taken.add(name.casefold())
         found[value] = name
     background = "background"

@@ -19,15 +19,14 @@ def label_choices(path: str) -> list[LabelChoice]:
     lowered = path.lower()
     try:
         if lowered.endswith(NIFTI):
-            import nibabel
-
-            return _values(np.asarray(nibabel.load(path).dataobj), path)  # type: ignore[attr-defined]
+            return _values(_nifti(path), path)
         if lowered.endswith(IMAGES):
             with Image.open(path) as image:
                 return _values(np.asarray(image), path)
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-    except READ_ERRORS as error:
-        raise SupportError(f"the labels cannot be read ({type(error).__name__})", where="labels") from None
+    except (Image.DecompressionBombError, *READ_ERRORS) as error:  # type: ignore[misc]
+        what = f"the labels cannot be read ({type(error).__name__})"
+        raise SupportError(what, where="labels", remedy="save the labels again: the file is damaged") from None
     kind = text(dataset, "SOPClassUID")
     if kind in SEG:
         return _named(dataset, "SegmentSequence", "SegmentNumber", "SegmentLabel")
@@ -35,6 +34,16 @@ def label_choices(path: str) -> list[LabelChoice]:
         return _named(dataset, "StructureSetROISequence", "ROINumber", "ROIName")
     remedy = "give a DICOM SEG or RTSTRUCT, a NIfTI volume, or an image"
     raise SupportError("the file holds no labels", where="labels", remedy=remedy)
+
+
+def _nifti(path: str) -> np.ndarray:
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        return np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
+    except ImageFileError as error:
+        raise ValueError("no NIfTI") from error
 
 
 def _named(dataset: pydicom.Dataset, sequence: str, number: str, name: str) -> list[LabelChoice]:
@@ -50,8 +59,11 @@ def _named(dataset: pydicom.Dataset, sequence: str, number: str, name: str) -> l
 
 
 def _values(labels: np.ndarray, path: str) -> list[LabelChoice]:
-    values, counts = np.unique(labels, return_counts=True)
-    if len(values) > _MOST_VALUES or not np.array_equal(values, np.round(values)):
-        raise SupportError("the volume holds no labels: too many values, or fractions", where="labels")
+    values, counts = (
+        np.unique(labels, return_counts=True) if labels.dtype.kind in "biuf" else (np.empty(0), np.empty(0))
+    )
+    if not len(values) or len(values) > _MOST_VALUES or not np.array_equal(values, np.round(values)):
+        what = "the file holds no labels: too many values, fractions or colors"
+        raise SupportError(what, where="labels", remedy="name the file that the labels were saved in, not the image")
     pairs = zip(values, counts, strict=True)
     return [LabelChoice(str(int(v)), int(n), "values", {"value": int(v)}) for v, n in pairs]

@@ -67,7 +67,8 @@ class Wanted:
             SupportError: no such name or number.
         """
         if self.name is not None:
-            found = frozenset(n for n, name in named.items() if name.strip().casefold() == self.name.casefold())
+            asked_for = self.name.strip().casefold()
+            found = frozenset(n for n, name in named.items() if name.strip().casefold() == asked_for)
         else:
             found = self.values & frozenset(named)
         if not found:
@@ -145,18 +146,43 @@ class NiftiLabels:
                 raise ValueError("no volume")
             self._label = np.asarray(image.dataobj)
         except (ImageFileError, *READ_ERRORS) as error:  # type: ignore[misc]
-            raise SupportError(f"the NIfTI labels cannot be read ({type(error).__name__})", where=volume.id) from None
+            what = f"the NIfTI labels cannot be read ({type(error).__name__})"
+            remedy = "save the labels again: the file is damaged"
+            raise SupportError(what, where=volume.id, remedy=remedy) from None
         if self._label.ndim == 4 and self._label.shape[3] == 1:
             self._label = self._label[..., 0]
         if self._label.ndim != 3:
-            raise SupportError(f"the NIfTI labels have {self._label.ndim} dimensions, not 3", where=volume.id)
+            what = f"the NIfTI labels have {self._label.ndim} dimensions, not 3"
+            raise SupportError(what, where=volume.id, remedy="save one volume of label values")
+        if self._label.dtype.kind not in "biuf":
+            what = "the NIfTI labels are colors or complex numbers, not label values"
+            raise SupportError(what, where=volume.id, remedy="save one volume of label values")
         # NIfTI's world is RAS, DICOM's is LPS.
         to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+        header: Any = image.header
+        if not (header["qform_code"] or header["sform_code"]):
+            # Then the affine is nibabel's guess. What the product `nifti` makes of images without a place is so.
+            to_lps = self._voxel_by_voxel(volume)
         if abs(np.linalg.det(to_lps)) < 1e-12:
-            raise SupportError("the affine of the NIfTI labels is singular", where=volume.id)
+            what = "the affine of the NIfTI labels is singular"
+            raise SupportError(what, where=volume.id, remedy="save the labels again, with the affine of the series")
         self._from_lps = np.linalg.inv(to_lps)
         self._volume = volume
         self._wanted = wanted
+
+    def _voxel_by_voxel(self, volume: Volume) -> Array:
+        """[4, 4] from label indices to LPS millimetres, where voxels of labels are those of images without a place."""
+        instance = volume.first.instance
+        size = (instance.columns, instance.rows, len(volume.frames))
+        if volume.located or self._label.shape != size:
+            raise SupportError(
+                f"the NIfTI labels ({' x '.join(map(str, self._label.shape))} voxels) do not say where they lie"
+                " (qform_code and sform_code are 0)",
+                where=volume.id,
+                remedy="save them with the affine of the series; or, for images without a place, with as many voxels"
+                f" as these have ({' x '.join(map(str, size))})",
+            )
+        return volume.affine
 
     def stored(self, index: int) -> Label:
         """See `LabelSource`."""
@@ -180,23 +206,42 @@ class SliceFinder:
         mine = volume.first.instance.frame_of_reference
         self._comparable = volume.located and (not mine or not frame_of_reference or mine == frame_of_reference)
 
-    def by_uid(self, sources: Iterable[tuple[str, int]]) -> int | None:
-        """The slice with one of these UIDs."""
-        return next((self._by_uid[source] for source in sources if source in self._by_uid), None)
-
-    def by_place(self, frame: Frame) -> int | None:
-        """The slice in whose plane the frame lies; None without one, or in another frame of reference."""
+    def of_frame(self, sources: Iterable[tuple[str, int]], frame: Frame) -> int | None:
+        """The slice that a frame was drawn on, by the images that it refers to and its place; see `find`."""
         if frame.position is None or frame.orientation is None:
-            return None
+            return self.find(sources, None)
         cosines = np.array(frame.orientation, dtype=np.float64).reshape(2, 3)
-        if abs(float(np.cross(cosines[0], cosines[1]) @ self._volume.normal)) < _PARALLEL:
-            return None
-        return self.by_point(np.array(frame.position, dtype=np.float64))
+        parallel = abs(float(np.cross(cosines[0], cosines[1]) @ self._volume.normal)) >= _PARALLEL
+        return self.find(sources, np.array([frame.position], dtype=np.float64), parallel=parallel)
 
-    def by_point(self, point: Array) -> int | None:
-        """The slice nearest to a point, at most half a slice away."""
-        if not self._comparable:
-            return None
-        distances = np.abs(self._volume.depths - float(point @ self._volume.normal))
-        nearest = int(np.argmin(distances))
-        return nearest if distances[nearest] <= (0.5 + GRID_TOLERANCE) * self._volume.step else None
+    def find(self, sources: Iterable[tuple[str, int]], points: Array | None, *, parallel: bool = True) -> int | None:
+        """The slice that a label was drawn on; None if it is none of this volume.
+
+        Args:
+            sources: (SOP instance, zero-based frame) of the images that the label refers to.
+            points: [n, 3] places of the label, mm; None if it states none.
+            parallel: its plane is that of the slices.
+
+        Raises:
+            SupportError: it refers to a slice and lies elsewhere, or to several and states no place.
+        """
+        named = sorted({self._by_uid[source] for source in sources if source in self._by_uid})
+        if points is None or not self._comparable:
+            if len(named) > 1:
+                raise self._contradiction(f"refer to {len(named)} slices at once, and state no place")
+            return named[0] if named else None
+        away = np.abs(self._volume.depths[:, np.newaxis] - points @ self._volume.normal).max(axis=1)
+        among = np.array(named, dtype=np.intp) if named else np.arange(away.size)
+        nearest = int(among[np.argmin(away[among])])
+        if parallel and away[nearest] <= (0.5 + GRID_TOLERANCE) * self._volume.step:
+            return nearest
+        if named:
+            raise self._contradiction(f"refer to slice {nearest} and lie elsewhere")
+        return None
+
+    def _contradiction(self, what: str) -> SupportError:
+        return SupportError(
+            f"labels {what}: the file contradicts itself",
+            where=self._volume.id,
+            remedy="export it again from the program that drew it, or give the labels as NIfTI",
+        )

@@ -31,17 +31,18 @@ class StructureLabels:
     """Labels in an RTSTRUCT.
 
     Raises:
-        SupportError: unreadable, no such structure, or contours that match no slice.
+        SupportError: unreadable, no such structure, contours that match no slice, or contradict their references.
     """
 
     def __init__(self, path: str, volume: Volume, wanted: Wanted) -> None:
         dataset = pydicom.dcmread(path, force=True)
         self._volume, self._wanted = volume, wanted
-        named = {
-            int(number[0]): text(item, "ROIName")
+        rois = {
+            int(number[0]): item
             for item in datasets(dataset, "StructureSetROISequence")
             if (number := numbers(item, "ROINumber", 1)) is not None
         }
+        named = {number: text(item, "ROIName") for number, item in rois.items()}
         chosen = wanted.numbers(named, "structure", volume.id)
         self._drawings: dict[int, _Drawing] = defaultdict(_Drawing)
         for roi in datasets(dataset, "ROIContourSequence"):
@@ -54,7 +55,8 @@ class StructureLabels:
                 ("background", wanted.background - chosen),
             ):
                 if int(number[0]) in numbers_of_kind:
-                    self._draw(roi, kind)
+                    lies_in = text(rois.get(int(number[0]), Dataset()), "ReferencedFrameOfReferenceUID")
+                    self._draw(roi, kind, SliceFinder(volume, lies_in))
         if not any(drawing.wanted for drawing in self._drawings.values()):
             raise SupportError(
                 "no contour of the structure lies on a slice of the series",
@@ -62,16 +64,13 @@ class StructureLabels:
                 remedy="the structure set belongs to another series, or the structure is empty",
             )
 
-    def _draw(self, roi: Dataset, kind: str) -> None:
+    def _draw(self, roi: Dataset, kind: str, finder: SliceFinder) -> None:
         """Note the contours of a structure, under a field of `_Drawing`."""
-        finder = SliceFinder(self._volume, "")
         for contour in datasets(roi, "ContourSequence"):
             points = self._points(contour)
             if points is None:
                 continue
-            index = finder.by_uid(_sources(contour))
-            if index is None:
-                index = finder.by_point(points.mean(axis=0))
+            index = finder.find(_sources(contour), points)
             if index is not None:
                 getattr(self._drawings[index], kind).append(self._in_pixels(points, index))
 
@@ -81,7 +80,11 @@ class StructureLabels:
         count = len(values(contour, "ContourData"))
         flat = numbers(contour, "ContourData", count)
         if flat is None or count < 9 or count % 3:
-            raise SupportError("a contour of the structure set has damaged coordinates", where=self._volume.id)
+            raise SupportError(
+                "a contour of the structure set has damaged coordinates",
+                where=self._volume.id,
+                remedy="export the structure set again, or give the labels as NIfTI",
+            )
         return np.array(flat, dtype=np.float64).reshape(-1, 3)
 
     def _in_pixels(self, points: Array, index: int) -> Array:

@@ -50,7 +50,8 @@ class Segments:
         frames = scan(path)
         if isinstance(frames, Rejected) or frames[0].instance.fault:
             fault = frames.reason if isinstance(frames, Rejected) else frames[0].instance.fault
-            raise SupportError(f"the segmentation cannot be read: {fault}", where=volume.id)
+            what = f"the segmentation cannot be read: {fault}"
+            raise SupportError(what, where=volume.id, remedy="export it again from the program that drew it")
         self._frames, self._volume = frames, volume
         self._dataset = pydicom.dcmread(path, force=True)
         self._type = text(self._dataset, "SegmentationType") or "BINARY"
@@ -74,9 +75,7 @@ class Segments:
             segment = _segment_number(item, shared) if self._type != "LABELMAP" else None
             if segment is not None and segment not in relevant:
                 continue
-            found = finder.by_uid(_sources(item)) if _sources(item) else None
-            if found is None:
-                found = finder.by_place(frame)
+            found = finder.of_frame(_sources(item), frame)
             if found is not None:
                 resample = _to_frame(self._volume, found, frame)
                 self._pieces[found].append(_Piece(frame.index, segment, resample))
@@ -106,9 +105,9 @@ class Segments:
         try:
             pixels = pixel_array(self._dataset, index=index, raw=True)
         except READ_ERRORS as error:
-            raise SupportError(
-                f"frame {index} of the segmentation cannot be decoded ({type(error).__name__})", where=self._volume.id
-            ) from None
+            what = f"frame {index} of the segmentation cannot be decoded ({type(error).__name__})"
+            remedy = "export it again: the file is damaged"
+            raise SupportError(what, where=self._volume.id, remedy=remedy) from None
         if self._type == "FRACTIONAL":
             most = numbers(self._dataset, "MaximumFractionalValue", 1) or (255.0,)
             return pixels * 2 >= most[0] if pixels.dtype.kind == "f" else pixels.astype(np.int64) * 2 >= most[0]
@@ -144,7 +143,8 @@ def _to_frame(volume: Volume, index: int, frame: Frame) -> Array | None:
     if frame.position is None or frame.orientation is None or frame.spacing is None or not volume.located:
         if same_size:
             return None
-        raise SupportError("the segmentation has another size than the slices, and no position", where=volume.id)
+        what = "the segmentation has another size than the slices, and no position"
+        raise SupportError(what, where=volume.id, remedy="give labels of the size of the images, pixel by pixel")
     cosines = np.array(frame.orientation, dtype=np.float64).reshape(2, 3)
     row_mm, column_mm = frame.spacing
     # Along the frame's own axes only: the distance between the planes was settled when the frame was matched.

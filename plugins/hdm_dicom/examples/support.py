@@ -7,8 +7,10 @@ import os
 import re
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as PilImage
 
 from hdm_dicom.archive.discovery import find
@@ -36,6 +38,7 @@ RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _MOST_OTHERS = 8
 """Slices of a series that are examples although they show background only: those of which most is labelled."""
 
+_AGAIN = "save the labels again: the file is damaged"
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
@@ -67,7 +70,11 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
     for image in images if request.slices or not usable else ():
         if not _shows_something(image.label, request):
             of = "that are labelled" if request.background else "of the class"
-            raise SupportError(f"all pixels {of} are padding", where=image.name)
+            raise SupportError(
+                f"all pixels {of} are padding",
+                where=image.name,
+                remedy="choose other slices, or labels that were drawn on this series",
+            )
     return usable
 
 
@@ -82,7 +89,8 @@ def _volume(request: SupportRequest, options: ReaderOptions) -> tuple[SceneRef, 
     try:
         found, _ = find(folder or ".", replace(options, select=Selection()))  # what is segmented, not what teaches
     except ArchiveError as error:
-        raise SupportError(f"the image of a support example: {error.what}", where="support image") from None
+        what = f"the image of a support example: {error.what}"
+        raise SupportError(what, where="support image", remedy=error.remedy) from None
     if single:
         path = os.path.abspath(request.image)
         found = [v for v in found if any(os.path.abspath(f.instance.path) == path for f in v.frames)]
@@ -145,18 +153,36 @@ class _ImageLabels:
             with PilImage.open(path) as image:
                 if image.size != (x, y):
                     raise SupportError(
-                        f"the mask is {image.size[1]} x {image.size[0]} pixels, the slice {y} x {x}", where=where
+                        f"the mask is {image.size[1]} x {image.size[0]} pixels, the slice {y} x {x}",
+                        where=where,
+                        remedy="give the mask as it was drawn on the slice, pixel by pixel, in input.options.plane",
                     )
                 pixels = np.asarray(image)
         except (PilImage.DecompressionBombError, *READ_ERRORS) as error:  # type: ignore[misc]
-            raise SupportError(f"the mask cannot be read ({type(error).__name__})", where=where) from None
-        return self._wanted.paint(pixels if pixels.ndim == 2 else pixels[..., 0])
+            what = f"the mask cannot be read ({type(error).__name__})"
+            raise SupportError(what, where=where, remedy=_AGAIN) from None
+        return self._wanted.paint(_values(pixels, where))
+
+
+def _values(pixels: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
+    """[rows, columns] label values of an image; of gray that is stored as color, what its channels agree in."""
+    if pixels.ndim == 2:
+        return pixels
+    gray: npt.NDArray[Any] = pixels[..., 0]
+    if pixels.shape[2] > 2 and np.any(pixels[..., :3] != gray[..., np.newaxis]):
+        raise SupportError(
+            "the mask is a color image, and colors are no label values",
+            where=where,
+            remedy="save label values: a gray image, or one of indexed colors",
+        )
+    return gray
 
 
 def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions) -> ViewLabels | _ImageLabels:
     wanted, volume, mask = Wanted.of(request), opened.volume, request.mask
     if not os.path.exists(mask):
-        raise SupportError("the labels of a support example do not exist", where=volume.id)
+        remedy = "check the spelling of `mask`; it counts from the folder of the pipeline file"
+        raise SupportError("the labels of a support example do not exist", where=volume.id, remedy=remedy)
     if os.path.isdir(mask) or mask.lower().endswith(IMAGES):
         return _ImageLabels(_mask_files(request, volume.id), wanted, opened)
     if mask.lower().endswith(NIFTI):
@@ -171,7 +197,9 @@ def _labels(request: SupportRequest, opened: OpenVolume, options: ReaderOptions)
     if kind == RTSTRUCT:
         return ViewLabels(StructureLabels(mask, volume, wanted), opened)
     raise SupportError(
-        "the labels are neither DICOM SEG nor RTSTRUCT, NIfTI or image files", where=f"{volume.id}, {file_name(mask)}"
+        "the labels are neither DICOM SEG nor RTSTRUCT, NIfTI or image files",
+        where=f"{volume.id}, {file_name(mask)}",
+        remedy=f"give one of these; files of other kinds are told by their names ({', '.join((*NIFTI, *IMAGES))})",
     )
 
 
@@ -209,7 +237,11 @@ def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: 
         holding |= set(others if request.slices else others[:_MOST_OTHERS])
     missing = sorted(set(request.slices) - holding)
     if missing:
-        raise SupportError(f"slice {missing[0]} holds no pixel of the class", where=where)
+        raise SupportError(
+            f"slice {missing[0]} holds no pixel of the class",
+            where=where,
+            remedy=f"{_holding(labels, depth)}; slices count from 0, in the plane of input.options.plane",
+        )
     if not holding:
         raise SupportError(
             "no slice holds a pixel of the class",
@@ -217,6 +249,14 @@ def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: 
             remedy="check `value` (or `segment`), and that the labels were drawn on this series",
         )
     return [z for z in chosen if z in holding]
+
+
+def _holding(labels: ViewLabels | _ImageLabels, depth: int) -> str:
+    """Which slices hold the class, in words."""
+    found = [z for z in range(depth) if np.any(labels.view(z) == 1)]
+    if not found:
+        return "no slice does: check `value` (or `segment`), and that the labels were drawn on this series"
+    return f"those that do lie from {found[0]} to {found[-1]}"
 
 
 def _labeled(ref: SceneRef, options: ReaderOptions, labels: ViewLabels | _ImageLabels, z: int) -> LabeledImage:

@@ -15,6 +15,9 @@ from hdm_dicom.files.telling import dimension_names, frame_keys, image_keys
 _LEAST_CROSS = 1e-6
 """Square of the sine between rows and columns below which they have one direction."""
 
+_SQUARE = 0.01
+"""Cosine of the angle between rows and columns that rounding may leave; of more, the normal is not known."""
+
 
 def plain_frame(dataset: Dataset, instance: Instance) -> Frame:
     """The first frame of a file, as the data set itself describes it."""
@@ -43,23 +46,32 @@ def plain_frame(dataset: Dataset, instance: Instance) -> Frame:
 
 def _oriented(instance: Instance, orientation: tuple[float, ...] | None) -> Instance:
     """The instance, with a fault if its rows and columns have no direction."""
-    if orientation is None or instance.fault or _spans_a_plane(orientation):
+    what = "" if orientation is None or instance.fault else _wrong_with(orientation)
+    if not what:
         return instance
-    what = "is all zero" if not any(orientation) else "gives rows and columns no two directions"
     remedy = "set ImageOrientationPatient, or remove it and ImagePositionPatient if the place is not known"
     return replace(instance, fault=f"the orientation of the image in the patient {what}", remedy=remedy)
 
 
-def _spans_a_plane(cosines: tuple[float, ...]) -> bool:
+def _wrong_with(cosines: tuple[float, ...]) -> str:
+    """Why an orientation is none; empty if it is one."""
     ax, ay, az, bx, by, bz = cosines
+    if not any(cosines):
+        return "is all zero"
     cross = (ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
-    return sum(c * c for c in cross) > _LEAST_CROSS * (ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz)
+    lengths = (ax * ax + ay * ay + az * az) * (bx * bx + by * by + bz * bz)
+    if sum(c * c for c in cross) <= _LEAST_CROSS * lengths:
+        return "gives rows and columns no two directions"
+    along = ax * bx + ay * by + az * bz
+    return "has no right angle between rows and columns" if along * along > _SQUARE**2 * lengths else ""
 
 
 def functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
     """Frames of an enhanced multi-frame object: each attribute per frame, or shared by all (PS3.3 C.7.6.16)."""
     items = [i for i in values(dataset, "PerFrameFunctionalGroupsSequence") if isinstance(i, Dataset)]
     shared = [i for i in values(dataset, "SharedFunctionalGroupsSequence") if isinstance(i, Dataset)][:1]
+    if not items:  # what is said of all frames counts, and nothing is said of one
+        items = [Dataset()] * instance.frames
     if len(items) != instance.frames:
         fault = f"NumberOfFrames is {instance.frames}, but {len(items)} frames are described"
         return [plain_frame(dataset, replace(instance, fault=fault))]

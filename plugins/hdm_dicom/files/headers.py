@@ -27,7 +27,7 @@ from hdm_dicom.files.frames import all_oriented, functional_frames, plain_frame
 from hdm_dicom.files.instances import Description, Frame, Instance, PixelSpan, Rejected
 from hdm_dicom.files.projections import TECHNIQUE, is_projection
 from hdm_dicom.files.spacing import SPACING_TAGS
-from hdm_dicom.files.stored_values import padding_of, rescale_faults
+from hdm_dicom.files.stored_values import padding_of, rescale_faults, unstated
 from hdm_dicom.files.syntaxes import DECODED_AS, unknown_syntax
 from hdm_dicom.files.telling import TELLING_TAGS
 from hdm_dicom.files.uids import digest
@@ -59,6 +59,7 @@ TAGS = (
     "Columns",
     "NumberOfFrames",
     "SamplesPerPixel",
+    "PlanarConfiguration",
     "PhotometricInterpretation",
     "BitsAllocated",
     "BitsStored",
@@ -235,7 +236,7 @@ def _frames(path: str, dataset: FileDataset, span: PixelSpan | None, stamp: str)
     faults: list[str] = []
     count = _count(dataset, faults)
     instance = _instance(path, dataset, span, stamp, sop_class, count, faults)
-    if "PerFrameFunctionalGroupsSequence" in dataset:
+    if "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset:
         return functional_frames(dataset, instance)
     frame = plain_frame(dataset, instance)
     if instance.fault:
@@ -290,7 +291,7 @@ def _instance(
     rows, columns = whole("Rows", 0), whole("Columns", 0)
     if rows < 1 or columns < 1:
         faults.append(f"an image of {rows} rows and {columns} columns")
-    faults += rescale_faults(dataset)
+    faults += [*unstated(dataset), *rescale_faults(dataset)]
     bits_stored = whole("BitsStored", 0) or whole("BitsAllocated", 0)
     return Instance(
         path=path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, numbers, text
@@ -11,6 +12,8 @@ _QUANTITIES = ("CT", "PT")
 """Modalities whose values are quantities even where no unit is stated."""
 
 _UNSPECIFIED = "US"
+_FLOATS = ((32.0,), (64.0,))
+"""Bits that floating point pixels have, which state neither BitsStored nor PixelRepresentation (PS3.3 C.7.6.24)."""
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 
 
@@ -26,6 +29,22 @@ def rescale_faults(dataset: Dataset) -> list[str]:
         f"{name} is not a number" for name in _RESCALE if text(dataset, name) and numbers(dataset, name, 1) is None
     ]
     return found + (["RescaleSlope is 0"] if numbers(dataset, "RescaleSlope", 1) == (0.0,) else [])
+
+
+def unstated(dataset: Dataset) -> list[str]:
+    """What the header does not say of its samples, and no decoder can do without."""
+    needed = ["SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated"]
+    if numbers(dataset, "BitsAllocated", 1) not in _FLOATS:
+        needed += ["BitsStored", "PixelRepresentation"]
+    if (numbers(dataset, "SamplesPerPixel", 1) or (1.0,))[0] > 1:
+        needed.append("PlanarConfiguration")
+    lacking = [name for name in needed if not text(dataset, name)]
+    return [f"no {name} ({_tag(name)})" for name in lacking]
+
+
+def _tag(name: str) -> str:
+    number = tag_for_keyword(name) or 0
+    return f"{number >> 16:04x},{number & 0xFFFF:04x}"
 
 
 def has_lut(dataset: Dataset) -> bool:

@@ -26,6 +26,8 @@ _PLAIN = (
     "DiffusionBValue",
     "SequenceName",
     "AcquisitionNumber",
+    "FlipAngle",
+    "ConvolutionKernel",
 )
 _DIRECTION = "DiffusionGradientOrientation"
 _TIMES = (
@@ -60,6 +62,8 @@ _GROUPS = (
     ("MRDiffusionSequence", "DiffusionBValue"),
     ("MRDiffusionSequence", "DiffusionDirectionality"),
     ("FrameContentSequence", "FrameAcquisitionNumber"),
+    ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    ("CTReconstructionSequence", "ConvolutionKernel"),
 )
 _FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
 _TIME, _DATE_AND_TIME = 6, 14

@@ -24,7 +24,6 @@ from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.encoding import FRAMES, encode_sequences
 from hdm_dicom.derived.origin import (
-    LONG_STRING,
     concept,
     equipment,
     settle_dates,
@@ -35,6 +34,7 @@ from hdm_dicom.derived.scenes import opened_series
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
 from hdm_dicom.derived.stored_slices import stored_slices
+from hdm_dicom.derived.texts import SHORT_STRING, one_value
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.marks import MANUFACTURER
@@ -48,7 +48,6 @@ from hdm_pipeline.errors import WriteError
 _MAX_BYTES = 0xFFFFFFFE
 _FLOAT_PIXELS = 0x7FE00008
 _FLOAT_BYTES = 4
-_SHORT_STRING = 16
 _UNIT = CodedConcept("1", "UCUM", "no units")
 _SOMEWHERE = CodedConcept("91723000", "SCT", "Anatomical Structure")
 _SIDES, _UNPAIRED = ("R", "L", "B"), "U"
@@ -129,7 +128,7 @@ def _describe(product: Product, sources: list[Dataset], volume: Volume, style: M
         [
             RealWorldValueMapping(
                 lut_label=_label(product, band),
-                lut_explanation=f"{style.of} of {product.classes[band].name}"[:LONG_STRING],
+                lut_explanation=one_value(f"{style.of} of {product.classes[band].name}"),
                 unit=_UNIT,
                 value_range=(0.0, 1.0),
                 slope=1.0,
@@ -177,7 +176,7 @@ def _anatomy(classes: Sequence[ClassInfo], source: Dataset) -> Dataset:
 
 def _label(product: Product, band: int) -> str:
     """Name of a class's map within the product: unique, and short enough for DICOM."""
-    return f"{band + 1} {product.classes[band].name}"[:_SHORT_STRING].strip()
+    return one_value(f"{band + 1} {product.classes[band].name}", SHORT_STRING)
 
 
 def _in_order(dataset: ParametricMap, volume: Volume, style: MapStyle) -> dict[tuple[int, int], int]:

@@ -27,8 +27,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as known_codes
 
 from hdm_dicom.derived import codes
-from hdm_dicom.derived.origin import AI, LONG_STRING, concept, equipment, parameters
+from hdm_dicom.derived.origin import AI, concept, equipment, parameters
 from hdm_dicom.derived.sources import instance_class, instance_uid, source_header
+from hdm_dicom.derived.texts import one_value
 from hdm_dicom.derived.tracking import Tracking, of_class, of_lesion
 from hdm_dicom.files.attributes import datasets
 from hdm_dicom.files.instances import Frame
@@ -152,8 +153,8 @@ class _Groups:
         self._quantity, self._unit = terms.quantity(product.scene.bands[0].unit, modality)
         provenance = product.provenance
         self._algorithm = AlgorithmIdentification(
-            name=provenance.model[:LONG_STRING] or MANUFACTURER,
-            version=provenance.version[:LONG_STRING] or "0",
+            name=one_value(provenance.model) or MANUFACTURER,
+            version=one_value(provenance.version) or "0",
             parameters=[f"{name}: {value}" for name, value in parameters(provenance).items()],
             family=AI,
             manufacturer=MANUFACTURER,

@@ -22,7 +22,6 @@ from hdm_dicom.derived.dates import date_and_time
 from hdm_dicom.derived.frame_references import refuse_shared
 from hdm_dicom.derived.origin import (
     AI,
-    LONG_STRING,
     concept,
     equipment,
     parameters,
@@ -31,6 +30,7 @@ from hdm_dicom.derived.origin import (
 )
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
+from hdm_dicom.derived.texts import class_name, one_value
 from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
 from hdm_dicom.files.marks import MANUFACTURER
@@ -144,7 +144,7 @@ def _description(
     drawn = style.drawn
     made = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=info.name[:LONG_STRING],
+        segment_label=class_name(info.name),
         segmented_property_category=terms["category"],
         segmented_property_type=terms["type"],
         anatomic_regions=[terms["anatomy"]] if "anatomy" in terms else None,
@@ -152,9 +152,9 @@ def _description(
         algorithm_identification=None
         if drawn
         else hd.AlgorithmIdentificationSequence(
-            name=provenance.model[:LONG_STRING] or MANUFACTURER,
+            name=one_value(provenance.model) or MANUFACTURER,
             family=AI,
-            version=provenance.version[:LONG_STRING] or "0",
+            version=one_value(provenance.version) or "0",
             source=MANUFACTURER,
             parameters=parameters(provenance),
         ),

@@ -13,7 +13,7 @@ _SAME_SPACING = 2e-4
 """Part by which the pixel spacings of one grid differ: positions and lengths are written with few digits."""
 
 _UNPLACED = "file (no position is stated)"
-_PARTS = ("size", "size", "color", "pixel spacing", "orientation", _UNPLACED)
+_PARTS = ("size", "size", "color", "pixel spacing", "orientation", _UNPLACED, "modality")
 """What the parts of a group's name are."""
 
 Lengths = tuple[float, ...]
@@ -40,6 +40,8 @@ def by_shape(
         stated = {spacings[f.spacing] for f in frames if f.spacing is not None and counts(f)}
         joined = next((one for one in sorted(stated) if _alike(assumed, one)), None)
     labels = _labels(set(spacings.values()))
+    # Only then part of a name: most series have one, and some files state none.
+    several = len({f.instance.modality.upper() for f in frames if f.instance.modality}) > 1
     groups: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in ordered:
         instance = frame.instance
@@ -49,7 +51,9 @@ def by_shape(
         direction = directions[frame.orientation] if frame.orientation is not None else ""
         loner = f"{instance.sop_instance} {shared.get(instance.path, '')}".strip() if frame.position is None else ""
         label = labels.get(spacing, "()")
-        name = (str(instance.rows), str(instance.columns), str(instance.samples), label, direction, loner)
+        size = (str(instance.rows), str(instance.columns), str(instance.samples))
+        modality = (instance.modality.upper(),) if several else ()
+        name = (*size, label, direction, loner, *modality)
         groups[name].append(frame)
     found = [shape for name, members in groups.items() for shape in _by_pixels(name, members)]
     # A series of one group keeps its id when slices are added or spacing is rounded otherwise.

@@ -14,8 +14,9 @@ from pydicom.valuerep import DA, TM
 
 from hdm_dicom.derived import codes
 from hdm_dicom.derived.dates import date_and_time
-from hdm_dicom.derived.origin import AI, LONG_STRING, concept, equipment, parameters
+from hdm_dicom.derived.origin import AI, concept, equipment, parameters
 from hdm_dicom.derived.sources import source_header
+from hdm_dicom.derived.texts import SHORT_STRING, class_name, one_value
 from hdm_dicom.files.attributes import PARSE_ERRORS, text
 from hdm_dicom.files.marks import MANUFACTURER
 from hdm_dicom.files.uids import derived_uid
@@ -131,13 +132,13 @@ def _frame_of_reference(source: Dataset) -> Dataset:
 def _roi(info: ClassInfo, provenance: Provenance, frame_of_reference: UID) -> Dataset:
     roi = Dataset()
     roi.ROINumber = info.value
-    roi.ROIName = info.name[:LONG_STRING]
+    roi.ROIName = class_name(info.name)
     roi.ReferencedFrameOfReferenceUID = frame_of_reference
     roi.ROIGenerationAlgorithm = "AUTOMATIC"
     roi.ROIDerivationAlgorithmIdentificationSequence = hd.AlgorithmIdentificationSequence(
-        name=provenance.model[:LONG_STRING] or MANUFACTURER,
+        name=one_value(provenance.model) or MANUFACTURER,
         family=AI,
-        version=provenance.version[:LONG_STRING] or "0",
+        version=one_value(provenance.version) or "0",
         source=MANUFACTURER,
         parameters=parameters(provenance),
     )
@@ -155,7 +156,7 @@ def _observation(info: ClassInfo, number: int) -> Dataset:
     observation = Dataset()
     observation.ObservationNumber = number
     observation.ReferencedROINumber = info.value
-    observation.ROIObservationLabel = info.name[:16]
+    observation.ROIObservationLabel = class_name(info.name, SHORT_STRING)
     terms = {role: codes.parse(coded, info.name) for role, coded in info.codes.items()}
     if "type" in terms:
         observation.RTROIIdentificationCodeSequence = [concept(terms["type"])]

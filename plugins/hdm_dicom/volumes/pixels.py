@@ -208,7 +208,9 @@ def check_frame(instance: Instance, max_pixels: int, where: str) -> None:
             remedy="convert the series to MONOCHROME2 or RGB",
         )
     if instance.bits_allocated not in (8, 16, 32, 64):
-        raise UnsupportedSceneError(f"pixels of {instance.bits_allocated} bits", where=where)
+        raise UnsupportedSceneError(
+            f"pixels of {instance.bits_allocated} bits", where=where, remedy="convert the series to 8 or 16 bits"
+        )
     if instance.bits_stored > instance.bits_allocated:
         raise ReadError(
             f"BitsStored is {instance.bits_stored}, more than BitsAllocated, {instance.bits_allocated}",
@@ -256,5 +258,7 @@ def _check_codestream(raw: bytes, max_pixels: int, where: str) -> None:
     size = codestream_size(raw)
     if size is not None and size[0] * size[1] > max_pixels:
         raise UnsupportedSceneError(
-            f"a compressed image of {size[0]} x {size[1]} pixels is more than {max_pixels} pixels", where=where
+            f"a compressed image of {size[0]} x {size[1]} pixels is more than {max_pixels} pixels",
+            where=where,
+            remedy="raise input.options.max_frame_pixels if the file is to be trusted",
         )

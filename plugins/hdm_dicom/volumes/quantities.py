@@ -171,7 +171,8 @@ def _header(path: str, tags: Sequence[str | int] | None, where: str) -> Dataset:
     try:
         return read_header(path, tags)
     except READ_ERRORS as error:
-        raise ReadError(f"a header cannot be read ({type(error).__name__})", where=where) from None
+        remedy = "run again; if it stays, export the series again"
+        raise ReadError(f"a header cannot be read ({type(error).__name__})", where=where, remedy=remedy) from None
 
 
 Made = tuple[str, dict[tuple[str, int], Line], list[str | SceneWarning]]
@@ -200,7 +201,8 @@ def _suv(volume: Volume) -> Made:
     lines = {}
     for frame in volume.frames:
         if frame.lut:
-            raise UnsupportedSceneError("no SUV of values with a Modality LUT (0028,3000)", where=volume.id)
+            what = "no SUV of values with a Modality LUT (0028,3000)"
+            raise UnsupportedSceneError(what, where=volume.id, remedy=f"choose other units, {_LEAVE}")
         path = frame.instance.path
         factor = scale.factor(headers[path], frame.unit)
         lines[path, frame.index] = Line(frame.slope * factor, frame.intercept * factor)

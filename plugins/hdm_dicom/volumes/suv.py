@@ -102,7 +102,9 @@ class SuvScale:
             return 1.0
         if unit == "GML":
             raise UnsupportedSceneError(
-                "SUVType (0054,1006) is not BW: not normalized by body weight", where=self._where
+                "SUVType (0054,1006) is not BW: not normalized by body weight",
+                where=self._where,
+                remedy="leave input.options.units at `rescaled`: values are then SUV of that type",
             )
         raise _missing("Units", "BQML, CNTS and GML lead to SUV, and it states none of them", self._where)
 

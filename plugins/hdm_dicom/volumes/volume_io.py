@@ -125,22 +125,35 @@ def _check_identity(volume: Volume, where: str) -> None:
         if instance.unsupported:
             raise UnsupportedSceneError(instance.fault, where=f"{where}, slice {number}", remedy=instance.remedy)
         if instance.fault:
-            raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}", remedy=instance.remedy)
+            remedy = instance.remedy or "correct the header, or export the file again"
+            raise ReadError(f"bad header: {instance.fault}", where=f"{where}, slice {number}", remedy=remedy)
         if "MOSAIC" in instance.image_type:
             raise UnsupportedSceneError(
                 "a Siemens mosaic: many slices tiled into one image",
                 where=where,
                 remedy="convert it to enhanced multi-frame or to one file a slice (dcm2niix reads mosaics)",
             )
-    for what, found in (("patients", {i.patient for i in instances}), ("studies", {i.study for i in instances})):
-        if len(found) > 1:
-            raise ReadError(
-                f"slices of {len(found)} {what} share one series UID",
-                where=where,
-                remedy="separate them; a segmentation across them would be filed under the wrong one",
-            )
-    if len({i.frame_of_reference for i in instances}) > 1:
-        raise ReadError("slices of one series lie in several frames of reference", where=where)
+    _check_one([i.patient for i in instances], "patient", "patients", "PatientID", where)
+    _check_one([i.study for i in instances], "study", "studies", "StudyInstanceUID", where)
+    frames = [i.frame_of_reference for i in instances]
+    _check_one(frames, "frame of reference", "frames of reference", "FrameOfReferenceUID", where)
+
+
+def _check_one(stated: list[str], one: str, several: str, attribute: str, where: str) -> None:
+    """Refuse slices of several patients and the like, and those of which some do not state whose they are."""
+    known = {name for name in stated if name}
+    if len(known) > 1:
+        raise ReadError(
+            f"slices of {len(known)} {several} share one series UID",
+            where=where,
+            remedy="separate them: a product across them would be filed, or placed, under the wrong one",
+        )
+    if known and not all(stated):
+        raise ReadError(
+            f"{stated.count('')} of {len(stated)} slices state no {one} ({attribute}), and the others do",
+            where=where,
+            remedy=f"set {attribute} if they belong together, or separate them",
+        )
 
 
 def _check_size(volume: Volume, options: ReaderOptions, where: str) -> None:

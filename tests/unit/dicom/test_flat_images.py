@@ -22,7 +22,7 @@ from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.contracts import NODATA, SceneCheckingWriter, SidecarWriter, SupportRequest, Writer
-from hdm_pipeline.errors import ConfigError, WriteError
+from hdm_pipeline.errors import ConfigError, SupportError, WriteError
 from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs
 from tests.dicom_series import write_series
 from tests.raster_product import product as raster_product
@@ -309,3 +309,31 @@ def test_what_no_segmentation_can_hold_is_told_with_what_can(tmp_path: Path) -> 
     assert "`segmentation` or `label_image`" in caught.value.remedy
     with pytest.raises(WriteError, match="DICOM"):
         LabelImageWriter().write(raster_product(raster_scene(5, 5)), tmp_path / "x.png")
+
+
+def test_our_own_reader_takes_the_nifti_of_images_without_a_place_as_labels(flat: Path, tmp_path: Path) -> None:
+    product = make_product(flat)
+    NiftiWriter().write(product, tmp_path / "out.nii.gz")
+    examples = DicomReader().read_support(SupportRequest(str(flat), str(tmp_path / "out.nii.gz"), (1,)))
+    mask = two_blobs(product.scene)[0]
+    wanted = [(z == 1) for z in mask if (z == 1).any()]
+    assert len(examples) == len(wanted)
+    for example, label in zip(examples, wanted, strict=True):
+        assert np.array_equal(example.label == 1, label)
+
+
+@pytest.mark.parametrize(("located", "size"), [(True, (32, 24, 5)), (False, (32, 24, 2))])
+def test_a_nifti_without_a_place_is_refused_where_its_voxels_are_not_those_of_the_images(
+    tmp_path: Path, located: bool, size: tuple[int, int, int]
+) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        if not located:
+            del dataset.ImagePositionPatient
+
+    write_series(tmp_path / "series", (0.0,) if not located else (0.0, 2.0, 4.0, 6.0, 8.0), change=change)
+    image = nibabel.Nifti1Image(np.ones(size, np.uint8), None)
+    image.header.set_qform(None, code=0)
+    image.header.set_sform(None, code=0)
+    nibabel.save(image, tmp_path / "label.nii")
+    with pytest.raises(SupportError, match="do not say where they lie"):
+        DicomReader().read_support(SupportRequest(str(tmp_path / "series"), str(tmp_path / "label.nii")))

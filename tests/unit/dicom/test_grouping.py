@@ -110,6 +110,46 @@ def test_a_copy_of_another_patient_is_kept(tmp_path: Path) -> None:
     assert len(one(tmp_path).frames) == 10
 
 
+@pytest.mark.parametrize("second", [(0.0, 2.0, 4.0, 6.0, 8.0), (10.0, 12.0, 14.0, 16.0, 18.0)])
+def test_modalities_under_one_series_are_volumes_of_their_own(tmp_path: Path, second: tuple[float, ...]) -> None:
+    """Whether they lie on each other or one after the other: values of two modalities are no one scale."""
+
+    def pet(dataset: Dataset, index: int) -> None:
+        uids("pet")(dataset, index)
+        dataset.Modality = "PT"
+
+    write_series(tmp_path / "ct")
+    write_series(tmp_path / "pet", second, change=pet)
+    found = groups(tmp_path)
+    assert [len(volume.frames) for volume in found] == [5, 5]
+    assert {frozenset(f.instance.modality for f in volume.frames) for volume in found} == {
+        frozenset({"CT"}),
+        frozenset({"PT"}),
+    }
+    assert all("told apart by modality" in " ".join(volume.notes) for volume in found)
+
+
+def test_a_slice_that_states_no_modality_stays_with_the_others(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.Modality = "CT" if index else ""
+
+    write_series(tmp_path, change=change)
+    (volume,) = groups(tmp_path)
+    assert len(volume.frames) == 5
+
+
+def test_what_is_said_of_all_frames_counts_where_nothing_is_said_of_one(tmp_path: Path) -> None:
+    def change(dataset: Dataset) -> None:
+        del dataset.PerFrameFunctionalGroupsSequence
+        values = Dataset()
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 2, -1024, "HU"
+        dataset.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [values]
+
+    write_enhanced(tmp_path / "file", [0.0, 2.0], change_file=change)
+    (volume,) = groups(tmp_path)
+    assert {(f.spacing, f.slope, f.intercept, f.position) for f in volume.frames} == {((0.5, 0.75), 2.0, -1024.0, None)}
+
+
 def test_images_without_a_place_that_share_a_uid_are_kept(tmp_path: Path) -> None:
     def unplaced(dataset: Dataset, index: int) -> None:
         one_uid(dataset, index)
@@ -173,9 +213,27 @@ def trigger(dataset: Dataset, index: int, phase: int) -> None:
     dataset.TriggerTime = 35.0 * phase + 0.01 * index
 
 
+def flip_angle(dataset: Dataset, index: int, phase: int) -> None:
+    dataset.FlipAngle = 5 * phase + 2
+
+
+def kernel(dataset: Dataset, index: int, phase: int) -> None:
+    dataset.ConvolutionKernel = f"B{30 + 10 * phase}f"
+
+
 @pytest.mark.parametrize(
     "change",
-    [acquired_at_once, content_at_once, slice_by_slice, over_midnight, date_and_time, direction, trigger],
+    [
+        flip_angle,
+        kernel,
+        acquired_at_once,
+        content_at_once,
+        slice_by_slice,
+        over_midnight,
+        date_and_time,
+        direction,
+        trigger,
+    ],
 )
 def test_phases_are_told_apart(tmp_path: Path, change: Callable[[Dataset, int, int], None]) -> None:
     phases(tmp_path, change)

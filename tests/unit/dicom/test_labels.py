@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import highdicom as hd
 import nibabel
 import numpy as np
 import pydicom
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.examples.rtstruct import filled
@@ -131,6 +134,51 @@ def test_contours_with_a_hole(series: Path, by_uid: bool) -> None:
     assert image.name.endswith("slice 2")
 
 
+def contour(series: Path, z: float) -> np.ndarray:
+    """A square of nine pixels in the plane of a slice, mm."""
+    corners = np.array([[3.5, 3.5], [6.5, 3.5], [6.5, 6.5], [3.5, 6.5]])
+    return (affine_of(series) @ np.c_[corners, np.full(4, z), np.ones(4)].T).T[:, :3]
+
+
+def drawn_in(path: Path, frame_of_reference: str) -> Path:
+    """The structure set, as drawn in a frame of reference."""
+    dataset = pydicom.dcmread(path)
+    for roi in dataset.StructureSetROISequence:
+        roi.ReferencedFrameOfReferenceUID = frame_of_reference
+    dataset.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize(("source", "fits"), [("", False), (uid("series", 2), True)])
+def test_contours_of_another_frame_of_reference_lie_where_their_images_are(
+    series: Path, source: str, fits: bool
+) -> None:
+    """Coordinates in another frame mean other places, even where the numbers are those of a slice."""
+    path = drawn_in(structure_set(series.parent, [(contour(series, 2), source)]), uid("another frame"))
+    request = SupportRequest(str(series), str(path), segment="liver")
+    if not fits:
+        with pytest.raises(SupportError, match="no contour of the structure lies on a slice"):
+            DicomReader().read_support(request)
+        return
+    (image,) = DicomReader().read_support(request)
+    assert image.name.endswith("slice 2")
+    assert (image.label == 1).sum() == 9
+
+
+def test_contours_that_lie_elsewhere_than_their_image_are_refused(series: Path) -> None:
+    path = structure_set(series.parent, [(contour(series, 4), uid("series", 2))])
+    with pytest.raises(SupportError, match="refer to slice 2 and lie elsewhere"):
+        DicomReader().read_support(SupportRequest(str(series), str(path), segment="liver"))
+
+
+def test_a_contour_across_the_slices_lies_on_none(series: Path) -> None:
+    across = contour(series, 1)
+    across[2:] = contour(series, 3)[2:]
+    path = structure_set(series.parent, [(across, ""), (contour(series, 2), "")])
+    (image,) = DicomReader().read_support(SupportRequest(str(series), str(path), segment=" Liver"))
+    assert (image.label == 1).sum() == 9
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-5, 25), st.floats(-5, 25)), min_size=3, max_size=8),
@@ -230,7 +278,7 @@ def test_the_series_is_found_by_one_of_its_files(series: Path) -> None:
     ("change", "message"),
     [
         ({"values": (5,)}, "no slice holds"),
-        ({"slices": (0,)}, "slice 0 holds no pixel"),
+        ({"slices": (0,)}, "(?s)slice 0 holds no pixel.* from 1 to 3"),
         ({"slices": (9,)}, "slice 9 does not exist"),
         ({"mask": "missing.nii"}, "do not exist"),
         ({"image": "nowhere"}, "names no file"),
@@ -241,8 +289,9 @@ def test_errors_say_what_is_wrong(series: Path, change: dict[str, object], messa
     ras = np.diag([-1.0, -1, 1, 1]) @ affine_of(series)
     nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0), ras), path)
     request = {"image": str(series), "mask": str(path), "values": (7,), **change}
-    with pytest.raises(SupportError, match=message):
+    with pytest.raises(SupportError, match=message) as caught:
         DicomReader().read_support(SupportRequest(**request))  # type: ignore[arg-type]
+    assert caught.value.remedy
 
 
 def test_a_mask_of_another_size(series: Path) -> None:
@@ -259,3 +308,102 @@ def test_labels_of_another_place(series: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(truth().transpose(2, 1, 0), ras), path)
     with pytest.raises(SupportError, match="no slice holds"):
         DicomReader().read_support(SupportRequest(str(series), str(path), (7,)))
+
+
+def segmentation(series: Path, change: Callable[[Dataset, Dataset], None]) -> Path:
+    """The class of `truth` as highdicom writes it, each frame with what it refers to and its place changed.
+
+    Args:
+        series: that it is drawn on.
+        change: of a frame, with the item that refers to the image of the last one (highdicom begins at the top).
+    """
+    found = sorted((pydicom.dcmread(p) for p in series.iterdir()), key=lambda one: one.InstanceNumber)
+    segment = hd.seg.SegmentDescription(
+        1, "Liver", codes.SCT.Organ, codes.SCT.Liver, hd.seg.SegmentAlgorithmTypeValues.MANUAL
+    )
+    marked = (truth() == 7).astype(np.uint8)
+    made = hd.seg.Segmentation(
+        found, marked, "BINARY", [segment], hd.UID(), 1, hd.UID(), 1, "Acme", "Model", "1", "1", omit_empty_frames=False
+    )
+    last = made.PerFrameFunctionalGroupsSequence[-1].DerivationImageSequence[0].SourceImageSequence[0]
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        change(frame, last)
+    path = series.parent / "segmentation.dcm"
+    made.save_as(path)
+    return path
+
+
+def test_of_several_images_that_a_frame_refers_to_its_place_decides(series: Path) -> None:
+    def change(frame: Dataset, last: Dataset) -> None:
+        sources = frame.DerivationImageSequence[0].SourceImageSequence
+        frame.DerivationImageSequence[0].SourceImageSequence = [last, *sources]
+
+    path = segmentation(series, change)
+    images = DicomReader().read_support(SupportRequest(str(series), str(path)))
+    assert [image.name.rsplit(" ", 1)[1] for image in images] == ["1", "2", "3"]
+    for image, expected in zip(images, truth()[1:4], strict=True):
+        assert np.array_equal(image.label == 1, expected == 7)
+
+
+def test_a_frame_that_lies_elsewhere_than_its_image_is_refused(series: Path) -> None:
+    def change(frame: Dataset, last: Dataset) -> None:
+        frame.DerivationImageSequence[0].SourceImageSequence = [last]
+
+    path = segmentation(series, change)
+    with pytest.raises(SupportError, match="refer to slice 0 and lie elsewhere"):
+        DicomReader().read_support(SupportRequest(str(series), str(path)))
+
+
+def test_a_frame_of_several_images_and_no_place_is_refused(series: Path) -> None:
+    def change(frame: Dataset, last: Dataset) -> None:
+        frame.DerivationImageSequence[0].SourceImageSequence.append(last)
+        del frame.PlanePositionSequence
+
+    path = segmentation(series, change)
+    with pytest.raises(SupportError, match="refer to 2 slices at once"):
+        DicomReader().read_support(SupportRequest(str(series), str(path)))
+
+
+@pytest.mark.parametrize("name", ["label.nii", "label.nii.gz", "label.png", "label.dcm"])
+def test_a_damaged_file_of_labels_is_told_when_it_is_looked_at_and_when_it_is_read(series: Path, name: str) -> None:
+    path = series.parent / name
+    path.write_bytes(b"no labels at all " * 50)
+    with pytest.raises(SupportError) as looked_at:
+        DicomReader().label_choices(str(path))
+    with pytest.raises(SupportError) as read:
+        DicomReader().read_support(SupportRequest(str(series), str(path), slices=(1,)))
+    assert looked_at.value.remedy
+    assert read.value.remedy
+
+
+@pytest.mark.parametrize(("mode", "fits"), [("L", True), ("P", True), ("RGB", True), ("LA", True), ("colors", False)])
+def test_the_values_of_a_mask_are_no_colors(series: Path, mode: str, fits: bool) -> None:
+    """Red and yellow have one value in their first channel, and are two classes to whoever drew them."""
+    path = series.parent / "mask.png"
+    if fits:
+        gray = Image.fromarray(truth()[2])
+        if mode == "P":
+            gray.putpalette(bytes(range(256)) * 3)
+        (gray if mode == "P" else gray.convert(mode)).save(path)
+    else:
+        colors = np.zeros((*SHAPE[1:], 3), np.uint8)
+        colors[truth()[2] > 0, 0] = 7
+        colors[truth()[2] == 9, 1] = 7
+        Image.fromarray(colors).save(path)
+    request = SupportRequest(str(series), str(path), (7,), slices=(2,))
+    if not fits:
+        with pytest.raises(SupportError, match="colors are no label values"):
+            DicomReader().read_support(request)
+        return
+    (image,) = DicomReader().read_support(request)
+    assert np.array_equal(image.label == 1, truth()[2] == 7)
+
+
+def test_a_nifti_of_colors_holds_no_labels(series: Path) -> None:
+    path = series.parent / "label.nii.gz"
+    colors = np.zeros(SHAPE[::-1], dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nibabel.save(nibabel.Nifti1Image(colors, np.eye(4)), path)
+    with pytest.raises(SupportError, match="not label values"):
+        DicomReader().read_support(SupportRequest(str(series), str(path)))
+    with pytest.raises(SupportError, match="holds no labels"):
+        DicomReader().label_choices(str(path))

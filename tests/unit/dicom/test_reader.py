@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
@@ -17,7 +18,7 @@ from hdm_dicom.reader import DicomReader
 from hdm_pipeline.contracts import OverviewSource, Reader, SceneRef, Skipped
 from hdm_pipeline.errors import ConfigError, EmptyArchiveError, ReadError, SceneError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
-from tests.dicom_series import write_series
+from tests.dicom_series import set_pixels, write_series
 
 MARKERS = ("MARKERNAME", "MARKERID", "MARKERACC", "MARKERDOC")
 
@@ -198,6 +199,66 @@ def test_two_patients_under_one_series(tmp_path: Path) -> None:
     write_series(tmp_path, change=second)
     reader = DicomReader()
     with pytest.raises(ReadError, match="2 patients share one series UID"):
+        reader.header(only(reader, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("PatientID", "", "1 of 5 slices state no patient"),
+        ("StudyInstanceUID", "", "1 of 5 slices state no study"),
+        ("FrameOfReferenceUID", "", "1 of 5 slices state no frame of reference"),
+        ("FrameOfReferenceUID", "1.2.3", "slices of 2 frames of reference share one series UID"),
+    ],
+)
+def test_slices_that_do_not_say_whose_they_are(tmp_path: Path, name: str, value: str, what: str) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.PatientName = ""
+        if index == 3:
+            setattr(dataset, name, value)
+
+    write_series(tmp_path, change=change)
+    reader = DicomReader()
+    with pytest.raises(ReadError, match=what) as caught:
+        reader.header(only(reader, tmp_path))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "name", ["SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelRepresentation"]
+)
+def test_what_pixels_cannot_be_read_without_is_named(tmp_path: Path, name: str) -> None:
+    for path in write_series(tmp_path):
+        dataset = pydicom.dcmread(path)
+        dataset.PixelData = dataset.PixelData  # of a known type, whatever is missing
+        dataset[name].value = None
+        dataset.save_as(path)
+    reader = DicomReader()
+    with pytest.raises(ReadError, match=rf"bad header: no {name} \(0028,") as caught:
+        reader.header(only(reader, tmp_path))
+    assert caught.value.remedy
+
+
+def test_color_that_does_not_say_how_its_samples_lie_is_named(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        set_pixels(dataset, np.zeros((24, 32, 3), np.uint8))
+        del dataset.PlanarConfiguration
+
+    write_series(tmp_path, change=change)
+    reader = DicomReader()
+    with pytest.raises(ReadError, match=r"no PlanarConfiguration \(0028,0006\)"):
+        reader.header(only(reader, tmp_path))
+
+
+def test_rows_and_columns_at_no_right_angle_are_no_orientation(tmp_path: Path) -> None:
+    """Their cross product is no unit vector: places and spacings along it would be wrong, and told as a tilt."""
+
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.ImageOrientationPatient = [1, 0, 0, 0.3, 1, 0]
+
+    write_series(tmp_path, change=change)
+    reader = DicomReader({"policy": "split"})
+    with pytest.raises(ReadError, match="no right angle between rows and columns"):
         reader.header(only(reader, tmp_path))
 
 

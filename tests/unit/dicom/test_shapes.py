@@ -196,8 +196,8 @@ def test_a_uid_of_several_images_finds_no_slice(tmp_path: Path) -> None:
     write_series(tmp_path, TWELVE, change=one_uid)
     volume = one(tmp_path)
     finder = SliceFinder(volume, "")
-    assert finder.by_uid([("1.2.3", 0)]) is None
-    assert [finder.by_point(place) for place in volume.positions] == list(range(12))
+    assert finder.find([("1.2.3", 0)], None) is None
+    assert [finder.find([("1.2.3", 0)], place[np.newaxis]) for place in volume.positions] == list(range(12))
 
 
 def test_stacks_of_several_files_are_volumes_where_they_make_none_together(tmp_path: Path) -> None:

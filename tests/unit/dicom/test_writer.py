@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -9,14 +10,18 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from hdm_dicom.maps.writer import ParametricMapWriter
 from hdm_dicom.nifti import NiftiWriter
 from hdm_dicom.reader import DicomReader
+from hdm_dicom.report.writer import ReportWriter
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_pipeline.contracts import SupportRequest, Writer
 from hdm_pipeline.errors import ConfigError, WriteError
-from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs
+from tests.dicom_product import LIVER, SPLEEN, make_product, two_blobs, with_segmentation
 from tests.dicom_series import write_series
 
 KINDS = ("BINARY", "FRACTIONAL", "LABELMAP")
@@ -172,6 +177,40 @@ def test_broken_source_attributes_are_left_out(tmp_path: Path) -> None:
     assert seg.StudyInstanceUID.startswith("2.25.")
 
 
+MALFORMED = [
+    ("PatientBirthDate", "DA", ["19700101", "19700102"], "19700101"),
+    ("StudyDate", "DA", ["20200102", "20200103"], "20200102"),
+    ("PatientName", "PN", ["Test^Case", "Other^Case"], "Test^Case"),
+    ("PatientID", "LO", ["P1", "P2"], "P1"),
+    ("AccessionNumber", "SH", ["", "A2"], "A2"),
+    ("PatientAge", "LO", "045Y", "045Y"),
+    ("StudyID", "IS", "12", "12"),
+    ("PatientID", "DS", "12.5", "12.5"),
+    ("PatientWeight", "LO", "80,5", None),
+    ("PatientWeight", "IS", "80", 80),
+    ("ReferencedStudySequence", "UI", "1.2.3", None),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "stated", "kept"), MALFORMED)
+@pytest.mark.parametrize("writer", [SegmentationWriter, StructureSetWriter])
+def test_attributes_have_the_type_and_number_of_values_that_they_are_defined_with(
+    tmp_path: Path,
+    writer: type[SegmentationWriter] | type[StructureSetWriter],
+    name: str,
+    kind: str,
+    stated: object,
+    kept: str | None,
+) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.add(DataElement(name, kind, stated, validation_mode=pydicom.config.IGNORE))
+
+    write_series(tmp_path / "series", change=change)
+    writer().write(make_product(tmp_path / "series"), tmp_path / "out.dcm")
+    found = pydicom.dcmread(tmp_path / "out.dcm")
+    assert found.get(name) == kept
+
+
 @pytest.mark.parametrize(
     "options",
     [{"typ": "BINARY"}, {"type": "COLOR"}, {"omit_empty_frames": "no"}, {"empty": "skip"}, {"series_number": 0}],
@@ -195,3 +234,19 @@ def test_nifti_holds_mask_and_affine(series: Path, tmp_path: Path) -> None:
     affine = np.array(product.scene.geometry.affine).reshape(4, 4)  # type: ignore[union-attr]
     assert image.affine == pytest.approx(np.diag([-1, -1, 1, 1]) @ affine, abs=1e-5)  # type: ignore[attr-defined]
     assert image.get_qform() == pytest.approx(image.affine, abs=1e-4)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("name", "held"), [("a\\b", "a b"), ("\\", "class"), ("l\nr", "l r"), ("L" * 63 + "\\x", "L" * 63)]
+)
+@pytest.mark.parametrize("writer", [SegmentationWriter, StructureSetWriter, ParametricMapWriter, ReportWriter])
+def test_names_of_classes_are_single_values(series: Path, tmp_path: Path, writer: type, name: str, held: str) -> None:
+    """A backslash would begin a second value, where the attribute has one."""
+    named = replace(LIVER, name=name)
+    product = with_segmentation(make_product(series, classes=(named, SPLEEN)), tmp_path)
+    writer().write(product, tmp_path / "out.dcm")
+    texts = {"LO", "SH", "UT", "ST", "LT", "UC"}
+    found = [e for e in pydicom.dcmread(tmp_path / "out.dcm").iterall() if e.VR in texts and e.VM == 1]
+    assert any(held[:10] in str(e.value) for e in found)
+    several = [e.keyword for e in pydicom.dcmread(tmp_path / "out.dcm").iterall() if e.VR in texts and e.VM > 1]
+    assert not several
