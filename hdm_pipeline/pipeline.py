@@ -98,7 +98,7 @@ class Pipeline:
             with Ledger.open_readonly_or_empty(workspace.ledger) as ledger:
                 plan = make_plan(config, support_files(config), workspace, reader, ledger)
                 rate = ledger.seconds_per_tile()
-                sends = planned_sends(config, plan, workspace, ledger)
+                sends = planned_sends(config, plan, workspace)
             found, _ = check_supports(config, reader)
         if found:
             raise found[0][1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -11,9 +11,9 @@ from typing import Self
 from hdm_pipeline.delivery.parcel import is_settled, parcel_of
 from hdm_pipeline.delivery.postman import Postman
 from hdm_pipeline.options import SendSummary
-from hdm_pipeline.output.deliveries import Deliveries, Delivery
+from hdm_pipeline.output.deliveries import Deliveries
 from hdm_pipeline.output.layout import Workspace
-from hdm_pipeline.output.ledger import Ledger, SceneRecord
+from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.planning.routes import Route
 from hdm_pipeline.reporting.events import Event, Listener, SceneDone
 
@@ -31,19 +31,16 @@ class Courier:
     """
 
     def __init__(self, routes: Sequence[Route], workspace: Workspace, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self._workspace, self._ledger = workspace, ledger
         self._news: SimpleQueue[Event] = SimpleQueue()
-        self._known: dict[str, dict[str, Delivery]] = {}
-        self._offered = 0
-        if routes:
-            with Deliveries(workspace.ledger) as deliveries:
-                self._known = {route.to: deliveries.of(route.to) for route in routes}
-        self._postmen = [Postman(route, workspace, dict(self._known[route.to]), self._news.put) for route in routes]
+        self._postmen = [Postman(route, workspace, self._news.put) for route in routes]
+        self._deliveries: Deliveries | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._ended: list[Future[None]] = []
 
     def __enter__(self) -> Self:
         if self._postmen:
+            self._deliveries = Deliveries(self._workspace.ledger)
             self._pool = ThreadPoolExecutor(len(self._postmen), thread_name_prefix="hdm-send")
             self._ended = [self._pool.submit(postman.run) for postman in self._postmen]
         return self
@@ -56,6 +53,8 @@ class Courier:
         if self._pool is not None:
             # Whatever happened: who sends after the run's lock is given back meets the threads of the next run.
             self._pool.shutdown(wait=True)
+        if self._deliveries is not None:
+            self._deliveries.close()
 
     def catch_up(self, done: Iterable[str], vanished: Iterable[str]) -> int:
         """Offer what peers lack of scenes that earlier runs finished; returns how many deliveries that are.
@@ -67,42 +66,34 @@ class Courier:
         """
         if not self._postmen:
             return 0
-        done, vanished, before = set(done), set(vanished), self._offered
-        # What failed before comes last: it keeps nothing back that was never tried.
-        failed: list[str] = []
-        for record in self._ledger.walk():
-            if self._failed_before(record.id):
-                failed.append(record.id)
-            else:
-                self._catch_up_with(record, done, vanished)
-        for record in filter(None, map(self._ledger.scene, failed)):
-            self._catch_up_with(record, done, vanished)
-        return self._offered - before
-
-    def _catch_up_with(self, record: SceneRecord, done: Container[str], vanished: Container[str]) -> None:
-        if record.id in done:
-            self._offer(record)
-        elif record.id in vanished:
-            self._offer(record, only=record.info.get("send", ()))
+        done, vanished = set(done), set(vanished)
+        owed: dict[str, list[Postman]] = {}
+        failed: set[str] = set()
+        with Deliveries(self._workspace.ledger) as deliveries:
+            for postman in self._postmen:
+                for one in deliveries.lacking(postman.route.to, postman.route.products):
+                    if one.scene in done or (one.asked and one.scene in vanished):
+                        owed.setdefault(one.scene, []).append(postman)
+                        failed.update([one.scene] if one.failed else ())
+            # What failed before comes last: it keeps nothing back that was never tried.
+            order = sorted(owed, key=lambda scene: (scene in failed, scene))
+            return sum(self._offer(scene, owed[scene], deliveries) for scene in order)
 
     def event(self, event: Event) -> None:
         """Take note of a scene that was published."""
-        if isinstance(event, SceneDone) and self._postmen:
-            record = self._ledger.scene(event.scene)
-            if record is not None:
-                self._offer(record)
+        if isinstance(event, SceneDone) and self._deliveries is not None:
+            self._offer(event.scene, self._postmen, self._deliveries)
 
-    def _failed_before(self, scene: str) -> bool:
-        known = [of_peer.get(scene) for of_peer in self._known.values()]
-        return any(one is not None and one.error is not None for one in known)
-
-    def _offer(self, record: SceneRecord, only: Iterable[str] | None = None) -> None:
-        for postman in self._postmen:
-            to = postman.route.to
-            parcel = parcel_of(record, postman.route) if only is None or to in only else None
-            if parcel is not None and not is_settled(parcel, self._known[to].get(record.id)):
+    def _offer(self, scene: str, postmen: Sequence[Postman], deliveries: Deliveries) -> int:
+        """Give a scene to those whose peers lack something of it; returns how many those are."""
+        record, offered = self._ledger.scene(scene), 0
+        for postman in postmen:
+            route = postman.route
+            parcel = None if record is None else parcel_of(record, route)
+            if parcel is not None and not is_settled(parcel, deliveries.find(route.to, scene)):
                 postman.offer(parcel)
-                self._offered += 1
+                offered += 1
+        return offered
 
     def tell_news(self, tell: Listener) -> None:
         """Tell what the threads have to say, in this thread."""

@@ -64,17 +64,13 @@ class Postman:
     Args:
         route: to the peer.
         workspace: where products and the ledger lie.
-        known: what the peer holds, by scene; used by the thread only, once it has started.
         tell: takes events; called from the thread.
     """
 
-    def __init__(
-        self, route: Route, workspace: Workspace, known: dict[str, Delivery], tell: Callable[[Event], None]
-    ) -> None:
+    def __init__(self, route: Route, workspace: Workspace, tell: Callable[[Event], None]) -> None:
         self.route = route
         self.tally = Tally()
         self._workspace = workspace
-        self._known = known
         self._tell = tell
         self._queue: SimpleQueue[Parcel | None] = SimpleQueue()
         self._stop = threading.Event()
@@ -124,7 +120,7 @@ class Postman:
 
     def _deliver(self, parcel: Parcel, attempts: int, deliveries: Deliveries) -> bool:
         """Send a parcel; False where the peer takes nothing now, so that it is to be tried again later."""
-        progress = self._begin(parcel)
+        progress = self._begin(parcel, deliveries)
         pause = FIRST_PAUSE
         for attempt in range(attempts):
             if attempt and self._stop.wait(pause * 2 ** (attempt - 1)):
@@ -145,10 +141,11 @@ class Postman:
             self._down = SendAnswer("unavailable", answer.what, answer.remedy)
         return True
 
-    def _begin(self, parcel: Parcel) -> Progress:
+    def _begin(self, parcel: Parcel, deliveries: Deliveries) -> Progress:
         try:
             bring(self._workspace, [name for _, name in parcel.files])
-            return Progress.begin(parcel, self.route, self._workspace.root, self._known.get(parcel.scene))
+            known = deliveries.find(self.route.to, parcel.scene)
+            return Progress.begin(parcel, self.route, self._workspace.root, known)
         except HdmError as error:
             broken = Progress(Delivery(self.route.to, parcel.scene, parcel.product_key, parcel.products))
             broken.left = {name: (product, "") for product, name in parcel.files}
@@ -163,9 +160,8 @@ class Postman:
             progress.failing(names, error)
 
     def _remember(self, delivery: Delivery, deliveries: Deliveries) -> None:
-        if delivery != self._known.get(delivery.scene):
+        if delivery != deliveries.find(delivery.peer, delivery.scene):
             deliveries.record([delivery])
-            self._known[delivery.scene] = delivery
 
     def _conclude(self, parcel: Parcel, progress: Progress) -> None:
         delivery = progress.ended()
@@ -197,7 +193,7 @@ class Postman:
         error = {"what": self._down.what, "remedy": self._down.remedy}
         rows = []
         for parcel in self._aside:
-            known = self._known.get(parcel.scene)
+            known = deliveries.find(self.route.to, parcel.scene)
             receipts = {} if known is None else known.receipts
             reason = None if self._bugs >= BUGS else error  # not tried: the next run begins with it
             rows.append(

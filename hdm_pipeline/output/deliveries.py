@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from hdm_pipeline.output.ledger_file import connect_for_reading, sql_errors
 
@@ -75,6 +75,20 @@ class Delivery:
     error: Mapping[str, str] | None = None
 
 
+class Lacking(NamedTuple):
+    """A scene of which a peer lacks a product.
+
+    Attributes:
+        scene: its id.
+        asked: the peer was to get it when it was published.
+        failed: what was sent last did not come, and it is known why.
+    """
+
+    scene: str
+    asked: bool
+    failed: bool
+
+
 class Deliveries:
     """The open table; a context manager. Used by one thread.
 
@@ -98,13 +112,23 @@ class Deliveries:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
         self._connection.close()
 
-    def of(self, peer: str) -> dict[str, Delivery]:
-        """What is known of a peer, by scene."""
-        query = f"SELECT {_COLUMNS} FROM deliveries WHERE peer = ?"
+    def find(self, peer: str, scene: str) -> Delivery | None:
+        """What is known of a scene at a peer; None if nothing is."""
+        query = f"SELECT {_COLUMNS} FROM deliveries WHERE peer = ? AND scene = ?"
         with sql_errors(self._path):
-            return {row[1]: _delivery(row) for row in self._connection.execute(query, (peer,))}
+            row = self._connection.execute(query, (peer, scene)).fetchone()
+        return None if row is None else _delivery(row)
+
+    def lacking(self, peer: str, products: Sequence[str]) -> list[Lacking]:
+        """As `read_lacking`."""
+        with sql_errors(self._path):
+            return _lacking(self._connection, peer, products)
 
     def record(self, deliveries: Iterable[Delivery]) -> None:
         """Add deliveries, or replace what is known of them, in one transaction."""
@@ -150,6 +174,43 @@ def read_unsettled(path: Path) -> tuple[list[str], list[Delivery]]:
         return scenes, [_delivery(row) for row in connection.execute(query)] if scenes else []
 
 
+def read_lacking(path: Path, peer: str, products: Sequence[str]) -> list[Lacking]:
+    """Scenes of whose present products, among those named, a peer lacks one; by id, whatever their status is.
+
+    What the peer has, mostly all of a million, is passed over by SQLite. It finds the same as `delivery.parcel`.
+
+    Args:
+        path: as for `read_deliveries`.
+        peer: its address.
+        products: that it is to get, sorted.
+    """
+    with _reading(path) as connection:
+        if not _any_sent(connection):
+            connection.execute("PRAGMA query_only = OFF")
+            connection.execute(_TABLE.replace("CREATE TABLE", "CREATE TEMPORARY TABLE"))
+        return _lacking(connection, peer, products)
+
+
+def _lacking(connection: sqlite3.Connection, peer: str, products: Sequence[str]) -> list[Lacking]:
+    rows = connection.execute(_LACKING, (peer, _names(products)))
+    return [Lacking(scene, bool(asked), bool(failed)) for scene, asked, failed in rows]
+
+
+_LACKING = """
+SELECT id, EXISTS (SELECT 1 FROM json_each(info, '$.send') WHERE value = ?1), known.error IS NOT NULL
+FROM scenes LEFT JOIN deliveries AS known ON known.peer = ?1 AND known.scene = id
+WHERE (known.complete AND known.product_key = scenes.product_key AND known.products = ?2) IS NOT TRUE
+AND EXISTS (
+    SELECT 1 FROM json_each(info, '$.products') AS made
+    WHERE made.key IN (SELECT value FROM json_each(?2)) AND made.type = 'array' AND made.value != '[]' AND (
+        known.complete AND known.product_key = scenes.product_key
+        AND made.key IN (SELECT value FROM json_each(known.products))
+    ) IS NOT TRUE
+)
+ORDER BY id
+"""
+"""The first condition alone decides of nearly all that is settled, and reads nothing of a scene but its key."""
+
 _ASKED_FOR = """
 SELECT id FROM scenes
 WHERE status IN ('done', 'vanished') AND json_array_length(info, '$.send') > 0 ORDER BY id
@@ -184,11 +245,15 @@ def _row(delivery: Delivery) -> tuple[Any, ...]:
         delivery.peer,
         delivery.scene,
         delivery.product_key,
-        json.dumps(list(delivery.products)),
+        _names(delivery.products),
         int(delivery.complete),
         json.dumps({name: vars(receipt) for name, receipt in delivery.receipts.items()}),
         None if delivery.error is None else json.dumps(dict(delivery.error)),
     )
+
+
+def _names(products: Sequence[str]) -> str:
+    return json.dumps(list(products))
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:

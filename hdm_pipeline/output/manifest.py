@@ -152,20 +152,24 @@ def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
         there = _listed(workspace.bucket)
         return lambda record: there.get(record.id) == record.product_key[:_KEY]
     above = f"{workspace.root}/"
-    return lambda record: all(map(_is_file, map(above.__add__, record.outputs)))
+
+    def on_disk(record: SceneRecord) -> bool:
+        try:
+            for name in record.outputs:
+                if not stat.S_ISREG(os.stat(above + name).st_mode):
+                    return False
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return False
+            what = f"it cannot be told whether a product is there: {error.strerror}"
+            remedy = "check the disk and the permissions; then run again"
+            raise OutputError(what, where=str(error.filename), remedy=remedy) from error
+        return True
+
+    return on_disk
 
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except OSError as error:
-        if error.errno in _ABSENT:
-            return False
-        what = f"it cannot be told whether a product is there: {error.strerror}"
-        raise OutputError(what, where=path, remedy="check the disk and the permissions; then run again") from error
 
 
 def recover(workspace: Workspace, ledger: Ledger, keep: str, remove: Callable[[Path | ObjectFolder], None]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from operator import attrgetter
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, SceneRef, Skipped
@@ -76,7 +77,7 @@ def discover(
         EmptyArchiveError: no input holds a scene.
         ArchiveError: two scenes have one id.
     """
-    scenes: dict[str, SceneRef] = {}
+    scenes: list[SceneRef] = []
     exclude = config.input.exclude
     skipped: list[Skipped] = []
     empty: list[EmptyArchiveError] = []
@@ -90,13 +91,13 @@ def discover(
                 elif exclude and any(fnmatchcase(found.id, pattern) for pattern in exclude):
                     skipped.append(Skipped(found.shown, "excluded by input.exclude"))
                 else:
-                    _add(scenes, found)
+                    scenes.append(found)
         except EmptyArchiveError as error:
             empty.append(_located(error, uri))
     if not scenes and not (quiet and empty and all(isinstance(error, QuietArchiveError) for error in empty)):
         raise _nothing_found(config, empty, skipped)
     silent = tuple(f"{error.what} ({error.where})" for error in empty if isinstance(error, QuietArchiveError))
-    return Archive(tuple(scenes[name] for name in sorted(scenes)), tuple(skipped), silent)
+    return Archive(tuple(_each_once(scenes)), tuple(skipped), silent)
 
 
 def _any_is_product(products: Products, found: SceneRef) -> bool:
@@ -137,11 +138,20 @@ def _loosen(skipped: Sequence[Skipped]) -> str:
     return "check input.uri (relative to the pipeline file) and input.exclude" + (", input.select" if chosen else "")
 
 
-def _add(scenes: dict[str, SceneRef], found: SceneRef) -> None:
-    known = scenes.setdefault(found.id, found)
-    if known is not found and known.uri != found.uri:
-        raise ArchiveError(
-            f"two scenes are called {found.id!r}",
-            where=f"{known.shown} and {found.shown}",
-            remedy="rename one, or run the two folders with different output directories",
-        )
+def _each_once(found: Iterable[SceneRef]) -> Iterator[SceneRef]:
+    """Scenes sorted by id; of one that several inputs name, the first.
+
+    Raises:
+        ArchiveError: two scenes have one id.
+    """
+    known: SceneRef | None = None
+    for one in sorted(found, key=attrgetter("id")):
+        if known is None or known.id != one.id:
+            known = one
+            yield one
+        elif known.uri != one.uri:
+            raise ArchiveError(
+                f"two scenes are called {one.id!r}",
+                where=f"{known.shown} and {one.shown}",
+                remedy="rename one, or run the two folders with different output directories",
+            )

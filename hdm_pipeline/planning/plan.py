@@ -166,7 +166,7 @@ class _Sorting:
         retry_quarantined: bool,
     ) -> None:
         self._config, self._ledger, self._keyring, self._records = config, ledger, keyring, records
-        self._retry = retry_quarantined
+        self._retry, self._keeps = retry_quarantined, config.output.keep != "nothing"
         self._there = presence(workspace)
         self._parts: set[str] = set()
         self._entries: list[str] = []
@@ -186,41 +186,38 @@ class _Sorting:
         A remote one that turned out to hold others when it was fetched is fetched again if one of those is to be done.
         """
         record = self._records.find(ref.id)
-        if record is None and not ref.remote:
-            return True  # whatever its keys are
-        keys = self._keys(ref, record)
-        held = contents.known(self._ledger, self._config, ref.id, keys) if ref.remote else None
+        if not ref.remote:
+            return self._is_pending(ref, record)
+        held = contents.known(self._ledger, self._config, ref.id, self._keys(ref, record))
         if held is None:
-            return self._is_pending(ref, record, keys)
+            return self._is_pending(ref, record)
         if held.current and record is not None and ref.id not in held.parts:
             self._entries.append(ref.id)  # what it holds is known; itself is none of that
         self._parts.update(held.parts)
-        pending = [part for part in held.parts if self._part_is_pending(replace(ref, id=part))]
+        pending = [part for part in held.parts if self._is_pending(replace(ref, id=part), self._ledger.scene(part))]
         if held.current:
             self.left_out += [Skipped(ref.id, reason) for reason in held.left_out]
             return bool(pending)
         return True
 
-    def _part_is_pending(self, part: SceneRef) -> bool:
-        record = self._ledger.scene(part.id)
-        return self._is_pending(part, record, self._keys(part, record))
-
     def _keys(self, ref: SceneRef, record: SceneRecord | None) -> SceneKeys:
-        kept = "" if record is None or self._config.output.keep == "nothing" else record.score_key
+        kept = record.score_key if record is not None and self._keeps else ""
         keys = self._keyring.keys(ref, kept)
         if keys.uncertain and not self._keyring.uncertain:
             self.kept[ref.id] = kept
         return keys
 
-    def _is_pending(self, ref: SceneRef, record: SceneRecord | None, keys: SceneKeys) -> bool:
+    def _is_pending(self, ref: SceneRef, record: SceneRecord | None) -> bool:
         """Whether a scene is to be worked on; else it is noted as done or quarantined."""
-        found = standing(self._config, self._there, record, keys)
-        if record is None or found == "pending" or (found == "quarantined" and self._retry):
-            return True
+        if record is None:
+            return True  # whatever its keys are
+        found = standing(self._config, self._there, record, self._keys(ref, record))
         if found == "done":
             self.done.add(ref.id)
-        else:
-            self.quarantined[ref.id] = record.error or {}
+            return False
+        if found == "pending" or self._retry:
+            return True
+        self.quarantined[ref.id] = record.error or {}
         return False
 
 

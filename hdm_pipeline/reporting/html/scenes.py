@@ -118,9 +118,8 @@ def _take(found: Overview, record: SceneRecord, *, private: bool) -> None:
     info = record.info
     if not found.classes and isinstance(info.get("pixels"), Mapping):
         found.classes = tuple(info["pixels"])
-    kind = measure_of(info)
     # One unit for all: where the area of one scene is unknown, it counts as none.
-    found.kind = found.kind or kind
+    found.kind = found.kind or measure_of(info)
     values, bounds = measures(info, found.kind, found.classes)
     total = sum(values)
     found.done.append(Found(record.id, total, values, bounds))
@@ -131,7 +130,8 @@ def _take(found: Overview, record: SceneRecord, *, private: bool) -> None:
         entry.count += 1
         if len(entry.scenes) < SHOWN:
             entry.scenes.append(record.id)
-    found.files.update((info.get("products") or {}).keys())
+    for product in info.get("products") or ():
+        found.files[product] += 1
     if private:
         return
     if day := day_of(info):

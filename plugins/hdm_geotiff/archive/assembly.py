@@ -19,13 +19,20 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from hdm_geotiff.archive.listing import Found
 from hdm_geotiff.dates import date_of_name
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, layered_ref
-from hdm_geotiff.recipes.products_by_name import BandFile, band_file, is_metadata, safe_root
+from hdm_geotiff.recipes.products_by_name import (
+    BandFile,
+    band_file,
+    is_metadata,
+    may_be_of_product,
+    safe_root,
+)
 from hdm_geotiff.recipes.scene_ids import scene_id
 from hdm_pipeline.contracts import SceneRef, Skipped
 
@@ -60,21 +67,29 @@ def assemble(found: Iterable[Found], options: ReaderOptions, reader: str) -> lis
         reader: name of the plug-in that opens the scenes.
     """
     # In an order of their own: that of a folder differs from disk to disk, and identities and names follow from it.
-    # A list may name a file twice, by several spellings of its path.
-    files = sorted({os.path.normpath(one.uri): one for one in sorted(found, reverse=True)}.values())
-    rasters: list[Found] = []
-    described: list[Found] = []
-    for one in files:
-        text = one.uri.lower().endswith((".xml", ".txt"))  # nothing else can be metadata, and there may be a million
-        (described if text and is_metadata(os.path.basename(one.uri)) else rasters).append(one)
-    metadata = _Metadata(described)
+    files = sorted(_once(found))
+    texts = [one for one in files if one.uri[-4:].lower() in (".xml", ".txt")]  # nothing else can be metadata
+    described = {one for one in texts if is_metadata(os.path.basename(one.uri))}
+    rasters = [one for one in files if one not in described] if described else files
+    metadata = _Metadata(sorted(described))
     if options.bands:
         return _by_pattern(rasters, metadata, options, reader)
     return _by_name(rasters, metadata, options, reader)
 
 
+def _once(found: Iterable[Found]) -> list[Found]:
+    """Each file once, which a list may name by several spellings of its path; the first in order counts.
+
+    Sorted, as a listing nearly is, they are compared faster than looked up by name.
+    """
+    named = sorted((os.path.normpath(one.uri), one) for one in found)
+    return [*(one for _, one in named[:1]), *(one for (before, _), (name, one) in pairwise(named) if before != name)]
+
+
 def unmatched(found: Iterable[Found], options: ReaderOptions) -> list[str]:
     """The bands, with their patterns, that no file at all fits."""
+    if not options.bands:
+        return []
     paths = [one.relative for one in found]
     fits = {name: _compiled(pattern).fullmatch for name, pattern in options.bands}
     return [f"{name} ({pattern})" for name, pattern in options.bands if not any(map(fits[name], paths))]
@@ -156,8 +171,11 @@ def _by_name(
     groups: dict[tuple[str, str], _Group] = {}
     made: list[SceneRef | Skipped] = []
     single: list[Found] = []
+    of_products: list[Found] = []
+    for one in rasters:  # of a million there may be none of a product: one look has to do
+        (of_products if may_be_of_product(one.uri) else single).append(one)
     unused: dict[str, bool] = {}
-    for one in rasters:
+    for one in of_products:
         known = band_file(os.path.basename(one.uri))
         safe = safe_root(one.uri)
         if safe is not None:

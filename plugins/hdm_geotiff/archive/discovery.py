@@ -24,6 +24,7 @@ from __future__ import annotations
 import glob
 import os
 from dataclasses import replace
+from itertools import pairwise
 from operator import attrgetter
 
 from hdm_geotiff.archive.assembly import assemble, unmatched
@@ -71,22 +72,30 @@ def _files(uri: str, options: ReaderOptions, reader: str) -> list[SceneRef | Ski
         what = f"no file that the pattern finds is one of the bands {', '.join(lacking)}"
         remedy = f"name the folder instead ({os.path.dirname(uri) or '.'}): what input.uri leaves out is no band"
         raise EmptyArchiveError(what, where=uri, remedy=remedy)
-    scenes: dict[str, SceneRef] = {}
-    for ref in assemble(files, options, reader):
-        if isinstance(ref, Skipped):
-            skipped.append(ref)
-            continue
-        # Compared without case: Windows and macOS would put "A" and "a" into one folder.
-        other = scenes.setdefault(ref.id.casefold(), ref)
-        if other is not ref:
-            remedy = "rename one, or set the reader option ids: path if they lie in different folders"
-            raise ArchiveError(f"two scenes are called {ref.id!r}", where=f"{other.uri} and {ref.uri}", remedy=remedy)
+    assembled = assemble(files, options, reader)
+    skipped += [one for one in assembled if isinstance(one, Skipped)]
+    scenes = [one for one in assembled if isinstance(one, SceneRef)]
+    _require_names_apart(scenes)
     if not scenes:
         what = "no scene was found"
         if skipped:
             what += f" ({len(skipped)} other files were left out, e.g. {skipped[0].uri}: {skipped[0].reason})"
         raise EmptyArchiveError(what, where=uri, remedy=_remedy(uri, skipped, options, lacking))
-    return [*sorted(scenes.values(), key=attrgetter("id")), *sorted(skipped, key=attrgetter("uri"))]
+    return [*sorted(scenes, key=attrgetter("id")), *sorted(skipped, key=attrgetter("uri"))]
+
+
+def _require_names_apart(scenes: list[SceneRef]) -> None:
+    """Compared without case: Windows and macOS would put "A" and "a" into one folder.
+
+    Raises:
+        ArchiveError: two have one id.
+    """
+    named = sorted([(ref.id.casefold(), place) for place, ref in enumerate(scenes)])  # nearly sorted: faster than a set
+    for (name, first), (other, second) in pairwise(named):
+        if name == other:
+            one, two = scenes[first], scenes[second]
+            remedy = "rename one, or set the reader option ids: path if they lie in different folders"
+            raise ArchiveError(f"two scenes are called {two.id!r}", where=f"{one.uri} and {two.uri}", remedy=remedy)
 
 
 def _remedy(uri: str, skipped: list[Skipped], options: ReaderOptions, lacking: list[str]) -> str:

@@ -154,10 +154,10 @@ def _folder(
                 yield Skipped(entry.path, _LINK)
             elif entered:
                 yield from _folder(entry.path, root, options, known, within=within)
-        elif is_container(entry.name):
-            yield from _beside(entry.path, below + entry.name, options, known)
         elif (reason := _reason_against(entry.name, options)) is None:
             yield Found(below + entry.name, entry.path, known.of_one_beside(entry.path, entry.name, beside))
+        elif is_container(entry.name):
+            yield from _beside(entry.path, below + entry.name, options, known)
         elif reason:
             yield Skipped(entry.path, reason)
 

@@ -71,7 +71,7 @@ def deliver(workspace: Workspace, peer: Any, named: bool = True) -> tuple[Postma
     """Send one parcel a scene, in this thread."""
     route = Route(PEER, peer, ("mask",), frozenset(("mask",)) if named else frozenset())
     events: list[Event] = []
-    postman = Postman(route, workspace, {}, events.append)
+    postman = Postman(route, workspace, events.append)
     for scene in SCENES:
         files = (("mask", f"{scene}/mask.tif"), ("mask", f"{scene}/mask.qml"))
         postman.offer(Parcel(scene, "key", ("mask",), files))
@@ -204,7 +204,7 @@ def test_stopped_the_rest_waits_for_the_next_run(workspace: Workspace) -> None:
         return STORED
 
     route = Route(PEER, Peer(stop), ("mask",), frozenset(("mask",)))
-    postman = Postman(route, workspace, {}, lambda event: None)
+    postman = Postman(route, workspace, lambda event: None)
     for scene in SCENES:
         postman.offer(Parcel(scene, "key", ("mask",), (("mask", f"{scene}/mask.tif"),)))
     postman.close()

@@ -12,7 +12,7 @@ import pytest
 
 from hdm_geotiff.dates import date_of_name
 from hdm_geotiff.reader import GeoTiffReader
-from hdm_geotiff.recipes.products_by_name import band_file
+from hdm_geotiff.recipes.products_by_name import band_file, may_be_of_product, safe_root
 from hdm_pipeline.contracts import SceneRef, SceneWarning, SupportRequest
 from hdm_pipeline.errors import ArchiveError, ReadError, SupportError, UnsupportedSceneError
 from tests.products import LANDSAT, coarse, tarred, write_band, write_landsat, write_safe, zipped
@@ -53,6 +53,8 @@ def test_names_of_bands(scene: str, rest: str, band: str) -> None:
     known = band_file(f"{scene}_{rest}")
     assert known is not None
     assert (known.scene, known.band) == (scene, band)
+    for name in (f"{scene}_{rest}", f"{scene}_{rest}".lower(), f"x_{scene}_{rest}".upper()):
+        assert may_be_of_product(f"/archive/a/{name}") or band_file(name) is None, "a first look passes over no band"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,11 @@ def test_names_of_bands(scene: str, rest: str, band: str) -> None:
 )
 def test_other_names_are_no_bands(name: str) -> None:
     assert band_file(name) is None
+
+
+@pytest.mark.parametrize("path", ["a/S2A_X.SAFE/preview.tif", "x.safe/IMG.jp2", "a/field.tif", "T33/lake.tif"])
+def test_a_first_look_passes_over_no_product(path: str) -> None:
+    assert may_be_of_product(path) == (safe_root(path) is not None)
 
 
 def test_dates_of_names() -> None:

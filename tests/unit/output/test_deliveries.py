@@ -33,9 +33,10 @@ def test_what_was_recorded_is_read_again(path: Path) -> None:
         deliveries.record([whole, cut])
         deliveries.record([Delivery("dimse://A@pacs:104", "a", "key", ("segmentation",))])
     with Deliveries(path) as deliveries:
-        assert deliveries.of(PEER) == {"a": whole, "b": cut}
+        assert [deliveries.find(PEER, scene) for scene in ("a", "b", "c")] == [whole, cut, None]
+        assert deliveries.find("dimse://B@pacs:104", "a") is None
         deliveries.record([Delivery(PEER, "b", "other", ("report",), True)])
-        assert deliveries.of(PEER)["b"].product_key == "other"
+        assert deliveries.find(PEER, "b") == Delivery(PEER, "b", "other", ("report",), True)
     assert [(one.peer, one.scene) for one in read_deliveries(path)] == [
         (PEER, "a"),
         (PEER, "b"),

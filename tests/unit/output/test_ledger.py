@@ -266,6 +266,16 @@ def test_a_walk_may_leave_out_what_is_most_of_a_record(path: Path) -> None:
         assert ledger.sequence == max(record.updated for record in ledger.walk()) == 3
 
 
+@given(st.lists(st.text() | st.sampled_from(["a/mask.tif", 'a","b', "a\\", "é", ""])))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_walk_gives_the_names_of_files_as_they_were(path: Path, outputs: list[str]) -> None:
+    with Ledger.open(path) as ledger:
+        ledger.upsert_scene(SceneRecord("a", "p", "s", "t", "done", tuple(outputs), info={"tiles": 1}))
+        (whole,), (brief,) = ledger.walk(), ledger.walk(info=False)
+        assert whole.outputs == brief.outputs == tuple(outputs)
+        assert brief == whole._replace(stage_key="", info={}, updated=0)
+
+
 def test_suspicions_count_scenes_and_not_warnings(path: Path) -> None:
     one, two = {"kind": "unlike", "suspect": True}, {"kind": "no_crs", "suspect": False}
     infos: dict[str, dict[str, object]] = {

@@ -224,17 +224,18 @@ def test_what_is_done_is_recognized_only_where_it_is(bench: Bench) -> None:
     reader = Disk("a", "b", "c", "d")
     for name in "abcd":
         found = keys(bench, name)
-        product = bench.workspace.root / name / "mask.tif"
-        product.parent.mkdir(parents=True)
-        product.touch()
-        outputs = (f"{name}/mask.tif",)
+        (bench.workspace.root / name).mkdir(parents=True)
+        outputs = (f"{name}/score.tif", f"{name}/mask.tif")
+        for output in outputs:
+            (bench.workspace.root / output).touch()
         bench.ledger.upsert_scene(SceneRecord(name, found.product, found.score, found.stage, "done", outputs))
     assert sorted(planned(bench, reader).done) == ["a", "b", "c", "d"]
     (bench.workspace.root / "a" / "mask.tif").unlink()
     (bench.workspace.root / "b" / "mask.tif").unlink()
     (bench.workspace.root / "b" / "mask.tif").mkdir()
     assert sorted(planned(bench, reader).done) == ["c", "d"]
-    (bench.workspace.root / "c" / "mask.tif").unlink()
+    for product in (bench.workspace.root / "c").iterdir():
+        product.unlink()
     (bench.workspace.root / "c").rmdir()
     (bench.workspace.root / "c").touch()
     assert list(planned(bench, reader).done) == ["d"]
