@@ -23,6 +23,9 @@ _OBJECT_STORE = 256 << 20
 
 _HOST_PORT = re.compile(r"(ray://)?(?P<host>[^/:]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})")
 
+_TELLING = (ray.exceptions.RayError, OSError, ValueError, RuntimeError)
+"""What `ray.init` raises where it cannot start or reach a cluster."""
+
 _PATIENCE = 20.0
 """Seconds for a cluster to answer a connection."""
 
@@ -105,7 +108,10 @@ def _connect(config: Execution) -> None:
     try:
         with _on_loopback() if config.address is None else nullcontext():
             ray.init(**options)
-    except (ray.exceptions.RayError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # That a node did not come up in time is told by an exception of no type of its own.
+        if type(error) is not Exception and not isinstance(error, _TELLING):
+            raise
         raise _unreachable(str(error), config.address) from error
 
 
@@ -122,7 +128,10 @@ def _knock(address: str) -> None:
 
 def _unreachable(said: str, address: str | None) -> ExecutionError:
     if address is None:
-        remedy = "check room and rights of Ray's folder (/tmp/ray, or RAY_TMPDIR), or use --executor inline"
+        remedy = (
+            "check room and rights of Ray's folder (/tmp/ray, or RAY_TMPDIR), start again when the machine is less busy,"
+            " or use --executor inline"
+        )
         return ExecutionError(f"cannot start Ray: {said}", where="local", remedy=remedy)
     remedy = "check execution.address and the cluster, or use --executor inline"
     return ExecutionError(f"cannot reach or start Ray: {said}", where=address, remedy=remedy)

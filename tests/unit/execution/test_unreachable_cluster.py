@@ -12,6 +12,7 @@ import pytest
 from hdm_pipeline.config.schema import Execution
 from hdm_pipeline.errors import ExecutionError
 from hdm_pipeline.execution.background_cluster import BackgroundCluster
+from hdm_pipeline.execution.cluster import cluster
 
 _START = """
 from hdm_pipeline.config.schema import Execution
@@ -46,3 +47,16 @@ def test_a_folder_of_ray_that_cannot_be_written() -> None:
     told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "cannot start Ray" in told
     assert "RAY_TMPDIR" in told
+
+
+def test_a_ray_that_does_not_come_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray tells it by a plain exception, after half a minute; other surprises stay what they are."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    for raised, expected in ((Exception("The node timed out"), ExecutionError), (KeyError("x"), KeyError)):
+
+        def init(raised: Exception = raised, **_options: object) -> None:
+            raise raised
+
+        monkeypatch.setattr("ray.init", init)
+        with pytest.raises(expected, match=r"timed out[\s\S]*less busy|x"), cluster(Execution()):
+            raise AssertionError("it started")
