@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from types import FrameType
 from typing import Any
 
 from hdm_pipeline import __version__
@@ -25,6 +22,7 @@ from hdm_pipeline.execution.background_cluster import BackgroundCluster
 from hdm_pipeline.execution.catalogs import write_catalogs, write_mosaics
 from hdm_pipeline.execution.driver import Driver
 from hdm_pipeline.execution.executor import Executor
+from hdm_pipeline.execution.interrupts import interrupts
 from hdm_pipeline.execution.messages import RunContext
 from hdm_pipeline.execution.preparing import Equipment, StoppedError
 from hdm_pipeline.execution.preparing import Preparing as PreparingThread
@@ -55,7 +53,6 @@ from hdm_pipeline.reporting.events import (
     SceneDone,
     SceneQuarantined,
     SceneSplit,
-    Stopping,
     SupportChecked,
 )
 from hdm_pipeline.reporting.failures import shown_error
@@ -401,28 +398,3 @@ def fan_out(listeners: Sequence[Listener]) -> Listener:
             listener(event)
 
     return tell
-
-
-@contextmanager
-def interrupts(tell: Listener) -> Iterator[Callable[[], bool]]:
-    """Within: the first SIGINT or SIGTERM asks to stop between steps or blocks, the second raises KeyboardInterrupt.
-
-    Yields whether it was asked. Signals can only be caught in the main thread; in another one this does nothing.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        tell(Stopping())
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

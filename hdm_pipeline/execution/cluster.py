@@ -129,8 +129,8 @@ def _knock(address: str) -> None:
 def _unreachable(said: str, address: str | None) -> ExecutionError:
     if address is None:
         remedy = (
-            "check room and rights of Ray's folder (/tmp/ray, or RAY_TMPDIR), start again when the machine is less busy,"
-            " or use --executor inline"
+            "check room and rights of Ray's folder (/tmp/ray, or RAY_TMPDIR), start again when the machine is less "
+            "busy, or use --executor inline"
         )
         return ExecutionError(f"cannot start Ray: {said}", where="local", remedy=remedy)
     remedy = "check execution.address and the cluster, or use --executor inline"
