@@ -177,7 +177,11 @@ def test_a_run_whose_lock_another_one_takes_ends_with_that_and_writes_no_more(
         Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"})).run(take)
     assert (caught.value.where, len(done)) == ("s3://out/b", 1)
     assert caught.value.remedy
-    assert [one for one in server.log() if one["kind"] not in ("get", "list", "head")] == []
+    # Of a scene that was being published the product under way may still come, and the note that says so; nothing more.
+    written = [one["key"] for one in server.log() if one["kind"] not in ("get", "list", "head")]
+    late = [key for key in written if key.endswith((".lost", "/mask.tif", "/score.tif"))]
+    assert written == late
+    assert len([key for key in late if key.endswith(".tif")]) <= 1
     assert server.objects("out", "b/.hdm/run.lock")["b/.hdm/run.lock"].count(b"theirs") == 1
 
 
