@@ -151,12 +151,12 @@ def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
     if workspace.bucket is not None:
         there = _listed(workspace.bucket)
         return lambda record: there.get(record.id) == record.product_key[:_KEY]
-    above = f"{workspace.root}/"
+    above, look, is_regular = f"{workspace.root}/", os.stat, stat.S_ISREG  # looked up once, not a million times
 
     def on_disk(record: SceneRecord) -> bool:
         try:
             for name in record.outputs:
-                if not stat.S_ISREG(os.stat(above + name).st_mode):
+                if not is_regular(look(above + name).st_mode):
                     return False
         except OSError as error:
             if error.errno in _ABSENT:

@@ -90,10 +90,10 @@ def _require_names_apart(scenes: list[SceneRef]) -> None:
     Raises:
         ArchiveError: two have one id.
     """
-    named = sorted([(ref.id.casefold(), place) for place, ref in enumerate(scenes)])  # nearly sorted: faster than a set
-    for (name, first), (other, second) in pairwise(named):
-        if name == other:
-            one, two = scenes[first], scenes[second]
+    names = sorted([ref.id.casefold() for ref in scenes])  # they nearly are: it is faster than a set
+    for name, after in pairwise(names):
+        if name == after:
+            one, two, *_ = (ref for ref in scenes if ref.id.casefold() == name)
             remedy = "rename one, or set the reader option ids: path if they lie in different folders"
             raise ArchiveError(f"two scenes are called {two.id!r}", where=f"{one.uri} and {two.uri}", remedy=remedy)
 

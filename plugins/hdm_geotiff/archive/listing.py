@@ -143,7 +143,7 @@ def _folder(
     if OUTPUT_MARKER in names and folder != root:
         yield Skipped(folder, _OWN)
         return
-    beside = known.knows(os.path.dirname(os.path.join(folder, "x")), names)
+    identity_of = known.in_folder(os.path.dirname(os.path.join(folder, "x")), names)
     below = "" if os.path.relpath(folder, root) == "." else f"{os.path.relpath(folder, root)}/".replace(os.sep, "/")
     within = within or is_product(os.path.basename(folder))
     everywhere = within or options.recursive or any("/" in pattern for _, pattern in options.bands)
@@ -155,7 +155,7 @@ def _folder(
             elif entered:
                 yield from _folder(entry.path, root, options, known, within=within)
         elif (reason := _reason_against(entry.name, options)) is None:
-            yield Found(below + entry.name, entry.path, known.of_one_beside(entry.path, entry.name, beside))
+            yield Found(below + entry.name, entry.path, identity_of(entry.path))
         elif is_container(entry.name):
             yield from _beside(entry.path, below + entry.name, options, known)
         elif reason:

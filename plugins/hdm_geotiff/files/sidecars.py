@@ -12,7 +12,7 @@ import html
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from hdm_geotiff.files.uris import is_remote
@@ -66,6 +66,11 @@ class Siblings:
                     owned["stem:" + lower[: -len(suffix)]].append(name)
         return owned
 
+    @property
+    def has_some(self) -> bool:
+        """Whether a file may belong to a raster, whatever that is called."""
+        return bool(self._owned)
+
     def of(self, name: str) -> list[str]:
         """Names of the files that belong to a raster, sorted."""
         if not self._owned:
@@ -102,20 +107,17 @@ class Identities:
     def __init__(self) -> None:
         self._siblings: dict[str, Siblings] = {}
 
-    def knows(self, folder: str, names: list[str]) -> Siblings:
-        """Take over what is known of a folder, so that it is not listed again."""
-        self._siblings[folder] = Siblings(folder, names)
-        return self._siblings[folder]
+    def in_folder(self, folder: str, names: list[str]) -> Callable[[str], str]:
+        """`of` for the files of one folder, whose names are known, so that it is not listed again."""
+        siblings = self._siblings[folder] = Siblings(folder, names)
+        alone = not siblings.has_some and not any(map(_is_vrt, names))
+        return _stamp if alone else self.of  # most rasters are alone, and there may be a million
 
     def of(self, path: str) -> str:
         """The identity of a raster with all that GDAL reads for it; `MISSING` if it is not there."""
         folder, name = os.path.split(path)
-        return self.of_one_beside(path, name, self._beside(folder))
-
-    def of_one_beside(self, path: str, name: str, siblings: Siblings) -> str:
-        """The same as `of` where its name and the files of its folder are at hand."""
         own = _stamp(path)
-        if own == MISSING or not (siblings.of(name) or _is_vrt(name)):  # most rasters are alone
+        if own == MISSING or not (self._beside(folder).of(name) or _is_vrt(name)):
             return own
         return joined(own, list(self._others(path, 0)))
 
