@@ -96,7 +96,9 @@ def test_a_vrt_is_followed_to_its_sources(write_tif: WriteTif, tmp_path: Path) -
     outer.write_text(inner.read_text().replace("x.tif", "deep/inner.vrt"))
 
     def identity() -> str:
-        return find(outer, allow_vrt=True).identity
+        named = find(outer, allow_vrt=True).identity
+        assert find(tmp_path, allow_vrt=True).identity == named, "found in its folder, it is the same"
+        return named
 
     seen = {identity()}
     os.utime(source, ns=(0, 10**18))
