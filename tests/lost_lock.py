@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +10,7 @@ from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.bucket_lock import BucketLock
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import Lock, RunLock
+from tests.until import until
 
 HEARTBEAT = 0.05
 
@@ -40,7 +40,4 @@ def quick_locks(monkeypatch: pytest.MonkeyPatch, heartbeat: float = HEARTBEAT) -
 def lose(lock: Lock, take: Callable[[], object]) -> None:
     """Take a lock over, and wait until its owner has seen it."""
     take()
-    deadline = time.monotonic() + 60
-    while not lock.lost:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: lock.lost)

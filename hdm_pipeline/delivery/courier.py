@@ -72,7 +72,7 @@ class Courier:
         with Deliveries(self._workspace.ledger) as deliveries:
             for postman in self._postmen:
                 for one in deliveries.lacking(postman.route.to, postman.route.products):
-                    if one.scene in done or (one.asked and one.scene in vanished):
+                    if one.owed(done, vanished):
                         owed.setdefault(one.scene, []).append(postman)
                         failed.update([one.scene] if one.failed else ())
             # What failed before comes last: it keeps nothing back that was never tried.

@@ -19,10 +19,8 @@ def planned_sends(config: PipelineConfig, plan: Plan, workspace: Workspace) -> t
     vanished = set(plan.vanished)
     found = []
     for route in routes(config):
-        owed = [
-            one for one in _lacking(workspace, route) if one.scene in plan.done or (one.asked and one.scene in vanished)
-        ]
-        found.append(PlannedSend(route.to, route.products, len(owed), len(plan.scenes)))
+        owed = sum(one.owed(plan.done, vanished) for one in _lacking(workspace, route))
+        found.append(PlannedSend(route.to, route.products, owed, len(plan.scenes)))
     return tuple(found)
 
 

@@ -121,14 +121,14 @@ class ModelWorker:
 
     def _batches(self, work: SceneWork, images: ImageStore, tiles: Sequence[TileIndex]) -> Iterator[Batch]:
         size = self._bundle.batch_size
-        shape = (len(work.bands.bands), *(min(work.grid.tile, side) for side in work.grid.size[1:]))
         chosen: list[TileIndex] = []
         for tile in tiles:
             staged = images.read(work.grid.seen(*tile))
             if not staged[0][work.grid.own(*tile)].any():
                 continue
             if not chosen:  # the arrays of the last batch are the caller's
-                pixels, valid = np.empty((size, *shape), dtype=np.float32), np.empty((size, *shape[1:]), dtype=np.bool_)
+                pixels = np.empty((size, *staged.shape), dtype=np.float32)
+                valid = np.empty((size, *staged.shape[1:]), dtype=np.bool_)
             _, valid[len(chosen)] = decode_pixels(staged, pixels[len(chosen)])
             chosen.append(tile)
             if len(chosen) == size:

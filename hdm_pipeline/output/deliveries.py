@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +87,10 @@ class Lacking(NamedTuple):
     scene: str
     asked: bool
     failed: bool
+
+    def owed(self, done: Container[str], vanished: Container[str]) -> bool:
+        """Whether it is to be sent: of scenes that are done, and of vanished ones that were to be sent when made."""
+        return self.scene in done or (self.asked and self.scene in vanished)
 
 
 class Deliveries:

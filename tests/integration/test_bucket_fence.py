@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from hdm_pipeline.reporting.events import Event, RunStarted, SceneDone
 from tests.integration.conftest import Workbench, published
 from tests.lost_lock import THEIRS, quick_locks
 from tests.s3_server import S3Server
+from tests.until import until
 
 NEVER = 3600.0
 """Seconds between two signs of life of a run that is to notice nothing by them."""
@@ -33,13 +33,6 @@ BUCKET = {"directory": "s3://out/b"}
 @pytest.fixture(autouse=True)
 def _scratch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HDM_SCRATCH", str(tmp_path / "scratch" / "first"))
-
-
-def _until(seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not seen():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def _held(server: S3Server, key: str) -> bool:
@@ -63,7 +56,7 @@ def test_after_the_write_that_was_under_way_nothing_of_the_scene_is_written(
     server.fails("hold", kind="put", key="/mask.tif$", times=1)
 
     def take() -> None:
-        _until(lambda: _held(server, "/mask.tif"))
+        until(lambda: _held(server, "/mask.tif"), seconds=120)
         _taken_over(server)
         server.forget()
         time.sleep(FRESH)
@@ -179,7 +172,7 @@ def test_what_a_run_that_slept_wrote_over_its_successors_is_done_again(
         env=os.environ | {"HDM_SCRATCH": str(tmp_path / "scratch" / "loser")},
     )
     try:
-        _until(lambda: _held(server, held))
+        until(lambda: _held(server, held), seconds=120)
         loser.send_signal(signal.SIGSTOP)
         server.client().delete_object(Bucket="out", Key="b/.hdm/run.lock")  # as if taken over, and given back since
         server.client().delete_object(Bucket="out", Key="b/.hdm/files.json")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,12 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import LOCK, STALE_AFTER, holder
 from tests.fault_proxy import Rule
 from tests.s3_server import S3Server
+from tests.until import until
 
 
 @pytest.fixture
 def folder(server: S3Server, request: pytest.FixtureRequest) -> ObjectFolder:
     return ObjectFolder(f"s3://out/{request.node.name.replace('[', '/').strip(']')}")
-
-
-def _until(seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not seen():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def _of_another_host(folder: ObjectFolder, beat: int) -> None:
@@ -73,7 +66,7 @@ def test_one_that_gives_signs_of_life_is_not(folder: ObjectFolder) -> None:
 def test_the_loser_of_a_take_over_notices_and_leaves_the_lock(folder: ObjectFolder) -> None:
     with BucketLock(folder, "me", heartbeat=0.05) as lock:
         _of_another_host(folder, 7)
-        _until(lambda: lock.lost)
+        until(lambda: lock.lost)
     found = folder.get(LOCK)
     assert found is not None
     assert json.loads(found)["token"] == "theirs"
@@ -90,7 +83,7 @@ def test_two_who_take_over_at_once_are_not_both_let_in(folder: ObjectFolder) -> 
 def test_an_answer_that_is_lost_is_not_anothers_lock(folder: ObjectFolder, server: S3Server, kind: str) -> None:
     server.rules([Rule("lose", kind=kind, key=LOCK, every=2)])
     with BucketLock(folder, "me", heartbeat=0.05) as lock:
-        _until(lambda: server.counts(LOCK)["replace"] > 6)
+        until(lambda: server.counts(LOCK)["replace"] > 6)
         assert not lock.lost
         assert [rule.done > 0 for rule in server.faults()] == [True]
     assert holder(folder) is None
@@ -142,7 +135,7 @@ def test_who_waits_does_not_give_up_over_a_store_that_is_away_for_a_while(
         other = threading.Thread(target=waiting.__enter__)
         other.start()
         time.sleep(5)
-        _until(lambda: server.faults()[0].done > 3)
+        until(lambda: server.faults()[0].done > 3)
         assert other.is_alive()
         server.heals()
     other.join(timeout=60)
