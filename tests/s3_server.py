@@ -178,11 +178,11 @@ def s3_server(
         make: gives the command of another server for (host, port); none: moto.
     """
     with ExitStack() as stack:
-        port = 9000 if within else _free_port(host)
-        stack.enter_context(_process([*within, *(make or _moto)(host, port)]))
+        port = 9000 if within else free_port(host)
+        stack.enter_context(server_process([*within, *(make or _moto)(host, port)]))
         _wait_for(host, port)
         command = [*within, sys.executable, "-m", "tests.fault_proxy", "--to", f"{host}:{port}", "--host", host]
-        proxy = stack.enter_context(_process(command))
+        proxy = stack.enter_context(server_process(command))
         assert proxy.stdout is not None
         yield S3Server(f"{host}:{port}", f"{host}:{int(proxy.stdout.readline())}")
 
@@ -192,8 +192,8 @@ def _moto(host: str, port: int) -> list[str]:
 
 
 @contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    # However the tests end, their servers end with them.
+def server_process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server; however the tests end, it ends with them."""
     with_us = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     process = subprocess.Popen([*with_us, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
@@ -207,8 +207,8 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _free_port(host: str) -> int:
-    """Below 30000: SeaweedFS takes ports 10,000 higher, too."""
+def free_port(host: str) -> int:
+    """A port that nobody listens on, below 30000: SeaweedFS takes ports 10,000 higher, too."""
     for port in range(20_000 + os.getpid() * 10 % 9_000, 30_000):
         with socket.socket() as probe:
             if probe.connect_ex((host, port)):

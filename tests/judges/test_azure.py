@@ -1,0 +1,104 @@
+"""Runs whose output lies in Azure, as Azurite serves it: the bytes of a disk, resumed anywhere, one run at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hdm_pipeline.comparison import compare_outputs
+from hdm_pipeline.errors import ObjectStoreError, OutputError
+from hdm_pipeline.objects.folder import ObjectFolder
+from hdm_pipeline.output.bucket_lock import BucketLock
+from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.status import output_status
+from hdm_pipeline.xarrays.run_output import open_output
+from tests.azure_server import AzureServer, azure_server
+from tests.integration.conftest import Workbench, kit, make_bench, published
+from tests.judges.node import folder_with
+
+__all__ = ["kit"]
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[AzureServer]:
+    with azure_server([str(folder_with("azurite") / ".bin" / "azurite-blob")]) as running:
+        running.make_container("out")
+        yield running
+
+
+@pytest.fixture
+def server(azurite: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureServer:
+    azurite.enter(monkeypatch)
+    _machine(monkeypatch, tmp_path, "first")
+    return azurite
+
+
+@pytest.fixture
+def bench(tmp_path: Path, kit: Path) -> Workbench:
+    return make_bench(tmp_path)
+
+
+def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """From now on nothing is known of what other machines left on their disk."""
+    monkeypatch.setenv("HDM_SCRATCH", str(tmp_path / "scratch" / name))
+
+
+def _published(folder: ObjectFolder) -> dict[str, bytes]:
+    kept = {key for key, _ in folder.keys("") if Path(key).suffix in (".tif", ".xml", ".qml")}
+    return {key: folder.get(key) or b"" for key in kept if not key.startswith(".hdm/")}
+
+
+def test_the_bytes_of_a_disk_and_nothing_to_do_on_another_machine(
+    bench: Workbench, server: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Pipeline.from_yaml(bench.pipeline("disk")).run()
+    file = bench.pipeline("b", output={"directory": "az://out/b"}, execution={"work": "az://out/work"})
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    folder = ObjectFolder("az://out/b")
+    assert _published(folder) == published(bench.root / "disk")
+    assert folder.get(".hdm/run.lock") is None
+    assert {key.split("/")[1] for key, _ in ObjectFolder("az://out/work").keys("")} == {"large", "middle", "small"}
+    _machine(monkeypatch, tmp_path, "second")
+    again = Pipeline.from_yaml(file).run()
+    assert (len(again.done), again.done_before) == (0, 3)
+    assert output_status("az://out/b")["scenes"]["done"] == 3
+    opened, here = (open_output(one, chunks=None) for one in ("az://out/b", bench.root / "disk"))
+    assert opened["large"]["mask"].equals(here["large"]["mask"])
+    found = compare_outputs("az://out/b", str(bench.root / "disk"))
+    assert {kind: found["classes"]["water"][kind]["pixels"] for kind in ("gained", "lost")} == {"gained": 0, "lost": 0}
+
+
+def test_a_scene_published_after_the_last_copy_of_the_ledger_is_not_done_again(
+    bench: Workbench, server: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = bench.pipeline("c", output={"directory": "az://out/c"})
+    Pipeline.from_yaml(file).run()
+    folder = ObjectFolder("az://out/c")
+    expected = _published(folder)
+    for name in (".hdm/ledger.sqlite", ".hdm/files.json"):
+        folder.delete(name)
+    [(manifest, _)] = folder.keys(".hdm/published/small/")
+    folder.delete(manifest)
+    _machine(monkeypatch, tmp_path, "second")
+    summary = Pipeline.from_yaml(file).run()
+    assert (list(summary.done), summary.done_before) == (["small"], 2)
+    assert _published(folder) == expected
+
+
+def test_runs_lock_each_other_out(bench: Workbench, server: AzureServer) -> None:
+    file = bench.pipeline("d", output={"directory": "az://out/d"})
+    with BucketLock(ObjectFolder("az://out/d/.hdm"), "another"), pytest.raises(OutputError, match="another"):
+        Pipeline.from_yaml(file).run()
+    assert len(Pipeline.from_yaml(file).run().done) == 3
+    assert json.loads(ObjectFolder("az://out/d").get("run.json") or b"")["status"] == "done"
+
+
+def test_refusals_say_what_is_azures(server: AzureServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ObjectStoreError, match=r"no such bucket(.|\n)*AZURE_STORAGE_ENDPOINT"):
+        ObjectFolder("az://nothing/b").get("a")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
+    with pytest.raises(ObjectStoreError, match="refuses the keys"):
+        ObjectFolder("az://out/b").get("a")
