@@ -128,6 +128,11 @@ def make_bench(root: Path) -> Workbench:
     return Workbench(root, weights)
 
 
+def other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+    """From now on nothing is known of what earlier runs left on their disk."""
+    monkeypatch.setenv("HDM_SCRATCH", str(tmp_path / "scratch" / name))
+
+
 @pytest.fixture
 def bench(tmp_path: Path, kit: Path) -> Workbench:
     """See `make_bench`."""

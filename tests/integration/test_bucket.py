@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,31 +16,23 @@ import pytest
 from PIL import Image
 
 from hdm_pipeline.comparison import compare_outputs
-from hdm_pipeline.errors import ConfigError, LostLockError, ObjectStoreError, OutputError
-from hdm_pipeline.listening.listener import settings
+from hdm_pipeline.errors import ConfigError, LostLockError, ObjectStoreError
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.bucket_lock import BucketLock
-from hdm_pipeline.output.lock import holder
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, SceneDone
 from hdm_pipeline.reporting.status import output_status, status_text
-from hdm_pipeline.session.session import Session
 from hdm_pipeline.xarrays.run_output import open_output
 from tests.dicom_series import write_series
 from tests.fault_proxy import Rule
-from tests.integration.conftest import Workbench, published, write_scene
+from tests.integration.conftest import Workbench, other_machine, published, write_scene
 from tests.lost_lock import THEIRS, lose, quick_locks
 from tests.s3_server import S3Server
 
 
 @pytest.fixture(autouse=True)
 def _first_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    _other_machine(monkeypatch, tmp_path, "first")
-
-
-def _other_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    """From now on nothing is known of what earlier runs left on their disk."""
-    monkeypatch.setenv("HDM_SCRATCH", str(tmp_path / "scratch" / name))
+    other_machine(monkeypatch, tmp_path, "first")
 
 
 def _products(server: S3Server, prefix: str) -> dict[str, bytes]:
@@ -81,7 +72,7 @@ def test_the_bytes_of_a_disk_and_nothing_to_do_on_another_machine(
     for name in ("run.json", "report.html", "collection.json", ".hdm/ledger.sqlite", ".hdm/files.json"):
         assert f"b/{name}" in objects
     assert "b/.hdm/run.lock" not in objects
-    _other_machine(monkeypatch, tmp_path, "second")
+    other_machine(monkeypatch, tmp_path, "second")
     assert Pipeline.from_yaml(pipeline.file.path).plan().plan.scenes == ()
     server.forget()
     again = Pipeline.from_yaml(pipeline.file.path).run()
@@ -103,7 +94,7 @@ def test_a_scene_published_after_the_last_copy_of_the_ledger_is_not_done_again(
         client.delete_object(Bucket="out", Key=f"b/{name}")
     [manifest] = server.objects("out", "b/.hdm/published/small/")
     client.delete_object(Bucket="out", Key=manifest)
-    _other_machine(monkeypatch, tmp_path, "second")
+    other_machine(monkeypatch, tmp_path, "second")
     summary = Pipeline.from_yaml(file).run()
     assert (list(summary.done), summary.done_before) == (["small"], 2)
     assert _products(server, "b/") == expected
@@ -118,13 +109,13 @@ def test_other_settings_elsewhere_and_back(
     file = bench.pipeline("b", output={"directory": "s3://out/b"})
     Pipeline.from_yaml(file).run()
     expected = _products(server, "b/")
-    _other_machine(monkeypatch, tmp_path, "second")
+    other_machine(monkeypatch, tmp_path, "second")
     other = Pipeline.from_yaml(file, ["output.threshold=0.9", "output.products=[mask]"])
     assert len(other.run().done) == 3
     changed = _products(server, "b/")
     assert changed["small/mask.tif"] != expected["small/mask.tif"]
     assert "small/score.tif" not in changed
-    _other_machine(monkeypatch, tmp_path, "first")
+    other_machine(monkeypatch, tmp_path, "first")
     assert len(Pipeline.from_yaml(file).run().done) == 3
     assert _products(server, "b/") == expected
 
@@ -202,7 +193,7 @@ def test_status_report_compare_and_open_output_read_a_bucket(
     file = bench.pipeline("b", output={"directory": "s3://out/b"})
     Pipeline.from_yaml(file).run()
     Pipeline.from_yaml(bench.pipeline("disk")).run()
-    _other_machine(monkeypatch, tmp_path, "second")
+    other_machine(monkeypatch, tmp_path, "second")
     server.client().delete_object(Bucket="out", Key="b/report.html")
     ended = subprocess.run(
         [sys.executable, "-m", "hdm_pipeline", "status", "s3://out/b", "--json"],
@@ -269,26 +260,6 @@ def test_503_and_lost_answers_change_nothing(bench: Workbench, server: S3Server)
     }
 
 
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("s3://out/../b", "names no bucket and folder"),
-        ("s3://out/%2e%2e/b", "characters that not every store takes"),
-        ("s3://out/a b", "characters that not every store takes"),
-    ],
-)
-def test_addresses_are_checked_with_their_lines(bench: Workbench, address: str, said: str) -> None:
-    file = bench.pipeline("b", output={"directory": address}, execution={"work": "ftp://x/y"})
-    ended = subprocess.run(
-        [sys.executable, "-m", "hdm_pipeline", "validate", str(file)], capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == 2
-    for key, what in (("output.directory", said), ("execution.work", "no address")):
-        assert any(key in line and what in line and "b.yaml:" in line for line in ended.stderr.splitlines()), (
-            ended.stderr
-        )
-
-
 @pytest.mark.long
 def test_a_run_that_is_killed_goes_on_without_what_lay_on_its_disk(
     bench: Workbench, server: S3Server, tmp_path: Path
@@ -327,18 +298,6 @@ def test_what_is_in_a_bucket_is_sent_once(bench: Workbench, server: S3Server, tm
     for scene in ("large", "middle", "small"):
         assert (peer / f"{scene}-mask.tif").read_bytes() == found[f"b/{scene}/mask.tif"]
     assert Pipeline.from_yaml(file).run().sends[0].sent == 0
-
-
-def test_what_cannot_work_on_a_bucket_says_so(bench: Workbench, server: S3Server) -> None:
-    pipeline = Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"}, listen={"folder": "scenes"}))
-    with pytest.raises(ConfigError, match="an inbox cannot lie in a bucket"):
-        settings(pipeline)
-    with pytest.raises(ConfigError, match="not in a bucket") as caught:
-        Session(pipeline)
-    assert "--set output.directory" in caught.value.remedy
-    among = bench.pipeline("among", input={"uri": "s3://out/"}, output={"directory": "s3://out/b"})
-    with pytest.raises(ConfigError, match="lies with the scenes"):
-        Pipeline.from_yaml(among).run()
 
 
 @pytest.mark.parametrize("output", ["disk-of-products", "s3://out/b"])
@@ -395,15 +354,6 @@ def test_a_series_in_a_bucket(bench: Workbench, server: S3Server) -> None:
     assert {name: found.get(name) == content for name, content in disk.items()} == dict.fromkeys(disk, True)
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(server: S3Server) -> None:
-    folder = ObjectFolder("s3://out/cut")
-    folder.put("there", b"x" * 5000)
-    for key, expected in (("there", b"x" * 5000), ("missing", None)):
-        server.fails("cut", kind="get|range", key=f"cut/{key}", times=2)
-        assert folder.get(key) == expected
-        assert [rule.done for rule in server.faults()] == [2]
-
-
 def test_scenes_are_called_in_a_bucket_as_on_a_disk(bench: Workbench, server: S3Server) -> None:
     for name in ("middle", "large"):
         (bench.scenes / f"{name}.tif").unlink()
@@ -420,73 +370,6 @@ def test_scenes_are_called_in_a_bucket_as_on_a_disk(bench: Workbench, server: S3
     assert server.keys("out", "cells/") == []
 
 
-@pytest.mark.long
-def test_what_others_wrote_among_the_manifests_is_passed_over(
-    bench: Workbench,
-    server: S3Server,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    file = bench.pipeline("b", output={"directory": "s3://out/b"})
-    Pipeline.from_yaml(file).run()
-    client = server.client()
-    published = {key.split("/")[3]: key for key in server.keys("out", "b/.hdm/published/")}
-    facts = {scene: json.loads(server.objects("out", key)[key]) for scene, key in published.items()}
-
-    def put(key: str, content: object) -> None:
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        client.put_object(Bucket="out", Key=key, Body=body)
-
-    del facts["small"]["files"]
-    put(published["small"], facts["small"])
-    put(published["middle"], {**facts["middle"], "files": {"../../elsewhere": {}}})
-    put(published["large"], [facts["large"]])
-    put("b/.hdm/published/new/0123456789abcdef.json", {**facts["large"], "scene": "../.."})
-    put("b/.hdm/published/other/0123456789abcdef.json", {"schema": 2, "scene": "other"})
-    put("b/.hdm/published/cut/0123456789abcdef.json", b"{")
-    put("b/.hdm/published/..%2f/0123456789abcdef.json", {})
-    put("b/.hdm/published/deep/er/0123456789abcdef.json", {})
-    put("b/.hdm/published/notes.json", {})
-    for name in (".hdm/ledger.sqlite", ".hdm/files.json"):  # so that each of them is looked at
-        client.delete_object(Bucket="out", Key=f"b/{name}")
-    _other_machine(monkeypatch, tmp_path, "second")
-    summary = Pipeline.from_yaml(file).run()
-    assert (sorted(summary.done), summary.done_before) == (["large", "middle", "small"], 0)
-    assert caplog.text.count("a manifest that this release did not write is passed over") >= 6
-    assert output_status("s3://out/b")["scenes"] == {"done": 3}
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"{", "is damaged"),
-        (b"[1]", "is damaged"),
-        (b'{"schema": 1, "files": ["x"]}', "is damaged"),
-        (b'{"schema": 1, "generation": 1, "files": 5}', "is damaged"),
-        (b'{"schema": 9, "generation": 1, "files": {}}', "another release"),
-    ],
-)
-def test_a_list_of_files_that_is_no_such_list(bench: Workbench, server: S3Server, content: bytes, said: str) -> None:
-    pipeline = Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"}))
-    server.client().put_object(Bucket="out", Key="b/.hdm/files.json", Body=content)
-    for ask in (lambda: output_status("s3://out/b"), pipeline.plan, pipeline.run):
-        with pytest.raises(OutputError, match=said) as caught:
-            ask()
-        assert caught.value.where == "s3://out/b/.hdm/files.json"
-        assert caught.value.remedy
-    assert server.objects("out", "b/.hdm/files.json")["b/.hdm/files.json"] == content
-
-
-def test_a_lock_that_is_none_is_told_and_taken_over(server: S3Server) -> None:
-    for content in (b"{", b"[]", json.dumps({"host": socket.gethostname()}).encode()):
-        server.client().put_object(Bucket="out", Key="b/.hdm/run.lock", Body=content)
-        folder = ObjectFolder("s3://out/b/.hdm")
-        assert holder(folder) == {"owner": None, "host": None, "alive": None}
-        with BucketLock(folder, "me", heartbeat=0.1, stale_after=0.5):
-            assert (holder(folder) or {})["owner"] == "me"
-
-
 def test_a_first_run_elsewhere_that_has_copied_nothing_yet_is_told_as_under_way(server: S3Server) -> None:
     with pytest.raises(ConfigError, match="no run has written here"):
         output_status("s3://out/b")
@@ -497,16 +380,3 @@ def test_a_first_run_elsewhere_that_has_copied_nothing_yet_is_told_as_under_way(
         assert "first run under way as a driver far away" in status_text(found)
     with pytest.raises(ConfigError, match="no run has written here"):
         output_status("s3://out/b")
-
-
-def test_a_file_address_is_the_path(bench: Workbench, tmp_path: Path) -> None:
-    """Also with a space, escaped or not; no client of object stores has a part in it."""
-    target = tmp_path / "an output"
-    file = bench.pipeline("b", output={"directory": target.as_uri()}, execution={"work": f"file://{tmp_path}/my work"})
-    assert len(Pipeline.from_yaml(file).run().done) == 3
-    assert (target / "small" / "mask.tif").is_file()
-    [own] = (tmp_path / "my work").iterdir()
-    assert (own / "small").is_dir()
-    assert output_status(target.as_uri())["scenes"] == {"done": 3}
-    with pytest.raises(ObjectStoreError, match="names no bucket and folder"):
-        output_status("file://host/out")

@@ -16,7 +16,7 @@ from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
 from hdm_pipeline.xarrays.run_output import open_output
 from tests.azure_server import AzureServer, azure_server
-from tests.integration.conftest import Workbench, kit, make_bench, published
+from tests.integration.conftest import Workbench, kit, make_bench, other_machine, published
 from tests.judges.node import folder_with
 
 __all__ = ["kit"]
@@ -32,18 +32,13 @@ def azurite() -> Iterator[AzureServer]:
 @pytest.fixture
 def server(azurite: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureServer:
     azurite.enter(monkeypatch)
-    _machine(monkeypatch, tmp_path, "first")
+    other_machine(monkeypatch, tmp_path, "first")
     return azurite
 
 
 @pytest.fixture
 def bench(tmp_path: Path, kit: Path) -> Workbench:
     return make_bench(tmp_path)
-
-
-def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-    """From now on nothing is known of what other machines left on their disk."""
-    monkeypatch.setenv("HDM_SCRATCH", str(tmp_path / "scratch" / name))
 
 
 def _published(folder: ObjectFolder) -> dict[str, bytes]:
@@ -61,7 +56,7 @@ def test_the_bytes_of_a_disk_and_nothing_to_do_on_another_machine(
     assert _published(folder) == published(bench.root / "disk")
     assert folder.get(".hdm/run.lock") is None
     assert {key.split("/")[1] for key, _ in ObjectFolder("az://out/work").keys("")} == {"large", "middle", "small"}
-    _machine(monkeypatch, tmp_path, "second")
+    other_machine(monkeypatch, tmp_path, "second")
     again = Pipeline.from_yaml(file).run()
     assert (len(again.done), again.done_before) == (0, 3)
     assert output_status("az://out/b")["scenes"]["done"] == 3
@@ -82,7 +77,7 @@ def test_a_scene_published_after_the_last_copy_of_the_ledger_is_not_done_again(
         folder.delete(name)
     [(manifest, _)] = folder.keys(".hdm/published/small/")
     folder.delete(manifest)
-    _machine(monkeypatch, tmp_path, "second")
+    other_machine(monkeypatch, tmp_path, "second")
     summary = Pipeline.from_yaml(file).run()
     assert (list(summary.done), summary.done_before) == (["small"], 2)
     assert _published(folder) == expected
