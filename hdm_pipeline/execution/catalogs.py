@@ -16,12 +16,6 @@ from hdm_pipeline.output.manifest import bring
 from hdm_pipeline.plugin.registry import make_writer
 
 
-def asks_for_whole(config: PipelineConfig) -> bool:
-    """Whether a product describes, or puts together, the whole output directory."""
-    writers = [make_writer(name, options) for name, options in config.output.product_options().items()]
-    return any(writer.describes or writer.gathers for writer in writers)
-
-
 def write_catalogs(
     config: PipelineConfig, workspace: Workspace, ledger: Ledger, files: Sequence[str] = ()
 ) -> dict[str, list[str]]:
