@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import rasterio
 from affine import Affine
 from rasterio.windows import Window
@@ -39,7 +38,6 @@ def write_sparse(path: Path) -> None:
             target.write(values, window=Window(corner, corner, 1024, 1024))
 
 
-@pytest.mark.long
 def test_its_first_and_last_blocks_run(bench: Workbench) -> None:
     for path in bench.scenes.iterdir():
         path.unlink()
@@ -56,7 +54,7 @@ def test_its_first_and_last_blocks_run(bench: Workbench) -> None:
     workspace.create()
     reader = archive_reader(config)
     with Ledger.open(workspace.ledger) as ledger:
-        (scene,) = make_plan(config, support_files(config), workspace, reader, ledger).scenes
+        (scene,) = make_plan(config, support_files(config), workspace, reader, ledger).pending()
     context = RunContext(config, workspace, class_infos(config), Provenance("0", "p", "w", "s", 0.5, "test"))
     work = survey(context, scene.ref, scene.keys)
     blocks = work.blocks(context)
