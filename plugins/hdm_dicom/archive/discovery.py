@@ -63,7 +63,8 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
     counts = Counter(volume.id for volume in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        raise ArchiveError(f"two volumes have the id {twice[0]}", where="input.uri")
+        remedy = "give one of the two a SeriesInstanceUID of its own, or take it out of the archive"
+        raise ArchiveError(f"two volumes have the id {twice[0]}", where="input.uri", remedy=remedy)
     taken, left = chosen(found, options)
     return taken, [*skipped, *left]
 

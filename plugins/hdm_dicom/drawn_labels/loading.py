@@ -55,11 +55,12 @@ def _header(path: Path, opened: OpenVolume) -> Dataset:
     try:
         header = read_header(str(path))
     except READ_ERRORS as error:
-        raise SupportError(f"it cannot be read ({type(error).__name__})") from None
+        raise SupportError(f"it cannot be read ({type(error).__name__})", remedy=_REMEDY) from None
     if text(header, "SOPClassUID") not in SEG:
-        raise SupportError("it is no DICOM segmentation")
+        raise SupportError("it is no DICOM segmentation", remedy=_REMEDY)
     if opened.stack.depths is not None:
-        raise SupportError("the series is resampled (input.options.policy), and they were drawn on its stored images")
+        what = "the series is resampled (input.options.policy), and they were drawn on its stored images"
+        raise SupportError(what, remedy=_REMEDY)
     return header
 
 
