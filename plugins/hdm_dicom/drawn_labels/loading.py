@@ -40,6 +40,9 @@ def load(ref: SceneRef, classes: Mapping[int, str], folder: Path, options: Reade
         segments = Segments(str(path), opened.volume)
         values = _values(header, segments.named, classes)
         segments.place(set(segments.named))
+        off, of = segments.off(set(segments.named))
+        if off:  # the next stroke would write the file without them
+            raise SupportError(f"{off} of its {of} frames lie on no slice of the series", remedy=_REMEDY)
     except SupportError as error:
         what = f"saved labels no longer fit the series: {error.what}"
         raise SupportError(what, where=str(path), remedy=_REMEDY) from None
