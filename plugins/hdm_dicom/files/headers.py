@@ -36,7 +36,7 @@ from hdm_dicom.files.zipped import DAMAGED, ZipRefusedError, member_size, open_f
 SELECTION_TAGS = ("SeriesDescription", "ProtocolName", "BodyPartExamined", "Manufacturer")
 """What series are chosen by, beside modality and image type."""
 
-TAGS = (
+TAGS: tuple[str | int, ...] = (
     "SpecificCharacterSet",
     "ImageType",
     "SOPClassUID",
