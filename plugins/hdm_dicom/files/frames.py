@@ -74,7 +74,10 @@ def _wrong_with(cosines: tuple[float, ...]) -> str:
 
 
 def functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
-    """Frames of an enhanced multi-frame object: each attribute per frame, or shared by all (PS3.3 C.7.6.16)."""
+    """Frames of an enhanced multi-frame object: each attribute per frame, or shared by all (PS3.3 C.7.6.16).
+
+    What the groups leave out counts as the file states it as a whole, but for a position, which is that of one frame.
+    """
     items = [i for i in values(dataset, "PerFrameFunctionalGroupsSequence") if isinstance(i, Dataset)]
     shared = [i for i in values(dataset, "SharedFunctionalGroupsSequence") if isinstance(i, Dataset)][:1]
     if not items:  # what is said of all frames counts, and nothing is said of one
@@ -99,7 +102,9 @@ def functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
             spacing = pixel_spacing(group("FramePixelDataPropertiesSequence"))
         slope, intercept = rescale_of(rescale)
         position = numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3)
-        orientation = numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+        orientation = numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6) or base.orientation
+        if position is None and instance.frames == 1:
+            position = base.position
         return Frame(
             instance=_placed(instance, position, orientation),
             index=index,

@@ -20,7 +20,7 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
 from hdm_dicom.files.detectors import DETECTOR_TAGS, detector_frames
 from hdm_dicom.files.frames import all_oriented, functional_frames, plain_frame
@@ -236,7 +236,8 @@ def _frames(path: str, dataset: FileDataset, span: PixelSpan | None, stamp: str)
     faults: list[str] = []
     count = _count(dataset, faults)
     instance = _instance(path, dataset, span, stamp, sop_class, count, faults)
-    if "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset:
+    # Empty ones stand in plain images, too, and say nothing.
+    if any(datasets(dataset, f"{of}FunctionalGroupsSequence") for of in ("PerFrame", "Shared")):
         return functional_frames(dataset, instance)
     frame = plain_frame(dataset, instance)
     if instance.fault:

@@ -259,3 +259,28 @@ def test_some_slices_without_an_orientation_are_told(tmp_path: Path) -> None:
     whole, lost = headers(tmp_path)
     assert (whole.shape[1], lost.shape[1]) == (4, 1)
     assert "unplaced_slices" in {w.kind for w in whole.warnings if isinstance(w, SceneWarning)}
+
+
+def test_an_orientation_of_the_whole_file_counts_for_its_frames(tmp_path: Path) -> None:
+    def to_the_root(dataset: Dataset) -> None:
+        del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        for index, item in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+            item.PlanePositionSequence[0].ImagePositionPatient = [3.0 * index, 0, 0]
+
+    write_enhanced(tmp_path / "a.dcm", TWELVE, change_file=to_the_root)
+    (header,) = headers(tmp_path)
+    assert isinstance(header.geometry, VolumeGeometry)
+    assert header.geometry.located
+    assert np.array(header.geometry.affine).reshape(4, 4)[:3, 2] == pytest.approx([-3, 0, 0])
+
+
+def test_empty_functional_groups_make_no_multi_frame_of_a_slice(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [], []
+
+    write_series(tmp_path, change=change)
+    (header,) = headers(tmp_path)
+    assert header.shape[1] == 5
+    assert isinstance(header.geometry, VolumeGeometry)
+    assert header.geometry.located
