@@ -36,6 +36,9 @@ _EPOCH = 978_307_200 * 10**9
 
 _TEN_YEARS = 10 * 365 * 86_400 * 10**9
 
+_MARGIN = 4
+"""How many times what is about to be written must be free on the disk: folders and what is buffered take room, too."""
+
 
 def hashed(name: str) -> str:
     """What something is called on disk and in logs: 128 bits of SHA-256, as 32 hexadecimal digits."""
@@ -194,7 +197,7 @@ class FileInbox:
         return aside
 
     def reserve(self, count: int) -> None:
-        """Count bytes that are about to be written; deliveries that were worked on make room.
+        """Count bytes that are about to be written; deliveries that were worked on make room, also on a full disk.
 
         Raises:
             InboxFullError: there is no room.
@@ -202,8 +205,9 @@ class FileInbox:
         gone: list[Path | None] = []
         try:
             with self._lock:
+                before, lacking = self.used, _MARGIN * count - _free(self.root) if self._spare else 0
                 for delivery, version in list(self._spare.items()):
-                    if self.used + count <= self.max_bytes:
+                    if self.used + count <= self.max_bytes and before - self.used >= lacking:
                         break
                     gone.append(self._put_aside(delivery, version))
                 full = self.used + count > self.max_bytes
@@ -333,6 +337,13 @@ class FileArrival:
         with contextlib.suppress(OSError):  # the next start sweeps it
             self.path.unlink()
         self._inbox.release(self.size)
+
+
+def _free(folder: Path) -> int:
+    """Bytes that may still be written to the disk of a folder."""
+    with disk_errors(folder):
+        told = os.statvfs(folder)
+    return told.f_bavail * told.f_frsize
 
 
 def tree_bytes(folder: Path) -> int:
