@@ -230,7 +230,7 @@ def _frames(path: str, dataset: FileDataset, span: PixelSpan | None, stamp: str)
     meta = getattr(dataset, "file_meta", Dataset())
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
     if sop_class == _MEDIA_DIRECTORY:
-        return Rejected("DICOMDIR: a directory of other files")
+        return Rejected("DICOMDIR: a directory of other files (name their folder as input.uri)")
     if "Rows" not in dataset or "Columns" not in dataset:
         return Rejected(f"no image: {_kind(dataset, sop_class)}")
     faults: list[str] = []

@@ -352,7 +352,7 @@ def test_localizers_are_known_by_what_they_are_called(tmp_path: Path, text: str)
         write_series(tmp_path / str(number), orientation=orientation, change=change)
     refs, skipped = discovered(tmp_path)
     assert refs == []
-    assert set(skipped.values()) == {"a localizer, as its series is called"}
+    assert set(skipped.values()) == {"a localizer, as its series is called; input.options.include_derived takes it"}
     assert len(discovered(tmp_path, include_derived=True)[0]) == 3
 
 
@@ -405,3 +405,23 @@ def test_rows_along_columns_are_no_orientation(tmp_path: Path) -> None:
     (ref,), _ = discovered(tmp_path)
     with pytest.raises(ReadError, match="no two directions"):
         DicomReader().header(ref)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "what"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.77.1.6", "export a level of it as TIFF"),
+        ("1.2.840.10008.5.1.4.1.1.77.1.9", "export a level of it as TIFF"),
+        ("1.2.840.10008.5.1.4.1.1.7", "include_derived takes it"),
+    ],
+)
+def test_what_is_left_out_says_what_to_do(tmp_path: Path, sop_class: str, what: str) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
+        del dataset.ImagePositionPatient
+
+    write_series(tmp_path, [0.0], change=change)
+    refs, skipped = discovered(tmp_path)
+    assert refs == []
+    (reason,) = skipped.values()
+    assert what in reason
