@@ -36,6 +36,9 @@ _EPOCH = 978_307_200 * 10**9
 
 _TEN_YEARS = 10 * 365 * 86_400 * 10**9
 
+_LITTLE = 1 << 28
+"""Bytes on a disk of which less is nearly full."""
+
 _MARGIN = 4
 """How many times what is about to be written must be free on the disk: folders and what is buffered take room, too."""
 
@@ -222,6 +225,14 @@ class FileInbox:
                 where=str(self.root),
                 remedy="raise listen.max_inbox_bytes, or see `listen --status` for what is stuck",
             )
+
+    def make_room(self) -> None:
+        """Where the disk is nearly full, remove all deliveries that were worked on: a run lacks room for its work."""
+        if _free(self.root) < _LITTLE:
+            with self._lock:
+                gone = [self._put_aside(delivery, version) for delivery, version in list(self._spare.items())]
+            for aside in filter(None, gone):
+                shutil.rmtree(aside, ignore_errors=True)
 
     def release(self, count: int) -> None:
         """Take back what `reserve` counted."""
