@@ -12,6 +12,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
+from hdm_dicom.derived.character_sets import decode_unstated
 from hdm_dicom.derived.patient_and_study import keep_whole
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import read_header
@@ -60,6 +61,7 @@ def source_header(volume: Volume) -> FileDataset:
 def _complete(header: FileDataset, volume: Volume) -> FileDataset:
     """The first slice's header with every attribute that highdicom reads present and well-formed."""
     first = volume.first
+    decode_unstated(header)
     _drop_malformed(header)
     keep_whole(header)
     # Texts were decoded on the way; the product is UTF-8 whatever the source was, or claimed to be.
