@@ -116,12 +116,14 @@ class BlockAccumulator:
         z, i, j = tile_index
         b = self.block
         if not (b.z0 <= z < b.z1 and b.i0 <= i < b.i1 and b.j0 <= j < b.j1):
-            raise ModelInputError(f"tile {tile_index} is not in the block", where=f"block {b.index}")
+            remedy = "add the tiles of this block's grid only"
+            raise ModelInputError(f"tile {tile_index} is not in the block", where=f"block {b.index}", remedy=remedy)
         expected = (self.classes, self.grid.tile, self.grid.tile)
         if scores.shape != expected or scores.dtype != np.uint8:
             raise ModelInputError(
                 f"scores of a tile are {scores.dtype} {scores.shape}, not uint8 {expected}",
                 where=f"block {b.index}, tile {tile_index}",
+                remedy="the network must give one uint8 score for each class and pixel of a tile",
             )
         self._tiles[z - b.z0, i - b.i0, j - b.j0] = scores
 

@@ -92,7 +92,7 @@ def _edited(path: Path, raw: bytes, classes: Entries, labels: Path) -> str:
         edit.enter(_names(path, raw, data), classes)
         edited = edit.document.result() if edit.wanted != data else text
         if _loaded(edited) != edit.wanted:
-            raise UnusualYamlError("values are shared by anchors, or written in an unusual way")
+            raise UnusualYamlError("values are shared by anchors, or written in an unusual way", remedy=_BY_HAND)
     except UnusualYamlError as error:
         what = f"the pipeline file cannot be changed in place: {error.what}"
         raise ConfigError(what, where=str(path), remedy=error.remedy or _BY_HAND) from error
@@ -195,7 +195,7 @@ class _Edit:
         support = child(self.document.root, "support")
         found = child(support, "classes") if isinstance(support, yaml.MappingNode) else None
         if not isinstance(found, yaml.SequenceNode):
-            raise UnusualYamlError("support.classes stand elsewhere in the file (*alias or <<)")
+            raise UnusualYamlError("support.classes stand elsewhere in the file (*alias or <<)", remedy=_BY_HAND)
         return found
 
     def _add_classes(self, new: list[dict[str, Any]]) -> None:
@@ -205,7 +205,7 @@ class _Edit:
             self.document.put(self.document.root, "support", {"classes": new})
         elif not self.wanted["support"].get("classes"):
             if not isinstance(support, yaml.MappingNode):
-                raise UnusualYamlError("`support` is an alias, or no mapping")
+                raise UnusualYamlError("`support` is an alias, or no mapping", remedy=_BY_HAND)
             self.wanted["support"]["classes"] = new
             self.document.put(support, "classes", new)
         else:

@@ -53,7 +53,7 @@ class YamlText:
         except yaml.YAMLError as error:
             raise UnusualYamlError("not one YAML text", remedy="correct its syntax") from error
         if not isinstance(root, yaml.MappingNode):
-            raise UnusualYamlError("the file is not a mapping of keys to values")
+            raise UnusualYamlError("the file is not a mapping of keys to values", remedy="write it as `key: value`")
         self.root: yaml.MappingNode = root
 
     def result(self) -> str:
@@ -177,7 +177,8 @@ class YamlText:
         before = self._text[start : item.start_mark.index]
         if not before.lstrip(" ").startswith("-") or before.count("-") > 1:
             line = item.start_mark.line + 1
-            raise UnusualYamlError(f"the item of a list in line {line} does not begin a line of its own")
+            what = f"the item of a list in line {line} does not begin a line of its own"
+            raise UnusualYamlError(what, remedy="write each item of the list in a line of its own")
         return start + before.index("-")
 
     def _content_end(self, node: yaml.Node) -> int:

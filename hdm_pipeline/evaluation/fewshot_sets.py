@@ -125,7 +125,8 @@ def _pairs(folder: Path, split: Split) -> Iterable[tuple[Path, Path]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise TrainingError(f"list cannot be read: {error}", where=str(path)) from error
+        remedy = "name the folder of the data set as it is unpacked, with its lists"
+        raise TrainingError(f"list cannot be read: {error}", where=str(path), remedy=remedy) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

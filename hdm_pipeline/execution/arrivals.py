@@ -149,7 +149,8 @@ def _outcome(planned: PendingScene, future: Future[Arrived]) -> Arrived | NotArr
         return NotArrived(planned, error)
     except OSError as error:
         what = f"the scene cannot be fetched: {type(error).__name__}"
-        return NotArrived(planned, FetchError(what, where=f"scene {planned.ref.shown}"))
+        remedy = "look at the disk of the output directory; the next run tries the scene again"
+        return NotArrived(planned, FetchError(what, where=f"scene {planned.ref.shown}", remedy=remedy))
 
 
 def _fetch(fetching: Fetching, planned: PendingScene, stopped: threading.Event, silence: Silence) -> Arrived:

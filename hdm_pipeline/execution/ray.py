@@ -407,4 +407,6 @@ def _first_line(error: Exception) -> str:
 
 def _plain(error: ray.exceptions.RayTaskError) -> Exception:
     """The step's own exception out of Ray's wrapper."""
-    return error.cause if isinstance(error.cause, Exception) else ExecutionError(str(error))
+    if isinstance(error.cause, Exception):
+        return error.cause
+    return ExecutionError(str(error), remedy="look at Ray's logs, and run again")

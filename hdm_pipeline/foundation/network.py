@@ -201,7 +201,9 @@ class FoundationNetwork(FewShotNetwork):
     def _partner_bank(self, bank: SupportBank) -> SupportBank:
         partner = self.partner
         if partner is None:
-            raise ModelInputError("there is no network whose log odds are added", where=self.architecture)
+            remedy = "name the weights of the network that the backbone is added to, as the pipeline file does"
+            what = "there is no network whose log odds are added"
+            raise ModelInputError(what, where=self.architecture, remedy=remedy)
         arrays = {k.removeprefix(_PARTNER): v for k, v in bank.arrays.items() if k.startswith(_PARTNER)}
         return SupportBank(partner.architecture, partner.fingerprint(), bank.class_name, bank.shots, arrays)
 

@@ -36,6 +36,12 @@ _EPOCH = 978_307_200 * 10**9
 
 _TEN_YEARS = 10 * 365 * 86_400 * 10**9
 
+_LITTLE = 1 << 28
+"""Bytes on a disk of which less is nearly full."""
+
+_MARGIN = 4
+"""How many times what is about to be written must be free on the disk: folders and what is buffered take room, too."""
+
 
 def hashed(name: str) -> str:
     """What something is called on disk and in logs: 128 bits of SHA-256, as 32 hexadecimal digits."""
@@ -194,7 +200,7 @@ class FileInbox:
         return aside
 
     def reserve(self, count: int) -> None:
-        """Count bytes that are about to be written; deliveries that were worked on make room.
+        """Count bytes that are about to be written; deliveries that were worked on make room, also on a full disk.
 
         Raises:
             InboxFullError: there is no room.
@@ -202,8 +208,9 @@ class FileInbox:
         gone: list[Path | None] = []
         try:
             with self._lock:
+                before, lacking = self.used, _MARGIN * count - _free(self.root) if self._spare else 0
                 for delivery, version in list(self._spare.items()):
-                    if self.used + count <= self.max_bytes:
+                    if self.used + count <= self.max_bytes and before - self.used >= lacking:
                         break
                     gone.append(self._put_aside(delivery, version))
                 full = self.used + count > self.max_bytes
@@ -218,6 +225,14 @@ class FileInbox:
                 where=str(self.root),
                 remedy="raise listen.max_inbox_bytes, or see `listen --status` for what is stuck",
             )
+
+    def make_room(self) -> None:
+        """Where the disk is nearly full, remove all deliveries that were worked on: a run lacks room for its work."""
+        if _free(self.root) < _LITTLE:
+            with self._lock:
+                gone = [self._put_aside(delivery, version) for delivery, version in list(self._spare.items())]
+            for aside in filter(None, gone):
+                shutil.rmtree(aside, ignore_errors=True)
 
     def release(self, count: int) -> None:
         """Take back what `reserve` counted."""
@@ -333,6 +348,13 @@ class FileArrival:
         with contextlib.suppress(OSError):  # the next start sweeps it
             self.path.unlink()
         self._inbox.release(self.size)
+
+
+def _free(folder: Path) -> int:
+    """Bytes that may still be written to the disk of a folder."""
+    with disk_errors(folder):
+        told = os.statvfs(folder)
+    return told.f_bavail * told.f_frsize
 
 
 def tree_bytes(folder: Path) -> int:

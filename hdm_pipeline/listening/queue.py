@@ -86,6 +86,8 @@ class DeliveryQueue:
         """
         if result.outcome in ("trouble", "stopped", "crashed"):
             attempts = self._attempts[due.id] = self._attempts.get(due.id, 0) + (result.outcome != "stopped")
+            if result.outcome == "trouble":
+                self._inbox.make_room()
             if result.outcome != "crashed" or attempts < MAX_CRASHES:
                 self._put_off(due.id, attempts, result)
                 return

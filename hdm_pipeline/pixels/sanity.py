@@ -175,7 +175,9 @@ def unlike_warnings(look: Look, examples: Sequence[Look]) -> list[SceneWarning]:
     Raises:
         BandError: `input.bands` counts bands, and an example describes them in another order.
     """
-    found = [warning for example in examples for warning in _other_bands(look, example)]
+    # Told of the first example: forty slices of one series have one name for their band.
+    told = {(w.kind, band, of): w for one in reversed(examples) for band, of, w in _other_bands(look, one)}
+    found = list(reversed(told.values()))
     sizes = [example.pixel_size for example in examples if example.pixel_size is not None]
     if look.pixel_size is not None and sizes:
         nearest = min(sizes, key=lambda size: abs(math.log(size / look.pixel_size)))  # type: ignore[operator]
@@ -185,7 +187,8 @@ def unlike_warnings(look: Look, examples: Sequence[Look]) -> list[SceneWarning]:
     return list(dict.fromkeys(found))
 
 
-def _other_bands(look: Look, example: Look) -> Iterator[SceneWarning]:
+def _other_bands(look: Look, example: Look) -> Iterator[tuple[str, str, SceneWarning]]:
+    """Band, what it is called or measured in there, and the warning."""
     for name, band in look.sources.items():
         other = example.sources.get(name)
         if other is None:
@@ -195,10 +198,11 @@ def _other_bands(look: Look, example: Look) -> Iterator[SceneWarning]:
             if other.name.casefold() in look.described and band.name.casefold() in example.described:
                 remedy = f"name bands by description: input.bands: [{other.name}, ...]"
                 raise BandError(f"bands are in another order than in the examples: {what}", where=name, remedy=remedy)
-            yield SceneWarning("bands", what, "check that both show the same, or name bands by description")
+            remedy = "check that both show the same, or name bands by description"
+            yield name, other.name, SceneWarning("bands", what, remedy)
         if band.unit and other.unit and band.unit.casefold() != other.unit.casefold():
             what = f"band {name} is in {band.unit!r} here and in {other.unit!r} in example {example.name}"
-            yield SceneWarning("units", what, "convert one of the two")
+            yield name, other.unit, SceneWarning("units", what, "convert one of the two")
 
 
 def _metres(size: float) -> str:

@@ -130,7 +130,8 @@ def make_receiver(name: str, options: Mapping[str, Any]) -> Receiver:
     """
     receiver: Any = construct(load(RECEIVERS, name), name, options)
     if not isinstance(receiver, Receiver):
-        raise PluginLoadError(f"plug-in {name!r} is no receiver", where=type(receiver).__qualname__)
+        remedy = "its author must implement hdm_pipeline.contracts.Receiver; or name another one under listen.receive"
+        raise PluginLoadError(f"plug-in {name!r} is no receiver", where=type(receiver).__qualname__, remedy=remedy)
     return receiver
 
 

@@ -27,7 +27,7 @@ def giving_way(is_urgent: Callable[[], bool]) -> Iterator[None]:
         if threading.get_ident() != here or not is_urgent():
             return
         if not cuda.is_available() or not cuda.is_current_stream_capturing():  # a recording is not broken off
-            raise TryEndedError("somebody tries a window", where="settle")
+            raise TryEndedError("somebody tries a window", where="settle", remedy="it begins anew by itself")
 
     handle = register_module_forward_pre_hook(look)
     try:

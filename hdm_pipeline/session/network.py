@@ -369,7 +369,7 @@ def _use_free_cores() -> None:
 
 def _stop(stopped: Stopped) -> None:
     if stopped():
-        raise TryEndedError("a newer one was asked for", where="try")
+        raise TryEndedError("a newer one was asked for", where="try", remedy="wait for the newer one")
 
 
 def usable(

@@ -88,7 +88,7 @@ class Tries:
         valid = np.zeros((window.height, window.width), dtype=np.bool_)
         for tile in tiles:
             if stopped():
-                raise TryEndedError("a newer one was asked for", where="try")
+                raise TryEndedError("a newer one was asked for", where="try", remedy="wait for the newer one")
             staged = self._stage(scene, look, grid, tile)
             whole = grid.tile_window(*tile)
             shared = whole.shared_with(window)

@@ -51,7 +51,8 @@ def _new(cls: Callable[..., FewShotNetwork], options: dict[str, object], where: 
     try:
         return cls(**options)
     except (TypeError, KeyError) as error:
-        raise ConfigError(f"options do not fit the architecture: {error}", where=where) from error
+        remedy = "leave out those that the architecture does not know, or start from weights of this architecture"
+        raise ConfigError(f"options do not fit the architecture: {error}", where=where, remedy=remedy) from error
 
 
 def _grown(network: FewShotNetwork, config: NetworkConfig) -> FewShotNetwork:

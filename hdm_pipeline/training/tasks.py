@@ -155,7 +155,8 @@ def _files(image: Path, labels: Path) -> tuple[Pixels, Pixels]:
         with Image.open(labels) as file:
             classes = np.asarray(file.convert("L"))
     except OSError as error:
-        raise TrainingError(f"a training image cannot be read: {error}", where=str(image)) from error
+        remedy = "write image and labels again, as PNG or JPEG, or remove both from the folder"
+        raise TrainingError(f"a training image cannot be read: {error}", where=str(image), remedy=remedy) from error
     if pixels.shape[:2] != classes.shape:
         raise TrainingError(
             f"image is {pixels.shape[:2]} and its label map {classes.shape}",

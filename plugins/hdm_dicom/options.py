@@ -128,7 +128,9 @@ class ReaderOptions:
         for name, value in options.items():
             if type(value) is not type(getattr(default, name)):
                 kind = type(getattr(default, name)).__name__
-                raise ConfigError(f"option {name!r} must be of type {kind}", where=f"input.options.{name}")
+                remedy = f"the default is {getattr(default, name)!r}; docs/dicom.md says what it may be"
+                where = f"input.options.{name}"
+                raise ConfigError(f"option {name!r} must be of type {kind}", where=where, remedy=remedy)
         parsed = cls(**options)
         one_of(parsed.plane, get_args(Plane), "input.options.plane")
         one_of(parsed.policy, get_args(Policy), "input.options.policy")
@@ -149,7 +151,9 @@ class ReaderOptions:
             raise ConfigError("no TCP port", where="input.options.move_port", remedy="use 1 to 65535, e.g. 11112")
         for name in ("max_frame_pixels", "max_frames", "max_volume_bytes", "max_fetch_bytes"):
             if getattr(parsed, name) < 1:
-                raise ConfigError(f"option {name!r} must be at least 1", where=f"input.options.{name}")
+                remedy = f"leave it out for {getattr(default, name)}"
+                where = f"input.options.{name}"
+                raise ConfigError(f"option {name!r} must be at least 1", where=where, remedy=remedy)
         return parsed
 
     def as_dict(self) -> dict[str, Any]:
@@ -171,12 +175,15 @@ NOT_PIXELS = (*_OF_A_PACS, "select")
 def _pairs(given: Any, name: str) -> tuple[tuple[str, Any], ...]:
     """A mapping as pairs, which can be hashed."""
     if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise ConfigError(f"option {name!r} must be a mapping", where=f"input.options.{name}")
+        remedy = f"write it as keys and values: `{name}: {{KEY: VALUE}}`"
+        raise ConfigError(f"option {name!r} must be a mapping", where=f"input.options.{name}", remedy=remedy)
     if name == "connection":
         return tuple(given.items())
     for key, value in given.items():
         if type(value) not in (str, int) or not str(value) or not str(value).isprintable():
-            raise ConfigError("a matching key needs a text or a number", where=f"input.options.query.{key}")
+            remedy = "give what the PACS is to match (`Modality: CT`), or leave the key out"
+            where = f"input.options.query.{key}"
+            raise ConfigError("a matching key needs a text or a number", where=where, remedy=remedy)
     return tuple((key, str(value)) for key, value in given.items())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,28 +19,42 @@ from hdm_pipeline.contracts import (
     Skipped,
     SupportRequest,
 )
+from hdm_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from hdm_dicom.volumes.source import DicomSource
+
+_SLICE = re.compile(r"^\s*2\s*$|\bb2\b|\bslice\b", re.IGNORECASE)
+"""How `input.bands` names the slice itself among its neighbors."""
 
 
 class DicomReader:
     """Finds and opens DICOM series; implements `hdm_pipeline.contracts.Reader`.
 
     Args:
-        options: see `ReaderOptions`.
+        options: see `ReaderOptions`; and `asked`, the pipeline's `input.bands`.
 
     Raises:
-        ConfigError: an option is unknown or has a wrong value.
+        ConfigError: an option is unknown or has a wrong value, or the bands leave out the slice that is segmented.
     """
 
     name: ClassVar[str] = READER
     volumes: ClassVar[bool] = True
+    takes_bands: ClassVar[bool] = True
     not_pixels: ClassVar[tuple[str, ...]] = NOT_PIXELS
     libraries: ClassVar[tuple[str, ...]] = ("pydicom",)
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self.options = ReaderOptions.parse(options)
+        given = dict(options or {})
+        asked = given.pop("asked", [])
+        self.options = ReaderOptions.parse(given)
+        if self.options.neighbors and asked and not any(_SLICE.search(band) for band in asked):
+            raise ConfigError(
+                f"with neighbors the bands {', '.join(asked)} leave out the slice itself: masks would be"
+                " those of its neighbor",
+                where="input.options.neighbors",
+                remedy="set input.bands to [1, 2, 3] (below, slice, above), or neighbors to 0",
+            )
         self._local = self.options.local()
 
     def check_input(self, uri: str) -> None:

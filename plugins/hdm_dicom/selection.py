@@ -112,7 +112,8 @@ def _patterns(entries: Mapping[str, Any], where: str) -> Patterns:
 
 def _count(value: Any, where: str) -> int:
     if type(value) is not int or value < 1:
-        raise ConfigError("a whole number of at least 1 is needed", where=where)
+        remedy = "give a number of slices, e.g. 20; or leave the key out"
+        raise ConfigError("a whole number of at least 1 is needed", where=where, remedy=remedy)
     return value
 
 

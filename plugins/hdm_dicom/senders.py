@@ -95,9 +95,11 @@ class DimseSender(_PacsSender):
         given = dict(options or {})
         self._commitment, self._port = given.pop("commitment", False), given.pop("port", 0)
         if not isinstance(self._commitment, bool):
-            raise ConfigError("commitment is true or false", where=f"{_OPTIONS}.commitment")
+            remedy = "write `commitment: true` where the PACS is to confirm that it keeps each file"
+            raise ConfigError("commitment is true or false", where=f"{_OPTIONS}.commitment", remedy=remedy)
         if type(self._port) is not int or not 0 <= self._port <= _MAX_PORT:
-            raise ConfigError("a port is a number up to 65535", where=f"{_OPTIONS}.port")
+            remedy = "give the port on which the PACS reaches us for its commitment, e.g. 11113"
+            raise ConfigError("a port is a number up to 65535", where=f"{_OPTIONS}.port", remedy=remedy)
         if self._port and not self._commitment:
             raise ConfigError("port without commitment: true", where=f"{_OPTIONS}.port", remedy="give both, or neither")
         super().__init__(address, given)

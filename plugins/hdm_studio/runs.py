@@ -128,7 +128,7 @@ class Runs:
                 # Also before it has the lock.
                 self._process.send_signal(signal.SIGINT if self._asked <= _POLITE else signal.SIGKILL)
             elif found.state not in ("running", "stopping") or not self._interrupt():
-                raise ConflictError("there is no run to stop", where="run")
+                raise ConflictError("there is no run to stop", where="run", remedy="load the page again")
 
     def running_process(self) -> int | None:
         """Number of the process of a run that was started here and goes on."""

@@ -85,7 +85,7 @@ class Tries:
 
 
 def _outdated() -> ConflictError:
-    return ConflictError("a newer window was asked for", where="try")
+    return ConflictError("a newer window was asked for", where="try", remedy="wait for the newer one")
 
 
 def _size(one: Try) -> int:

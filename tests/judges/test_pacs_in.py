@@ -32,6 +32,8 @@ from tests.judges.dcmqrscp import running as dcmqrscp
 from tests.judges.orthanc import INSTALL, Archive, free_port, running
 from tests.pacs_archive import MARKERS, disc, leaks_of, marked, write_archive, write_pipeline
 
+_LOCALIZER = "a localizer; input.options.include_derived takes it"
+
 
 @pytest.fixture(scope="module")
 def kit_weights(tmp_path_factory: pytest.TempPathFactory, kit: Path) -> Path:
@@ -146,12 +148,12 @@ def test_what_a_list_does_not_tell_is_seen_on_arrival(plain: Archive, tmp_path: 
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
     report = json.loads((tmp_path / "pacs" / "run.json").read_text())
     assert report["totals"]["scenes"] == report["totals"]["done"] == 3
-    assert {"a localizer", "2 files: a localizer"} <= {one["reason"] for one in report["skipped"]}
+    assert {_LOCALIZER, f"2 files: {_LOCALIZER}"} <= {one["reason"] for one in report["skipped"]}
     again = pipeline.run()
     assert (again.done, again.done_before, again.left) == ((), 3, 0)
     report = json.loads((tmp_path / "pacs" / "run.json").read_text())
     assert report["totals"]["scenes"] == report["totals"]["done"] == 3
-    assert {"a localizer", "2 files: a localizer"} <= {one["reason"] for one in report["skipped"]}
+    assert {_LOCALIZER, f"2 files: {_LOCALIZER}"} <= {one["reason"] for one in report["skipped"]}
     assert list((tmp_path / "pacs").glob(".hdm/scenes/*/fetched")) == []
 
 

@@ -20,6 +20,9 @@ _FEW = 3
 
 _PARALLEL = 0.99
 
+TAKEN = "; input.options.include_derived takes it"
+"""What to do about an image that is left out for what it is made of, or for."""
+
 
 def chosen(volumes: Sequence[Volume], options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]:
     """The volumes that are worked on, and why the others are not; nothing of what a series is called is repeated."""
@@ -32,7 +35,7 @@ def chosen(volumes: Sequence[Volume], options: ReaderOptions) -> tuple[list[Volu
         for volume in members:
             reason = options.select.left_out(_texts(volume), len(volume.frames))
             if not reason and not options.include_derived and _is_localizer(volume, planes):
-                reason = "a localizer, as its series is called"
+                reason = f"a localizer, as its series is called{TAKEN}"
             if reason:
                 left.append(Skipped(volume.id, reason))
             else:

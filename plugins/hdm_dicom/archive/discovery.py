@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from hdm_dicom.archive.addresses import check_input
-from hdm_dicom.archive.choice import chosen
+from hdm_dicom.archive.choice import TAKEN, chosen
 from hdm_dicom.archive.listing import file_name, listed
 from hdm_dicom.files.headers import scan
 from hdm_dicom.files.instances import Frame, Instance, Rejected
@@ -28,12 +28,15 @@ _SCANNERS = 4
 _STRANGERS = "input"
 _CHUNK = 32
 
+_PYRAMID = "a whole-slide image, tiles of a pyramid: export a level of it as TIFF for input.reader geotiff"
+
 _NOT_VOLUMES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation, not an image",
     "1.2.840.10008.5.1.4.1.1.66.7": "a segmentation, not an image",
     "1.2.840.10008.5.1.4.1.1.481.1": "a radiotherapy image",
     "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose, not an image",
-    "1.2.840.10008.5.1.4.1.1.77.1.6": "a whole-slide image: not a volume",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": _PYRAMID,
+    "1.2.840.10008.5.1.4.1.1.77.1.9": _PYRAMID,  # confocal microscopy
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map, not an image",
 }
 _LOCALIZER = frozenset({"LOCALIZER", "SCOUT"})
@@ -63,7 +66,8 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
     counts = Counter(volume.id for volume in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        raise ArchiveError(f"two volumes have the id {twice[0]}", where="input.uri")
+        remedy = "give one of the two a SeriesInstanceUID of its own, or take it out of the archive"
+        raise ArchiveError(f"two volumes have the id {twice[0]}", where="input.uri", remedy=remedy)
     taken, left = chosen(found, options)
     return taken, [*skipped, *left]
 
@@ -114,11 +118,11 @@ def left_out(instance: Instance, located: bool, options: ReaderOptions) -> str:
         return ""
     kinds = frozenset(instance.image_type)
     if kinds & _LOCALIZER:
-        return "a localizer"
+        return f"a localizer{TAKEN}"
     if instance.projection:
-        return "a projection, not a slice"
+        return f"a projection, not a slice{TAKEN}"
     if kinds & SCREENSHOTS or (is_capture(instance.sop_class) and not located):
-        return "a derived screenshot (secondary capture without a position)"
+        return f"a derived screenshot (secondary capture without a position){TAKEN}"
     return ""
 
 

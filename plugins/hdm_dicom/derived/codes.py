@@ -55,7 +55,8 @@ def parse(text: str, where: str) -> Code:
     if not _SCHEME.fullmatch(scheme) or not pattern.fullmatch(value):
         raise ConfigError(f"code {text!r} has a malformed scheme or value", where=where, remedy=remedy)
     if len(meaning) > _MAX_MEANING or "\\" in meaning or not meaning.isprintable():
-        raise ConfigError(f"the meaning of code {text!r} is longer than 64 characters or unprintable", where=where)
+        what = f"the meaning of code {text!r} is longer than {_MAX_MEANING} characters or unprintable"
+        raise ConfigError(what, where=where, remedy="give a shorter meaning: it is shown, and the code value counts")
     return Code(value, scheme, meaning)
 
 

@@ -23,11 +23,13 @@ def new_series(options: Mapping[str, Any], where: str, number: int, description:
     Raises:
         ConfigError: they cannot be written.
     """
+    usual = number
     number, description = options.get("series_number", number), options.get("series_description", description)
     if type(number) is not int or not 1 <= number < 1 << 31:
-        raise ConfigError("series_number must be a positive integer", where=where)
+        raise ConfigError("series_number must be a positive integer", where=where, remedy=f"leave it out for {usual}")
     if not isinstance(description, str) or not 1 <= len(description) <= 64 or "\\" in description:
-        raise ConfigError("series_description must have 1 to 64 characters, no backslash", where=where)
+        what = "series_description must have 1 to 64 characters, no backslash"
+        raise ConfigError(what, where=where, remedy="shorten it, or leave it out")
     return number, description
 
 

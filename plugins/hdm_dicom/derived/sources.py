@@ -12,6 +12,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.valuerep import validate_value
 
+from hdm_dicom.derived.character_sets import decode_unstated
+from hdm_dicom.derived.patient_and_study import keep_whole
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import read_header
 from hdm_dicom.files.screens import SECONDARY_CAPTURE
@@ -59,7 +61,9 @@ def source_header(volume: Volume) -> FileDataset:
 def _complete(header: FileDataset, volume: Volume) -> FileDataset:
     """The first slice's header with every attribute that highdicom reads present and well-formed."""
     first = volume.first
+    decode_unstated(header)
     _drop_malformed(header)
+    keep_whole(header)
     # Texts were decoded on the way; the product is UTF-8 whatever the source was, or claimed to be.
     header.SpecificCharacterSet = _UTF8
     header.Rows = header.Columns = 1
@@ -88,7 +92,7 @@ def _complete(header: FileDataset, volume: Volume) -> FileDataset:
     header.pop("SpacingBetweenSlices", None)
     if volume.located:
         header.ImagePositionPatient = list(first.position or ())
-        header.ImageOrientationPatient = list(first.orientation or ())
+        header.ImageOrientationPatient = list(volume.cosines)
         header.PixelSpacing = list(volume.spacing)
         header.SliceThickness = first.thickness or volume.step
     return header

@@ -36,7 +36,7 @@ def stand_ins(volume: Volume, header: Dataset) -> list[Dataset]:
         setattr(alike, name, header.get(name))
     alike.Rows = alike.Columns = 1
     alike.SOPClassUID = _SINGLE_FRAME
-    alike.ImageOrientationPatient = list(volume.first.orientation or _AXIAL) if volume.located else list(_AXIAL)
+    alike.ImageOrientationPatient = list(volume.cosines if volume.located else _AXIAL)
     alike.PixelSpacing = list(volume.spacing)
     alike.SliceThickness = volume.first.thickness or volume.step
     sources = [header, *(Dataset() for _ in volume.frames[1:])]

@@ -40,6 +40,9 @@ def load(ref: SceneRef, classes: Mapping[int, str], folder: Path, options: Reade
         segments = Segments(str(path), opened.volume)
         values = _values(header, segments.named, classes)
         segments.place(set(segments.named))
+        off, of = segments.off(set(segments.named))
+        if off:  # the next stroke would write the file without them
+            raise SupportError(f"{off} of its {of} frames lie on no slice of the series", remedy=_REMEDY)
     except SupportError as error:
         what = f"saved labels no longer fit the series: {error.what}"
         raise SupportError(what, where=str(path), remedy=_REMEDY) from None
@@ -55,11 +58,12 @@ def _header(path: Path, opened: OpenVolume) -> Dataset:
     try:
         header = read_header(str(path))
     except READ_ERRORS as error:
-        raise SupportError(f"it cannot be read ({type(error).__name__})") from None
+        raise SupportError(f"it cannot be read ({type(error).__name__})", remedy=_REMEDY) from None
     if text(header, "SOPClassUID") not in SEG:
-        raise SupportError("it is no DICOM segmentation")
+        raise SupportError("it is no DICOM segmentation", remedy=_REMEDY)
     if opened.stack.depths is not None:
-        raise SupportError("the series is resampled (input.options.policy), and they were drawn on its stored images")
+        what = "the series is resampled (input.options.policy), and they were drawn on its stored images"
+        raise SupportError(what, remedy=_REMEDY)
     return header
 
 

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hdm_dicom.examples.losses import off_the_slices
 from hdm_dicom.files.attributes import READ_ERRORS
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
-from hdm_pipeline.contracts import IGNORE, SupportRequest
+from hdm_pipeline.contracts import IGNORE, SceneWarning, SupportRequest
 from hdm_pipeline.errors import SupportError
 
 Label = npt.NDArray[np.uint8]
@@ -32,6 +33,11 @@ _PARALLEL = 0.999
 
 class LabelSource(Protocol):
     """Labels of one class over the stored slices of a volume."""
+
+    @property
+    def warnings(self) -> tuple[SceneWarning, ...]:
+        """What of them is lost."""
+        ...
 
     def stored(self, index: int) -> Label:
         """[rows, columns] uint8 of a stored slice: 1 the class, 0 background, 255 ignored."""
@@ -54,6 +60,12 @@ class Wanted:
     def of(cls, request: SupportRequest) -> Wanted:
         """From a request."""
         return cls(frozenset(request.values), frozenset(request.ignore), request.segment, frozenset(request.background))
+
+    @property
+    def named(self) -> str:
+        """The class as messages name it."""
+        values = sorted(self.values)
+        return repr(self.name) if self.name is not None else f"value {', '.join(map(str, values))}"
 
     @property
     def unlabelled(self) -> int:
@@ -166,7 +178,7 @@ class NiftiLabels:
         if abs(np.linalg.det(to_lps)) < 1e-12:
             what = "the affine of the NIfTI labels is singular"
             raise SupportError(what, where=volume.id, remedy="save the labels again, with the affine of the series")
-        self._from_lps = np.linalg.inv(to_lps)
+        self._to_lps, self._from_lps = to_lps, np.linalg.inv(to_lps)
         self._volume = volume
         self._wanted = wanted
 
@@ -183,6 +195,33 @@ class NiftiLabels:
                 f" as these have ({' x '.join(map(str, size))})",
             )
         return volume.affine
+
+    @property
+    def warnings(self) -> tuple[SceneWarning, ...]:
+        """See `LabelSource`."""
+        lost = of = 0
+        for z in range(self._label.shape[2]):
+            x, y = np.nonzero(np.isin(self._label[:, :, z], list(self._wanted.values)))
+            of += x.size
+            lost += int(np.count_nonzero(~self._reached(np.stack([x, y, np.full(x.size, z), np.ones(x.size)]))))
+        return off_the_slices(lost, of, "voxels", self._wanted.named)
+
+    def _reached(self, voxels: Array) -> Marked:
+        """[n] whether a pixel of some slice lies where the voxels [4, n] do, as large as the larger of the two is."""
+        volume, instance = self._volume, self._volume.first.instance
+        points = (self._to_lps @ voxels)[:3].T
+        depths = points @ volume.normal
+        nearest = np.searchsorted((volume.depths[1:] + volume.depths[:-1]) / 2, depths)
+        offsets = points - volume.positions[nearest]
+        row_mm, column_mm = volume.spacing
+        away = np.abs(depths - volume.depths[nearest]) / volume.step
+        half = np.abs(volume.axes @ self._to_lps[:3, :3]).sum(axis=1) / 2
+        found: Marked = away <= max(0.5, half[2] / volume.step) + GRID_TOLERANCE
+        for axis, mm, extent in ((0, column_mm, instance.columns), (1, row_mm, instance.rows)):
+            across = offsets @ volume.axes[axis] / mm
+            beyond = np.maximum(-across, across - (extent - 1))
+            found &= beyond <= max(0.5, half[axis] / mm) + GRID_TOLERANCE
+        return found
 
     def stored(self, index: int) -> Label:
         """See `LabelSource`."""

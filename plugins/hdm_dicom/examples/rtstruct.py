@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,12 +10,16 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from hdm_dicom.examples.labels import Label, SliceFinder, Wanted
+from hdm_dicom.examples.losses import counted, no_areas, off_the_slices
 from hdm_dicom.files.attributes import datasets, numbers, text, values
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
+from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import SupportError
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_LEAST_POINTS = 3
+"""Of a contour that encloses an area: planning systems write closed contours of one or two."""
 
 
 @dataclass
@@ -31,7 +35,8 @@ class StructureLabels:
     """Labels in an RTSTRUCT.
 
     Raises:
-        SupportError: unreadable, no such structure, contours that match no slice, or contradict their references.
+        SupportError: unreadable, no such structure, no contour that encloses an area, contours that match no slice, or
+            contradict their references.
     """
 
     def __init__(self, path: str, volume: Volume, wanted: Wanted) -> None:
@@ -45,6 +50,9 @@ class StructureLabels:
         named = {number: text(item, "ROIName") for number, item in rois.items()}
         chosen = wanted.numbers(named, "structure", volume.id)
         self._drawings: dict[int, _Drawing] = defaultdict(_Drawing)
+        self._off: Counter[str] = Counter()
+        self._areas: Counter[str] = Counter()
+        self._not_areas: Counter[str] = Counter()
         for roi in datasets(dataset, "ROIContourSequence"):
             number = numbers(roi, "ReferencedROINumber", 1)
             if number is None:
@@ -57,6 +65,12 @@ class StructureLabels:
                 if int(number[0]) in numbers_of_kind:
                     lies_in = text(rois.get(int(number[0]), Dataset()), "ReferencedFrameOfReferenceUID")
                     self._draw(roi, kind, SliceFinder(volume, lies_in))
+        if self._not_areas and not self._areas["wanted"]:
+            raise SupportError(
+                f"the structure has {counted(self._not_areas)}, and none that encloses an area",
+                where=volume.id,
+                remedy="draw closed contours (CLOSED_PLANAR) around the class, or give the labels as SEG or NIfTI",
+            )
         if not any(drawing.wanted for drawing in self._drawings.values()):
             raise SupportError(
                 "no contour of the structure lies on a slice of the series",
@@ -67,19 +81,24 @@ class StructureLabels:
     def _draw(self, roi: Dataset, kind: str, finder: SliceFinder) -> None:
         """Note the contours of a structure, under a field of `_Drawing`."""
         for contour in datasets(roi, "ContourSequence"):
-            points = self._points(contour)
-            if points is None:
+            geometry = text(contour, "ContourGeometricType")
+            points = self._points(contour) if geometry in _PLANAR else None
+            if points is None or len(points) < _LEAST_POINTS:
+                if kind == "wanted":
+                    self._not_areas[geometry or "of no type"] += 1
                 continue
+            self._areas[kind] += 1
             index = finder.find(_sources(contour), points)
-            if index is not None:
-                getattr(self._drawings[index], kind).append(self._in_pixels(points, index))
+            drawn = None if index is None else self._in_pixels(points, index)
+            if index is None or drawn is None or not self._meets_image(drawn):
+                self._off[kind] += 1
+                continue
+            getattr(self._drawings[index], kind).append(drawn)
 
-    def _points(self, contour: Dataset) -> Array | None:
-        if text(contour, "ContourGeometricType") not in _PLANAR:
-            return None
+    def _points(self, contour: Dataset) -> Array:
         count = len(values(contour, "ContourData"))
         flat = numbers(contour, "ContourData", count)
-        if flat is None or count < 9 or count % 3:
+        if flat is None or not count or count % 3:
             raise SupportError(
                 "a contour of the structure set has damaged coordinates",
                 where=self._volume.id,
@@ -91,6 +110,18 @@ class StructureLabels:
         row_mm, column_mm = self._volume.spacing
         offsets = points - self._volume.positions[index]
         return np.stack([offsets @ self._volume.axes[0] / column_mm, offsets @ self._volume.axes[1] / row_mm], axis=1)
+
+    def _meets_image(self, drawn: Array) -> bool:
+        """Whether the box around a contour in pixels meets the image at all."""
+        instance = self._volume.first.instance
+        low, high = drawn.min(axis=0), drawn.max(axis=0)
+        return bool((high >= -0.5).all() and low[0] <= instance.columns - 0.5 and low[1] <= instance.rows - 0.5)
+
+    @property
+    def warnings(self) -> tuple[SceneWarning, ...]:
+        """See `hdm_dicom.examples.labels.LabelSource`."""
+        off, of, named = self._off["wanted"], self._areas["wanted"], self._wanted.named
+        return off_the_slices(off, of, "contours", named) + no_areas(self._not_areas, named)
 
     def stored(self, index: int) -> Label:
         """See `hdm_dicom.examples.labels.LabelSource`."""

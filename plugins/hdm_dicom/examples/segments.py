@@ -14,12 +14,13 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 
 from hdm_dicom.examples.labels import GRID_TOLERANCE, Label, Marked, SliceFinder, Wanted, pick, slice_affine
+from hdm_dicom.examples.losses import off_the_slices
 from hdm_dicom.files.attributes import READ_ERRORS, datasets, numbers, text
 from hdm_dicom.files.headers import scan
 from hdm_dicom.files.instances import Frame, Rejected
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
-from hdm_pipeline.contracts import IGNORE
+from hdm_pipeline.contracts import IGNORE, SceneWarning
 from hdm_pipeline.errors import SupportError
 
 
@@ -61,6 +62,7 @@ class Segments:
             if (number := numbers(item, "SegmentNumber", 1)) is not None
         }
         self._pieces: dict[int, list[_Piece]] = defaultdict(list)
+        self._off: list[tuple[int, int | None]] = []
 
     def place(self, relevant: Collection[int]) -> None:
         """Find the slices that the frames of some segments lie on.
@@ -76,8 +78,10 @@ class Segments:
             if segment is not None and segment not in relevant:
                 continue
             found = finder.of_frame(_sources(item), frame)
-            if found is not None:
-                resample = _to_frame(self._volume, found, frame)
+            resample = None if found is None else _to_frame(self._volume, found, frame)
+            if found is None or (resample is not None and not self._meets(frame, resample)):
+                self._off.append((frame.index, segment))
+            else:
                 self._pieces[found].append(_Piece(frame.index, segment, resample))
         if not self._pieces:
             raise SupportError(
@@ -85,6 +89,27 @@ class Segments:
                 where=self._volume.id,
                 remedy="it belongs to another series; name the folder of the series that it was drawn on",
             )
+
+    def _meets(self, frame: Frame, to_frame: Array) -> bool:
+        """Whether the box around a slice, in the pixels of a frame, meets that frame at all."""
+        instance, size = self._volume.first.instance, (frame.instance.columns, frame.instance.rows)
+        x, y = (-0.5, instance.columns - 0.5), (-0.5, instance.rows - 0.5)
+        corners = to_frame[:2] @ np.array([(a, b, 1) for a in x for b in y]).T
+        return all(low < extent - 0.5 and high > -0.5 for low, high, extent in _extents(corners, size))
+
+    def off(self, numbers_of: Collection[int]) -> tuple[int, int]:
+        """How many frames that show one of these segments lie on no slice, and of how many; call `place` first."""
+        off = sum(self._shows(index, segment, numbers_of) for index, segment in self._off)
+        if not off:
+            return 0, 0
+        placed = (piece for pieces in self._pieces.values() for piece in pieces)
+        return off, off + sum(self._shows(piece.index, piece.segment, numbers_of) for piece in placed)
+
+    def _shows(self, index: int, segment: int | None, numbers_of: Collection[int]) -> bool:
+        """Whether a frame is not empty of these segments."""
+        if segment is not None:
+            return segment in numbers_of and bool(self._pixels(index).any())
+        return bool(np.isin(self._pixels(index), list(numbers_of)).any())
 
     def lie_on(self, index: int) -> bool:
         """Whether a frame lies on a stored slice."""
@@ -112,6 +137,12 @@ class Segments:
             most = numbers(self._dataset, "MaximumFractionalValue", 1) or (255.0,)
             return pixels * 2 >= most[0] if pixels.dtype.kind == "f" else pixels.astype(np.int64) * 2 >= most[0]
         return pixels
+
+
+def _extents(points: Array, size: tuple[int, int]) -> Iterator[tuple[float, float, int]]:
+    """Along each axis the least and the largest of the points [2, n], and how many pixels there are."""
+    for along, extent in zip(points, size, strict=True):
+        yield float(along.min()), float(along.max()), extent
 
 
 def _segment_number(item: Dataset, shared: Iterable[Dataset]) -> int | None:
@@ -172,6 +203,12 @@ class SegLabels:
         instance = volume.first.instance
         self._shape = (instance.rows, instance.columns)
 
+    @property
+    def warnings(self) -> tuple[SceneWarning, ...]:
+        """See `LabelSource`."""
+        off, of = self._segments.off(self._numbers)
+        return off_the_slices(off, of, "frames", self._wanted.named)
+
     def stored(self, index: int) -> Label:
         """See `LabelSource`."""
         if not self._segments.lie_on(index):
@@ -185,13 +222,15 @@ class SegLabels:
 
 
 class SegValues:
-    """Labels in a segmentation, all of them at once (a `LabelSource`).
+    """Labels in a segmentation, all of them at once (a `LabelSource`): what lies on no slice is refused before.
 
     Args:
         segments: the segmentation, whose frames have their place.
         values: what the segments mean, by number; where several lie on each other, the last one of these counts.
         shape: (rows, columns) of a stored slice.
     """
+
+    warnings: tuple[SceneWarning, ...] = ()
 
     def __init__(self, segments: Segments, values: Mapping[int, int], shape: tuple[int, int]) -> None:
         self._segments, self._values = segments, values

@@ -17,6 +17,7 @@ from hdm_dicom.archive.discovery import find
 from hdm_dicom.archive.listing import file_name, list_files
 from hdm_dicom.archive.references import reference
 from hdm_dicom.examples.labels import Label, LabelSource, NiftiLabels, Wanted
+from hdm_dicom.examples.losses import masks_without_slice
 from hdm_dicom.examples.rtstruct import StructureLabels
 from hdm_dicom.examples.segments import SegLabels
 from hdm_dicom.files.attributes import READ_ERRORS, text
@@ -27,7 +28,7 @@ from hdm_dicom.selection import Selection
 from hdm_dicom.series.volume import Volume
 from hdm_dicom.volumes.source import DicomSource
 from hdm_dicom.volumes.volume_io import OpenVolume, open_volume
-from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SupportRequest
+from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneRef, SceneWarning, SupportRequest
 from hdm_pipeline.errors import ArchiveError, SceneError, SupportError
 from hdm_pipeline.grid import Window
 
@@ -63,6 +64,7 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
         labels = _labels(request, opened, options)
         chosen = _chosen(request, labels, opened)
         images = [_labeled(ref, options, labels, z) for z in chosen]
+        lost = labels.warnings
     except SceneError as error:
         what = f"the labelled series cannot be read: {error.what}"
         raise SupportError(what, where=error.where, remedy=error.remedy) from None
@@ -75,7 +77,7 @@ def read_support(request: SupportRequest, options: ReaderOptions) -> list[Labele
                 where=image.name,
                 remedy="choose other slices, or labels that were drawn on this series",
             )
-    return usable
+    return [replace(usable[0], warnings=lost), *usable[1:]] if lost else usable  # of the whole series: told once
 
 
 def _shows_something(label: Label, request: SupportRequest) -> bool:
@@ -121,6 +123,11 @@ class ViewLabels:
     def __init__(self, source: LabelSource, opened: OpenVolume) -> None:
         self._source, self._opened = source, opened
 
+    @property
+    def warnings(self) -> tuple[SceneWarning, ...]:
+        """What of the labels is lost."""
+        return self._source.warnings
+
     def view(self, z: int) -> Label:
         """[y, x] of slice z."""
         opened = self._opened
@@ -141,6 +148,12 @@ class _ImageLabels:
 
     def __init__(self, files: dict[int, str], wanted: Wanted, opened: OpenVolume) -> None:
         self._files, self._wanted, self._opened = files, wanted, opened
+
+    @property
+    def warnings(self) -> tuple[SceneWarning, ...]:
+        """What of the labels is lost."""
+        depth = self._opened.size[2]
+        return masks_without_slice([z for z in self._files if z >= depth], len(self._files), depth)
 
     def view(self, z: int) -> Label:
         """[y, x] of slice z."""
@@ -210,11 +223,17 @@ def _mask_files(request: SupportRequest, where: str) -> dict[int, str]:
                 "one image file as labels needs exactly one slice", where=where, remedy="set `slices` to its index"
             )
         return {request.slices[0]: request.mask}
-    files = {}
+    files: dict[int, str] = {}
     for path in list_files(request.mask):
         number = _LAST_NUMBER.search(os.path.splitext(os.path.basename(path))[0])
-        if path.lower().endswith(IMAGES) and number is not None:
-            files[int(number[1])] = path
+        if not path.lower().endswith(IMAGES) or number is None:
+            continue
+        if files.setdefault(int(number[1]), path) != path:
+            raise SupportError(
+                f"two masks are for slice {int(number[1])}",
+                where=where,
+                remedy="keep one of them in the folder: names end in the number of their slice",
+            )
     if not files:
         raise SupportError(
             "the folder of labels holds no image whose name ends in a slice number",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from functools import cache
@@ -136,7 +137,7 @@ def private_text(dataset: Dataset, group: int, creator: str, element: int) -> st
             value = dataset[group, block << 8 | element].value
             if isinstance(value, bytes):  # of a type that the file does not tell: UN
                 plain = value.rstrip(b"\0 ").decode("ascii", "replace")
-                binary = len(value) in (4, 8) and not plain.replace(".", "").replace("-", "").isalnum()
+                binary = len(value) in (4, 8) and not re.sub(r"[.\\-]", "", plain).isalnum()
                 return str(struct.unpack("<f" if len(value) == 4 else "<d", value)[0]) if binary else plain
         except PARSE_ERRORS:
             continue

@@ -27,9 +27,9 @@ def plain_frame(dataset: Dataset, instance: Instance) -> Frame:
     lut = has_lut(dataset)
     orientation = numbers(dataset, "ImageOrientationPatient", 6)
     return Frame(
-        instance=_oriented(instance, orientation),
+        instance=_placed(_oriented(instance, orientation), position, orientation),
         index=0,
-        position=position,  # type: ignore[arg-type]
+        position=None if orientation is None else position,  # type: ignore[arg-type]
         orientation=orientation,  # type: ignore[arg-type]
         spacing=spacing.value,
         thickness=thickness(dataset),
@@ -53,6 +53,13 @@ def _oriented(instance: Instance, orientation: tuple[float, ...] | None) -> Inst
     return replace(instance, fault=f"the orientation of the image in the patient {what}", remedy=remedy)
 
 
+def _placed(instance: Instance, position: tuple[float, ...] | None, orientation: tuple[float, ...] | None) -> Instance:
+    """The instance, which says so if it states a position alone: a place is both, and no direction is made up."""
+    if position is None or orientation is not None:
+        return instance
+    return replace(instance, place_fault="ImagePositionPatient without ImageOrientationPatient")
+
+
 def _wrong_with(cosines: tuple[float, ...]) -> str:
     """Why an orientation is none; empty if it is one."""
     ax, ay, az, bx, by, bz = cosines
@@ -67,7 +74,10 @@ def _wrong_with(cosines: tuple[float, ...]) -> str:
 
 
 def functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
-    """Frames of an enhanced multi-frame object: each attribute per frame, or shared by all (PS3.3 C.7.6.16)."""
+    """Frames of an enhanced multi-frame object: each attribute per frame, or shared by all (PS3.3 C.7.6.16).
+
+    What the groups leave out counts as the file states it as a whole, but for a position, which is that of one frame.
+    """
     items = [i for i in values(dataset, "PerFrameFunctionalGroupsSequence") if isinstance(i, Dataset)]
     shared = [i for i in values(dataset, "SharedFunctionalGroupsSequence") if isinstance(i, Dataset)][:1]
     if not items:  # what is said of all frames counts, and nothing is said of one
@@ -91,11 +101,15 @@ def functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
         if not spacing.source:  # enhanced X-ray angiography states it here, at the detector
             spacing = pixel_spacing(group("FramePixelDataPropertiesSequence"))
         slope, intercept = rescale_of(rescale)
+        position = numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3)
+        orientation = numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6) or base.orientation
+        if position is None and instance.frames == 1:
+            position = base.position
         return Frame(
-            instance=instance,
+            instance=_placed(instance, position, orientation),
             index=index,
-            position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),  # type: ignore[arg-type]
-            orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),  # type: ignore[arg-type]
+            position=None if orientation is None else position,  # type: ignore[arg-type]
+            orientation=orientation,  # type: ignore[arg-type]
             spacing=spacing.value or base.spacing,
             thickness=thickness(measures) or base.thickness,
             slope=base.slope if slope is None else slope,
@@ -112,10 +126,9 @@ def functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
 
 
 def all_oriented(frames: list[Frame]) -> list[Frame]:
-    """The frames of a file; all of them share the fault of one."""
-    instance = frames[0].instance
+    """The frames of a file; all of them share the fault of one, and one instance."""
+    instance = next((frame.instance for frame in frames if frame.instance.place_fault), frames[0].instance)
     faulty = next((f for f in frames if _oriented(instance, f.orientation) is not instance), None)
-    if faulty is None:
-        return frames
-    instance = _oriented(instance, faulty.orientation)
-    return [replace(frame, instance=instance) for frame in frames]
+    if faulty is not None:
+        instance = _oriented(instance, faulty.orientation)
+    return [frame if frame.instance is instance else replace(frame, instance=instance) for frame in frames]

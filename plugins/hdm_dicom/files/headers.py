@@ -20,7 +20,7 @@ from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from hdm_dicom.files.attributes import PARSE_ERRORS, numbers, text, values
+from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, numbers, text, values
 from hdm_dicom.files.deflated import check_inflated
 from hdm_dicom.files.detectors import DETECTOR_TAGS, detector_frames
 from hdm_dicom.files.frames import all_oriented, functional_frames, plain_frame
@@ -36,7 +36,7 @@ from hdm_dicom.files.zipped import DAMAGED, ZipRefusedError, member_size, open_f
 SELECTION_TAGS = ("SeriesDescription", "ProtocolName", "BodyPartExamined", "Manufacturer")
 """What series are chosen by, beside modality and image type."""
 
-TAGS = (
+TAGS: tuple[str | int, ...] = (
     "SpecificCharacterSet",
     "ImageType",
     "SOPClassUID",
@@ -230,13 +230,14 @@ def _frames(path: str, dataset: FileDataset, span: PixelSpan | None, stamp: str)
     meta = getattr(dataset, "file_meta", Dataset())
     sop_class = text(dataset, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
     if sop_class == _MEDIA_DIRECTORY:
-        return Rejected("DICOMDIR: a directory of other files")
+        return Rejected("DICOMDIR: a directory of other files (name their folder as input.uri)")
     if "Rows" not in dataset or "Columns" not in dataset:
         return Rejected(f"no image: {_kind(dataset, sop_class)}")
     faults: list[str] = []
     count = _count(dataset, faults)
     instance = _instance(path, dataset, span, stamp, sop_class, count, faults)
-    if "PerFrameFunctionalGroupsSequence" in dataset or "SharedFunctionalGroupsSequence" in dataset:
+    # Empty ones stand in plain images, too, and say nothing.
+    if any(datasets(dataset, f"{of}FunctionalGroupsSequence") for of in ("PerFrame", "Shared")):
         return functional_frames(dataset, instance)
     frame = plain_frame(dataset, instance)
     if instance.fault:

@@ -1,4 +1,4 @@
-"""Transfer syntaxes that no standard decoder knows, named as far as they are known."""
+"""Transfer syntaxes that cannot be decoded here, named as far as they are known."""
 
 from __future__ import annotations
 
@@ -20,10 +20,26 @@ _REMEDY = (
 )
 
 
+_DECODED = frozenset(
+    f"1.2.840.10008.1.2{rest}"
+    for rest in (
+        *("", ".1", ".1.99", ".2", ".5"),  # uncompressed, deflated, big endian; RLE
+        *(f".4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),  # JPEG and what came of it
+    )
+)
+"""What the decoders take that come with the package (docs/dicom.md)."""
+
+_VIDEO = ("MPEG", "HEVC", "SMPTE")
+_FRAMES = "export the frames as images, not as a video: at the device, or from the PACS"
+
+
 def unknown_syntax(uid: str) -> tuple[str, str] | None:
-    """What is wrong with a transfer syntax, and what to do; None if it is one of the standard's."""
-    if UID(uid).is_transfer_syntax:
+    """What is wrong with a transfer syntax, and what to do; None if it can be decoded."""
+    if uid in _DECODED:
         return None
+    if UID(uid).name != uid and UID(uid).is_transfer_syntax:  # the standard has a name for it
+        video = any(word in UID(uid).name for word in _VIDEO)
+        return f"the transfer syntax {UID(uid).name} is not decoded", _FRAMES if video else _REMEDY
     named = uid if is_uid(uid) else "that is no UID"
     if uid in _PRIVATE:
         return f"the private transfer syntax {named} ({_PRIVATE[uid]})", _REMEDY

@@ -12,6 +12,7 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import datasets, numbers, text, values
+from hdm_dicom.files.diffusion import B_VALUE, DIFFUSION_TAGS, b_value
 
 _DIGITS = 4
 """Decimals of a direction that count: it is stored with the noise of a rotation."""
@@ -23,7 +24,7 @@ _PLAIN = (
     "TemporalPositionIdentifier",
     "NominalPercentageOfCardiacPhase",
     "TriggerTime",
-    "DiffusionBValue",
+    B_VALUE,
     "SequenceName",
     "AcquisitionNumber",
     "FlipAngle",
@@ -36,7 +37,12 @@ _TIMES = (
 )
 """Time, the date that it belongs to, and the attribute that holds both."""
 
-TELLING_TAGS = (*_PLAIN, _DIRECTION, *(name for names in _TIMES for name in names if name))
+TELLING_TAGS: tuple[str | int, ...] = (
+    *_PLAIN,
+    *DIFFUSION_TAGS,
+    _DIRECTION,
+    *(name for names in _TIMES for name in names if name),
+)
 """What a scan reads for `image_keys`."""
 
 RANKED = frozenset(
@@ -59,7 +65,7 @@ _GROUPS = (
     ("MREchoSequence", "EffectiveEchoTime"),
     ("FrameContentSequence", "TemporalPositionIndex"),
     ("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),
-    ("MRDiffusionSequence", "DiffusionBValue"),
+    ("MRDiffusionSequence", B_VALUE),
     ("MRDiffusionSequence", "DiffusionDirectionality"),
     ("FrameContentSequence", "FrameAcquisitionNumber"),
     ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
@@ -72,7 +78,7 @@ _TIME, _DATE_AND_TIME = 6, 14
 
 def image_keys(dataset: Dataset, image_type: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """What a whole file says."""
-    keys = [("ImageType", "/".join(image_type)), *((name, text(dataset, name)) for name in _PLAIN)]
+    keys = [("ImageType", "/".join(image_type)), *((name, _stated(dataset, name)) for name in _PLAIN)]
     keys.append((_DIRECTION, _direction(dataset)))
     for time, date, both in _TIMES:
         stated = _padded(text(dataset, both), _DATE_AND_TIME) if both else ""
@@ -90,7 +96,7 @@ def frame_keys(
         group: the item of a functional group by the name of its sequence.
         dimensions: names of the file's dimensions, see `dimension_names`.
     """
-    keys = {name: text(group(sequence), name) for sequence, name in _GROUPS}
+    keys = {name: _stated(group(sequence), name) for sequence, name in _GROUPS}
     keys["FrameType"] = "".join(text(group(sequence), "FrameType") for sequence in _FRAME_TYPES)
     directions = datasets(group("MRDiffusionSequence"), "DiffusionGradientDirectionSequence")
     keys[_DIRECTION] = _direction(directions[0]) if directions else ""
@@ -102,6 +108,10 @@ def frame_keys(
     merged = dict(of_file)
     merged |= {name: value for name, value in keys.items() if value or name not in merged}
     return tuple(merged.items())
+
+
+def _stated(dataset: Dataset, name: str) -> str:
+    return b_value(dataset) if name == B_VALUE else text(dataset, name)
 
 
 def dimension_names(dataset: Dataset) -> tuple[str, ...]:

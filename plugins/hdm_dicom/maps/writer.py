@@ -45,7 +45,8 @@ class ParametricMapWriter:
         if classes is not None and not (
             isinstance(classes, list) and classes and all(isinstance(c, str) for c in classes)
         ):
-            raise ConfigError("classes must be a list of names", where=f"{_WHERE}, classes")
+            remedy = "name classes of support.classes (`classes: [liver]`), or leave it out for all of them"
+            raise ConfigError("classes must be a list of names", where=f"{_WHERE}, classes", remedy=remedy)
         self._classes: tuple[str, ...] | None = tuple(classes) if classes else None
         self._series = new_series(options, _WHERE, 903, f"HDM {self._of}")
         self._key = deidentify_key(options, _WHERE)

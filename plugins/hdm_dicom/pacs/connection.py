@@ -101,7 +101,8 @@ class Connection:
     def _check(self, where: str) -> None:
         checked_title(self.ae_title, f"{where}.ae_title")
         if not (math.isfinite(self.timeout) and 0 < self.timeout <= _MAX_TIMEOUT):
-            raise ConfigError("the timeout is no number of seconds from 0 to a day", where=f"{where}.timeout")
+            what, remedy = "the timeout is no number of seconds from 0 to a day", "leave it out for 30 seconds"
+            raise ConfigError(what, where=f"{where}.timeout", remedy=remedy)
         for one, two in (("password_env", "password_file"), ("token_env", "token_file")):
             if getattr(self, one) and getattr(self, two):
                 raise ConfigError(f"{one} and {two} are both given", where=where, remedy="keep one")
@@ -210,7 +211,8 @@ def _typed(name: str, value: Any, kind: type, where: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ConfigError(f"option {name!r} must be of type {kind.__name__}", where=f"{where}.{name}")
+        remedy = "correct the value, or leave the option out for its default (docs/pacs.md)"
+        raise ConfigError(f"option {name!r} must be of type {kind.__name__}", where=f"{where}.{name}", remedy=remedy)
     return value
 
 

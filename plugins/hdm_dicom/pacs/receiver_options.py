@@ -110,4 +110,5 @@ class ReceiverOptions:
 
 def _require(holds: bool, name: str, kind: str) -> None:
     if not holds:
-        raise ConfigError(f"option {name!r} must be {kind}", where=f"{WHERE}.{name}")
+        remedy = "correct the value, or leave the option out where docs/configuration.md names a default"
+        raise ConfigError(f"option {name!r} must be {kind}", where=f"{WHERE}.{name}", remedy=remedy)

@@ -149,7 +149,8 @@ def bounded(answer: Any, address: Address, most: int, seconds: float) -> Iterato
         seen += len(piece)
         if seen > most:
             answer.close()
-            raise PeerError(f"an answer of the PACS is longer than {most} bytes", where=address.shown)
+            remedy = "check that the address is that of a DICOMweb service; ask for less by more matching keys"
+            raise PeerError(f"an answer of the PACS is longer than {most} bytes", where=address.shown, remedy=remedy)
         if time.monotonic() - start > seconds:
             answer.close()
             raise PeerError(

@@ -39,9 +39,11 @@ class PreviewWriter:
         check_names(options, ["every", "opacity", "legend", *SERIES_OPTIONS], _WHERE)
         every, opacity, legend = options.get("every", 1), options.get("opacity", 0.35), options.get("legend", True)
         if type(every) is not int or every < 1:
-            raise ConfigError("every must be a positive integer", where=f"{_WHERE}, every")
+            remedy = "give 1 for all slices, 5 for every fifth"
+            raise ConfigError("every must be a positive integer", where=f"{_WHERE}, every", remedy=remedy)
         if isinstance(opacity, bool) or not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
-            raise ConfigError("opacity must be a number from 0 to 1", where=f"{_WHERE}, opacity")
+            remedy = "leave it out for 0.35; 0 draws outlines only"
+            raise ConfigError("opacity must be a number from 0 to 1", where=f"{_WHERE}, opacity", remedy=remedy)
         one_of(legend, (True, False), f"{_WHERE}, legend")
         number, description = new_series(options, _WHERE, 904, "HDM preview (burned in)")
         self._style = PreviewStyle(every, float(opacity), bool(legend), number, description)

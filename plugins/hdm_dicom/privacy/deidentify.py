@@ -31,6 +31,7 @@ from hdm_pipeline.errors import ConfigError
 
 _METHOD = "PS3.15 Basic Application Confidentiality Profile"
 _SHORTEST_KEY = 16
+_NEW_KEY = "make one with `openssl rand -hex 32 > FILE`, readable only by you, and keep it"
 _OURS = "hdm_pipeline"
 """Who made a structure set, and whose algorithm drew its structures, where names of structures are ours."""
 
@@ -75,10 +76,11 @@ def read_key(path: str, where: str) -> bytes:
         raise ConfigError(
             f"the key of the de-identification cannot be read: {error.strerror}",
             where=where,
-            remedy="make one with `openssl rand -hex 32 > FILE`, readable only by you, and keep it",
+            remedy=_NEW_KEY,
         ) from None
     if len(key) < _SHORTEST_KEY:
-        raise ConfigError(f"the key has {len(key)} bytes, at least {_SHORTEST_KEY} are needed", where=where)
+        what = f"the key has {len(key)} bytes, at least {_SHORTEST_KEY} are needed"
+        raise ConfigError(what, where=where, remedy=_NEW_KEY)
     return key
 
 

@@ -16,7 +16,7 @@ from hdm_dicom.pacs.address import Address
 from hdm_dicom.pacs.associations import accepts, association, entity
 from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.remote.inbox import Inbox
-from hdm_dicom.remote.peer import CONNECTION, MAX_LISTED, Peer
+from hdm_dicom.remote.peer import ASK_FOR_LESS, CONNECTION, MAX_LISTED, Peer
 from hdm_dicom.remote.query import ListedSeries
 from hdm_pipeline.errors import ConfigError, HdmError, PeerError, PeerRefusedError, PeerSilentError, SceneError
 
@@ -182,13 +182,16 @@ class DimsePeer:
                     if getattr(status, "Status", None) in _PENDING and identifier is not None:
                         found.append(identifier)
                         if len(found) > MAX_LISTED:
-                            raise PeerError(f"cannot {doing}: more than {MAX_LISTED} are listed", where=self._shown)
+                            what = f"cannot {doing}: more than {MAX_LISTED} are listed"
+                            raise PeerError(what, where=self._shown, remedy=ASK_FOR_LESS)
                     yield status, identifier
 
             self._end(answers(), doing)
         uid = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}[level]
         if not all(is_uid(text(one, uid)) for one in found):
-            raise PeerError(f"cannot {doing}: the PACS lists one whose {uid} is no UID", where=self._shown)
+            what = f"cannot {doing}: the PACS lists one whose {uid} is no UID"
+            remedy = "find and correct it in the PACS; or ask for others by more matching keys"
+            raise PeerError(what, where=self._shown, remedy=remedy)
         return found
 
     @contextmanager

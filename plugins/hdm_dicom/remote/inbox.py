@@ -16,6 +16,7 @@ from hdm_pipeline.errors import FetchError, OutputError, UnsupportedSceneError
 _NAME = 32
 _SUFFIX = ".dcm"
 _PART = ".part"
+_LOOK = "look at the series in the PACS: what it sends is not what it lists; the next run tries again"
 
 
 class Inbox:
@@ -139,11 +140,15 @@ class Inbox:
                 header = read_header(str(path), ("SOPInstanceUID", "SeriesInstanceUID"))
             uid, series = text(header, "SOPInstanceUID"), text(header, "SeriesInstanceUID")
         except PARSE_ERRORS:
-            raise FetchError("the PACS sends something that is no DICOM file", where=self._where) from None
+            raise FetchError(
+                "the PACS sends something that is no DICOM file", where=self._where, remedy=_LOOK
+            ) from None
         if series != self._series:
-            raise FetchError("the PACS sends an instance of another series", where=self._where)
+            raise FetchError("the PACS sends an instance of another series", where=self._where, remedy=_LOOK)
         if not is_uid(uid):
-            raise FetchError("the PACS sends an instance whose SOPInstanceUID is no UID", where=self._where)
+            raise FetchError(
+                "the PACS sends an instance whose SOPInstanceUID is no UID", where=self._where, remedy=_LOOK
+            )
         return uid
 
     def _is_whole(self, path: Path) -> bool:

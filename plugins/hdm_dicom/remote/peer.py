@@ -14,6 +14,8 @@ CONNECTION = "input.options.connection"
 MAX_LISTED = 1_000_000
 """Most studies, series of a study or instances of a series that are listed; a PACS that lists more is not believed."""
 
+ASK_FOR_LESS = "ask for less by more matching keys (StudyDate, Modality, ...), see docs/pacs.md"
+
 
 class Peer(Protocol):
     """A PACS that is connected."""

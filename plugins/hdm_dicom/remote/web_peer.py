@@ -20,7 +20,7 @@ from hdm_dicom.pacs.connection import Connection
 from hdm_dicom.pacs.failures import retried
 from hdm_dicom.pacs.multipart import Multipart
 from hdm_dicom.remote.inbox import Inbox
-from hdm_dicom.remote.peer import CONNECTION, MAX_LISTED, Peer
+from hdm_dicom.remote.peer import ASK_FOR_LESS, CONNECTION, MAX_LISTED, Peer
 from hdm_dicom.remote.query import ListedSeries
 from hdm_pipeline.errors import PeerError, PeerSilentError
 
@@ -146,7 +146,9 @@ class WebPeer:
             seen += len(piece)
             passed = time.monotonic() - start
             if passed > self._connection.timeout and seen < _SLOWEST * passed:
-                raise PeerSilentError(f"the PACS sends less than {_SLOWEST} bytes a second", where=self._address.shown)
+                what = f"the PACS sends less than {_SLOWEST} bytes a second"
+                remedy = "look at the network and at the load of the PACS; the next run tries again"
+                raise PeerSilentError(what, where=self._address.shown, remedy=remedy)
 
     def _pages(
         self, doing: str, ask: Callable[[int], list[Item]], key: str, *, to_the_end: bool = False
@@ -161,7 +163,8 @@ class WebPeer:
             offset += len(page)
             yield from new.values()
             if len(seen) > MAX_LISTED:
-                raise PeerError(f"cannot {doing}: more than {MAX_LISTED} are listed", where=self._address.shown)
+                what = f"cannot {doing}: more than {MAX_LISTED} are listed"
+                raise PeerError(what, where=self._address.shown, remedy=ASK_FOR_LESS)
             if not new or (len(page) < _PAGE and not to_the_end and not self._http.more):
                 return
 

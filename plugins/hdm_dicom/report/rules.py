@@ -41,9 +41,15 @@ def parse_rules(options: Mapping[str, Any], where: str) -> Rules:
     most = options.get("max_lesions", Rules.max_lesions)
     one_of(lesions, (True, False), f"{where}, lesions")
     if isinstance(least, bool) or not isinstance(least, int | float) or not 0 <= least < math.inf:
-        raise ConfigError("min_volume_ml must be a number of millilitres", where=f"{where}, min_volume_ml")
+        remedy = "give a number of at least 0, e.g. 0.5"
+        raise ConfigError(
+            "min_volume_ml must be a number of millilitres", where=f"{where}, min_volume_ml", remedy=remedy
+        )
     if type(most) is not int or not 1 <= most <= _MOST:
-        raise ConfigError(f"max_lesions must be a number from 1 to {_MOST}", where=f"{where}, max_lesions")
+        remedy = f"leave it out for {Rules.max_lesions}; further regions are counted"
+        raise ConfigError(
+            f"max_lesions must be a number from 1 to {_MOST}", where=f"{where}, max_lesions", remedy=remedy
+        )
     if not lesions and ("min_volume_ml" in options or "max_lesions" in options):
         raise ConfigError(
             "min_volume_ml and max_lesions say nothing without lesions", where=where, remedy="add `lesions: true`"

@@ -79,7 +79,8 @@ def _segments(product: Product) -> Segments:
             sop_class, instance, series, study = (str(header[name].value) for name in _IDENTITY[:4])
             return Segments(sop_class, instance, series, study, overlap=header.get("SegmentsOverlap") == "YES")
         except READ_ERRORS as error:
-            raise WriteError(f"the segmentation cannot be read ({type(error).__name__})", where=where) from None
+            what = f"the segmentation cannot be read ({type(error).__name__})"
+            raise WriteError(what, where=where, remedy="look at the disk of the output directory; run again") from None
     raise WriteError(
         "a report refers to a segmentation, and there is none", where=where, remedy="add segmentation to the products"
     )

@@ -9,6 +9,12 @@ import numpy as np
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.series.places import Array, axes, most_at_one_place, positions, same_place
 
+_SAME_COSINE = 1e-4
+"""What rounding leaves of a direction that is stated with few digits."""
+
+_DIGITS = 10
+"""Decimals of a direction, so that it fits a decimal string of DICOM."""
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -55,6 +61,15 @@ class Volume:
     def axes(self) -> Array:
         """[3, 3] unit vectors in rows: along a row (x), along a column (y), along the normal (z)."""
         return axes(self.first)
+
+    @property
+    def cosines(self) -> tuple[float, ...]:
+        """Directions of rows and columns as products state them: as the images do, but of length 1."""
+        stated = self.first.orientation
+        unit = self.axes[:2].ravel()
+        if stated is not None and np.abs(unit - stated).max() <= _SAME_COSINE:
+            return stated
+        return tuple(round(float(value), _DIGITS) for value in unit)
 
     @property
     def normal(self) -> Array:

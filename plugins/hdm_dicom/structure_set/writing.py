@@ -66,7 +66,9 @@ def write_structure_set(
     encoded = {number: b"".join([encoder.item(one) for one in contours]) for number, contours in traced.items()}
     size = sum(map(len, encoded.values()))
     if size > _MAX_BYTES:
-        raise WriteError(f"contours of {size} bytes are more than DICOM allows (4 GiB)", where=where)
+        what = f"contours of {size} bytes are more than DICOM allows (4 GiB)"
+        remedy = "write the product `segmentation` in place of `rtstruct`, or fewer classes"
+        raise WriteError(what, where=where, remedy=remedy)
     dataset = build(product, opened.volume, style)
     settle_uids(dataset, product, "structure set", style, digest)
     if key is not None:

@@ -63,8 +63,15 @@ def told(volume: Volume, stack: Stack, options: ReaderOptions) -> Iterator[str |
     """What the user should know of places and sizes."""
     first = volume.first
     if not volume.located:
-        why = f" ({first.instance.place_fault})" if first.instance.place_fault else ""
-        yield f"no position in the patient{why}: products say nothing of places, and no volume is measured"
+        fault = first.instance.place_fault
+        what = "products say nothing of places, and no volume is measured"
+        if fault:
+            lost = f"no position in the patient ({fault}): {what}"
+            yield SceneWarning(
+                "lost_place", lost, "export the series again, with the place of its images, if it has one"
+            )
+        else:
+            yield f"no position in the patient: {what}"
         if options.plane != "acquired":
             yield f"without a position there is no {options.plane} plane: the images are read as they are stored"
     assumed = sum(frame.spacing_from == ASSUMED for frame in volume.frames)

@@ -163,6 +163,11 @@ class VectorFile:
         near = (left <= box[2]) & (right >= box[0]) & (bottom <= box[3]) & (top >= box[1])
         return np.asarray(found[near], dtype=object)
 
+    def count(self, selection: Selection) -> int | None:
+        """How many features are selected; None where the layer is too large to be read for that."""
+        large = self._info(self.layer(selection))["features"] > _MOST_KEPT
+        return None if large else len(self.features(selection))
+
     def expects(self, selection: Selection) -> bool:
         """Whether the file names a filter itself (`EXPECTED`): that it selects nothing is no mistake then."""
         told = (self._info(self.layer(selection)).get("layer_metadata") or {}).get(EXPECTED, "[]")

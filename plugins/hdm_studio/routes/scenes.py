@@ -79,7 +79,8 @@ def scene_routes(studio: Studio) -> APIRouter:
 def _tile(studio: Studio, scene: str, z: int, level: int, x: int, y: int) -> Any:
     found = answers.tile(studio.session.header(scene).shape, z, level, x, y)
     if found is None:
-        raise NotThereError("the scene has no such tile", where=f"{scene}, slice {z}, level {level}, tile {x}, {y}")
+        where = f"{scene}, slice {z}, level {level}, tile {x}, {y}"
+        raise NotThereError("the scene has no such tile", where=where, remedy="load the page again")
     return found
 
 

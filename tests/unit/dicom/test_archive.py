@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -352,7 +353,7 @@ def test_localizers_are_known_by_what_they_are_called(tmp_path: Path, text: str)
         write_series(tmp_path / str(number), orientation=orientation, change=change)
     refs, skipped = discovered(tmp_path)
     assert refs == []
-    assert set(skipped.values()) == {"a localizer, as its series is called"}
+    assert set(skipped.values()) == {"a localizer, as its series is called; input.options.include_derived takes it"}
     assert len(discovered(tmp_path, include_derived=True)[0]) == 3
 
 
@@ -367,9 +368,14 @@ def test_a_volume_is_no_localizer_by_its_name_alone(tmp_path: Path, text: str) -
     [
         ("1.2.840.113619.5.2", r"the private transfer syntax 1.2.840.113619.5.2 \(GE, implicit big endian\)"),
         ("1.3.46.670589.99.1", "its private transfer syntax 1.3.46.670589.99.1 is not known"),
+        ("1.2.840.10008.1.2.4.102", "the transfer syntax MPEG-4 .* is not decoded"),
+        ("1.2.840.10008.1.2.4.107", "the transfer syntax HEVC.* is not decoded"),
+        ("1.2.840.10008.1.2.4.94", "the transfer syntax JPIP Referenced is not decoded"),
+        ("1.2.840.10008.1.2.4.65", "the transfer syntax JPEG Lossless, Hierarchical .* is not decoded"),
+        ("1.2.840.10008.1.2.4.999", "its transfer syntax 1.2.840.10008.1.2.4.999 is not known"),
     ],
 )
-def test_private_transfer_syntaxes_are_named(tmp_path: Path, syntax: str, what: str) -> None:
+def test_transfer_syntaxes_that_are_not_decoded_are_named(tmp_path: Path, syntax: str, what: str) -> None:
     for path in write_series(tmp_path):
         content = path.read_bytes()
         assert content.count(b"1.2.840.10008.1.2.1\0") == 1
@@ -383,7 +389,7 @@ def test_private_transfer_syntaxes_are_named(tmp_path: Path, syntax: str, what: 
     (ref,), _ = discovered(tmp_path)
     with pytest.raises(UnsupportedSceneError, match=what) as error:
         DicomReader().header(ref)
-    assert "standard transfer syntax" in error.value.remedy
+    assert ("not as a video" if re.search("MPEG|HEVC", what) else "standard transfer syntax") in error.value.remedy
 
 
 def test_an_orientation_of_zeros_is_said(tmp_path: Path) -> None:
@@ -405,3 +411,23 @@ def test_rows_along_columns_are_no_orientation(tmp_path: Path) -> None:
     (ref,), _ = discovered(tmp_path)
     with pytest.raises(ReadError, match="no two directions"):
         DicomReader().header(ref)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "what"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.77.1.6", "export a level of it as TIFF"),
+        ("1.2.840.10008.5.1.4.1.1.77.1.9", "export a level of it as TIFF"),
+        ("1.2.840.10008.5.1.4.1.1.7", "include_derived takes it"),
+    ],
+)
+def test_what_is_left_out_says_what_to_do(tmp_path: Path, sop_class: str, what: str) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
+        del dataset.ImagePositionPatient
+
+    write_series(tmp_path, [0.0], change=change)
+    refs, skipped = discovered(tmp_path)
+    assert refs == []
+    (reason,) = skipped.values()
+    assert what in reason

@@ -255,6 +255,20 @@ def test_files_that_another_program_changed(tmp_path: Path, out: Path) -> None:
         assert "Test" not in str(caught.value)  # the patient
 
 
+def test_labels_on_a_slice_that_is_gone_are_refused_and_left_alone(tmp_path: Path, out: Path) -> None:
+    """Loaded without it, the next stroke would remove what was drawn there."""
+    paths = write_series(tmp_path / "ct")
+    reader, header = opened(tmp_path / "ct")
+    (file,) = (Path(name) for name in reader.save_labels(labels_of(header, noise(header, 1, 4)), out).files)
+    before = file.read_bytes()
+    paths[4].unlink()
+    reader, header = opened(tmp_path / "ct")
+    with pytest.raises(SupportError, match="frames lie on no slice") as caught:
+        reader.load_labels(header.ref, NAMES, out)
+    assert caught.value.remedy
+    assert file.read_bytes() == before
+
+
 def test_resampled_series_are_refused_with_a_remedy(tmp_path: Path, out: Path) -> None:
     write_series(tmp_path / "ct", depths=(0.0, 2.0, 4.0, 8.0))
     reader, header = opened(tmp_path / "ct", policy="resample")

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import ExplicitVRLittleEndian
 
 from hdm_dicom.examples.rtstruct import filled
 from hdm_dicom.reader import DicomReader
-from hdm_pipeline.contracts import SceneRef, SupportRequest
+from hdm_pipeline.contracts import SupportRequest
 from hdm_pipeline.errors import SupportError
+from tests.dicom_labels import affine_of, contour, structure_set
 from tests.dicom_series import uid, write_series
 
 SHAPE = (5, 24, 32)
@@ -31,12 +31,6 @@ def truth() -> np.ndarray:
     label[1:4, 5:12, 8:20] = 7
     label[2, 15:20, 3:9] = 9
     return label
-
-
-def affine_of(folder: Path) -> np.ndarray:
-    reader = DicomReader()
-    (ref,) = [found for found in reader.discover(str(folder)) if isinstance(found, SceneRef)]
-    return np.array(reader.header(ref).geometry.affine).reshape(4, 4)  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -88,33 +82,6 @@ def test_what_lies_outside_the_label_volume_is_ignored(series: Path) -> None:
     assert (image.label[:, :16] != 255).all()
 
 
-def structure_set(folder: Path, contours: list[tuple[np.ndarray, str]]) -> Path:
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", uid("structures")
-    dataset.Modality = "RTSTRUCT"
-    roi, drawn = Dataset(), Dataset()
-    roi.ROINumber, roi.ROIName = 3, "Liver"
-    dataset.StructureSetROISequence = [roi]
-    drawn.ReferencedROINumber = 3
-    drawn.ContourSequence = []
-    for points, source in contours:
-        contour = Dataset()
-        contour.ContourGeometricType = "CLOSED_PLANAR"
-        contour.NumberOfContourPoints = len(points)
-        contour.ContourData = [f"{value:.4f}" for value in points.ravel()]
-        if source:
-            image = Dataset()
-            image.ReferencedSOPInstanceUID = source
-            contour.ContourImageSequence = [image]
-        drawn.ContourSequence.append(contour)
-    dataset.ROIContourSequence = [drawn]
-    path = folder / "structures.dcm"
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
 @pytest.mark.parametrize("by_uid", [True, False])
 def test_contours_with_a_hole(series: Path, by_uid: bool) -> None:
     affine = affine_of(series)
@@ -132,12 +99,6 @@ def test_contours_with_a_hole(series: Path, by_uid: bool) -> None:
     expected[7:9, 7:9] = 0
     assert np.array_equal(image.label, expected)
     assert image.name.endswith("slice 2")
-
-
-def contour(series: Path, z: float) -> np.ndarray:
-    """A square of nine pixels in the plane of a slice, mm."""
-    corners = np.array([[3.5, 3.5], [6.5, 3.5], [6.5, 6.5], [3.5, 6.5]])
-    return (affine_of(series) @ np.c_[corners, np.full(4, z), np.ones(4)].T).T[:, :3]
 
 
 def drawn_in(path: Path, frame_of_reference: str) -> Path:

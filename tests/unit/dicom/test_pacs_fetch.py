@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
 import shutil
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import yaml
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import FileDataset
 
 from hdm_dicom.reader import DicomReader
 from hdm_pipeline.config.file import PipelineFileError
@@ -30,139 +18,13 @@ from hdm_pipeline.errors import (
     NoAnswerError,
     OutputError,
     PeerError,
-    PeerSilentError,
     QuietArchiveError,
-    SupportError,
     UnsupportedSceneError,
 )
-from hdm_pipeline.output.lock import RunLock
 from hdm_pipeline.pipeline import Pipeline
-from hdm_pipeline.plugin.registry import archive_reader
-from hdm_pipeline.support.remote import borrowed_examples, local_examples
-from tests.dicom_series import make_slice, uid
+from tests.dicom_series import uid
+from tests.dicomweb_peer import SERIES, STUDY, Plan, encoded, peer, reader
 from tests.pacs_archive import write_pipeline
-
-STUDY, SERIES = uid("study"), uid("series")
-TAGS = {
-    "study": "0020000D",
-    "series": "0020000E",
-    "instance": "00080018",
-    "modality": "00080060",
-    "count": "00201209",
-    "sop_class": "00080016",
-}
-
-
-def encoded(index: int, **change: Any) -> bytes:
-    made: FileDataset = make_slice(index, np.full((8, 9), index, np.uint16), position=(0, 0, index))
-    for name, value in change.items():
-        setattr(made, name, value)
-    made.save_as(file := io.BytesIO(), enforce_file_format=True)
-    return file.getvalue()
-
-
-def item(**values: Any) -> dict[str, Any]:
-    return {TAGS[name]: {"vr": "UI", "Value": [value]} for name, value in values.items()}
-
-
-@dataclass
-class Plan:
-    """What the peer answers.
-
-    Attributes:
-        listed: UIDs of the instances that it lists.
-        parts: files that it sends for the series.
-        pages: whether it knows offsets.
-        raw: the body of a series instead of parts, in pieces.
-        wait: seconds between two pieces.
-        modality: of the series.
-        study: UID that it lists.
-        broken: how often it breaks off before it sends.
-        nothing: it lists nothing.
-        sop_class: of the instances, as it lists them.
-        asked: paths that were asked for.
-        queries: of these.
-        said: more of the series, by keyword.
-    """
-
-    listed: list[str] = field(default_factory=lambda: [uid("series", index) for index in range(3)])
-    parts: list[bytes] = field(default_factory=lambda: [encoded(index) for index in range(3)])
-    pages: bool = True
-    raw: list[bytes] | None = None
-    wait: float = 0.0
-    modality: str = "CT"
-    study: str = STUDY
-    broken: int = 0
-    nothing: bool = False
-    sop_class: str = "1.2.840.10008.5.1.4.1.1.2"
-    asked: list[str] = field(default_factory=list)
-    queries: list[str] = field(default_factory=list)
-    said: dict[str, str] = field(default_factory=dict)
-
-
-@contextmanager
-def peer(plan: Plan) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, _, query = self.path.partition("?")
-            plan.asked.append(path)
-            plan.queries.append(query)
-            last = path.rpartition("/")[2]
-            if last in ("studies", "series", "instances"):
-                rows = {
-                    "studies": [item(study=plan.study)],
-                    "series": [
-                        {
-                            **item(study=STUDY, series=SERIES, modality=plan.modality, count=len(plan.listed)),
-                            **{
-                                f"{tag_for_keyword(key):08X}": {"vr": "LO", "Value": [v]}
-                                for key, v in plan.said.items()
-                            },
-                        },
-                    ],
-                    "instances": [
-                        item(study=STUDY, series=SERIES, instance=one, sop_class=plan.sop_class) for one in plan.listed
-                    ],
-                }[last]
-                self.answer(
-                    "application/dicom+json",
-                    [json.dumps(rows if ("offset=0" in query or not plan.pages) and not plan.nothing else []).encode()],
-                )
-                return
-            if plan.broken:
-                plan.broken -= 1
-                self.connection.close()
-                return
-            one = {uid("series", index): part for index, part in enumerate(plan.parts)}
-            parts = [one[last]] if last in one else plan.parts
-            body = [b"--xx\r\nContent-Type: application/dicom\r\n\r\n" + part + b"\r\n" for part in parts] + [b"--xx--"]
-            self.answer('multipart/related; boundary="xx"', plan.raw if plan.raw is not None else body)
-
-        def answer(self, kind: str, pieces: list[bytes]) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.end_headers()
-            for piece in pieces:
-                self.wfile.write(piece)
-                self.wfile.flush()
-                if plan.wait and kind.startswith("multi"):
-                    time.sleep(plan.wait)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"dicomweb://127.0.0.1:{server.server_port}/web"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def reader(**options: Any) -> DicomReader:
-    return DicomReader({"allow_network": True, "connection": {"plain": True, "timeout": 1}, **options})
 
 
 def fetched(plan: Plan, folder: Path, **options: Any) -> list[SceneRef | Skipped]:
@@ -361,77 +223,6 @@ def test_folders_are_no_addresses() -> None:
     DicomReader().check_input("folder/dicomweb")
 
 
-@pytest.mark.parametrize(
-    ("query", "what"),
-    [("", "named by UID"), ("?Modality=CT", "named by UID"), ("?SeriesInstanceUID=1.x", "no UID")],
-)
-def test_examples_are_named_by_uid(query: str, what: str, tmp_path: Path) -> None:
-    with peer(Plan()) as uri, pytest.raises(SupportError, match=what):
-        reader().fetch_example(uri + query, tmp_path)
-
-
-def test_an_example_is_the_same_file_wherever_it_came_from(tmp_path: Path) -> None:
-    stats = []
-    for name in ("one", "two"):
-        (folder := tmp_path / name).mkdir()
-        with peer(Plan()) as uri:
-            path = Path(reader().fetch_example(f"{uri}?SeriesInstanceUID={SERIES}", folder))
-        stats.append(sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in path.iterdir()))
-    assert stats[0] == stats[1]
-    assert len(stats[0]) == 3
-
-
-def with_examples(root: Path, address: str, **of_input: Any) -> Pipeline:
-    """A pipeline whose example lies in a PACS, image and mask."""
-    path = write_pipeline(root, Path("builtin:pyramid-small"), "out", **{"uri": "files", "network": True, **of_input})
-    content = yaml.safe_load(path.read_text())
-    content["input"]["options"] = {"connection": {"plain": True, "timeout": 1}}
-    image, mask = f"{address}?SeriesInstanceUID={SERIES}", f"{address}?SOPInstanceUID={uid('series', 1)}"
-    content["support"]["classes"][0]["examples"] = [{"image": image, "mask": mask, "slices": [1]}]
-    path.write_text(yaml.safe_dump(content))
-    return Pipeline.from_yaml(path)
-
-
-def test_a_pacs_is_not_asked_for_examples_that_are_here(tmp_path: Path) -> None:
-    plan = Plan()
-    with peer(plan) as address:
-        pipeline = with_examples(tmp_path, address)
-        ours, folder = archive_reader(pipeline.config), pipeline.workspace.examples
-        here = local_examples(pipeline.config, ours, folder)
-        asked = len(plan.asked)
-        assert asked
-        assert local_examples(pipeline.config, ours, folder) == here
-        with borrowed_examples(pipeline.config, ours, folder) as borrowed:
-            assert borrowed == here
-        assert len(plan.asked) == asked
-        # What is no longer whole is fetched again.
-        image = here.support.classes[0].examples[0].image
-        lost = min(Path(image).iterdir())
-        lost.unlink()
-        assert local_examples(pipeline.config, ours, folder) == here
-        assert lost.is_file()
-        assert len(plan.asked) > asked
-
-
-def test_an_example_that_does_not_come_is_named(tmp_path: Path) -> None:
-    key = "support.classes.0.examples.0"
-    with peer(Plan(nothing=True)) as address:
-        pipeline = with_examples(tmp_path, address)
-        with pytest.raises(SupportError) as missing:
-            pipeline.plan()
-        assert missing.value.where.startswith(f"{key}.image: dicomweb://127")
-        support = pipeline.config.support
-        example = support.classes[0].examples[0].model_copy(update={"image": str(tmp_path / "here")})
-        classes = [support.classes[0].model_copy(update={"examples": [example]})]
-        config = pipeline.config.model_copy(update={"support": support.model_copy(update={"classes": classes})})
-        with pytest.raises(SupportError) as missing:
-            local_examples(config, archive_reader(config), tmp_path / "kept")
-        assert missing.value.where.startswith(f"{key}.mask: dicomweb://127")
-    with pytest.raises(PeerSilentError) as down:
-        local_examples(config, archive_reader(config), tmp_path / "kept")
-    assert down.value.where.startswith(f"{key}.mask: dicomweb://127")
-
-
 def test_a_peer_without_an_answer_is_told_from_one_that_sends_too_little(tmp_path: Path) -> None:
     with pytest.raises(FetchError) as caught:
         fetched(Plan(broken=9), tmp_path)
@@ -439,18 +230,6 @@ def test_a_peer_without_an_answer_is_told_from_one_that_sends_too_little(tmp_pat
     with pytest.raises(FetchError) as caught:
         fetched(Plan(parts=[encoded(0)] * 3), tmp_path)
     assert type(caught.value) is FetchError
-
-
-def test_examples_are_fetched_only_by_who_holds_the_output_directory(tmp_path: Path) -> None:
-    """Two runs that begin at once would unlink what the other one fetches."""
-    plan = Plan()
-    with peer(plan) as address:
-        pipeline = with_examples(tmp_path, address)
-        pipeline.workspace.create()
-        with RunLock(pipeline.workspace.lock, "another run"), pytest.raises(OutputError, match="another run"):
-            pipeline.run()
-    assert plan.asked == []
-    assert not pipeline.workspace.examples.exists()
 
 
 def test_series_are_chosen_by_what_the_pacs_says_of_them() -> None:

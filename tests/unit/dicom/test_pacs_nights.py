@@ -13,8 +13,8 @@ from hdm_pipeline.errors import EmptyArchiveError, OutputError, PeerError, Quiet
 from hdm_pipeline.options import RunOptions
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status, status_text
+from tests.dicomweb_peer import Plan, encoded, peer
 from tests.pacs_archive import write_archive, write_pipeline
-from tests.unit.dicom.test_pacs_fetch import Plan, encoded, peer
 
 
 def pipeline_of(folder: Path, uri: str) -> Path:

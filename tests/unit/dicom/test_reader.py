@@ -48,7 +48,7 @@ def test_discovery_sorts_counts_and_gives_reasons(tmp_path: Path) -> None:
     skipped = [item.reason for item in found if isinstance(item, Skipped)]
     assert [len(ref.members) for ref in refs] == [5, 5]
     assert [ref.id for ref in refs] == sorted(ref.id for ref in refs)
-    assert skipped == ["a localizer", "3 files are not DICOM"]
+    assert skipped == ["a localizer; input.options.include_derived takes it", "3 files are not DICOM"]
     assert len(list(DicomReader({"include_derived": True}).discover(str(tmp_path)))) == 4
 
 

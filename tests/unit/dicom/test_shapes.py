@@ -221,3 +221,66 @@ def test_a_tomogram_without_a_step_has_no_place_and_says_why(tmp_path: Path) -> 
     assert isinstance(header.geometry, VolumeGeometry)
     assert not header.geometry.located
     assert any("(SpacingBetweenSlices is 0 or not stated)" in str(one) for one in header.warnings)
+
+
+def without_orientation(dataset: Dataset, index: int) -> None:
+    del dataset.ImageOrientationPatient
+
+
+def test_a_position_without_an_orientation_is_no_place(tmp_path: Path) -> None:
+    """Where the rows of such images point nobody knows: they are one scene each, and no stack of some direction."""
+    write_series(tmp_path, change=without_orientation)
+    found = headers(tmp_path)
+    assert [header.shape for header in found] == [(1, 1, 24, 32)] * 5
+    for header in found:
+        assert_lost(header)
+
+
+def test_frames_of_one_file_without_an_orientation_are_one_scene(tmp_path: Path) -> None:
+    def forget(dataset: Dataset) -> None:
+        del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+
+    write_enhanced(tmp_path / "a.dcm", TWELVE, change_file=forget)
+    (header,) = headers(tmp_path)
+    assert header.shape[1] == 12
+    assert_lost(header)
+
+
+def assert_lost(header: SceneHeader) -> None:
+    assert isinstance(header.geometry, VolumeGeometry)
+    assert not header.geometry.located
+    (warning,) = [w for w in header.warnings if isinstance(w, SceneWarning) and w.kind == "lost_place"]
+    assert "ImagePositionPatient without ImageOrientationPatient" in warning.what
+    assert warning.remedy
+
+
+def test_some_slices_without_an_orientation_are_told(tmp_path: Path) -> None:
+    write_series(tmp_path, change=lambda dataset, index: without_orientation(dataset, index) if index == 4 else None)
+    whole, lost = headers(tmp_path)
+    assert (whole.shape[1], lost.shape[1]) == (4, 1)
+    assert "unplaced_slices" in {w.kind for w in whole.warnings if isinstance(w, SceneWarning)}
+
+
+def test_an_orientation_of_the_whole_file_counts_for_its_frames(tmp_path: Path) -> None:
+    def to_the_root(dataset: Dataset) -> None:
+        del dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+        dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        for index, item in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+            item.PlanePositionSequence[0].ImagePositionPatient = [3.0 * index, 0, 0]
+
+    write_enhanced(tmp_path / "a.dcm", TWELVE, change_file=to_the_root)
+    (header,) = headers(tmp_path)
+    assert isinstance(header.geometry, VolumeGeometry)
+    assert header.geometry.located
+    assert np.array(header.geometry.affine).reshape(4, 4)[:3, 2] == pytest.approx([-3, 0, 0])
+
+
+def test_empty_functional_groups_make_no_multi_frame_of_a_slice(tmp_path: Path) -> None:
+    def change(dataset: Dataset, index: int) -> None:
+        dataset.SharedFunctionalGroupsSequence, dataset.PerFrameFunctionalGroupsSequence = [], []
+
+    write_series(tmp_path, change=change)
+    (header,) = headers(tmp_path)
+    assert header.shape[1] == 5
+    assert isinstance(header.geometry, VolumeGeometry)
+    assert header.geometry.located

@@ -104,7 +104,7 @@ def test_a_pacs_gets_what_says_that_it_is_dicom(pipeline: Checked, monkeypatch: 
 
 
 def test_each_mistake_in_the_options_of_a_reader_is_told_once(pipeline: Checked) -> None:
-    options = {"plae": "axial", "policy": "stict", "tolerance": 0.9, "neighbors": 1}
+    options = {"plae": "axial", "policy": "stict", "tolerance": 0.9, "include_derived": True}
     found = problems(pipeline(options=options, select={"modalitee": "CT"}))
     assert sorted(problem.key for problem in found) == [
         "input.options.plae",
@@ -113,6 +113,31 @@ def test_each_mistake_in_the_options_of_a_reader_is_told_once(pipeline: Checked)
         "input.select.modalitee",
     ]
     assert all(problem.line for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("bands", "fits"),
+    [
+        ([1], False),
+        ([1, 3], False),
+        (["above - below"], False),
+        ([1, 2, 3], True),
+        (["slice"], True),
+        (["b2 - b1"], True),
+    ],
+)
+def test_with_neighbors_the_slice_itself_is_among_the_bands(
+    pipeline: Checked, bands: list[int | str], fits: bool
+) -> None:
+    checked = pipeline(bands=bands, options={"neighbors": 1})
+    if fits:
+        assert checked.validate() == []
+        return
+    (problem,) = problems(checked)
+    assert problem.key == "input.options.neighbors"
+    assert "leave out the slice itself" in problem.what
+    assert "[1, 2, 3]" in problem.remedy
+    assert pipeline(bands=bands, options={"neighbors": 0}).validate() == []
 
 
 def test_mistakes_in_a_connection_are_all_told(pipeline: Checked, tmp_path: Path) -> None:

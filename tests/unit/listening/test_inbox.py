@@ -93,6 +93,29 @@ def test_what_was_worked_on_makes_room_and_the_rest_does_not(tmp_path: Path) -> 
     assert inbox.used == tree_bytes(inbox.root / "deliveries") == 90
 
 
+def test_what_was_worked_on_makes_room_on_a_disk_that_is_nearly_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inbox may hold more than the disk has room for: what nobody needs any more must not keep new studies out."""
+    inbox = FileInbox(tmp_path, 10_000)
+    for name in ("old", "older", "waiting"):
+        file(inbox, bytes(30), name)
+    inbox.closed("source")
+    for one in inbox.waiting():
+        if one.id != hashed("waiting"):
+            inbox.spare(one.id, one.version)
+    told = os.statvfs(tmp_path)
+
+    def statvfs(folder: Path) -> os.statvfs_result:
+        """A disk with room for 5 bytes more than is there."""
+        return os.statvfs_result([1, 1, *told[2:4], 5 + 90 - tree_bytes(inbox.root / "deliveries"), *told[5:]])
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert file(inbox, bytes(5), "new")
+    assert {one.id for one in inbox.waiting()} == {hashed(name) for name in ("older", "waiting", "new")}
+    assert inbox.used == tree_bytes(inbox.root / "deliveries") == 65
+
+
 @pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, InboxFullError), (errno.EIO, OutputError)])
 @pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_a_disk_that_fails_acknowledges_nothing(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hdm_pipeline.errors import OutputError
+from hdm_pipeline.listening import inbox as inbox_module
 from hdm_pipeline.listening import memory as memory_module
 from hdm_pipeline.listening import queue as queue_module
 from hdm_pipeline.listening.inbox import FileInbox, hashed
@@ -193,6 +194,19 @@ def test_trouble_never_makes_a_delivery_fail(bench: Bench, monkeypatch: pytest.M
     bench.work(Result("stopped"))
     assert {kind for kind, _ in bench.events} == {"retry"}
     bench.work()
+
+
+@pytest.mark.parametrize(("free", "stays"), [(0, False), (1 << 40, True)])
+def test_trouble_on_a_full_disk_makes_room_for_the_next_try(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, free: int, stays: bool
+) -> None:
+    bench.file("worked on", "series", "1")
+    done = bench.work()
+    assert bench.inbox.has(done.id, done.version or 0)
+    bench.file("study", "series", "1")
+    monkeypatch.setattr(inbox_module, "_free", lambda folder: free)
+    due = bench.work(Result("trouble"))
+    assert {one.id for one in bench.inbox.waiting()} == ({done.id, due.id} if stays else {due.id})
 
 
 @pytest.mark.parametrize("outcome", ["done", "refused", "quarantined", "empty"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,19 @@ def test_bands_called_otherwise_are_told_and_another_order_is_refused() -> None:
     with pytest.raises(BandError, match="another order") as caught:
         unlike_warnings(look(bands=bgr), [look(bands=rgb)])
     assert "B04" in caught.value.remedy
+
+
+def test_what_many_examples_say_alike_is_told_once_of_the_first() -> None:
+    def example(name: str, band: Band) -> Look:
+        return replace(look(bands=(band,)), name=name)
+
+    many = [example(str(n), Band("nir", "dB")) for n in range(40)] + [example("last", Band("swir", "dB"))]
+    found = unlike_warnings(look(bands=(Band("red", "DN"),)), many)
+    assert sorted(warning.what for warning in found) == [
+        "band 1 is called 'red' here and 'nir' in example 0",
+        "band 1 is called 'red' here and 'swir' in example last",
+        "band 1 is in 'DN' here and in 'dB' in example 0",
+    ]
 
 
 def test_bands_named_by_description_may_stand_anywhere() -> None:

@@ -1,0 +1,61 @@
+"""Drawn features that lie outside of the image are told, where the image is the only one that they could be of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shapely.geometry import Polygon, box
+
+from hdm_geotiff.examples import vector_file
+from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.contracts import LabeledImage, SupportRequest, VectorLabels
+from tests.unit.geotiff.conftest import UTM, WriteTif
+from tests.vector_files import write_vector
+
+SIZE = 40
+
+
+def at(left: float, top: float) -> Polygon:
+    """A box of 10 x 10 pixels in the coordinates of the image."""
+    return box(*(UTM["transform"] * (left, top + 10)), *(UTM["transform"] * (left + 10, top)))
+
+
+@pytest.fixture
+def chip(write_tif: WriteTif) -> Path:
+    return write_tif("chip.tif", np.arange(SIZE * SIZE, dtype=np.float32).reshape(1, SIZE, SIZE))
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    """One feature within, one across the edge, and three beside the image."""
+    places = [(5, 5), (35, 5), (400, 5), (5, 400), (-400, 5)]
+    return write_vector(tmp_path / "drawn.gpkg", [(at(*place), "flood") for place in places], crs="EPSG:4326")
+
+
+def read(image: Path, labels: Path, **vector: Any) -> list[LabeledImage]:
+    return GeoTiffReader().read_support(SupportRequest(str(image), str(labels), vector=VectorLabels(**vector)))
+
+
+def test_features_outside_of_the_image_are_counted(chip: Path, drawn: Path) -> None:
+    (example,) = read(chip, drawn)
+    (warning,) = example.warnings
+    assert warning.kind == "labels_outside"
+    assert not warning.suspect
+    assert warning.what.startswith("3 of 5 features of the class lie outside of the image")
+    assert warning.remedy
+
+
+def test_one_file_of_labels_for_many_images_says_nothing(chip: Path, drawn: Path) -> None:
+    (example,) = read(chip, drawn, optional=True)
+    assert example.warnings == ()
+
+
+def test_a_file_too_large_to_be_read_for_that_says_nothing(
+    chip: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector_file, "_MOST_KEPT", 2)
+    (example,) = read(chip, drawn)
+    assert example.warnings == ()
