@@ -26,7 +26,7 @@ from hdm_dicom.structure_set.writer import StructureSetWriter
 from hdm_geotiff.options import ReaderOptions as GeoTiffOptions
 from hdm_geotiff.polygons.options import PolygonOptions
 from hdm_pipeline.config.schema import PipelineConfig
-from tests.unit.test_docs import PAGES, ROOT
+from tests.unit.test_docs import PAGES, ROOT, quoted
 
 Options = Mapping[str, Any]
 
@@ -186,3 +186,17 @@ def test_a_table_of_options_tells_the_defaults_of_the_code(
             told, default = make({**beside, name: value}), make(beside)
             assert attributes(told) == attributes(default), f"{name}: {value!r} is not the default"
     assert known >= must - ELSEWHERE
+
+
+def test_every_kind_of_warning_is_explained() -> None:
+    explained = {word for page in PAGES for word in quoted(page)}
+    sources = [path for folder in ("hdm_pipeline", "plugins") for path in (ROOT / folder).rglob("*.py")]
+    kinds = {
+        call.args[0].value
+        for path in sources
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "SceneWarning"
+        if call.args and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(kinds) > 20
+    assert kinds - explained == set()
