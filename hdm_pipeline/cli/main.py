@@ -36,7 +36,9 @@ app = typer.Typer(
     name="hdm_pipeline",
     cls=CommandGroup,
     help="Segment whole archives of GeoTIFF scenes or DICOM series from one to five labelled examples.\n\n"
-    "Start with: python -m hdm_pipeline samples samples && python -m hdm_pipeline run pipelines/flood_extent.yaml",
+    "Start with: python -m hdm_pipeline init, which asks for your scenes and labels. "
+    "Without any of your own: python -m hdm_pipeline samples samples, "
+    "then init samples/scenes --labels samples/support/labels.gpkg --class water",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,

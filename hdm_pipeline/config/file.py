@@ -218,7 +218,7 @@ def _bytes(path: Path, kind: type[FileError]) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        what, remedy = f"cannot be read: {error.strerror}", f"give the path of a {kind.kind}"
+        what, remedy = f"cannot be read: {error.strerror}", f"check the path of the {kind.kind}"
         raise kind(str(path), [Problem("", None, what, remedy)]) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,20 @@ from pydantic import BaseModel, ValidationError
 from hdm_pipeline.config.suggest import meant
 
 Key = tuple[str | int, ...]
+
+_SHOULD = "should be "
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a section with keys of its own",
+    "model": "a section with keys of its own",
+}
+"""What a value should be, by how pydantic's types of errors begin: `int_parsing`, `int_from_float`, `dict_type`."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +61,10 @@ def from_pydantic(
         "missing": "add the key",
         "value_error": "",  # of our own validators, which say what to do
     }
+    told: dict[Key, Problem] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         key = _place(item["loc"], data)
-        what = item["msg"].removeprefix("Value error, ")
+        what = _what(item["type"], item["msg"])
         if item["type"] == "string_pattern_mismatch" and key == ("name",):
             what = "a name holds letters, digits, '.', '_' and '-', 64 at most, and begins with a letter or a digit"
         remedy = remedies.get(item["type"], f"give a value of that kind; {keys} lists them")
@@ -58,7 +73,23 @@ def from_pydantic(
         if item["type"] == "extra_forbidden":
             what = "no such key"
             remedy = f"write {name}" if (name := meant(model, key)) else remedy
-        yield Problem(dotted(key), line_of(lines, key), what, remedy)
+        if key in told and what.startswith(_SHOULD) and told[key].what.startswith(_SHOULD):  # branches of a union
+            more = what.removeprefix(_SHOULD)
+            known = told[key].what
+            told[key] = replace(told[key], what=known if more in known else f"{known}, or {more}")
+        else:  # one more thing that is wrong at the same place stays one of its own
+            told[key if key not in told else (*key, len(told))] = Problem(
+                dotted(key), line_of(lines, key), what, remedy
+            )
+    yield from told.values()
+
+
+def _what(kind: str, message: str) -> str:
+    """What pydantic says, in plain words."""
+    begin, _, end = kind.partition("_")
+    if begin in _KINDS and end in ("type", "parsing", "from_float"):
+        return _SHOULD + _KINDS[begin]
+    return message.removeprefix("Value error, ").replace("Input should be ", _SHOULD)
 
 
 def _place(location: Key, data: Any) -> Key:
@@ -81,7 +112,8 @@ def _place(location: Key, data: Any) -> Key:
 def _is_union_branch(part: str | int) -> bool:
     """Branches without a tag are called as their type (`list[str]`, `literal[...]`, `AdaptSteps`)."""
     return isinstance(part, str) and (
-        "[" in part or part in {"str", "int", "float", "AdaptSteps", "Features", "constrained-int", "constrained-float"}
+        "[" in part
+        or part in {"str", "int", "float", "bool", "AdaptSteps", "Features", "constrained-int", "constrained-float"}
     )
 
 

@@ -79,7 +79,7 @@ def _time(found: Forecast) -> str:
     if not found.tiles:
         return "none: there is no tile to infer"
     if found.seconds is not None:
-        return f"about {duration(found.seconds)}"
+        return f"about {duration(found.seconds)} for the tiles, once the examples are prepared"
     return "unknown until a run here infers tiles"
 
 

@@ -37,7 +37,9 @@ def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
     known = workspace.ledger.is_file()
     if not known and owner is None:  # else a first run is under way that has copied nothing to its bucket yet
         raise ConfigError(
-            "no run has written here", where=str(folder), remedy="give the output directory of a pipeline"
+            "no run has written here",
+            where=str(folder),
+            remedy="run the pipeline first, or give another output directory",
         )
     ledger = Ledger.open_readonly_or_empty(workspace.ledger)
     report: dict[str, Any] = read_head(workspace.report) if workspace.report.is_file() else {}

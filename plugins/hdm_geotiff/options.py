@@ -68,7 +68,7 @@ class ReaderOptions:
             ConfigError: an option is unknown or of the wrong type.
         """
         known = {one.name: one for one in fields(cls)}
-        names = [name for name in known if name not in ("values", "asked")] + list(_VALUES)
+        names = [name for name in known if name not in ("values", "asked", "aoi")] + list(_VALUES)
         checked: dict[str, Any] = {}
         values: dict[str, ByScene] = {}
         for name, value in dict(options or {}).items():
@@ -78,7 +78,7 @@ class ReaderOptions:
             elif name == "select":
                 remedy = "leave rasters out by `input.exclude`, by their names"
                 raise ConfigError("series of DICOM are chosen by it, rasters are not", where=where, remedy=remedy)
-            elif name not in names:
+            elif name != "aoi" and name not in names:
                 raise ConfigError("there is no such reader option", where=where, remedy=f"one of: {', '.join(names)}")
             elif name in _VALUES:
                 values[name] = ByScene.parse(name, value, where)

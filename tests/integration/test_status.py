@@ -163,7 +163,7 @@ def test_a_stopped_report_says_what_waits(bench: Workbench, ledger: Ledger) -> N
     [
         (None, None, "none: there is no tile to infer"),
         ((1, 1, 64, 64), None, "unknown until a run here infers tiles"),
-        ((1, 1, 64, 64), 90.0, "about 1 min 30 s"),
+        ((1, 1, 64, 64), 90.0, "about 1 min 30 s for the tiles, once the examples are prepared"),
     ],
 )
 def test_a_plan_tells_a_time_only_where_there_is_one(

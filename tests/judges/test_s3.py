@@ -66,6 +66,17 @@ def test_pixels_come_as_from_a_local_file(bucket: Path) -> None:
             assert np.array_equal(first, second)
 
 
+def test_one_endpoint_is_enough_for_listing_and_for_pixels(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_VIRTUAL_HOSTING"):
+        monkeypatch.delenv(name)
+    (remote,) = scenes(f"s3://{BUCKET}/scenes/one.tif")
+    with GeoTiffReader(NETWORK).open(remote) as there:
+        pixels, valid = there.read(Window(z=0, y=0, x=0, height=300, width=400), (0,))
+    with rasterio.open(bucket) as here:
+        assert np.array_equal(pixels[0][valid], here.read(1)[valid])
+    assert valid.any()
+
+
 def test_identity_follows_the_content(bucket: Path) -> None:
     import boto3
 

@@ -6,6 +6,7 @@ import os
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rasterio
@@ -150,3 +151,44 @@ def test_nothing_bars_people_with_disabilities(chromium: Browser, address: str, 
         desk.page.keyboard.press("Escape")
     assert found == []
     assert desk.troubles == []
+
+
+def test_labels_are_drawn_by_keyboard_alone(chromium: Browser, address: str) -> None:
+    desk = Desk(fresh(chromium), address)
+    desk.switch("Try by itself after each stroke", on=False)
+    desk.open(SCENES[0])
+    page = desk.page
+
+    def drawn(*keys: str) -> dict[str, Any]:
+        with page.expect_request(lambda asked: asked.url.endswith("/strokes")) as sent:
+            for key in keys:
+                page.keyboard.press(key)
+                page.wait_for_timeout(250)  # the picture glides
+        stroke: dict[str, Any] = sent.value.post_data_json
+        return stroke
+
+    page.get_by_role("application").focus()
+    spot = drawn("1", "b", "x")
+    assert (spot["tool"], spot["value"], len(spot["points"])) == ("brush", 1, 1)
+    beside = drawn("Shift+ArrowRight", "x")
+    step = beside["points"][0][0] - spot["points"][0][0]
+    assert step == pytest.approx(8 * float(page.locator(".map").get_attribute("data-resolution") or "0"), abs=0.02)
+    polygon = drawn("0", "p", "x", "ArrowRight", "x", "ArrowDown", "x", "Enter")
+    assert (polygon["tool"], polygon["value"], len(polygon["points"])) == ("polygon", 0, 3)
+    (x0, y0), (x1, y1), (x2, y2) = polygon["points"]
+    assert x0 < x1 == x2
+    assert y0 == y1 < y2
+    assert desk.troubles == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 640), (640, 480), (800, 400)])
+def test_in_a_small_window_everything_can_be_reached(chromium: Browser, address: str, width: int, height: int) -> None:
+    page = Desk(fresh(chromium, width, height), address).page
+    reached = """() => [...document.querySelectorAll(".top button, .toolbar button, .zoom button")].filter((button) => {
+        const box = button.getBoundingClientRect();
+        const seen = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+        return box.width > 0 && !button.contains(seen);  // what does not fit the scene is hidden
+    }).map((button) => button.getAttribute("aria-label") ?? button.textContent)"""
+    assert page.evaluate(reached) == []
+    wide = "() => [...document.querySelectorAll('.panel-body')].map((one) => one.scrollWidth - one.clientWidth)"
+    assert max(page.evaluate(wide)) <= 0

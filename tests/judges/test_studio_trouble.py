@@ -185,6 +185,8 @@ def test_strokes_wait_for_a_studio_that_was_killed_and_a_scene_is_gone(chromium:
         desk.page.goto(studio.address)
         expect(unsaved(desk, 2)).to_be_hidden()
         expect(desk.page.get_by_role("navigation", name="Archive")).to_be_visible()
+        unseen = desk.page.locator(".scene", has_text="b_gone").locator("img")
+        expect(unseen).not_to_have_attribute("src", re.compile("."))  # no browser's sign of a broken picture
         desk.open("a_small")
         expect(desk.page.get_by_role("button", name="background")).to_contain_text("pixels")
         found = on_disk(tmp_path, "a_small")

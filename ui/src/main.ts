@@ -41,7 +41,7 @@ function openPage(state: StudioState): void {
     class: "map",
     tabindex: 0,
     role: "application",
-    "aria-label": "Scene. Arrow keys move it, plus and minus zoom.",
+    "aria-label": "Scene. Arrow keys move it, with Shift by little; plus and minus zoom; X draws in the middle.",
   });
   const stage = stageOf(target);
   const desk = new Desk(model, outbox, (onStroke, onError) => new SceneMap(target, model, outbox, onStroke, onError));

@@ -83,7 +83,9 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
     """
     if not workspace.private.is_dir():
         raise ConfigError(
-            "no run has written here", where=workspace.shown, remedy="give the output directory of a pipeline"
+            "no run has written here",
+            where=workspace.shown,
+            remedy="run the pipeline first, or give another output directory",
         )
     run = _run_json(workspace)
     settings, examples = kept.settings(workspace), kept.examples(workspace)

@@ -22,7 +22,7 @@ from rasterio.io import DatasetReader
 from rasterio.session import DummySession, Session
 
 from hdm_geotiff.files.contents import check_kind, what_it_is
-from hdm_geotiff.files.remote import check_keys, has_sidecars
+from hdm_geotiff.files.remote import check_keys, endpoint_of_gdal, has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.errors import ReadError
 
@@ -73,7 +73,9 @@ def environment(*, allow_network: bool = False, **settings: object) -> rasterio.
     Where the environment holds keys of AWS, rasterio alone would make a session of boto3 for each call. That takes
     longer than to read a tile.
     """
-    return rasterio.Env.from_defaults(session=_session_of_buckets() if allow_network else DummySession(), **settings)
+    if not allow_network:
+        return rasterio.Env.from_defaults(session=DummySession(), **settings)
+    return rasterio.Env.from_defaults(session=_session_of_buckets(), **endpoint_of_gdal(), **settings)
 
 
 def lasting_environment(*, allow_network: bool) -> AbstractContextManager[object]:

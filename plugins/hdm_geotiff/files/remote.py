@@ -1,8 +1,8 @@
 """Listing remote scenes: the objects under an `s3://` prefix, or one `https://` file. GDAL reads the pixels.
 
 boto3 (the extra `s3`) lists buckets; it and GDAL take keys, region and endpoint from the same environment variables and
-files. Only the endpoint has two names: boto3 calls it `AWS_ENDPOINT_URL` and GDAL `AWS_S3_ENDPOINT`. Both are
-understood here.
+files. Only the endpoint has two names: boto3 calls it `AWS_ENDPOINT_URL` and GDAL `AWS_S3_ENDPOINT`. Here either is
+enough for both.
 """
 
 from __future__ import annotations
@@ -83,6 +83,23 @@ def _endpoint() -> str | None:
         return None
     insecure = os.environ.get("AWS_HTTPS", "YES").upper() in ("NO", "FALSE", "OFF", "0")
     return host if "://" in host else f"{'http' if insecure else 'https'}://{host}"
+
+
+def endpoint_of_gdal() -> dict[str, object]:
+    """GDAL's settings for the endpoint that boto3 knows, where GDAL's own variables do not say otherwise.
+
+    A bucket then stands in the path, as servers beside AWS expect it and the client of the output writes it.
+    """
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not url or "AWS_S3_ENDPOINT" in os.environ:
+        return {}
+    scheme, _, host = url.rpartition("://")
+    settings: dict[str, object] = {
+        "AWS_S3_ENDPOINT": host.rstrip("/"),
+        "AWS_HTTPS": "NO" if scheme.lower() == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    return {name: value for name, value in settings.items() if name not in os.environ}
 
 
 @lru_cache(maxsize=4096)

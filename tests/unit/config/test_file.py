@@ -137,6 +137,25 @@ def test_a_message_that_says_what_to_do_has_no_other_remedy(tmp_path: Path, old:
 
 
 @pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("tiling.size=512 px", "tiling.size: should be a whole number"),
+        ("tiling.size=8", "tiling.size: should be greater than or equal to 32"),
+        ("execution.executor=spark", "execution.executor: should be 'inline' or 'ray'"),
+        ("execution.actors=many", "execution.actors: should be a whole number, or 'auto'"),
+        ("support.adapt=maybe", "support.adapt: should be 'auto' or 'off', or a section with keys of its own"),
+        ("report.pixels=never", "report.pixels: should be 'auto', or true or false"),
+        ("output.products=3", "output.products: should be a list"),
+    ],
+)
+def test_a_value_of_another_kind_is_one_problem_in_plain_words(tmp_path: Path, override: str, what: str) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        read(tmp_path, GOOD, override)
+    (problem,) = caught.value.problems
+    assert f"{problem.key}: {problem.what}" == what
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

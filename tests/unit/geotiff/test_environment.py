@@ -64,3 +64,17 @@ def test_keys_of_a_callers_own_environment_count_first(sessions: list[object]) -
         assert rasterio.env.getenv()["AWS_ACCESS_KEY_ID"] == "own"
     with gdal_environment(allow_network=True):
         assert rasterio.env.getenv()["AWS_ACCESS_KEY_ID"] == "key0"
+
+
+def test_the_endpoint_of_other_clients_is_gdals_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_VIRTUAL_HOSTING", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://minio.example:9000/")
+    with gdal_environment(allow_network=True):
+        found = rasterio.env.getenv()
+    assert found["AWS_S3_ENDPOINT"] == "minio.example:9000"
+    assert found["AWS_HTTPS"] in ("NO", False)
+    assert found["AWS_VIRTUAL_HOSTING"] in ("FALSE", False)
+    monkeypatch.setenv("AWS_S3_ENDPOINT", "gdals.own")
+    with gdal_environment(allow_network=True):
+        assert "AWS_S3_ENDPOINT" not in rasterio.env.getenv()  # GDAL reads its own variable itself

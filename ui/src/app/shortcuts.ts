@@ -41,6 +41,7 @@ export function pageShortcuts(desk: Desk, tries: Tries, page: PageActions): Shor
     { keys: ["]"], label: "Larger brush", act: grow(1.25) },
     ...classes.slice(0, 1),
     ...classes.slice(1).filter(({ keys }) => Number(keys[0]) <= Math.max(3, model.classes.value.length)),
+    { keys: ["X"], label: "Draw in the middle: a spot, or a corner", act: () => map.drawing.mark() },
     { keys: ["Enter"], label: "Close the polygon", act: () => void map.drawing.close() },
     { keys: ["Esc"], label: "Give up the polygon", act: () => map.drawing.cancel() },
     { keys: ["Ctrl+Z"], label: "Undo", act: () => void desk.undo() },

@@ -20,7 +20,7 @@ export function short(value: number): string {
 export function area(squareMeters: number): string {
   if (squareMeters >= 1e6) return `${short(squareMeters / 1e6)} km²`;
   if (squareMeters >= 1e4) return `${short(squareMeters / 1e4)} ha`;
-  if (squareMeters >= 1) return `${short(squareMeters)} m²`;
+  if (squareMeters >= 1 || squareMeters === 0) return `${short(squareMeters)} m²`;
   return `${short(squareMeters * 1e4)} cm²`;
 }
 

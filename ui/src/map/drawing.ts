@@ -53,6 +53,8 @@ export class Drawing {
     });
     map.on("pointermove", (event) => this.#hover(event as Event));
     map.getTargetElement()?.addEventListener("pointerleave", () => this.#leave());
+    map.on("moveend", () => this.#redraw());
+    for (const event of ["focus", "blur"]) map.getTargetElement()?.addEventListener(event, () => this.#redraw());
     for (const signal of [model.tool, model.value, model.radius, model.classes]) signal.onChange(() => this.#redraw());
     model.tool.onChange(() => this.cancel());
     model.slice.onChange(() => this.cancel());
@@ -77,6 +79,33 @@ export class Drawing {
     this.events.onPart(stroke, 0);
     this.events.onDone(stroke);
     return true;
+  }
+
+  /** Draws in the middle of what is seen, for people without a pointer: a spot, or a corner of the polygon. */
+  mark(): void {
+    const at = this.#middle();
+    const tool = this.model.tool.value;
+    if (!at || this.current || tool === "pan" || tool === "contrast") return;
+    if (tool === "polygon") {
+      this.#corners = [...this.#corners, at];
+      this.#redraw();
+      return;
+    }
+    const stroke = { ...this.#begin(tool), points: [at] };
+    this.events.onPart(stroke, 0);
+    this.events.onDone(stroke);
+  }
+
+  #middle(): Point | null {
+    const center = this.map.getView().getCenter();
+    return center && this.grid() ? this.#rounded(center) : null;
+  }
+
+  /** Where the next mark is: under the pointer, or for who came by the keyboard in the middle. */
+  #aim(): Point | null {
+    return (
+      this.#pointer ?? (this.map.getTargetElement()?.matches(":focus-visible:not(.by-pointer)") ? this.#middle() : null)
+    );
   }
 
   #begin(tool: DrawTool): Stroke {
@@ -169,8 +198,11 @@ export class Drawing {
     const tool = this.model.tool.value;
     const color = tool === "eraser" ? "#ffffff" : this.model.color(this.model.value.value);
     const round = tool === "brush" || tool === "eraser" || tool === "point";
-    this.sketch.ring(grid, round ? this.#pointer : null, this.model.radius.value, color);
-    const loose = this.#pointer && !this.#freehand && this.#corners.length > 0 ? [this.#pointer] : [];
+    const aim = this.#aim();
+    const byKey = tool === "polygon" && this.#pointer === null;
+    const radius = byKey ? NEAR * (this.map.getView().getResolution() ?? 1) : this.model.radius.value;
+    this.sketch.ring(grid, round || byKey ? aim : null, radius, color);
+    const loose = aim && !this.#freehand && this.#corners.length > 0 ? [aim] : [];
     this.sketch.outline(grid, [...this.#corners, ...loose], color);
   }
 

@@ -1,5 +1,6 @@
 // Hands on the map: what draws, what pans, what changes the window and level.
 
+import { shiftKeyOnly } from "ol/events/condition.js";
 import PointerInteraction from "ol/interaction/Pointer.js";
 import { DragPan, KeyboardPan, KeyboardZoom, MouseWheelZoom, PinchZoom } from "ol/interaction.js";
 import Kinetic from "ol/Kinetic.js";
@@ -56,6 +57,7 @@ export function navigation(
     new PinchZoom(),
     new MouseWheelZoom({ condition: (event) => !isVolume() || event.originalEvent.ctrlKey }),
     new KeyboardPan({ pixelDelta: 96 }),
+    new KeyboardPan({ pixelDelta: 8, condition: shiftKeyOnly }),
     new KeyboardZoom({ duration: 150 }),
   ];
 }

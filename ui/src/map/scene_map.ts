@@ -171,6 +171,7 @@ export class SceneMap {
     );
     this.#showSlice();
     this.fit();
+    this.#tellView(); // scenes of one size have one view: then nothing moves
   }
 
   #showSlice(): void {

@@ -26,6 +26,8 @@ export function sceneRow(scene: Scene, open: () => void): HTMLElement {
         height: 60,
         loading: "lazy",
         decoding: "async",
+        // Without a source nothing is shown; with one that cannot be read, browsers show a broken picture.
+        onerror: ({ currentTarget }: Event) => (currentTarget as HTMLImageElement).removeAttribute("src"),
       }),
       h(
         "span",
