@@ -19,7 +19,7 @@ from hdm_pipeline.config.problems import Key, Problem
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.config.send import Send
 from hdm_pipeline.contracts import ClassInfo
-from hdm_pipeline.errors import ConfigError, HdmError, SupportError
+from hdm_pipeline.errors import ConfigError, HdmError, SupportError, broken_link
 from hdm_pipeline.extras import install
 from hdm_pipeline.model.weights_file import weights_fingerprint
 from hdm_pipeline.output.layout import place_of
@@ -198,11 +198,13 @@ def _error_of(check: Callable[[], object]) -> HdmError | None:
 def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Problem]:
     local = [uri for uri in config.input.uris if "://" not in uri and not uri.startswith("/vsi")]
     if local and local == config.input.uris and not any(_exists(uri) for uri in local):
+        told = [f"{uri} ({link})" if (link := broken_link(uri)) else uri for uri in local]
         yield file.problem(
-            ("input", "uri"), f"nothing is there: {', '.join(local)}", "paths are relative to the pipeline file"
+            ("input", "uri"), f"nothing is there: {', '.join(told)}", "paths are relative to the pipeline file"
         )
     if config.input.aoi is not None and not Path(config.input.aoi).is_file():
-        yield file.problem(("input", "aoi"), f"no such file: {config.input.aoi}", "give a GeoJSON file")
+        what = f"it is {link}" if (link := broken_link(config.input.aoi)) else "no such file"
+        yield file.problem(("input", "aoi"), f"{what}: {config.input.aoi}", "give a GeoJSON file")
     if config.model.runtime == "openvino" and find_spec("openvino") is None:
         yield file.problem(("model", "runtime"), "OpenVINO is not installed", f"{install('openvino')}, or use torch")
 

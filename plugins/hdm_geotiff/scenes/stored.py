@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
+from hdm_geotiff.scenes.exact_nodata import check_nodata, nodata_of
 from hdm_geotiff.scenes.validity import Mask, MaskSources, Picks
 from hdm_geotiff.values import Law
 
@@ -26,7 +27,7 @@ def own_laws(dataset: DatasetReader) -> tuple[Law, ...]:
     """What a file's tags say of its bands."""
     return tuple(
         Law(scale, offset, nodata)
-        for scale, offset, nodata in zip(dataset.scales, dataset.offsets, dataset.nodatavals, strict=True)
+        for scale, offset, nodata in zip(dataset.scales, dataset.offsets, nodata_of(dataset), strict=True)
     )
 
 
@@ -36,9 +37,13 @@ class StoredBands:
     Args:
         dataset: the open file.
         laws: how to read each of its bands.
+
+    Raises:
+        UnsupportedSceneError: a nodata value is not known to the last digit.
     """
 
     def __init__(self, dataset: DatasetReader, laws: Sequence[Law]) -> None:
+        check_nodata(dataset, [law.nodata for law in laws])
         self.dataset = dataset
         self._laws = laws
         self._masks = MaskSources.of(dataset, tuple(law.nodata for law in laws))
@@ -109,7 +114,7 @@ class StoredBands:
         """
         if _wavelets(self.dataset):
             return self.alpha is None and not self._masks.per_dataset
-        laws = zip(self._laws, self.dataset.nodatavals, strict=True)
+        laws = zip(self._laws, nodata_of(self.dataset), strict=True)
         if self.alpha is not None and self.dataset.dtypes[self.alpha - 1] != "uint8":
             return False  # of other types it is unknown what is opaque
         return self._masks.one_way and all(_one(law.nodata, own) for law, own in laws)
