@@ -217,7 +217,7 @@ class OutputError(HdmError):
 
 
 class LostLockError(OutputError):
-    """Another run took the output over, as this one gave no sign of life for too long: it writes there no more."""
+    """The output is no longer this run's, which writes there no more: another one took it over, or it was removed."""
 
 
 class DiskFullError(OutputError):
