@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def texts_argument(value: Any, what: str, where: str) -> tuple[str, ...]:
     return found
 
 
-def kind_argument(value: Any, kind: type | tuple[type, ...], what: str, where: str, remedy: str) -> None:
-    """Refuse what is of another kind than an argument must be.
+def kind_argument(value: Any, kind: Any, what: str, where: str, remedy: str) -> None:
+    """Refuse what is of another kind than an argument must be; `kind` is as `isinstance` takes it.
 
     Raises:
         ConfigError: it is.
@@ -72,6 +73,11 @@ def whole_argument(value: Any, least: int, what: str, where: str) -> None:
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{what} is {_shown(value)}", where=where, remedy=f"give a whole number of {least} or more")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number, of Python or numpy."""
+    return isinstance(value, Real)
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hdm_pipeline.arguments import choice_argument
+from hdm_pipeline.arguments import choice_argument, is_number
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
 from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT, ClassBands, ManyBands
 from hdm_pipeline.model.bands.evidence import BandEvidence
@@ -72,7 +71,7 @@ class FewShotSegmenter:
     ) -> None:
         for value, choices in ((precision, Precision), (runtime, Runtime), (augment, Augment)):
             choice_argument(value, get_args(choices), "a choice of the segmenter", "FewShotSegmenter")
-        if not (isinstance(reduction, Real) and 1 <= reduction < math.inf):
+        if not (is_number(reduction) and 1 <= reduction < math.inf):
             raise ModelInputError(f"a reduction of {reduction!r}", where="reduction", remedy="give 1 or more")
         self.network = network.eval().to(device)
         self.device = device
