@@ -232,13 +232,13 @@ def lost_lock(where: str, *, gone: bool) -> LostLockError:
 
     Args:
         where: the output, as people know it.
-        gone: nobody holds the lock: it was removed.
+        gone: nobody holds the lock.
     """
     if gone:
         return LostLockError(
-            "the output, or the lock in it, was removed or moved away while this run wrote to it",
+            "another run took over this output and has ended, or it was removed while this run wrote to it",
             where=where,
-            remedy="run again when nobody clears it away: what is no longer there is done anew",
+            remedy="look whether it is there, then run again: what is published or stored is not done again",
         )
     return LostLockError(
         "another run took over this output, as this one gave no sign of life for too long",

@@ -133,7 +133,7 @@ def test_an_output_that_is_removed_ends_the_run_in_words(path: Path, tmp_path: P
         shutil.rmtree(tmp_path / gone)
         until(lambda: lock.lost)
         for asked in (lock.check, fence.require):
-            with pytest.raises(LostLockError, match="was removed or moved away") as caught:
+            with pytest.raises(LostLockError, match="or it was removed while this run wrote to it") as caught:
                 asked()
             assert str(tmp_path / "out") in caught.value.where
     assert not path.exists()
