@@ -15,6 +15,7 @@ from rasterio.io import DatasetReader
 
 from hdm_geotiff.dates import acquisition, misfit
 from hdm_geotiff.files.aux_xml import is_broken
+from hdm_geotiff.files.named_crs import FARTHEST
 from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.scenes.pixel_areas import TOLERANCE, off_the_globe, row_areas
 from hdm_geotiff.scenes.raster_grid import Grid
@@ -95,7 +96,7 @@ def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> No
         what = "its georeference holds numbers that are not finite"
         remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
         raise UnsupportedSceneError(what, where=where, remedy=remedy)
-    check_transform(dataset.transform, where)
+    check_transform(dataset.transform, dataset.shape, where)
     if any("complex" in dtype for dtype in dataset.dtypes):
         remedy = "convert it to amplitude or power first, e.g. gdal_calc.py --calc='abs(A)'"
         raise UnsupportedSceneError(f"complex pixels ({dataset.dtypes[0]})", where=where, remedy=remedy)
@@ -115,12 +116,17 @@ def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> No
         raise UnsupportedSceneError(what, where=where, remedy=remedy)
 
 
-def check_transform(transform: Affine, where: str) -> None:
-    """Refuse a transform under which pixels have no area: nothing could be placed, measured or found by its place.
+def check_transform(transform: Affine, shape: tuple[int, int], where: str) -> None:
+    """Refuse a transform under which pixels have no area, or lie on no map: nothing could be found by its place.
 
     Raises:
-        UnsupportedSceneError: it maps all pixels to a line or a point.
+        UnsupportedSceneError: it maps all pixels to a line or a point, or to where coordinates have no digits left.
     """
+    corners = [transform * (column, row) for column in (0, shape[1]) for row in (0, shape[0])]
+    if far := [corner for corner in corners if not max(map(abs, corner)) <= FARTHEST]:
+        what = f"its georeference places a corner at ({far[0][0]:g}, {far[0][1]:g}), which is on no map"
+        remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
     if transform.determinant == 0:
         what = f"its transform maps all pixels to a line: {tuple(transform)[:6]}"
         remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"

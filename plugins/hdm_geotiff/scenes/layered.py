@@ -68,7 +68,7 @@ class _Opened:
             return own
         with reading(self.layer.uri, "read the coordinates that the catalog gives"):
             given = Affine(*transform)
-            check_transform(given, self.layer.uri)
+            check_transform(given, own.shape, self.layer.uri)
             return Grid(crs_named(crs), given, *own.shape)
 
 
