@@ -17,7 +17,7 @@ from hdm_geotiff.dates import acquisition, misfit
 from hdm_geotiff.files.aux_xml import is_broken
 from hdm_geotiff.files.named_crs import FARTHEST
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.scenes.pixel_areas import TOLERANCE, off_the_globe, row_areas
+from hdm_geotiff.scenes.pixel_areas import TOLERANCE, affine_place, off_the_globe, row_areas
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.values import Law
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
@@ -122,8 +122,10 @@ def check_transform(transform: Affine, shape: tuple[int, int], where: str) -> No
     Raises:
         UnsupportedSceneError: it maps all pixels to a line or a point, or to where coordinates have no digits left.
     """
-    corners = [transform * (column, row) for column in (0, shape[1]) for row in (0, shape[0])]
-    if far := [corner for corner in corners if not max(map(abs, corner)) <= FARTHEST]:
+    height, width = shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        xs, ys = affine_place(transform)(np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height]))
+    if far := [(x, y) for x, y in zip(xs, ys, strict=True) if not max(abs(x), abs(y)) <= FARTHEST]:
         what = f"its georeference places a corner at ({far[0][0]:g}, {far[0][1]:g}), which is on no map"
         remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
         raise UnsupportedSceneError(what, where=where, remedy=remedy)

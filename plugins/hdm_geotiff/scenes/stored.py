@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from rasterio.windows import Window as RasterWindow
 from hdm_geotiff.scenes.exact_nodata import check_nodata, nodata_of
 from hdm_geotiff.scenes.validity import Mask, MaskSources, Picks
 from hdm_geotiff.values import Law
+from hdm_pipeline.errors import UnsupportedSceneError
 
 _OPAQUE = 255
 """Value of an alpha band of bytes where nothing is transparent."""
@@ -39,11 +41,12 @@ class StoredBands:
         laws: how to read each of its bands.
 
     Raises:
-        UnsupportedSceneError: a nodata value is not known to the last digit.
+        UnsupportedSceneError: a nodata value is not known to the last digit, or a scale makes all values alike.
     """
 
     def __init__(self, dataset: DatasetReader, laws: Sequence[Law]) -> None:
         check_nodata(dataset, [law.nodata for law in laws])
+        _check_laws(dataset, laws)
         self.dataset = dataset
         self._laws = laws
         self._masks = MaskSources.of(dataset, tuple(law.nodata for law in laws))
@@ -134,6 +137,21 @@ class StoredBands:
             for target, values, law in zip(pixels, raw, laws, strict=True):
                 target[...] = values.astype(np.float64) * law.scale + law.offset
         return pixels
+
+
+def _check_laws(dataset: DatasetReader, laws: Sequence[Law]) -> None:
+    """Refuse scales and offsets of tags that leave nothing of what is stored.
+
+    Raises:
+        UnsupportedSceneError: a scale is 0 or not finite, or an offset is not finite.
+    """
+    for number, law in enumerate(laws, 1):
+        if law.scale == 0 or not (math.isfinite(law.scale) and math.isfinite(law.offset)):
+            what = f"band {number} has scale {law.scale:g} and offset {law.offset:g}: nothing is left of its values"
+            remedy = (
+                "give the reader options scale_factor and offset, or correct the file: gdal_edit.py -scale 1 -offset 0"
+            )
+            raise UnsupportedSceneError(what, where=dataset.name, remedy=remedy)
 
 
 def _one(nodata: float | None, other: float | None) -> bool:
