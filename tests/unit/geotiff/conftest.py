@@ -63,3 +63,14 @@ def find(path: Path | str, **options: Any) -> SceneRef:
     """The only scene behind a path."""
     (ref,) = (found for found in GeoTiffReader(options).discover(str(path)) if not isinstance(found, Skipped))
     return ref
+
+
+CHIP_SIZE = 40
+"""Side in pixels of `chip`."""
+
+
+@pytest.fixture
+def chip(write_tif: WriteTif) -> Path:
+    """A small image of two bands, to draw labels on."""
+    pixels = np.arange(2 * CHIP_SIZE * CHIP_SIZE, dtype=np.float32).reshape(2, CHIP_SIZE, CHIP_SIZE)
+    return write_tif("chip.tif", pixels, descriptions=("VV", "VH"))
