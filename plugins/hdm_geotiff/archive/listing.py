@@ -35,6 +35,11 @@ from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, broken_link
 OTHER_RASTERS = (".img", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".h5", ".ecw", ".sid", ".zarr")
 """Suffixes of rasters that are no scenes; they are named, other files are passed over in silence."""
 
+_SUBDATASET = re.compile(
+    r"(?:^|/)(?:NETCDF|HDF[45]\w*|GTIFF_DIR|SENTINEL2_\w+|ZARR|GPKG|GRIB|VRT|NITF_IM):", re.IGNORECASE
+)
+"""How names of GDAL's subdatasets begin; in a pipeline file they are taken for paths below its folder."""
+
 _OWN = "an output directory of this program: its products are no scenes"
 _LINK = "a symbolic link to a folder, which is not followed; name the folder itself as input.uri"
 NOT_ENTERED = "an archive of files; name it as input.uri, or set the reader option recursive: true to look into it"
@@ -89,6 +94,10 @@ def list_files(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
 def _absent(kind: str, path: str, uri: str) -> EmptyArchiveError:
     if link := broken_link(path):
         return EmptyArchiveError(f"the {kind} is {link}", where=uri, remedy="set the link anew, or name what it meant")
+    if _SUBDATASET.search(uri):
+        remedy = f"make a file of it, and name that: gdal_translate -of COG '{os.path.basename(uri)}' OUT.tif"
+        what = "the input is a part of a file, as GDAL names it, and only GeoTIFF and JPEG 2000 are opened"
+        return EmptyArchiveError(what, where=uri, remedy=remedy)
     remedy = "check the path; in a pipeline file, relative paths start at its folder"
     return EmptyArchiveError(f"the {kind} does not exist", where=uri, remedy=remedy)
 

@@ -245,6 +245,13 @@ def test_an_input_that_is_a_link_in_a_circle_is_called_one(tmp_path: Path, name:
         ids(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ['NETCDF:"a.nc":var', "HDF5:a.h5://band", "/data/NETCDF:a.nc:t", "GTIFF_DIR:2:a.tif"])
+def test_a_subdataset_of_gdal_is_called_one(name: str) -> None:
+    with pytest.raises(EmptyArchiveError, match="a part of a file, as GDAL names it") as caught:
+        GeoTiffReader().discover(name).__next__()
+    assert "gdal_translate" in caught.value.remedy
+
+
 def test_a_link_to_what_is_not_there_names_that(tmp_path: Path) -> None:
     (tmp_path / "a.tif").symlink_to("moved/a.tif")
     with pytest.raises(ReadError) as caught:
