@@ -14,6 +14,7 @@ a process of its own:
 * resume: seconds to plan again where nine tenths are done; beside it the processor time of both, and of a bare loop
   that asks for the same files
 * status, report: seconds on it
+* sent: processor time to write `run.json` and to find what is owed where a peer has the products of all that is done
 
 And scenes of so many pixels a side, blocks of sixteen tiles: blocks a second with three messages each.
 """
@@ -49,6 +50,7 @@ from hdm_pipeline.execution.messages import (
     SurveyTask,
     Task,
 )
+from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.pixels.bands import BandPlan
@@ -203,6 +205,8 @@ def measure(folder: Path, what: str, scenes: int) -> dict[str, float]:
         found["seconds"] = time.process_time() - processor
     elif what == "large":
         found = run_large(pipeline, scenes)
+    elif what == "sent":
+        found = look_at_what_was_sent(pipeline)
     elif what == "status":
         output_status(workspace.root)
         found["seconds"] = time.perf_counter() - start
@@ -229,6 +233,24 @@ def touch_products(folder: Path, scenes: int) -> None:
         mask.touch()
 
 
+def look_at_what_was_sent(pipeline: Pipeline) -> dict[str, float]:
+    """Seconds of processor time: `run.json` with what a peer has of each scene, and what it lacks."""
+    workspace, peer, receipt = pipeline.workspace, "folder:///peer", Delivered("mask", "0" * 64, "there")
+    with Ledger.open(workspace.ledger) as ledger, Deliveries(workspace.ledger) as deliveries:
+        deliveries.record(
+            Delivery(peer, one.id, one.product_key, ("mask",), True, {f"{one.id}/mask.tif": receipt})
+            for one in ledger.walk("done", info=False)
+        )
+        done = ledger.ids("done")
+        start = time.process_time()
+        report = RunReport(workspace.report, "scale", dict.fromkeys(done, ""), ledger, set(done))
+        report.write()
+        written = time.process_time()
+        if deliveries.lacking(peer, ("mask",)):
+            raise SystemExit("a peer lacks what it has")
+        return {"write": written - start, "lacking": time.process_time() - written}
+
+
 def look_at_all(folder: Path) -> None:
     """What no plan can do without: every folder is listed, every scene and every product asked for once."""
     for below in os.scandir(folder / "scenes"):
@@ -251,6 +273,7 @@ def rows_of(scenes: int) -> list[Row]:
         resume, floor = _apart(folder, "resume", scenes), _apart(folder, "floor", scenes)
         status, report = _apart(folder, "status", scenes), _apart(folder, "report", scenes)
         run_json = (folder / "out" / "run.json").stat().st_size
+        sent = _apart(folder, "sent", scenes)
     done = int(_DONE * scenes)
     title = f"{scenes:,}"
     if resume["planned"] != scenes - done:
@@ -269,6 +292,8 @@ def rows_of(scenes: int) -> list[Row]:
         Row(f"{title} scenes: resume, processor time", resume["processor_seconds"], "s"),
         Row(f"{title} scenes: resume, processor time of its files alone", floor["seconds"], "s"),
         Row(f"{title} scenes: resume, peak memory", resume["peak"] / 1e9, "GB"),
+        Row(f"{title} scenes: run.json with what a peer has, processor time", sent["write"], "s"),
+        Row(f"{title} scenes: what a peer lacks, processor time", sent["lacking"], "s"),
         Row(f"{title} scenes: status", status["seconds"], "s"),
         Row(f"{title} scenes: report", report["seconds"], "s"),
         Row(f"{title} scenes: report, peak memory", report["peak"] / 1e9, "GB"),

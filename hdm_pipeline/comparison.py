@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hdm_pipeline.config.file import output_directory
 from hdm_pipeline.contracts import OUTPUT_MARKER, RunCatalog
 from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.execution.catalogs import files_of, run_catalog
@@ -20,6 +19,7 @@ from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.manifest import bring
+from hdm_pipeline.output.meant import no_run, output_directory
 from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.plugin.registry import make_writer
 from hdm_pipeline.reporting.run_json import read_head
@@ -103,8 +103,7 @@ def _unfinished(workspace: Workspace) -> list[str]:
 def _run_of(workspace: Workspace) -> RunCatalog:
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
-        remedy = "give the output directory of a pipeline"
-        raise ConfigError("no run has written here", where=workspace.shown, remedy=remedy)
+        raise no_run(workspace.shown)
     with ledger:
         bring(workspace, files_of(ledger, PRODUCT))
         return run_catalog("", workspace, ledger, PRODUCT)

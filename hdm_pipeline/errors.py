@@ -27,6 +27,8 @@ Each class says what becomes of a run in which a step raises it (`scope`):
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any, ClassVar, Literal
 
 Scope = Literal["scene", "run"]
@@ -72,6 +74,24 @@ class HdmError(Exception):
 
 def _rebuild(kind: type[HdmError], what: str, where: str, remedy: str) -> HdmError:
     return kind(what, where=where, remedy=remedy)
+
+
+def broken_link(path: str | os.PathLike[str]) -> str:
+    """What is wrong with symbolic links on the way to a path at which nothing is found; empty where none is to blame.
+
+    Args:
+        path: of a file or folder that is not there.
+    """
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a symbolic link that leads round in a circle"
+        if error.errno == errno.ENOENT and os.path.islink(path):
+            return f"a symbolic link to what is not there: {os.readlink(path)}"
+    except ValueError:  # a character that no path holds
+        pass
+    return ""
 
 
 class ConfigError(HdmError):
@@ -197,7 +217,7 @@ class OutputError(HdmError):
 
 
 class LostLockError(OutputError):
-    """Another run took the output over, as this one gave no sign of life for too long: it writes there no more."""
+    """The output is no longer this run's, which writes there no more: another one took it over, or it was removed."""
 
 
 class DiskFullError(OutputError):

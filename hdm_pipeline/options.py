@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hdm_pipeline.arguments import whole_argument
 from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.errors import ConfigError
 
 PREPARING_THREAD = "hdm-prepare"
 """Name of the thread that prepares the examples: the command line looks whether it still computes when it ends."""
@@ -34,6 +36,19 @@ class RunOptions:
     rebuild_ledger: bool = False
     mosaic: bool = False
     delivery: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse limits that mean nothing.
+
+        Raises:
+            ConfigError: `limit` is no whole number, or `time_budget` no number of seconds.
+        """
+        if self.limit is not None:
+            whole_argument(self.limit, 0, "the limit", "RunOptions")
+        budget = self.time_budget
+        if budget is not None and not (isinstance(budget, int | float) and budget >= 0):
+            what = f"the time budget is {budget!r}"
+            raise ConfigError(what, where="RunOptions", remedy="give seconds, 0 or more")
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ summary = pipeline.run()
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hdm_pipeline.arguments import kind_argument, whole_argument
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.delivery.planned import planned_sends
@@ -41,6 +42,7 @@ class Pipeline:
     """A pipeline file, ready to be planned and run. Nothing heavy is loaded before there is work to do."""
 
     def __init__(self, file: PipelineFile) -> None:
+        kind_argument(file, PipelineFile, "the file", "Pipeline", "read it: Pipeline.from_yaml(path)")
         self.file = file
         self.config: PipelineConfig = file.absolute()
 
@@ -67,8 +69,9 @@ class Pipeline:
 
         Raises:
             PipelineFileError: with every problem in the file.
+            ConfigError: an argument is of another kind.
         """
-        return cls(read_pipeline_file(Path(path), overrides, environment))
+        return cls(read_pipeline_file(path, overrides, environment))
 
     def validate(self, *, data: bool = False) -> list[str]:
         """Check files, plug-ins, bands and supports without reading pixels; returns warnings.
@@ -91,6 +94,7 @@ class Pipeline:
             ConfigError: archive, supports or weights are not usable.
             BandError: no scene has a band that is asked for.
         """
+        whole_argument(header_limit, 1, "header_limit", "Pipeline.plan")
         products.check(self.config)
         reader = archive_reader(self.config)
         with borrowed_examples(self.config, reader, self.workspace.examples) as config:
@@ -133,5 +137,8 @@ class Pipeline:
         from hdm_pipeline.run import lock_owner, run
 
         options = options or RunOptions()
+        kind_argument(options, RunOptions, "the options", "Pipeline.run", "give a RunOptions")
+        if on_event is not None:
+            kind_argument(on_event, Callable, "on_event", "Pipeline.run", "give a function of one event")
         with failure_noted(self.config.name, self.workspace, lock_owner(), delivery=options.delivery):
             return run(self.config, self.workspace, on_event, options)

@@ -29,7 +29,6 @@ from hdm_pipeline.execution.preparing import Preparing as PreparingThread
 from hdm_pipeline.model.weights_file import checked_source
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.output.bucket_lock import run_lock
-from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.fence import Fence
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
@@ -205,11 +204,9 @@ class _Turn:
 
     def send_owed(self, error: HdmError) -> None:
         """Send what earlier runs owe, where it is not known which scenes there are; then raise what told so."""
-        done, quarantined, vanished = (
-            [one.id for one in self.ledger.walk(status, info=False)] for status in ("done", "quarantined", "vanished")
-        )
-        if not self.courier.catch_up((), [*done, *vanished]):
+        if not self.courier.catch_up_asked():
             return
+        done, quarantined = self.ledger.ids("done"), self.ledger.ids("quarantined")
         inputs = dict.fromkeys([*done, *quarantined], "")
         report = RunReport(self.workspace.report, self.name, inputs, self.ledger, set(done), set(quarantined))
         with self._told(report, [], private=True) as tell:
@@ -228,7 +225,6 @@ class _Turn:
         file = self.workspace.logs / f"{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
         metrics = MetricsFile(self.workspace.metrics, self.name)
         own = [self.on_event] if self.on_event else []
-        report.sent_before(read_deliveries(self.workspace.ledger))
         report.note(send=[peer.as_dict() for peer in self.courier.summaries()])  # `status` asks who is to get something
         with JsonLines(file) as lines, self.courier as courier:
             files = self._while_ours([report.event, metrics.event])

@@ -243,8 +243,7 @@ def status(
     """Say what an output directory holds: done, running, quarantined; also while a run goes on."""
     from hdm_pipeline.reporting.status import output_status, status_text
 
-    is_file = Path(output).is_file()
-    found = output_status(_pipeline(Path(output), set_ or []).config.output.directory if is_file else output)
+    found = output_status(output, set_ or [])
     typer.echo(json.dumps(found, indent=1) if as_json else status_text(found))
 
 
@@ -254,16 +253,12 @@ def report(
     set_: SetOption = None,
 ) -> None:
     """Write report.html anew from what lies in an output directory, also while a run goes on; prints its path."""
-    from hdm_pipeline.config.file import output_directory
     from hdm_pipeline.output.layout import Workspace
+    from hdm_pipeline.output.meant import output_directory
     from hdm_pipeline.output.mirror import for_reading, put_pages
     from hdm_pipeline.reporting.html.page import write_report
 
-    if Path(output).is_file():
-        workspace = _pipeline(Path(output), set_ or []).workspace
-    else:
-        workspace = Workspace.of(output_directory(output))
-    page = write_report(found := for_reading(workspace))
+    page = write_report(found := for_reading(Workspace.of(output_directory(output, set_ or []))))
     put_pages(found)
     typer.echo(str(page) if found.bucket is None else found.bucket.at(page.name))
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from hdm_pipeline.arguments import kind_argument, path_argument, texts_argument
 from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.problems import Key, Problem, dotted, from_pydantic, line_of
 from hdm_pipeline.config.schema import PipelineConfig
@@ -158,7 +159,7 @@ class PipelineFile:
 
 
 def read_pipeline_file(
-    path: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> PipelineFile:
     """Read a pipeline file.
 
@@ -169,7 +170,13 @@ def read_pipeline_file(
 
     Raises:
         PipelineFileError: with every problem found.
+        ConfigError: an argument is of another kind.
     """
+    path = path_argument(path, "the pipeline file", "pipeline file")
+    overrides = texts_argument(overrides, "overrides", "pipeline file")
+    if environment is not None:
+        kind_argument(environment, Mapping, "the environment", "pipeline file", "give a mapping of names to texts")
+        texts_argument(environment.values(), "values of the environment", "pipeline file")
     raw = _bytes(path, PipelineFileError)
     config, lines = _read(path, raw, PipelineConfig, PipelineFileError, overrides, environment)
     return PipelineFile(path.absolute(), config, lines, tuple(overrides))
@@ -182,22 +189,6 @@ def parse_pipeline_file(raw: bytes, path: Path) -> PipelineFile:
         PipelineFileError: with every problem found.
     """
     return PipelineFile(path.absolute(), *_read(path, raw, PipelineConfig, PipelineFileError, (), None))
-
-
-def output_directory(path: str | os.PathLike[str]) -> str:
-    """The output directory that a user means: `path` itself or, if that is a pipeline file, what it says.
-
-    Returns:
-        An absolute path, or the address of an object store.
-
-    Raises:
-        PipelineFileError: it is a file, and no sound pipeline file.
-    """
-    text = os.fspath(path)
-    if "://" in text:
-        return text
-    found = Path(text)
-    return read_pipeline_file(found).absolute().output.directory if found.is_file() else str(found.absolute())
 
 
 def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str] = ()) -> _Model:
@@ -216,7 +207,8 @@ def read_training_file(path: Path, model: type[_Model], overrides: Sequence[str]
 
 def _bytes(path: Path, kind: type[FileError]) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)  # a user may name a raster by mistake
     except OSError as error:
         what, remedy = f"cannot be read: {error.strerror}", f"check the path of the {kind.kind}"
         raise kind(str(path), [Problem("", None, what, remedy)]) from error

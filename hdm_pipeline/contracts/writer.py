@@ -134,7 +134,8 @@ class ArchiveWriter(Writer, Protocol):
 
         Returns:
             What `run.json` says of it: ``files``, the names of those made in `run.root`, each put in place by renaming,
-            and ``left_out``, why scenes are in none of them, by scene.
+            and ``left_out``, why scenes are in none of them, by scene; and, where a file does not show all scenes,
+            ``about``, what it shows, by file.
 
         Raises:
             OutputError: they cannot be written.

@@ -11,7 +11,7 @@ from typing import Self
 from hdm_pipeline.delivery.parcel import is_settled, parcel_of
 from hdm_pipeline.delivery.postman import Postman
 from hdm_pipeline.options import SendSummary
-from hdm_pipeline.output.deliveries import Deliveries
+from hdm_pipeline.output.deliveries import Deliveries, Lacking
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.planning.routes import Route
@@ -64,15 +64,22 @@ class Courier:
             vanished: ids of scenes that are no longer in the archive. Of these a peer gets what it was to get when
                 they were published.
         """
+        done, vanished = set(done), set(vanished)
+        return self._catch_up(lambda one: one.owed(done, vanished))
+
+    def catch_up_asked(self) -> int:
+        """The same where it is not known which scenes there are: of those that peers were to get when made."""
+        return self._catch_up(lambda one: one.asked and one.status in ("done", "vanished"))
+
+    def _catch_up(self, is_owed: Callable[[Lacking], bool]) -> int:
         if not self._postmen:
             return 0
-        done, vanished = set(done), set(vanished)
         owed: dict[str, list[Postman]] = {}
         failed: set[str] = set()
         with Deliveries(self._workspace.ledger) as deliveries:
             for postman in self._postmen:
                 for one in deliveries.lacking(postman.route.to, postman.route.products):
-                    if one.owed(done, vanished):
+                    if is_owed(one):
                         owed.setdefault(one.scene, []).append(postman)
                         failed.update([one.scene] if one.failed else ())
             # What failed before comes last: it keeps nothing back that was never tried.

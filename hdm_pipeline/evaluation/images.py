@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import IGNORE, Labels, Pixels, Reader, SceneRef, SceneSource, Validity
-from hdm_pipeline.errors import ArchiveError, SceneError, TrainingError
+from hdm_pipeline.errors import ArchiveError, SceneError, TrainingError, broken_link
 from hdm_pipeline.evaluation.pictures import (
     MAX_PIXELS,
     check_size,
@@ -114,7 +114,8 @@ def read_mask(path: Path) -> Labels:
 
 def _kind_of(path: Path) -> Kind:
     if not path.is_file():
-        raise TrainingError("file does not exist", where=str(path), remedy="paths are relative to the episode list")
+        what = f"file is {link}" if (link := broken_link(path)) else "file does not exist"
+        raise TrainingError(what, where=str(path), remedy="paths are relative to the episode list")
     with path.open("rb") as file:
         head = file.read(132)
     if head[128:132] == b"DICM":

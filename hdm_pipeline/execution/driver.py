@@ -107,7 +107,7 @@ class Driver:
         self._in_flight: Counter[str] = Counter()
         self._again: dict[str, PendingScene] = {}
         self._redone: set[str] = set()
-        self._sweeper = Sweeper()
+        self._sweeper = Sweeper(context.fence)
 
     def run(self, scenes: Iterator[PendingScene] | Arrivals) -> None:
         """Work until every scene is published or quarantined, or `should_stop` says so.
@@ -328,7 +328,9 @@ class Driver:
 
     def _drop_superseded(self, scene: PendingScene, before: SceneRecord) -> None:
         """Remove what an earlier configuration or an older file of this scene left under other keys."""
-        workspace = self._context.workspace
+        workspace, keys = self._context.workspace, scene.keys
+        if {before.stage_key, before.score_key} - {"", keys.stage, keys.score}:
+            self._context.fence.require()  # another run may work on them by now
         if before.stage_key not in ("", scene.keys.stage):
             self._ledger.forget(before.stage_key)
             remove(workspace.stage_folder(scene.ref.id, before.stage_key))
@@ -338,6 +340,7 @@ class Driver:
 
     def _start_over(self, scene: PendingScene) -> None:
         """Drop a scene's work, now that nothing of it is in flight, and survey the scene anew."""
+        self._context.fence.require()  # else it may be another run's by now
         for key in (scene.keys.stage, scene.keys.score):
             self._ledger.forget(key)
         remove(self._context.workspace.stage_folder(scene.ref.id, scene.keys.stage))

@@ -191,6 +191,7 @@ def publish(context: RunContext, work: SceneWork, unlike: Tally) -> Published:
         remove_tree(context.workspace.product_folder(work.ref.id))
     files = _write_products(context, work, product, measures)
     pictures = quicklook.pictures(look) if quicklook.shown(context, work) and look is not None else {}
+    context.fence.require()  # a run that took over may need them
     store.drop_partials()
     products: dict[str, tuple[Path, ...]] = {}
     for file in files:

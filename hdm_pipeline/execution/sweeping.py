@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hdm_pipeline.errors import ObjectStoreError, ObjectStoreSilentError
+from hdm_pipeline.errors import LostLockError, ObjectStoreSilentError, OutputError
+from hdm_pipeline.output.fence import Fence
 from hdm_pipeline.output.files import remove_if_empty
 from hdm_pipeline.output.layout import FETCHED
 from hdm_pipeline.store.zarr_array import Place, remove
@@ -27,10 +28,15 @@ log = logging.getLogger(__name__)
 class Sweeper:
     """A context manager; at its end all that it was given is removed, unless a store does not answer.
 
-    What cannot be removed costs disk and nothing else: it is told in the log.
+    What cannot be removed costs disk and nothing else: it is told in the log. Once the run has lost its lock nothing is
+    removed any more: who took it over may work on the same arrays.
+
+    Args:
+        fence: of the run; asked before each folder.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fence: Fence | None = None) -> None:
+        self._fence = fence or Fence()
         self._folders: deque[Place] = deque()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="hdm-sweep")
@@ -55,8 +61,13 @@ class Sweeper:
             ending = self._ending.wait(_PAUSE)
             while self._folders:
                 try:
-                    _remove(self._folders.popleft())
-                except (OSError, ObjectStoreError) as error:
+                    folder = self._folders.popleft()
+                    self._fence.require()
+                    _remove(folder)
+                except LostLockError:
+                    log.warning("the run has lost its output: %d folders stay", len(self._folders) + 1)
+                    return
+                except (OSError, OutputError) as error:
                     log.warning("a finished scene's folder cannot be removed: %s", error)
                     if isinstance(error, ObjectStoreSilentError) and self._ending.is_set():
                         log.warning("%d more folders are left", len(self._folders))  # each would be waited for as long

@@ -337,7 +337,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def _checked_pin(pin: str, where: str) -> str:
-    text = pin.strip().lower().removeprefix("sha256:")
+    text = pin.strip().lower().removeprefix("sha256:") if isinstance(pin, str) else ""
     if not re.fullmatch(r"[0-9a-f]{64}", text):
         raise WeightsError(
             f"the pin {pin!r} is not a SHA-256", where=where, remedy="give 64 hex digits (file SHA-256 or fingerprint)"

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from hdm_pipeline.arguments import choice_argument, is_number
 from hdm_pipeline.errors import BankMismatchError, ModelInputError, SupportError
 from hdm_pipeline.model.bands.banks import DEFAULT_WEIGHT, ClassBands, ManyBands
 from hdm_pipeline.model.bands.evidence import BandEvidence
@@ -68,8 +69,10 @@ class FewShotSegmenter:
         reduction: float = 1.0,
         augment: Augment = "none",
     ) -> None:
-        if not 1 <= reduction < math.inf:
-            raise ModelInputError(f"a reduction of {reduction:g}", where="reduction", remedy="give 1 or more")
+        for value, choices in ((precision, Precision), (runtime, Runtime), (augment, Augment)):
+            choice_argument(value, get_args(choices), "a choice of the segmenter", "FewShotSegmenter")
+        if not (is_number(reduction) and 1 <= reduction < math.inf):
+            raise ModelInputError(f"a reduction of {reduction!r}", where="reduction", remedy="give 1 or more")
         self.network = network.eval().to(device)
         self.device = device
         self.precision = precision
@@ -409,6 +412,7 @@ class FewShotSegmenter:
 
 
 def _device(name: Device) -> torch.device:
+    choice_argument(name, get_args(Device), "the device", "FewShotSegmenter")
     if name == "cuda" and not torch.cuda.is_available():
         raise ModelInputError(
             "no GPU that PyTorch can use", where="device cuda", remedy="use device auto or cpu, or install CUDA PyTorch"

@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hdm_pipeline.arguments import path_argument
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.errors import WeightsError
+from hdm_pipeline.errors import WeightsError, broken_link
 from hdm_pipeline.hashing import file_hash, stable_hash
 
 BUILTIN = "builtin:"
@@ -29,11 +30,10 @@ def weights_path(source: str | Path) -> Path:
     """
     text = str(source)
     if not text.startswith(BUILTIN):
-        path = Path(source)
+        path = path_argument(source, "the weights", "weights")
         if not path.is_file():
-            raise WeightsError(
-                "weights file does not exist", where=text, remedy=f"check the path, or use one of: {_shipped()}"
-            )
+            what = f"weights file is {link}" if (link := broken_link(path)) else "weights file does not exist"
+            raise WeightsError(what, where=text, remedy=f"check the path, or use one of: {_shipped()}")
         return path
     name = text.removeprefix(BUILTIN)
     path = SHIPPED / f"{name}.safetensors"

@@ -7,12 +7,14 @@ scenes. Every call is one short transaction, so that neither waits for the other
 
 from __future__ import annotations
 
+import heapq
 import json
 import sqlite3
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -82,11 +84,13 @@ class Lacking(NamedTuple):
         scene: its id.
         asked: the peer was to get it when it was published.
         failed: what was sent last did not come, and it is known why.
+        status: of the scene.
     """
 
     scene: str
     asked: bool
     failed: bool
+    status: str
 
     def owed(self, done: Container[str], vanished: Container[str]) -> bool:
         """Whether it is to be sent: of scenes that are done, and of vanished ones that were to be sent when made."""
@@ -147,6 +151,62 @@ class Deliveries:
             self._connection.execute("COMMIT")
 
 
+class Noted(NamedTuple):
+    """What a report tells of a scene at a peer.
+
+    Attributes:
+        scene: its id.
+        peer: its address.
+        product_key: of what was sent.
+        complete: the peer holds all that it is to get.
+        products: that it is to get, sorted.
+        told: `what` and perhaps `remedy`: why it is not complete, else what the peer answered last.
+    """
+
+    scene: str
+    peer: str
+    product_key: str
+    complete: bool
+    products: tuple[str, ...]
+    told: dict[str, str]
+
+
+def walk_noted(path: Path) -> Iterator[Noted]:
+    """What is known of all scenes at all peers, by scene and peer, one after another: there may be a million.
+
+    Args:
+        path: as for `read_deliveries`. Where it is not there, nothing is known.
+    """
+    if not path.is_file():
+        return
+    with _reading(path) as connection:
+        peers: list[str] = []
+        while _any_sent(connection) and (found := connection.execute(_NEXT_PEER, peers[-1:] or [""]).fetchone()[0]):
+            peers.append(found)
+        yield from heapq.merge(*(_noted(connection, peer) for peer in peers))
+
+
+def _noted(connection: sqlite3.Connection, peer: str) -> Iterator[Noted]:
+    for scene, product_key, complete, products, error, answer in connection.execute(_NOTED, (peer,)):
+        told = json.loads(error) if error is not None else {"what": answer or ""}
+        yield Noted(scene, peer, product_key, bool(complete), _listed(products), told)
+
+
+@lru_cache(maxsize=64)  # a pipeline asks the same of each scene
+def _listed(products: str) -> tuple[str, ...]:
+    return tuple(json.loads(products))
+
+
+_NEXT_PEER = "SELECT min(peer) FROM deliveries WHERE peer > ?"
+"""One after another by the key: to look for all that differ would read the whole table."""
+
+_NOTED = """
+SELECT scene, product_key, complete, products, error,
+    (SELECT json_extract(value, '$.answer') FROM json_each(receipts) ORDER BY id DESC LIMIT 1)
+FROM deliveries WHERE peer = ? ORDER BY scene
+"""
+
+
 def read_deliveries(path: Path) -> list[Delivery]:
     """All deliveries that a ledger knows, by peer and scene; none where nothing was ever sent.
 
@@ -197,11 +257,12 @@ def read_lacking(path: Path, peer: str, products: Sequence[str]) -> list[Lacking
 
 def _lacking(connection: sqlite3.Connection, peer: str, products: Sequence[str]) -> list[Lacking]:
     rows = connection.execute(_LACKING, (peer, _names(products)))
-    return [Lacking(scene, bool(asked), bool(failed)) for scene, asked, failed in rows]
+    return [Lacking(scene, bool(asked), bool(failed), status) for scene, asked, failed, status in rows]
 
 
 _LACKING = """
-SELECT id, EXISTS (SELECT 1 FROM json_each(info, '$.send') WHERE value = ?1), known.error IS NOT NULL
+SELECT id, EXISTS (SELECT 1 FROM json_each(info, '$.send') WHERE value = ?1), known.error IS NOT NULL,
+    scenes.status
 FROM scenes LEFT JOIN deliveries AS known ON known.peer = ?1 AND known.scene = id
 WHERE (known.complete AND known.product_key = scenes.product_key AND known.products = ?2) IS NOT TRUE
 AND EXISTS (

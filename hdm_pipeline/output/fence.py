@@ -53,5 +53,5 @@ class Fence:
         with output_errors(self.workspace.lock):
             found = read_lock(place)
         if found is None or not self.mark.items() <= found[0].items():
-            raise lost_lock(self.workspace.shown)
+            raise lost_lock(self.workspace.shown, gone=found is None)
         return asked

@@ -19,6 +19,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TRASH = ".trash-"
 """How the names of folders begin that are being removed; a killed run leaves some."""
 
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What the operating system says of a path at which nothing is."""
+
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 

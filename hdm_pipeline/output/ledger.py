@@ -202,6 +202,12 @@ class Ledger:
             for row in self._connection.execute(f"SELECT {columns} FROM scenes {where} ORDER BY id", values):
                 yield made(row)
 
+    def ids(self, status: str) -> list[str]:
+        """Ids of all scenes of a status, in their order."""
+        with sql_errors(self.path):
+            rows = self._connection.execute("SELECT id FROM scenes WHERE status = ? ORDER BY id", (status,))
+            return [scene for (scene,) in rows]
+
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Within: all that is read is of one moment, while a run may write."""

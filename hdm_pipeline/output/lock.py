@@ -16,14 +16,14 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from hdm_pipeline.errors import LostLockError, OutputError
 from hdm_pipeline.objects.folder import ObjectFolder
-from hdm_pipeline.output.files import output_errors
+from hdm_pipeline.output.files import ABSENT, output_errors
 
 LOCK = "run.lock"
 """Name of a lock's object in a bucket."""
@@ -77,10 +77,10 @@ class Lock(ABC):
         """Refuse to go on without the lock, as far as is known; asks nobody.
 
         Raises:
-            LostLockError: another run took it over.
+            LostLockError: another run took it over, or somebody removed it.
         """
         if self.lost:
-            raise lost_lock(self._shown)
+            raise lost_lock(self._shown, gone=self._is_gone())
 
     def require(self) -> None:
         """Give a sign of life now, and refuse to go on where the lock is another one's.
@@ -130,6 +130,12 @@ class Lock(ABC):
                     return
             except (OSError, OutputError):  # a disk or a store that is away for a moment; the next beat tells
                 continue
+
+    def _is_gone(self) -> bool:
+        """Whether nobody holds the lock."""
+        with suppress(OSError, OutputError):
+            return self._look() is None
+        return False
 
     def _held(self, content: Any) -> OutputError:
         return OutputError(
@@ -214,14 +220,26 @@ class RunLock(Lock):
         return True
 
     def _release(self) -> None:
-        with _guard(self.path):
+        # Its folder may be gone, or its disk. Who finds the lock of a process that has ended takes it in any case.
+        with suppress(OSError), _guard(self.path):
             found = _read(self.path)
             if found is not None and found[0] == self._content:
                 self.path.unlink()
 
 
-def lost_lock(where: str) -> LostLockError:
-    """What ends a run whose output, shown as `where`, another one took over."""
+def lost_lock(where: str, *, gone: bool) -> LostLockError:
+    """What ends a run that has lost the lock of its output.
+
+    Args:
+        where: the output, as people know it.
+        gone: nobody holds the lock.
+    """
+    if gone:
+        return LostLockError(
+            "another run took over this output and has ended, or it was removed while this run wrote to it",
+            where=where,
+            remedy="look whether it is there, then run again: what is published or stored is not done again",
+        )
     return LostLockError(
         "another run took over this output, as this one gave no sign of life for too long",
         where=where,
@@ -325,8 +343,10 @@ def _read(path: Path) -> tuple[Any, int] | None:
     """(content, time of the last heartbeat), or None without a lock. Locks are renamed into place, so never half."""
     try:
         return _content(path.read_bytes()), path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
 
 
 def read_lock(place: Path | ObjectFolder) -> tuple[Any, Any] | None:

@@ -11,7 +11,6 @@ manifests, by ``<first letters of its own product key>.lost``. What two keys cla
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from hdm_pipeline.errors import LostLockError, ObjectStoreError, OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
 from hdm_pipeline.output.fence import Fence
-from hdm_pipeline.output.files import output_errors, remove_tree, write_bytes
+from hdm_pipeline.output.files import ABSENT, output_errors, remove_tree, write_bytes
 from hdm_pipeline.output.layout import Workspace, is_component
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.work import arrays_not_kept
@@ -159,7 +158,7 @@ def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
                 if not is_regular(look(above + name).st_mode):
                     return False
         except OSError as error:
-            if error.errno in _ABSENT:
+            if error.errno in ABSENT:
                 return False
             what = f"it cannot be told whether a product is there: {error.strerror}"
             remedy = "check the disk and the permissions; then run again"
@@ -167,9 +166,6 @@ def presence(workspace: Workspace) -> Callable[[SceneRecord], bool]:
         return True
 
     return on_disk
-
-
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 def recover(workspace: Workspace, ledger: Ledger, keep: str, remove: Callable[[Path | ObjectFolder], None]) -> int:

@@ -19,16 +19,15 @@ from hdm_pipeline.config.problems import Key, Problem
 from hdm_pipeline.config.schema import ClassConfig, PipelineConfig
 from hdm_pipeline.config.send import Send
 from hdm_pipeline.contracts import ClassInfo
-from hdm_pipeline.errors import ConfigError, HdmError, SupportError
+from hdm_pipeline.errors import ConfigError, HdmError, SupportError, broken_link
 from hdm_pipeline.extras import install
 from hdm_pipeline.model.weights_file import weights_fingerprint
-from hdm_pipeline.output.layout import place_of
 from hdm_pipeline.pixels.bands import parse
 from hdm_pipeline.planning import products, uncertainty
 from hdm_pipeline.planning.data_check import check_data
 from hdm_pipeline.planning.input_check import input_mistakes
 from hdm_pipeline.planning.routes import make_route
-from hdm_pipeline.planning.workspace import check_backbone, check_output
+from hdm_pipeline.planning.workspace import check_backbone, check_output, check_work
 from hdm_pipeline.plugin.product_order import require_products_before
 from hdm_pipeline.plugin.registry import archive_reader, check_receiver, make_writer
 from hdm_pipeline.support.examples import check_vector_files, expand, requests
@@ -97,8 +96,7 @@ def _checks(config: PipelineConfig, warnings: list[str]) -> Iterator[tuple[Key, 
     yield ("listen", "folder"), lambda: _check_watched(config)
     yield ("output", "directory"), lambda: check_output(config)
     yield ("model", "backbone", "path"), lambda: check_backbone(config)
-    if config.execution.work is not None:
-        yield ("execution", "work"), lambda: place_of(str(config.execution.work))
+    yield ("execution", "work"), lambda: check_work(config)
     classes = class_infos(config)
     for index, (name, options) in enumerate(config.output.product_options().items()):
         yield (
@@ -198,11 +196,13 @@ def _error_of(check: Callable[[], object]) -> HdmError | None:
 def _missing_inputs(file: PipelineFile, config: PipelineConfig) -> Iterator[Problem]:
     local = [uri for uri in config.input.uris if "://" not in uri and not uri.startswith("/vsi")]
     if local and local == config.input.uris and not any(_exists(uri) for uri in local):
+        told = [f"{uri} ({link})" if (link := broken_link(uri)) else uri for uri in local]
         yield file.problem(
-            ("input", "uri"), f"nothing is there: {', '.join(local)}", "paths are relative to the pipeline file"
+            ("input", "uri"), f"nothing is there: {', '.join(told)}", "paths are relative to the pipeline file"
         )
     if config.input.aoi is not None and not Path(config.input.aoi).is_file():
-        yield file.problem(("input", "aoi"), f"no such file: {config.input.aoi}", "give a GeoJSON file")
+        what = f"it is {link}" if (link := broken_link(config.input.aoi)) else "no such file"
+        yield file.problem(("input", "aoi"), f"{what}: {config.input.aoi}", "give a GeoJSON file")
     if config.model.runtime == "openvino" and find_spec("openvino") is None:
         yield file.problem(("model", "runtime"), "OpenVINO is not installed", f"{install('openvino')}, or use torch")
 

@@ -150,6 +150,8 @@ class GuardedWriter:
         told = isinstance(files, list | tuple) and all(isinstance(name, str) for name in files)
         self._guard.require(told, "mosaic does not tell the names of its files", str(run.root))
         self._guard.require(isinstance(left_out, Mapping), "mosaic does not tell what is left out", str(run.root))
+        about = isinstance(made.get("about", {}), Mapping)
+        self._guard.require(about, "mosaic does not tell what its files show", str(run.root))
         there = all(Path(name).name == name and (run.root / name).is_file() for name in made["files"])
         self._guard.require(there, "mosaic made no file of a name that it tells", str(run.root))
         return made

@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from hdm_pipeline.arguments import kind_argument
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import Reader, Receiver, Sender
 from hdm_pipeline.errors import ConfigError, HdmError, MissingExtraError, PluginLoadError
@@ -93,7 +94,11 @@ def make_reader(name: str, options: Mapping[str, Any], bands: Sequence[int | str
         name: of the entry point.
         options: of the reader.
         bands: the pipeline's `input.bands`, which a reader that says `takes_bands` is told.
+
+    Raises:
+        ConfigError: there is none of that name, or its options are wrong, or no mapping.
     """
+    kind_argument(options, Mapping, "the options", f"reader {name}", "give a mapping: {'allow_vrt': True}")
     plugin = load(READERS, name)
     if bands and getattr(plugin, "takes_bands", False):
         options = {**options, "asked": [str(band) for band in bands]}

@@ -6,10 +6,10 @@ import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 from hdm_pipeline.errors import ArchiveError, HdmError, LostLockError, PeerError, PluginError, QuietArchiveError
 from hdm_pipeline.output.bucket_lock import run_lock
-from hdm_pipeline.output.deliveries import read_deliveries
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.mirror import Mirror
@@ -78,11 +78,10 @@ def _told(workspace: Workspace, start: float) -> bool:
 def _write(name: str, workspace: Workspace, error: BaseException, start: float) -> None:
     shown = shown_error(error, private=isinstance(error, PluginError))
     with Ledger.open_readonly_or_empty(workspace.ledger) as ledger:
-        status = {one.id: one.status for one in ledger.walk(info=False) if one.status != "vanished"}
-        done, quarantined = ({one for one in status if status[one] == how} for how in ("done", "quarantined"))
-        report = RunReport(workspace.report, name, dict.fromkeys(status, ""), ledger, done, quarantined, started=start)
-        if status:
-            report.sent_before(read_deliveries(workspace.ledger))
+        scenes = {status: ledger.ids(status) for status in ledger.counts() if status != "vanished"}
+        done, quarantined = (set(scenes.get(status, ())) for status in ("done", "quarantined"))
+        inputs = dict.fromkeys(chain.from_iterable(scenes.values()), "")
+        report = RunReport(workspace.report, name, inputs, ledger, done, quarantined, started=start)
         report.status = "failed"
         report.note(error=shown)
         report.write()

@@ -16,13 +16,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from heapq import merge
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from hdm_pipeline import __version__
 from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import LedgerError
-from hdm_pipeline.output.deliveries import Delivery
+from hdm_pipeline.output.deliveries import walk_noted
 from hdm_pipeline.output.files import write_pieces
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.reporting.events import (
@@ -142,19 +144,6 @@ class RunReport:
         known = {one["reason"] for one in skipped if one["input"] == event.scene} if event.left_out else set()
         skipped += [{"input": event.scene, "reason": reason} for reason in event.left_out if reason not in known]
 
-    def sent_before(self, deliveries: Iterable[Delivery]) -> None:
-        """Note with the scenes what peers have of their present products."""
-        for one in deliveries:
-            if one.scene not in self._done_before and one.scene not in self._quarantined_before:
-                continue
-            record = self._ledger.scene(one.scene)
-            if record is None or record.product_key != one.product_key:
-                continue
-            answers = [receipt.answer for receipt in one.receipts.values()]
-            told = dict(one.error) if one.error else {"what": answers[-1] if answers else ""}
-            facts = {"complete": one.complete, "products": list(one.products), **told}
-            self._sent.setdefault(one.scene, {})[one.peer] = facts
-
     def _send(self, event: ProductsSent | ProductsNotSent) -> None:
         """Note with a scene what a peer has of it; scenes that vanished from the archive are in the head only."""
         facts = {name: value for name, value in event.facts().items() if name != "to"}
@@ -196,9 +185,40 @@ class RunReport:
         Raises:
             LedgerError: the ledger is damaged.
         """
-        ended = ((record.id, self._remembered(record)) for record in self._ledger.walk() if self._is_ours(record))
+        ended = self._finished()
         running = ((scene, self._as_it_stands(entry)) for scene, entry in sorted(self._running.items()))
         return merge(ended, running, key=lambda found: found[0])
+
+    def _finished(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The scenes that the ledger knows, with what peers have of their present products."""
+        noted = groupby(walk_noted(self._ledger.path), key=attrgetter("scene"))
+        scene, notes = next(noted, (None, iter(())))
+        for record in self._ledger.walk():
+            while scene is not None and scene < record.id:
+                scene, notes = next(noted, (None, iter(())))
+            if not self._is_ours(record):
+                continue
+            entry = self._remembered(record)
+            before = notes if scene == record.id and self._is_as_before(record) else ()
+            sent = {
+                one.peer: {"complete": one.complete, "products": list(one.products), **one.told}
+                for one in before
+                if one.product_key == record.product_key
+            }
+            if sent := sent | self._sent.get(record.id, {}):
+                entry["sent"] = sent
+            yield record.id, self._with_warnings(entry, record.id)
+
+    def _is_as_before(self, record: SceneRecord) -> bool:
+        """Whether a scene is what an earlier run made of it: of products that are made anew peers have nothing."""
+        before = self._done_before if record.status == "done" else self._quarantined_before
+        return record.id in before and record.id not in self._once_more
+
+    def _with_warnings(self, entry: dict[str, Any], scene: str) -> dict[str, Any]:
+        """With what could not be sent in this run, which comes last."""
+        if scene in self._unsent:
+            entry["warnings"] = [*entry.get("warnings", ()), *self._unsent[scene]]
+        return entry
 
     def _is_ours(self, record: SceneRecord) -> bool:
         """Whether a scene ended under what the pipeline is now: in this run, or in one before it."""
@@ -218,10 +238,6 @@ class RunReport:
         # Who is to get it is a note of the ledger for itself.
         facts = {name: value for name, value in data.items() if name != "send"}
         found = {"status": status, "this_run": this_run, "input": self._inputs.get(scene, ""), **facts}
-        if scene in self._sent:
-            found["sent"] = self._sent[scene]
-        if scene in self._unsent:
-            found["warnings"] = [*found.get("warnings", ()), *self._unsent[scene]]
         return found
 
     def _as_it_stands(self, entry: dict[str, Any]) -> dict[str, Any]:

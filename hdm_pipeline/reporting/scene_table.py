@@ -95,7 +95,8 @@ def next_lines(head: Mapping[str, Any], found: Foremost, folder: Path, address: 
 
     files = [(_PAGE, "pictures, areas and warnings of all scenes")] if (folder / _PAGE).is_file() else []
     for of_product in (head.get("mosaics") or {}).values():
-        files += [(name, "all scenes as one") for name in of_product.get("files", ()) if not name.endswith(_STYLES)]
+        shown = [name for name in of_product.get("files", ()) if not name.endswith(_STYLES)]
+        files += [(name, (of_product.get("about") or {}).get(name, "all scenes as one")) for name in shown]
     for names in (head.get("catalogs") or {}).values():
         files += [(name, "the catalog of all scenes") for name in names if "/" not in name]
     for first, facts in found.scenes[:1]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from hdm_pipeline.config.file import output_directory
-from hdm_pipeline.errors import ConfigError
 from hdm_pipeline.output.deliveries import read_unsettled
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
+from hdm_pipeline.output.meant import no_run, output_directory
 from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.reporting.plan_text import counted, duration
 from hdm_pipeline.reporting.run_json import read_head
@@ -22,25 +21,23 @@ _SHOWN = 20
 _HEAD = ("pipeline", "status", "error", "started", "seconds", "totals")
 
 
-def output_status(folder: str | os.PathLike[str]) -> dict[str, Any]:
+def output_status(folder: str | os.PathLike[str], overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Scenes by status, the run that holds the lock, and the totals of the last report.
 
     Args:
-        folder: the output directory, or its address in an object store: what was copied there last is told.
+        folder: the output directory, or its address in an object store: what was copied there last is told. Or its
+            pipeline file.
+        overrides: of the pipeline file, as in `read_pipeline_file`.
 
     Raises:
         ObjectStoreError: the store does not answer, or refuses.
         ConfigError: no run has ever written there, and none is under way.
     """
-    workspace = for_reading(Workspace.of(output_directory(folder)))
+    workspace = for_reading(Workspace.of(output_directory(folder, overrides)))
     owner = holder(workspace.lock_place)
     known = workspace.ledger.is_file()
     if not known and owner is None:  # else a first run is under way that has copied nothing to its bucket yet
-        raise ConfigError(
-            "no run has written here",
-            where=str(folder),
-            remedy="run the pipeline first, or give another output directory",
-        )
+        raise no_run(workspace.shown)
     ledger = Ledger.open_readonly_or_empty(workspace.ledger)
     report: dict[str, Any] = read_head(workspace.report) if workspace.report.is_file() else {}
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None

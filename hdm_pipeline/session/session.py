@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.arguments import path_argument
 from hdm_pipeline.config.edit import edited_text, enter_examples
 from hdm_pipeline.config.file import PipelineFile, read_pipeline_file
 from hdm_pipeline.config.schema import PipelineConfig, Range
@@ -67,7 +68,7 @@ class Session:
     """
 
     def __init__(self, pipeline: str | Path | Pipeline, labels: str | Path | None = None) -> None:
-        given = pipeline.file if isinstance(pipeline, Pipeline) else read_pipeline_file(Path(pipeline))
+        given = pipeline.file if isinstance(pipeline, Pipeline) else read_pipeline_file(pipeline)
         self.file, self._overrides = given.path, given.overrides
         read, self._hash = self._read()
         self.config: PipelineConfig = read.absolute()
@@ -84,7 +85,9 @@ class Session:
         self._pictures = Pictures(self._scenes, self._opened)
         self._lock = threading.RLock()
         self._classes = SessionClasses(self.config)
-        folder = Path(labels).absolute() if labels is not None else self.file.parent / "labels"
+        folder = self.file.parent / "labels"
+        if labels is not None:
+            folder = path_argument(labels, "the folder of labels", "Session").absolute()
         self._labels = SessionLabels(folder, self._reader, self._scenes, lambda: self.classes)
         self._examples = SessionExamples(self._reader, self._scenes.workspace, self._opened, self._labels)
         self._network = SessionNetwork(self.config)

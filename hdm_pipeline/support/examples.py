@@ -26,7 +26,7 @@ from hdm_pipeline.contracts import (
     VectorLabelReader,
     VectorLabels,
 )
-from hdm_pipeline.errors import BandError, HdmError, SupportError
+from hdm_pipeline.errors import BandError, HdmError, SupportError, broken_link
 from hdm_pipeline.hashing import stable_hash
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import Look, look_at, scale_warnings, unlike_warnings
@@ -145,7 +145,7 @@ def _matches(pattern: str, class_name: str) -> list[str]:
     if remote or os.path.exists(pattern) or not glob.has_magic(pattern):  # a file may be called "chip [1].tif"
         if not remote and not os.path.exists(pattern):
             raise SupportError(
-                "support file does not exist",
+                f"support file is {link}" if (link := broken_link(pattern)) else "support file does not exist",
                 where=f"class {class_name!r}: {pattern}",
                 remedy="check the path; in a pipeline file, relative paths start at its folder",
             )

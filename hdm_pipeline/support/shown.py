@@ -37,9 +37,22 @@ def require_both(
         raise SupportError(
             "no example of the class labels any background: nothing would say what is not the class",
             where=where,
-            remedy="draw some background within the images, and name it (`background`); or say `complete: true`",
+            remedy=_more_background(class_config),
         )
     require_background(labels, where)
+
+
+def _more_background(class_config: ClassConfig) -> str:
+    """What else could say what is not the class: nothing that the examples say already, or may not say beside it."""
+    drawn = [example for example in class_config.examples if example.vector]
+    if any(example.extent is not None for example in drawn):
+        return (
+            "draw a larger `extent`, of which something is not the class; or put `complete: true` in its place, "
+            "if everything in the images is drawn"
+        )
+    if any(example.everything_is_drawn for example in drawn):
+        return "the class covers all of each image: name images, or a `window`, that show something else as well"
+    return "draw some background within the images, and name it (`background`); or say `complete: true`"
 
 
 def _class_is_not_shown(files: Sequence[SupportRequest], reader: Reader, where: str) -> SupportError:

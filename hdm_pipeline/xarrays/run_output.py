@@ -13,13 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hdm_pipeline.config.file import output_directory
-from hdm_pipeline.errors import ConfigError, NoSuchSceneError, OutputError, ReadError
+from hdm_pipeline.arguments import whole_argument
+from hdm_pipeline.errors import NoSuchSceneError, OutputError, ReadError
 from hdm_pipeline.extras import require
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.manifest import bring
+from hdm_pipeline.output.meant import no_run, output_directory
 from hdm_pipeline.output.mirror import for_reading
 
 if TYPE_CHECKING:
@@ -154,13 +155,12 @@ def open_output(folder: str | os.PathLike[str], *, partial: bool = False, chunks
         ReadError: `run.json` cannot be read.
     """
     require("xarray", "open_output")
-    if chunks is not None and chunks < 1:
-        raise ConfigError(f"chunks of {chunks} pixels", where="open_output", remedy="give 1 or more, or None")
+    if chunks is not None:
+        whole_argument(chunks, 1, "the side of chunks", "open_output")
     workspace = for_reading(Workspace.of(output_directory(folder)))
     ledger = Ledger.open_readonly(workspace.ledger)
     if ledger is None:
-        remedy = "give the output directory of a pipeline (output.directory)"
-        raise ConfigError("no run has written here", where=str(folder), remedy=remedy)
+        raise no_run(workspace.shown)
     with ledger:
         records = {record.id: record for record in ledger.scenes()}
     run = _report(workspace.report)

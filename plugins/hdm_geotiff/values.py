@@ -11,6 +11,7 @@ import glob
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -22,6 +23,7 @@ from hdm_pipeline.contracts import SceneRef, SceneWarning
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 
 _Values = float | None | tuple[float | None, ...]
+_MOST = sys.float_info.max
 _ALIKE = 0.7
 """Likeness of two words, 0..1, from which on one may be the other misspelt."""
 
@@ -199,7 +201,7 @@ def _number(option: str, value: Any, where: str) -> float | None:
     if value is None and option == "nodata":
         return None  # the file's own nodata value is data after all
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
+    if not number or not _MOST >= value >= -_MOST:  # not NaN either
         remedy = "give a number, a list of one number a band, or a mapping to these from globs of scene ids"
         if option == "nodata":
             remedy += "; null for none (NaN is never valid, and needs no word)"
@@ -208,7 +210,8 @@ def _number(option: str, value: Any, where: str) -> float | None:
         raise ConfigError(f"{value!r} is not a finite number", where=where, remedy=remedy)
     if option == "scale_factor" and value == 0:
         raise ConfigError("a scale_factor of 0 makes all values alike", where=where, remedy="give another number")
-    return float(value)
+    # Whole numbers of 64 bits lose digits as float.
+    return int(value) if option == "nodata" and isinstance(value, int) else float(value)
 
 
 def _is_number(text: str) -> bool:

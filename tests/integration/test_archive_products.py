@@ -115,6 +115,12 @@ def test_every_crs_has_a_mosaic_of_its_own(tiles: Workbench) -> None:
         "mosaic.EPSG_32633.vrt",
         "mosaic.EPSG_32634.vrt",
     ]
+    assert told["about"] == {
+        "mosaic.EPSG_32633.vrt": "3 scenes in EPSG:32633 (WGS 84 / UTM zone 33N) as one",
+        "mosaic.EPSG_32634.vrt": "1 scene in EPSG:32634 (WGS 84 / UTM zone 34N) as one",
+    }
+    page = (tiles.root / "out" / "report.html").read_text()
+    assert all(what in page for what in told["about"].values())
     assert set(told["left_out"]) == {"e", "f"}
     assert not (tiles.root / "out/mosaic.vrt").exists()  # it would show scenes of one CRS as all
 

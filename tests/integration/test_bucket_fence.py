@@ -98,6 +98,28 @@ def test_a_scene_that_is_published_after_the_loss_is_not_touched(
     assert {key: after[key] for key in before} == before
 
 
+def test_arrays_that_the_successor_shares_are_not_removed(
+    bench: Workbench, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs with equal settings call their arrays the same, and of these nothing is to be kept."""
+    quick_locks(monkeypatch, NEVER)
+    work = {"executor": "inline", "work": "s3://out/cells"}
+    file = bench.pipeline("b", output={**BUCKET, "keep": "nothing"}, execution=work)
+    arrays: list[str] = []
+
+    def take(event: Event) -> None:
+        if isinstance(event, SceneDone) and not arrays:
+            arrays.extend(server.keys("out", "cells/"))
+            _taken_over(server)
+            server.forget()
+
+    with pytest.raises(LostLockError):
+        Pipeline.from_yaml(file).run(take)
+    assert arrays
+    assert set(arrays) <= set(server.keys("out", "cells/"))
+    assert not [one["key"] for one in server.log() if one["kind"] == "delete"]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long

@@ -205,7 +205,7 @@ def test_what_is_no_output_is_told(bench: Workbench, out: Path, monkeypatch: pyt
             open_output(wrong)
         assert caught.value.remedy
     assert list(open_output(bench.root / "out.yaml")) == list(open_output(out))
-    with pytest.raises(ConfigError, match="chunks of 0"):
+    with pytest.raises(ConfigError, match="side of chunks is 0"):
         open_output(out, chunks=0)
     (out / "run.json").write_text("{")
     with pytest.raises(ReadError, match="report"):

@@ -14,12 +14,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from hdm_pipeline import __version__
-from hdm_pipeline.errors import ConfigError, HdmError
+from hdm_pipeline.errors import HdmError
 from hdm_pipeline.output.files import output_errors, write_bytes
 from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.manifest import bring_pictures
+from hdm_pipeline.output.meant import no_run
 from hdm_pipeline.reporting.html import kept
 from hdm_pipeline.reporting.html.cards import Cards
 from hdm_pipeline.reporting.html.examples import UNKNOWN_COLOR, interval_note, shown_examples
@@ -82,11 +83,7 @@ def write_report(workspace: Workspace, *, state: str = "") -> Path:
         LedgerError: the ledger is damaged.
     """
     if not workspace.private.is_dir():
-        raise ConfigError(
-            "no run has written here",
-            where=workspace.shown,
-            remedy="run the pipeline first, or give another output directory",
-        )
+        raise no_run(workspace.shown)
     run = _run_json(workspace)
     settings, examples = kept.settings(workspace), kept.examples(workspace)
     private = bool(settings.get("private", True))  # what an older version wrote may be anything
@@ -255,9 +252,10 @@ def _colors(names: Sequence[str], classes: Sequence[Mapping[str, Any]]) -> list[
 def _next(workspace: Workspace, run: Mapping[str, Any]) -> list[dict[str, str]]:
     """What to open next: (file, what it is) of what lies there."""
     gathered = [f for of in (run.get("mosaics") or {}).values() for f in of.get("files", ())]
+    about = {f: what for of in (run.get("mosaics") or {}).values() for f, what in (of.get("about") or {}).items()}
     described = [f for files in (run.get("catalogs") or {}).values() for f in files]
     told = {".vrt": "the masks of all scenes as one raster: open it in QGIS", ".tif": "a raster of all scenes"}
-    files = [(f, told[suffix]) for f in sorted(gathered) if (suffix := Path(f).suffix) in told]
+    files = [(f, about.get(f, told[suffix])) for f in sorted(gathered) if (suffix := Path(f).suffix) in told]
     files += [(f, "STAC: what there is, for catalogs and for programs") for f in described]
     files.append(("run.json", "everything on this page, for programs"))
     return [{"file": f, "what": what} for f, what in files if (workspace.root / f).is_file()]

@@ -30,10 +30,15 @@ from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.products_by_name import is_metadata, is_product
 from hdm_geotiff.recipes.scene_ids import SUFFIXES
 from hdm_pipeline.contracts import OUTPUT_MARKER, Skipped
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, broken_link
 
 OTHER_RASTERS = (".img", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".h5", ".ecw", ".sid", ".zarr")
 """Suffixes of rasters that are no scenes; they are named, other files are passed over in silence."""
+
+_SUBDATASET = re.compile(
+    r"(?:^|/)(?:NETCDF|HDF[45]\w*|GTIFF_DIR|SENTINEL2_\w+|ZARR|GPKG|GRIB|VRT|NITF_IM):", re.IGNORECASE
+)
+"""How names of GDAL's subdatasets begin; in a pipeline file they are taken for paths below its folder."""
 
 _OWN = "an output directory of this program: its products are no scenes"
 _LINK = "a symbolic link to a folder, which is not followed; name the folder itself as input.uri"
@@ -83,15 +88,24 @@ def list_files(uri: str, options: ReaderOptions) -> Iterable[Found | Skipped]:
         return _pattern(uri, options, known)
     if is_windows_path(uri):
         raise EmptyArchiveError("the input is a path of Windows, and this is not", where=uri, remedy=WINDOWS_REMEDY)
+    raise _absent("input", uri, uri)
+
+
+def _absent(kind: str, path: str, uri: str) -> EmptyArchiveError:
+    if link := broken_link(path):
+        return EmptyArchiveError(f"the {kind} is {link}", where=uri, remedy="set the link anew, or name what it meant")
+    if _SUBDATASET.search(uri):
+        remedy = f"make a file of it, and name that: gdal_translate -of COG '{os.path.basename(uri)}' OUT.tif"
+        what = "the input is a part of a file, as GDAL names it, and only GeoTIFF and JPEG 2000 are opened"
+        return EmptyArchiveError(what, where=uri, remedy=remedy)
     remedy = "check the path; in a pipeline file, relative paths start at its folder"
-    raise EmptyArchiveError("the input does not exist", where=uri, remedy=remedy)
+    return EmptyArchiveError(f"the {kind} does not exist", where=uri, remedy=remedy)
 
 
 def _named_container(container: Container, uri: str, options: ReaderOptions) -> Iterator[Found | Skipped]:
     """What an archive holds that the user named; one that is not there, or is damaged, ends the run."""
     if not os.path.isfile(container.path):
-        remedy = "check the path; in a pipeline file, relative paths start at its folder"
-        raise EmptyArchiveError("the archive does not exist", where=uri, remedy=remedy)
+        raise _absent("archive", container.path, uri)
     yield from _members(container, "", options, Identities())
 
 

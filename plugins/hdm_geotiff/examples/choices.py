@@ -11,6 +11,7 @@ import numpy as np
 from hdm_geotiff.examples.vector_file import VectorFile
 from hdm_geotiff.files.environment import open_dataset, reading
 from hdm_geotiff.options import ReaderOptions
+from hdm_geotiff.scenes.exact_nodata import nodata_of
 from hdm_pipeline.contracts import LabelChoice
 from hdm_pipeline.errors import SupportError
 
@@ -61,7 +62,7 @@ def _values(path: str, options: ReaderOptions) -> list[LabelChoice]:
             raise SupportError("a mask of labels holds whole numbers", where=path, remedy="give a mask, not an image")
         step = max(1, ceil(max(file.height, file.width) / _SIDE))
         thin = file.read(1, out_shape=(ceil(file.height / step), ceil(file.width / step)))  # nearest: no new values
-        nodata = file.nodata
+        nodata = nodata_of(file)[0]
     values, counts = np.unique(thin, return_counts=True)
     if len(values) > _MOST_VALUES:
         remedy = "give a mask with one value for each class"

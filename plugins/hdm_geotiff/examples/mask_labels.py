@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,24 @@ def read_label(
 
 def label_of(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], request: SupportRequest) -> npt.NDArray[np.uint8]:
     """Values of a mask as a label: 1 the class, 0 background, 255 unknown."""
-    chosen = np.isin(values, request.values)
+    chosen = _among(values, request.values)
     label = np.where(chosen, 1, 0).astype(np.uint8)
-    unknown = np.isin(values, request.ignore) | ~valid
+    unknown = _among(values, request.ignore) | ~valid
     if request.background:
-        unknown |= ~np.isin(values, request.background)
+        unknown |= ~_among(values, request.background)
     elif values.dtype == np.uint8:
         unknown |= values == IGNORE
     label[~chosen & unknown] = IGNORE
     return label
+
+
+def _among(values: npt.NDArray[Any], wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which values are among those wanted; numpy would compare unsigned numbers of 64 bits as rounded ones."""
+    if values.dtype.kind in "iu":
+        limits = np.iinfo(values.dtype)
+        fitting = [value for value in wanted if limits.min <= value <= limits.max]
+        return np.isin(values, np.array(fitting, dtype=values.dtype))
+    return np.isin(values, wanted)
 
 
 def held(values: npt.NDArray[Any]) -> str:

@@ -137,7 +137,10 @@ def _warped(
         raise SupportError(what, where=where, remedy="resample the mask to the image's grid: gdalwarp -r near -te -ts")
     raw = mask.read([1], window=window)
     valid = known.valid(mask, raw, [0], window)
-    values = raw[0].astype(np.float64) if raw.dtype.itemsize == 8 else raw[0]  # GDAL's warper knows no int64
+    values, kinds = raw[0], None
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:  # GDAL's warper knows none of 64 bits
+        kinds, numbers = np.unique(values, return_inverse=True)
+        values = numbers.reshape(values.shape).astype(np.int32)
     places = {
         "src_transform": mask.window_transform(window),
         "src_crs": mask.crs,
@@ -160,7 +163,7 @@ def _warped(
             "give a mask of the whole image, with a value under `ignore` for what is not labelled; or cut the image"
         )
         raise SupportError(what, where=where, remedy=remedy)
-    return moved, covered == 2
+    return (moved if kinds is None else kinds[moved]), covered == 2
 
 
 def _window_under(image: Grid, mask: DatasetReader) -> RasterWindow | None:

@@ -25,6 +25,7 @@ from pyproj.exceptions import CRSError
 
 from hdm_geotiff.examples.geometries import Bounds, Geometries
 from hdm_geotiff.examples.json_crs import links_crs
+from hdm_geotiff.files.named_crs import FARTHEST
 from hdm_geotiff.files.uris import is_remote, is_virtual
 from hdm_pipeline.contracts import Selection
 from hdm_pipeline.errors import SupportError
@@ -190,7 +191,25 @@ class VectorFile:
             return np.empty(0, dtype=object)
         with self._reading("a geometry of the file cannot be read", "repair it in a GIS (QGIS: Fix Geometries)"):
             found = shapely.from_wkb(stored, on_invalid="fix")
-        return np.asarray(found[~(shapely.is_missing(found) | shapely.is_empty(found))], dtype=object)
+        if lost := sum(one is not None for one in stored[shapely.is_missing(found)]):
+            what = f"{lost} of the {len(stored)} features of {layer!r} are of a kind that is not read"
+            remedy = (
+                "TIN, triangles and the like: make polygons of them (ogr2ogr -nlt CONVERT_TO_LINEAR -nlt MULTIPOLYGON)"
+            )
+            raise SupportError(what, where=self.path, remedy=f"{remedy}, or leave them out by `where`")
+        found = np.asarray(found[~(shapely.is_missing(found) | shapely.is_empty(found))], dtype=object)
+        self._check_places(found, layer)
+        return found
+
+    def _check_places(self, found: Geometries, layer: str) -> None:
+        """Refuse features that lie on no map: nothing can be computed of them, and some cover all that there is."""
+        bounds = shapely.bounds(found)
+        wrong = bounds[~(np.abs(bounds) <= FARTHEST).all(axis=1)]
+        if len(wrong):
+            place = ", ".join(f"{value:g}" for value in wrong[0])
+            what = f"{len(wrong)} of the {len(found)} features of {layer!r} lie on no map: at {place}"
+            remedy = "correct or remove them in a GIS, or leave them out by `where`"
+            raise SupportError(what, where=self.path, remedy=remedy)
 
     def attributes(self, layer: str) -> str:
         """The attributes of a layer with some of their values, for messages."""

@@ -24,7 +24,7 @@ from rasterio.session import DummySession, Session
 from hdm_geotiff.files.contents import check_kind, what_it_is
 from hdm_geotiff.files.remote import check_keys, endpoint_of_gdal, has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
-from hdm_pipeline.errors import ReadError
+from hdm_pipeline.errors import ReadError, broken_link
 
 T = TypeVar("T")
 
@@ -182,6 +182,8 @@ def cause_of(error: BaseException) -> str:
 
 def _remedy(where: str, instead: str) -> str:
     local = not is_remote(where) and not is_virtual(where)
+    if local and (link := broken_link(where)):
+        return f"it is {link}: set the link anew, or {instead}"
     if local and not os.path.exists(where):
         return "the file is not there: was it moved or deleted after it was listed?"
     if local and not os.access(where, os.R_OK):

@@ -11,6 +11,9 @@ _WKT = re.compile(r"[A-Za-z_]+\s*\[")
 _CODE = re.compile(r"[\w.:-]+|https?://(?:www\.)?opengis\.net/def/crs/[\w./-]+")
 """``EPSG:32633``, ``urn:ogc:def:crs:OGC:1.3:CRS84``; the addresses of OGC are names that GDAL knows by heart."""
 
+FARTHEST = 1e15
+"""Coordinates beyond it, in metres or degrees, are on no map: neighboring numbers lie a decimetre apart there."""
+
 
 def is_named(text: str) -> bool:
     """Whether a text is the name of a CRS that can be looked up here."""

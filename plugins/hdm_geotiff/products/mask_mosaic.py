@@ -59,7 +59,8 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
     """Write ``mosaic.vrt`` (or one for each CRS), and with `whole` a COG for each class; remove earlier ones.
 
     Returns:
-        ``files``: names of those made; ``left_out``: why scenes are in none of them, by scene.
+        ``files``: names of those made; ``left_out``: why scenes are in none of them, by scene; where there are several
+        mosaics, ``about``: which scenes a file shows, by file.
 
     Raises:
         OutputError: they cannot be written.
@@ -74,6 +75,7 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
     masks, left_out = _usable(known)
     earlier = [name for name in before.get("files", ()) if (run.root / name).is_file()]
     made: list[str] = []
+    about: dict[str, str] = {}
     try:
         for mosaic in _mosaics(run.root, masks, left_out):
             texts = {mosaic.grid.path: _vrt(mosaic, run.root)}
@@ -81,19 +83,31 @@ def write_mosaics(run: RunCatalog, *, whole: bool) -> dict[str, Any]:
             for path, text in texts.items():
                 put(path, text)
                 made.append(path.name)
+            told = len(made)
             for one in mosaic.grid.classes:
                 names = _class_files(mosaic, one)
                 there = same and all(name in earlier for name in names)
                 if whole and not there:
                     _write_class(mosaic, one, names[0])
                 made += names if whole or there else ()
+            if mosaic.name:
+                about |= dict.fromkeys([mosaic.grid.path.name, *made[told:]], _told(mosaic))
         for name in earlier:
             if name not in made:  # of other scenes: it would show what is not there any more
                 (run.root / name).unlink()
         put(run.memory / _MEMORY, json.dumps({"format": _FORMAT, "files": made, "masks": facts}))
     except OSError as error:
         raise write_error(error, run.root, error) from error
-    return {"files": made, "left_out": unreadable | left_out}
+    return {"files": made, "left_out": unreadable | left_out, **({"about": about} if about else {})}
+
+
+def _told(mosaic: Mosaic) -> str:
+    """Which scenes one of several mosaics shows."""
+    crs, scenes = CRS.from_wkt(str(mosaic.grid.crs_wkt)), len(mosaic.masks)
+    authority = crs.to_authority()
+    name = pyproj.CRS.from_wkt(str(mosaic.grid.crs_wkt)).name
+    called = f"{':'.join(authority)} ({name})" if authority else name
+    return f"{scenes} scene{'s' if scenes != 1 else ''} in {called} as one"
 
 
 def _memory(run: RunCatalog) -> dict[str, Any]:
@@ -157,9 +171,13 @@ def _mosaics(root: Path, masks: Sequence[MaskFile], left_out: dict[str, str]) ->
     systems: dict[str, list[MaskFile]] = {}
     for mask in masks:
         systems.setdefault(str(mask.crs_wkt), []).append(mask)
+    names: set[str] = set()
     for number, (wkt, members) in enumerate(systems.items(), 1):
         authority = CRS.from_wkt(wkt).to_authority()
         name = "" if len(systems) == 1 else f".{'_'.join(authority) if authority else f'crs{number}'}"
+        if name in names:  # two texts of one CRS that differ in something
+            name += f"_{number}"
+        names.add(name)
         x_size = min(mask.transform[0] for mask in members)
         y_size = min(-mask.transform[4] for mask in members)
         boxes = [mask.bounds for mask in members]

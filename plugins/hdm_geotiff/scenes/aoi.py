@@ -18,7 +18,7 @@ from rasterio.features import geometry_mask
 from rasterio.warp import transform_geom
 
 from hdm_geotiff.files.environment import GDAL_ERRORS, gdal_environment
-from hdm_geotiff.files.named_crs import crs_named
+from hdm_geotiff.files.named_crs import FARTHEST, crs_named
 from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 
@@ -175,6 +175,8 @@ def _short_edges(ring: Sequence[Sequence[float]]) -> Iterator[tuple[float, float
     points = [(float(point[0]), float(point[1])) for point in ring]
     if len(points) < 4 or not all(math.isfinite(value) for point in points for value in point):
         raise ValueError("a polygon's ring needs four or more finite positions")
+    if far := [point for point in points if max(map(abs, point)) > FARTHEST]:
+        raise ValueError(f"a position lies on no map: {far[0][0]:g}, {far[0][1]:g}")
     parts = _PARTS_PER_EDGE if len(points) <= 10_000 else 1
     for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
         for part in range(parts):

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 
 from hdm_geotiff.dates import acquisition, misfit
+from hdm_geotiff.files.aux_xml import is_broken
+from hdm_geotiff.files.named_crs import FARTHEST
 from hdm_geotiff.options import ReaderOptions
-from hdm_geotiff.scenes.pixel_areas import TOLERANCE, off_the_globe, row_areas
+from hdm_geotiff.scenes.pixel_areas import TOLERANCE, affine_place, off_the_globe, row_areas
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.values import Law
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
@@ -58,7 +61,7 @@ def describe(dataset: DatasetReader, laws: Sequence[Law], ref: SceneRef, options
         chunk=(height, width),
         warnings=(
             *grid_warnings(dataset, grid),
-            *mask_warnings(dataset, ref.uri),
+            *sidecar_warnings(dataset, ref.uri),
             *option_warnings(ref, names_of(dataset), options),
         ),
         attributes={**placing(dataset), **date_attributes(dataset, ref, options)},
@@ -93,6 +96,7 @@ def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> No
         what = "its georeference holds numbers that are not finite"
         remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
         raise UnsupportedSceneError(what, where=where, remedy=remedy)
+    check_transform(dataset.transform, dataset.shape, where)
     if any("complex" in dtype for dtype in dataset.dtypes):
         remedy = "convert it to amplitude or power first, e.g. gdal_calc.py --calc='abs(A)'"
         raise UnsupportedSceneError(f"complex pixels ({dataset.dtypes[0]})", where=where, remedy=remedy)
@@ -109,6 +113,25 @@ def check_size(dataset: DatasetReader, where: str, options: ReaderOptions) -> No
         remedy = (
             "tile it: gdal_translate -co TILED=YES -co COMPRESS=DEFLATE; or raise the reader option max_block_bytes"
         )
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
+
+
+def check_transform(transform: Affine, shape: tuple[int, int], where: str) -> None:
+    """Refuse a transform under which pixels have no area, or lie on no map: nothing could be found by its place.
+
+    Raises:
+        UnsupportedSceneError: it maps all pixels to a line or a point, or to where coordinates have no digits left.
+    """
+    height, width = shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        xs, ys = affine_place(transform)(np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height]))
+    if far := [(x, y) for x, y in zip(xs, ys, strict=True) if not max(abs(x), abs(y)) <= FARTHEST]:
+        what = f"its georeference places a corner at ({far[0][0]:g}, {far[0][1]:g}), which is on no map"
+        remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
+        raise UnsupportedSceneError(what, where=where, remedy=remedy)
+    if transform.determinant == 0:
+        what = f"its transform maps all pixels to a line: {tuple(transform)[:6]}"
+        remedy = "correct its world file, or its own: gdal_edit.py -a_ullr LEFT TOP RIGHT BOTTOM"
         raise UnsupportedSceneError(what, where=where, remedy=remedy)
 
 
@@ -147,13 +170,18 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
     return found
 
 
-def mask_warnings(dataset: DatasetReader, uri: str) -> list[SceneWarning]:
-    """A mask that lies beside a file on disk and that GDAL passes over in silence: it is damaged."""
-    mask = f"{uri}.msk"
-    if MaskFlags.per_dataset in dataset.mask_flag_enums[0] or not os.path.isfile(mask):
-        return []
-    what = f"the mask beside it ({os.path.basename(mask)}) cannot be read: what it hides counts as data"
-    return [SceneWarning("mask_unread", what, "make it anew, or remove it if it is not wanted")]
+def sidecar_warnings(dataset: DatasetReader, uri: str) -> list[SceneWarning]:
+    """Files that lie beside a file on disk and that GDAL passes over in silence: they are damaged."""
+    found = []
+    name = os.path.basename(uri)
+    if MaskFlags.per_dataset not in dataset.mask_flag_enums[0] and os.path.isfile(f"{uri}.msk"):
+        what = f"the mask beside it ({name}.msk) cannot be read: what it hides counts as data"
+        found.append(SceneWarning("mask_unread", what, "make it anew, or remove it if it is not wanted"))
+    if is_broken(uri):
+        what = f"the file beside it ({name}.aux.xml) cannot be read: what it says of nodata, values and place is lost"
+        remedy = "it must begin with <PAMDataset>, and each element must end; else remove it, or make it anew"
+        found.append(SceneWarning("aux_unread", what, remedy))
+    return found
 
 
 def _area_warnings(grid: Grid, crs: CRS) -> list[str]:

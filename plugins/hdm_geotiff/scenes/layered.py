@@ -26,12 +26,14 @@ from hdm_geotiff.options import ReaderOptions
 from hdm_geotiff.recipes.layers import Layer, LayeredScene, words_of
 from hdm_geotiff.scenes.header import (
     check_size,
+    check_transform,
     date_attributes,
     declared,
     geometry_of,
     grid_warnings,
     option_warnings,
     placing,
+    sidecar_warnings,
 )
 from hdm_geotiff.scenes.levels import Edges, Levels
 from hdm_geotiff.scenes.metadata import ProductFacts, product_facts
@@ -65,7 +67,9 @@ class _Opened:
         if tuple(shape) != own.shape:
             return own
         with reading(self.layer.uri, "read the coordinates that the catalog gives"):
-            return Grid(crs_named(crs), Affine(*transform), *own.shape)
+            given = Affine(*transform)
+            check_transform(given, own.shape, self.layer.uri)
+            return Grid(crs_named(crs), given, *own.shape)
 
 
 @contextmanager
@@ -308,6 +312,8 @@ class LayeredSource(RasterSource):
             if one.stored.dataset.count > 1 and sum(layer.uri == one.layer.uri for layer in files.scene.layers) == 1:
                 name, count = os.path.basename(one.layer.uri), one.stored.dataset.count
                 found.append(f"{name} holds {count} bands: number {one.index + 1} is {one.layer.name}")
+        for uri, dataset in {one.layer.uri: one.stored.dataset for one in self._opened.values()}.items():
+            found += sidecar_warnings(dataset, uri)
         other = [one.layer.name for one in self._opened.values() if one.lie is not None]
         if other:
             how = files.options.resampling

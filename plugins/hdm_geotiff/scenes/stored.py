@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,10 @@ import numpy.typing as npt
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
+from hdm_geotiff.scenes.exact_nodata import check_nodata, nodata_of
 from hdm_geotiff.scenes.validity import Mask, MaskSources, Picks
 from hdm_geotiff.values import Law
+from hdm_pipeline.errors import UnsupportedSceneError
 
 _OPAQUE = 255
 """Value of an alpha band of bytes where nothing is transparent."""
@@ -26,7 +29,7 @@ def own_laws(dataset: DatasetReader) -> tuple[Law, ...]:
     """What a file's tags say of its bands."""
     return tuple(
         Law(scale, offset, nodata)
-        for scale, offset, nodata in zip(dataset.scales, dataset.offsets, dataset.nodatavals, strict=True)
+        for scale, offset, nodata in zip(dataset.scales, dataset.offsets, nodata_of(dataset), strict=True)
     )
 
 
@@ -36,9 +39,14 @@ class StoredBands:
     Args:
         dataset: the open file.
         laws: how to read each of its bands.
+
+    Raises:
+        UnsupportedSceneError: a nodata value is not known to the last digit, or a scale makes all values alike.
     """
 
     def __init__(self, dataset: DatasetReader, laws: Sequence[Law]) -> None:
+        check_nodata(dataset, [law.nodata for law in laws])
+        _check_laws(dataset, laws)
         self.dataset = dataset
         self._laws = laws
         self._masks = MaskSources.of(dataset, tuple(law.nodata for law in laws))
@@ -109,7 +117,7 @@ class StoredBands:
         """
         if _wavelets(self.dataset):
             return self.alpha is None and not self._masks.per_dataset
-        laws = zip(self._laws, self.dataset.nodatavals, strict=True)
+        laws = zip(self._laws, nodata_of(self.dataset), strict=True)
         if self.alpha is not None and self.dataset.dtypes[self.alpha - 1] != "uint8":
             return False  # of other types it is unknown what is opaque
         return self._masks.one_way and all(_one(law.nodata, own) for law, own in laws)
@@ -129,6 +137,21 @@ class StoredBands:
             for target, values, law in zip(pixels, raw, laws, strict=True):
                 target[...] = values.astype(np.float64) * law.scale + law.offset
         return pixels
+
+
+def _check_laws(dataset: DatasetReader, laws: Sequence[Law]) -> None:
+    """Refuse scales and offsets of tags that leave nothing of what is stored.
+
+    Raises:
+        UnsupportedSceneError: a scale is 0 or not finite, or an offset is not finite.
+    """
+    for number, law in enumerate(laws, 1):
+        if law.scale == 0 or not (math.isfinite(law.scale) and math.isfinite(law.offset)):
+            what = f"band {number} has scale {law.scale:g} and offset {law.offset:g}: nothing is left of its values"
+            remedy = (
+                "give the reader options scale_factor and offset, or correct the file: gdal_edit.py -scale 1 -offset 0"
+            )
+            raise UnsupportedSceneError(what, where=dataset.name, remedy=remedy)
 
 
 def _one(nodata: float | None, other: float | None) -> bool:

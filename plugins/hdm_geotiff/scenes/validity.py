@@ -18,6 +18,8 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterWindow
 
+from hdm_geotiff.scenes.exact_nodata import nodata_of
+
 Mask = npt.NDArray[np.bool_]
 Picks = tuple[npt.NDArray[np.int64], ...] | EllipsisType
 """Pixels of a window, as `numpy.ix_` gives them; or all."""
@@ -52,7 +54,7 @@ class MaskSources:
         flags = dataset.mask_flag_enums[0]
         per_dataset = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         alpha = next((i for i, role in enumerate(dataset.colorinterp, 1) if role == ColorInterp.alpha), None)
-        return cls(tuple(dataset.nodatavals) if nodata is None else nodata, per_dataset, alpha)
+        return cls(nodata_of(dataset) if nodata is None else nodata, per_dataset, alpha)
 
     @property
     def one_way(self) -> bool:
@@ -122,7 +124,7 @@ def differs(pixels: npt.NDArray[Any], nodata: float) -> Mask:
         finite &= (pixels < low) | (pixels > high)
         return finite
     limits = np.iinfo(pixels.dtype)
-    if not np.isfinite(nodata) or nodata != int(nodata) or not limits.min <= nodata <= limits.max:
+    if not limits.min <= nodata <= limits.max or nodata != int(nodata):  # NaN lies between no limits
         return np.ones(pixels.shape, dtype=np.bool_)
     return np.asarray(pixels != pixels.dtype.type(int(nodata)))
 

@@ -8,9 +8,9 @@ from ``raster:bands`` (raster extension 1), or from ``bands`` and the asset itse
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -182,7 +182,8 @@ def _values(band: Mapping[str, Any], asset: Mapping[str, Any]) -> dict[str, Any]
             found[name] = float(value)
     nodata = _first(band.get("nodata"), asset.get("nodata"))
     if _is_number(nodata):
-        found["nodata"] = float(nodata)
+        # Whole numbers of 64 bits would lose digits.
+        found["nodata"] = nodata if abs(nodata) >= 2**53 else float(nodata)
     unit = _first(band.get("unit"), asset.get("unit"))
     return found | ({"unit": unit} if isinstance(unit, str) else {})
 
@@ -208,7 +209,7 @@ def _first(*values: Any) -> Any:
 
 def _is_number(value: Any) -> bool:
     """Whether a value is a finite number; NaN, as text, is never valid anyway."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _highest(asked: Sequence[str]) -> int:

@@ -87,7 +87,6 @@ def test_overrides_reach_everywhere(tmp_path: Path) -> None:
 def test_every_problem_has_its_line(tmp_path: Path) -> None:
     text = GOOD.replace("name: flood\ninput", "nam: flood\ninput").replace("uri: scenes", "uri: scenes\n  bandz: 3")
     assert problems(tmp_path, text.replace("out}", "out, threshold: 2}")) == {
-        "name": None,
         "nam": 1,
         "input.bandz": 4,
         "output.threshold": 12,

@@ -77,7 +77,7 @@ def test_what_a_peer_lacks(
         parcel = parcel_of(record, route(*asked))
         lacks = parcel is not None and not is_settled(parcel, mine)
         failed = mine is not None and mine.error is not None
-        found = [Lacking("a", PEER in info.get("send", ()), failed)] if lacks else []
+        found = [Lacking("a", PEER in info.get("send", ()), failed, "done")] if lacks else []
         assert read_lacking(workspace.ledger, PEER, asked) == found
         with Deliveries(workspace.ledger) as deliveries:
             assert deliveries.lacking(PEER, asked) == found
@@ -107,6 +107,29 @@ def test_owed_is_what_the_pipeline_asks_and_what_vanished_was_to_get(
             assert courier.catch_up(plan.done, plan.vanished) == 0
         assert [one.owed for one in planned.planned_sends(config, plan, workspace)] == [0, 0]
         assert ledger.scene("gone") is not None
+
+
+def test_where_no_scene_is_known_peers_get_what_they_were_to_get(workspace: Workspace) -> None:
+    """A PACS that lists nothing tonight: neither what is there nor what is gone is known, but what was asked for is."""
+    with Ledger.open(workspace.ledger) as ledger:
+        for scene, status, send in (
+            ("done", "done", [PEER]),
+            ("unasked", "done", []),
+            ("gone", "vanished", [PEER]),
+            ("broken", "quarantined", [PEER]),
+            ("sent", "done", [PEER]),
+        ):
+            (workspace.root / scene).mkdir()
+            (workspace.root / scene / "mask.tif").touch()
+            info = {"products": {"mask": [f"{scene}/mask.tif"]}, "send": send}
+            ledger.upsert_scene(SceneRecord(scene, "key", status=status, info=info))
+        with Deliveries(workspace.ledger) as deliveries:
+            deliveries.record([Delivery(PEER, "sent", "key", ("mask",), True)])
+        with Courier([route("mask")], workspace, ledger) as courier:
+            assert courier.catch_up_asked() == 2
+            assert [one.sent for one in courier.finish(lambda: False, lambda event: None)] == [2]
+        with Courier([route("mask")], workspace, ledger) as courier:
+            assert courier.catch_up_asked() == 0
 
 
 def test_nothing_is_owed_where_nothing_was_ever_done(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from hdm_pipeline.errors import ObjectStoreSilentError
 from hdm_pipeline.execution import sweeping
 from hdm_pipeline.execution.sweeping import Sweeper
+from hdm_pipeline.output.fence import Fence
+from hdm_pipeline.output.layout import Workspace
+from hdm_pipeline.output.lock import RunLock
+from tests.lost_lock import THEIRS
+from tests.until import until
 
 
 def folders(root: Path, count: int) -> list[Path]:
@@ -63,3 +69,16 @@ def test_a_store_that_is_silent_is_not_waited_for_again_and_again_at_the_end(mon
         sweeper._ending.set()
         ended.set()
     assert len(asked) == 1
+
+
+def test_once_the_lock_is_lost_nothing_is_removed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "out")
+    workspace.create()
+    given = folders(tmp_path, 3)
+    with RunLock(workspace.lock, "me", heartbeat=3600) as lock, Sweeper(Fence.of(workspace, lock)) as sweeper:
+        sweeper.sweep(given[0])
+        until(lambda: not given[0].exists())
+        workspace.lock.write_text(json.dumps(THEIRS))
+        for folder in given[1:]:
+            sweeper.sweep(folder)
+    assert [folder.exists() for folder in given] == [False, True, True]

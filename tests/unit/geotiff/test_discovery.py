@@ -232,8 +232,31 @@ def test_a_link_that_leads_round_in_a_circle_is_one_scenes_trouble(tmp_path: Pat
     (tmp_path / "loop.tif").symlink_to("loop.tif")
     (tmp_path / "loops").symlink_to("loops")
     assert ids(tmp_path) == ids(tmp_path, recursive=True) == ["a", "loop"]
-    with pytest.raises(ReadError, match="No such file"):
+    with pytest.raises(ReadError) as caught:
         GeoTiffReader().header(find(tmp_path / "loop*.tif"))
+    assert "a symbolic link that leads round in a circle" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["loop.tif", "loop", "loop.zip", "loop/a.tif"])
+def test_an_input_that_is_a_link_in_a_circle_is_called_one(tmp_path: Path, name: str) -> None:
+    link = tmp_path / name.partition("/")[0]
+    link.symlink_to(link.name)
+    with pytest.raises(EmptyArchiveError, match="is a symbolic link that leads round in a circle"):
+        ids(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ['NETCDF:"a.nc":var', "HDF5:a.h5://band", "/data/NETCDF:a.nc:t", "GTIFF_DIR:2:a.tif"])
+def test_a_subdataset_of_gdal_is_called_one(name: str) -> None:
+    with pytest.raises(EmptyArchiveError, match="a part of a file, as GDAL names it") as caught:
+        GeoTiffReader().discover(name).__next__()
+    assert "gdal_translate" in caught.value.remedy
+
+
+def test_a_link_to_what_is_not_there_names_that(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").symlink_to("moved/a.tif")
+    with pytest.raises(ReadError) as caught:
+        GeoTiffReader().header(find(tmp_path / "a*.tif"))
+    assert "a symbolic link to what is not there: moved/a.tif" in caught.value.remedy
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pyproj
@@ -23,6 +24,8 @@ from tests.unit.geotiff.conftest import WriteTif, find
 PIXELS = np.ones((2, 6, 8), dtype=np.int16)
 WGS84 = CRS.from_epsg(4326)
 EARTH_M2 = 510_065_621_724_088.5  # surface of the WGS 84 ellipsoid
+
+PAM = '<PAMDataset><PAMRasterBand band="1"><NoDataValue>0</NoDataValue></PAMRasterBand></PAMDataset>'
 
 
 def header_of(path: object) -> SceneHeader:
@@ -180,6 +183,49 @@ def test_a_mask_beside_a_scene_that_cannot_be_read_is_told(write_tif: WriteTif) 
     path.with_name("a.tif.msk").write_bytes(b"no raster")
     (told,) = [one for one in GeoTiffReader().header(find(path)).warnings if isinstance(one, SceneWarning)]
     assert (told.kind, told.suspect) == ("mask_unread", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PAM, False),
+        (f"\n{PAM}<after/>", False),
+        (PAM.replace("PAMDataset", "pamDATASET"), False),
+        (PAM.replace("<PAMR", "<!-- <a> --><a b=c/><a b='>'/>this & that \x01 \xe9<PAMR"), False),
+        (f'<?xml version="1.0"?>{PAM}', True),
+        (f"<!-- first -->{PAM}", True),
+        ("", True),
+        ("no XML at all", True),
+        (PAM[:-20], True),
+        (PAM.replace("</PAMRasterBand>", ""), True),
+        (f"<other/>{PAM}", True),
+    ],
+)
+def test_an_aux_xml_that_gdal_passes_over_is_told(write_tif: WriteTif, text: str, told: bool) -> None:
+    path = write_tif("a.tif", np.ones((4, 4), np.uint8))
+    path.with_name("a.tif.aux.xml").write_text(text, encoding="latin-1")
+    header = GeoTiffReader().header(find(path))
+    kinds = [(one.kind, one.suspect) for one in header.warnings if isinstance(one, SceneWarning)]
+    assert kinds == [("aux_unread", True)] * told
+    assert header.bands[0].nodata == (None if told else 0)  # what GDAL made of it
+
+
+def test_bands_in_files_of_their_own_are_looked_at_for_damaged_sidecars(write_tif: WriteTif, tmp_path: Path) -> None:
+    for band in ("B02", "B03"):
+        write_tif(f"in/x_{band}.tif", np.ones((4, 4), np.uint8))
+    (tmp_path / "in" / "x_B03.tif.aux.xml").write_text("<PAM")
+    options = {"bands": {band: f"*_{band}.tif" for band in ("B02", "B03")}}
+    header = GeoTiffReader(options).header(find(tmp_path / "in", **options))
+    (told,) = [one for one in header.warnings if isinstance(one, SceneWarning)]
+    assert "x_B03.tif.aux.xml" in told.what
+
+
+@pytest.mark.parametrize("transform", [Affine(10, 0, 0, 0, 0, 0), Affine(1, 2, 0, 2, 4, 0), Affine(0, 0, 5, 0, 0, 5)])
+def test_a_transform_onto_a_line_is_refused(write_tif: WriteTif, transform: Affine) -> None:
+    path = write_tif("a.tif", np.ones((4, 4), np.uint8), transform=transform)
+    with pytest.raises(UnsupportedSceneError, match="maps all pixels to a line") as caught:
+        GeoTiffReader().header(find(path))
+    assert "gdal_edit" in caught.value.remedy
 
 
 def test_a_georeference_that_is_not_finite_is_refused(write_tif: WriteTif) -> None:

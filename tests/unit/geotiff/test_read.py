@@ -128,6 +128,17 @@ def test_scale_and_offset_come_after_nodata(write_tif: WriteTif) -> None:
     assert valid.tolist() == [[False, True, True]]
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(0.0, 0.0), (np.nan, 0.0), (np.inf, 0.0), (1.0, np.nan)])
+def test_a_scale_that_leaves_nothing_of_the_values_is_refused(write_tif: WriteTif, scale: float, offset: float) -> None:
+    path = write_tif("a.tif", RAMP, scales=(scale,), offsets=(offset,))
+    with pytest.raises(UnsupportedSceneError, match="nothing is left of its values") as caught:
+        read(path)
+    assert "scale_factor" in caught.value.remedy
+    options = {"scale_factor": 2, "offset": 0}
+    with GeoTiffReader(options).open(find(path)) as source:
+        assert source.read(Window(z=0, y=0, x=0, height=3, width=4), (0,))[0].max() == 22
+
+
 def test_large_numbers_keep_their_digits_until_the_end(write_tif: WriteTif) -> None:
     values = np.array([[4_000_000_001, 4_000_000_003]], dtype=np.uint32)
     pixels, _ = read(write_tif("a.tif", values, scales=(1.0,), offsets=(-4_000_000_000.0,)))

@@ -136,6 +136,14 @@ def test_a_mask_of_another_resolution_is_warped(write_tif: WriteTif, dtype: str)
     assert np.array_equal(read(image, write_tif("larger.tif", larger, transform=grid)).label, np.abs(MASK))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_a_warped_mask_of_64_bits_keeps_its_last_digit(write_tif: WriteTif, dtype: str) -> None:
+    image = write_tif("chip.tif", IMAGE)
+    fine = np.repeat(np.repeat(np.where(MASK == 1, 2**53, 2**53 + 1), 2, 0), 2, 1).astype(dtype)
+    mask = write_tif("fine.tif", fine, transform=Affine(5, 0, 500_000, 0, -5, 5_800_000))
+    assert np.array_equal(read(image, mask, values=(2**53,)).label, MASK == 1)
+
+
 def test_a_mask_of_a_part_of_the_image_is_refused(write_tif: WriteTif) -> None:
     """A mask at half the resolution with the coordinates of the whole would put labels at the wrong places."""
     refused(write_tif("chip.tif", IMAGE), write_tif("half.tif", MASK[::2, ::2]), r"covers 30% .*4 x 5 and 2 x 3")

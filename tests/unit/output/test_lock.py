@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from hdm_pipeline.errors import OutputError
+from hdm_pipeline.errors import LostLockError, OutputError
+from hdm_pipeline.output.fence import Fence
+from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import Lock, RunLock, interrupt_holder
+from tests.until import until
 
 _HOLDER = """
 import sys, time
@@ -120,6 +124,19 @@ def test_the_owner_notices_that_it_was_taken_over(path: Path) -> None:
             time.sleep(0.02)
         assert lock.lost
     assert json.loads(path.read_text())["owner"] == "far away", "a lost lock is not removed"
+
+
+@pytest.mark.parametrize("gone", ["out", "out/.hdm"])
+def test_an_output_that_is_removed_ends_the_run_in_words(path: Path, tmp_path: Path, gone: str) -> None:
+    fence = Fence(Workspace(tmp_path / "out"), {})
+    with RunLock(path, "me", heartbeat=0.05) as lock:
+        shutil.rmtree(tmp_path / gone)
+        until(lambda: lock.lost)
+        for asked in (lock.check, fence.require):
+            with pytest.raises(LostLockError, match="or it was removed while this run wrote to it") as caught:
+                asked()
+            assert str(tmp_path / "out") in caught.value.where
+    assert not path.exists()
 
 
 def test_heartbeats_touch_the_file(path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hdm_pipeline.config.schema import PipelineConfig
-from hdm_pipeline.errors import ConfigError, ObjectStoreError
+from hdm_pipeline.errors import ConfigError, ObjectStoreError, OutputError
 from hdm_pipeline.planning.workspace import check_backbone, check_output, workspace_of
 
 
@@ -75,3 +75,16 @@ def test_addresses_that_may_not_be_used(directory: str) -> None:
     with pytest.raises(ObjectStoreError) as caught:
         check_output(config("scenes", directory))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "link", "link/below"])
+@pytest.mark.parametrize("setting", ["output.directory", "execution.work"])
+def test_a_file_where_a_folder_is_to_be_is_refused_before_a_run(tmp_path: Path, place: str, setting: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("not there")
+    folders = {"output.directory": str(tmp_path / "out"), "execution.work": str(tmp_path / "work")}
+    folders[setting] = str(tmp_path / place)
+    given = config("scenes", folders["output.directory"], work=folders["execution.work"])
+    with pytest.raises(OutputError, match="a file lies where a folder is to be") as caught:
+        workspace_of(given)
+    assert setting in caught.value.remedy

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import ExecutionError, LedgerError
-from hdm_pipeline.output.deliveries import Delivered, Delivery
+from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.reporting.events import (
     ProductsNotSent,
@@ -168,19 +169,27 @@ def test_what_peers_have_stands_with_the_scenes(path: Path, ledger: Ledger) -> N
     ledger.upsert_scene(SceneRecord("b", "p", status="done"))
     report = RunReport(path, "test", {"a": "a", "b": "b", "c": "c"}, ledger, {"b"})
     receipt = Delivered("seg", "0" * 64, "stored", "2026-01-01T00:00:00Z")
-    report.sent_before(
-        [
-            Delivery("peer", "b", "p", ("seg",), complete=True, receipts={"b/seg.dcm": receipt}),
-            Delivery("other", "b", "older", ("seg",), complete=True),
-            Delivery("peer", "unknown", "p", ("seg",), complete=True),
-        ]
-    )
+    first = replace(receipt, answer="on its way")
+    error = {"what": "refused", "remedy": "ask"}
+    with Deliveries(ledger.path) as deliveries:
+        deliveries.record(
+            [
+                Delivery("peer", "b", "p", ("seg",), True, receipts={"b/z.dcm": first, "b/a.dcm": receipt}),
+                Delivery("another", "b", "p", ("mask", "seg"), error=error),
+                Delivery("other", "b", "older", ("seg",), complete=True),
+                Delivery("peer", "a", "p", ("seg",), error=error),
+                Delivery("peer", "unknown", "p", ("seg",), complete=True),
+            ]
+        )
     for name in ("a", "c"):
         finish(report, ledger, name)
     report.event(ProductsSent(scene="a", to="peer", products=("seg",), what="stored"))
     report.event(ProductsNotSent(scene="c", to="peer", products=("seg",), what="refused", remedy="ask"))
     scenes = dict(report.scenes())
-    assert scenes["b"]["sent"] == {"peer": {"complete": True, "products": ["seg"], "what": "stored"}}
+    assert scenes["b"]["sent"] == {
+        "another": {"complete": False, "products": ["mask", "seg"], **error},
+        "peer": {"complete": True, "products": ["seg"], "what": "stored"},
+    }
     assert scenes["a"]["sent"] == {"peer": {"complete": True, "products": ("seg",), "what": "stored"}}
     assert scenes["c"]["sent"]["peer"]["complete"] is False
     assert [one["kind"] for one in scenes["c"]["warnings"]] == ["no_crs", "not_sent"]
@@ -199,7 +208,8 @@ def test_a_peer_has_nothing_of_products_that_are_made_anew(path: Path, ledger: L
     for name in ("again", "broken", "kept"):
         ledger.upsert_scene(SceneRecord(name, "old", status="done"))
     report = RunReport(path, "test", dict.fromkeys(("again", "broken", "kept"), ""), ledger, {"kept"})
-    report.sent_before(Delivery("peer", name, "old", ("seg",), complete=True) for name in ("again", "broken", "kept"))
+    with Deliveries(ledger.path) as deliveries:
+        deliveries.record(Delivery("peer", name, "old", ("seg",), True) for name in ("again", "broken", "kept"))
     finish(report, ledger, "again")
     quarantine(report, ledger, "broken")
     assert {name for name, facts in report.scenes() if "sent" in facts} == {"kept"}

@@ -95,4 +95,7 @@ def test_what_to_open_is_named_with_its_path(tmp_path: Path, monkeypatch: pytest
         "out/b/mask.tif",
     ]
     assert lines[-1] == "report: out/run.json"
+    head["mosaics"]["mask"] = {"files": ["mosaic.a.vrt"], "about": {"mosaic.a.vrt": "2 scenes in A as one"}}
+    assert lines[2].endswith("all scenes as one")
+    assert next_lines(head, found, out)[2].endswith("mosaic.a.vrt     2 scenes in A as one")
     assert next_lines({}, report(), Path("/elsewhere")) == ["report: /elsewhere/run.json"]
