@@ -22,19 +22,19 @@ EXAMPLE = "support.classes.0.examples.0"
 @pytest.mark.parametrize(
     ("override", "key", "what"),
     [
-        ("support.adapt=3", "support.adapt", "Input should be 'auto' or 'off', or a section of keys"),
-        ("support.adapt={steps: -1}", "support.adapt.steps", "Input should be greater than or equal to 0"),
+        ("support.adapt=3", "support.adapt", "should be 'auto' or 'off', or a section with keys of its own"),
+        ("support.adapt={steps: -1}", "support.adapt.steps", "should be greater than or equal to 0"),
         ("support.adapt={step: 3}", "support.adapt.step", "no such key"),
-        ("model.reduction=0", "model.reduction", "Input should be 'auto', or greater than or equal to 1"),
-        ("execution.actors=0", "execution.actors", "Input should be greater than or equal to 1, or 'auto'"),
-        ("input.uri=3", "input.uri", "Input should be a valid string, or a valid list"),
-        ("input.uri=[1]", "input.uri.0", "Input should be a valid string"),
-        ("input.bands=[[1]]", "input.bands.0", "Input should be a valid integer, or a valid string"),
+        ("model.reduction=0", "model.reduction", "should be 'auto', or greater than or equal to 1"),
+        ("execution.actors=0", "execution.actors", "should be greater than or equal to 1, or 'auto'"),
+        ("input.uri=3", "input.uri", "should be a text, or a list"),
+        ("input.uri=[1]", "input.uri.0", "should be a text"),
+        ("input.bands=[[1]]", "input.bands.0", "should be a whole number, or a text"),
         ("input.scale.fixed=[1]", "input.scale.fixed.1", "a value of the list is missing"),
         ("input.scale.fixed=[[0, 1], [1]]", "input.scale.fixed.1.1", "a value of the list is missing"),
         (f"{EXAMPLE}.ignore={{wher: x}}", f"{EXAMPLE}.ignore.wher", "no such key"),
-        (f"{EXAMPLE}.ignore=1.5", f"{EXAMPLE}.ignore", "Input should be a valid list, or a section of keys"),
-        ("output.products=[{mask: 1}]", "output.products.0.mask", "Input should be a section of keys"),
+        (f"{EXAMPLE}.ignore=1.5", f"{EXAMPLE}.ignore", "should be a list, or a section with keys of its own"),
+        ("output.products=[{mask: 1}]", "output.products.0.mask", "should be a section with keys of its own"),
     ],
 )
 def test_a_value_that_fits_none_of_several_kinds_is_told_once(
