@@ -210,7 +210,8 @@ def validate(
     """Check a pipeline file: every error at once, each with file, line and remedy. Loads no network."""
     for warning in _pipeline(pipeline, set_ or []).validate(data=data):
         typer.echo(f"warning: {warning}")
-    typer.echo(f"{pipeline}: valid")
+    looked_at = "" if data else " as a file; --data also opens the examples and a sample of the scenes"
+    typer.echo(f"{pipeline}: valid{looked_at}")
 
 
 @app.command()

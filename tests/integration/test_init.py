@@ -36,7 +36,9 @@ def test_masks_are_wired_in_and_the_draft_runs(bench: Workbench, monkeypatch: py
     written = invoke("init", "scenes", "--labels", "support", "--class", "water")
     assert written.exit_code == 0, written.output
     assert "checked: valid" in written.output
-    assert invoke("validate", "water.yaml", "--data").exit_code == 0
+    looked_at = invoke("validate", "water.yaml", "--data")
+    assert (looked_at.exit_code, looked_at.output) == (0, "water.yaml: valid\n")
+    assert "--data also opens the examples" in invoke("validate", "water.yaml").output
     draft = yaml.safe_load(Path("water.yaml").read_text())
     (example,) = draft["support"]["classes"][0]["examples"]
     assert example == {"image": "support/chip.tif", "mask": "support/chip_mask.tif", "value": 1}
