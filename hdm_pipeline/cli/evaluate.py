@@ -114,6 +114,7 @@ def evaluate(
     )
     segmenter = FewShotSegmenter.load(weights)
     found = _with_progress(listed, segmenter, settings, keep_shown=sheet_rows if sheet else 0)
+    _warn(found.warnings)
     typer.echo(_table(found))
     if settings.calibrate:
         typer.echo(calibration_text(found.calibration))
@@ -164,6 +165,7 @@ def adapt(
         raise ConfigError("the output is not called *.safetensors", where=str(out), remedy="give it that ending")
     _require_folder(out)
     examples = load_support(_support_episode(support, task, scale, bands))
+    _warn(examples.warnings)
     network = load_network(weights)
     fit = fit_to_examples(
         network,
@@ -282,6 +284,11 @@ def _with_progress(
         return run_evaluation(
             listed, segmenter, settings, keep_shown=keep_shown, on_episode=lambda _: progress.advance(bar)
         )
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(f"warning: {line}", err=True)
 
 
 def _exit_if_left_out(evaluations: Iterable[Evaluation]) -> None:

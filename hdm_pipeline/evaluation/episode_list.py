@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from hdm_pipeline.config.schema import MAX_BANDS, Range
-from hdm_pipeline.contracts import Labels, Pixels, Validity
+from hdm_pipeline.contracts import IGNORE, Labels, Pixels, Validity
 from hdm_pipeline.errors import ConfigError, TrainingError
-from hdm_pipeline.evaluation.images import EpisodeImage, read_image, read_mask
+from hdm_pipeline.evaluation.images import EpisodeImage
+from hdm_pipeline.evaluation.pairs import read_pair, told
 from hdm_pipeline.pixels.scaling import example_ranges, scale_pixels
 
 Ranges = tuple[Range, ...]
@@ -76,6 +77,7 @@ class SupportSet:
         names: file names, for messages.
         scale: the range that was used, to be used for the queries too.
         bands: as in the episode.
+        warnings: what is strange about the masks, by a line each.
     """
 
     images: tuple[Pixels, ...]
@@ -83,15 +85,20 @@ class SupportSet:
     names: tuple[str, ...]
     scale: Ranges
     bands: tuple[int, ...] | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """The query of an episode, read and scaled: image [C, y, x] in 0..1, validity [y, x], truth [y, x] uint8."""
+    """The query of an episode, read and scaled: image [C, y, x] in 0..1, validity [y, x], truth [y, x] uint8.
+
+    `warnings` says what is strange about its mask, by a line each.
+    """
 
     image: Pixels
     valid: Validity
     truth: Labels
+    warnings: tuple[str, ...] = ()
 
 
 def read_episodes(path: Path) -> list[ListedEpisode]:
@@ -133,9 +140,11 @@ def load_support(episode: ListedEpisode) -> SupportSet:
     Raises:
         TrainingError: a file cannot be used, sizes differ, or no example holds foreground.
     """
-    pairs = [_load_pair(example, episode.bands) for example in episode.support]
-    if not any((mask == 1).any() for _, mask in pairs):
-        held = sorted({int(value) for _, mask in pairs for value in np.unique(mask)})
+    pairs = [read_pair(example.image, example.mask, episode.bands) for example in episode.support]
+    for image, mask in pairs:
+        mask.labels[~image.valid] = IGNORE
+    if not any((mask.labels == 1).any() for _, mask in pairs):
+        held = sorted({int(value) for _, mask in pairs for value in np.unique(mask.labels)})
         raise TrainingError(
             f"no example of task {episode.task!r} holds foreground: the masks hold {held}",
             where=f"line {episode.line}: {episode.support[0].mask}",
@@ -152,10 +161,13 @@ def load_support(episode: ListedEpisode) -> SupportSet:
         )
     return SupportSet(
         images=tuple(_scaled(image, scale, invalid=np.nan) for image in images),
-        masks=tuple(mask for _, mask in pairs),
+        masks=tuple(mask.labels for _, mask in pairs),
         names=tuple(example.image.name for example in episode.support),
         scale=scale,
         bands=episode.bands,
+        warnings=tuple(
+            line for example, (_, mask) in zip(episode.support, pairs, strict=True) for line in told(mask, example.mask)
+        ),
     )
 
 
@@ -165,7 +177,7 @@ def load_query(example: ListedExample, support: SupportSet) -> Query:
     Raises:
         TrainingError: a file cannot be used, or its channels differ from the examples'.
     """
-    image = read_image(example.image, support.bands)
+    image, mask = read_pair(example.image, example.mask, support.bands)
     expected = support.images[0].shape[0]
     if image.pixels.shape[0] != expected:
         raise TrainingError(
@@ -173,9 +185,7 @@ def load_query(example: ListedExample, support: SupportSet) -> Query:
             where=str(example.image),
             remedy='name the channels by "bands"',
         )
-    truth = read_mask(example.mask)
-    _require_same_size(image, truth, example)
-    return Query(_scaled(image, support.scale, invalid=0.0), image.valid, truth)
+    return Query(_scaled(image, support.scale, invalid=0.0), image.valid, mask.labels, told(mask, example.mask))
 
 
 def automatic_ranges(supports: Sequence[EpisodeImage]) -> Ranges:
@@ -211,23 +221,6 @@ def _scaled(image: EpisodeImage, ranges: Ranges, *, invalid: float) -> Pixels:
     scaled = scale_pixels(image.pixels, ranges)
     scaled[:, ~image.valid] = invalid
     return scaled
-
-
-def _load_pair(example: ListedExample, bands: tuple[int, ...] | None) -> tuple[EpisodeImage, Labels]:
-    image, mask = read_image(example.image, bands), read_mask(example.mask)
-    _require_same_size(image, mask, example)
-    mask[~image.valid] = 255
-    return image, mask
-
-
-def _require_same_size(image: EpisodeImage, mask: Labels, example: ListedExample) -> None:
-    if image.valid.shape != mask.shape:
-        raise TrainingError(
-            f"image is {image.valid.shape[1]} x {image.valid.shape[0]} pixels, its mask {mask.shape[1]} x "
-            f"{mask.shape[0]}",
-            where=f"{example.image}, {example.mask}",
-            remedy="give a mask of the image's size",
-        )
 
 
 def _parse(record: Any, folder: Path, line: int) -> ListedEpisode:

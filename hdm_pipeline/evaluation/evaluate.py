@@ -78,6 +78,7 @@ class EpisodeResult:
         outlines: outline pixels of the network's prediction, or None if the episode failed.
         reliability: the network's scores against the truth, or None if the episode failed.
         temperature: that the episode's examples would calibrate them with; 1 leaves them as they are.
+        warnings: what is strange about its masks, by a line each.
     """
 
     episode: ListedEpisode
@@ -89,6 +90,7 @@ class EpisodeResult:
     outlines: OutlineCounts | None = None
     reliability: Reliability | None = None
     temperature: float = 1.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,11 @@ class Evaluation:
     def failed(self) -> list[EpisodeResult]:
         """The episodes that were left out."""
         return [result for result in self.results if result.error is not None]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is strange about masks, each told once."""
+        return list(dict.fromkeys(line for result in self.results for line in result.warnings))
 
     @property
     def summary(self) -> Summary:
@@ -173,6 +180,7 @@ class Evaluation:
             "adaptations": [{"task": task, **report.as_dict()} for task, report in self.adaptations],
             "reductions": [{"task": task, "reduction": reduction} for task, reduction in self.reductions],
             "baseline": baseline and {"name": self.settings.baseline, **_summary_dict(baseline)},
+            "warnings": self.warnings,
             "failed": [
                 {"line": r.episode.line, "task": r.episode.task, **r.error.as_dict()} for r in self.failed if r.error
             ],
@@ -259,6 +267,7 @@ class _Runner:
                 outlines=count_outlines(prediction, query.truth),
                 reliability=Reliability.of(scores, query.truth),
                 temperature=task.calibration.temperature,
+                warnings=(*task.support.warnings, *query.warnings),
             )
         except MissingExtraError:
             raise  # every episode would meet it

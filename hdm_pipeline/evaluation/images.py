@@ -16,7 +16,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hdm_pipeline.contracts import IGNORE, Labels, Pixels, Reader, SceneRef, SceneSource, Validity
+from hdm_pipeline.contracts import (
+    IGNORE,
+    Labels,
+    Pixels,
+    RasterGeometry,
+    Reader,
+    SceneRef,
+    SceneSource,
+    SceneWarning,
+    Validity,
+)
 from hdm_pipeline.errors import ArchiveError, SceneError, TrainingError, broken_link
 from hdm_pipeline.evaluation.pictures import (
     MAX_PIXELS,
@@ -53,11 +63,28 @@ class EpisodeImage:
             1 <= C <= 32, finite (0 where invalid).
         valid: [y, x] bool, False where the file says there is no data (nodata, NaN, transparent, padding).
         eight_bit: whether the samples are uint8 as stored, whose natural range is 0..255.
+        place: where it lies; None where its format does not say.
     """
 
     pixels: Pixels
     valid: Validity
     eight_bit: bool
+    place: RasterGeometry | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeMask:
+    """One mask of an episode.
+
+    Attributes:
+        labels: [y, x] uint8, 1 foreground, 0 background, 255 ignored (a GeoTIFF's nodata and NaN too).
+        place: where it lies; None where its format does not say.
+        warnings: what is strange about it.
+    """
+
+    labels: Labels
+    place: RasterGeometry | None = None
+    warnings: tuple[SceneWarning, ...] = ()
 
 
 def read_image(path: Path, bands: Sequence[int] | None = None) -> EpisodeImage:
@@ -84,15 +111,15 @@ def read_image(path: Path, bands: Sequence[int] | None = None) -> EpisodeImage:
     return EpisodeImage(pixels, valid, stored.dtype == np.uint8)
 
 
-def read_mask(path: Path) -> Labels:
-    """Read a mask: [y, x] uint8, 1 foreground, 0 background, 255 ignored (a GeoTIFF's nodata and NaN too).
+def read_mask(path: Path) -> EpisodeMask:
+    """Read a mask.
 
     Raises:
         TrainingError: the file is missing, damaged, not a single-channel image, or holds other values.
     """
-    kind = _kind_of(path)
+    kind, place = _kind_of(path), None
     if kind in _READERS:
-        label = _read_scene_labels(path, kind)
+        label, place = _read_scene_labels(path, kind)
     else:
         stored = read_picture_labels(path) if kind == "picture" else read_array(path)
         if not (stored == stored[:1]).all():
@@ -109,7 +136,16 @@ def read_mask(path: Path) -> Labels:
             where=str(path),
             remedy="write the class as 1, everything else as 0, and what should not count as 255",
         )
-    return plain.astype(np.uint8)
+    return EpisodeMask(plain.astype(np.uint8), place, _doubts(label))
+
+
+def _doubts(stored: npt.NDArray[Any]) -> tuple[SceneWarning, ...]:
+    """A mask of 255 without any 1 is told as by the readers of a run: 255 was most likely meant as the class."""
+    if not (stored == IGNORE).any() or (stored == 1).any():
+        return ()
+    held = "0, 255" if (stored == 0).any() else "255"
+    what = f"the mask has no pixel of the class (value 1); it holds {held}: it shows no target, and 255 counts nowhere"
+    return (SceneWarning("only_background", what, "if 255 should mean the class, write it as 1", suspect=False),)
 
 
 def _kind_of(path: Path) -> Kind:
@@ -143,24 +179,30 @@ def _read_scene(path: Path, kind: Kind, bands: Sequence[int] | None) -> EpisodeI
             colors, _ = read_picture(path)
             _, valid = source.read(window, measured)
             pixels = np.where(valid, colors[_chosen(len(colors), bands, path)], 0).astype(np.float32)
-            return EpisodeImage(pixels, valid, True)
+            return EpisodeImage(pixels, valid, True, _place(source))
         pixels, valid = source.read(window, [measured[index] for index in _chosen(len(measured), bands, path)])
         # Stored as uint8, but a scale of the file may have made something else of it; a gray DICOM image is measured.
         eight_bit = source.header.dtype == "uint8" and (kind == "GeoTIFF" or len(described) == _COLORS)
-    return EpisodeImage(pixels, valid, eight_bit and _are_bytes(pixels))
+        return EpisodeImage(pixels, valid, eight_bit and _are_bytes(pixels), _place(source))
 
 
 def _are_bytes(pixels: Pixels) -> bool:
     return bool(((pixels >= 0) & (pixels <= 255) & (pixels % 1 == 0)).all())
 
 
-def _read_scene_labels(path: Path, kind: Kind) -> npt.NDArray[np.float32]:
-    """Labels of the first band; 255 where its reader says there is no data."""
+def _read_scene_labels(path: Path, kind: Kind) -> tuple[npt.NDArray[np.float32], RasterGeometry | None]:
+    """Labels of the first band, NaN where its reader says there is no data; and where it lies."""
     with _opened(path, kind) as (source, window):
         labels, valid = source.read(window, [0])
-        nodata = source.header.bands[0].nodata
+        nodata, place = source.header.bands[0].nodata, _place(source)
     # A declared nodata of 0 or 1 on a mask is a slip of the tool that wrote it, not a statement.
-    return np.where(valid, labels[0], np.float32(nodata if nodata is not None and nodata in (0, 1) else IGNORE))
+    empty = np.float32(nodata if nodata is not None and nodata in (0, 1) else np.nan)
+    return np.where(valid, labels[0], empty), place
+
+
+def _place(source: SceneSource) -> RasterGeometry | None:
+    geometry = source.header.geometry
+    return geometry if isinstance(geometry, RasterGeometry) else None
 
 
 @contextmanager
@@ -186,6 +228,11 @@ def _opened(path: Path, kind: Kind) -> Iterator[tuple[SceneSource, Window]]:
         raise TrainingError(
             f"{kind} file cannot be decoded: {error.what}", where=str(path), remedy=error.remedy
         ) from error
+
+
+def geotiff_reader() -> Reader:
+    """The reader of GeoTIFFs as episodes use it."""
+    return _reader("GeoTIFF")
 
 
 @cache

@@ -175,7 +175,7 @@ def walk_noted(path: Path) -> Iterator[Noted]:
     """What is known of all scenes at all peers, by scene and peer, one after another: there may be a million.
 
     Args:
-        path: as for `read_deliveries`. Where it is not there, nothing is known.
+        path: of the ledger, which is sound; it may be written to meanwhile. Where it is not there, nothing is known.
     """
     if not path.is_file():
         return
@@ -207,24 +207,13 @@ FROM deliveries WHERE peer = ? ORDER BY scene
 """
 
 
-def read_deliveries(path: Path) -> list[Delivery]:
-    """All deliveries that a ledger knows, by peer and scene; none where nothing was ever sent.
-
-    Args:
-        path: of the ledger, which exists and is sound; it may be written to meanwhile.
-    """
-    with _reading(path) as connection:
-        query = f"SELECT {_COLUMNS} FROM deliveries ORDER BY peer, scene"
-        return [_delivery(row) for row in connection.execute(query)] if _any_sent(connection) else []
-
-
 def read_unsettled(path: Path) -> tuple[list[str], list[Delivery]]:
     """Scenes of whose present products some peer may lack something, and what is known of these at any peer.
 
     What is settled, mostly all of a million, is passed over by SQLite: only what is given back is made here.
 
     Args:
-        path: as for `read_deliveries`.
+        path: of the ledger, which exists and is sound; it may be written to meanwhile.
 
     Returns:
         Ids of scenes in their order, and deliveries by peer and scene.
@@ -244,7 +233,7 @@ def read_lacking(path: Path, peer: str, products: Sequence[str]) -> list[Lacking
     What the peer has, mostly all of a million, is passed over by SQLite. It finds the same as `delivery.parcel`.
 
     Args:
-        path: as for `read_deliveries`.
+        path: of the ledger, which exists and is sound; it may be written to meanwhile.
         peer: its address.
         products: that it is to get, sorted.
     """

@@ -127,15 +127,25 @@ def _by_product(name: str) -> tuple[datetime, datetime] | None:
 
 
 def misfit(name: str, pattern: str | None) -> str:
-    """Why a pattern of the user's tells no date of a scene; empty if it does, or if there is none."""
+    """Why a pattern of the user's tells no date of a scene; empty if it does, or if there is none.
+
+    Empty also for a name without digits enough for a date: the pattern is meant for other scenes, not mistyped.
+    """
     if pattern is None:
         return ""
     match = compiled(pattern).search(name)
     if match is None:
+        if not _may_hold_a_date(name, 7 if "%j" in pattern else 8):
+            return ""
         return f"the date option, {pattern!r}, does not fit the scene's name"
     if _from_groups(match.groupdict()) is None:
         return f"{match[0]!r} in the scene's name fits the date option, {pattern!r}, but is not a real date"
     return ""
+
+
+def _may_hold_a_date(name: str, digits: int) -> bool:
+    """Whether so many digits follow one another, with at most one sign that is no letter between two of them."""
+    return re.search(rf"[0-9](?:[^A-Za-z0-9]?[0-9]){{{digits - 1}}}", name) is not None
 
 
 def compiled(pattern: str) -> re.Pattern[str]:

@@ -200,7 +200,7 @@ def option_warnings(ref: SceneRef, bands: Sequence[str], options: ReaderOptions)
     """Options that say nothing of a scene although they are given; `bands` are the names of all its bands."""
     found = options.values.warnings(ref, bands)
     if what := misfit(ref.id, options.date):
-        remedy = "correct the option date, or the name of the scene"
+        remedy = "correct the option date, or the name of the scene; if the name holds no date, nothing is to be done"
         found.append(SceneWarning("date_unfit", what, remedy, suspect=False))
     return found
 

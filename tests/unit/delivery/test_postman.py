@@ -15,7 +15,7 @@ from hdm_pipeline.delivery.courier import Courier
 from hdm_pipeline.delivery.parcel import Parcel
 from hdm_pipeline.delivery.postman import ATTEMPTS, Postman
 from hdm_pipeline.errors import PluginError
-from hdm_pipeline.output.deliveries import Delivery, read_deliveries
+from hdm_pipeline.output.deliveries import Deliveries, Delivery
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.planning.routes import Route
@@ -81,7 +81,8 @@ def deliver(workspace: Workspace, peer: Any, named: bool = True) -> tuple[Postma
 
 
 def known(workspace: Workspace) -> dict[str, Delivery]:
-    return {one.scene: one for one in read_deliveries(workspace.ledger)}
+    with Deliveries(workspace.ledger) as deliveries:
+        return {one.scene: one for scene in SCENES if (one := deliveries.find(PEER, scene)) is not None}
 
 
 def test_each_is_sent_once_without_what_does_not_fit(workspace: Workspace) -> None:

@@ -97,6 +97,19 @@ def test_what_cannot_be_read_is_left_out_and_the_rest_goes_on(tmp_path: Path, se
         evaluate(read_episodes(write_list(tmp_path, records[:1])), segmenter, EvaluationSettings())
 
 
+def test_odd_masks_are_told_once_beside_the_figures(tmp_path: Path, segmenter: FewShotSegmenter) -> None:
+    pairs = write_scenes(tmp_path, 2)
+    mask = np.zeros((48, 48), np.uint8)
+    mask[10:20] = 255
+    Image.fromarray(mask).save(tmp_path / "bytes.png")
+    query = {**pairs[1], "mask": "bytes.png"}
+    records: list[dict[str, object]] = [{"task": "a", "support": [pairs[0]], "query": query}] * 2
+    found = evaluate(read_episodes(write_list(tmp_path, records)), segmenter, EvaluationSettings())
+    (line,) = found.as_dict()["warnings"]
+    assert "bytes.png" in line
+    assert "it holds 0, 255" in line
+
+
 def test_the_sheet_has_a_row_for_each_kept_episode_and_colors_errors(
     tmp_path: Path, segmenter: FewShotSegmenter
 ) -> None:

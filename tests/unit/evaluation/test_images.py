@@ -161,7 +161,7 @@ def test_a_geotiff_palette_stands_for_its_colors_in_an_image_and_for_labels_in_a
     image = read_image(path)
     np.testing.assert_array_equal(image.pixels[:, 0, :2].T, [(10, 20, 30), (40, 50, 60)])
     assert image.valid[0].tolist() == [True, True, False]
-    assert read_mask(path).tolist() == [[0, 1, 255]]
+    assert read_mask(path).labels.tolist() == [[0, 1, 255]]
 
 
 def test_alpha_of_a_gray_geotiff_is_no_channel(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_alpha_of_a_gray_geotiff_is_no_channel(tmp_path: Path) -> None:
 @pytest.mark.parametrize("nodata", [0, 1])
 def test_a_mask_that_declares_a_label_as_nodata_keeps_it(tmp_path: Path, nodata: int) -> None:
     mask = np.array([[0, 1, 255]], np.uint8)
-    assert read_mask(save_tiff(tmp_path / "a.tif", mask[None], nodata=nodata)).tolist() == mask.tolist()
+    assert read_mask(save_tiff(tmp_path / "a.tif", mask[None], nodata=nodata)).labels.tolist() == mask.tolist()
 
 
 def test_missing_and_complex_and_objects(tmp_path: Path) -> None:
@@ -202,9 +202,9 @@ def test_masks_of_every_format_agree(tmp_path: Path) -> None:
     declared = np.where(mask == 255, -1, mask).astype(np.int16)
     save_tiff(tmp_path / "nodata.tif", declared[None], nodata=-1)
     for name in ("a.npy", "a.png", "p.png", "rgb.png", "a.tif", "nodata.tif"):
-        np.testing.assert_array_equal(read_mask(tmp_path / name), mask, err_msg=name)
+        np.testing.assert_array_equal(read_mask(tmp_path / name).labels, mask, err_msg=name)
     Image.fromarray(mask == 1).save(tmp_path / "one_bit.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "one_bit.png"), mask == 1)
+    np.testing.assert_array_equal(read_mask(tmp_path / "one_bit.png").labels, mask == 1)
 
 
 def test_other_label_values_are_refused_by_name(tmp_path: Path) -> None:

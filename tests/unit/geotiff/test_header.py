@@ -104,13 +104,25 @@ def test_a_key_that_fits_another_scene_is_not_noted(write_tif: WriteTif) -> None
         assert [one.kind for one in warnings if isinstance(one, SceneWarning)] == kinds
 
 
-def test_a_date_option_that_tells_no_date_is_noted(write_tif: WriteTif) -> None:
-    options = {"date": "x_%Y%m%d"}
-    for name, told in (("x_20240630", ""), ("x_20240631", "not a real date"), ("y", "does not fit")):
-        warnings = GeoTiffReader(options).header(find(write_tif(f"{name}.tif", PIXELS), **options)).warnings
-        found = [one for one in warnings if isinstance(one, SceneWarning)]
-        assert [one.kind for one in found] == (["date_unfit"] if told else [])
-        assert all(told in one.what and not one.suspect for one in found)
+@pytest.mark.parametrize(
+    ("pattern", "name", "told"),
+    [
+        ("x_%Y%m%d", "x_20240630", ""),
+        ("x_%Y%m%d", "x_20240631", "not a real date"),
+        ("x-%Y%m%d", "x_20240630", "does not fit"),
+        ("x_%Y%m%d", "x_2024-06-30", "does not fit"),
+        ("%Y%j", "a_2024.182", "does not fit"),
+        ("x_%Y%m%d", "India_900498_S1Hand", ""),  # no name of a date: what the option is meant for are other scenes
+        ("x_%Y%m%d", "tile_2024182", ""),
+        ("x_%Y%m%d", "y", ""),
+    ],
+)
+def test_a_date_option_that_tells_no_date_is_noted(write_tif: WriteTif, pattern: str, name: str, told: str) -> None:
+    options = {"date": pattern}
+    warnings = GeoTiffReader(options).header(find(write_tif(f"{name}.tif", PIXELS), **options)).warnings
+    found = [one for one in warnings if isinstance(one, SceneWarning)]
+    assert [one.kind for one in found] == (["date_unfit"] if told else [])
+    assert all(told in one.what and not one.suspect for one in found)
 
 
 def test_ground_control_points_are_kept_for_the_writer(write_tif: WriteTif) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.errors import LedgerError
-from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery, read_deliveries, read_unsettled
+from hdm_pipeline.output.deliveries import Delivered, Deliveries, Delivery, read_unsettled, walk_noted
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.output.ledger_file import connect_for_reading
 from hdm_pipeline.reporting.sends import not_sent_lines, undelivered
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 def test_what_was_recorded_is_read_again(path: Path) -> None:
     whole = Delivery(PEER, "a", "key", ("segmentation",), True, {"a/segmentation.dcm": RECEIPT})
     cut = Delivery(PEER, "b", "key", ("report", "segmentation"), False, {}, {"what": "no", "remedy": "yes"})
-    assert read_deliveries(path) == []
+    assert list(walk_noted(path)) == []
     with Deliveries(path) as deliveries:
         deliveries.record([whole, cut])
         deliveries.record([Delivery("dimse://A@pacs:104", "a", "key", ("segmentation",))])
@@ -37,10 +37,10 @@ def test_what_was_recorded_is_read_again(path: Path) -> None:
         assert deliveries.find("dimse://B@pacs:104", "a") is None
         deliveries.record([Delivery(PEER, "b", "other", ("report",), True)])
         assert deliveries.find(PEER, "b") == Delivery(PEER, "b", "other", ("report",), True)
-    assert [(one.peer, one.scene) for one in read_deliveries(path)] == [
-        (PEER, "a"),
-        (PEER, "b"),
-        ("dimse://A@pacs:104", "a"),
+    assert [(one.scene, one.peer) for one in walk_noted(path)] == [
+        ("a", PEER),
+        ("a", "dimse://A@pacs:104"),
+        ("b", PEER),
     ]
 
 
@@ -49,7 +49,7 @@ def test_the_ledger_is_written_meanwhile(path: Path) -> None:
         for number in range(20):
             ledger.upsert_scene(SceneRecord(f"s{number}", "key", status="done"))
             deliveries.record([Delivery(PEER, f"s{number}", "key", ())])
-            assert len(read_deliveries(path)) == number + 1
+            assert len(list(walk_noted(path))) == number + 1
         assert len(ledger.scenes()) == 20
     with Ledger.open(path) as ledger:  # the ledger is sound, and of the version that it was
         assert len(ledger.scenes()) == 20
@@ -119,7 +119,9 @@ def test_only_what_may_be_owed_is_read(path: Path) -> None:
         assert scenes == ["half", "new", "older", "unasked"]
         assert [(one.peer, one.scene) for one in known] == [(PEER, "half"), (PEER, "older"), (other, "unasked")]
         chosen = [one for name in scenes if (one := ledger.scene(name))]
-        assert undelivered(chosen, known) == undelivered(ledger.walk(), read_deliveries(path))
+        with Deliveries(path) as deliveries:
+            found = [deliveries.find(peer, one.id) for one in ledger.walk() for peer in (PEER, other)]
+        assert undelivered(chosen, known) == undelivered(ledger.walk(), [one for one in found if one is not None])
 
 
 def test_what_is_sent_while_it_is_read_is_not_taken_for_never_tried(
