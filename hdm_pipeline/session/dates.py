@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from hdm_pipeline.contracts import Reader, SceneHeader, SceneRef
-from hdm_pipeline.errors import HdmError
+from hdm_pipeline.errors import HdmError, SceneError
+from hdm_pipeline.session.troubles import Troubles
 
 
 class Dates:
@@ -18,14 +19,15 @@ class Dates:
     Args:
         refs: the scenes as they are now.
         reader: of the archive.
+        troubles: told of scenes whose header cannot be read.
 
     Attributes:
         known: by scene, ISO 8601; empty where nothing tells.
     """
 
-    def __init__(self, refs: Callable[[], Sequence[SceneRef]], reader: Reader) -> None:
+    def __init__(self, refs: Callable[[], Sequence[SceneRef]], reader: Reader, troubles: Troubles) -> None:
         self.known: dict[SceneRef, str] = {}
-        self._refs, self._reader = refs, reader
+        self._refs, self._reader, self._troubles = refs, reader, troubles
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
@@ -50,7 +52,9 @@ class Dates:
             start = time.monotonic()
             try:
                 self.learn(self._reader.header(ref))
-            except HdmError:  # whoever opens the scene is told
+            except HdmError as error:  # whoever opens the scene is told
                 self.known[ref] = ""
+                if isinstance(error, SceneError):
+                    self._troubles.learn(ref, error)
             if ended.wait(time.monotonic() - start):  # half of the time is left to those who wait for a picture
                 return

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range
 from hdm_pipeline.contracts import OverviewSource, Pixels, Reader, SceneHeader, SceneRef, Validity
-from hdm_pipeline.errors import BandError, HdmError
+from hdm_pipeline.errors import BandError, HdmError, SceneError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.pixels.bands import BandPlan, resolve
 from hdm_pipeline.pixels.overview import reduced
@@ -125,11 +125,15 @@ class OpenScenes:
             SceneError: it lies on another machine.
         """
         ref = self._scenes.ref(scene)
-        opened = self._take(ref) or self._open(ref)
         try:
-            yield opened.source
-        except BaseException:
-            opened.source.close()  # the file may be damaged or gone: whoever asks next opens it anew
+            opened = self._take(ref) or self._open(ref)
+            try:
+                yield opened.source
+            except BaseException:
+                opened.source.close()  # the file may be damaged or gone: whoever asks next opens it anew
+                raise
+        except SceneError as error:
+            self._scenes.troubles.learn(ref, error)
             raise
         self._give_back(ref, opened)
 

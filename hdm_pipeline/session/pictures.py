@@ -108,7 +108,9 @@ class Pictures:
         record = self._scenes.record(scene)
         window = Window.whole(_telling_slice(record, depth), (height, width))
         size = _fitting((height, width), side)
-        return self.picture(scene, window, size), self.result(scene, window, size)
+        found = self.picture(scene, window, size), self.result(scene, window, size)
+        self._scenes.troubles.forget(self._scenes.ref(scene))
+        return found
 
     def result(self, scene: str, window: Window, size: Size) -> npt.NDArray[np.uint8] | None:
         """The mask that the last run published, thinned out.

@@ -26,6 +26,8 @@ from hdm_pipeline.planning.archive import Archive, Products, discover
 from hdm_pipeline.planning.keys import SceneKeyring, SceneKeys
 from hdm_pipeline.planning.plan import fingerprints, standing
 from hdm_pipeline.session.dates import Dates
+from hdm_pipeline.session.file_names import file_name, holds
+from hdm_pipeline.session.troubles import Troubles
 from hdm_pipeline.session.values import SceneState, State
 from hdm_pipeline.support.examples import support_files
 from hdm_pipeline.support.remote import borrowed_examples
@@ -48,6 +50,7 @@ class Scenes:
     Attributes:
         config: as it is now; see `use`.
         problem: why no scene can be told to be done: an example or the weights are missing, say; None if all is well.
+        troubles: scenes that could not be read.
     """
 
     def __init__(self, config: PipelineConfig, workspace: Workspace, reader: Reader) -> None:
@@ -64,7 +67,8 @@ class Scenes:
         self._keys: dict[tuple[str, str], SceneKeys] = {}
         self._stale = True
         self._headers: OrderedDict[SceneRef, SceneHeader] = OrderedDict()
-        self._dates = Dates(self.refs, reader)
+        self.troubles = Troubles()
+        self._dates = Dates(self.refs, reader, self.troubles)
 
     def use(self, config: PipelineConfig) -> None:
         """Go on with a pipeline file that has changed; the archive is looked through again if `input` has."""
@@ -77,6 +81,7 @@ class Scenes:
             if other_input:
                 self._archive = None
                 self._headers.clear()
+                self.troubles.forget()
 
     def supports_changed(self, files: Collection[Path] | None = None) -> None:
         """Files of examples may have changed: they are hashed again before the next listing.
@@ -100,6 +105,7 @@ class Scenes:
         with self._lock:
             self._weights, self._stale = "", True
             self._discover()
+            self.troubles.forget()
 
     def close(self) -> None:
         """Stop reading dates."""
@@ -145,7 +151,11 @@ class Scenes:
                 self._headers.move_to_end(ref)
                 return known
         require_local(ref)
-        header = self.reader.header(ref)
+        try:
+            header = self.reader.header(ref)
+        except SceneError as error:
+            self.troubles.learn(ref, error)
+            raise
         with self._lock:
             self._headers[ref] = header
             while len(self._headers) > _HEADERS:
@@ -267,19 +277,25 @@ class Scenes:
 
     def _state(self, ref: SceneRef, record: SceneRecord | None, running: bool, labeled: Collection[str]) -> SceneState:
         date = self._dates.known.get(ref, "")
+        trouble = self.troubles.of(ref)
         if record is None:
-            return SceneState(ref.id, "new", date=date, labeled=ref.id in labeled)
+            found = SceneState(ref.id, "new", date=date, labeled=ref.id in labeled, name=file_name(ref))
+            return found if trouble is None else replace(found, state="unreadable", error=trouble)
         info = record.info
+        state = self._stands(ref, record, running)
+        unreadable = state == "new" and trouble is not None
+        error = trouble if unreadable and trouble else record.error or {}
         return SceneState(
             ref.id,
-            self._stands(ref, record, running),
-            error={name: str(value) for name, value in (record.error or {}).items()},
+            "unreadable" if unreadable else state,
+            error={name: str(value) for name, value in error.items()},
             warnings=_warnings(info.get("warnings", ())),
             date=date,
             measures=_measures(info),
             uncertainty=_mean_uncertainty(info),
             outputs=record.outputs,
             labeled=ref.id in labeled,
+            name=file_name(ref),
         )
 
     def _stands(self, ref: SceneRef, record: SceneRecord, running: bool) -> State:
@@ -309,12 +325,12 @@ def require_local(ref: SceneRef) -> None:
 
 
 def chosen(scenes: Iterable[SceneState], *, state: str = "", text: str = "", sort: str = "id") -> list[SceneState]:
-    """Scenes of a state whose id holds a text, in an order (`Order`).
+    """Scenes of a state whose id or file's name holds a text, in an order (`Order`).
 
     Args:
         scenes: all.
         state: one of `State`, ``warnings`` for those with warnings, ``labeled``; empty for all.
-        text: part of the id, in any case.
+        text: part of the id, or of the file's own name, in any case.
         sort: one of `Order`.
 
     Raises:
@@ -324,7 +340,7 @@ def chosen(scenes: Iterable[SceneState], *, state: str = "", text: str = "", sor
         raise ConfigError(f"no scene is {state!r}", where="state", remedy=f"choose among {', '.join(get_args(State))}")
     if sort not in get_args(Order):
         raise ConfigError(f"scenes have no {sort!r}", where="sort", remedy=f"choose among {', '.join(get_args(Order))}")
-    found = [scene for scene in scenes if text.lower() in scene.id.lower() and _is(scene, state)]
+    found = [one for one in scenes if _is(one, state) and (holds(one.id, text) or holds(one.name, text))]
     by_id = sorted(found, key=lambda scene: scene.id)
     if sort == "id":
         return by_id

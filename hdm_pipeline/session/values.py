@@ -13,7 +13,8 @@ from hdm_pipeline.contracts import SceneWarning
 from hdm_pipeline.errors import HdmError
 from hdm_pipeline.grid import Window
 
-State = Literal["new", "running", "done", "quarantined"]
+State = Literal["new", "unreadable", "running", "done", "quarantined"]
+"""`unreadable` is a new scene that could not be read when somebody looked at it; a run tries it all the same."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,16 @@ class SceneState:
     """A scene of the archive, and what the last run made of it.
 
     Attributes:
-        id: its id; what people see.
+        id: its id, by which it is asked for.
         state: ``done`` only while its products are those of the present pipeline file, input and examples.
-        error: why it is quarantined: what, where, remedy; empty otherwise.
+        error: why it is quarantined or cannot be read: what, where, remedy; empty otherwise.
         warnings: what the run noticed.
         date: when it was taken, ISO 8601; empty if unknown.
         measures: by class: ``pixels``, and ``area_m2`` or ``volume_ml`` where known; empty before a run.
         uncertainty: mean uncertainty of the class areas, 0..1; None where no run measured it.
         outputs: published files, relative to the output directory.
         labeled: this session's labels lie on it.
+        name: the file's own name where the id could not take all of it (``Müller.tif``); empty otherwise.
     """
 
     id: str
@@ -41,6 +43,7 @@ class SceneState:
     uncertainty: float | None = None
     outputs: tuple[str, ...] = ()
     labeled: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)

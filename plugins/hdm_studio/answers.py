@@ -44,6 +44,7 @@ def scene(state: SceneState) -> Json:
         "uncertainty": state.uncertainty,
         "outputs": list(state.outputs),
         "labeled": state.labeled,
+        "name": state.name,
     }
 
 

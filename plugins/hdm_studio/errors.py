@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from hdm_pipeline.errors import ConfigError, DiskFullError, HdmError, NoSuchSceneError
+from hdm_pipeline.errors import ConfigError, DiskFullError, HdmError, NoSuchSceneError, PixelOverflowError, SceneError
 
 
 class RequestError(HdmError):
@@ -50,11 +50,15 @@ class ContentTypeError(RequestError):
 
 
 def status_of(error: HdmError) -> int:
-    """The HTTP status of an error: 400 what the user can correct, 404, 409, 507 no room on the disk, 500 the rest."""
+    """The HTTP status of an error: 400 what the user can correct, 404, 409, 422 a scene is damaged or does not fit,
+    507 no room on the disk, 500 the rest.
+    """
     if isinstance(error, RequestError):
         return error.status
     if isinstance(error, NoSuchSceneError):
         return 404
     if isinstance(error, DiskFullError):
         return 507
+    if isinstance(error, SceneError | PixelOverflowError):
+        return 422
     return 400 if isinstance(error, ConfigError) else 500

@@ -46,10 +46,10 @@ def run_routes(studio: Studio) -> APIRouter:
         """What a run would do now; done again are those of which products lie there, made of what has changed since."""
         scenes = studio.session.scenes()
         counts = Counter(one.state for one in scenes)
-        again = sum(one.state == "new" and bool(one.outputs) for one in scenes)
+        again = sum(one.state in ("new", "unreadable") and bool(one.outputs) for one in scenes)
         return {
             "scenes": len(scenes),
-            "pending": counts["new"] + counts["running"],
+            "pending": counts["new"] + counts["unreadable"] + counts["running"],
             "again": again,
             "done": counts["done"],
             "quarantined": counts["quarantined"],

@@ -219,3 +219,36 @@ def test_scenes_are_shown_while_examples_are_hashed(scenes: Scenes, monkeypatch:
         finally:
             go_on.set()
         assert listed.result(timeout=20) == dict.fromkeys(NAMES, "new")
+
+
+def test_a_scene_that_cannot_be_read_says_so_until_it_can(scenes: Scenes, tmp_path: Path) -> None:
+    file = tmp_path / "scenes" / "a.tif"
+    good = file.read_bytes()
+    file.write_bytes(good[:40])
+    assert states(scenes)["a"] in ("new", "unreadable")
+    with pytest.raises(ReadError) as told:
+        scenes.header("a")
+    found = scenes.state("a")
+    assert (found.state, found.error) == ("unreadable", told.value.as_dict())
+    assert states(scenes) == {**dict.fromkeys(NAMES, "new"), "a": "unreadable"}
+    file.write_bytes(good)
+    scenes.refresh()
+    assert (scenes.state("a").state, scenes.state("a").error) == ("new", {})
+
+
+def test_the_thread_that_reads_dates_finds_damaged_scenes(scenes: Scenes, tmp_path: Path) -> None:
+    (tmp_path / "scenes" / "a.tif").write_bytes(b"II*\0")
+    scenes.states()
+    thread = scenes._dates._thread
+    assert isinstance(thread, threading.Thread)
+    thread.join(20)
+    assert states(scenes)["a"] == "unreadable"
+
+
+def test_a_damaged_scene_that_was_done_or_quarantined_stays_that(scenes: Scenes, tmp_path: Path) -> None:
+    publish(scenes, "a")
+    note(scenes, "b", status="quarantined", error={"what": "it was damaged"})
+    for name in "ab":
+        scenes.troubles.learn(scenes.ref(name), ReadError("it is gone"))
+    assert (scenes.state("a").state, scenes.state("b").state) == ("done", "quarantined")
+    assert scenes.state("b").error == {"what": "it was damaged"}

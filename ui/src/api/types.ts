@@ -61,7 +61,7 @@ export interface StudioState {
   version: string;
 }
 
-export type SceneStateName = "new" | "running" | "done" | "quarantined";
+export type SceneStateName = "new" | "unreadable" | "running" | "done" | "quarantined";
 
 export interface Warning {
   kind: string;
@@ -72,6 +72,8 @@ export interface Warning {
 
 export interface Scene {
   id: string;
+  /** The file's own name, where the id could not take all of it; else empty. */
+  name: string;
   state: SceneStateName;
   error: Partial<Trouble>;
   warnings: Warning[];

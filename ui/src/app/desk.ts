@@ -1,6 +1,7 @@
 // What the person at the desk does: opens a scene, draws, takes back, saves.
 
 import * as calls from "../api/calls.js";
+import { Refused } from "../api/http.js";
 import type { Outbox } from "../api/outbox.js";
 import type { Box, Changed, Stroke } from "../api/types.js";
 import { Signal } from "../core/signal.js";
@@ -52,6 +53,7 @@ export class Desk {
         announce(`Scene ${id} is open.`);
       } catch (error) {
         complainAbout(error, { label: "Try again", act: () => void this.open(id, place) });
+        if (error instanceof Refused) this.archiveVersion.set(this.archiveVersion.value + 1); // the list tells it, too
         return;
       } finally {
         if (model.opening.value === id) model.opening.set(null);

@@ -21,6 +21,7 @@ const REST_MS = 200;
 const STATES: [string, string][] = [
   ["", "All"],
   ["new", "New"],
+  ["unreadable", "Cannot be read"],
   ["running", "Running"],
   ["done", "Done"],
   ["quarantined", "Quarantined"],
@@ -58,6 +59,8 @@ export class Archive {
   #abort = new AbortController();
   #fetched: Promise<void> = Promise.resolve();
   #timer = 0;
+  /** Scenes without a picture of which the list was asked again. */
+  readonly #asked = new Set<string>();
 
   constructor(private readonly desk: Desk) {
     this.element = h(
@@ -114,6 +117,7 @@ export class Archive {
   async #lookAgain(): Promise<void> {
     const before = this.#all;
     this.#again.disabled = true;
+    this.#asked.clear();
     this.#again.classList.add("busy");
     try {
       await calls.refresh();
@@ -194,7 +198,11 @@ export class Archive {
     }
     const before = this.#rows.get(index);
     if (before?.scene === scene) return;
-    const element = sceneRow(scene, () => this.#open(scene));
+    const element = sceneRow(
+      scene,
+      () => this.#open(scene),
+      () => this.#unseen(scene),
+    );
     element.style.top = `${index * ROW}px`;
     element.setAttribute("aria-posinset", String(index + 1));
     element.setAttribute("aria-setsize", String(total));
@@ -209,6 +217,14 @@ export class Archive {
   #open(scene: Scene): void {
     if (window.matchMedia(NARROW).matches) document.body.dataset.archive = "closed";
     void this.desk.open(scene.id);
+  }
+
+  /** The server knows now what is wrong with a scene: the list is asked once more, and once only. */
+  #unseen(scene: Scene): void {
+    if (scene.state !== "new" || this.#asked.has(scene.id)) return;
+    this.#asked.add(scene.id);
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(() => this.reload(), REST_MS);
   }
 
   /** In order, so that Tab goes from one row to the next. */

@@ -170,7 +170,7 @@ function quarantined(desk: Desk, scene: Scene): HTMLElement {
   return h(
     "li",
     { class: "card" },
-    h("button", { type: "button", class: "link", onclick: () => void desk.open(scene.id) }, scene.id),
+    h("button", { type: "button", class: "link", onclick: () => void desk.open(scene.id) }, scene.name || scene.id),
     troubleText(scene.error),
   );
 }

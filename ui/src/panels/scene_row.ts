@@ -6,11 +6,19 @@ import { h } from "../core/dom.js";
 import { area, count, date, percent, short, whole } from "../core/format.js";
 import { icon } from "../core/icons.js";
 
-const STATES = { new: "New", running: "Running", done: "Done", quarantined: "Quarantined" };
+const STATES = {
+  new: "New",
+  unreadable: "Cannot be read",
+  running: "Running",
+  done: "Done",
+  quarantined: "Quarantined",
+};
 
-export function sceneRow(scene: Scene, open: () => void): HTMLElement {
+/** @param unseen called where the scene has no picture: why, the list tells when it is asked again. */
+export function sceneRow(scene: Scene, open: () => void, unseen: () => void): HTMLElement {
   const suspect = scene.warnings.length;
   const version = `${scene.state}${JSON.stringify(scene.measures)}`;
+  const bad = scene.state === "quarantined" || scene.state === "unreadable";
   const reason = [scene.error.what, scene.error.where, scene.error.remedy].filter(Boolean).join("\n");
   const warnings = scene.warnings.map(({ what, remedy }) => [what, remedy].filter(Boolean).join(": ")).join("\n");
   return h(
@@ -18,7 +26,12 @@ export function sceneRow(scene: Scene, open: () => void): HTMLElement {
     { class: "row-item", role: "listitem" },
     h(
       "button",
-      { type: "button", class: "scene", title: reason || warnings || null, onclick: open },
+      {
+        type: "button",
+        class: "scene",
+        title: [scene.name && `${scene.name}\n${scene.id}`, reason || warnings].filter(Boolean).join("\n") || null,
+        onclick: open,
+      },
       h("img", {
         src: thumbnailUrl(scene.id, version),
         alt: "",
@@ -27,12 +40,17 @@ export function sceneRow(scene: Scene, open: () => void): HTMLElement {
         loading: "lazy",
         decoding: "async",
         // Without a source nothing is shown; with one that cannot be read, browsers show a broken picture.
-        onerror: ({ currentTarget }: Event) => (currentTarget as HTMLImageElement).removeAttribute("src"),
+        onerror: ({ currentTarget }: Event) => {
+          (currentTarget as HTMLImageElement).removeAttribute("src");
+          unseen();
+        },
       }),
       h(
         "span",
         { class: "about" },
-        h("span", { class: "id" }, scene.id),
+        scene.name
+          ? h("span", { class: "id" }, scene.name, " ", h("span", { class: "made" }, scene.id))
+          : h("span", { class: "id" }, scene.id),
         h(
           "span",
           { class: "tags" },
@@ -40,7 +58,7 @@ export function sceneRow(scene: Scene, open: () => void): HTMLElement {
           scene.labeled ? h("span", { class: "state labeled" }, "Labelled") : null,
           suspect > 0 ? h("span", { class: "state warned" }, icon("warning"), count(suspect, "warning")) : null,
         ),
-        h("span", { class: "facts" }, scene.state === "quarantined" ? (scene.error.what ?? "") : facts(scene)),
+        h("span", { class: "facts" }, bad ? (scene.error.what ?? "") : facts(scene)),
       ),
     ),
   );

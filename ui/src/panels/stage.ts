@@ -53,14 +53,16 @@ function awayBanner(): HTMLElement {
   return banner;
 }
 
-/** Why the open scene is quarantined, and what was noticed of it. */
+/** Why the open scene is quarantined or cannot be read in full, and what was noticed of it. */
 function sceneBanner(desk: Desk): HTMLElement {
   const text = h("p");
   const close = iconButton({ label: "Dismiss", icon: "close", act: () => banner.toggleAttribute("hidden", true) });
   const banner = h("div", { class: "banner warned", role: "status" }, text, close);
   desk.model.scene.follow((scene) => {
     const { what = "", remedy = "" } = scene?.error ?? {};
-    const told = scene?.state === "quarantined" ? [`Quarantined: ${what}`, remedy] : [];
+    const told: string[] = [];
+    if (scene?.state === "quarantined") told.push(`Quarantined: ${what}`, remedy);
+    if (scene?.state === "unreadable") told.push(`Cannot be read: ${what}`, remedy);
     for (const warning of scene?.warnings ?? []) told.push(warning.what, warning.remedy);
     banner.hidden = told.length === 0;
     say(text, told.filter(Boolean).map(sentence).join(" "));

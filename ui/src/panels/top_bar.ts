@@ -18,10 +18,9 @@ export function topBar(desk: Desk, actions: TopActions): HTMLElement {
   const title = h("h1", {}, model.studio.value.pipeline.name);
   const scene = h("h2", { class: "open-scene" });
   followAll([model.scene, model.opening], () => {
-    say(
-      scene,
-      model.opening.value ? `Opening ${model.opening.value} …` : (model.scene.value?.id ?? "No scene is open"),
-    );
+    const open = model.scene.value;
+    say(scene, model.opening.value ? `Opening ${model.opening.value} …` : open?.name || open?.id || "No scene is open");
+    scene.title = open?.name ? `${open.name}\n${open.id}` : (open?.id ?? "");
   });
   const saved = h("span", { class: "saved", role: "status" });
   followAll([outbox.state, model.examples], () => {
