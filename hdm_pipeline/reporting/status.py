@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from hdm_pipeline.errors import counted
 from hdm_pipeline.output.deliveries import read_unsettled
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.meant import no_run, output_directory
 from hdm_pipeline.output.mirror import for_reading
-from hdm_pipeline.reporting.plan_text import counted, duration
+from hdm_pipeline.reporting.plan_text import duration
 from hdm_pipeline.reporting.run_json import read_head
 from hdm_pipeline.reporting.sends import Owed, not_sent_lines, undelivered
 
