@@ -76,6 +76,11 @@ def _rebuild(kind: type[HdmError], what: str, where: str, remedy: str) -> HdmErr
     return kind(what, where=where, remedy=remedy)
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things, for messages: 1, "scene" -> 1 scene; 2, "scene" -> 2 scenes."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def broken_link(path: str | os.PathLike[str]) -> str:
     """What is wrong with symbolic links on the way to a path at which nothing is found; empty where none is to blame.
 

@@ -22,7 +22,7 @@ from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
-from hdm_pipeline.errors import ConfigError, HdmError
+from hdm_pipeline.errors import ConfigError, HdmError, counted
 from hdm_pipeline.options import PREPARING_THREAD
 from hdm_pipeline.waiting import wait_asleep
 
@@ -122,7 +122,6 @@ def _run_text(pipeline: Any, options: Any) -> Any:
     from rich.console import Console
 
     from hdm_pipeline.cli.progress import ProgressBar
-    from hdm_pipeline.reporting.plan_text import counted
     from hdm_pipeline.reporting.sends import not_sent_lines, sent_lines
     from hdm_pipeline.reporting.warnings_text import warnings_text
 
@@ -231,7 +230,9 @@ def samples(folder: Annotated[Path, typer.Argument(help="Folder to make: scenes/
     from hdm_pipeline.samples.archive import make_samples
 
     made = make_samples(folder)
-    typer.echo(f"{len(made.scenes)} scenes, {len(made.support)} support chips and the truth in {folder}")
+    typer.echo(
+        f"{counted(len(made.scenes), 'scene')}, {counted(len(made.support), 'support chip')} and the truth in {folder}"
+    )
     typer.echo(f"labels of the chips as masks, and as polygons in {made.labels}")
 
 

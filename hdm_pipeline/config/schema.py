@@ -16,6 +16,7 @@ from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.palette import default_colors
 from hdm_pipeline.config.report import Report
 from hdm_pipeline.config.send import Peers, check_peers
+from hdm_pipeline.errors import counted
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -161,9 +162,8 @@ class Input(Model):
     def _ranges_match_bands(self) -> Input:
         fixed = self.scale.fixed
         if isinstance(fixed, list) and len(fixed) != len(self.bands):
-            raise ValueError(
-                f"scale.fixed has {len(fixed)} ranges for {len(self.bands)} bands: give one range, or one a band"
-            )
+            ranges, bands = counted(len(fixed), "range"), counted(len(self.bands), "band")
+            raise ValueError(f"scale.fixed has {ranges} for {bands}: give one range, or one a band")
         if "aoi" in self.options:
             raise ValueError("the area of interest is input.aoi, not an option: its content is part of the scene's key")
         if "select" in self.options:

@@ -222,8 +222,10 @@ def evaluate(
     found.results = [results[index] for index in range(len(episodes))]
     if len(found.failed) == len(episodes):
         first = found.failed[0].error
+        several = f"none of the {len(episodes)} episodes could be run; the first"
+        none_could = several if len(episodes) > 1 else "the episode could not be run"
         raise TrainingError(
-            f"none of the {len(episodes)} episodes could be run; the first: {first.what if first else ''}",
+            f"{none_could}: {first.what if first else ''}",
             where=first.where if first else "",
             remedy=first.remedy if first else "",
         )

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.errors import TrainingError, counted
 from hdm_pipeline.pictures.color import Picture
 
 Benchmark = Literal["pascal-5i", "coco-20i"]
@@ -133,6 +133,8 @@ def _pairs(folder: Path, split: Split) -> Iterable[tuple[Path, Path]]:
         names = line.split()
         if len(names) != 2:
             raise TrainingError(
-                f"line {number} names {len(names)} files", where=str(path), remedy="write an image and its label map"
+                f"line {number} names {counted(len(names), 'file')}",
+                where=str(path),
+                remedy="write an image and its label map",
             )
         yield folder / names[0], folder / names[1]

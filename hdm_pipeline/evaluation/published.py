@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.errors import TrainingError, counted
 from hdm_pipeline.evaluation.fewshot_sets import Benchmark, FoldItem, FoldList, load_picture
 from hdm_pipeline.iou import Counts, count
 from hdm_pipeline.model.network import FewShotNetwork
@@ -107,7 +107,7 @@ def draw_episodes(fold: FoldList, shots: int, episodes: int, seed: int) -> Itera
         others = [item for item in listed[number] if item is not query]
         if len(others) < shots:
             raise TrainingError(
-                f"class {number} has {len(others)} images other than the query, {shots} supports are asked for",
+                f"class {number} has {counted(len(others), 'image')} other than the query, {shots} are asked for",
                 where=str(query.label),
                 remedy="use fewer shots, or the whole data set",
             )

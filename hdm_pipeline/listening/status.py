@@ -16,6 +16,7 @@ from hdm_pipeline.listening.memory import Memory, Row
 from hdm_pipeline.listening.snapshot import snapshot
 from hdm_pipeline.listening.watched import deliveries_in
 from hdm_pipeline.pipeline import Pipeline
+from hdm_pipeline.reporting.status import quarantined_lines, quarantined_scenes
 
 _SHOWN = 20
 
@@ -26,12 +27,15 @@ def listener_status(pipeline: Pipeline) -> dict[str, Any]:
     Raises:
         ConfigError: the pipeline does not listen, or no listener has ever run.
         OutputError: the queue cannot be read.
+        LedgerError: scenes are quarantined, and the ledger that says why is damaged.
+        ObjectStoreError: they are, and the store that holds the ledger does not answer.
     """
     asked, root = opened(pipeline)
     filed, watched = folders_of(asked, root)
     with Memory(root / "queue.sqlite", readonly=True) as memory:
         counts, troubled = memory.counts(), memory.troubled()
         waiting = sum(_waits(memory.get(name), folder) for name, folder in {**filed, **watched}.items())
+    asks = any(row.outcome == "quarantined" for row in troubled)
     return {
         "inbox": str(root),
         "running": _is_held(root / "listen.lock"),
@@ -42,6 +46,8 @@ def listener_status(pipeline: Pipeline) -> dict[str, Any]:
         "troubled": [
             {"delivery": row.id, "outcome": row.outcome, "scenes": row.scenes, **(row.error or {})} for row in troubled
         ],
+        # By scene: the queue does not know which scenes a delivery held, for their names may be those of patients.
+        "quarantined": quarantined_scenes(pipeline.workspace) if asks else {},
     }
 
 
@@ -61,6 +67,8 @@ def listener_text(found: dict[str, Any]) -> str:
         lines.append(f"  remedy: {one.get('remedy', '')}")
     if len(found["troubled"]) > _SHOWN:
         lines.append(f"  ... and {len(found['troubled']) - _SHOWN} more; --json lists all")
+    if found["quarantined"]:
+        lines += ["scenes that are quarantined now", *quarantined_lines(found["quarantined"])]
     return "\n".join(lines)
 
 

@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, HdmError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, HdmError, counted
 from hdm_pipeline.options import RunOptions, RunSummary
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event
@@ -90,14 +90,18 @@ def _ending(summary: RunSummary) -> dict[str, Any]:
         return {"outcome": "trouble", "scenes": scenes, "error": told}
     refused = {scene for peer in summary.sends for scene in peer.refused}
     kinds = sorted({str(error.get("type", "")) for error in summary.quarantined.values()})
-    remedies = [f"{len(summary.quarantined)} scenes are quarantined"] if summary.quarantined else []
+    remedies = [f"{_are(len(summary.quarantined))} quarantined"] if summary.quarantined else []
     if refused:
         kinds.append("PeerRefusedError")
-        remedies.append(f"a peer refuses products of {len(refused)} scenes")
+        remedies.append(f"a peer refuses products of {counted(len(refused), 'scene')}")
     if not kinds:
         return {"outcome": "done", "scenes": scenes}
     told = {"type": ", ".join(kinds), "remedy": f"{'; '.join(remedies)}: see `status`"}
     return {"outcome": "quarantined" if summary.quarantined else "refused", "scenes": scenes, "error": told}
+
+
+def _are(scenes: int) -> str:
+    return f"{counted(scenes, 'scene')} {'is' if scenes == 1 else 'are'}"
 
 
 def _read_tasks(tasks: queue.SimpleQueue[str | None], busy: threading.Event) -> None:

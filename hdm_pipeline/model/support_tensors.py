@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hdm_pipeline.config.schema import MAX_BANDS
-from hdm_pipeline.errors import ModelInputError, SupportError
+from hdm_pipeline.errors import ModelInputError, SupportError, counted
 from hdm_pipeline.model.background import require_background
 from hdm_pipeline.model.bands.examples import BandExample
 from hdm_pipeline.model.bands.projection import CHANNELS, BandProjection
@@ -83,7 +83,7 @@ class SupportTensors:
         filled = np.where(valid, image, 0.0)
         if projection is not None and len(image) != projection.bands:
             raise SupportError(
-                f"example has {len(image)} bands, the others {projection.bands}",
+                f"example has {counted(len(image), 'band')}, the others {projection.bands}",
                 where=where,
                 remedy="give all examples the same bands in the same order",
             )
@@ -169,7 +169,7 @@ def fit_projection(classes: Sequence[Sequence[Pair]], where: str = "supports") -
     if not counts or counts[-1] <= CHANNELS:
         return None  # `SupportTensors.of` looks at each
     if counts[-1] > MAX_BANDS or len(counts) > 1:
-        what = f"examples have {counts[-1]} bands" if len(counts) == 1 else f"examples have {counts} bands"
+        what = f"examples have {counted(counts[-1], 'band')}" if len(counts) == 1 else f"examples have {counts} bands"
         raise SupportError(what, where=where, remedy=f"give all examples the same bands, 1 to {MAX_BANDS} of them")
     examples = [[_band_example(*pair) for pair in pairs if pair[0].shape[1:] == pair[1].shape] for pairs in classes]
     if not any(len(example.places(label)) for each in examples for example in each for label in (0, 1)):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Input, Scale
 from hdm_pipeline.contracts import IGNORE, LabeledImage, Pixels, RasterGeometry, SceneHeader, SceneRef, Validity
-from hdm_pipeline.errors import BandError, ConfigError, SupportError
+from hdm_pipeline.errors import BandError, ConfigError, SupportError, counted
 from hdm_pipeline.model.whole_image import Mask, ReadRows
 from hdm_pipeline.notebook.pictures import FilePicture, Picture
 from hdm_pipeline.notebook.told import Range, Told, problem_in, suspicions
@@ -77,7 +77,7 @@ def _check_ranges(scale: Scale | None, bands: int) -> None:
     """
     fixed = None if scale is None else scale.fixed
     if isinstance(fixed, list) and len(fixed) not in (1, bands):
-        what = f"scale has {len(fixed)} ranges for {bands} bands"
+        what = f"scale has {counted(len(fixed), 'range')} for {counted(bands, 'band')}"
         raise ConfigError(what, where="segment", remedy="give one range, one a band, or fewer bands: bands=[1, 2]")
 
 
@@ -111,7 +111,7 @@ class Task:
         used = chosen.of_image(image)
         pixels, valid, look = scaled(used, chosen.scale, image)
         if len(pixels) != len(self.plan.bands):
-            what = f"{image.name} has {len(pixels)} bands, {self.name} {len(self.plan.bands)}"
+            what = f"{image.name} has {counted(len(pixels), 'band')}, {self.name} {len(self.plan.bands)}"
             raise SupportError(what, where="segment", remedy="give the same bands, in the same order")
         if chosen.scale is None:
             seen = Range(image.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hdm_pipeline.errors import counted
 from hdm_pipeline.planning.archive import CHOSEN
 from hdm_pipeline.planning.forecast import Forecast, PlannedSend
 
@@ -81,11 +82,6 @@ def _time(found: Forecast) -> str:
     if found.seconds is not None:
         return f"about {duration(found.seconds)} for the tiles, once the examples are prepared"
     return "unknown until a run here infers tiles"
-
-
-def counted(number: int, thing: str) -> str:
-    """1, "scene" -> 1 scene; 2, "scene" -> 2 scenes."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def human_bytes(count: float) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from hdm_pipeline.errors import counted
 from hdm_pipeline.planning.archive import Archive
-from hdm_pipeline.reporting.plan_text import counted
 
 _SHOWN = 5
 """Reasons that are told; all stand in `run.json` and in `plan`."""

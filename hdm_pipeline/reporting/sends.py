@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from hdm_pipeline.errors import counted
 from hdm_pipeline.options import SendSummary
 from hdm_pipeline.output.deliveries import Delivery
 from hdm_pipeline.output.ledger import SceneRecord
-from hdm_pipeline.reporting.plan_text import counted
 
 _SHOWN = 3
 """Scenes that are named; all stand in `run.json`."""

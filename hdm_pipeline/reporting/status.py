@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from hdm_pipeline.errors import counted
 from hdm_pipeline.output.deliveries import read_unsettled
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
 from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.meant import no_run, output_directory
 from hdm_pipeline.output.mirror import for_reading
-from hdm_pipeline.reporting.plan_text import counted, duration
+from hdm_pipeline.reporting.plan_text import duration
 from hdm_pipeline.reporting.run_json import read_head
 from hdm_pipeline.reporting.sends import Owed, not_sent_lines, undelivered
 
@@ -44,7 +45,7 @@ def output_status(folder: str | os.PathLike[str], overrides: Sequence[str] = ())
     with ledger, ledger.unchanged():
         found = {
             "scenes": _counts(ledger.counts(), report, run_state(report.get("status", ""), owner)),
-            "quarantined": {one.id: one.error for one in ledger.walk("quarantined", info=False)},
+            "quarantined": _quarantined(ledger),
             "not_sent": _not_sent(ledger, asked) if asked != [] and known else {},
             "stale": workspace.stale(),
             "warnings": dict(Counter(ledger.suspicions()).most_common()),
@@ -57,6 +58,32 @@ def output_status(folder: str | os.PathLike[str], overrides: Sequence[str] = ())
         "catalogs": [f"{workspace.shown}/{file}" for files in report.get("catalogs", {}).values() for file in files],
         "last_run": {key: report.get(key) for key in (*_HEAD, "warnings")},
     }
+
+
+def quarantined_scenes(workspace: Workspace) -> dict[str, Any]:
+    """Errors of the scenes of an output directory that are quarantined now, by scene id; none where no run ever was.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+        LedgerError: the ledger is damaged.
+    """
+    with Ledger.open_readonly_or_empty(for_reading(workspace).ledger) as ledger:
+        return _quarantined(ledger)
+
+
+def quarantined_lines(errors: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
+    """What is wrong with quarantined scenes and what to do, as lines of text; of many scenes the first."""
+    lines = []
+    for scene, error in list(errors.items())[:_SHOWN]:
+        lines.append(f"quarantined {scene}: {(error or {}).get('what', '')}")
+        lines.append(f"  remedy: {(error or {}).get('remedy', '')}")
+    if len(errors) > _SHOWN:
+        lines.append(f"  ... and {len(errors) - _SHOWN} more; all are in run.json")
+    return lines
+
+
+def _quarantined(ledger: Ledger) -> dict[str, Any]:
+    return {one.id: one.error for one in ledger.walk("quarantined", info=False)}
 
 
 def _not_sent(ledger: Ledger, asked: Collection[str] | None) -> Owed:
@@ -100,11 +127,7 @@ def status_text(found: dict[str, Any]) -> str:
     elif found["holder"] is not None:
         lines.append(f"first run under way as {found['holder']['owner']}; it has told nothing yet")
     lines += [f"catalog   {path}" for path in found["catalogs"]]
-    for scene, error in list(found["quarantined"].items())[:_SHOWN]:
-        lines.append(f"quarantined {scene}: {(error or {}).get('what', '')}")
-        lines.append(f"  remedy: {(error or {}).get('remedy', '')}")
-    if len(found["quarantined"]) > _SHOWN:
-        lines.append(f"  ... and {len(found['quarantined']) - _SHOWN} more; all are in run.json")
+    lines += quarantined_lines(found["quarantined"])
     lines += [line for peer, scenes in found["not_sent"].items() for line in not_sent_lines(peer, scenes)]
     if found["warnings"]:
         kinds = ", ".join(f"{kind} {counted(count, 'scene')}" for kind, count in found["warnings"].items())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hdm_pipeline.reporting.plan_text import counted, duration
+from hdm_pipeline.errors import counted
+from hdm_pipeline.reporting.plan_text import duration
 
 AGREE = 0.7
 """Least IoU of every example by the others from which on they are said to agree."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hdm_pipeline.contracts import SceneWarning
-from hdm_pipeline.reporting.plan_text import counted
+from hdm_pipeline.errors import counted
 
 _SHOWN = 3
 """Scenes of a kind that are named; all stand in `run.json`."""

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from hdm_pipeline.contracts import ClassInfo, LabelKeeper, Reader, SavedLabels, SceneLabels
-from hdm_pipeline.errors import ConfigError, HdmError
+from hdm_pipeline.errors import ConfigError, HdmError, counted
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.files import output_errors, write_json
 from hdm_pipeline.session.classes import hex_color
@@ -404,5 +404,5 @@ def _check_window(window: Window, drawing: Drawing) -> None:
         raise ConfigError(
             "the window does not lie within the scene",
             where=str(window),
-            remedy=f"the scene has {depth} slices of {height} rows and {width} columns",
+            remedy=f"the scene has {counted(depth, 'slice')} of {height} rows and {width} columns",
         )

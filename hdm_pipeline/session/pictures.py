@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range
 from hdm_pipeline.contracts import NODATA, PixelSource, SceneRef, SceneSource
-from hdm_pipeline.errors import ConfigError, HdmError, PluginError, ReadError, StoreError, UnsupportedSceneError
+from hdm_pipeline.errors import (
+    ConfigError,
+    HdmError,
+    PluginError,
+    ReadError,
+    StoreError,
+    UnsupportedSceneError,
+    counted,
+)
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import SceneRecord
@@ -287,7 +295,7 @@ def _check(shape: tuple[int, ...], window: Window, size: Size) -> None:
         raise ConfigError(
             "the window does not lie within the scene",
             where=str(window),
-            remedy=f"the scene has {depth} slices of {height} rows and {width} columns",
+            remedy=f"the scene has {counted(depth, 'slice')} of {height} rows and {width} columns",
         )
     if not (1 <= size[0] <= window.height and 1 <= size[1] <= window.width):
         raise ConfigError(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import ClassInfo
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.errors import ConfigError, counted
 from hdm_pipeline.grid import TileGrid, Window
 from hdm_pipeline.pixels.scaling import decode_pixels, encode_pixels
 from hdm_pipeline.planning.forecast import scene_grid
@@ -159,7 +159,7 @@ def chosen_tiles(grid: TileGrid, window: Window) -> tuple[Window, list[Tile]]:
     depth, height, width = grid.size
     inside = 0 <= window.z < depth and min(window.y, window.x) >= 0 and min(window.height, window.width) >= 1
     if not inside or window.bottom > height or window.right > width:
-        remedy = f"the scene has {depth} slices of {height} rows and {width} columns"
+        remedy = f"the scene has {counted(depth, 'slice')} of {height} rows and {width} columns"
         raise ConfigError("the window does not lie within the scene", where=str(window), remedy=remedy)
     while True:
         rows = _tiles_along(window.y, window.bottom, grid, grid.rows)

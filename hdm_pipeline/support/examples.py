@@ -26,7 +26,7 @@ from hdm_pipeline.contracts import (
     VectorLabelReader,
     VectorLabels,
 )
-from hdm_pipeline.errors import BandError, HdmError, SupportError, broken_link
+from hdm_pipeline.errors import BandError, HdmError, SupportError, broken_link, counted
 from hdm_pipeline.hashing import stable_hash
 from hdm_pipeline.pixels.bands import resolve
 from hdm_pipeline.pixels.sanity import Look, look_at, scale_warnings, unlike_warnings
@@ -91,8 +91,9 @@ def expand(example: Example, class_name: str) -> Iterator[SupportRequest]:
         # One file of labels for a whole folder of images: those in which nothing is drawn are no examples.
         masks, optional = masks * len(images), True
     if len(images) != len(masks):
+        labels = "vector file" if example.vector else "mask"
         raise SupportError(
-            f"{len(images)} images but {len(masks)} {'files of labels' if example.vector else 'masks'} match",
+            f"{counted(len(images), 'image')} but {counted(len(masks), labels)} match",
             where=f"class {class_name!r}: {example.image} and {named}",
             remedy="make the two globs match one mask for each image; they are paired in sorted order",
         )

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from hdm_pipeline.errors import TrainingError
+from hdm_pipeline.errors import TrainingError, counted
 from hdm_pipeline.evaluation.fewshot_sets import Benchmark, FoldItem, load_picture, read_fold
 from hdm_pipeline.training.augment import Appearance, Geometry, Pixels, Published
 from hdm_pipeline.training.synthetic.episode import Episode, synthetic_episode
@@ -57,7 +57,9 @@ class FolderSource:
             pairs = [pair for number, pair in enumerate(pairs) if number % every != every - 1]
         if len(pairs) < 2:
             raise TrainingError(
-                f"{len(pairs)} images with masks", where=str(path), remedy="give images/NAME.* and masks/NAME.*"
+                counted(len(pairs), "image") + " with masks",
+                where=str(path),
+                remedy="give images/NAME.* and masks/NAME.*",
             )
         self._pairs = pairs
         looks = np.array([_look(image) for image, _ in pairs])

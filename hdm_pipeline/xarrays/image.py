@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.contracts import IGNORE, Band, Pixels, Validity
-from hdm_pipeline.errors import ModelInputError
+from hdm_pipeline.errors import ModelInputError, counted
 from hdm_pipeline.extras import require
 from hdm_pipeline.xarrays.legend import PROBABILITY, mask_attributes, plain
 
@@ -122,7 +122,7 @@ class DataArrayImage:
         own = DataArrayImage(mask.astype(np.uint8) if mask.dtype.kind == "b" else mask, what)
         if own.shape[0] != 1:
             remedy = "give a mask of one band that holds class numbers"
-            raise ModelInputError(f"{what} has {own.shape[0]} bands", where="segment", remedy=remedy)
+            raise ModelInputError(f"{what} has {counted(own.shape[0], 'band')}", where="segment", remedy=remedy)
         self._same_grid(own, what)
         raw = np.asarray(own.array.values[0])
         known = np.isfinite(raw)

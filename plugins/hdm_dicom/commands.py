@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.errors import ConfigError, counted
 
 _BURNED_IN = ("leave-out", "keep")
 
@@ -36,7 +36,9 @@ def deidentify(
 
     key = read_key(str(key_file), "--key-file")
     done = deidentify_folder(source, target, key, keep_burned_in=burned_in == "keep", paths_left_out=left_out)
-    typer.echo(f"{done.files} files de-identified, {done.before} of them by an earlier run; {done.copies} copies")
+    typer.echo(
+        f"{counted(done.files, 'file')} de-identified, {done.before} of them by an earlier run; {done.copies} copies"
+    )
     for reason, count in sorted(done.left_out.items()):
         typer.echo(f"left out: {count} {reason}", err=True)
     for warning, count in sorted(done.warnings.items()):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.errors import ConfigError, counted
 
 TEXTS = ("modality", "series_description", "protocol", "body_part", "image_type", "manufacturer")
 """What a series is chosen by; `image_type` are its values joined by a slash."""
@@ -82,9 +82,9 @@ class Selection:
             if _matches(texts.get(key, ""), patterns):
                 return f"input.select: {_told(key, texts)} is excluded"
         if slices is not None and slices < self.min_slices:
-            return f"input.select: {slices} slices, min_slices is {self.min_slices}"
+            return f"input.select: {counted(slices, 'slice')}, min_slices is {self.min_slices}"
         if slices is not None and self.max_slices and slices > self.max_slices:
-            return f"input.select: {slices} slices, max_slices is {self.max_slices}"
+            return f"input.select: {counted(slices, 'slice')}, max_slices is {self.max_slices}"
         return ""
 
 

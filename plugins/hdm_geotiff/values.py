@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from hdm_pipeline.contracts import SceneRef, SceneWarning
-from hdm_pipeline.errors import ConfigError, UnsupportedSceneError
+from hdm_pipeline.errors import ConfigError, UnsupportedSceneError, counted
 
 _Values = float | None | tuple[float | None, ...]
 _MOST = sys.float_info.max
@@ -79,7 +79,8 @@ class ByScene:
                     continue
                 if isinstance(values, tuple) and of_scene:
                     if len(values) != len(bands):
-                        what = f"{self.option} has {len(values)} values, but the scene has {len(bands)} bands"
+                        there = counted(len(bands), "band")
+                        what = f"{self.option} has {counted(len(values), 'value')}, but the scene has {there}"
                         remedy = f"give {self.option} one value for all, or one a band of the file"
                         raise UnsupportedSceneError(what, where=where, remedy=remedy)
                     found.append((values[index], True))

@@ -95,8 +95,8 @@ def test_each_file_alone(test_data: Path) -> None:
     ("name", "problem"),
     [
         ("gantrytilting/001", "gantry tilt of 14.0 degrees"),
-        ("sliceincrement/001", "1 slices are missing"),
-        ("sliceincrement/002", "1 slices are missing"),
+        ("sliceincrement/001", "1 slice is missing"),
+        ("sliceincrement/002", "1 slice is missing"),
     ],
 )
 def test_what_strict_refuses_the_other_policies_read(test_data: Path, name: str, problem: str) -> None:

@@ -328,7 +328,7 @@ def test_what_cannot_be_used_is_told(
     ("arguments", "error", "words"),
     [
         ({"scale": (5, 1)}, ConfigError, "low end"),
-        ({"scale": [(0, 1)]}, ConfigError, "1 ranges for 2 bands"),
+        ({"scale": [(0, 1)]}, ConfigError, "1 range for 2 bands"),
         ({"scale": "knee"}, ConfigError, "no window"),
         ({"scale": {"low": 3}}, ConfigError, "bands or scale"),
         ({"bands": ["1 +"]}, ConfigError, "cannot be parsed"),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hdm_pipeline.errors import BankMismatchError, ModelInputError
+from hdm_pipeline.errors import BankMismatchError, ModelInputError, counted
 from hdm_pipeline.model.bands.evidence import BandEvidence
 from hdm_pipeline.model.bands.projection import BandProjection
 from hdm_pipeline.model.bank import SupportBank
@@ -99,7 +99,7 @@ class ManyBands:
             )
         if channels != first.bands:
             raise ModelInputError(
-                f"tiles have {channels} bands, the examples {first.bands}",
+                f"tiles have {counted(channels, 'band')}, the examples {first.bands}",
                 where="predict",
                 remedy="give tiles and examples the same bands in the same order",
             )

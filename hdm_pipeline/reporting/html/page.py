@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 
 from hdm_pipeline import __version__
-from hdm_pipeline.errors import HdmError
+from hdm_pipeline.errors import HdmError, counted
 from hdm_pipeline.output.files import output_errors, write_bytes
 from hdm_pipeline.output.layout import PAGES, Workspace
 from hdm_pipeline.output.ledger import Ledger
@@ -28,7 +28,7 @@ from hdm_pipeline.reporting.html.places import footprints
 from hdm_pipeline.reporting.html.plots import bars, over_time
 from hdm_pipeline.reporting.html.scenes import MOST_QUARANTINED, Overview, overview
 from hdm_pipeline.reporting.html.words import amount, listed
-from hdm_pipeline.reporting.plan_text import counted, duration
+from hdm_pipeline.reporting.plan_text import duration
 from hdm_pipeline.reporting.run_json import read_head, utc
 
 _ALL_ON_ONE = 120

@@ -20,7 +20,7 @@ from hdm_dicom.options import ReaderOptions
 from hdm_dicom.series.grouping import volumes
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import Skipped
-from hdm_pipeline.errors import ArchiveError, EmptyArchiveError
+from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, counted
 
 _SCANNERS = 4
 """Threads that read headers: one parses while the others wait for the disk or the network."""
@@ -60,7 +60,9 @@ def find(uri: str, options: ReaderOptions) -> tuple[list[Volume], list[Skipped]]
     skipped += left
     if not frames and [s.uri for s in skipped] == [_STRANGERS]:
         raise EmptyArchiveError(
-            f"none of {len(paths)} files is DICOM", where="input.uri", remedy="point it at a folder of DICOM files"
+            "the file is not DICOM" if len(paths) == 1 else f"none of {len(paths)} files is DICOM",
+            where="input.uri",
+            remedy="point it at a folder of DICOM files",
         )
     found = volumes(frames, options.policy, options.tolerance, options.assume.pixel_spacing)
     counts = Counter(volume.id for volume in found)
@@ -90,7 +92,9 @@ def scan_all(paths: Iterable[str], options: ReaderOptions) -> tuple[list[Frame],
         else:
             frames += result
     if strangers:
-        skipped.append(Skipped(_STRANGERS, f"{strangers} files are not DICOM"))
+        skipped.append(
+            Skipped(_STRANGERS, f"{counted(strangers, 'file')} {'is' if strangers == 1 else 'are'} not DICOM")
+        )
     return frames, skipped
 
 

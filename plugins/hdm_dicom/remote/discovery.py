@@ -82,7 +82,9 @@ def find(uri: str, options: ReaderOptions, reader: str = READER) -> Iterator[Sce
             yield Skipped(series_id(one.series, one.modality), reason) if reason else reference(one, address, reader)
     if not taken:
         raise QuietArchiveError(
-            f"none of the {len(found)} series that the PACS lists is wanted",
+            f"none of the {len(found)} series that the PACS lists is wanted"
+            if len(found) > 1
+            else "the one series that the PACS lists is not wanted",
             where=address.shown,
             remedy="`plan` says why each is left out",
         )

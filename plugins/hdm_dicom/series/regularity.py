@@ -16,6 +16,7 @@ import numpy.typing as npt
 from hdm_dicom.files.instances import Frame
 from hdm_dicom.options import TOLERANCE
 from hdm_dicom.series.places import Array, axes, counts_at_places, most_at_one_place, positions, same_place
+from hdm_pipeline.errors import counted
 
 _PIXELS_ASIDE = 0.5
 """Part of a pixel by which a slice may lie beside the straight line: more would move its pixels on the grid."""
@@ -92,7 +93,9 @@ def problems(frames: Sequence[Frame], tolerance: float = TOLERANCE) -> tuple[str
     odd = steps.gaps[np.abs(steps.gaps - steps.usual) > allowed]
     multiples = np.round(odd / steps.usual)
     if odd.size and np.all(multiples >= 2) and np.all(np.abs(odd - multiples * steps.usual) <= multiples * allowed):
-        found.append(f"{int((multiples - 1).sum())} slices are missing (spacing {_mm(steps.usual)} mm)")
+        missing = int((multiples - 1).sum())
+        are = "is" if missing == 1 else "are"
+        found.append(f"{counted(missing, 'slice')} {are} missing (spacing {_mm(steps.usual)} mm)")
     elif odd.size:
         found.append(f"slice spacing is uneven: {_mm(steps.gaps.min())} to {_mm(steps.gaps.max())} mm")
     elif steps.along.max() > allowed:

@@ -122,7 +122,7 @@ def test_an_item_of_what_is_no_list_is_no_place(tmp_path: Path) -> None:
     ("old", "new", "what"),
     [
         ("mask: ", "labels: a.gpkg, mask: ", "give either `mask`"),
-        ("{fixed: [-25, 0]}", "{fixed: [[-25, 0], [1, 2]]}", "2 ranges for 1 bands: give one range"),
+        ("{fixed: [-25, 0]}", "{fixed: [[-25, 0], [1, 2]]}", "2 ranges for 1 band: give one range"),
         ("directory: out", "directory: out, products: [mask, mask]", "'mask' is named twice: name it once"),
     ],
 )

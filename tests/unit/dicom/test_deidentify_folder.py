@@ -203,7 +203,7 @@ def test_the_command(tmp_path: Path) -> None:
     arguments = ["deidentify", str(tmp_path / "in"), str(tmp_path / "out"), "--key-file", str(tmp_path / "key")]
     done = CliRunner().invoke(app, [*arguments, "--left-out", str(tmp_path / "left.tsv")])
     assert done.exit_code == 3
-    assert "1 files de-identified" in done.output
+    assert "1 file de-identified" in done.output
     assert MARKER not in done.output.replace(str(tmp_path), "")
     path, reason = (tmp_path / "left.tsv").read_text().split("\t")
     assert path.endswith("MARKER/b")

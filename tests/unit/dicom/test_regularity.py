@@ -40,7 +40,7 @@ def test_a_microscope_has_slices_too(tmp_path: Path, pixel: float) -> None:
     assert volume.step == pytest.approx(pixel)
     assert [frame.position[2] for frame in volume.frames if frame.position] == pytest.approx(even)
     gap = np.delete(even, 4)
-    assert "1 slices are missing" in one(placed(tmp_path / "gap", column(gap), pixel)).problems[0]
+    assert "1 slice is missing" in one(placed(tmp_path / "gap", column(gap), pixel)).problems[0]
     uneven = np.array([*even[:4], *(even[4:] + 0.3 * pixel)])
     assert "uneven" in one(placed(tmp_path / "uneven", column(uneven), pixel)).problems[0]
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_read_is_left_out_and_the_rest_goes_on(tmp_path: Path, se
     assert [result.error is None for result in found.results] == [False, True, False]
     assert [entry["line"] for entry in found.as_dict()["failed"]] == [1, 3]
     assert list(found.summary.tasks) == ["a"]
-    with pytest.raises(TrainingError, match="none of the 1 episodes"):
+    with pytest.raises(TrainingError, match="the episode could not be run"):
         evaluate(read_episodes(write_list(tmp_path, records[:1])), segmenter, EvaluationSettings())
 
 

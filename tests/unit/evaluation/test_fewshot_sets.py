@@ -75,7 +75,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="list cannot be read"):
         read_fold(tmp_path, "pascal-5i", 0, "train")
     (tmp_path / "train.txt").write_text("a.jpg\n")
-    with pytest.raises(TrainingError, match="line 1 names 1 files"):
+    with pytest.raises(TrainingError, match=r"line 1 names 1 file\n"):
         read_fold(tmp_path, "pascal-5i", 0, "train")
     (tmp_path / "train.txt").write_text("a.jpg a.png\n")
     with pytest.raises(TrainingError, match="cannot be read"):

@@ -13,6 +13,7 @@ from hdm_pipeline.listening.memory import Memory, Row
 from hdm_pipeline.listening.snapshot import Snapshot, snapshot
 from hdm_pipeline.listening.status import listener_status, listener_text
 from hdm_pipeline.listening.wishes import wish_for
+from hdm_pipeline.output.ledger import Ledger, SceneRecord
 from hdm_pipeline.pipeline import Pipeline
 from tests.unit.listening.test_listener import PIPELINE
 
@@ -102,6 +103,25 @@ def test_what_needs_attention_is_asked_for_again_or_dropped(pipeline: Pipeline, 
     wish_for(pipeline, "drop", [gone])
     with Memory(queue) as memory:
         assert memory.wishes() == {there: "again", gone: "drop"}
+
+
+def test_quarantined_scenes_are_told_with_what_is_wrong(pipeline: Pipeline, tmp_path: Path) -> None:
+    _, queue = listened(tmp_path)
+    row = Row(hashed("x"), "x", "quarantined", error={"type": "DecodeError", "remedy": "1 scene is quarantined"})
+    with Memory(queue) as memory:
+        memory.put(row)
+    assert listener_status(pipeline)["quarantined"] == {}  # no run ever came as far as a ledger
+    with Ledger.open(pipeline.workspace.ledger) as ledger:
+        error = {"type": "DecodeError", "what": "the file is cut off", "remedy": "copy it again"}
+        ledger.upsert_scene(SceneRecord("chip", "key", status="quarantined", error=error))
+        ledger.upsert_scene(SceneRecord("fine", "key", status="done"))
+    text = listener_text(listener_status(pipeline))
+    assert f"quarantined {row.id}: DecodeError" in text
+    assert "quarantined chip: the file is cut off\n  remedy: copy it again" in text
+    assert "fine" not in text
+    with Memory(queue) as memory:
+        memory.put(Row(row.id, "x", "done", scenes=1))
+    assert "chip" not in listener_text(listener_status(pipeline))  # nothing of the listener's is in trouble
 
 
 def test_a_queue_of_the_version_before_can_be_looked_at(pipeline: Pipeline, tmp_path: Path) -> None:
