@@ -64,9 +64,21 @@ export class Drawing {
   cancel(): void {
     const stroke = this.current;
     this.current = null;
+    this.#shown = 1;
     this.#corners = [];
+    this.#freehand = false;
     this.#redraw();
     if (stroke) this.events.onCancel(stroke);
+  }
+
+  /** Ends a stroke as if the pointer were lifted now: the page goes. A polygon that is clicked together stays open. */
+  finish(): void {
+    this.#end();
+  }
+
+  /** Whether there is a polygon that is not closed. */
+  get isOpen(): boolean {
+    return this.#corners.length > 0;
   }
 
   /** Closes the polygon in the making; false if there is none. */
