@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Dialog, Locator, expect
 
 from tests.dicom_series import write_series
 from tests.judges.conftest import RequireJudge
@@ -312,12 +312,52 @@ def test_a_reload_in_the_middle_of_a_stroke_keeps_it(chromium: Browser, tmp_path
         for corner in ((300, 300), (350, 300), (350, 350)):
             mouse.click(*desk.screen(corner))
         asked: list[str] = []
-        desk.page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+
+        def stay(dialog: Dialog) -> None:
+            asked.append(dialog.type)
+            dialog.dismiss()
+
+        desk.page.on("dialog", stay)
         desk.page.evaluate("() => setTimeout(() => location.reload())")  # a person's: playwright's waits for its end
         desk.page.wait_for_timeout(1000)
         assert asked == ["beforeunload"]  # a polygon that is not closed is asked about
         with desk.page.expect_response(lambda answer: answer.url.endswith("/strokes")):
             desk.page.keyboard.press("Enter")
+
+
+def half_a_stroke(desk: Desk, key: str) -> None:
+    """Draw, and press a key while the button is down; wait until the stroke is saved."""
+    desk.page.keyboard.press("1")
+    mouse = desk.page.mouse
+    mouse.move(*desk.screen((16, 16)))
+    mouse.down()
+    mouse.move(*desk.screen((40, 16)), steps=4)
+    with desk.page.expect_response(lambda answer: answer.url.endswith("/strokes")):
+        desk.page.keyboard.press(key)
+    mouse.up()
+
+
+def test_a_slice_a_scene_or_a_tool_that_changes_in_the_middle_of_a_stroke_ends_it(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    write_series(tmp_path / "series", [float(z) for z in range(5)], shape=(64, 64))
+    with served(pipeline(tmp_path, "series", "dicom", "segmentation")) as studio, at(chromium, studio.address) as desk:
+        desk.open("")
+        half_a_stroke(desk, "PageDown")
+        scene = desk.page.locator(".map").get_attribute("data-scene")
+        slices = desk.page.request.get(f"{desk.origin}/api/scenes/{scene}/labels").json()["slices"]
+        assert list(slices) == ["2"]  # the one in the middle, which it was begun on
+    file = scenes(tmp_path, a_small=(60, 60), b_small=(60, 60))
+    with served(file) as studio, at(chromium, studio.address) as desk:
+        desk.open("a_small")
+        half_a_stroke(desk, ".")
+        expect(desk.page.locator(".open-scene")).to_have_text("b_small")
+        assert drawn(desk, "b_small") == {}
+        before = drawn(desk, "a_small")["1"]
+        assert before > 100
+        desk.page.wait_for_selector('.map[data-scene="b_small"]')
+        half_a_stroke(desk, "e")
+        assert drawn(desk, "b_small")["1"] == before
 
 
 def test_labels_that_may_not_be_written_are_kept_and_told(chromium: Browser, tmp_path: Path) -> None:

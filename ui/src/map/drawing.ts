@@ -56,8 +56,12 @@ export class Drawing {
     map.on("moveend", () => this.#redraw());
     for (const event of ["focus", "blur"]) map.getTargetElement()?.addEventListener(event, () => this.#redraw());
     for (const signal of [model.tool, model.value, model.radius, model.classes]) signal.onChange(() => this.#redraw());
-    model.tool.onChange(() => this.cancel());
-    model.slice.onChange(() => this.cancel());
+    for (const signal of [model.tool, model.slice]) {
+      signal.onChange(() => {
+        this.finish();
+        this.cancel();
+      });
+    }
   }
 
   /** Takes back what is not done. */
@@ -71,7 +75,7 @@ export class Drawing {
     if (stroke) this.events.onCancel(stroke);
   }
 
-  /** Ends a stroke as if the pointer were lifted now: the page goes. A polygon that is clicked together stays open. */
+  /** Ends a stroke as if the pointer were lifted now, as what is drawn on goes. A polygon that is clicked stays open. */
   finish(): void {
     this.#end();
   }
