@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +72,9 @@ def studio(pipeline: Path) -> Iterator[str]:
 
 
 @contextmanager
-def served(pipeline: Path, port: int = 0) -> Iterator[Served]:
-    """The same, with its process; port 0 is any."""
-    command = [sys.executable, "-m", "hdm_pipeline", "studio", str(pipeline), "--port", str(port)]
+def served(pipeline: Path, port: int = 0, before: Sequence[str] = ()) -> Iterator[Served]:
+    """The same, with its process; port 0 is any, and `before` is a command that runs it."""
+    command = [*before, sys.executable, "-m", "hdm_pipeline", "studio", str(pipeline), "--port", str(port)]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

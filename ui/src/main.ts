@@ -74,9 +74,12 @@ function openPage(state: StudioState): void {
   mountNotices(document.body);
   void desk.refreshExamples();
   void desk.outbox.flush();
+  const { drawing } = desk.map;
+  window.addEventListener("pagehide", () => drawing.finish()); // on tablets nothing else tells
   window.addEventListener("beforeunload", (event) => {
+    drawing.finish();
     const { waiting, kept } = outbox.state.value;
-    if (waiting > 0 && !kept) event.preventDefault();
+    if ((waiting > 0 && !kept) || drawing.isOpen) event.preventDefault();
   });
   window.addEventListener("unhandledrejection", (event) => complainAbout(event.reason));
 }

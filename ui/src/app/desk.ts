@@ -45,6 +45,7 @@ export class Desk {
       try {
         const [scene, labels] = await Promise.all([calls.getScene(id), calls.getLabels(id)]);
         if (model.opening.value !== id) return;
+        this.#map.drawing.finish(); // on the scene that it was begun on
         model.attempt.set(null);
         model.labels.set(labels);
         model.range.set(null);

@@ -56,17 +56,33 @@ export class Drawing {
     map.on("moveend", () => this.#redraw());
     for (const event of ["focus", "blur"]) map.getTargetElement()?.addEventListener(event, () => this.#redraw());
     for (const signal of [model.tool, model.value, model.radius, model.classes]) signal.onChange(() => this.#redraw());
-    model.tool.onChange(() => this.cancel());
-    model.slice.onChange(() => this.cancel());
+    for (const signal of [model.tool, model.slice]) {
+      signal.onChange(() => {
+        this.finish();
+        this.cancel();
+      });
+    }
   }
 
   /** Takes back what is not done. */
   cancel(): void {
     const stroke = this.current;
     this.current = null;
+    this.#shown = 1;
     this.#corners = [];
+    this.#freehand = false;
     this.#redraw();
     if (stroke) this.events.onCancel(stroke);
+  }
+
+  /** Ends a stroke as if the pointer were lifted now, as what is drawn on goes. A polygon that is clicked stays open. */
+  finish(): void {
+    this.#end();
+  }
+
+  /** Whether there is a polygon that is not closed. */
+  get isOpen(): boolean {
+    return this.#corners.length > 0;
   }
 
   /** Closes the polygon in the making; false if there is none. */
