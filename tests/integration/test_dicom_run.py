@@ -247,7 +247,7 @@ def test_bad_series_are_quarantined_each_with_its_reason_and_the_others_go_on(pi
         "an image of 40000 x 40000 pixels is more than",
         "a Siemens mosaic",
         "the file holds no pixel data",
-        "slices are missing",
+        "1 slice is missing",
     ):
         assert any(expected in what for what in said), (expected, said)
     assert all(error["remedy"] for error in summary.quarantined.values())

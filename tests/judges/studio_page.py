@@ -136,6 +136,7 @@ class Desk:
     def screen(self, place: Place) -> Place:
         """Where on the screen a pixel of the scene is: (x, y)."""
         told = self.page.locator(".map")
+        expect(told).to_have_attribute("data-center", re.compile(r"\S \S"))  # it says so once it has drawn
         box = told.bounding_box()
         assert box is not None
         center = [float(part) for part in (told.get_attribute("data-center") or "").split()]

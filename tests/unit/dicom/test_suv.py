@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from hdm_pipeline.errors import UnsupportedSceneError
 from tests.dicom_series import write_series
-from tests.unit.dicom.test_values import RAMP, Floats, facts, kinds, opened
+from tests.unit.dicom.values import RAMP, Floats, facts, kinds, opened
 
 WEIGHT, DOSE, HALF_LIFE = 71.25, 370e6, 6586.2
 INJECTED, SCANNED = 9 * 3600, 10 * 3600 + 120

@@ -216,7 +216,7 @@ def test_the_published_draw(tmp_path: Path) -> None:
         assert all(episode.number in item.listed for item in episode.supports)
     assert episodes == list(draw_episodes(listed, 3, 20, 510))
     assert episodes != list(draw_episodes(listed, 3, 20, 365))
-    with pytest.raises(TrainingError, match="4 supports are asked for"):
+    with pytest.raises(TrainingError, match="4 are asked for"):
         list(draw_episodes(listed, 4, 1, 510))
 
 

@@ -53,7 +53,7 @@ def test_a_wrong_pipeline_file_is_told_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "what", "remedy"),
     [
-        ("nowhere", "there is no such directory", "check the path"),
+        ("nowhere", "there is no such directory", "run the pipeline first"),
         ("runs", "but below it", "runs/out"),
         ("runs/out/a", "lies in an output directory", "runs/out"),
         (".", "no run has written here", "output.directory"),
