@@ -7,14 +7,16 @@ now and then and is not woken: it would take the interpreter from the driver wit
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hdm_pipeline.errors import LostLockError, ObjectStoreSilentError, OutputError
-from hdm_pipeline.output.fence import Fence
+from hdm_pipeline.output.fence import FRESH, Fence
 from hdm_pipeline.output.files import remove_if_empty
 from hdm_pipeline.output.layout import FETCHED
 from hdm_pipeline.store.zarr_array import Place, remove
@@ -32,7 +34,7 @@ class Sweeper:
     removed any more: who took it over may work on the same arrays.
 
     Args:
-        fence: of the run; asked before each folder.
+        fence: of the run; asked before a folder is removed, unless its last answer is fresh.
     """
 
     def __init__(self, fence: Fence | None = None) -> None:
@@ -59,10 +61,12 @@ class Sweeper:
         ending = False
         while not ending:
             ending = self._ending.wait(_PAUSE)
+            asked = -math.inf
             while self._folders:
                 try:
                     folder = self._folders.popleft()
-                    self._fence.require()
+                    if time.monotonic() - asked >= FRESH:
+                        asked = self._fence.require()
                     _remove(folder)
                 except LostLockError:
                     log.warning("the run has lost its output: %d folders stay", len(self._folders) + 1)

@@ -16,6 +16,9 @@ from hdm_pipeline.output.files import output_errors
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import Lock, lost_lock, read_lock
 
+FRESH = 1.0
+"""Seconds for which it need not be asked again whether the output still is this run's; not before a manifest."""
+
 
 @dataclass(frozen=True)
 class Fence:

@@ -25,7 +25,7 @@ from hdm_pipeline.contracts import OUTPUT_MARKER
 from hdm_pipeline.errors import LostLockError, ObjectStoreError, OutputError
 from hdm_pipeline.hashing import file_hash
 from hdm_pipeline.objects.folder import ObjectFolder
-from hdm_pipeline.output.fence import Fence
+from hdm_pipeline.output.fence import FRESH, Fence
 from hdm_pipeline.output.files import ABSENT, output_errors, remove_tree, write_bytes
 from hdm_pipeline.output.layout import Workspace, is_component
 from hdm_pipeline.output.ledger import Ledger, SceneRecord
@@ -40,9 +40,6 @@ _WHOLE, _LOST = ".json", ".lost"
 
 _SIZES = ("large", "small")
 """Pictures of a scene for the report, as `execution.quicklook` makes them."""
-
-FRESH = 1.0
-"""Seconds for which it need not be asked again whether the output still is this run's; not before a manifest."""
 
 _SCHEMA = 1
 _AT_ONCE = 8

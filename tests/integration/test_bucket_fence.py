@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.errors import LostLockError
-from hdm_pipeline.output.manifest import FRESH
+from hdm_pipeline.output.fence import FRESH
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.events import Event, RunStarted, SceneDone
 from tests.integration.conftest import Workbench, published

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hdm_pipeline.errors import ObjectStoreSilentError
 from hdm_pipeline.execution import sweeping
 from hdm_pipeline.execution.sweeping import Sweeper
-from hdm_pipeline.output.fence import Fence
+from hdm_pipeline.output.fence import FRESH, Fence
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.lock import RunLock
 from tests.lost_lock import THEIRS
@@ -78,6 +79,7 @@ def test_once_the_lock_is_lost_nothing_is_removed(tmp_path: Path) -> None:
     with RunLock(workspace.lock, "me", heartbeat=3600) as lock, Sweeper(Fence.of(workspace, lock)) as sweeper:
         sweeper.sweep(given[0])
         until(lambda: not given[0].exists())
+        time.sleep(FRESH)
         workspace.lock.write_text(json.dumps(THEIRS))
         for folder in given[1:]:
             sweeper.sweep(folder)
