@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hdm_pipeline.contracts import Labels, RasterGeometry, SceneWarning, SupportRequest
+from hdm_pipeline.contracts import Labels, RasterGeometry, SupportRequest
 from hdm_pipeline.errors import SceneError, SupportError, TrainingError
 from hdm_pipeline.evaluation.images import EpisodeImage, EpisodeMask, geotiff_reader, read_image, read_mask
 
@@ -35,11 +35,7 @@ def read_pair(image: Path, mask: Path, bands: Sequence[int] | None) -> tuple[Epi
 
 def told(mask: EpisodeMask, path: Path) -> tuple[str, ...]:
     """What is strange about a mask, as lines for people."""
-    return tuple(_line(warning, path) for warning in mask.warnings)
-
-
-def _line(warning: SceneWarning, path: Path) -> str:
-    return f"{path}: {warning.what}; {warning.remedy}"
+    return tuple(f"{path}: {warning.what}; {warning.remedy}" for warning in mask.warnings)
 
 
 def _placed(place: RasterGeometry | None) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests.azure_server import AzureServer, azure_server
 from tests.judges.conftest import missing
 
 PACKAGES = (
@@ -26,3 +30,11 @@ def folder_with(package: str) -> Path:
         if (folder / package).is_dir():
             return folder
     missing(f"{package} (install: npm install --prefix /usr/local/lib/hdm-viewer {PACKAGES})")
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[AzureServer]:
+    """Azurite's part for blobs, with a container `out`."""
+    with azure_server([str(folder_with("azurite") / ".bin" / "azurite-blob")]) as running:
+        running.make_container("out")
+        yield running

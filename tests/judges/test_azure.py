@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,11 @@ from hdm_pipeline.output.bucket_lock import BucketLock
 from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
 from hdm_pipeline.xarrays.run_output import open_output
-from tests.azure_server import AzureServer, azure_server
-from tests.integration.conftest import Workbench, kit, make_bench, other_machine, published
-from tests.judges.node import folder_with
+from tests.azure_server import AzureServer
+from tests.integration.conftest import Workbench, bench, kit, other_machine, published
+from tests.judges.node import azurite
 
-__all__ = ["kit"]
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[AzureServer]:
-    with azure_server([str(folder_with("azurite") / ".bin" / "azurite-blob")]) as running:
-        running.make_container("out")
-        yield running
+__all__ = ["azurite", "bench", "kit"]
 
 
 @pytest.fixture
@@ -34,11 +26,6 @@ def server(azurite: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     azurite.enter(monkeypatch)
     other_machine(monkeypatch, tmp_path, "first")
     return azurite
-
-
-@pytest.fixture
-def bench(tmp_path: Path, kit: Path) -> Workbench:
-    return make_bench(tmp_path)
 
 
 def _published(folder: ObjectFolder) -> dict[str, bytes]:

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from hdm_pipeline.objects.folder import ObjectFolder
-from tests.azure_server import AzureServer, azure_server
+from tests.azure_server import AzureServer
 from tests.judges.conftest import RequireJudge
-from tests.judges.node import folder_with
+from tests.judges.node import azurite
 from tests.s3_server import S3Server, s3_server
+
+__all__ = ["azurite"]
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +43,6 @@ def seaweedfs(require_judge: RequireJudge, tmp_path_factory: pytest.TempPathFact
     with s3_server(make=command) as running:
         _wait_until_it_answers(running)
         running.make_bucket("out")
-        yield running
-
-
-@pytest.fixture(scope="module")
-def azurite() -> Iterator[AzureServer]:
-    """Azurite's part for blobs."""
-    with azure_server([str(folder_with("azurite") / ".bin" / "azurite-blob")]) as running:
-        running.make_container("out")
         yield running
 
 

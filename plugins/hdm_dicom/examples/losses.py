@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.errors import counted
 
 _COMPLETE = "check that the series is the one that they were drawn on, and that none of its slices is missing"
 
@@ -28,16 +29,15 @@ def no_areas(kinds: Mapping[str, int], named: str) -> tuple[SceneWarning, ...]:
     """That some contours of the class enclose nothing; nothing where all do."""
     if not kinds:
         return ()
-    what = f"{counted(kinds)} of {named} enclose no area: they teach nothing"
+    what = f"{by_type(kinds)} of {named} enclose no area: they teach nothing"
     remedy = "draw them as closed contours (CLOSED_PLANAR), if they should count"
     return (SceneWarning("labels_no_area", what, remedy),)
 
 
-def counted(kinds: Mapping[str, int]) -> str:
+def by_type(kinds: Mapping[str, int]) -> str:
     """Contours by their geometric type, in words."""
-    total = sum(kinds.values())
     each = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return f"{total} contour{'' if total == 1 else 's'} ({each})"
+    return f"{counted(sum(kinds.values()), 'contour')} ({each})"
 
 
 def masks_without_slice(numbers: Iterable[int], of: int, depth: int) -> tuple[SceneWarning, ...]:

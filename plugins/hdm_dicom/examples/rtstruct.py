@@ -10,7 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from hdm_dicom.examples.labels import Label, SliceFinder, Wanted
-from hdm_dicom.examples.losses import counted, no_areas, off_the_slices
+from hdm_dicom.examples.losses import by_type, no_areas, off_the_slices
 from hdm_dicom.files.attributes import datasets, numbers, text, values
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
@@ -67,7 +67,7 @@ class StructureLabels:
                     self._draw(roi, kind, SliceFinder(volume, lies_in))
         if self._not_areas and not self._areas["wanted"]:
             raise SupportError(
-                f"the structure has {counted(self._not_areas)}, and none that encloses an area",
+                f"the structure has {by_type(self._not_areas)}, and none that encloses an area",
                 where=volume.id,
                 remedy="draw closed contours (CLOSED_PLANAR) around the class, or give the labels as SEG or NIfTI",
             )
