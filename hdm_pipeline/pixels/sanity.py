@@ -175,9 +175,12 @@ def unlike_warnings(look: Look, examples: Sequence[Look]) -> list[SceneWarning]:
     Raises:
         BandError: `input.bands` counts bands, and an example describes them in another order.
     """
-    # Told of the first example: forty slices of one series have one name for their band.
-    told = {(w.kind, band, of): w for one in reversed(examples) for band, of, w in _other_bands(look, one)}
-    found = list(reversed(told.values()))
+    told: dict[tuple[str, str, str], SceneWarning] = {}
+    for example in examples:
+        for band, of, warning in _other_bands(look, example):
+            # Told of the first example: forty slices of one series have one name for their band.
+            told.setdefault((warning.kind, band, of), warning)
+    found = list(told.values())
     sizes = [example.pixel_size for example in examples if example.pixel_size is not None]
     if look.pixel_size is not None and sizes:
         nearest = min(sizes, key=lambda size: abs(math.log(size / look.pixel_size)))  # type: ignore[operator]

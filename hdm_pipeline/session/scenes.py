@@ -277,18 +277,17 @@ class Scenes:
 
     def _state(self, ref: SceneRef, record: SceneRecord | None, running: bool, labeled: Collection[str]) -> SceneState:
         date = self._dates.known.get(ref, "")
-        trouble = self.troubles.of(ref)
+        state: State = "new" if record is None else self._stands(ref, record, running)
+        trouble = self.troubles.of(ref) if state == "new" else None
+        state = state if trouble is None else "unreadable"
         if record is None:
-            found = SceneState(ref.id, "new", date=date, labeled=ref.id in labeled, name=file_name(ref))
-            return found if trouble is None else replace(found, state="unreadable", error=trouble)
+            error = trouble or {}
+            return SceneState(ref.id, state, error=error, date=date, labeled=ref.id in labeled, name=file_name(ref))
         info = record.info
-        state = self._stands(ref, record, running)
-        unreadable = state == "new" and trouble is not None
-        error = trouble if unreadable and trouble else record.error or {}
         return SceneState(
             ref.id,
-            "unreadable" if unreadable else state,
-            error={name: str(value) for name, value in error.items()},
+            state,
+            error={name: str(value) for name, value in (trouble or record.error or {}).items()},
             warnings=_warnings(info.get("warnings", ())),
             date=date,
             measures=_measures(info),
