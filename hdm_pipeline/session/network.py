@@ -192,7 +192,7 @@ class SessionNetwork:
         """The banks of all classes; those of which nothing has changed stay."""
         found: dict[str, ClassFit] = {}
         for name, examples in classes.items():
-            _stop(stopped)
+            require_wanted(stopped)
             last = self._fits.get(name)
             segmenter = self._at(reductions[name])
             if last is not None and last.examples == tuple(examples) and last.segmenter is segmenter:
@@ -367,7 +367,12 @@ def _use_free_cores() -> None:
         torch.set_num_threads(free)
 
 
-def _stop(stopped: Stopped) -> None:
+def require_wanted(stopped: Stopped) -> None:
+    """End what nobody waits for any more.
+
+    Raises:
+        TryEndedError: `stopped` says so.
+    """
     if stopped():
         raise TryEndedError("a newer one was asked for", where="try", remedy="wait for the newer one")
 

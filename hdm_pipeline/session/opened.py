@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range
 from hdm_pipeline.contracts import OverviewSource, Pixels, Reader, SceneHeader, SceneRef, Validity
-from hdm_pipeline.errors import BandError, HdmError, SceneError
+from hdm_pipeline.errors import BandError, ConfigError, HdmError, SceneError, counted
 from hdm_pipeline.grid import Window
 from hdm_pipeline.pixels.bands import BandPlan, resolve
 from hdm_pipeline.pixels.overview import reduced
@@ -213,3 +213,20 @@ class OpenScenes:
             self._wake_later()
         for opened in idle:
             opened.source.close()
+
+
+def require_inside(shape: tuple[int, ...], window: Window) -> None:
+    """Refuse a window that does not lie within a scene.
+
+    Args:
+        shape: slices, rows and columns of the scene.
+        window: of it.
+
+    Raises:
+        ConfigError: it does not, or is empty.
+    """
+    depth, height, width = shape
+    inside = 0 <= window.z < depth and min(window.y, window.x) >= 0 and min(window.height, window.width) >= 1
+    if not inside or window.bottom > height or window.right > width:
+        remedy = f"the scene has {counted(depth, 'slice')} of {height} rows and {width} columns"
+        raise ConfigError("the window does not lie within the scene", where=str(window), remedy=remedy)

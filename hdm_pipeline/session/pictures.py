@@ -12,22 +12,14 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import Range
 from hdm_pipeline.contracts import NODATA, PixelSource, SceneRef, SceneSource
-from hdm_pipeline.errors import (
-    ConfigError,
-    HdmError,
-    PluginError,
-    ReadError,
-    StoreError,
-    UnsupportedSceneError,
-    counted,
-)
+from hdm_pipeline.errors import ConfigError, HdmError, PluginError, ReadError, StoreError, UnsupportedSceneError
 from hdm_pipeline.grid import Window
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import SceneRecord
 from hdm_pipeline.pictures.color import as_colors
 from hdm_pipeline.pixels.scaling import scale_pixels
 from hdm_pipeline.plugin.registry import make_reader
-from hdm_pipeline.session.opened import OpenScenes
+from hdm_pipeline.session.opened import OpenScenes, require_inside
 from hdm_pipeline.session.scenes import Scenes
 from hdm_pipeline.store.scene import ScoreStore
 
@@ -287,16 +279,7 @@ def _telling_slice(record: SceneRecord | None, depth: int) -> int:
 
 
 def _check(shape: tuple[int, ...], window: Window, size: Size) -> None:
-    depth, height, width = shape
-    inside = (
-        0 <= window.z < depth and window.y >= 0 and window.x >= 0 and window.bottom <= height and window.right <= width
-    )
-    if not inside or min(window.height, window.width) < 1:
-        raise ConfigError(
-            "the window does not lie within the scene",
-            where=str(window),
-            remedy=f"the scene has {counted(depth, 'slice')} of {height} rows and {width} columns",
-        )
+    require_inside(shape, window)
     if not (1 <= size[0] <= window.height and 1 <= size[1] <= window.width):
         raise ConfigError(
             f"a picture of {size[0]} x {size[1]} pixels",

@@ -15,13 +15,12 @@ import numpy.typing as npt
 
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.contracts import ClassInfo
-from hdm_pipeline.errors import ConfigError, counted
 from hdm_pipeline.grid import TileGrid, Window
 from hdm_pipeline.pixels.scaling import decode_pixels, encode_pixels
 from hdm_pipeline.planning.forecast import scene_grid
-from hdm_pipeline.session.network import ClassFit, Stopped
-from hdm_pipeline.session.opened import OpenScenes, SceneLook
-from hdm_pipeline.session.values import Try, TryEndedError
+from hdm_pipeline.session.network import ClassFit, Stopped, require_wanted
+from hdm_pipeline.session.opened import OpenScenes, SceneLook, require_inside
+from hdm_pipeline.session.values import Try
 from hdm_pipeline.stitch import labels, temper
 
 if TYPE_CHECKING:
@@ -87,8 +86,7 @@ class Tries:
         blended = np.zeros((maps, len(classes), window.height, window.width), dtype=np.uint32)
         valid = np.zeros((window.height, window.width), dtype=np.bool_)
         for tile in tiles:
-            if stopped():
-                raise TryEndedError("a newer one was asked for", where="try", remedy="wait for the newer one")
+            require_wanted(stopped)
             staged = self._stage(scene, look, grid, tile)
             whole = grid.tile_window(*tile)
             shared = whole.shared_with(window)
@@ -156,11 +154,7 @@ def chosen_tiles(grid: TileGrid, window: Window) -> tuple[Window, list[Tile]]:
     Raises:
         ConfigError: the window does not lie within the scene.
     """
-    depth, height, width = grid.size
-    inside = 0 <= window.z < depth and min(window.y, window.x) >= 0 and min(window.height, window.width) >= 1
-    if not inside or window.bottom > height or window.right > width:
-        remedy = f"the scene has {counted(depth, 'slice')} of {height} rows and {width} columns"
-        raise ConfigError("the window does not lie within the scene", where=str(window), remedy=remedy)
+    require_inside(grid.size, window)
     while True:
         rows = _tiles_along(window.y, window.bottom, grid, grid.rows)
         columns = _tiles_along(window.x, window.right, grid, grid.columns)

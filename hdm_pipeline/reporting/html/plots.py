@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from hdm_pipeline.errors import counted
 from hdm_pipeline.reporting.html.scenes import Found, Overview
 from hdm_pipeline.reporting.html.words import amount, unit
 
@@ -140,7 +141,7 @@ def over_time(found: Overview) -> OverTime | None:
 
 def _point(day: str, step: str, value: float, kind: str, scenes: int) -> str:
     when = day if step == "day" else day[:7]
-    return f"{when}: {amount(value, kind)} in {scenes} scene{'' if scenes == 1 else 's'}"
+    return f"{when}: {amount(value, kind)} in {counted(scenes, 'scene')}"
 
 
 def _dates(first: date, last: date, x: Callable[[date], float]) -> tuple[Tick, ...]:
