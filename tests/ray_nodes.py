@@ -157,7 +157,7 @@ class RayNodes:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def processes(self, node: int, title: str) -> list[int]:
-        """Process ids, on this machine, of a node's processes whose command line begins so (`ray::_ModelActor`)."""
+        """Process ids, on this machine, of a node's processes whose command line begins so (`ray::ModelActor`)."""
         space = os.readlink(f"/proc/{self.first(node)}/ns/pid")
         found = []
         for entry in Path("/proc").iterdir():

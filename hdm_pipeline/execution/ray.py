@@ -11,11 +11,10 @@ second, and starting one again costs more than most steps (docs/decisions/ray-st
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -23,30 +22,26 @@ import ray.exceptions
 from ray.util.metrics import Counter
 
 from hdm_pipeline.errors import ExecutionError, HdmError
+from hdm_pipeline.execution.actors import ModelActor, Slot, StepActor
 from hdm_pipeline.execution.background_cluster import BackgroundCluster
 from hdm_pipeline.execution.cluster import Shares
 from hdm_pipeline.execution.executor import as_hdm_error
-from hdm_pipeline.execution.malloc import give_back
 from hdm_pipeline.execution.messages import (
     Died,
     Failed,
     Finished,
-    InferResult,
     InferTask,
     Lost,
     Outcome,
     Result,
     RunContext,
-    StepTask,
     Task,
 )
-from hdm_pipeline.execution.nodes import here, on_node, require_seen, several_nodes
-from hdm_pipeline.execution.steps import run_step
+from hdm_pipeline.execution.nodes import on_node, require_seen, several_nodes
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.reporting.prometheus import HELP, LABELS, increments
 from hdm_pipeline.support.bundle import ModelBundle
 from hdm_pipeline.support.shipping import upload_weights
-from hdm_pipeline.waiting import wait_asleep
 
 log = logging.getLogger(__name__)
 
@@ -59,103 +54,8 @@ _DEATHS = (
     ray.exceptions.LocalRayletDiedError,
 )
 _MAX_RESTARTS_IN_A_ROW = 8
-
-_STEP_NICENESS = 10
-"""Steps are done long before they are needed; a thread of the model that they interrupt keeps the others waiting."""
-
-
-class _ModelActor:
-    """A model actor's class body; `ray.remote` is applied when a cluster is there."""
-
-    def warm(self) -> None:
-        """Load the libraries: the examples may take a while still."""
-        wait_asleep()  # a cluster that was joined has an environment of its own
-        # Here, so that the actors without a model do not load torch.
-        import hdm_pipeline.execution.model_worker  # noqa: F401
-
-    def ready(self, context: RunContext, bundle: ModelBundle) -> str:
-        """Load the model; gives the node it is on.
-
-        Not in the constructor: of what that raises, Ray keeps no more than the text.
-        """
-        from hdm_pipeline.execution.model_worker import ModelWorker
-
-        with bundle.brought(context.workspace):
-            self._worker = ModelWorker(context, bundle)
-        return here()
-
-    def run(self, task: InferTask) -> InferResult:
-        result = self._worker.infer(task)
-        give_back()
-        return result
-
-
-class _StepActor:
-    """Runs one step at a time, none of which needs the model."""
-
-    def __init__(self, context: RunContext) -> None:
-        self._context = context
-        os.nice(_STEP_NICENESS)
-
-    def ready(self) -> str:
-        """Answered once the process is up, with the node it is on."""
-        return here()
-
-    def equip(self, context: RunContext) -> None:
-        """The context is complete now. Tasks that were given before are done before."""
-        self._context = context
-
-    def run(self, task: StepTask) -> Result:
-        result = run_step(self._context, task)
-        give_back()
-        return result
-
-
-@dataclass(eq=False)
-class _Slot:
-    """One actor and the tasks given to it, oldest first.
-
-    Attributes:
-        handle: of the actor.
-        holds_model: whether it infers.
-        up: reference that its start resolves; None of a model actor that has not got its model yet.
-        started: it came up, as `look` found. A model actor waits for a free place in the cluster, after the loss of a
-            node perhaps for ever; blocks are only given to those that are up.
-        tasks: reference and task.
-        since: monotonic seconds at which its oldest task became the oldest.
-        node: address of the node it is on, once it came up.
-    """
-
-    handle: Any
-    holds_model: bool
-    up: Any
-    started: bool = False
-    tasks: deque[tuple[Any, Task]] = field(default_factory=deque)
-    since: float = 0.0
-    node: str = ""
-
-    def give(self, task: Task) -> None:
-        """Queue a task in the actor."""
-        if not self.tasks:
-            self.since = time.monotonic()
-        self.tasks.append((self.handle.run.remote(task), task))
-
-    def look(self) -> None:
-        """Notice that the actor has come up.
-
-        Raises:
-            RayError: it never will.
-        """
-        if not self.started and self.up is not None and ray.wait([self.up], timeout=0)[0]:
-            self.node = str(ray.get(self.up))
-            self.started = True
-
-    def take(self, reference: Any) -> Task:
-        """Remove the task behind a reference."""
-        task = next(t for r, t in self.tasks if r == reference)
-        self.tasks = deque((r, t) for r, t in self.tasks if r != reference)
-        self.since = time.monotonic()
-        return task
+_MOST_DOUBLINGS = 3
+"""Times that the patience with a starting actor doubles, once for each that was lost before it."""
 
 
 class RayExecutor:
@@ -181,8 +81,8 @@ class RayExecutor:
         self._waiting: deque[InferTask] = deque()
         self._counters: dict[str, Counter] = {}
         self._early: list[Event] = []
-        self._steps: list[_Slot] = []
-        self._models: list[_Slot] = []
+        self._steps: list[Slot] = []
+        self._models: list[Slot] = []
 
     @property
     def model_slots(self) -> int:
@@ -300,31 +200,31 @@ class RayExecutor:
             ray.kill(slot.handle)
         self._models, self._steps = [], []
 
-    def _start_model(self) -> _Slot:
+    def _start_model(self) -> Slot:
         shares = self._joined
-        actor = ray.remote(_ModelActor).options(
+        actor = ray.remote(ModelActor).options(
             num_cpus=0 if shares.gpus else shares.threads,
             num_gpus=shares.gpus,
             max_restarts=0,
             max_task_retries=0,
         )
-        slot = _Slot(actor.remote(), holds_model=True, up=None)
+        slot = Slot(actor.remote(), holds_model=True, up=None)
         slot.handle.warm.remote()
         if self._bundle is not None:
             self._load(slot)
         return slot
 
-    def _load(self, slot: _Slot) -> None:
+    def _load(self, slot: Slot) -> None:
         slot.up, slot.since = slot.handle.ready.remote(self._context, self._bundle), time.monotonic()
 
-    def _start_step(self) -> _Slot:
-        actor = ray.remote(_StepActor).options(
+    def _start_step(self) -> Slot:
+        actor = ray.remote(StepActor).options(
             num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         handle: Any = actor.remote(self._context)
-        return _Slot(handle, holds_model=False, up=handle.ready.remote(), since=time.monotonic())
+        return Slot(handle, holds_model=False, up=handle.ready.remote(), since=time.monotonic())
 
-    def _start_ended(self, slot: _Slot) -> None:
+    def _start_ended(self, slot: Slot) -> None:
         """An actor has come up, or will not. Our own errors end the run: a fresh actor would raise them again."""
         try:
             slot.look()
@@ -345,7 +245,7 @@ class RayExecutor:
                 return
             min(room, key=lambda slot: len(slot.tasks)).give(self._waiting.popleft())
 
-    def _settle(self, reference: Any, slot: _Slot) -> None:
+    def _settle(self, reference: Any, slot: Slot) -> None:
         try:
             result: Result = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
@@ -363,7 +263,7 @@ class RayExecutor:
         if slot.holds_model:
             self._fruitless = 0
 
-    def _died(self, slot: _Slot, reason: str) -> None:
+    def _died(self, slot: Slot, reason: str) -> None:
         """Report a death: the oldest task of an actor that was up is the suspect, the others were never started."""
         with suppress(ray.exceptions.RayError):
             slot.look()  # a step's actor gets its first task before it is known to be up
@@ -376,7 +276,8 @@ class RayExecutor:
             raise ExecutionError(
                 f"actors died {self._fruitless} times in a row without finishing a block; last: {reason}",
                 where="Ray",
-                remedy="check memory (lower execution.actors, batch_size or tiling.size) and the worker logs of Ray",
+                remedy="check memory (lower execution.actors, batch_size or tiling.size) and the worker logs of Ray; on a "
+                "busy machine raise execution.step_timeout",
             )
         if slot.holds_model:
             self._models[self._models.index(slot)] = self._start_model()
@@ -391,11 +292,17 @@ class RayExecutor:
             self._steps.remove(slot)
 
     def _kill_hung(self) -> None:
-        now, limit = time.monotonic(), self._config.step_timeout
         nobody_up = self._bundle is not None and not any(slot.started for slot in self._models)
         for slot in (*self._models, *self._steps):
-            busy = bool(slot.tasks) or (nobody_up and slot.holds_model)
-            if busy and now - slot.since > limit:
+            if not slot.tasks and not (nobody_up and slot.holds_model):
+                continue
+            with suppress(ray.exceptions.RayError):
+                slot.look()
+            limit = self._config.step_timeout
+            if not slot.started:
+                # What comes up slowly (a busy machine, a slow disk) would come up no faster in a fresh process.
+                limit *= 2 ** min(self._fruitless, _MOST_DOUBLINGS)
+            if time.monotonic() - slot.since > limit:
                 ray.kill(slot.handle)
                 self._died(slot, f"hung for more than {limit:g} s")
 

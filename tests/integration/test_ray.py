@@ -80,6 +80,21 @@ def test_a_reader_that_crashes_raises_or_hangs_costs_only_its_own_scene(bench: W
     assert "hung" in summary.quarantined["hang"]["what"]
 
 
+@pytest.mark.long  # it waits for three starts
+def test_an_actor_that_comes_up_slowly_is_given_more_time(bench: Workbench, cluster: None) -> None:
+    """A fresh process would come up no faster: on a busy machine a run would end where patience would have helped."""
+    from hdm_testkit.network import MeanColor
+
+    from hdm_pipeline.model.checkpoints import save_weights
+
+    weights = bench.root / "slow.safetensors"
+    save_weights(MeanColor(slow=8.0), weights)
+    execution = {"executor": "ray", "actors": 1, "threads": 1, "step_timeout": 5.0}
+    summary = Pipeline.from_yaml(bench.pipeline(model={"weights": str(weights)}, execution=execution)).run()
+    assert len(summary.done) == 3
+    assert not summary.quarantined
+
+
 def test_a_model_that_cannot_be_loaded_ends_the_run_with_its_own_error(bench: Workbench, cluster: None) -> None:
     """A fresh worker would fail in the same way, and `actors died` would hide why."""
 

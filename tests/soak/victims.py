@@ -12,7 +12,7 @@ from typing import Any
 from ray.cluster_utils import Cluster
 
 _STORE = 100 << 20
-KINDS = ("_ModelActor", "_StepActor", "node", "driver")
+KINDS = ("ModelActor", "StepActor", "node", "driver")
 _WEIGHTS = (4, 3, 1, 2)
 
 

@@ -153,7 +153,7 @@ def test_a_new_driver_on_another_node_goes_on_where_the_killed_one_was(cloud: Cl
         assert f"out/driver/{scene}/mask.tif" not in written, "what is published is not done again"
 
 
-@pytest.mark.parametrize("title", ["ray::_ModelActor", "ray::_StepActor"])
+@pytest.mark.parametrize("title", ["ray::ModelActor", "ray::StepActor"])
 def test_an_actor_is_killed(cloud: Cloud, title: str) -> None:
     process = cloud.start("actor")
     try:

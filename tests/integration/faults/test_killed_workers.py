@@ -41,7 +41,7 @@ def _ancestors(process: int, parents: dict[int, int]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("_ModelActor", "infer"), pytest.param("_StepActor", "stage", marks=pytest.mark.long)]
+    ("name", "step"), [("ModelActor", "infer"), pytest.param("StepActor", "stage", marks=pytest.mark.long)]
 )
 def test_a_killed_actor_is_replaced(
     bench: Workbench, undisturbed: Undisturbed, cluster: None, name: str, step: str
@@ -63,7 +63,7 @@ def test_a_killed_actor_is_replaced(
     summary = Pipeline.from_yaml(file).run(on_event)
     assert summary.exit_code == 0
     assert deaths
-    assert all(death.step == step for death in deaths if name == "_ModelActor")
+    assert all(death.step == step for death in deaths if name == "ModelActor")
     assert published(bench.root / "killed") == undisturbed.files
     assert steps_of(bench.root / "killed") == undisturbed.steps
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import ray
 import torch
 from torch import Tensor, nn
 
@@ -20,14 +22,18 @@ class MeanColor(FewShotNetwork):
         poison: a value of the first channel (0..1, within 1e-3); a tile that holds it kills the process, as a bug in a
             native library would. None for no poison.
         hungry: side in pixels of a tile for which it says that no machine has enough memory. None for none.
+        slow: seconds that an actor of a cluster takes to build it.
     """
 
     architecture: ClassVar[str] = "mean-color"
     mean = (0.0, 0.0, 0.0)
     std = (1.0, 1.0, 1.0)
 
-    def __init__(self, poison: float | None = None, hungry: int | None = None) -> None:
+    def __init__(self, poison: float | None = None, hungry: int | None = None, slow: float = 0.0) -> None:
         super().__init__()
+        if slow and ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None:
+            time.sleep(slow)
+        self.slow = slow
         self.poison = poison
         self.hungry = hungry
         self.sharpness = nn.Parameter(torch.tensor(8.0))
@@ -35,7 +41,7 @@ class MeanColor(FewShotNetwork):
     @property
     def config(self) -> dict[str, Any]:
         """Constructor arguments."""
-        return {"poison": self.poison, "hungry": self.hungry}
+        return {"poison": self.poison, "hungry": self.hungry, "slow": self.slow}
 
     def peak_bytes(self, height: int, width: int) -> int:
         """See `FewShotNetwork.peak_bytes`."""
