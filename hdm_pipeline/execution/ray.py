@@ -276,8 +276,8 @@ class RayExecutor:
             raise ExecutionError(
                 f"actors died {self._fruitless} times in a row without finishing a block; last: {reason}",
                 where="Ray",
-                remedy="check memory (lower execution.actors, batch_size or tiling.size) and the worker logs of Ray; on a "
-                "busy machine raise execution.step_timeout",
+                remedy="check memory (lower execution.actors, batch_size or tiling.size) and the worker logs of Ray; "
+                "on a busy machine raise execution.step_timeout",
             )
         if slot.holds_model:
             self._models[self._models.index(slot)] = self._start_model()

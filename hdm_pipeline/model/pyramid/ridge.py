@@ -10,9 +10,11 @@ position for any number of shots.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 CHANNELS = 3
 """Evidence maps that `RidgeSolution.evidence` returns."""
@@ -134,7 +136,7 @@ class RidgeRegression(nn.Module):
         eye = torch.eye(width, dtype=fg.first.dtype, device=fg.first.device)
         gram = 0.5 * (fg.second + bg.second) + penalty[:, None, None] * eye
         right = 0.5 * (fg.first - bg.first)
-        coefficients = torch.cholesky_solve(right.unsqueeze(-1), torch.linalg.cholesky(gram)).squeeze(-1)
+        coefficients: Tensor = _Solve.apply(gram, right)  # type: ignore[no-untyped-call]
         return RidgeSolution(coefficients, self._calibration(coefficients, fg, bg, prior))
 
     @staticmethod
@@ -145,3 +147,28 @@ class RidgeRegression(nn.Module):
         variance = 0.5 * (square_fg - mean_fg**2 + square_bg - mean_bg**2)
         slope = (mean_fg - mean_bg) / variance.clamp_min(0.02)
         return torch.stack((0.5 * (mean_fg + mean_bg), slope, prior), dim=1)
+
+
+class _Solve(torch.autograd.Function):
+    """x of A x = b, A [B, D, D] symmetric and positive definite, b [B, D].
+
+    PyTorch would go back through the Cholesky factor, at several products of D x D matrices. The gradient of the
+    solution needs the factor once more and an outer product: db = A^-1 dx, dA = -db x^T.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, right: Tensor) -> Tensor:
+        """Solve."""
+        factor = torch.linalg.cholesky(matrix)
+        solution = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+        ctx.save_for_backward(factor, solution)
+        return solution
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients by A, made symmetric as A is, and by b."""
+        factor, solution = ctx.saved_tensors
+        right = torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+        outer = right.unsqueeze(-1) * solution.unsqueeze(-2)
+        return -0.5 * (outer + outer.transpose(-2, -1)), right

@@ -42,6 +42,19 @@ def test_ridge_agrees_with_the_normal_equations() -> None:
     torch.testing.assert_close(solution.coefficients[0].double(), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_the_gradient_of_a_solution_is_that_of_the_normal_equations() -> None:
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(2, 40, 7, generator=generator, dtype=torch.float64).requires_grad_()
+    labels = (torch.rand(2, 40, generator=generator) > 0.6).double()
+    regression = RidgeRegression().double()
+
+    def coefficients() -> torch.Tensor:
+        return regression(Moments.of(features, labels), Moments.of(features, 1 - labels)).coefficients
+
+    assert torch.autograd.gradcheck(lambda _: coefficients(), (features,))
+    assert torch.autograd.gradcheck(lambda _: coefficients(), (regression.log_penalty,))
+
+
 def test_ridge_separates_and_calibrates() -> None:
     features, labels = separable(400, 6.0)
     solution = RidgeRegression()(*moments_of(features, labels))
