@@ -1,5 +1,5 @@
-"""Other servers than the one the tests run on agree about whole objects and writes on a condition: SeaweedFS (S3) and
-Azurite (Azure)."""
+"""Other servers than the one the tests run on agree about whole objects and writes on a condition: SeaweedFS (S3),
+Azurite (Azure), and what stands in for Google Cloud Storage (`tests/gcs_server.py`), which is ours and no judge."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pytest
 
 from hdm_pipeline.objects.folder import ObjectFolder
 from tests.azure_server import AzureServer
+from tests.gcs_server import GoogleServer, google
 from tests.judges.conftest import RequireJudge
 from tests.judges.node import azurite
 from tests.s3_server import S3Server, s3_server
 
-__all__ = ["azurite"]
+__all__ = ["azurite", "google"]
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,10 @@ def _wait_until_it_answers(server: S3Server) -> None:
             time.sleep(0.5)
 
 
-@pytest.fixture(params=["s3", "az"])
+@pytest.fixture(params=["s3", "az", "gs"])
 def folder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ObjectFolder:
-    server: S3Server | AzureServer = request.getfixturevalue({"s3": "seaweedfs", "az": "azurite"}[request.param])
+    of_scheme = {"s3": "seaweedfs", "az": "azurite", "gs": "google"}
+    server: S3Server | AzureServer | GoogleServer = request.getfixturevalue(of_scheme[request.param])
     server.enter(monkeypatch)
     return ObjectFolder(f"{request.param}://out/{tmp_path.name}")
 

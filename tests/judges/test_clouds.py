@@ -1,4 +1,7 @@
-"""Runs whose output lies in Azure, as Azurite serves it: the bytes of a disk, resumed anywhere, one run at a time."""
+"""Runs whose output lies in Azure or in Google Cloud Storage: the bytes of a disk, resumed anywhere, one run at a time.
+
+Azurite serves the one; for the other a server of ours stands in, which is no judge (`tests/gcs_server.py`).
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,20 @@ from hdm_pipeline.pipeline import Pipeline
 from hdm_pipeline.reporting.status import output_status
 from hdm_pipeline.xarrays.run_output import open_output
 from tests.azure_server import AzureServer
+from tests.gcs_server import GoogleServer, google
 from tests.integration.conftest import Workbench, bench, kit, other_machine, published
 from tests.judges.node import azurite
 
-__all__ = ["azurite", "bench", "kit"]
+__all__ = ["azurite", "bench", "google", "kit"]
 
 
-@pytest.fixture
-def server(azurite: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AzureServer:
-    azurite.enter(monkeypatch)
+@pytest.fixture(params=["az", "gs"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The address of a bucket, which a machine without any other work of ours reaches."""
+    server: AzureServer | GoogleServer = request.getfixturevalue({"az": "azurite", "gs": "google"}[request.param])
+    server.enter(monkeypatch)
     other_machine(monkeypatch, tmp_path, "first")
-    return azurite
+    return f"{request.param}://out"
 
 
 def _published(folder: ObjectFolder) -> dict[str, bytes]:
@@ -34,31 +40,31 @@ def _published(folder: ObjectFolder) -> dict[str, bytes]:
 
 
 def test_the_bytes_of_a_disk_and_nothing_to_do_on_another_machine(
-    bench: Workbench, server: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Workbench, store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     Pipeline.from_yaml(bench.pipeline("disk")).run()
-    file = bench.pipeline("b", output={"directory": "az://out/b"}, execution={"work": "az://out/work"})
+    file = bench.pipeline("b", output={"directory": f"{store}/b"}, execution={"work": f"{store}/work"})
     assert len(Pipeline.from_yaml(file).run().done) == 3
-    folder = ObjectFolder("az://out/b")
+    folder = ObjectFolder(f"{store}/b")
     assert _published(folder) == published(bench.root / "disk")
     assert folder.get(".hdm/run.lock") is None
-    assert {key.split("/")[1] for key, _ in ObjectFolder("az://out/work").keys("")} == {"large", "middle", "small"}
+    assert {key.split("/")[1] for key, _ in ObjectFolder(f"{store}/work").keys("")} == {"large", "middle", "small"}
     other_machine(monkeypatch, tmp_path, "second")
     again = Pipeline.from_yaml(file).run()
     assert (len(again.done), again.done_before) == (0, 3)
-    assert output_status("az://out/b")["scenes"]["done"] == 3
-    opened, here = (open_output(one, chunks=None) for one in ("az://out/b", bench.root / "disk"))
+    assert output_status(f"{store}/b")["scenes"]["done"] == 3
+    opened, here = (open_output(one, chunks=None) for one in (f"{store}/b", bench.root / "disk"))
     assert opened["large"]["mask"].equals(here["large"]["mask"])
-    found = compare_outputs("az://out/b", str(bench.root / "disk"))
+    found = compare_outputs(f"{store}/b", str(bench.root / "disk"))
     assert {kind: found["classes"]["water"][kind]["pixels"] for kind in ("gained", "lost")} == {"gained": 0, "lost": 0}
 
 
 def test_a_scene_published_after_the_last_copy_of_the_ledger_is_not_done_again(
-    bench: Workbench, server: AzureServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Workbench, store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    file = bench.pipeline("c", output={"directory": "az://out/c"})
+    file = bench.pipeline("c", output={"directory": f"{store}/c"})
     Pipeline.from_yaml(file).run()
-    folder = ObjectFolder("az://out/c")
+    folder = ObjectFolder(f"{store}/c")
     expected = _published(folder)
     for name in (".hdm/ledger.sqlite", ".hdm/files.json"):
         folder.delete(name)
@@ -70,17 +76,27 @@ def test_a_scene_published_after_the_last_copy_of_the_ledger_is_not_done_again(
     assert _published(folder) == expected
 
 
-def test_runs_lock_each_other_out(bench: Workbench, server: AzureServer) -> None:
-    file = bench.pipeline("d", output={"directory": "az://out/d"})
-    with BucketLock(ObjectFolder("az://out/d/.hdm"), "another"), pytest.raises(OutputError, match="another"):
+def test_runs_lock_each_other_out(bench: Workbench, store: str) -> None:
+    file = bench.pipeline("d", output={"directory": f"{store}/d"})
+    with BucketLock(ObjectFolder(f"{store}/d/.hdm"), "another"), pytest.raises(OutputError, match="another"):
         Pipeline.from_yaml(file).run()
     assert len(Pipeline.from_yaml(file).run().done) == 3
-    assert json.loads(ObjectFolder("az://out/d").get("run.json") or b"")["status"] == "done"
+    assert json.loads(ObjectFolder(f"{store}/d").get("run.json") or b"")["status"] == "done"
 
 
-def test_refusals_say_what_is_azures(server: AzureServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_say_what_is_azures(azurite: AzureServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    azurite.enter(monkeypatch)
     with pytest.raises(ObjectStoreError, match=r"no such bucket(.|\n)*AZURE_STORAGE_ENDPOINT"):
         ObjectFolder("az://nothing/b").get("a")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")
     with pytest.raises(ObjectStoreError, match="refuses the keys"):
         ObjectFolder("az://out/b").get("a")
+
+
+def test_refusals_say_what_is_googles(google: GoogleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.enter(monkeypatch)
+    with pytest.raises(ObjectStoreError, match="no such bucket"):
+        ObjectFolder("gs://nothing/b").get("a")
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(google.stranger_file))
+    with pytest.raises(ObjectStoreError, match="refuses the keys"):
+        ObjectFolder("gs://out/b").get("a")
