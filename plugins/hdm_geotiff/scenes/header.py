@@ -171,13 +171,13 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
 
 
 def sidecar_warnings(dataset: DatasetReader, uri: str) -> list[SceneWarning]:
-    """Files that lie beside a file on disk and that GDAL passes over in silence: they are damaged."""
+    """Files that lie beside a file and that GDAL passes over in silence: they are damaged."""
     found = []
     name = os.path.basename(uri)
     if MaskFlags.per_dataset not in dataset.mask_flag_enums[0] and os.path.isfile(f"{uri}.msk"):
         what = f"the mask beside it ({name}.msk) cannot be read: what it hides counts as data"
         found.append(SceneWarning("mask_unread", what, "make it anew, or remove it if it is not wanted"))
-    if is_broken(uri):
+    if is_broken(uri, dataset.files):
         what = f"the file beside it ({name}.aux.xml) cannot be read: what it says of nodata, values and place is lost"
         remedy = "it must begin with <PAMDataset>, and each element must end; else remove it, or make it anew"
         found.append(SceneWarning("aux_unread", what, remedy))
