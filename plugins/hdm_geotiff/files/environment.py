@@ -21,6 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.session import DummySession, Session
 
+from hdm_geotiff.files.containers import container_of
 from hdm_geotiff.files.contents import check_kind, what_it_is
 from hdm_geotiff.files.remote import check_keys, endpoint_of_gdal, has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
@@ -189,6 +190,8 @@ def _remedy(where: str, instead: str) -> str:
     if local and not os.access(where, os.R_OK):
         return "give this user permission to read the file"
     again = f"copy or download it again, or {instead}"
+    if container_of(where):
+        return f"unpack the archive, and look at the file with `gdalinfo -checksum`; {again}"
     if local and (what := what_it_is(where)):
         return f"{what}; {again}"
     return f"check the file with `gdalinfo -checksum`; {again}"
