@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from hdm_geotiff.files.containers import MOST_TEXT, container_of, read_text
+from hdm_geotiff.files.containers import MOST_TEXT, container_of, read_text, state_of
 from hdm_geotiff.files.remote import read_remote
 from hdm_geotiff.files.uris import is_remote
 from hdm_pipeline.errors import ReadError
@@ -39,7 +39,7 @@ def is_broken(raster: str, files: Sequence[str]) -> bool:
         name = os.path.basename(path)
         if not any(os.path.basename(file) == name for file in files):
             return False
-        return _is_broken_there(path, "" if archive is None else _state(archive.path))
+        return _is_broken_there(path, "" if archive is None else state_of(raster))
     try:
         if not os.path.isfile(path) or os.path.getsize(path) > MOST_TEXT:
             return False
@@ -48,14 +48,6 @@ def is_broken(raster: str, files: Sequence[str]) -> bool:
     except (OSError, ValueError):
         return True
     return not _is_taken(data.removeprefix(b"\xef\xbb\xbf").decode("latin-1").lower())
-
-
-def _state(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ""
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 @lru_cache(maxsize=4096)  # a scene is opened for every step, and its archive would be listed each time

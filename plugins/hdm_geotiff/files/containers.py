@@ -121,6 +121,35 @@ def metadata_text(data: bytes, uri: str) -> str:
     return data.decode("utf-8", "replace")
 
 
+def text_of(uri: str, limit: int | None) -> str:
+    """The beginning of a file on disk or in an archive, as text.
+
+    Args:
+        uri: of the file.
+        limit: bytes that are read; None for all, up to `MOST_TEXT`.
+
+    Raises:
+        OSError: it cannot be read; or ValueError, LookupError.
+    """
+    if (container := container_of(uri)) is None and limit is not None:
+        with open(uri, "rb") as file:
+            return file.read(limit).decode("utf-8", "replace")
+    try:
+        return _read(container, uri)[:limit].decode("utf-8", "replace")
+    except _DAMAGED as error:
+        raise OSError(str(error)) from error
+
+
+def state_of(path: str) -> str:
+    """Size and time of a file, or of the archive that it lies in; empty where it is not there."""
+    container = container_of(path)
+    try:
+        status = os.stat(path if container is None else container.path)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def _read(container: Container | None, uri: str) -> bytes:
     if container is None:
         with open(uri, "rb") as file:
