@@ -33,7 +33,7 @@ from hdm_pipeline.contracts import (
     SupportRequest,
     VectorLabels,
 )
-from hdm_pipeline.errors import SceneError, SupportError
+from hdm_pipeline.errors import SceneError, SupportError, counted
 from hdm_pipeline.grid import Window
 
 _NOUNS = {"target": "the class", "background": "`background`", "ignore": "`ignore`", "extent": "`extent`"}
@@ -194,7 +194,11 @@ def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas) -> tuple[Drawing
             raise SupportError("`extent` selects no polygon", where=file.path, remedy=remedy)
     drawing = drawing_of(parts, labels)
     if drawing.repaired:
-        what = f"{drawing.repaired} geometries of the labels are not valid (an edge crosses another) and were repaired"
+        one = drawing.repaired == 1
+        what = (
+            f"{counted(drawing.repaired, 'feature')} of the labels {'is' if one else 'are'} not valid (an edge crosses "
+        )
+        what += f"another, or parts overlap) and {'was' if one else 'were'} repaired"
         warnings.append(SceneWarning("labels_repaired", what, "look at them in a GIS (QGIS: Check Validity)"))
     return drawing, list(dict.fromkeys(warnings))
 

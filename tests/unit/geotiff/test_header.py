@@ -129,6 +129,8 @@ def test_a_date_option_that_tells_no_date_is_noted(write_tif: WriteTif, pattern:
 
 def test_ground_control_points_are_kept_for_the_writer(write_tif: WriteTif) -> None:
     points = [GroundControlPoint(0, 0, 10.0, 50.0, 1.5, id="a"), GroundControlPoint(6, 8, 11.0, 49.0, 2.0)]
+    alone = header_of(write_tif("one.tif", PIXELS, crs=WGS84, transform=None, gcps=points[:1]))
+    assert "1 ground control point:" in alone.warnings[0]
     path = write_tif("a.tif", PIXELS, crs=WGS84, transform=None, gcps=points)
     header = header_of(path)
     assert isinstance(header.geometry, RasterGeometry)
