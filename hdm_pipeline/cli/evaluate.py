@@ -14,7 +14,7 @@ from hdm_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from hdm_pipeline.evaluation.episode_list import ListedEpisode
-    from hdm_pipeline.evaluation.evaluate import Evaluation, EvaluationSettings
+    from hdm_pipeline.evaluation.evaluate import EpisodeResult, Evaluation, EvaluationSettings
 
 app = typer.Typer(help="Measure weights on labelled episodes, adapt them to examples.", no_args_is_help=True)
 
@@ -113,13 +113,13 @@ def evaluate(
         calibrate=calibrate or reliability is not None,
     )
     segmenter = FewShotSegmenter.load(weights)
-    found = _with_progress(listed, segmenter, settings, keep_shown=sheet_rows if sheet else 0)
-    _warn(found.warnings)
+    told: dict[str, None] = {}
+    found = _with_progress(listed, segmenter, settings, told, keep_shown=sheet_rows if sheet else 0)
     typer.echo(_table(found))
     if settings.calibrate:
         typer.echo(calibration_text(found.calibration))
     thinner = [replace(settings, points=n, calibrate=False) for n in counts]
-    thinned = [_with_progress(listed, segmenter, fewer, keep_shown=0) for fewer in thinner]
+    thinned = [_with_progress(listed, segmenter, fewer, told, keep_shown=0) for fewer in thinner]
     curve = [each.as_dict() for each in thinned]
     if curve:
         typer.echo(curve_text([*curve, found.as_dict()]))
@@ -147,6 +147,7 @@ def adapt(
         tuple[float, float] | None, typer.Option(help="Values that become 0 and 1; found from the examples otherwise.")
     ] = None,
     bands: Annotated[str | None, typer.Option(help="One-based channels, as 1,2,3.")] = None,
+    ignore: Annotated[str | None, typer.Option(help="Values of the masks that count nowhere, as -1 or 2,3.")] = None,
     task: Annotated[str | None, typer.Option(help="Task of the list; needed if it holds several.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the crops.")] = 0,
 ) -> None:
@@ -164,8 +165,7 @@ def adapt(
     if out.suffix != ".safetensors":
         raise ConfigError("the output is not called *.safetensors", where=str(out), remedy="give it that ending")
     _require_folder(out)
-    examples = load_support(_support_episode(support, task, scale, bands))
-    _warn(examples.warnings)
+    examples = load_support(_support_episode(support, task, scale, bands, ignore), tell=_warn)
     network = load_network(weights)
     fit = fit_to_examples(
         network,
@@ -229,26 +229,35 @@ def evaluate_fold(
 
 
 def _support_episode(
-    support: list[str], task: str | None, scale: tuple[float, float] | None, bands: str | None
+    support: list[str], task: str | None, scale: tuple[float, float] | None, bands: str | None, ignore: str | None
 ) -> ListedEpisode:
     """The examples of the command line, as an episode (whose query is never read)."""
     from dataclasses import replace
 
-    from hdm_pipeline.evaluation.episode_list import ListedEpisode, ListedExample, parse_bands, parse_scale
+    from hdm_pipeline.evaluation.episode_list import (
+        ListedEpisode,
+        ListedExample,
+        parse_bands,
+        parse_ignore,
+        parse_scale,
+    )
 
     try:
         wanted_scale = parse_scale(None if scale is None else list(scale))
         wanted_bands = parse_bands(None if bands is None else [int(band) for band in bands.split(",")])
+        ignored = parse_ignore(None if ignore is None else [int(value) for value in ignore.split(",")])
     except ValueError as error:
-        raise ConfigError(f"wrong option: {error}", where="--scale, --bands", remedy="see --help") from error
+        raise ConfigError(f"wrong option: {error}", where="--scale, --bands, --ignore", remedy="see --help") from error
     if len(support) == 1 and support[0].endswith((".jsonl", ".json")):
         episode = _episode_of_list(Path(support[0]), task)
+        if ignored is not None:
+            episode = replace(episode, support=tuple(replace(one, ignore=ignored) for one in episode.support))
         return replace(episode, scale=wanted_scale or episode.scale, bands=wanted_bands or episode.bands)
     pairs = [entry.rpartition(":") for entry in support]
     for entry, (image, _, mask) in zip(support, pairs, strict=True):
         if not image or not mask:
             raise ConfigError(f"not IMAGE:MASK: {entry!r}", where="SUPPORT", remedy="write chip.tif:chip_mask.tif")
-    examples = tuple(ListedExample(Path(image), Path(mask)) for image, _, mask in pairs)
+    examples = tuple(ListedExample(Path(image), Path(mask), ignored) for image, _, mask in pairs)
     return ListedEpisode(task or "target", examples, examples[0], wanted_scale, wanted_bands)
 
 
@@ -272,23 +281,37 @@ def _episode_of_list(path: Path, task: str | None) -> ListedEpisode:
 
 
 def _with_progress(
-    listed: list[ListedEpisode], segmenter: Any, settings: EvaluationSettings, keep_shown: int
+    listed: list[ListedEpisode],
+    segmenter: Any,
+    settings: EvaluationSettings,
+    told: dict[str, None],
+    keep_shown: int,
 ) -> Evaluation:
+    """Evaluate, and print warnings that were not `told` yet: also where no episode could be run."""
     from rich.console import Console
     from rich.progress import Progress
 
     from hdm_pipeline.evaluation.evaluate import evaluate as run_evaluation
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("episodes", total=len(listed))
-        return run_evaluation(
-            listed, segmenter, settings, keep_shown=keep_shown, on_episode=lambda _: progress.advance(bar)
-        )
+    warnings: list[str] = []
+    try:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            bar = progress.add_task("episodes", total=len(listed))
+
+            def done(result: EpisodeResult) -> None:
+                warnings.extend(result.warnings)
+                progress.advance(bar)
+
+            return run_evaluation(listed, segmenter, settings, keep_shown=keep_shown, on_episode=done)
+    finally:
+        for line in warnings:
+            if line not in told:
+                _warn(line)
+            told[line] = None
 
 
-def _warn(lines: Iterable[str]) -> None:
-    for line in lines:
-        typer.echo(f"warning: {line}", err=True)
+def _warn(line: str) -> None:
+    typer.echo(f"warning: {line}", err=True)
 
 
 def _exit_if_left_out(evaluations: Iterable[Evaluation]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from hdm_pipeline.config.base import Model
+from hdm_pipeline.config.problems import from_pydantic
 
 VECTOR_SUFFIXES = (".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet", ".geoparquet")
 """How files with drawn labels end; `mask` takes them, too."""
@@ -143,6 +144,22 @@ class Example(Model):
                 )
         if self.complete and self.extent is not None:
             raise ValueError("`complete: true` says that everything is drawn, `extent` says where: give one of the two")
+
+
+def ignored_values(value: object) -> tuple[int, ...]:
+    """What `ignore` of a mask of pixels names, checked as in a pipeline file.
+
+    Raises:
+        ValueError: it is neither a whole number nor a list of such; says so in plain words.
+    """
+    data = {"image": "image.tif", "mask": "mask.tif", "ignore": value}
+    try:
+        named = Example.model_validate(data).ignore
+    except ValidationError as error:
+        problem = next(from_pydantic(error, data, {}, "docs/configuration.md", Example))
+        raise ValueError(f'"ignore": {problem.what}') from error
+    assert isinstance(named, list)  # a filter of features was refused
+    return tuple(named)
 
 
 _OF_VECTORS = ("layer", "where", "complete", "extent", "width", "crs", "window")

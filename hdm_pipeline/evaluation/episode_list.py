@@ -1,10 +1,11 @@
 """The list that `evaluate` and `adapt` read: one episode a line, JSON.
 
     {"task": "flood", "support": [{"image": "usa.tif", "mask": "usa_label.tif"}],
-     "query": {"image": "nigeria.tif", "mask": "nigeria_label.tif"}, "scale": [-30, 0], "bands": [1, 2]}
+     "query": {"image": "nigeria.tif", "mask": "nigeria_label.tif"}, "scale": [-30, 0], "bands": [1, 2], "ignore": -1}
 
-Paths are relative to the list. `scale` (what becomes 0 and what becomes 1: two numbers, or two for each channel) and
-`bands` (one-based channels, at most 32) are optional and hold for every episode of the task once one line says so.
+Paths are relative to the list. `scale` (what becomes 0 and what becomes 1: two numbers, or two for each channel),
+`bands` (one-based channels, at most 32) and `ignore` (values of the masks that count nowhere) are optional and hold for
+every episode of the task once one line says so. `ignore` may also stand beside a mask, for that mask alone.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from hdm_pipeline.config.example import ignored_values
 from hdm_pipeline.config.schema import MAX_BANDS, Range
-from hdm_pipeline.contracts import IGNORE, Labels, Pixels, Validity
+from hdm_pipeline.contracts import Labels, Pixels, Validity
 from hdm_pipeline.errors import ConfigError, TrainingError
 from hdm_pipeline.evaluation.images import EpisodeImage
-from hdm_pipeline.evaluation.pairs import read_pair, told
+from hdm_pipeline.evaluation.pairs import Tell, read_pair
 from hdm_pipeline.pixels.scaling import example_ranges, scale_pixels
 
 Ranges = tuple[Range, ...]
@@ -35,10 +37,11 @@ _MAX_COMPLAINTS = 20
 
 @dataclass(frozen=True)
 class ListedExample:
-    """An image and its mask."""
+    """An image and its mask, and the values of the mask that count nowhere; None where nothing says so."""
 
     image: Path
     mask: Path
+    ignore: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class ListedEpisode:
         query: the image to segment and its truth.
         scale: the range of values, or None to find it from the examples.
         bands: one-based channels to use, or None.
+        ignore: values that count nowhere in masks that do not name their own, or None.
         line: line of the list, for messages.
     """
 
@@ -59,6 +63,7 @@ class ListedEpisode:
     query: ListedExample
     scale: Ranges | None = None
     bands: tuple[int, ...] | None = None
+    ignore: tuple[int, ...] | None = None
     line: int = 0
 
     @property
@@ -77,7 +82,6 @@ class SupportSet:
         names: file names, for messages.
         scale: the range that was used, to be used for the queries too.
         bands: as in the episode.
-        warnings: what is strange about the masks, by a line each.
     """
 
     images: tuple[Pixels, ...]
@@ -85,20 +89,19 @@ class SupportSet:
     names: tuple[str, ...]
     scale: Ranges
     bands: tuple[int, ...] | None
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
     """The query of an episode, read and scaled: image [C, y, x] in 0..1, validity [y, x], truth [y, x] uint8.
 
-    `warnings` says what is strange about its mask, by a line each.
+    The truth is 1, 0 or 255; 255 also where the image is invalid: a run gives nodata there, which is neither right nor
+    wrong.
     """
 
     image: Pixels
     valid: Validity
     truth: Labels
-    warnings: tuple[str, ...] = ()
 
 
 def read_episodes(path: Path) -> list[ListedEpisode]:
@@ -134,17 +137,23 @@ def read_episodes(path: Path) -> list[ListedEpisode]:
     return _share_settings(episodes)
 
 
-def load_support(episode: ListedEpisode) -> SupportSet:
+def _nobody(line: str) -> None:
+    """Told to nobody."""
+
+
+def load_support(episode: ListedEpisode, *, tell: Tell = _nobody) -> SupportSet:
     """Read an episode's examples and find their range.
+
+    Args:
+        episode: of a list.
+        tell: takes what is strange about the masks.
 
     Raises:
         TrainingError: a file cannot be used, sizes differ, or no example holds foreground.
     """
-    pairs = [read_pair(example.image, example.mask, episode.bands) for example in episode.support]
-    for image, mask in pairs:
-        mask.labels[~image.valid] = IGNORE
-    if not any((mask.labels == 1).any() for _, mask in pairs):
-        held = sorted({int(value) for _, mask in pairs for value in np.unique(mask.labels)})
+    pairs = [_read(example, episode.bands, tell) for example in episode.support]
+    if not any((labels == 1).any() for _, labels in pairs):
+        held = sorted({int(value) for _, labels in pairs for value in np.unique(labels)})
         raise TrainingError(
             f"no example of task {episode.task!r} holds foreground: the masks hold {held}",
             where=f"line {episode.line}: {episode.support[0].mask}",
@@ -161,23 +170,25 @@ def load_support(episode: ListedEpisode) -> SupportSet:
         )
     return SupportSet(
         images=tuple(_scaled(image, scale, invalid=np.nan) for image in images),
-        masks=tuple(mask.labels for _, mask in pairs),
+        masks=tuple(labels for _, labels in pairs),
         names=tuple(example.image.name for example in episode.support),
         scale=scale,
         bands=episode.bands,
-        warnings=tuple(
-            line for example, (_, mask) in zip(episode.support, pairs, strict=True) for line in told(mask, example.mask)
-        ),
     )
 
 
-def load_query(example: ListedExample, support: SupportSet) -> Query:
+def load_query(example: ListedExample, support: SupportSet, *, tell: Tell = _nobody) -> Query:
     """Read a query with the range of its examples.
+
+    Args:
+        example: the query of an episode.
+        support: its examples.
+        tell: takes what is strange about its mask.
 
     Raises:
         TrainingError: a file cannot be used, or its channels differ from the examples'.
     """
-    image, mask = read_pair(example.image, example.mask, support.bands)
+    image, labels = _read(example, support.bands, tell)
     expected = support.images[0].shape[0]
     if image.pixels.shape[0] != expected:
         raise TrainingError(
@@ -185,7 +196,11 @@ def load_query(example: ListedExample, support: SupportSet) -> Query:
             where=str(example.image),
             remedy='name the channels by "bands"',
         )
-    return Query(_scaled(image, support.scale, invalid=0.0), image.valid, mask.labels, told(mask, example.mask))
+    return Query(_scaled(image, support.scale, invalid=0.0), image.valid, labels)
+
+
+def _read(example: ListedExample, bands: tuple[int, ...] | None, tell: Tell) -> tuple[EpisodeImage, Labels]:
+    return read_pair(example.image, example.mask, bands, example.ignore or (), tell=tell)
 
 
 def automatic_ranges(supports: Sequence[EpisodeImage]) -> Ranges:
@@ -239,6 +254,7 @@ def _parse(record: Any, folder: Path, line: int) -> ListedEpisode:
         query=_example(record.get("query"), folder, '"query"'),
         scale=parse_scale(record.get("scale")),
         bands=parse_bands(record.get("bands", record.get("channels"))),
+        ignore=parse_ignore(record.get("ignore")),
         line=line,
     )
 
@@ -249,7 +265,7 @@ def _example(entry: Any, folder: Path, what: str) -> ListedExample:
     for key in ("image", "mask"):
         if not isinstance(entry.get(key), str) or not entry[key]:
             raise ValueError(f'{what} lacks the path "{key}"')
-    return ListedExample(folder / entry["image"], folder / entry["mask"])
+    return ListedExample(folder / entry["image"], folder / entry["mask"], parse_ignore(entry.get("ignore")))
 
 
 def parse_scale(value: Any) -> Ranges | None:
@@ -277,20 +293,37 @@ def parse_bands(value: Any) -> tuple[int, ...] | None:
     return tuple(value)
 
 
+def parse_ignore(value: Any) -> tuple[int, ...] | None:
+    """A list's `ignore`: a value of masks, or several, as in a pipeline file; ValueError otherwise."""
+    return None if value is None else ignored_values(value)
+
+
 def _share_settings(episodes: list[ListedEpisode]) -> list[ListedEpisode]:
-    """Let a `scale` or `bands` given on one line of a task hold for its other lines."""
+    """Let a `scale`, `bands` or `ignore` given on one line of a task hold for its other lines."""
     scales: dict[str, Ranges] = {}
     bands: dict[str, tuple[int, ...]] = {}
+    ignored: dict[str, tuple[int, ...]] = {}
     for episode in episodes:
         if episode.scale is not None:
             scales.setdefault(episode.task, episode.scale)
         if episode.bands is not None:
             bands.setdefault(episode.task, episode.bands)
-    return [
-        replace(
+        if episode.ignore is not None:
+            ignored.setdefault(episode.task, episode.ignore)
+
+    def shared(episode: ListedEpisode) -> ListedEpisode:
+        ignore = ignored.get(episode.task) if episode.ignore is None else episode.ignore
+        return replace(
             episode,
+            support=tuple(_ignoring(example, ignore) for example in episode.support),
+            query=_ignoring(episode.query, ignore),
             scale=episode.scale or scales.get(episode.task),
             bands=episode.bands or bands.get(episode.task),
+            ignore=ignore,
         )
-        for episode in episodes
-    ]
+
+    return [shared(episode) for episode in episodes]
+
+
+def _ignoring(example: ListedExample, ignore: tuple[int, ...] | None) -> ListedExample:
+    return example if example.ignore is not None else replace(example, ignore=ignore)

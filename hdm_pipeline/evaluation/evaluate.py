@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class EpisodeResult:
         outlines: outline pixels of the network's prediction, or None if the episode failed.
         reliability: the network's scores against the truth, or None if the episode failed.
         temperature: that the episode's examples would calibrate them with; 1 leaves them as they are.
-        warnings: what is strange about its masks, by a line each.
+        warnings: what is strange about its masks, by a line each; of an episode that failed, too.
     """
 
     episode: ListedEpisode
@@ -245,36 +245,42 @@ class _Runner:
         self._settings = settings
         self._found = found
         self._task: PreparedTask | None = None
+        self._told: list[str] = []
         self._broken: HdmError | None = None
 
     def run(self, episode: ListedEpisode, *, show: bool) -> EpisodeResult:
+        told: list[str] = []
         try:
-            task = self._prepared(episode)
-            query = load_query(episode.query, task.support)
-            start = time.perf_counter()
-            scores = task.segment(query)
-            seconds = time.perf_counter() - start
-            prediction = (scores >= SCORE_THRESHOLD) & query.valid
-            baseline = None
-            if task.baseline is not None:
-                baseline = count(task.baseline.predict(query.image) & query.valid, query.truth)
-            first = np.nan_to_num(task.support.images[0]), task.support.masks[0]
-            shown = Shown(*first, query, prediction) if show else None
-            return EpisodeResult(
-                episode,
-                count(prediction, query.truth),
-                baseline,
-                seconds,
-                shown=shown,
-                outlines=count_outlines(prediction, query.truth),
-                reliability=Reliability.of(scores, query.truth),
-                temperature=task.calibration.temperature,
-                warnings=(*task.support.warnings, *query.warnings),
-            )
+            result = self._run(episode, told, show=show)
         except MissingExtraError:
             raise  # every episode would meet it
         except HdmError as error:
-            return EpisodeResult(episode, error=error)
+            result = EpisodeResult(episode, error=error)
+        return replace(result, warnings=(*self._told, *told))
+
+    def _run(self, episode: ListedEpisode, told: list[str], *, show: bool) -> EpisodeResult:
+        """Segment a query; what is strange about its mask goes to `told`, whether it can be used or not."""
+        task = self._prepared(episode)
+        query = load_query(episode.query, task.support, tell=told.append)
+        start = time.perf_counter()
+        scores = task.segment(query)
+        seconds = time.perf_counter() - start
+        prediction = (scores >= SCORE_THRESHOLD) & query.valid
+        baseline = None
+        if task.baseline is not None:
+            baseline = count(task.baseline.predict(query.image) & query.valid, query.truth)
+        first = np.nan_to_num(task.support.images[0]), task.support.masks[0]
+        shown = Shown(*first, query, prediction) if show else None
+        return EpisodeResult(
+            episode,
+            count(prediction, query.truth),
+            baseline,
+            seconds,
+            shown=shown,
+            outlines=count_outlines(prediction, query.truth),
+            reliability=Reliability.of(scores, query.truth),
+            temperature=task.calibration.temperature,
+        )
 
     def _prepared(self, episode: ListedEpisode) -> PreparedTask:
         if self._broken is not None:
@@ -288,7 +294,7 @@ class _Runner:
         return self._task
 
     def _prepare(self, episode: ListedEpisode) -> PreparedTask:
-        support = load_support(episode)
+        support = load_support(episode, tell=self._told.append)
         if self._settings.points is not None:
             support = keep_points(support, self._settings.points, self._settings.seed)
         task = prepare_task(self._base, support, self._settings)

@@ -111,8 +111,12 @@ def read_image(path: Path, bands: Sequence[int] | None = None) -> EpisodeImage:
     return EpisodeImage(pixels, valid, stored.dtype == np.uint8)
 
 
-def read_mask(path: Path) -> EpisodeMask:
+def read_mask(path: Path, ignore: Sequence[int] = ()) -> EpisodeMask:
     """Read a mask.
+
+    Args:
+        path: the file.
+        ignore: values that count nowhere, as in a pipeline file: the class stays the class.
 
     Raises:
         TrainingError: the file is missing, damaged, not a single-channel image, or holds other values.
@@ -127,16 +131,24 @@ def read_mask(path: Path) -> EpisodeMask:
                 f"mask has {len(stored)} different channels", where=str(path), remedy="give one channel of labels"
             )
         label = stored[0]
-    plain = np.where(np.isnan(label), float(IGNORE), label)
+    unknown = np.isnan(label) | (np.isin(label, _as_stored(ignore, label.dtype)) & (label != 1))
+    plain = np.where(unknown, float(IGNORE), label)
     strange = [value for value in np.unique(plain) if value not in (0, 1, IGNORE)]
     if strange:
         shown = ", ".join(f"{value:g}" for value in strange[:6]) + (", ..." if len(strange) > 6 else "")
         raise TrainingError(
             f"mask holds values other than 1 (foreground), 0 (background) and 255 (ignored): {shown}",
             where=str(path),
-            remedy="write the class as 1, everything else as 0, and what should not count as 255",
+            remedy="write the class as 1, everything else as 0, and what should not count as 255; or name the values "
+            'that should not count: "ignore": [-1] in the list, --ignore of `adapt`',
         )
     return EpisodeMask(plain.astype(np.uint8), place, _doubts(label))
+
+
+def _as_stored(values: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Values as labels of a type hold them: floats are rounded alike."""
+    known = np.array([value for value in values if abs(value) <= 2**64], dtype=np.float64)
+    return known.astype(dtype) if dtype.kind == "f" else known
 
 
 def _doubts(stored: npt.NDArray[Any]) -> tuple[SceneWarning, ...]:

@@ -277,3 +277,58 @@ def test_calibration_is_measured_and_drawn_and_changes_no_figure(
     assert flipped["reliability"] != plain["reliability"]
     with Image.open(tmp_path / "diagram.png") as picture:
         assert picture.format == "PNG"
+
+
+def test_odd_masks_are_told_of_episodes_that_fail_for_them(episode_list: Path, weights: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.where(scene(2, (33, 90))[1] == 1, 255, 0).astype(np.uint8)).save(tmp_path / "bytes.png")
+    photo, odd = ({"image": "c.jpg", "mask": name} for name in ("c.png", "bytes.png"))
+    none_shows_it = {"task": "odd", "support": [odd], "query": photo}
+    nowhere = {"task": "odd query", "support": [photo], "query": {"image": "b.npy", "mask": "bytes.png"}}
+    arguments = ("--weights", weights, "--adapt", "off")
+    with episode_list.open("a") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in (none_shows_it, nowhere)))
+    result = call("evaluate", episode_list, *arguments, "--points", "5", "--json", tmp_path / "out.json")
+    assert result.exit_code == 3
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert line == f"warning: {json.loads((tmp_path / 'out.json').read_text())['warnings'][0]}"
+    assert "bytes.png" in line
+    assert "write it as 1" in line
+    # Also where no episode is left, and where weights are adapted.
+    episode_list.write_text(json.dumps(none_shows_it) + "\n")
+    for call_that_fails in (("evaluate", episode_list), ("adapt", episode_list, "--out", tmp_path / "w.safetensors")):
+        result = CliRunner().invoke(app, [*map(str, call_that_fails), "--weights", str(weights)])
+        assert "holds foreground" in str(result.exception)
+        assert result.stderr.count("write it as 1") == 1
+
+
+@pytest.mark.data
+def test_labels_of_sen1floods11_are_taken_as_they_are(weights: Path, test_data: Path, tmp_path: Path) -> None:
+    """Their -1 is no data."""
+    flood = test_data / "flood"
+    chips = [
+        {"image": f"{flood}/images/{name}_S1Hand.tif", "mask": f"{flood}/labels/{name}_LabelHand.tif"}
+        for name in ("USA_905409", "Nigeria_812045", "Ghana_83483")
+    ]
+    records = [{"task": "flood", "support": [chips[0]], "query": query, "ignore": -1} for query in chips[1:]]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    out = tmp_path / "out.json"
+    arguments = ("--adapt", "off", "--baseline", "nearest-prototype", "--weights", weights, "--json", out)
+    result = call("evaluate", tmp_path / "list.jsonl", *arguments)
+    assert result.exit_code == 3, result.output
+    facts = json.loads(out.read_text())
+    assert facts["baseline"]["tasks"]["flood"]["iou"] > 0.5
+    (failed,) = facts["failed"]
+    assert "every pixel of the mask is unknown" in failed["what"]
+    assert "Ghana" in failed["where"]
+    pixels = sum(found["pixels"] for found in facts["reliability"])
+    assert pixels == 117016 + 120118 - without_data(chips[1])
+    pair = f"{chips[0]['image']}:{chips[0]['mask']}"
+    adapted = tmp_path / "adapted.safetensors"
+    arguments = ("--weights", weights, "--out", adapted, "--steps", 1, "--ignore", "-1")
+    assert call("adapt", pair, *arguments).exit_code == 0
+
+
+def without_data(chip: dict[str, str]) -> int:
+    """Labelled pixels where the image holds no data."""
+    with rasterio.open(chip["image"]) as image, rasterio.open(chip["mask"]) as mask:
+        return int(np.count_nonzero((mask.read(1) >= 0) & ~np.isfinite(image.read()).all(axis=0)))

@@ -148,8 +148,8 @@ def test_warnings_stand_in_the_report_and_on_the_screen(bench: Workbench) -> Non
     assert warning["kind"] == "labels_repaired"
     assert warning["example"] == "chip.tif"
     assert "labels_repaired" not in hdm("run", path, "--set", "output.threshold=0.4", "--strict").stdout
-    assert "were repaired" in hdm("validate", path, "--data").stdout
-    with pytest.raises(SupportError, match="were repaired"):
+    assert "was repaired" in hdm("validate", path, "--data").stdout
+    with pytest.raises(SupportError, match="was repaired"):
         Pipeline.from_yaml(path, ["execution.strict=true", "output.threshold=0.3"]).run()
 
 

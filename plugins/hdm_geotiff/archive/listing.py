@@ -35,6 +35,17 @@ from hdm_pipeline.errors import ArchiveError, EmptyArchiveError, broken_link
 OTHER_RASTERS = (".img", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".h5", ".ecw", ".sid", ".zarr")
 """Suffixes of rasters that are no scenes; they are named, other files are passed over in silence."""
 
+_OTHER_ARCHIVES = (
+    ".7z",
+    ".rar",
+    ".tar.bz2",
+    ".tbz2",
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    *(f"{end}.gz" for end in SUFFIXES),
+)
+
 _SUBDATASET = re.compile(
     r"(?:^|/)(?:NETCDF|HDF[45]\w*|GTIFF_DIR|SENTINEL2_\w+|ZARR|GPKG|GRIB|VRT|NITF_IM):", re.IGNORECASE
 )
@@ -42,6 +53,8 @@ _SUBDATASET = re.compile(
 
 _OWN = "an output directory of this program: its products are no scenes"
 _LINK = "a symbolic link to a folder, which is not followed; name the folder itself as input.uri"
+_NESTED = "an archive within an archive, which is not opened: unpack the outer one"
+_NO_ARCHIVE = "an archive or a compressed file of a kind that is not opened: unpack it, or make a zip or tar of it"
 NOT_ENTERED = "an archive of files; name it as input.uri, or set the reader option recursive: true to look into it"
 """Why an archive in a folder was left out."""
 
@@ -113,9 +126,10 @@ def _members(container: Container, above: str, options: ReaderOptions, known: Id
     """The files of an archive; `above` is its own path below the root, or empty."""
     identity = known.of(container.path)
     whole = Container(container.path)
-    for name in container.names():
+    for name, unread in container.contents().items():
         inner = name.removeprefix(container.inner).strip("/") or os.path.basename(name)
-        reason = _reason_against(os.path.basename(name), options)
+        reason = _NESTED if is_container(name) else _reason_against(os.path.basename(name), options)
+        reason = unread if reason is None and unread else reason
         uri = f"{whole.uri}/{name}"
         if reason:
             yield Skipped(uri, reason)
@@ -304,4 +318,6 @@ def _reason_against(name: str, options: ReaderOptions) -> str | None:
         return None
     if lower.endswith(".vrt"):
         return None if options.allow_vrt else "a virtual raster; set the reader option allow_vrt: true if you trust it"
+    if lower.endswith(_OTHER_ARCHIVES):
+        return _NO_ARCHIVE
     return "neither GeoTIFF nor JPEG 2000" if lower.endswith(OTHER_RASTERS) else ""

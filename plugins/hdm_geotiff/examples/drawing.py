@@ -235,13 +235,14 @@ def shapes_of(geometries: Geometries, crs: CRS, grid: Canvas, labels: VectorLabe
 
 
 def _repaired(geometries: Geometries) -> tuple[Geometries, int]:
-    """Valid geometries; of an area that is not, what `make_valid` makes of it, without lines and points."""
+    """Valid geometries; of an area that is not, what its rings enclose but for its holes, without lines and points."""
     wrong = ~shapely.is_valid(geometries)
     if not wrong.any():
         return geometries, 0
     areas = shapely.get_dimensions(geometries) == 2
     made = geometries.copy()
-    made[wrong] = shapely.make_valid(geometries[wrong])
+    # By default an area that two parts share, or a ring goes round twice, would become a hole.
+    made[wrong] = shapely.make_valid(geometries[wrong], method="structure")
     kept = []
     for geometry, damaged in zip(made, wrong & areas, strict=True):
         parts = _single(np.array([geometry], dtype=object))

@@ -27,6 +27,7 @@ from rasterio.windows import Window as RasterWindow
 from hdm_geotiff.examples.example_image import image_ref
 from hdm_geotiff.examples.large_masks import cut_mask
 from hdm_geotiff.examples.mask_labels import held, known_of, label_of, read_label
+from hdm_geotiff.examples.outside import pixels_outside
 from hdm_geotiff.examples.parts import Part, labelled_parts
 from hdm_geotiff.files.environment import open_dataset, reading
 from hdm_geotiff.files.uris import check_uri
@@ -65,13 +66,14 @@ def read_example(request: SupportRequest, options: ReaderOptions) -> list[Labele
         with open_source(image_ref(request.image, options), options, None, instead=other) as source:
             image = source.grid
             with reading(request.mask, doing, allow_network=network, instead=other), open_dataset(request.mask) as mask:
+                beyond: list[SceneWarning] = []
                 if _check_pair(image, mask, request, options):
                     parts, found = cut_mask(mask, request), "background only"
                 else:
-                    label, found = _label(image, mask, request)
+                    label, found, beyond = _label(image, mask, request)
                     parts = [(Window.whole(0, image.shape), label)]
             warnings = _check_labels(parts, request, found)
-            examples = labelled_parts(source, parts, request, warnings)
+            examples = labelled_parts(source, parts, request, (*warnings, *beyond))
     except SceneError as error:
         raise SupportError(error.what, where=error.where, remedy=error.remedy) from error
     shown = 1 if not warnings else 0
@@ -121,8 +123,8 @@ def _on_another_grid(image: Grid, mask: DatasetReader) -> bool:
 
 def _warped(
     image: Grid, mask: DatasetReader, known: MaskSources, request: SupportRequest
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """The mask's values [y, x] on the image's grid (0 outside of the mask), and which of them it knows.
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], list[SceneWarning]]:
+    """The mask's values [y, x] on the image's grid (0 outside of the mask), which of them it knows, and warnings.
 
     Raises:
         SupportError: the mask covers the image in no part, or not nearly all of it; or it is far finer than the image.
@@ -163,7 +165,8 @@ def _warped(
             "give a mask of the whole image, with a value under `ignore` for what is not labelled; or cut the image"
         )
         raise SupportError(what, where=where, remedy=remedy)
-    return (moved if kinds is None else kinds[moved]), covered == 2
+    told = pixels_outside(image, mask, window, label_of(raw[0], valid, request) == 1, request)
+    return (moved if kinds is None else kinds[moved]), covered == 2, told
 
 
 def _window_under(image: Grid, mask: DatasetReader) -> RasterWindow | None:
@@ -197,13 +200,15 @@ def _offset(image: Grid, mask: DatasetReader) -> float:
     return worst
 
 
-def _label(image: Grid, mask: DatasetReader, request: SupportRequest) -> tuple[npt.NDArray[np.uint8], str]:
-    """The label on the image's grid, and for messages the values that the mask holds."""
+def _label(
+    image: Grid, mask: DatasetReader, request: SupportRequest
+) -> tuple[npt.NDArray[np.uint8], str, list[SceneWarning]]:
+    """The label on the image's grid, for messages the values that the mask holds, and what of it lies elsewhere."""
     if _on_another_grid(image, mask):
-        values, valid = _warped(image, mask, known_of(mask), request)
-        return label_of(values, valid, request), held(values)
+        values, valid, told = _warped(image, mask, known_of(mask), request)
+        return label_of(values, valid, request), held(values), told
     label, values = read_label(mask, RasterWindow(0, 0, mask.width, mask.height), request)
-    return label, held(values)
+    return label, held(values), []
 
 
 def _check_labels(parts: Sequence[Part], request: SupportRequest, found: str) -> tuple[SceneWarning, ...]:

@@ -18,6 +18,7 @@ from pyproj.exceptions import ProjError
 from hdm_geotiff.examples.cuts import MOST, SIDE, WHOLE, asked_for, where_drawn
 from hdm_geotiff.examples.drawing import TARGET, Canvas, Drawing, drawing_of, shapes_of
 from hdm_geotiff.examples.example_image import image_ref
+from hdm_geotiff.examples.outside import outside
 from hdm_geotiff.examples.parts import Part, labelled_parts
 from hdm_geotiff.examples.support import MAX_PIXELS
 from hdm_geotiff.examples.vector_file import VectorFile
@@ -32,7 +33,7 @@ from hdm_pipeline.contracts import (
     SupportRequest,
     VectorLabels,
 )
-from hdm_pipeline.errors import SceneError, SupportError
+from hdm_pipeline.errors import SceneError, SupportError, counted
 from hdm_pipeline.grid import Window
 
 _NOUNS = {"target": "the class", "background": "`background`", "ignore": "`ignore`", "extent": "`extent`"}
@@ -186,24 +187,20 @@ def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas) -> tuple[Drawing
         near = file.features(selection, grid.box_in(crs, margin))
         parts[part] = shapes_of(near, crs, grid, labels)
         if part == "target" and not labels.optional:
-            warnings += _outside(len(near), file.count(selection))
+            everywhere = file.count(selection) or 0  # nothing is said of a layer that is too large to be read for it
+            warnings += outside(everywhere - len(near), everywhere, "features")
         if part == "extent" and parts[part][0] and not len(parts[part][0].polygons):
             remedy = "draw the area in which everything is labelled as a polygon"
             raise SupportError("`extent` selects no polygon", where=file.path, remedy=remedy)
     drawing = drawing_of(parts, labels)
     if drawing.repaired:
-        what = f"{drawing.repaired} geometries of the labels are not valid (an edge crosses another) and were repaired"
+        one = drawing.repaired == 1
+        what = (
+            f"{counted(drawing.repaired, 'feature')} of the labels {'is' if one else 'are'} not valid (an edge crosses "
+        )
+        what += f"another, or parts overlap) and {'was' if one else 'were'} repaired"
         warnings.append(SceneWarning("labels_repaired", what, "look at them in a GIS (QGIS: Check Validity)"))
     return drawing, list(dict.fromkeys(warnings))
-
-
-def _outside(near: int, all_of_them: int | None) -> list[SceneWarning]:
-    """That some features of the class lie outside of the image, where it is the only one that the example names."""
-    if all_of_them is None or not 0 < near < all_of_them:
-        return []
-    what = f"{all_of_them - near} of {all_of_them} features of the class lie outside of the image: they teach nothing"
-    remedy = "if they should, name the images that they lie in, too, by a pattern in `image`"
-    return [SceneWarning("labels_outside", what, remedy, suspect=False)]
 
 
 def _label(drawing: Drawing, window: Window, where: str) -> npt.NDArray[np.uint8]:

@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 
-from hdm_geotiff.files.containers import MOST_TEXT
+from hdm_geotiff.files.containers import MOST_TEXT, container_of, read_text, state_of
+from hdm_geotiff.files.remote import read_remote
+from hdm_geotiff.files.uris import is_remote
+from hdm_pipeline.errors import ReadError
 
 _TOKEN = re.compile(
     r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>"
@@ -21,13 +26,20 @@ _TOKEN = re.compile(
 _ROOT = "pamdataset"
 
 
-def is_broken(raster: str) -> bool:
-    """Whether an ``.aux.xml`` lies beside a raster on disk that GDAL can read nothing from.
+def is_broken(raster: str, files: Sequence[str]) -> bool:
+    """Whether an ``.aux.xml`` lies beside a raster that GDAL can read nothing from.
 
     Args:
-        raster: path of the raster; of one that lies in an archive or on a network nothing is known.
+        raster: path or URI of the raster.
+        files: those that GDAL says it is made of. In an archive or on a network nothing else is looked for.
     """
     path = f"{raster}.aux.xml"
+    archive = container_of(raster)
+    if archive is not None or is_remote(raster):
+        name = os.path.basename(path)
+        if not any(os.path.basename(file) == name for file in files):
+            return False
+        return _is_broken_there(path, "" if archive is None else state_of(raster))
     try:
         if not os.path.isfile(path) or os.path.getsize(path) > MOST_TEXT:
             return False
@@ -36,6 +48,15 @@ def is_broken(raster: str) -> bool:
     except (OSError, ValueError):
         return True
     return not _is_taken(data.removeprefix(b"\xef\xbb\xbf").decode("latin-1").lower())
+
+
+@lru_cache(maxsize=4096)  # a scene is opened for every step, and its archive would be listed each time
+def _is_broken_there(path: str, _state_of_archive: str) -> bool:
+    try:
+        text = read_remote(path) if is_remote(path) and container_of(path) is None else read_text(path)
+    except ReadError:
+        return False  # it is too large to be one, or not ours to read: nothing is known
+    return not _is_taken(text.removeprefix("\ufeff").lower())
 
 
 def _is_taken(text: str) -> bool:

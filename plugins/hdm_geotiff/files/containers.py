@@ -19,6 +19,15 @@ _SCHEME = re.compile(r"(?:zip|tar)(?:\+file)?://", re.IGNORECASE)
 MOST_TEXT = 16 * 2**20
 """Bytes of a metadata file, on disk, in an archive or on the network."""
 
+_UNPACK = "unpack the archive, and name the folder"
+_LINK = f"a link within the archive, which GDAL does not follow: {_UNPACK}"
+_LONG_NAME = f"GDAL does not read its name in this archive (tar, format pax): {_UNPACK}, or make it anew with `tar`"
+_ENCRYPTED = f"it is encrypted: {_UNPACK}"
+_METHOD = f"it is compressed by a method that GDAL does not read (neither stored nor deflate): {_UNPACK}"
+
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, 9)
+"""Of zip, that GDAL reads; 9 is deflate64."""
+
 _DAMAGED = (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
@@ -40,18 +49,26 @@ class Container:
         return "/".join(part for part in (f"{_prefix(self.path)}{os.path.abspath(self.path)}", self.inner) if part)
 
     def names(self) -> list[str]:
-        """Paths within the archive of all files that lie in `inner`, or are it; sorted.
+        """Paths within the archive of all files that lie in `inner`, or are it, and that GDAL can read; sorted.
+
+        Raises:
+            ArchiveError: it cannot be read.
+        """
+        return [name for name, reason in self.contents().items() if not reason]
+
+    def contents(self) -> dict[str, str]:
+        """Paths within the archive of all files that lie in `inner`, or are it, sorted; and why GDAL cannot read one.
 
         Raises:
             ArchiveError: it cannot be read.
         """
         try:
-            names = _zip_names(self.path) if _prefix(self.path) == "/vsizip/" else _tar_names(self.path)
+            found = _zip_contents(self.path) if _prefix(self.path) == "/vsizip/" else _tar_contents(self.path)
         except _DAMAGED as error:
             remedy = "copy or download it again, or leave it out of the archive"
             raise ArchiveError(f"the archive cannot be read: {error}", where=self.path, remedy=remedy) from error
         below = f"{self.inner}/" if self.inner else ""
-        return sorted(name for name in names if name == self.inner or name.startswith(below))
+        return {name: found[name] for name in sorted(found) if name == self.inner or name.startswith(below)}
 
 
 def is_container(path: str) -> bool:
@@ -104,29 +121,78 @@ def metadata_text(data: bytes, uri: str) -> str:
     return data.decode("utf-8", "replace")
 
 
+def text_of(uri: str, limit: int | None) -> str:
+    """The beginning of a file on disk or in an archive, as text.
+
+    Args:
+        uri: of the file.
+        limit: bytes that are read; None for all, up to `MOST_TEXT`.
+
+    Raises:
+        OSError: it cannot be read; or ValueError, LookupError.
+    """
+    if (container := container_of(uri)) is None and limit is not None:
+        with open(uri, "rb") as file:
+            return file.read(limit).decode("utf-8", "replace")
+    try:
+        return _read(container, uri)[:limit].decode("utf-8", "replace")
+    except _DAMAGED as error:
+        raise OSError(str(error)) from error
+
+
+def state_of(path: str) -> str:
+    """Size and time of a file, or of the archive that it lies in; empty where it is not there."""
+    container = container_of(path)
+    try:
+        status = os.stat(path if container is None else container.path)
+    except (OSError, ValueError):
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def _read(container: Container | None, uri: str) -> bytes:
     if container is None:
         with open(uri, "rb") as file:
             return file.read(MOST_TEXT + 1)
     if _prefix(container.path) == "/vsizip/":
-        with zipfile.ZipFile(container.path) as archive, archive.open(container.inner) as member:
-            return member.read(MOST_TEXT + 1)
+        with zipfile.ZipFile(container.path) as archive:
+            zipped = next((one for one in archive.infolist() if _plain(one.filename) == container.inner), None)
+            with archive.open(container.inner if zipped is None else zipped) as member:
+                return member.read(MOST_TEXT + 1)
     with tarfile.open(container.path) as tar:
-        extracted = tar.extractfile(container.inner)
+        stored = next((one for one in tar if one.isfile() and _plain(one.name) == container.inner), None)
+        extracted = None if stored is None else tar.extractfile(stored)
         if extracted is None:
             raise KeyError(container.inner)
         with extracted:
             return extracted.read(MOST_TEXT + 1)
 
 
-def _zip_names(path: str) -> list[str]:
+def _zip_contents(path: str) -> dict[str, str]:
     with zipfile.ZipFile(path) as archive:
-        return [info.filename for info in archive.infolist() if not info.is_dir()]
+        return {_plain(info.filename): _against_zipped(info) for info in archive.infolist() if not info.is_dir()}
 
 
-def _tar_names(path: str) -> list[str]:
+def _against_zipped(info: zipfile.ZipInfo) -> str:
+    if info.flag_bits & 1:
+        return _ENCRYPTED
+    return "" if info.compress_type in _METHODS else _METHOD
+
+
+def _tar_contents(path: str) -> dict[str, str]:
     with tarfile.open(path) as archive:
-        return [info.name for info in archive if info.isfile()]
+        return {_plain(info.name): _against_tarred(info) for info in archive if not (info.isdir() or info.isdev())}
+
+
+def _against_tarred(info: tarfile.TarInfo) -> str:
+    if info.islnk() or info.issym():
+        return _LINK
+    return _LONG_NAME if "path" in info.pax_headers else ""
+
+
+def _plain(name: str) -> str:
+    """A name as GDAL has it: `tar -cf a.tar .` begins each with ``./``."""
+    return name.removeprefix("./")
 
 
 def _local(path: str) -> bool:

@@ -22,6 +22,10 @@ _SIGNATURES = (
     (b"GIF8", "GIF", _CONVERT),
     (b"PK\x03\x04", "a zip file", "unpack it, or call it .zip"),
     (b"\x1f\x8b", "compressed with gzip", "unpack it"),
+    (b"BZh", "compressed with bzip2", "unpack it"),
+    (b"\xfd7zXZ", "compressed with xz", "unpack it"),
+    (b"7z\xbc\xaf", "an archive of 7-Zip", "unpack it"),
+    (b"Rar!", "an archive of RAR", "unpack it"),
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch what it points to: git lfs pull"),
 )
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<error")

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import PurePath
 from typing import TypeVar
@@ -21,10 +22,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.session import DummySession, Session
 
+from hdm_geotiff.files.containers import container_of
 from hdm_geotiff.files.contents import check_kind, what_it_is
+from hdm_geotiff.files.followed import check_overviews, check_sidecars, check_vrt
 from hdm_geotiff.files.remote import check_keys, endpoint_of_gdal, has_sidecars
 from hdm_geotiff.files.uris import is_remote, is_virtual
-from hdm_pipeline.errors import ReadError, broken_link
+from hdm_pipeline.errors import ReadError, UnsupportedSceneError, broken_link
 
 T = TypeVar("T")
 
@@ -36,6 +39,9 @@ GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, UnicodeError)
 
 _DRIVERS = {".vrt": "VRT", ".png": "PNG", ".jp2": "JP2OpenJPEG", ".j2k": "JP2OpenJPEG"}
 _LEAVE_OUT = "leave it out of the archive"
+
+_NETWORK = ContextVar("_NETWORK", default=True)
+"""Whether the calls of a `gdal_environment` may fetch. A VRT is looked at when it is first opened, which is in one."""
 
 _MOST_TOLD = 240
 """Characters of what GDAL says that get into an error."""
@@ -63,8 +69,12 @@ def gdal_environment(*, allow_network: bool = False) -> Iterator[None]:
     if not allow_network:
         # A VRT or a damaged file cannot make GDAL fetch anything: no URL ends like this.
         settings["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ".network-is-switched-off"
-    with environment(allow_network=allow_network, **settings):
-        yield
+    before = _NETWORK.set(allow_network)
+    try:
+        with environment(allow_network=allow_network, **settings):
+            yield
+    finally:
+        _NETWORK.reset(before)
 
 
 def environment(*, allow_network: bool = False, **settings: object) -> rasterio.Env:
@@ -128,14 +138,24 @@ def open_dataset(uri: str) -> DatasetReader:
 
     Raises:
         ReadError: it is a pipe, socket or device.
+        UnsupportedSceneError: it would make GDAL open what nobody asked for (`files.followed`).
     """
     check_kind(uri)
+    check_sidecars(uri)
+    if uri.lower().endswith(".vrt") and not _NETWORK.get():
+        check_vrt(uri)
     try:
-        return _open(uri)
+        dataset = _open(uri)
     except GDAL_ERRORS:
         if not uri.startswith("s3://"):
             raise
-    return again(uri, lambda: _open(uri))
+        dataset = again(uri, lambda: _open(uri))
+    try:
+        check_overviews(dataset, uri)
+    except UnsupportedSceneError:
+        dataset.close()
+        raise
+    return dataset
 
 
 def _open(uri: str) -> DatasetReader:
@@ -189,6 +209,8 @@ def _remedy(where: str, instead: str) -> str:
     if local and not os.access(where, os.R_OK):
         return "give this user permission to read the file"
     again = f"copy or download it again, or {instead}"
+    if container_of(where):
+        return f"unpack the archive, and look at the file with `gdalinfo -checksum`; {again}"
     if local and (what := what_it_is(where)):
         return f"{what}; {again}"
     return f"check the file with `gdalinfo -checksum`; {again}"

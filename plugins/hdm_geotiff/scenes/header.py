@@ -21,7 +21,7 @@ from hdm_geotiff.scenes.pixel_areas import TOLERANCE, affine_place, off_the_glob
 from hdm_geotiff.scenes.raster_grid import Grid
 from hdm_geotiff.values import Law
 from hdm_pipeline.contracts import Band, RasterGeometry, SceneHeader, SceneRef, SceneWarning
-from hdm_pipeline.errors import ReadError, UnsupportedSceneError
+from hdm_pipeline.errors import ReadError, UnsupportedSceneError, counted
 
 _MAX_SIDE = 4_000_000
 _MAX_BANDS = 4096
@@ -140,12 +140,13 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
     crs = grid.crs
     found: list[str | SceneWarning] = []
     points = dataset.gcps[0]
-    if crs is None and points:
+    nowhere = crs is None or not grid.placed
+    if nowhere and points:
         found.append(
-            f"placed only by {len(points)} ground control points: treated as without coordinates, no areas in m²; "
-            "the points are kept on the products"
+            f"placed only by {counted(len(points), 'ground control point')}: treated as without coordinates, no areas "
+            "in m²; the points are kept on the products"
         )
-    elif crs is None and dataset.rpcs is not None:
+    elif nowhere and dataset.rpcs is not None:
         found.append(
             "placed only by rational polynomials (RPC): treated as without coordinates, no areas in m²; "
             "the polynomials are kept on the products"
@@ -171,13 +172,13 @@ def grid_warnings(dataset: DatasetReader, grid: Grid) -> list[str | SceneWarning
 
 
 def sidecar_warnings(dataset: DatasetReader, uri: str) -> list[SceneWarning]:
-    """Files that lie beside a file on disk and that GDAL passes over in silence: they are damaged."""
+    """Files that lie beside a file and that GDAL passes over in silence: they are damaged."""
     found = []
     name = os.path.basename(uri)
     if MaskFlags.per_dataset not in dataset.mask_flag_enums[0] and os.path.isfile(f"{uri}.msk"):
         what = f"the mask beside it ({name}.msk) cannot be read: what it hides counts as data"
         found.append(SceneWarning("mask_unread", what, "make it anew, or remove it if it is not wanted"))
-    if is_broken(uri):
+    if is_broken(uri, dataset.files):
         what = f"the file beside it ({name}.aux.xml) cannot be read: what it says of nodata, values and place is lost"
         remedy = "it must begin with <PAMDataset>, and each element must end; else remove it, or make it anew"
         found.append(SceneWarning("aux_unread", what, remedy))

@@ -89,7 +89,7 @@ def test_examples_and_query_share_one_range(tmp_path: Path, pair: dict[str, str]
     assert shift.mean() > 0.05
 
 
-def test_invalid_pixels_of_an_example_are_ignored(tmp_path: Path) -> None:
+def test_pixels_without_data_count_in_no_example_and_no_query(tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(0, 1, (6, 6))
     image[0] = np.nan
     record = {"task": "t", "support": write_pair(tmp_path, "n", image, np.ones((6, 6)))}
@@ -97,13 +97,17 @@ def test_invalid_pixels_of_an_example_are_ignored(tmp_path: Path) -> None:
     episode = read_episodes(write_list(tmp_path, record))[0]
     support = load_support(episode)
     assert (support.masks[0][0] == 255).all()
-    assert not load_query(episode.query, support).valid[0].any()
-    assert (load_query(episode.query, support).truth == 1).all()  # the truth stays as it was written
+    query = load_query(episode.query, support)
+    assert not query.valid[0].any()
+    assert (query.truth[0] == 255).all()  # a run gives nodata there
+    assert (query.truth[1:] == 1).all()
 
 
 def test_what_cannot_be_used_is_explained(tmp_path: Path, pair: dict[str, str]) -> None:
     small = write_pair(tmp_path, "s", np.ones((1, 8, 9)), np.ones((4, 4)))
-    empty = write_pair(tmp_path, "e", np.ones((1, 8, 9)), np.full((8, 9), 255))
+    empty = write_pair(tmp_path, "e", np.ones((1, 8, 9)), np.zeros((8, 9)))
+    unknown = write_pair(tmp_path, "u", np.ones((1, 8, 9)), np.full((8, 9), 255))
+    blank = write_pair(tmp_path, "n", np.full((1, 8, 9), np.nan), np.ones((8, 9)))
     three = write_pair(tmp_path, "c", np.ones((3, 8, 9)), np.ones((8, 9)))
 
     def episode(support: list[dict[str, str]]) -> Any:
@@ -111,13 +115,73 @@ def test_what_cannot_be_used_is_explained(tmp_path: Path, pair: dict[str, str]) 
 
     with pytest.raises(TrainingError, match="9 x 8 pixels, its mask 4 x 4"):
         load_support(episode([small]))
-    with pytest.raises(TrainingError, match=r"no example of task 't' holds foreground.*\[255\]"):
+    with pytest.raises(TrainingError, match=r"no example of task 't' holds foreground.*\[0\]"):
         load_support(episode([empty]))
+    for pairs, message in (
+        (unknown, "every pixel of the mask is unknown"),
+        (blank, "only where the image holds no data"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            load_support(episode([pair, pairs]))
+        query = read_episodes(write_list(tmp_path, {"task": "t", "support": [pair], "query": pairs}))[0].query
+        with pytest.raises(TrainingError, match=message):
+            load_query(query, load_support(episode([pair])))
     with pytest.raises(TrainingError, match="number of channels"):
         load_support(episode([pair, three]))
     with pytest.raises(TrainingError, match="query has 3 channels, its examples have 1"):
         load_query(episode([pair]).query, load_support(episode([pair])))
     assert len(load_support(episode([pair, empty])).images) == 2  # one example without the target is a negative one
+
+
+def with_minus_one(folder: Path) -> dict[str, str]:
+    image, mask = np.random.default_rng(1).normal(100, 30, (1, 8, 9)), np.zeros((8, 9), np.int16)
+    mask[2:4], mask[6] = 1, -1
+    np.save(folder / "m.npy", image)
+    np.save(folder / "m_mask.npy", mask)
+    return {"image": "m.npy", "mask": "m_mask.npy"}
+
+
+def test_values_that_count_nowhere_hold_for_the_examples_and_queries_of_a_task(tmp_path: Path) -> None:
+    odd = with_minus_one(tmp_path)
+    record = {"task": "t", "support": [odd], "query": odd}
+    for one in read_episodes(write_list(tmp_path, record, {**record, "ignore": -1})):
+        support = load_support(one)
+        for labels in (support.masks[0], load_query(one.query, support).truth):
+            assert np.unique(labels[6]).tolist() == [255]
+            assert (labels[2:4] == 1).all()
+            assert np.count_nonzero(labels == 0) == 5 * 9
+    (other,) = read_episodes(write_list(tmp_path, {**record, "task": "other"}))
+    with pytest.raises(TrainingError, match=r"holds values other than .*: -1") as caught:
+        load_support(other)
+    assert '"ignore": [-1]' in caught.value.remedy
+
+
+def test_a_mask_names_its_own_values_that_count_nowhere(tmp_path: Path, pair: dict[str, str]) -> None:
+    odd = with_minus_one(tmp_path)
+    record = {"task": "t", "support": [{**odd, "ignore": [-1, 7]}, pair], "query": odd, "ignore": [0]}
+    (episode,) = read_episodes(write_list(tmp_path, record))
+    assert [one.ignore for one in (*episode.support, episode.query)] == [(-1, 7), (0,), (0,)]
+    own, shared = load_support(episode).masks
+    assert np.unique(own).tolist() == [0, 1, 255]
+    assert np.unique(shared).tolist() == [1, 255]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("class = 'unsure'", "`ignore` is for drawn labels"),
+        (1.5, "should be a list"),
+        ([0.5], "should be a whole number"),
+        ({"a": 1}, '"ignore'),
+    ],
+)
+def test_ignore_is_refused_as_in_a_pipeline_file(
+    tmp_path: Path, pair: dict[str, str], value: object, message: str
+) -> None:
+    for wrong in ({"support": [pair], "ignore": value}, {"support": [{**pair, "ignore": value}]}):
+        with pytest.raises(ConfigError, match="line 1: ") as caught:
+            read_episodes(write_list(tmp_path, {"task": "t", "query": pair, **wrong}))
+        assert message in caught.value.what
 
 
 def image_of(values: np.ndarray, *, eight_bit: bool = False) -> EpisodeImage:

@@ -74,9 +74,9 @@ def test_a_mask_in_another_crs_is_warped_onto_its_image(tmp_path: Path, image: P
     across, down = ~PLACE * (np.asarray(x), np.asarray(y))
     inside = (across >= 5) & (across < 30) & (down >= 10) & (down < 20)
     mask = save(tmp_path / "m.tif", inside.reshape(columns.shape).astype(np.uint8), place, NEXT_ZONE)
-    _, labels = read_pair(image, mask, None)
-    assert labels.labels.shape == (SIDE, SIDE)
-    assert np.count_nonzero(labels.labels != block()) < 0.1 * np.count_nonzero(block())
+    _, labels = read_pair(image, mask, None, tell=print)
+    assert labels.shape == (SIDE, SIDE)
+    assert np.count_nonzero(labels != block()) < 0.1 * np.count_nonzero(block())
 
 
 @pytest.mark.parametrize("suffix", ["tif", "png"])
@@ -86,23 +86,50 @@ def test_a_mask_without_a_place_lies_on_its_image(tmp_path: Path, image: Path, s
         Image.fromarray(block()).save(path)
     else:
         save(path, block(), None)
-    np.testing.assert_array_equal(read_pair(image, path, None)[1].labels, block())
+    np.testing.assert_array_equal(read_pair(image, path, None, tell=print)[1], block())
 
 
 def test_a_mask_of_0_and_255_is_told_for_examples_and_queries(tmp_path: Path, image: Path) -> None:
     good, bytes_ = save(tmp_path / "good.tif", block()), save(tmp_path / "bytes.tif", block(255))
-    support = load_support(of(image, good, bytes_))
-    (line,) = support.warnings
+    told: list[str] = []
+    support = load_support(of(image, good, bytes_), tell=told.append)
+    (line,) = told
     assert "bytes.tif: the mask has no pixel of the class (value 1); it holds 0, 255" in line
     assert "write it as 1" in line
-    assert load_query(ListedExample(image, bytes_), support).warnings == (line,)
-    assert load_query(ListedExample(image, good), support).warnings == ()
+    load_query(ListedExample(image, bytes_), support, tell=told.append)
+    load_query(ListedExample(image, good), support, tell=told.append)
+    assert told == [line, line]
+
+
+def test_an_odd_mask_is_told_of_examples_that_cannot_be_used_for_it(tmp_path: Path, image: Path) -> None:
+    told: list[str] = []
+    with pytest.raises(TrainingError, match="holds foreground"):
+        load_support(of(image, save(tmp_path / "bytes.tif", block(255))), tell=told.append)
+    assert len(told) == 1
+    assert "write it as 1" in told[0]
 
 
 def test_a_mask_that_declares_255_as_nodata_means_it(tmp_path: Path, image: Path) -> None:
     path = save(tmp_path / "declared.tif", block(255))
     with rasterio.open(path, "r+") as file:
         file.nodata = 255
-    read = read_pair(image, path, None)[1]
-    assert read.warnings == ()
-    assert (read.labels[10:20, 5:30] == 255).all()
+    told: list[str] = []
+    labels = read_pair(image, path, None, tell=told.append)[1]
+    assert told == []
+    assert (labels[10:20, 5:30] == 255).all()
+
+
+@pytest.mark.parametrize("shifted", [0, SIDE], ids=["on its image", "warped onto its image"])
+def test_pixels_without_data_and_values_to_ignore_count_nowhere(tmp_path: Path, image: Path, shifted: int) -> None:
+    with rasterio.open(image, "r+") as file:
+        pixels = file.read(1)
+        pixels[:3] = np.nan
+        file.write(pixels, 1)
+    values = np.zeros((SIDE + shifted, SIDE + shifted), np.int16)
+    values[shifted:, shifted:][:5, 5:30], values[shifted:, shifted:][20:, :] = 1, -1
+    mask = save(tmp_path / "mask.tif", values, PLACE @ Affine.translation(-shifted, -shifted))
+    _, labels = read_pair(image, mask, None, (-1,), tell=print)
+    assert (labels[:3] == 255).all()
+    assert (labels[3:5, 5:30] == 1).all()
+    assert (labels[20:] == 255).all()
+    assert np.count_nonzero(labels == 0) == 17 * SIDE - 2 * 25

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from rasterio.enums import ColorInterp
 
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_geotiff.scenes.pixel_areas import TOLERANCE, row_areas
-from hdm_pipeline.contracts import RasterGeometry, SceneHeader, SceneWarning
+from hdm_pipeline.contracts import RasterGeometry, SceneHeader, SceneRef, SceneWarning
 from hdm_pipeline.errors import UnsupportedSceneError
 from tests.unit.geotiff.conftest import WriteTif, find
 
@@ -127,6 +129,8 @@ def test_a_date_option_that_tells_no_date_is_noted(write_tif: WriteTif, pattern:
 
 def test_ground_control_points_are_kept_for_the_writer(write_tif: WriteTif) -> None:
     points = [GroundControlPoint(0, 0, 10.0, 50.0, 1.5, id="a"), GroundControlPoint(6, 8, 11.0, 49.0, 2.0)]
+    alone = header_of(write_tif("one.tif", PIXELS, crs=WGS84, transform=None, gcps=points[:1]))
+    assert "1 ground control point:" in alone.warnings[0]
     path = write_tif("a.tif", PIXELS, crs=WGS84, transform=None, gcps=points)
     header = header_of(path)
     assert isinstance(header.geometry, RasterGeometry)
@@ -220,6 +224,28 @@ def test_an_aux_xml_that_gdal_passes_over_is_told(write_tif: WriteTif, text: str
     kinds = [(one.kind, one.suspect) for one in header.warnings if isinstance(one, SceneWarning)]
     assert kinds == [("aux_unread", True)] * told
     assert header.bands[0].nodata == (None if told else 0)  # what GDAL made of it
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_an_aux_xml_in_an_archive_is_looked_at_too(write_tif: WriteTif, tmp_path: Path, kind: str) -> None:
+    """Also once it was mended: what was found is remembered for the archive as it was."""
+    good, bad = (write_tif(f"in/{name}.tif", np.ones((4, 4), np.uint8)) for name in ("good", "bad"))
+    archive = tmp_path / f"scenes.{kind}"
+    for text, told in ((PAM[:-20], True), (PAM, False)):
+        bad.with_name("bad.tif.aux.xml").write_text(text)
+        good.with_name("good.tif.aux.xml").write_text(PAM)
+        if kind == "zip":
+            with zipfile.ZipFile(archive, "w") as packed:
+                for file in good.parent.iterdir():
+                    packed.write(file, file.name)
+        else:
+            with tarfile.open(archive, "w:gz" if kind.endswith("gz") else "w") as packed:
+                packed.add(good.parent, "in")
+        reader = GeoTiffReader()
+        refs = {ref.id: ref for ref in reader.discover(str(archive)) if isinstance(ref, SceneRef)}
+        found = {name: [str(one) for one in reader.header(ref).warnings] for name, ref in refs.items()}
+        assert not any("aux_unread" in one for one in found["good"])
+        assert any("aux_unread" in one for one in found["bad"]) == told
 
 
 def test_bands_in_files_of_their_own_are_looked_at_for_damaged_sidecars(write_tif: WriteTif, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +156,28 @@ def test_invalid_polygons_are_repaired_and_told(chip: Path, tmp_path: Path) -> N
     assert example.warnings[0].what.startswith("1 ")
     assert example.label[10, 6] == example.label[10, 13] == example.label[25, 25] == 1
     assert example.label[6, 10] == example.label[13, 10] == 255
+
+
+def overlapping(*corners: tuple[float, float, float, float]) -> MultiPolygon:
+    return MultiPolygon([at(*corner) for corner in corners])
+
+
+@pytest.mark.parametrize(
+    ("area", "boxes"),
+    [
+        (overlapping((5, 5, 15, 15), (10, 10, 20, 20)), [(5, 5, 15, 15, 1), (10, 10, 20, 20, 1)]),
+        (overlapping((5, 5, 25, 25), (10, 10, 15, 15)), [(5, 5, 25, 25, 1)]),
+        (Polygon(at(5, 5, 15, 15).exterior, [at(10, 10, 20, 20).exterior]), [(5, 5, 15, 15, 1), (10, 10, 15, 15, 255)]),
+    ],
+    ids=["parts that overlap", "a part within another", "a hole across the edge"],
+)
+def test_what_rings_enclose_is_labelled_and_holes_are_not(
+    chip: Path, tmp_path: Path, area: Any, boxes: list[tuple[int, int, int, int, int]]
+) -> None:
+    file = write_vector(tmp_path / "a.gpkg", [(area, FLOOD)])
+    (example,) = read(chip, file, target=Selection())
+    assert [warning.kind for warning in example.warnings] == ["labels_repaired"]
+    assert np.array_equal(example.label, expected((0, 0, 40, 40, 255), *boxes))
 
 
 def test_features_without_a_geometry_are_passed_over(chip: Path, tmp_path: Path) -> None:

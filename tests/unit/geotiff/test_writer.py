@@ -155,13 +155,15 @@ def test_ground_control_points_come_back(tmp_path: Path) -> None:
     assert crs == CRS.from_epsg(4326)
 
 
-def test_rational_polynomials_come_back(write_tif: WriteTif, tmp_path: Path) -> None:
+@pytest.mark.parametrize("crs", [None, "EPSG:4326"])
+def test_rational_polynomials_come_back(write_tif: WriteTif, tmp_path: Path, crs: str | None) -> None:
+    """Also of a file that names the CRS of its polynomials, and has no transform."""
     values = {"err_bias": 1.5, "err_rand": 0.5, "height_off": 70.25, "height_scale": 500.0, "lat_off": 45.1}
     values |= {"lat_scale": 0.1, "line_off": 3.0, "line_scale": 4.0, "long_off": 11.2, "long_scale": 0.2}
     values |= {"samp_off": 5.0, "samp_scale": 6.0}
     lists = {name: [1.0, *[i * 1e-7 for i in range(19)]] for name in ("line_num_coeff", "line_den_coeff")}
     lists |= {name: [0.5, *[i * 1e-9 for i in range(19)]] for name in ("samp_num_coeff", "samp_den_coeff")}
-    path = write_tif("a.tif", np.ones((6, 8), np.uint8), crs=None, transform=None, rpcs=RPC(**values, **lists))
+    path = write_tif("a.tif", np.ones((6, 8), np.uint8), crs=crs, transform=None, rpcs=RPC(**values, **lists))
     header = GeoTiffReader().header(find(path))
     (note,) = header.warnings
     assert "rational polynomials" in str(note)

@@ -1,4 +1,4 @@
-"""Drawn features that lie outside of the image are told, where the image is the only one that they could be of."""
+"""Labels that lie outside of the image are told, where the image is the only one that they could be of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
+from rasterio.warp import transform_bounds
 from shapely.geometry import Polygon, box
 
-from hdm_geotiff.examples import vector_file
+from hdm_geotiff.examples import outside, vector_file
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import LabeledImage, SupportRequest, VectorLabels
 from tests.unit.geotiff.conftest import UTM, WriteTif
@@ -59,3 +62,39 @@ def test_a_file_too_large_to_be_read_for_that_says_nothing(
     monkeypatch.setattr(vector_file, "_MOST_KEPT", 2)
     (example,) = read(chip, drawn)
     assert example.warnings == ()
+
+
+def masked(image: Path, mask: Path) -> LabeledImage:
+    (example,) = GeoTiffReader().read_support(SupportRequest(str(image), str(mask)))
+    return example
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:32634"])
+def test_pixels_of_a_larger_mask_outside_of_the_image_are_counted(chip: Path, write_tif: WriteTif, crs: str) -> None:
+    with rasterio.open(chip) as image:
+        bounds = transform_bounds(image.crs, crs, *image.bounds)
+    left, top = bounds[0] - 200, bounds[3] + 200
+    mask = np.zeros((100, 130), np.uint8)
+    mask[30:34, 35:40] = 1  # in the image
+    mask[80:90, 100:] = 1
+    example = masked(chip, write_tif("mask.tif", mask, crs=crs, transform=Affine(10, 0, left, 0, -10, top)))
+    (warning,) = example.warnings
+    assert (warning.kind, warning.suspect) == ("labels_outside", False)
+    assert warning.what.startswith("300 of 320 pixels of the class lie outside of the image")
+    assert 15 <= np.count_nonzero(example.label == 1) <= 25
+    assert (example.label != 255).mean() > 0.95
+
+
+def test_the_rim_of_a_coarser_mask_is_no_loss(chip: Path, write_tif: WriteTif) -> None:
+    place = UTM["transform"] @ Affine.translation(-8, -8) @ Affine.scale(9)  # its outer pixels lie half in the image
+    assert masked(chip, write_tif("mask.tif", np.ones((6, 6), np.uint8), transform=place)).warnings == ()
+
+
+def test_a_mask_too_large_to_be_read_for_that_says_nothing(
+    chip: Path, write_tif: WriteTif, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = write_tif("mask.tif", np.ones((SIZE, 3 * SIZE), np.uint8))
+    # Two columns beside the image are its rim.
+    assert "3120 of 4800 pixels" in str(masked(chip, mask).warnings)
+    monkeypatch.setattr(outside, "_MOST_READ", 100)
+    assert masked(chip, mask).warnings == ()
