@@ -245,6 +245,10 @@ class SliceFinder:
         mine = volume.first.instance.frame_of_reference
         self._comparable = volume.located and (not mine or not frame_of_reference or mine == frame_of_reference)
 
+    def names(self, sources: Iterable[tuple[str, int]]) -> bool:
+        """Whether a label refers to a slice of the volume."""
+        return any(source in self._by_uid for source in sources)
+
     def of_frame(self, sources: Iterable[tuple[str, int]], frame: Frame) -> int | None:
         """The slice that a frame was drawn on, by the images that it refers to and its place; see `find`."""
         if frame.position is None or frame.orientation is None:

@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.examples.labels import Label, SliceFinder, Wanted
 from hdm_dicom.examples.losses import by_type, no_areas, off_the_slices
+from hdm_dicom.examples.planes import LoosePlanes
 from hdm_dicom.files.attributes import datasets, numbers, text, values
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
-from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.contracts import IGNORE, SceneWarning
 from hdm_pipeline.errors import SupportError
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -29,6 +30,14 @@ class _Drawing:
     wanted: list[Array] = field(default_factory=list)
     ignored: list[Array] = field(default_factory=list)
     background: list[Array] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Loose:
+    """A contour that refers to no slice: a field of `_Drawing`, points [points, 3] in mm."""
+
+    kind: str
+    points: Array
 
 
 class StructureLabels:
@@ -50,6 +59,7 @@ class StructureLabels:
         named = {number: text(item, "ROIName") for number, item in rois.items()}
         chosen = wanted.numbers(named, "structure", volume.id)
         self._drawings: dict[int, _Drawing] = defaultdict(_Drawing)
+        self._loose: list[_Loose] = []
         self._off: Counter[str] = Counter()
         self._areas: Counter[str] = Counter()
         self._not_areas: Counter[str] = Counter()
@@ -65,6 +75,10 @@ class StructureLabels:
                 if int(number[0]) in numbers_of_kind:
                     lies_in = text(rois.get(int(number[0]), Dataset()), "ReferencedFrameOfReferenceUID")
                     self._draw(roi, kind, SliceFinder(volume, lies_in))
+        self._planes = LoosePlanes(volume, [float(np.mean(one.points @ volume.normal)) for one in self._loose])
+        for index in range(len(volume.frames)):
+            for one in (self._loose[number] for number in self._planes.at(index)):
+                getattr(self._drawings[index], one.kind).append(self._in_pixels(one.points, index))
         if self._not_areas and not self._areas["wanted"]:
             raise SupportError(
                 f"the structure has {by_type(self._not_areas)}, and none that encloses an area",
@@ -88,12 +102,15 @@ class StructureLabels:
                     self._not_areas[geometry or "of no type"] += 1
                 continue
             self._areas[kind] += 1
-            index = finder.find(_sources(contour), points)
+            index = finder.find(sources := _sources(contour), points)
             drawn = None if index is None else self._in_pixels(points, index)
             if index is None or drawn is None or not self._meets_image(drawn):
                 self._off[kind] += 1
                 continue
-            getattr(self._drawings[index], kind).append(drawn)
+            if finder.names(sources):
+                getattr(self._drawings[index], kind).append(drawn)
+            else:
+                self._loose.append(_Loose(kind, points))
 
     def _points(self, contour: Dataset) -> Array:
         count = len(values(contour, "ContourData"))
@@ -127,6 +144,8 @@ class StructureLabels:
         """See `hdm_dicom.examples.labels.LabelSource`."""
         instance = self._volume.first.instance
         shape = (instance.rows, instance.columns)
+        if index not in self._drawings and self._planes.lie_around(index):
+            return np.full(shape, IGNORE, dtype=np.uint8)  # nobody drew here: the planes of the contours lie wider
         drawing = self._drawings.get(index, _Drawing())
         chosen, ignored, background = (
             filled(polygons, shape) for polygons in (drawing.wanted, drawing.ignored, drawing.background)

@@ -27,7 +27,7 @@ PACKED_SYNTAXES = tuple(
     f"1.2.840.10008.1.2{rest}"
     for rest in (".5", *(f".4.{number}" for number in (90, 91, 80, 81, 70, 57, 50, 51, 201, 202, 203)))
 )
-"""Compressed pixels that the decoders take that come with the package (docs/dicom.md): RLE, JPEG and what came of it."""
+"""Compressed pixels, by what decoders the package comes with (docs/dicom.md): RLE, JPEG and what came of it."""
 
 _DECODED = frozenset((*PLAIN_SYNTAXES, *PACKED_SYNTAXES))
 

@@ -35,8 +35,8 @@ _STORED = (
     *("30.1", "66.4", "66.7", "77.1.1", "77.1.2", "77.1.4", "128", "128.1", "130", "481.1", "481.3"),
     *("1.1.1", "1.2.1", "1.3", "1.3.1", "3", "5", "6", "66", "66.1", "66.2", "77.1.5.1", "77.1.5.4"),
 )
-"""Storage SOP classes that we ask for where the PACS does not say which it holds, below 1.2.840.10008.5.1.4.1.1: images,
-segmentations and structures."""
+"""Storage SOP classes that we ask for where the PACS does not say which it holds, below 1.2.840.10008.5.1.4.1.1:
+images, segmentations and structures."""
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _MOST_CONTEXTS = 128
