@@ -76,7 +76,7 @@ class StructureLabels:
                     lies_in = text(rois.get(int(number[0]), Dataset()), "ReferencedFrameOfReferenceUID")
                     self._draw(roi, kind, SliceFinder(volume, lies_in))
         self._planes = LoosePlanes(volume, [float(np.mean(one.points @ volume.normal)) for one in self._loose])
-        for index in range(len(volume.frames)):
+        for index in range(len(volume.frames)) if self._loose else ():
             for one in (self._loose[number] for number in self._planes.at(index)):
                 getattr(self._drawings[index], one.kind).append(self._in_pixels(one.points, index))
         if self._not_areas and not self._areas["wanted"]:
@@ -148,7 +148,7 @@ class StructureLabels:
             return np.full(shape, IGNORE, dtype=np.uint8)  # nobody drew here: the planes of the contours lie wider
         drawing = self._drawings.get(index, _Drawing())
         chosen, ignored, background = (
-            filled(polygons, shape) for polygons in (drawing.wanted, drawing.ignored, drawing.background)
+            filled(_each_once(polygons), shape) for polygons in (drawing.wanted, drawing.ignored, drawing.background)
         )
         return self._wanted.compose(chosen, ignored, background)
 
@@ -160,6 +160,11 @@ def _sources(contour: Dataset) -> list[tuple[str, int]]:
         for image in datasets(contour, "ContourImageSequence")
         for frame in numbers(image, "ReferencedFrameNumber", 1) or (1.0,)
     ]
+
+
+def _each_once(polygons: list[Array]) -> list[Array]:
+    """Polygons without their copies: some programs write a contour twice, and it would cut itself out."""
+    return list({polygon.tobytes(): polygon for polygon in polygons}.values())
 
 
 def filled(polygons: list[Array], shape: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

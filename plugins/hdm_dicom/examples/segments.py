@@ -24,6 +24,11 @@ from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import IGNORE, SceneWarning
 from hdm_pipeline.errors import SupportError
 
+_LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Storage class of label maps."""
+
+_EXPORT_AGAIN = "export it again from the program that drew it"
+
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
@@ -53,10 +58,11 @@ class Segments:
         if isinstance(frames, Rejected) or frames[0].instance.fault:
             fault = frames.reason if isinstance(frames, Rejected) else frames[0].instance.fault
             what = f"the segmentation cannot be read: {fault}"
-            raise SupportError(what, where=volume.id, remedy="export it again from the program that drew it")
+            raise SupportError(what, where=volume.id, remedy=_EXPORT_AGAIN)
         self._frames, self._volume = frames, volume
         self._dataset = pydicom.dcmread(path, force=True)
-        self._type = text(self._dataset, "SegmentationType") or "BINARY"
+        stated = "LABELMAP" if frames[0].instance.sop_class == _LABELMAP else "BINARY"
+        self._type = text(self._dataset, "SegmentationType") or stated
         self.named = {
             int(number[0]): text(item, "SegmentLabel")
             for item in datasets(self._dataset, "SegmentSequence")
@@ -77,7 +83,7 @@ class Segments:
         finder = SliceFinder(self._volume, text(self._dataset, "FrameOfReferenceUID"))
         loose: list[tuple[Frame, int | None]] = []
         for frame, item in zip(self._frames, items, strict=False):
-            segment = _segment_number(item, shared) if self._type != "LABELMAP" else None
+            segment = self._segment(item, shared)
             asked_for = segment is None or segment in relevant
             named = finder.names(sources := _sources(item))
             if not asked_for:
@@ -101,6 +107,20 @@ class Segments:
                 where=self._volume.id,
                 remedy="it belongs to another series; name the folder of the series that it was drawn on",
             )
+
+    def _segment(self, item: Dataset, shared: Sequence[Dataset]) -> int | None:
+        """Which segment a frame shows; None for all of them (LABELMAP).
+
+        Raises:
+            SupportError: it does not say, and there are several.
+        """
+        if self._type == "LABELMAP":
+            return None
+        number = _segment_number(item, shared)
+        if number is None and len(self.named) != 1:
+            what = "frames of the segmentation do not say which segment they show"
+            raise SupportError(what, where=self._volume.id, remedy=_EXPORT_AGAIN)
+        return next(iter(self.named)) if number is None else number
 
     def _place_loose(self, loose: Sequence[tuple[Frame, int | None]], relevant: Collection[int]) -> None:
         """Give each slice the frames of the plane that is nearest to it, of those that refer to no slice."""
@@ -165,6 +185,9 @@ class Segments:
             raise SupportError(what, where=self._volume.id, remedy=remedy) from None
         if self._type == "FRACTIONAL":
             most = numbers(self._dataset, "MaximumFractionalValue", 1) or (255.0,)
+            if most[0] <= 0:
+                what = "MaximumFractionalValue of the segmentation is not above 0"
+                raise SupportError(what, where=self._volume.id, remedy=_EXPORT_AGAIN)
             return pixels * 2 >= most[0] if pixels.dtype.kind == "f" else pixels.astype(np.int64) * 2 >= most[0]
         return pixels
 
