@@ -13,6 +13,9 @@ import numpy.typing as npt
 from hdm_dicom.examples.labels import GRID_TOLERANCE
 from hdm_dicom.series.volume import Volume
 
+_WIDE = 1.5
+"""Distances of slices from which on the planes of labels lie wider than these."""
+
 
 class LoosePlanes:
     """Which labels each slice of a volume takes.
@@ -28,8 +31,9 @@ class LoosePlanes:
         self._slices, self._depths = volume.depths, np.array(depths, dtype=np.float64)
         self._same = GRID_TOLERANCE * volume.step
         gaps = np.diff(np.unique(self._depths))
-        closest = float(gaps[gaps > self._same].min(initial=spacing))
-        self._reach = max(volume.step, closest) / 2 + self._same
+        closest = float(gaps[gaps > self._same].min(initial=np.inf))
+        self._reach = max(volume.step, min(spacing, closest)) / 2 + self._same
+        self._wide = volume.step * _WIDE < closest < np.inf
 
     def at(self, index: int) -> npt.NDArray[np.intp]:
         """The labels of the plane that is nearest to a slice; none where that is too far away."""
@@ -42,7 +46,5 @@ class LoosePlanes:
         return np.flatnonzero(np.abs(self._depths - self._depths[nearest]) <= self._same)
 
     def lie_around(self, index: int) -> bool:
-        """Whether a slice lies between two of the planes."""
-        if not self._depths.size:
-            return False
-        return bool(self._depths.min() < self._slices[index] < self._depths.max())
+        """Whether a slice lies between planes that are all further apart than the slices are."""
+        return self._wide and bool(self._depths.min() < self._slices[index] < self._depths.max())

@@ -31,11 +31,11 @@ def side(depth: float) -> int:
     return 3 + int(depth) if 4 <= depth <= 12 else 0
 
 
-def structures(drawn: Path, step: float) -> Path:
-    """A square in every plane of the drawn series; nothing names the series."""
+def structures(drawn: Path, step: float, *without: int) -> Path:
+    """A square in every plane of the drawn series but some; nothing names the series."""
     contours = []
     for z, depth in enumerate(np.arange(0, EXTENT, step)):
-        if not (end := side(depth)):
+        if not (end := side(depth)) or z in without:
             continue
         corners = np.array([[0, 0], [end, 0], [end, end], [0, end]]) + 1.5
         contours.append(((affine_of(drawn) @ np.c_[corners, np.full(4, z), np.ones(4)].T).T[:, :3], ""))
@@ -103,3 +103,14 @@ def test_between_contours_that_lie_further_apart_nothing_is_known(tmp_path: Path
     from_below = coronal.label[::-1]  # a coronal image has the head above
     assert (from_below[[5, 6, 7, 9, 10, 11]] == IGNORE).all()
     assert (from_below[[0, 3, 13]] == 0).all()
+
+
+def test_where_contours_lie_as_close_as_the_slices_a_gap_is_background(tmp_path: Path) -> None:
+    series, drawn = two_series(tmp_path, 1.0, 1.0)
+    path = structures(drawn, 1.0, 7, 8)
+    (coronal, *_) = DicomReader({"plane": "coronal"}).read_support(
+        SupportRequest(str(series), str(path), segment="liver")
+    )
+    from_below = coronal.label[::-1]
+    assert (from_below[[7, 8]] == 0).all()
+    assert (from_below[[6, 9]] == 1).any(axis=1).all()
