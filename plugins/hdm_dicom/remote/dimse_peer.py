@@ -130,7 +130,16 @@ class DimsePeer:
             if self._how == "move":
                 self._move(wanted, arrivals)
             else:
-                self._get(wanted, arrivals, self.classes(listed))
+                self._get(wanted, arrivals, self._told_classes(listed))
+
+    def _told_classes(self, listed: ListedSeries) -> set[str]:
+        """SOP classes of a series; none where the PACS lists no instances, which it need not do for C-GET."""
+        try:
+            return self.classes(listed)
+        except PeerSilentError:
+            raise
+        except PeerError:
+            return set()
 
     def _get(self, wanted: Dataset, arrivals: _Arrivals, kinds: Collection[str]) -> None:
         contexts = [build_context(_GET), *_taken(kinds)]

@@ -60,6 +60,7 @@ class Plan:
         silent: seconds that it waits before it sends.
         breaks: it aborts instead of sending.
         tells_classes: it says of which SOP classes instances are, if it is asked.
+        lists_instances: it answers questions for them.
     """
 
     studies: list[str] = field(default_factory=lambda: [uid("study")])
@@ -70,14 +71,15 @@ class Plan:
     silent: float = 0
     breaks: bool = False
     tells_classes: bool = True
+    lists_instances: bool = True
 
 
 @contextmanager
 def peer(plan: Plan) -> Iterator[int]:
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         level = event.identifier.QueryRetrieveLevel
-        if plan.status:
-            yield plan.status, None
+        if plan.status or (level == "IMAGE" and not plan.lists_instances):
+            yield plan.status or 0xA900, None
             return
         for study in plan.studies:
             for one in plan.sent if level == "IMAGE" else [None]:
@@ -128,8 +130,9 @@ def test_a_good_peer(tmp_path: Path) -> None:
     assert len(found.members) == 3
 
 
-def test_a_peer_that_does_not_say_of_which_classes_its_instances_are(tmp_path: Path) -> None:
-    (found,) = fetched(Plan(tells_classes=False), tmp_path)
+@pytest.mark.parametrize("less", [{"tells_classes": False}, {"lists_instances": False}])
+def test_a_peer_that_does_not_say_of_which_classes_its_instances_are(tmp_path: Path, less: dict[str, bool]) -> None:
+    (found,) = fetched(Plan(**less), tmp_path)  # type: ignore[arg-type]
     assert len(found.members) == 3
 
 
