@@ -24,20 +24,18 @@ _LEAST_POINTS = 3
 
 
 @dataclass
-class _Drawing:
-    """Contours on one slice, as [points, 2] pixel coordinates (x, y)."""
+class _Structure:
+    """Contours of one structure.
 
-    wanted: list[Array] = field(default_factory=list)
-    ignored: list[Array] = field(default_factory=list)
-    background: list[Array] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class _Loose:
-    """A contour that refers to no slice: a field of `_Drawing`, points [points, 3] in mm."""
+    Attributes:
+        kind: what it means: ``wanted``, ``ignored`` or ``background``.
+        drawn: by stored slice, those that refer to it: [points, 2] pixel coordinates (x, y).
+        loose: those that refer to no slice: [points, 3] mm.
+    """
 
     kind: str
-    points: Array
+    drawn: dict[int, list[Array]] = field(default_factory=lambda: defaultdict(list))
+    loose: list[Array] = field(default_factory=list)
 
 
 class StructureLabels:
@@ -58,8 +56,7 @@ class StructureLabels:
         }
         named = {number: text(item, "ROIName") for number, item in rois.items()}
         chosen = wanted.numbers(named, "structure", volume.id)
-        self._drawings: dict[int, _Drawing] = defaultdict(_Drawing)
-        self._loose: list[_Loose] = []
+        self._structures: dict[int, _Structure] = {}
         self._off: Counter[str] = Counter()
         self._areas: Counter[str] = Counter()
         self._not_areas: Counter[str] = Counter()
@@ -74,26 +71,25 @@ class StructureLabels:
             ):
                 if int(number[0]) in numbers_of_kind:
                     lies_in = text(rois.get(int(number[0]), Dataset()), "ReferencedFrameOfReferenceUID")
-                    self._draw(roi, kind, SliceFinder(volume, lies_in))
-        self._planes = LoosePlanes(volume, [float(np.mean(one.points @ volume.normal)) for one in self._loose])
-        for index in range(len(volume.frames)) if self._loose else ():
-            for one in (self._loose[number] for number in self._planes.at(index)):
-                getattr(self._drawings[index], one.kind).append(self._in_pixels(one.points, index))
+                    structure = self._structures.setdefault(int(number[0]), _Structure(kind))
+                    self._draw(roi, structure, SliceFinder(volume, lies_in))
+        self._planes = [self._settle(structure) for structure in self._structures.values()]
         if self._not_areas and not self._areas["wanted"]:
             raise SupportError(
                 f"the structure has {by_type(self._not_areas)}, and none that encloses an area",
                 where=volume.id,
                 remedy="draw closed contours (CLOSED_PLANAR) around the class, or give the labels as SEG or NIfTI",
             )
-        if not any(drawing.wanted for drawing in self._drawings.values()):
+        if not any(structure.drawn for structure in self._structures.values() if structure.kind == "wanted"):
             raise SupportError(
                 "no contour of the structure lies on a slice of the series",
                 where=volume.id,
                 remedy="the structure set belongs to another series, or the structure is empty",
             )
 
-    def _draw(self, roi: Dataset, kind: str, finder: SliceFinder) -> None:
-        """Note the contours of a structure, under a field of `_Drawing`."""
+    def _draw(self, roi: Dataset, structure: _Structure, finder: SliceFinder) -> None:
+        """Note the contours of a structure."""
+        kind = structure.kind
         for contour in datasets(roi, "ContourSequence"):
             geometry = text(contour, "ContourGeometricType")
             points = self._points(contour) if geometry in _PLANAR else None
@@ -108,9 +104,17 @@ class StructureLabels:
                 self._off[kind] += 1
                 continue
             if finder.names(sources):
-                getattr(self._drawings[index], kind).append(drawn)
+                structure.drawn[index].append(drawn)
             else:
-                self._loose.append(_Loose(kind, points))
+                structure.loose.append(points)
+
+    def _settle(self, structure: _Structure) -> LoosePlanes:
+        """Draw what refers to no slice on the slices that it lies nearest to; returns where it lies."""
+        planes = LoosePlanes(self._volume, [float(np.mean(one @ self._volume.normal)) for one in structure.loose])
+        for index in range(len(self._volume.frames)) if structure.loose else ():
+            for number in planes.at(index):
+                structure.drawn[index].append(self._in_pixels(structure.loose[number], index))
+        return planes
 
     def _points(self, contour: Dataset) -> Array:
         count = len(values(contour, "ContourData"))
@@ -144,13 +148,18 @@ class StructureLabels:
         """See `hdm_dicom.examples.labels.LabelSource`."""
         instance = self._volume.first.instance
         shape = (instance.rows, instance.columns)
-        if index not in self._drawings and self._planes.lie_around(index):
-            return np.full(shape, IGNORE, dtype=np.uint8)  # nobody drew here: the planes of the contours lie wider
-        drawing = self._drawings.get(index, _Drawing())
-        chosen, ignored, background = (
-            filled(_each_once(polygons), shape) for polygons in (drawing.wanted, drawing.ignored, drawing.background)
-        )
-        return self._wanted.compose(chosen, ignored, background)
+        marked = {kind: np.zeros(shape, dtype=bool) for kind in ("wanted", "ignored", "background")}
+        between = False
+        for structure, planes in zip(self._structures.values(), self._planes, strict=True):
+            if index in structure.drawn:
+                # Each by itself: where one lies within another, it is no hole in it.
+                marked[structure.kind] |= filled(_each_once(structure.drawn[index]), shape)
+            elif structure.kind == "wanted":
+                between |= planes.lie_around(index)
+        label = self._wanted.compose(marked["wanted"], marked["ignored"], marked["background"])
+        if between and not self._wanted.background:
+            label[label == 0] = IGNORE  # nobody drew here: the planes of the contours lie wider than the slices
+        return label
 
 
 def _sources(contour: Dataset) -> list[tuple[str, int]]:

@@ -128,3 +128,34 @@ def test_fractions_of_nothing_are_refused(series: Path) -> None:
     path = changed(series, "FRACTIONAL", lambda dataset: setattr(dataset, "MaximumFractionalValue", 0))
     with pytest.raises(SupportError, match="MaximumFractionalValue"):
         pixels(series, path, segment="liver")
+
+
+def with_another(series: Path, *contours: np.ndarray) -> Path:
+    """A structure set with `Liver` (3), a square of nine pixels on slice 2, and another structure (4) of contours."""
+    path = structure_set(series.parent, [(contour(series, 2), "")])
+    (other := series.parent / "other").mkdir()
+    added = pydicom.dcmread(structure_set(other, [(points, "") for points in contours]))
+    added.StructureSetROISequence[0].ROINumber, added.StructureSetROISequence[0].ROIName = 4, "Lesion"
+    added.ROIContourSequence[0].ReferencedROINumber = 4
+    dataset = pydicom.dcmread(path)
+    dataset.StructureSetROISequence.append(added.StructureSetROISequence[0])
+    dataset.ROIContourSequence.append(added.ROIContourSequence[0])
+    dataset.save_as(path)
+    return path
+
+
+def test_a_structure_within_another_is_no_hole_in_it(series: Path) -> None:
+    outer = contour(series, 2)
+    centre = outer.mean(axis=0)
+    path = with_another(series, centre + (outer - centre) / 3)
+    assert [pixels(series, path, values=(number,)) for number in (3, 4)] == [[9], [1]]
+    assert pixels(series, path, values=(3, 4)) == [9]
+
+
+def test_structures_whose_planes_differ_do_not_displace_each_other(series: Path) -> None:
+    shifted = contour(series, 2) + 0.2 * (contour(series, 3) - contour(series, 2))
+    beside = 4 * (contour(series, 2)[1] - contour(series, 2)[0])
+    path = with_another(series, shifted + beside)
+    assert pixels(series, path, values=(3, 4)) == [18]
+    (image,) = DicomReader().read_support(SupportRequest(str(series), str(path), (4,), background=(3,)))
+    assert [(image.label == value).sum() for value in (0, 1)] == [9, 9]
