@@ -43,6 +43,8 @@ UNNAMED_CHANNELS = 3
 
 _FORMATS = "GeoTIFF, PNG, JPEG, NumPy (.npy, .npz) or DICOM"
 
+_ONE_SLICE = "save the slice that you mean as PNG or NumPy (.npy)"
+
 Kind = Literal["GeoTIFF", "DICOM", "picture", "NumPy"]
 
 _READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -179,6 +181,8 @@ def _kind_of(path: Path) -> Kind:
     # DICOM written without the preamble still starts with a group 0x0002 or 0x0008 element.
     if head[:4] in (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x05\x00"):
         return "DICOM"
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        raise TrainingError("a NIfTI volume is no image of an episode", where=str(path), remedy=_ONE_SLICE)
     raise TrainingError("the format of the file is not known", where=str(path), remedy=f"give {_FORMATS}")
 
 
@@ -227,13 +231,12 @@ def _opened(path: Path, kind: Kind) -> Iterator[tuple[SceneSource, Window]]:
         if len(scenes) != 1:
             reasons = [skipped.reason for skipped in found if not isinstance(skipped, SceneRef)]
             what = f"{len(scenes)} images" if scenes else "; ".join(reasons) or "no image"
-            raise TrainingError(f"{kind} file cannot be used: {what}", where=str(path), remedy=f"give {_FORMATS}")
+            remedy = f"{_ONE_SLICE}; labels as a mask of the same size" if kind == "DICOM" else f"give {_FORMATS}"
+            raise TrainingError(f"{kind} file cannot be used: {what}", where=str(path), remedy=remedy)
         with reader.open(scenes[0]) as source:
             _, depth, height, width = source.header.shape
             if depth != 1:
-                raise TrainingError(
-                    f"{kind} file holds {depth} slices", where=str(path), remedy="save the slice that you mean as NumPy"
-                )
+                raise TrainingError(f"{kind} file holds {depth} slices", where=str(path), remedy=_ONE_SLICE)
             check_size(height, width, path)
             yield source, Window.whole(0, (height, width))
     except (SceneError, ArchiveError) as error:

@@ -122,7 +122,10 @@ def _nothing_found(
         return empty[0]
     reasons = [f"{error.what} ({error.where})" for error in empty]
     if skipped:
-        reasons.append(f"{len(skipped)} left out, e.g. {skipped[0].uri}: {skipped[0].reason}")
+        chosen = [one for one in skipped if one.reason.startswith(CHOSEN)]  # scenes that somebody may have meant
+        shown_one = (chosen or skipped)[0]
+        by_choice = f", {len(chosen)} of them by input.select" if 0 < len(chosen) < len(skipped) else ""
+        reasons.append(f"{len(skipped)} left out{by_choice}, e.g. {shown_one.uri}: {shown_one.reason}")
     return EmptyArchiveError(
         "no scene was found: " + "; ".join(reasons),
         where=", ".join(map(shown, config.input.uris)),

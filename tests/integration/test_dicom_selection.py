@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from hdm_pipeline.cli.main import app
 from hdm_pipeline.config.file import PipelineFileError
+from hdm_pipeline.errors import EmptyArchiveError
 from hdm_pipeline.pipeline import Pipeline
 from tests.dicom_product import ORGAN
 from tests.dicom_series import write_series
@@ -72,6 +73,20 @@ def test_what_is_not_chosen_is_listed_by_plan_and_run(bench: Workbench) -> None:
     text["input"]["select"] = {"modality": "C?"}
     file.write_text(yaml.safe_dump(text))
     assert ran(file)["totals"]["done_before"] == 1
+
+
+def test_a_choice_that_leaves_nothing_is_named_before_files_that_are_no_images(bench: Workbench) -> None:
+    def scout(dataset: Dataset, index: int) -> None:
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+    archive = bench.root / "in"
+    write_series(archive / "a scout", (0,), series="scout", change=scout)
+    write_series(archive / "ct", series="ct", change=described("Head"))
+    file = pipeline(bench, select={"series_description": "abdomen*"})
+    with pytest.raises(
+        EmptyArchiveError, match=r"2 left out, 1 of them by input\.select, e\.g\. CT-.*: its series_description"
+    ):
+        Pipeline.from_yaml(file).plan()
 
 
 def test_interleaved_runs_in_a_zip_behind_a_link_become_their_volumes(bench: Workbench) -> None:

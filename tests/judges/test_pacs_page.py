@@ -159,7 +159,7 @@ def assert_liver(file: pydicom.Dataset, source: pydicom.Dataset, path: Path) -> 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_every_piece_of_yaml_is_taken(text: str) -> None:
     content = yaml.safe_load(text)
-    send = Send(**(content.get("output") or content)["send"])
+    send = Send(**content["output"]["send"])
     assert make_sender(send.to, send.options).takes == ("application/dicom",)
 
 

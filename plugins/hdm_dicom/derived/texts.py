@@ -18,3 +18,8 @@ def one_value(text: str, most: int = LONG_STRING) -> str:
 def class_name(name: str, most: int = LONG_STRING) -> str:
     """The name of a class as a single value; never empty, as types forbid."""
     return one_value(name, most) or "class"
+
+
+def few_shot(classes: int) -> str:
+    """What a product is, for its content description: 2 -> ``2 classes, few-shot``."""
+    return f"{classes} {'class' if classes == 1 else 'classes'}, few-shot"

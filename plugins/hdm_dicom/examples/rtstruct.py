@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset
 
 from hdm_dicom.examples.labels import Label, SliceFinder, Wanted
 from hdm_dicom.examples.losses import by_type, no_areas, off_the_slices
+from hdm_dicom.examples.planes import LoosePlanes
 from hdm_dicom.files.attributes import datasets, numbers, text, values
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
-from hdm_pipeline.contracts import SceneWarning
+from hdm_pipeline.contracts import IGNORE, SceneWarning
 from hdm_pipeline.errors import SupportError
 
 _PLANAR = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -23,12 +24,18 @@ _LEAST_POINTS = 3
 
 
 @dataclass
-class _Drawing:
-    """Contours on one slice, as [points, 2] pixel coordinates (x, y)."""
+class _Structure:
+    """Contours of one structure.
 
-    wanted: list[Array] = field(default_factory=list)
-    ignored: list[Array] = field(default_factory=list)
-    background: list[Array] = field(default_factory=list)
+    Attributes:
+        kind: what it means: ``wanted``, ``ignored`` or ``background``.
+        drawn: by stored slice, those that refer to it: [points, 2] pixel coordinates (x, y).
+        loose: those that refer to no slice: [points, 3] mm.
+    """
+
+    kind: str
+    drawn: dict[int, list[Array]] = field(default_factory=lambda: defaultdict(list))
+    loose: list[Array] = field(default_factory=list)
 
 
 class StructureLabels:
@@ -49,7 +56,7 @@ class StructureLabels:
         }
         named = {number: text(item, "ROIName") for number, item in rois.items()}
         chosen = wanted.numbers(named, "structure", volume.id)
-        self._drawings: dict[int, _Drawing] = defaultdict(_Drawing)
+        self._structures: dict[int, _Structure] = {}
         self._off: Counter[str] = Counter()
         self._areas: Counter[str] = Counter()
         self._not_areas: Counter[str] = Counter()
@@ -64,22 +71,25 @@ class StructureLabels:
             ):
                 if int(number[0]) in numbers_of_kind:
                     lies_in = text(rois.get(int(number[0]), Dataset()), "ReferencedFrameOfReferenceUID")
-                    self._draw(roi, kind, SliceFinder(volume, lies_in))
+                    structure = self._structures.setdefault(int(number[0]), _Structure(kind))
+                    self._draw(roi, structure, SliceFinder(volume, lies_in))
+        self._planes = [self._settle(structure) for structure in self._structures.values()]
         if self._not_areas and not self._areas["wanted"]:
             raise SupportError(
                 f"the structure has {by_type(self._not_areas)}, and none that encloses an area",
                 where=volume.id,
                 remedy="draw closed contours (CLOSED_PLANAR) around the class, or give the labels as SEG or NIfTI",
             )
-        if not any(drawing.wanted for drawing in self._drawings.values()):
+        if not any(structure.drawn for structure in self._structures.values() if structure.kind == "wanted"):
             raise SupportError(
                 "no contour of the structure lies on a slice of the series",
                 where=volume.id,
                 remedy="the structure set belongs to another series, or the structure is empty",
             )
 
-    def _draw(self, roi: Dataset, kind: str, finder: SliceFinder) -> None:
-        """Note the contours of a structure, under a field of `_Drawing`."""
+    def _draw(self, roi: Dataset, structure: _Structure, finder: SliceFinder) -> None:
+        """Note the contours of a structure."""
+        kind = structure.kind
         for contour in datasets(roi, "ContourSequence"):
             geometry = text(contour, "ContourGeometricType")
             points = self._points(contour) if geometry in _PLANAR else None
@@ -88,12 +98,23 @@ class StructureLabels:
                     self._not_areas[geometry or "of no type"] += 1
                 continue
             self._areas[kind] += 1
-            index = finder.find(_sources(contour), points)
+            index = finder.find(sources := _sources(contour), points)
             drawn = None if index is None else self._in_pixels(points, index)
             if index is None or drawn is None or not self._meets_image(drawn):
                 self._off[kind] += 1
                 continue
-            getattr(self._drawings[index], kind).append(drawn)
+            if finder.names(sources):
+                structure.drawn[index].append(drawn)
+            else:
+                structure.loose.append(points)
+
+    def _settle(self, structure: _Structure) -> LoosePlanes:
+        """Draw what refers to no slice on the slices that it lies nearest to; returns where it lies."""
+        planes = LoosePlanes(self._volume, [float(np.mean(one @ self._volume.normal)) for one in structure.loose])
+        for index in range(len(self._volume.frames)) if structure.loose else ():
+            for number in planes.at(index):
+                structure.drawn[index].append(self._in_pixels(structure.loose[number], index))
+        return planes
 
     def _points(self, contour: Dataset) -> Array:
         count = len(values(contour, "ContourData"))
@@ -127,11 +148,18 @@ class StructureLabels:
         """See `hdm_dicom.examples.labels.LabelSource`."""
         instance = self._volume.first.instance
         shape = (instance.rows, instance.columns)
-        drawing = self._drawings.get(index, _Drawing())
-        chosen, ignored, background = (
-            filled(polygons, shape) for polygons in (drawing.wanted, drawing.ignored, drawing.background)
-        )
-        return self._wanted.compose(chosen, ignored, background)
+        marked = {kind: np.zeros(shape, dtype=bool) for kind in ("wanted", "ignored", "background")}
+        between = False
+        for structure, planes in zip(self._structures.values(), self._planes, strict=True):
+            if index in structure.drawn:
+                # Each by itself: where one lies within another, it is no hole in it.
+                marked[structure.kind] |= filled(_each_once(structure.drawn[index]), shape)
+            elif structure.kind == "wanted":
+                between |= planes.lie_around(index)
+        label = self._wanted.compose(marked["wanted"], marked["ignored"], marked["background"])
+        if between and not self._wanted.background:
+            label[label == 0] = IGNORE  # nobody drew here: the planes of the contours lie wider than the slices
+        return label
 
 
 def _sources(contour: Dataset) -> list[tuple[str, int]]:
@@ -141,6 +169,11 @@ def _sources(contour: Dataset) -> list[tuple[str, int]]:
         for image in datasets(contour, "ContourImageSequence")
         for frame in numbers(image, "ReferencedFrameNumber", 1) or (1.0,)
     ]
+
+
+def _each_once(polygons: list[Array]) -> list[Array]:
+    """Polygons without their copies: some programs write a contour twice, and it would cut itself out."""
+    return list({polygon.tobytes(): polygon for polygon in polygons}.values())
 
 
 def filled(polygons: list[Array], shape: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydicom.pixels.utils import pixel_array
 
 from hdm_dicom.examples.labels import GRID_TOLERANCE, Label, Marked, SliceFinder, Wanted, pick, slice_affine
 from hdm_dicom.examples.losses import off_the_slices
+from hdm_dicom.examples.planes import LoosePlanes
 from hdm_dicom.files.attributes import READ_ERRORS, datasets, numbers, text
 from hdm_dicom.files.headers import scan
 from hdm_dicom.files.instances import Frame, Rejected
@@ -22,6 +23,11 @@ from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import IGNORE, SceneWarning
 from hdm_pipeline.errors import SupportError
+
+_LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+"""Storage class of label maps."""
+
+_EXPORT_AGAIN = "export it again from the program that drew it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +58,18 @@ class Segments:
         if isinstance(frames, Rejected) or frames[0].instance.fault:
             fault = frames.reason if isinstance(frames, Rejected) else frames[0].instance.fault
             what = f"the segmentation cannot be read: {fault}"
-            raise SupportError(what, where=volume.id, remedy="export it again from the program that drew it")
+            raise SupportError(what, where=volume.id, remedy=_EXPORT_AGAIN)
         self._frames, self._volume = frames, volume
         self._dataset = pydicom.dcmread(path, force=True)
-        self._type = text(self._dataset, "SegmentationType") or "BINARY"
+        stated = "LABELMAP" if frames[0].instance.sop_class == _LABELMAP else "BINARY"
+        self._type = text(self._dataset, "SegmentationType") or stated
         self.named = {
             int(number[0]): text(item, "SegmentLabel")
             for item in datasets(self._dataset, "SegmentSequence")
             if (number := numbers(item, "SegmentNumber", 1)) is not None
         }
         self._pieces: dict[int, list[_Piece]] = defaultdict(list)
+        self._on: list[tuple[int, int | None]] = []
         self._off: list[tuple[int, int | None]] = []
 
     def place(self, relevant: Collection[int]) -> None:
@@ -73,22 +81,65 @@ class Segments:
         shared = datasets(self._dataset, "SharedFunctionalGroupsSequence")[:1]
         items = datasets(self._dataset, "PerFrameFunctionalGroupsSequence")
         finder = SliceFinder(self._volume, text(self._dataset, "FrameOfReferenceUID"))
+        loose: list[tuple[Frame, int | None]] = []
         for frame, item in zip(self._frames, items, strict=False):
-            segment = _segment_number(item, shared) if self._type != "LABELMAP" else None
-            if segment is not None and segment not in relevant:
+            segment = self._segment(item, shared)
+            asked_for = segment is None or segment in relevant
+            named = finder.names(sources := _sources(item))
+            if not asked_for:
+                if not named and frame.position is not None:
+                    loose.append((frame, segment))  # a plane without the asked segments is a plane all the same
                 continue
-            found = finder.of_frame(_sources(item), frame)
+            found = finder.of_frame(sources, frame)
             resample = None if found is None else _to_frame(self._volume, found, frame)
             if found is None or (resample is not None and not self._meets(frame, resample)):
                 self._off.append((frame.index, segment))
-            else:
+                continue
+            self._on.append((frame.index, segment))
+            if named or frame.position is None:
                 self._pieces[found].append(_Piece(frame.index, segment, resample))
+            else:
+                loose.append((frame, segment))
+        self._place_loose([one for one in loose if one[0].position is not None], relevant)
         if not self._pieces:
             raise SupportError(
                 "no frame of the segmentation lies on a slice of the series",
                 where=self._volume.id,
                 remedy="it belongs to another series; name the folder of the series that it was drawn on",
             )
+
+    def _segment(self, item: Dataset, shared: Sequence[Dataset]) -> int | None:
+        """Which segment a frame shows; None for all of them (LABELMAP).
+
+        Raises:
+            SupportError: it does not say, and there are several.
+        """
+        if self._type == "LABELMAP":
+            return None
+        number = _segment_number(item, shared)
+        if number is None and len(self.named) != 1:
+            what = "frames of the segmentation do not say which segment they show"
+            raise SupportError(what, where=self._volume.id, remedy=_EXPORT_AGAIN)
+        return next(iter(self.named)) if number is None else number
+
+    def _place_loose(self, loose: Sequence[tuple[Frame, int | None]], relevant: Collection[int]) -> None:
+        """Give each slice the frames of the plane that is nearest to it, of those that refer to no slice."""
+        depths = [float(np.array(frame.position) @ self._volume.normal) for frame, _ in loose]
+        planes = LoosePlanes(self._volume, depths, self._spacing())
+        for index in range(len(self._volume.frames)) if loose else ():
+            for frame, segment in (loose[number] for number in planes.at(index)):
+                if segment is None or segment in relevant:
+                    resample = _to_frame(self._volume, index, frame)
+                    self._pieces[index].append(_Piece(frame.index, segment, resample))
+
+    def _spacing(self) -> float:
+        """mm from plane to plane, as the file states it for all its frames, or its first; 0 where it does not."""
+        groups = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+        for item in (item for group in groups for item in datasets(self._dataset, group)[:1]):
+            for measures in datasets(item, "PixelMeasuresSequence"):
+                stated = numbers(measures, "SpacingBetweenSlices", 1) or (0.0,)
+                return max(stated[0], 0.0) or self._frames[0].thickness
+        return 0.0
 
     def _meets(self, frame: Frame, to_frame: Array) -> bool:
         """Whether the box around a slice, in the pixels of a frame, meets that frame at all."""
@@ -102,8 +153,7 @@ class Segments:
         off = sum(self._shows(index, segment, numbers_of) for index, segment in self._off)
         if not off:
             return 0, 0
-        placed = (piece for pieces in self._pieces.values() for piece in pieces)
-        return off, off + sum(self._shows(piece.index, piece.segment, numbers_of) for piece in placed)
+        return off, off + sum(self._shows(index, segment, numbers_of) for index, segment in self._on)
 
     def _shows(self, index: int, segment: int | None, numbers_of: Collection[int]) -> bool:
         """Whether a frame is not empty of these segments."""
@@ -135,6 +185,9 @@ class Segments:
             raise SupportError(what, where=self._volume.id, remedy=remedy) from None
         if self._type == "FRACTIONAL":
             most = numbers(self._dataset, "MaximumFractionalValue", 1) or (255.0,)
+            if most[0] <= 0:
+                what = "MaximumFractionalValue of the segmentation is not above 0"
+                raise SupportError(what, where=self._volume.id, remedy=_EXPORT_AGAIN)
             return pixels * 2 >= most[0] if pixels.dtype.kind == "f" else pixels.astype(np.int64) * 2 >= most[0]
         return pixels
 

@@ -16,8 +16,9 @@ from PIL import Image as PilImage
 from hdm_dicom.archive.discovery import find
 from hdm_dicom.archive.listing import file_name, list_files
 from hdm_dicom.archive.references import reference
-from hdm_dicom.examples.labels import Label, LabelSource, NiftiLabels, Wanted
+from hdm_dicom.examples.labels import Label, LabelSource, Wanted, held
 from hdm_dicom.examples.losses import masks_without_slice
+from hdm_dicom.examples.nifti_labels import NiftiLabels
 from hdm_dicom.examples.rtstruct import StructureLabels
 from hdm_dicom.examples.segments import SegLabels
 from hdm_dicom.files.attributes import READ_ERRORS, text
@@ -39,6 +40,7 @@ RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _MOST_OTHERS = 8
 """Slices of a series that are examples although they show background only: those of which most is labelled."""
 
+_NOWHERE = "check `value` (or `segment`), and that the labels were drawn on this series"
 _AGAIN = "save the labels again: the file is damaged"
 _LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
@@ -155,12 +157,21 @@ class _ImageLabels:
         depth = self._opened.size[2]
         return masks_without_slice([z for z in self._files if z >= depth], len(self._files), depth)
 
+    def held(self, z: int) -> str:
+        """The values of the mask of slice z, in words; of the first mask where that has none."""
+        return held(self._read(z if z in self._files else min(self._files)))
+
     def view(self, z: int) -> Label:
         """[y, x] of slice z."""
         x, y, _ = self._opened.size
-        path = self._files.get(z)
-        if path is None:
+        if z not in self._files:
             return np.full((y, x), self._wanted.unlabelled, dtype=np.uint8)
+        return self._wanted.paint(self._read(z))
+
+    def _read(self, z: int) -> npt.NDArray[Any]:
+        """[y, x] values of the mask of a slice that has one."""
+        x, y, _ = self._opened.size
+        path = self._files[z]
         where = f"{self._opened.volume.id}, slice {z}, {file_name(path)}"
         try:
             with PilImage.open(path) as image:
@@ -174,7 +185,7 @@ class _ImageLabels:
         except (PilImage.DecompressionBombError, *READ_ERRORS) as error:  # type: ignore[misc]
             what = f"the mask cannot be read ({type(error).__name__})"
             raise SupportError(what, where=where, remedy=_AGAIN) from None
-        return self._wanted.paint(_values(pixels, where))
+        return _values(pixels, where)
 
 
 def _values(pixels: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
@@ -257,24 +268,27 @@ def _chosen(request: SupportRequest, labels: ViewLabels | _ImageLabels, opened: 
     missing = sorted(set(request.slices) - holding)
     if missing:
         raise SupportError(
-            f"slice {missing[0]} holds no pixel of the class",
+            f"slice {missing[0]} holds no pixel of the class{_instead(labels, missing[0])}",
             where=where,
             remedy=f"{_holding(labels, depth)}; slices count from 0, in the plane of input.options.plane",
         )
     if not holding:
-        raise SupportError(
-            "no slice holds a pixel of the class",
-            where=where,
-            remedy="check `value` (or `segment`), and that the labels were drawn on this series",
-        )
+        raise SupportError(f"no slice holds a pixel of the class{_instead(labels, 0)}", where=where, remedy=_NOWHERE)
     return [z for z in chosen if z in holding]
+
+
+def _instead(labels: ViewLabels | _ImageLabels, z: int) -> str:
+    """What there is in place of the class: where it is lost, or which values the mask of slice z has."""
+    if lost := labels.warnings:
+        return f": {lost[0].what}"
+    return f": its mask holds {labels.held(z)}" if isinstance(labels, _ImageLabels) else ""
 
 
 def _holding(labels: ViewLabels | _ImageLabels, depth: int) -> str:
     """Which slices hold the class, in words."""
     found = [z for z in range(depth) if np.any(labels.view(z) == 1)]
     if not found:
-        return "no slice does: check `value` (or `segment`), and that the labels were drawn on this series"
+        return f"no slice does: {_NOWHERE}"
     return f"those that do lie from {found[0]} to {found[-1]}"
 
 

@@ -83,7 +83,7 @@ def functional_frames(dataset: Dataset, instance: Instance) -> list[Frame]:
     if not items:  # what is said of all frames counts, and nothing is said of one
         items = [Dataset()] * instance.frames
     if len(items) != instance.frames:
-        fault = f"NumberOfFrames is {instance.frames}, but {len(items)} frames are described"
+        fault = f"NumberOfFrames is {instance.frames}, but the number of those described is {len(items)}"
         return [plain_frame(dataset, replace(instance, fault=fault))]
     base = replace(plain_frame(dataset, instance), instance=instance)
     dimensions = dimension_names(dataset)

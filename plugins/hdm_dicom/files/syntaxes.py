@@ -20,14 +20,16 @@ _REMEDY = (
 )
 
 
-_DECODED = frozenset(
+PLAIN_SYNTAXES = tuple(f"1.2.840.10008.1.2{rest}" for rest in (".1", "", ".2", ".1.99"))
+"""Pixels as they are: explicit and implicit little endian, big endian, deflated."""
+
+PACKED_SYNTAXES = tuple(
     f"1.2.840.10008.1.2{rest}"
-    for rest in (
-        *("", ".1", ".1.99", ".2", ".5"),  # uncompressed, deflated, big endian; RLE
-        *(f".4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),  # JPEG and what came of it
-    )
+    for rest in (".5", *(f".4.{number}" for number in (90, 91, 80, 81, 70, 57, 50, 51, 201, 202, 203)))
 )
-"""What the decoders take that come with the package (docs/dicom.md)."""
+"""Compressed pixels, by what decoders the package comes with (docs/dicom.md): RLE, JPEG and what came of it."""
+
+_DECODED = frozenset((*PLAIN_SYNTAXES, *PACKED_SYNTAXES))
 
 _VIDEO = ("MPEG", "HEVC", "SMPTE")
 _FRAMES = "export the frames as images, not as a video: at the device, or from the PACS"

@@ -49,6 +49,8 @@ RANKED = frozenset(
     {
         "EchoTime",
         "TriggerTime",
+        "NominalCardiacTriggerDelayTime",
+        "TemporalPositionTimeOffset",
         "AcquisitionNumber",
         "FrameAcquisitionNumber",
         "FrameAcquisitionTime",
@@ -71,6 +73,15 @@ _GROUPS = (
     ("MRTimingAndRelatedParametersSequence", "FlipAngle"),
     ("CTReconstructionSequence", "ConvolutionKernel"),
 )
+_LAST_GROUPS = (
+    ("TemporalPositionSequence", "TemporalPositionTimeOffset"),
+    ("MRModifierSequence", "InversionTimes"),
+    ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),
+    ("MRVelocityEncodingSequence", "VelocityEncodingDirection"),
+)
+"""Tried after all others: what these tell apart has its name, and so its id, from them in most files."""
+
 _FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
 _TIME, _DATE_AND_TIME = 6, 14
 """Digits of a time, and of a date with a time, to the second."""
@@ -104,6 +115,7 @@ def frame_keys(
     keys["FrameAcquisitionTime"] = _padded(text(content, "FrameAcquisitionDateTime"), _DATE_AND_TIME)
     indices = values(content, "DimensionIndexValues") if dimensions else []
     keys |= {name: str(indices[i]) if i < len(indices) else "" for i, name in enumerate(dimensions)}
+    keys |= {name: "\\".join(map(str, values(group(sequence), name))) for sequence, name in _LAST_GROUPS}
     # What the file says as a whole stands where its frames say nothing.
     merged = dict(of_file)
     merged |= {name: value for name, value in keys.items() if value or name not in merged}

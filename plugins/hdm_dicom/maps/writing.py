@@ -34,7 +34,7 @@ from hdm_dicom.derived.scenes import opened_series
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
 from hdm_dicom.derived.stored_slices import stored_slices
-from hdm_dicom.derived.texts import SHORT_STRING, one_value
+from hdm_dicom.derived.texts import SHORT_STRING, few_shot, one_value
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets, text
 from hdm_dicom.files.headers import quiet
 from hdm_dicom.files.marks import MANUFACTURER
@@ -153,7 +153,7 @@ def _describe(product: Product, sources: list[Dataset], volume: Volume, style: M
         voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
         transfer_syntax_uid=ExplicitVRLittleEndian,
         content_label=style.of.upper(),
-        content_description=f"{style.of} of {len(style.bands)} classes, few-shot",
+        content_description=f"{style.of} of {few_shot(len(style.bands))}",
         content_creator_name=f"{MANUFACTURER}^",
         **equipment(product.provenance),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from hdm_dicom.files.attributes import numbers, text
+from hdm_dicom.files.syntaxes import PACKED_SYNTAXES, PLAIN_SYNTAXES
 from hdm_dicom.files.uids import is_uid
 from hdm_dicom.pacs.address import Address
 from hdm_dicom.pacs.associations import accepts, association, entity
@@ -21,7 +22,7 @@ from hdm_dicom.remote.query import ListedSeries
 from hdm_pipeline.errors import ConfigError, HdmError, PeerError, PeerRefusedError, PeerSilentError, SceneError
 
 # Loaded after `associations`, which says what to do if pynetdicom is not installed.
-from pynetdicom import build_context, build_role, evt  # isort: skip
+from pynetdicom import AllStoragePresentationContexts, build_context, build_role, evt  # isort: skip
 
 _FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
@@ -34,14 +35,12 @@ _STORED = (
     *("30.1", "66.4", "66.7", "77.1.1", "77.1.2", "77.1.4", "128", "128.1", "130", "481.1", "481.3"),
     *("1.1.1", "1.2.1", "1.3", "1.3.1", "3", "5", "6", "66", "66.1", "66.2", "77.1.5.1", "77.1.5.4"),
 )
-"""Storage SOP classes that we take, below 1.2.840.10008.5.1.4.1.1: images, segmentations and structures."""
+"""Storage SOP classes that we ask for where the PACS does not say which it holds, below 1.2.840.10008.5.1.4.1.1:
+images, segmentations and structures."""
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
-_SYNTAXES = (
-    *("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"),
-    *("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57"),
-    *("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.1.99"),
-)
+_MOST_CONTEXTS = 128
+"""Presentation contexts of an association (PS3.8 9.3.2.2)."""
 _PENDING = (0xFF00, 0xFF01)
 _SUCCESS = 0x0000
 _OUT_OF_RESOURCES = 0xA700
@@ -128,12 +127,23 @@ class DimsePeer:
             wanted.SOPInstanceUID = list(only)
         arrivals = _Arrivals(inbox)
         with arrivals.errors_first():
-            (self._move if self._how == "move" else self._get)(wanted, arrivals)
+            if self._how == "move":
+                self._move(wanted, arrivals)
+            else:
+                self._get(wanted, arrivals, self._told_classes(listed))
 
-    def _get(self, wanted: Dataset, arrivals: _Arrivals) -> None:
-        classes = [_STORAGE + each for each in _STORED]
-        contexts = [build_context(_GET), *(build_context(each, list(_SYNTAXES)) for each in classes)]
-        roles = [build_role(each, scp_role=True) for each in classes]
+    def _told_classes(self, listed: ListedSeries) -> set[str]:
+        """SOP classes of a series; none where the PACS lists no instances, which it need not do for C-GET."""
+        try:
+            return self.classes(listed)
+        except PeerSilentError:
+            raise
+        except PeerError:
+            return set()
+
+    def _get(self, wanted: Dataset, arrivals: _Arrivals, kinds: Collection[str]) -> None:
+        contexts = [build_context(_GET), *_taken(kinds)]
+        roles = [build_role(each, scp_role=True) for each in dict.fromkeys(c.abstract_syntax for c in contexts[1:])]
         with self._associated(contexts, roles, arrivals.handlers()) as made:
             self._require(accepts(made, _GET), "fetch by C-GET", "set input.options.retrieve: move")
             made.dimse_timeout = _RETRIEVE_PATIENCE * self._connection.timeout
@@ -150,8 +160,8 @@ class DimsePeer:
         ours = entity(self._connection)
         ours.require_called_aet = True
         ours.require_calling_aet = [self._address.called]
-        for each in _STORED:
-            ours.add_supported_context(_STORAGE + each, list(_SYNTAXES))
+        for context in AllStoragePresentationContexts:
+            ours.add_supported_context(str(context.abstract_syntax), [*PLAIN_SYNTAXES, *PACKED_SYNTAXES])
         tls = self._connection.tls(CONNECTION, server=True)
         try:
             server = ours.start_server(("", self._port), block=False, ssl_context=tls, evt_handlers=arrivals.handlers())
@@ -289,6 +299,22 @@ class _Arrivals:
             self._error = error
             return _NOT_OF_THIS if isinstance(error, SceneError) else _OUT_OF_RESOURCES
         return _SUCCESS
+
+
+def _taken(kinds: Collection[str]) -> list[Any]:
+    """Presentation contexts of what a PACS is to send us by C-GET.
+
+    It picks one syntax of each context, mostly the first, and many send nothing that they had to decompress for it. So
+    each compressed syntax has a context of its own, for the classes of the series. Where the PACS does not say these
+    there are too many for that: each class then has one context.
+
+    Args:
+        kinds: SOP classes of the series, as the PACS lists them; empty where it does not say.
+    """
+    offers = [list(PLAIN_SYNTAXES), *([packed] for packed in PACKED_SYNTAXES)]
+    if kinds and all(map(is_uid, kinds)) and len(kinds) * len(offers) < _MOST_CONTEXTS:
+        return [build_context(kind, offer) for kind in sorted(kinds) for offer in offers]
+    return [build_context(_STORAGE + each, [*PLAIN_SYNTAXES, *PACKED_SYNTAXES]) for each in _STORED]
 
 
 def _count(listed: Dataset) -> int | None:

@@ -21,7 +21,7 @@ from hdm_dicom.remote.query import ListedSeries, Query, parse_query
 from hdm_dicom.selection import Selection
 from hdm_dicom.series.grouping import series_id
 from hdm_pipeline.contracts import SceneRef, Skipped
-from hdm_pipeline.errors import QuietArchiveError
+from hdm_pipeline.errors import QuietArchiveError, counted
 
 WHERE = "input.uri"
 
@@ -123,7 +123,7 @@ def reference(listed: ListedSeries, address: Address, reader: str = READER) -> S
         recipe=json.dumps({"address": address.shown, **{k: v for k, v in asdict(listed).items() if k != "said"}}),
         remote=True,
         about=f"{listed.modality or 'modality not told'}, "
-        + ("number of instances not told" if listed.count is None else f"{listed.count} instances"),
+        + ("number of instances not told" if listed.count is None else counted(listed.count, "instance")),
     )
 
 

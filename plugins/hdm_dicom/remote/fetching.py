@@ -28,6 +28,7 @@ from hdm_pipeline.errors import (
     PeerRefusedError,
     PeerSilentError,
     SupportError,
+    counted,
 )
 
 _EXAMPLE = "support example"
@@ -68,7 +69,7 @@ def _complete(peer: Peer, listed: ListedSeries, inbox: Inbox, where: str) -> Non
         peer.retrieve(listed, inbox, missing)
     if len(inbox) < said or inbox.missing(uids):
         raise FetchError(
-            f"the PACS says that the series has {said} instances, and sends {len(inbox)}",
+            f"the PACS says that the series has {counted(said, 'instance')}, and sends {len(inbox)}",
             where=where,
             remedy="run again when the study is complete; ask the PACS' administrator if it stays so",
         )

@@ -30,7 +30,7 @@ from hdm_dicom.derived.origin import (
 )
 from hdm_dicom.derived.sources import source_header
 from hdm_dicom.derived.stand_ins import settle_measures, settle_references, stand_ins
-from hdm_dicom.derived.texts import class_name, one_value
+from hdm_dicom.derived.texts import class_name, few_shot, one_value
 from hdm_dicom.derived.tracking import of_class
 from hdm_dicom.files.attributes import PARSE_ERRORS, datasets
 from hdm_dicom.files.marks import MANUFACTURER
@@ -129,7 +129,7 @@ def _construct(
         **equipment(provenance),
         series_description=style.series_description,
         content_label="LABELS" if style.drawn else "SEGMENTATION",
-        content_description="drawn by hand" if style.drawn else f"{len(product.classes)} classes, few-shot",
+        content_description="drawn by hand" if style.drawn else few_shot(len(product.classes)),
         content_creator_name=f"{MANUFACTURER}^",
         omit_empty_frames=style.omit_empty_frames,
         transfer_syntax_uid=ExplicitVRLittleEndian,

@@ -86,7 +86,8 @@ def _of_series(series: _Series, frames: Sequence[Frame]) -> list[Volume]:
     unique = without_copies(frames)
     notes: tuple[str, ...] = ()
     if unique.copies:
-        notes += (f"{unique.copies} copies of images ignored (same SOP instance UID, place and pixels)",)
+        copies = "1 copy of an image" if unique.copies == 1 else f"{unique.copies} copies of images"
+        notes += (f"{copies} ignored (same SOP instance UID, place and pixels)",)
     shapes = by_shape(unique.frames, unique.shared, series.assumed)
     groups = [
         group

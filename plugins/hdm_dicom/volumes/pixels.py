@@ -29,7 +29,7 @@ from hdm_dicom.files.zipped import open_file
 from hdm_dicom.volumes.conversion import Conversion
 from hdm_dicom.volumes.stack import Image
 from hdm_dicom.volumes.voi import displayed
-from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError
+from hdm_pipeline.errors import ReadError, SceneError, UnsupportedSceneError, counted
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 _COLOR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "YBR_ICT", "YBR_RCT")
@@ -226,7 +226,7 @@ def check_frame(instance: Instance, max_pixels: int, where: str) -> None:
     if not UID(instance.syntax).is_compressed and min(promised, instance.span.available) < needed:
         raise ReadError(
             f"pixel data hold {min(promised, instance.span.available)} bytes, the header promises {needed} "
-            f"({instance.frames} frames)",
+            f"({counted(instance.frames, 'frame')})",
             where=where,
             remedy="the file is truncated or its header is wrong; export it again",
         )

@@ -84,6 +84,13 @@ def test_a_copy_may_be_padded_or_have_an_implicit_header(tmp_path: Path) -> None
     assert len(one(tmp_path).frames) == 5
 
 
+def test_one_copy_is_told_as_one(tmp_path: Path) -> None:
+    write_series(tmp_path / "a")
+    write_series(tmp_path / "b", [0.0])
+    (note,) = one(tmp_path).notes
+    assert note.startswith("1 copy of an image ignored")
+
+
 def test_a_copy_may_be_compressed(tmp_path: Path) -> None:
     def noise(index: int) -> np.ndarray:
         return np.random.default_rng(index).integers(0, 4000, (64, 64)).astype(np.uint16)

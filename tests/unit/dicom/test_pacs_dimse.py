@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pydicom.uid import RLELossless
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom.sop_class import CTImageStorage
 
 from hdm_dicom.reader import DicomReader
@@ -34,6 +37,16 @@ def instance(index: int, **change: Any) -> Dataset:
     return made
 
 
+def compressed(index: int) -> Dataset:
+    """An image as it lies in a file: pynetdicom writes what was never in one as it likes."""
+    made = instance(index)
+    made.compress(RLELossless)
+    file = io.BytesIO()
+    made.save_as(file, enforce_file_format=True)
+    file.seek(0)
+    return pydicom.dcmread(file)
+
+
 @dataclass
 class Plan:
     """What the peer does: studies and instances that it lists and sends, and what it does instead.
@@ -46,6 +59,8 @@ class Plan:
         status: of every answer that is not pending.
         silent: seconds that it waits before it sends.
         breaks: it aborts instead of sending.
+        tells_classes: it says of which SOP classes instances are, if it is asked.
+        lists_instances: it answers questions for them.
     """
 
     studies: list[str] = field(default_factory=lambda: [uid("study")])
@@ -55,14 +70,16 @@ class Plan:
     status: int = 0
     silent: float = 0
     breaks: bool = False
+    tells_classes: bool = True
+    lists_instances: bool = True
 
 
 @contextmanager
 def peer(plan: Plan) -> Iterator[int]:
     def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         level = event.identifier.QueryRetrieveLevel
-        if plan.status:
-            yield plan.status, None
+        if plan.status or (level == "IMAGE" and not plan.lists_instances):
+            yield plan.status or 0xA900, None
             return
         for study in plan.studies:
             for one in plan.sent if level == "IMAGE" else [None]:
@@ -70,6 +87,8 @@ def peer(plan: Plan) -> Iterator[int]:
                 answer.StudyInstanceUID, answer.SeriesInstanceUID, answer.Modality = study, uid("series"), "CT"
                 answer.NumberOfSeriesRelatedInstances = plan.count
                 answer.SOPInstanceUID = one.SOPInstanceUID if one else ""
+                if "SOPClassUID" in event.identifier and plan.tells_classes:
+                    answer.SOPClassUID = one.SOPClassUID if one else ""
                 if "SeriesDescription" in event.identifier:
                     answer.SeriesDescription = "ROE liver"
                 yield 0xFF00, answer
@@ -86,7 +105,7 @@ def peer(plan: Plan) -> Iterator[int]:
     ours = AE("PEER")
     for service in plan.services:
         ours.add_supported_context(service)
-    ours.add_supported_context(CTImageStorage, scu_role=True, scp_role=True)
+    ours.add_supported_context(CTImageStorage, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
     handlers = [(evt.EVT_C_FIND, find), (evt.EVT_C_GET, get), (evt.EVT_C_MOVE, lambda _: iter([(None, None)]))]
     server = ours.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
     assert server is not None
@@ -109,6 +128,21 @@ def fetched(plan: Plan, folder: Path, **options: Any) -> Any:
 def test_a_good_peer(tmp_path: Path) -> None:
     (found,) = fetched(Plan(), tmp_path)
     assert len(found.members) == 3
+
+
+@pytest.mark.parametrize("less", [{"tells_classes": False}, {"lists_instances": False}])
+def test_a_peer_that_does_not_say_of_which_classes_its_instances_are(tmp_path: Path, less: dict[str, bool]) -> None:
+    (found,) = fetched(Plan(**less), tmp_path)  # type: ignore[arg-type]
+    assert len(found.members) == 3
+
+
+def test_compressed_images_come_as_they_are_stored(tmp_path: Path) -> None:
+    """A peer accepts one syntax of each context that it is offered, an uncompressed one if it may."""
+    sent = [instance(0), compressed(1), compressed(2)]
+    (found,) = fetched(Plan(sent=sent), tmp_path)
+    assert len(found.members) == 3
+    arrived = [pydicom.dcmread(path).file_meta.TransferSyntaxUID for path in (tmp_path / "inbox").iterdir()]
+    assert sorted(uid.is_compressed for uid in arrived) == [False, True, True]
 
 
 @pytest.mark.parametrize(

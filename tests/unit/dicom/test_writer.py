@@ -113,6 +113,12 @@ def test_segments_say_what_and_who(series: Path, tmp_path: Path) -> None:
     assert all(digest * 64 in algorithm.AlgorithmParameters for digest in "abc")
     assert liver.RecommendedDisplayCIELabValue != spleen.RecommendedDisplayCIELabValue
     assert (seg.ContentDate, seg.ContentTime) == ("20200102", "030405")
+    assert seg.ContentDescription == "2 classes, few-shot"
+
+
+def test_one_class_is_called_one(series: Path, tmp_path: Path) -> None:
+    SegmentationWriter().write(make_product(series, classes=(LIVER,)), tmp_path / "out.dcm")
+    assert pydicom.dcmread(tmp_path / "out.dcm").ContentDescription == "1 class, few-shot"
 
 
 def test_our_own_reader_takes_the_segmentation_as_support(series: Path, tmp_path: Path) -> None:

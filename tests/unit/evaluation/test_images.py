@@ -12,8 +12,12 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from rasterio.enums import ColorInterp
 
+from hdm_dicom.nifti import NiftiWriter
+from hdm_dicom.segmentation.writer import SegmentationWriter
 from hdm_pipeline.errors import TrainingError
 from hdm_pipeline.evaluation.images import read_image, read_mask
+from tests.dicom_product import make_product
+from tests.dicom_series import write_series
 
 
 def save_tiff(path: Path, array: np.ndarray, **profile: object) -> Path:
@@ -211,3 +215,15 @@ def test_other_label_values_are_refused_by_name(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 2, 7]], np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(TrainingError, match="2, 7"):
         read_mask(tmp_path / "a.png")
+
+
+def test_volumes_of_labels_are_told_what_to_save(tmp_path: Path) -> None:
+    write_series(tmp_path / "series")
+    segmentation, nifti = tmp_path / "labels.dcm", tmp_path / "labels.nii.gz"
+    product = make_product(tmp_path / "series")
+    SegmentationWriter().write(product, segmentation)
+    NiftiWriter().write(product, nifti)
+    for path in (segmentation, nifti):
+        with pytest.raises(TrainingError) as caught:
+            read_mask(path)
+        assert "save the slice that you mean as PNG or NumPy" in caught.value.remedy
