@@ -20,9 +20,10 @@ from hdm_pipeline.cli.init import init
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
 from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
+from hdm_pipeline.cli.streams import patient_streams, unread
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
-from hdm_pipeline.errors import ConfigError, HdmError, counted
+from hdm_pipeline.errors import ConfigError, HdmError, OutputError, counted
 from hdm_pipeline.options import PREPARING_THREAD
 from hdm_pipeline.waiting import wait_asleep
 
@@ -328,11 +329,6 @@ _INTERRUPTED = 130
 """How typer ends a command that was interrupted; ours is another code (docs/nightly.md)."""
 
 
-def _interrupted() -> NoReturn:
-    typer.echo("interrupted; run again to go on from the last finished block", err=True)
-    _leave(1)
-
-
 def _leave(code: int) -> NoReturn:
     """End the process, also where a preparation still computes: the interpreter cannot end beneath its thread."""
     if any(thread.name == PREPARING_THREAD for thread in threading.enumerate()):
@@ -345,23 +341,56 @@ def _leave(code: int) -> NoReturn:
 def main() -> NoReturn:
     """Entry point: typed errors become messages and exit codes; anything else is a bug and keeps its traceback."""
     wait_asleep()
+    with patient_streams() as output:
+        code = _command()
+        if lost := unread(output):
+            remedy = "free space where it goes; what a run did is in its run.json, and `status` tells it"
+            missed = _failed(OutputError(f"not all could be printed: {lost}", where="standard output", remedy=remedy))
+            code = code or missed
+    _leave(code)
+
+
+def _command() -> int:
+    """Do what the command line asks; the exit code."""
     try:
         app(standalone_mode=True)
     except HdmError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return _failed(error)
+    except UnicodeEncodeError as error:
+        if error.encoding == "utf-8":
+            raise
+        return _failed(_strange_locale(error))
     except ImportError as error:
         from hdm_pipeline.extras import of_import
 
         missing = of_import(error, "this command")
         if missing is None:
             raise
-        typer.echo(f"error: {missing}", err=True)
-        sys.exit(missing.exit_code)
+        return _failed(missing)
     except KeyboardInterrupt:
-        _interrupted()
+        return _interrupted()
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            _interrupted()
+            return _interrupted()
+        if isinstance(end.code, int | None):
+            return end.code or 0
         raise
-    sys.exit(0)
+    return 0
+
+
+def _failed(error: HdmError) -> int:
+    typer.echo(f"error: {error}", err=True)
+    return error.exit_code
+
+
+def _interrupted() -> int:
+    typer.echo("interrupted; run again to go on from the last finished block", err=True)
+    return 1
+
+
+def _strange_locale(error: UnicodeEncodeError) -> ConfigError:
+    return ConfigError(
+        f"the locale of this process writes names of files in {error.encoding}, which lacks a character of this one",
+        where=str(error.object),
+        remedy="set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
+    )

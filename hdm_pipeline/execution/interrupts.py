@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a run to stop where it loses nothing, the second ends it."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks a run to stop where it loses nothing, the second ends it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,30 @@ from hdm_pipeline.reporting.events import Listener, Stopping
 
 @contextmanager
 def interrupts(tell: Listener) -> Iterator[Callable[[], bool]]:
-    """Within: the first SIGINT or SIGTERM asks to stop between steps or blocks, the second raises KeyboardInterrupt.
+    """Within: the first SIGINT, SIGTERM or SIGHUP asks to stop between steps or blocks; the second of the first two
+    raises KeyboardInterrupt.
 
-    Yields whether it was asked. Signals can only be caught in the main thread; in another one this does nothing.
+    A terminal that is closed sends SIGHUP, often twice (the shell's, and the system's). Where it is ignored (`nohup`),
+    it stays ignored. Yields whether it was asked. Signals can only be caught in the main thread; in another one this
+    does nothing.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
 
-    def handle(_signal: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         if asked.is_set():
+            if number == signal.SIGHUP:
+                return
             raise KeyboardInterrupt
         asked.set()
         tell(Stopping())
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield asked.is_set
     finally:
