@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -88,10 +89,10 @@ def run(
     from hdm_pipeline.options import RunOptions
 
     overrides = [*(set_ or [])]
-    overrides += [f"execution.executor={executor}"] if executor else []
-    overrides += [f"execution.address={json.dumps(address)}"] if address else []
-    where = output if output is None or "://" in output else str(Path(output).absolute())
-    overrides += [f"output.directory={json.dumps(where)}"] if where else []
+    overrides += [f"execution.executor={json.dumps(executor)}"] if executor is not None else []
+    overrides += [f"execution.address={json.dumps(address)}"] if address is not None else []
+    where = output if not output or "://" in output else str(Path(output).absolute())
+    overrides += [f"output.directory={json.dumps(where)}"] if where is not None else []
     overrides += ["execution.strict=true"] if strict else []
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger, mosaic)
     loaded = _pipeline(pipeline, overrides)
@@ -360,6 +361,11 @@ def _command() -> int:
         if error.encoding == "utf-8":
             raise
         return _failed(_strange_locale(error))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        where = f"{str(error.filename or '')[:80]}..."
+        return _failed(ConfigError("a path, or a name in it, is too long", where=where, remedy="give a shorter one"))
     except ImportError as error:
         from hdm_pipeline.extras import of_import
 

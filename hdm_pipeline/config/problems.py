@@ -56,6 +56,10 @@ def from_pydantic(
             what, remedy = "the pipeline names no archive", "add the key, or a section `listen` for `listen` to work by"
         elif one.kind == "missing" and isinstance(one.key[-1], int):
             what, remedy = "a value of the list is missing", "add it"
+        elif one.kind == "missing":
+            what = "is missing"
+        elif one.kind == "invalid_key":
+            what = "a key should be a text"
         elif one.kind == "extra_forbidden":
             what = "no such key"
             remedy = f"write {name}" if (name := unknown[one.key]) else remedy
