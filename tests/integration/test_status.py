@@ -83,6 +83,15 @@ def test_a_killed_run_is_not_said_to_be_running(bench: Workbench) -> None:
     assert sum(found["scenes"].values()) == 3
 
 
+@pytest.mark.parametrize("text", ["{", "", "[]", '{"status": "done"}', '{"schema": 1}'])
+def test_a_damaged_report_hides_no_scene(bench: Workbench, text: str) -> None:
+    Pipeline.from_yaml(bench.pipeline()).run()
+    (bench.root / "out" / "run.json").write_text(text)
+    found = output_status(bench.root / "out")
+    assert (found["scenes"], found["last_run"]["status"]) == ({"done": 3}, "unknown")
+    assert "run.json is damaged" in status_text(found)
+
+
 def test_a_run_that_was_stopped_leaves_scenes_that_wait(bench: Workbench) -> None:
     file = bench.pipeline()
     assert run_with_signal(file, "event:infer", 2, signal.SIGINT) == 0
