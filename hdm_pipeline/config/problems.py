@@ -66,6 +66,15 @@ def from_pydantic(
         yield Problem(dotted(one.key), line_of(lines, one.key), what, remedy.format(keys=keys))
 
 
+def first_problem(error: Exception) -> str:
+    """The first thing that a section of the schema, made by hand, finds wrong; of another error its text."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = _once([_Found.of(item, {}) for item in error.errors(**_PLAIN)])[0]
+    what = {"extra_forbidden": "no such key", "missing": "is missing"}.get(found.kind, found.what)
+    return f"{dotted(found.key)}: {what}" if found.key else what
+
+
 _PLAIN: Any = {"include_url": False, "include_context": False, "include_input": False}
 _REMEDIES = {
     "extra_forbidden": "remove the key, or look up its name with {keys}",
