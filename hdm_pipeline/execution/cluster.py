@@ -133,7 +133,10 @@ def _unreachable(said: str, address: str | None) -> ExecutionError:
             "busy, or use --executor inline"
         )
         return ExecutionError(f"cannot start Ray: {said}", where="local", remedy=remedy)
-    remedy = "check execution.address and the cluster, or use --executor inline"
+    remedy = (
+        "check execution.address and the cluster, and that RAY_AUTH_MODE and the token are here what they are on its "
+        "nodes; or use --executor inline"
+    )
     return ExecutionError(f"cannot reach or start Ray: {said}", where=address, remedy=remedy)
 
 
