@@ -24,7 +24,7 @@ from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.streams import patient_streams, unread
 from hdm_pipeline.cli.train import train
 from hdm_pipeline.cli.weights import app as weights_app
-from hdm_pipeline.errors import ConfigError, HdmError, OutputError, counted
+from hdm_pipeline.errors import ConfigError, HdmError, OutputError, counted, out_of_memory
 from hdm_pipeline.options import PREPARING_THREAD
 from hdm_pipeline.waiting import wait_asleep
 
@@ -355,33 +355,39 @@ def _command() -> int:
     """Do what the command line asks; the exit code."""
     try:
         app(standalone_mode=True)
-    except HdmError as error:
-        return _failed(error)
-    except UnicodeEncodeError as error:
-        if error.encoding == "utf-8":
-            raise
-        return _failed(_strange_locale(error))
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        where = f"{str(error.filename or '')[:80]}..."
-        return _failed(ConfigError("a path, or a name in it, is too long", where=where, remedy="give a shorter one"))
-    except ImportError as error:
-        from hdm_pipeline.extras import of_import
-
-        missing = of_import(error, "this command")
-        if missing is None:
-            raise
-        return _failed(missing)
     except KeyboardInterrupt:
         return _interrupted()
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             return _interrupted()
-        if isinstance(end.code, int | None):
-            return end.code or 0
-        raise
+        if not isinstance(end.code, int | None):
+            raise
+        return end.code or 0
+    except Exception as error:
+        told = _typed(error)
+        if told is None:
+            raise
+        return _failed(told)
     return 0
+
+
+def _typed(error: Exception) -> HdmError | None:
+    """What a user is told of an error; None of a bug."""
+    if isinstance(error, HdmError):
+        return error
+    if lack := out_of_memory(error):
+        return lack
+    if isinstance(error, ImportError):
+        from hdm_pipeline.extras import of_import
+
+        return of_import(error, "this command")
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        where = f"{str(error.filename or '')[:80]}..."
+        return ConfigError("a path, or a name in it, is too long", where=where, remedy="give a shorter one")
+    if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
+        what = f"the locale of this process writes names of files in {error.encoding}, which lacks a character of one"
+        return ConfigError(what, where=str(error.object), remedy="set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
+    return None
 
 
 def _failed(error: HdmError) -> int:
@@ -392,11 +398,3 @@ def _failed(error: HdmError) -> int:
 def _interrupted() -> int:
     typer.echo("interrupted; run again to go on from the last finished block", err=True)
     return 1
-
-
-def _strange_locale(error: UnicodeEncodeError) -> ConfigError:
-    return ConfigError(
-        f"the locale of this process writes names of files in {error.encoding}, which lacks a character of this one",
-        where=str(error.object),
-        remedy="set LC_ALL=C.UTF-8, or PYTHONUTF8=1",
-    )
