@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -23,8 +22,9 @@ from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
 from hdm_pipeline.cli.streams import patient_streams, unread
 from hdm_pipeline.cli.train import train
+from hdm_pipeline.cli.typed_errors import typed
 from hdm_pipeline.cli.weights import app as weights_app
-from hdm_pipeline.errors import ConfigError, HdmError, OutputError, counted, out_of_memory
+from hdm_pipeline.errors import ConfigError, HdmError, OutputError, counted
 from hdm_pipeline.options import PREPARING_THREAD
 from hdm_pipeline.waiting import wait_asleep
 
@@ -86,6 +86,7 @@ def run(
     where it stopped. Press Ctrl-C once to stop after the blocks that are being worked on (while the examples are
     prepared: after the step that is being done), twice to stop at once.
     """
+    from hdm_pipeline.execution.interrupts import terminations
     from hdm_pipeline.options import RunOptions
 
     overrides = [*(set_ or [])]
@@ -97,7 +98,9 @@ def run(
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger, mosaic)
     loaded = _pipeline(pipeline, overrides)
     show = _run_events if events else _run_json if as_json else _run_text
-    raise typer.Exit(show(loaded, options).exit_code)
+    with terminations():
+        summary = show(loaded, options)
+    raise typer.Exit(summary.exit_code)
 
 
 def _run_json(pipeline: Any, options: Any) -> Any:
@@ -364,30 +367,11 @@ def _command() -> int:
             raise
         return end.code or 0
     except Exception as error:
-        told = _typed(error)
+        told = typed(error)
         if told is None:
             raise
         return _failed(told)
     return 0
-
-
-def _typed(error: Exception) -> HdmError | None:
-    """What a user is told of an error; None of a bug."""
-    if isinstance(error, HdmError):
-        return error
-    if lack := out_of_memory(error):
-        return lack
-    if isinstance(error, ImportError):
-        from hdm_pipeline.extras import of_import
-
-        return of_import(error, "this command")
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        where = f"{str(error.filename or '')[:80]}..."
-        return ConfigError("a path, or a name in it, is too long", where=where, remedy="give a shorter one")
-    if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
-        what = f"the locale of this process writes names of files in {error.encoding}, which lacks a character of one"
-        return ConfigError(what, where=str(error.object), remedy="set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
-    return None
 
 
 def _failed(error: HdmError) -> int:

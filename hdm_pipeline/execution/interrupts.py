@@ -33,12 +33,30 @@ def interrupts(tell: Listener) -> Iterator[Callable[[], bool]]:
         asked.set()
         tell(Stopping())
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
+    with _handled(handle, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         yield asked.is_set
+
+
+@contextmanager
+def terminations() -> Iterator[None]:
+    """Within: SIGTERM, and a terminal that is closed, end what is done as Ctrl-C does, by a KeyboardInterrupt.
+
+    For what a run does before and after `interrupts`: it gives its lock back, and says that it was interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handled(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Within: these signals are handled so; a SIGHUP that is ignored stays ignored."""
+    ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else set()
+    before = {number: signal.signal(number, handle) for number in numbers if number not in ignored}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -138,6 +138,8 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"          {counted(totals['tiles'], 'tile')}, {totals['tiles_per_second']} tiles/s")
         if totals["seconds_left"] is not None and state.startswith("running"):
             lines.append(f"          about {duration(totals['seconds_left'])} left")
+    elif found["holder"] is not None and run_state("running", found["holder"]) == "killed":
+        lines.append("a first run was killed before it told anything; run again")
     elif found["holder"] is not None:
         lines.append(f"first run under way as {found['holder']['owner']}; it has told nothing yet")
     lines += [f"catalog   {path}" for path in found["catalogs"]]
