@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hdm_pipeline.reporting.scene_table import typed
 from tests.command import hdm
 from tests.unit.config.test_file import GOOD
 
@@ -24,3 +27,21 @@ def test_a_path_that_is_too_long_is_told(tmp_path: Path, command: str) -> None:
     assert said.returncode == 2
     assert "too long" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("words", ["run flood.yaml --output out", "plan flood.yaml", "schema"])
+def test_a_present_folder_that_was_removed_is_told(tmp_path: Path, words: str) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    code = f"cd {gone}; rmdir {gone}; exec {sys.executable} -m hdm_pipeline {words}"
+    said = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+    assert said.returncode == (0 if words == "schema" else 2)
+    assert "Traceback" not in said.stderr
+
+
+def test_paths_are_told_whole_where_the_present_folder_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert typed(tmp_path / "out" / "run.json") == str(tmp_path / "out" / "run.json")
