@@ -57,6 +57,7 @@ class VectorLabels:
         crs: of the file's coordinates, where the file names none, or a wrong one; None to take the file's.
         window: part of the image; None for all of it, or where it is large, for the parts in which something is drawn.
         optional: the image is one of many: if nothing is drawn in it, it is no example, and that is no error.
+        shared: other examples name the same file of labels: what lies outside of this image may lie in theirs.
     """
 
     target: Selection = Selection()
@@ -69,6 +70,7 @@ class VectorLabels:
     crs: str | None = None
     window: ImageWindow | None = None
     optional: bool = False
+    shared: bool = False
 
     def selections(self) -> dict[str, Selection]:
         """What is selected, by its part: ``target``, ``background``, ``ignore`` and ``extent``."""

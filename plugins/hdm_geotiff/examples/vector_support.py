@@ -185,7 +185,7 @@ def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas) -> tuple[Drawing
             warnings.append(SceneWarning("labels_crs", strange, "correct the file, or leave out `crs`"))
         near = file.features(selection, grid.box_in(crs, margin))
         parts[part] = shapes_of(near, crs, grid, labels)
-        if part == "target" and not labels.optional:
+        if part == "target" and not (labels.optional or labels.shared):
             warnings += _outside(len(near), file.count(selection))
         if part == "extent" and parts[part][0] and not len(parts[part][0].polygons):
             remedy = "draw the area in which everything is labelled as a polygon"
@@ -198,7 +198,7 @@ def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas) -> tuple[Drawing
 
 
 def _outside(near: int, all_of_them: int | None) -> list[SceneWarning]:
-    """That some features of the class lie outside of the image, where it is the only one that the example names."""
+    """That some features of the class lie outside of the image, where it is the only one that the file serves."""
     if all_of_them is None or not 0 < near < all_of_them:
         return []
     what = f"{all_of_them - near} of {all_of_them} features of the class lie outside of the image: they teach nothing"

@@ -11,7 +11,9 @@ from shapely.geometry import Polygon, box
 
 from hdm_geotiff.examples import vector_file
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.config.schema import ClassConfig
 from hdm_pipeline.contracts import LabeledImage, SupportRequest, VectorLabels
+from hdm_pipeline.support.examples import requests
 from tests.unit.geotiff.conftest import UTM, WriteTif
 from tests.vector_files import write_vector
 
@@ -49,8 +51,9 @@ def test_features_outside_of_the_image_are_counted(chip: Path, drawn: Path) -> N
 
 
 def test_one_file_of_labels_for_many_images_says_nothing(chip: Path, drawn: Path) -> None:
-    (example,) = read(chip, drawn, optional=True)
-    assert example.warnings == ()
+    for told in ("optional", "shared"):
+        (example,) = read(chip, drawn, **{told: True})
+        assert example.warnings == ()
 
 
 def test_a_file_too_large_to_be_read_for_that_says_nothing(
@@ -59,3 +62,18 @@ def test_a_file_too_large_to_be_read_for_that_says_nothing(
     monkeypatch.setattr(vector_file, "_MOST_KEPT", 2)
     (example,) = read(chip, drawn)
     assert example.warnings == ()
+
+
+def test_examples_that_share_a_file_of_labels_say_nothing_of_each_others_features(chip: Path, drawn: Path) -> None:
+    other = chip.with_name("other.tif")
+    other.write_bytes(chip.read_bytes())
+
+    def warnings(*images: Path) -> list[str]:
+        examples = [{"image": str(image), "labels": str(drawn), "complete": True} for image in images]
+        asked = requests(ClassConfig.model_validate({"name": "flood", "examples": examples}))
+        return [
+            one.kind for request in asked for found in GeoTiffReader().read_support(request) for one in found.warnings
+        ]
+
+    assert warnings(chip) == ["labels_outside"]
+    assert warnings(chip, other) == []
