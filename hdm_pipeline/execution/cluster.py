@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -98,6 +99,12 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _connect(config: Execution) -> None:
+    if sys.flags.optimize >= 2:  # its processes look into docstrings as they start: half a minute later nobody answers
+        raise ExecutionError(
+            "cannot start or join Ray: Python leaves docstrings out, which Ray needs",
+            where="PYTHONOPTIMIZE=2 (python -OO)",
+            remedy="unset it, or use --executor inline",
+        )
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.address is not None:
         _knock(config.address)
