@@ -7,12 +7,13 @@ The core knows no file formats: it tells the writer plug-in of the product what 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hdm_pipeline.contracts import OUTPUT_MARKER, RunCatalog
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.errors import ConfigError, HdmError
 from hdm_pipeline.execution.catalogs import files_of, run_catalog
 from hdm_pipeline.output.files import output_errors, write_json
 from hdm_pipeline.output.layout import Workspace
@@ -57,11 +58,25 @@ def compare_outputs(
             # With the marker no reader takes these rasters for scenes.
             (to / OUTPUT_MARKER).mkdir(parents=True, exist_ok=True)
     writer = make_writer(PRODUCT, {})
-    found = {"before": spaces[0].shown, "after": spaces[1].shown, **writer.compare(runs[0], runs[1], to)}
+    with _addressed(spaces):
+        changes = writer.compare(runs[0], runs[1], to)
+    found = {"before": spaces[0].shown, "after": spaces[1].shown, **changes}
     found["notices"] = [*notices, *found.get("notices", ())]
     if to is not None:
         write_json(to / REPORT, found)
     return found
+
+
+@contextmanager
+def _addressed(spaces: Sequence[Workspace]) -> Iterator[None]:
+    """Within: errors name an output in a bucket by its address, not by the folder that stands for it here."""
+    try:
+        yield
+    except HdmError as error:
+        where = error.where
+        for workspace in spaces:
+            where = where.replace(str(workspace.root), workspace.shown)
+        raise type(error)(error.what, where=where, remedy=error.remedy) from error
 
 
 def _check_target(to: Path) -> None:

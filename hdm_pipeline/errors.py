@@ -251,3 +251,30 @@ class LedgerError(HdmError):
 
 class ExecutionError(HdmError):
     """A worker, an actor or the cluster failed, and retries did not help."""
+
+
+_MEMORY_IS_OUT = ("can't allocate memory", "out of memory", "failed to map segment", "cannot allocate memory")
+"""What torch, CUDA, the loader of libraries and the system say, in small letters."""
+
+
+def out_of_memory(error: BaseException, where: str = "") -> ExecutionError | None:
+    """The error to tell in place of one that memory is out; None if `error` is of something else.
+
+    Args:
+        error: any exception of Python or of a library.
+        where: the step concerned.
+    """
+    if isinstance(error, HdmError):
+        return None
+    said = str(error).lower()
+    known = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if not known and not (
+        isinstance(error, RuntimeError | ImportError | OSError) and any(text in said for text in _MEMORY_IS_OUT)
+    ):
+        return None
+    return ExecutionError(
+        "this process ran out of memory",
+        where=where,
+        remedy="lower tiling.size, tiling.block, execution.batch_size or execution.actors, or allow it more memory: "
+        "`python -m hdm_pipeline doctor` tells how much that is, `plan` how much is needed",
+    )

@@ -36,8 +36,9 @@ class _Person:
             ConfigError: nobody is there to ask.
         """
         if not self.there:
+            missing = "are" if " and " in option else "is"
             raise ConfigError(
-                f"{option} is missing, and no terminal is there to ask at", where="init", remedy=f"give {option}"
+                f"{option} {missing} missing, and no terminal is there to ask at", where="init", remedy=f"give {option}"
             )
         return str(typer.prompt(question, default=default, show_default=bool(default))).strip().strip("'\"")
 

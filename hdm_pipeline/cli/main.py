@@ -20,9 +20,11 @@ from hdm_pipeline.cli.init import init
 from hdm_pipeline.cli.listen import EXIT_CODES as LISTEN_EXIT_CODES
 from hdm_pipeline.cli.listen import listen
 from hdm_pipeline.cli.plugin_commands import CommandGroup
+from hdm_pipeline.cli.streams import patient_streams, unread
 from hdm_pipeline.cli.train import train
+from hdm_pipeline.cli.typed_errors import typed
 from hdm_pipeline.cli.weights import app as weights_app
-from hdm_pipeline.errors import ConfigError, HdmError, counted
+from hdm_pipeline.errors import ConfigError, HdmError, OutputError, counted
 from hdm_pipeline.options import PREPARING_THREAD
 from hdm_pipeline.waiting import wait_asleep
 
@@ -84,18 +86,21 @@ def run(
     where it stopped. Press Ctrl-C once to stop after the blocks that are being worked on (while the examples are
     prepared: after the step that is being done), twice to stop at once.
     """
+    from hdm_pipeline.execution.interrupts import terminations
     from hdm_pipeline.options import RunOptions
 
     overrides = [*(set_ or [])]
-    overrides += [f"execution.executor={executor}"] if executor else []
-    overrides += [f"execution.address={json.dumps(address)}"] if address else []
-    where = output if output is None or "://" in output else str(Path(output).absolute())
-    overrides += [f"output.directory={json.dumps(where)}"] if where else []
+    overrides += [f"execution.executor={json.dumps(executor)}"] if executor is not None else []
+    overrides += [f"execution.address={json.dumps(address)}"] if address is not None else []
+    where = output if not output or "://" in output else str(Path(output).absolute())
+    overrides += [f"output.directory={json.dumps(where)}"] if where is not None else []
     overrides += ["execution.strict=true"] if strict else []
     options = RunOptions(limit, _seconds(time_budget), retry_quarantined, wait, rebuild_ledger, mosaic)
     loaded = _pipeline(pipeline, overrides)
     show = _run_events if events else _run_json if as_json else _run_text
-    raise typer.Exit(show(loaded, options).exit_code)
+    with terminations():
+        summary = show(loaded, options)
+    raise typer.Exit(summary.exit_code)
 
 
 def _run_json(pipeline: Any, options: Any) -> Any:
@@ -328,11 +333,6 @@ _INTERRUPTED = 130
 """How typer ends a command that was interrupted; ours is another code (docs/nightly.md)."""
 
 
-def _interrupted() -> NoReturn:
-    typer.echo("interrupted; run again to go on from the last finished block", err=True)
-    _leave(1)
-
-
 def _leave(code: int) -> NoReturn:
     """End the process, also where a preparation still computes: the interpreter cannot end beneath its thread."""
     if any(thread.name == PREPARING_THREAD for thread in threading.enumerate()):
@@ -345,23 +345,40 @@ def _leave(code: int) -> NoReturn:
 def main() -> NoReturn:
     """Entry point: typed errors become messages and exit codes; anything else is a bug and keeps its traceback."""
     wait_asleep()
+    with patient_streams() as output:
+        code = _command()
+        if lost := unread(output):
+            remedy = "free space where it goes; what a run did is in its run.json, and `status` tells it"
+            missed = _failed(OutputError(f"not all could be printed: {lost}", where="standard output", remedy=remedy))
+            code = code or missed
+    _leave(code)
+
+
+def _command() -> int:
+    """Do what the command line asks; the exit code."""
     try:
         app(standalone_mode=True)
-    except HdmError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except ImportError as error:
-        from hdm_pipeline.extras import of_import
-
-        missing = of_import(error, "this command")
-        if missing is None:
-            raise
-        typer.echo(f"error: {missing}", err=True)
-        sys.exit(missing.exit_code)
     except KeyboardInterrupt:
-        _interrupted()
+        return _interrupted()
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            _interrupted()
-        raise
-    sys.exit(0)
+            return _interrupted()
+        if not isinstance(end.code, int | None):
+            raise
+        return end.code or 0
+    except Exception as error:
+        told = typed(error)
+        if told is None:
+            raise
+        return _failed(told)
+    return 0
+
+
+def _failed(error: HdmError) -> int:
+    typer.echo(f"error: {error}", err=True)
+    return error.exit_code
+
+
+def _interrupted() -> int:
+    typer.echo("interrupted; run again to go on from the last finished block", err=True)
+    return 1

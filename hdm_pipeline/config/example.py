@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from hdm_pipeline.config.base import Model
+from hdm_pipeline.config.base import Model, Place
 from hdm_pipeline.config.problems import from_pydantic
 
 VECTOR_SUFFIXES = (".gpkg", ".geojson", ".json", ".fgb", ".shp", ".parquet", ".geoparquet")
@@ -51,9 +51,9 @@ class Example(Model):
     Its labels are a `mask` or, drawn in a GIS, `labels`. One file of labels may serve many images.
     """
 
-    image: str = Field(description="path or glob of the image; for a volume its folder")
-    mask: str | None = Field(None, description="path or glob of the labels as an image, a volume, or a DICOM object")
-    labels: str | None = Field(
+    image: Place = Field(description="path or glob of the image; for a volume its folder")
+    mask: Place | None = Field(None, description="path or glob of the labels as an image, a volume, or a DICOM object")
+    labels: Place | None = Field(
         None, description="path or glob of drawn labels: GeoPackage, GeoJSON, FlatGeobuf, Shapefile or GeoParquet"
     )
     value: list[int] = Field(default_factory=lambda: [1], description="label values that mean the class")

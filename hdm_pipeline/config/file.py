@@ -1,6 +1,6 @@
 """Reading a pipeline file or a training file: YAML, `${VAR}`, overrides, and every problem at once with its line.
 
-YAML is read with the safe loader only, bounded in size, nesting and aliases; no value names code.
+YAML is read within the bounds of `config.bounded`, that of overrides as well.
 """
 
 from __future__ import annotations
@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from hdm_pipeline.arguments import kind_argument, path_argument, texts_argument
+from hdm_pipeline.config.bounded import RefusedTextError, load_bounded
 from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.problems import Key, Problem, dotted, from_pydantic, line_of
 from hdm_pipeline.config.schema import PipelineConfig
 from hdm_pipeline.errors import ConfigError
 
 MAX_BYTES = 1 << 20
-MAX_ALIASES = 64
-MAX_DEPTH = 32
-MAX_NODES = 50_000
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -252,46 +249,14 @@ def load_yaml(path: Path, raw: bytes, kind: type[FileError]) -> tuple[dict[str, 
     if len(raw) > MAX_BYTES:
         raise refuse(f"larger than {MAX_BYTES} bytes", "it should be a page of YAML; pass data by path")
     try:
-        text = raw.decode("utf-8")
-        aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
-        if aliases > MAX_ALIASES:
-            raise refuse(f"more than {MAX_ALIASES} YAML aliases", "write the values out")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Key, int] = {}
-        for count, (key, line) in enumerate(_walk(node, (), 0)):
-            if count > MAX_NODES:
-                raise refuse(f"more than {MAX_NODES} values", "shorten the file; aliases count each time they are used")
-            if key in lines and lines[key] != line:
-                raise refuse(f"{dotted(key)}: given twice, first in line {lines[key]}", "keep one of the two", line)
-            lines[key] = line
-        data = yaml.safe_load(text)
-    except (UnicodeDecodeError, RecursionError) as error:
+        data, lines = load_bounded(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
         raise refuse(f"not a YAML text: {error}", "save the file as UTF-8 YAML") from error
-    except yaml.MarkedYAMLError as error:
-        at = error.problem_mark.line + 1 if error.problem_mark else None
-        raise refuse(f"not valid YAML: {error.problem}", "correct the syntax at that line", at) from error
-    except yaml.YAMLError as error:
-        raise refuse(f"not valid YAML: {error}", "save the file as UTF-8 YAML") from error
-    except ValueError as error:
-        raise refuse(str(error), "write the file with fewer levels") from error
+    except RefusedTextError as error:
+        raise refuse(error.what, error.remedy, error.line) from error
     if not isinstance(data, dict):
         raise refuse("the file is not a mapping of keys to values", "start from one of the files in pipelines/")
     return data, lines
-
-
-def _walk(node: yaml.Node | None, key: Key, depth: int) -> Iterator[tuple[Key, int]]:
-    """All keys below a node with their lines."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"nested more than {MAX_DEPTH} deep")
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            child: Key = (*key, str(name.value))
-            yield child, name.start_mark.line + 1
-            yield from _walk(value, child, depth + 1)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*key, index), value.start_mark.line + 1
-            yield from _walk(value, (*key, index), depth + 1)
 
 
 def _apply_overrides(data: dict[str, Any], overrides: Sequence[str], lines: dict[Key, int]) -> Iterator[Problem]:
@@ -302,11 +267,11 @@ def _apply_overrides(data: dict[str, Any], overrides: Sequence[str], lines: dict
             continue
         key: Key = tuple(int(part) if part.isdigit() else part for part in name.split("."))
         try:
-            _assign(data, key, yaml.safe_load(text))
+            _assign(data, key, load_bounded(text)[0])
         except (KeyError, IndexError, TypeError):
             yield Problem(name, None, "no such place in the file", "name a section, or an item of a list by number")
-        except yaml.YAMLError as error:
-            yield Problem(name, None, f"value is not valid YAML: {error}", "quote the value")
+        except RefusedTextError as error:
+            yield Problem(name, None, f"the value: {error.what}", "quote the value, if it is a text")
         for known in [k for k in lines if k[: len(key)] == key]:
             del lines[known]
 
@@ -349,4 +314,7 @@ def _substitute(
             return os.path.abspath(found)
         return found
 
+    if "${" in _VARIABLE.sub(lambda match: match.group(2) or "", value):
+        what = f"`${{` in {value!r} begins no variable that can be read"
+        problems.append(Problem(dotted(key), line_of(lines, key), what, "write ${NAME} or ${NAME:-default}"))
     return _VARIABLE.sub(replace, value)

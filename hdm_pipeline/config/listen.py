@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from hdm_pipeline.config.base import Model
+from hdm_pipeline.config.base import Model, Place
 
 
 class Listen(Model):
@@ -15,8 +15,8 @@ class Listen(Model):
     receive: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="receivers by entry point name, each with its options: {dicom: {port: 11112}}"
     )
-    folder: str | None = Field(None, description="folder to watch; each folder in it is a delivery")
-    inbox: str | None = Field(
+    folder: Place | None = Field(None, description="folder to watch; each folder in it is a delivery")
+    inbox: Place | None = Field(
         None, description="folder for what receivers take in, and for the queue; by default .hdm/inbox in the output"
     )
     quiet: Annotated[

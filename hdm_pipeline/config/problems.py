@@ -56,10 +56,23 @@ def from_pydantic(
             what, remedy = "the pipeline names no archive", "add the key, or a section `listen` for `listen` to work by"
         elif one.kind == "missing" and isinstance(one.key[-1], int):
             what, remedy = "a value of the list is missing", "add it"
+        elif one.kind == "missing":
+            what = "is missing"
+        elif one.kind == "invalid_key":
+            what = "a key should be a text"
         elif one.kind == "extra_forbidden":
             what = "no such key"
             remedy = f"write {name}" if (name := unknown[one.key]) else remedy
         yield Problem(dotted(one.key), line_of(lines, one.key), what, remedy.format(keys=keys))
+
+
+def first_problem(error: Exception) -> str:
+    """The first thing that a section of the schema, made by hand, finds wrong; of another error its text."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = _once([_Found.of(item, {}) for item in error.errors(**_PLAIN)])[0]
+    what = {"extra_forbidden": "no such key", "missing": "is missing"}.get(found.kind, found.what)
+    return f"{dotted(found.key)}: {what}" if found.key else what
 
 
 _PLAIN: Any = {"include_url": False, "include_context": False, "include_input": False}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from hdm_pipeline.config.base import Model
+from hdm_pipeline.config.base import Model, Place
 from hdm_pipeline.config.example import Example
 from hdm_pipeline.config.listen import Listen
 from hdm_pipeline.config.palette import default_colors
@@ -104,7 +104,7 @@ _BANDS_BY_PATTERN = {"type": "object", "additionalProperties": {"type": "string"
 class Input(Model):
     """The archive and how its pixels are read."""
 
-    uri: str | list[str] = Field(description="path, folder, glob, list file or bucket prefix; or several of them")
+    uri: Place | list[Place] = Field(description="path, folder, glob, list file or bucket prefix; or several of them")
     reader: str = Field("geotiff", description="entry point name of the reader plug-in")
     exclude: list[str] = Field(default_factory=list, description="globs of scene ids to leave out")
     bands: Annotated[
@@ -120,7 +120,7 @@ class Input(Model):
     nodata: Values | None = Field(None, description="stored value that means no data (geotiff)")
     scale_factor: Values | None = Field(None, description="value = stored * scale_factor + offset (geotiff)")
     offset: Values | None = Field(None, description="see scale_factor; -1000 for Sentinel-2 since baseline 04.00")
-    aoi: str | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")
+    aoi: Place | None = Field(None, description="GeoJSON polygon outside which everything is nodata (geotiff)")
     network: bool = Field(False, description="inputs on the network may be asked and fetched: it must be said")
     select: dict[str, Any] | None = Field(
         None,
@@ -257,7 +257,7 @@ class BackboneConfig(Model):
     """The backbone of another family, from a folder on disk."""
 
     family: Literal["transformers"] = Field(description="who wrote the folder: Hugging Face transformers")
-    path: str = Field(description="folder with config.json and *.safetensors; nothing is ever downloaded")
+    path: Place = Field(description="folder with config.json and *.safetensors; nothing is ever downloaded")
     add_weights: bool = Field(False, description="add the log odds of `model.weights` to those of the backbone")
 
 
@@ -267,7 +267,7 @@ class ModelConfig(Model):
     backbone: BackboneConfig | None = Field(
         None, description="use this backbone, frozen, under a closed-form rule, instead of `weights`"
     )
-    weights: str = Field("builtin:pyramid", description="builtin:NAME, a .safetensors or a released .pth file")
+    weights: Place = Field("builtin:pyramid", description="builtin:NAME, a .safetensors or a released .pth file")
     sha256: str | None = Field(None, description="refuse weights whose file has another SHA-256")
     precision: Literal["fp32", "bf16", "int8", "auto"] = "fp32"
     runtime: Literal["torch", "openvino"] = "torch"
@@ -308,7 +308,7 @@ class Execution(Model):
     """Where and how wide the work runs. Nothing here changes pixels but `batch_size`."""
 
     executor: Literal["inline", "ray"] = "ray"
-    address: str | None = Field(None, description="Ray cluster to join; without it a local Ray is started")
+    address: Place | None = Field(None, description="Ray cluster to join; without it a local Ray is started")
     actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="model actors")
     gpus_per_actor: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="CPU threads an actor")
@@ -318,7 +318,7 @@ class Execution(Model):
     strict: bool = Field(
         False, description="quarantine scenes whose warnings say that the result may be nonsense, and refuse examples"
     )
-    work: str | None = Field(
+    work: Place | None = Field(
         None,
         description="where staged pixels and scores lie: a path, or s3://, gs://, az://; with the output if left out",
     )
@@ -328,7 +328,7 @@ class Execution(Model):
 class Output(Model):
     """What is published, and where."""
 
-    directory: str
+    directory: Place
     products: list[str | dict[str, dict[str, Any]]] = Field(
         default=["mask"], min_length=1, description="writer names, or {name: options}"
     )

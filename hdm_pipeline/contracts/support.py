@@ -91,6 +91,7 @@ class SupportRequest:
             Empty: everything else is background, but for 255 in labels of eight bits, which means unknown.
         vector: `mask` is a vector file, and this says what its features mean; only for a `VectorLabelReader`. `values`,
             `ignore`, `slices`, `segment` and `background` then say nothing.
+        shared: other examples name the same file of labels: what lies outside of this image may lie in theirs.
     """
 
     image: str
@@ -101,6 +102,7 @@ class SupportRequest:
     segment: str | None = None
     background: tuple[int, ...] = ()
     vector: VectorLabels | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,9 @@ class BackgroundCluster:
         self._thread.join()
 
     def _run(self) -> None:
+        # A terminal that is closed ends the run after what it works on, for which the cluster is still needed: its
+        # processes inherit this.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             # Here, as importing ray takes half a second, too.
             from hdm_pipeline.execution.cluster import cluster

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -98,6 +99,12 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _connect(config: Execution) -> None:
+    if sys.flags.optimize >= 2:  # its processes look into docstrings as they start: half a minute later nobody answers
+        raise ExecutionError(
+            "cannot start or join Ray: Python leaves docstrings out, which Ray needs",
+            where="PYTHONOPTIMIZE=2 (python -OO)",
+            remedy="unset it, or use --executor inline",
+        )
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if config.address is not None:
         _knock(config.address)
@@ -133,7 +140,10 @@ def _unreachable(said: str, address: str | None) -> ExecutionError:
             "busy, or use --executor inline"
         )
         return ExecutionError(f"cannot start Ray: {said}", where="local", remedy=remedy)
-    remedy = "check execution.address and the cluster, or use --executor inline"
+    remedy = (
+        "check execution.address and the cluster, and that RAY_AUTH_MODE and the token are here what they are on its "
+        "nodes; or use --executor inline"
+    )
     return ExecutionError(f"cannot reach or start Ray: {said}", where=address, remedy=remedy)
 
 

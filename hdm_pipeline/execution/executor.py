@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hdm_pipeline.errors import ExecutionError, HdmError, SceneError
+from hdm_pipeline.errors import HdmError, SceneError, out_of_memory
 from hdm_pipeline.execution.messages import Outcome, RunContext, Task
 from hdm_pipeline.reporting.events import Event
 from hdm_pipeline.support.bundle import ModelBundle
@@ -74,13 +74,7 @@ def as_hdm_error(error: Exception, task: Task) -> HdmError:
     if isinstance(error, HdmError):
         return error
     where = f"scene {task.scene}, step {task.step}" + (f", block {task.block}" if task.block >= 0 else "")
-    if isinstance(error, MemoryError):
-        return ExecutionError(
-            "a worker ran out of memory",
-            where=where,
-            remedy="lower tiling.block, execution.batch_size or execution.actors",
-        )
-    return SceneError(
+    return out_of_memory(error, where) or SceneError(
         f"{type(error).__name__}: {error}",
         where=where,
         remedy="the log under .hdm/logs has the traceback; when the cause is gone, run with --retry-quarantined",

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hdm_pipeline.config.example import VECTOR_SUFFIXES
+from hdm_pipeline.config.problems import first_problem
 from hdm_pipeline.config.schema import ClassConfig
 from hdm_pipeline.contracts import IGNORE, LabeledImage, Reader, SupportRequest
 from hdm_pipeline.errors import ModelInputError, SceneError, SupportError
 from hdm_pipeline.notebook.pictures import described, is_path, picture_of
-from hdm_pipeline.notebook.told import problem_in
 from hdm_pipeline.support.examples import requests
 from hdm_pipeline.xarrays.installed import is_data_array
 
@@ -174,7 +174,7 @@ def _configured(given: Mapping[str, Any], place: str, values: Values | None, rea
         example = ClassConfig.model_validate({"name": place[:64], "examples": [plain]})
     except ValueError as error:
         remedy = "write it as under `examples` of a pipeline file: image, and mask or labels"
-        raise SupportError(f"{place}: {problem_in(error)}", where="segment", remedy=remedy) from error
+        raise SupportError(f"{place}: {first_problem(error)}", where="segment", remedy=remedy) from error
     with _support_errors(place):
         return [image for request in requests(example) for image in reader.read_support(request)]
 

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hdm_pipeline.config.problems import first_problem
 from hdm_pipeline.config.schema import Input, Scale
 from hdm_pipeline.contracts import IGNORE, LabeledImage, Pixels, RasterGeometry, SceneHeader, SceneRef, Validity
 from hdm_pipeline.errors import BandError, ConfigError, SupportError, counted
 from hdm_pipeline.model.whole_image import Mask, ReadRows
 from hdm_pipeline.notebook.pictures import FilePicture, Picture
-from hdm_pipeline.notebook.told import Range, Told, problem_in, suspicions
+from hdm_pipeline.notebook.told import Range, Told, suspicions
 from hdm_pipeline.pixels.bands import BandPlan, parse, resolve
 from hdm_pipeline.pixels.sanity import SAMPLE_PIXELS, Look, look_at, result_warnings, scale_warnings, unlike_warnings
 from hdm_pipeline.pixels.scaling import SAMPLE_PIXELS as RANGE_PIXELS
@@ -41,10 +42,10 @@ class Chosen:
         try:
             whole = scale if isinstance(scale, Scale) else _scale((0, 1) if scale is None else scale)
             if given:
-                Input(uri="", scale=whole, **given)
+                Input(uri="one", scale=whole, **given)
         except (ValueError, TypeError) as error:
             remedy = "give scale=(low, high), one such pair a band, or {'percentiles': (1, 99)}; bands=[1, 'VV', ...]"
-            raise ConfigError(f"bands or scale: {problem_in(error)}", where="segment", remedy=remedy) from error
+            raise ConfigError(f"bands or scale: {first_problem(error)}", where="segment", remedy=remedy) from error
         return cls(tuple(given["bands"]) if given else None, None if scale is None else whole)
 
     def of_image(self, image: Picture | LabeledImage) -> tuple[int | str, ...]:

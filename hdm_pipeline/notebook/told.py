@@ -52,13 +52,3 @@ class Range:
         numbers = f"from {self.low:.4g} to {self.high:.4g}"
         remedy = "scale it, and the examples alike; or let `scale` do it: scale=(low, high)"
         return [(UnscaledWarning, f"{self.what} holds numbers {numbers}, not 0..1: {remedy}")]
-
-
-def problem_in(error: Exception) -> str:
-    """The first thing that the configuration's schema finds wrong; pydantic is known to that alone."""
-    problems = getattr(error, "errors", None)
-    if not callable(problems):
-        return str(error)
-    found = problems()[0]
-    place = ".".join(map(str, found["loc"]))
-    return f"{place}: {found['msg']}" if place else str(found["msg"])

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
-from hdm_pipeline.errors import ArchiveError, HdmError, LostLockError, PeerError, PluginError, QuietArchiveError
+from hdm_pipeline.errors import (
+    ArchiveError,
+    HdmError,
+    LostLockError,
+    PeerError,
+    PluginError,
+    QuietArchiveError,
+    out_of_memory,
+)
 from hdm_pipeline.output.bucket_lock import run_lock
 from hdm_pipeline.output.layout import Workspace
 from hdm_pipeline.output.ledger import Ledger
@@ -25,7 +33,7 @@ def shown_error(error: BaseException, *, private: bool) -> dict[str, str]:
     if isinstance(error, KeyboardInterrupt):
         return {"type": "KeyboardInterrupt", "what": "interrupted", "remedy": "run again to go on"}
     if not isinstance(error, HdmError):
-        return {"type": type(error).__name__}
+        return lack.as_dict() if (lack := out_of_memory(error)) else {"type": type(error).__name__}
     found = error.as_dict()
     if isinstance(error, PeerError | QuietArchiveError):
         return found  # they name addresses of machines, and hashed ids
@@ -37,6 +45,8 @@ def shown_error(error: BaseException, *, private: bool) -> dict[str, str]:
 @contextmanager
 def failure_noted(name: str, workspace: Workspace, owner: str, *, delivery: bool = False) -> Iterator[None]:
     """Within: a run. One that fails before it has a report of its own gets one, with a log and metrics.
+
+    That memory is out becomes an `ExecutionError`.
 
     Args:
         name: of the pipeline.
@@ -53,6 +63,8 @@ def failure_noted(name: str, workspace: Workspace, owner: str, *, delivery: bool
             # What the run failed by counts, not that it cannot be noted: the disk is full, or another run works here.
             with contextlib.suppress(HdmError, OSError):
                 _note(name, workspace, owner, error, start)
+        if lack := out_of_memory(error):
+            raise lack from error
         raise
 
 

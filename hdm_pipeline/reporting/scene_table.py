@@ -110,7 +110,10 @@ def next_lines(head: Mapping[str, Any], found: Foremost, folder: Path, address: 
 
 def typed(path: Path) -> str:
     """A path as a person would type it here."""
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except FileNotFoundError:  # the present folder was removed, while a run went on perhaps
+        return str(path)
     return str(path) if relative.startswith("..") else relative
 
 

@@ -15,7 +15,7 @@ from hdm_pipeline.output.lock import holder, run_state
 from hdm_pipeline.output.meant import no_run, output_directory
 from hdm_pipeline.output.mirror import for_reading
 from hdm_pipeline.reporting.plan_text import duration
-from hdm_pipeline.reporting.run_json import read_head
+from hdm_pipeline.reporting.run_json import SCHEMA, read_head
 from hdm_pipeline.reporting.sends import Owed, not_sent_lines, undelivered
 
 _SHOWN = 20
@@ -40,7 +40,7 @@ def output_status(folder: str | os.PathLike[str], overrides: Sequence[str] = ())
     if not known and owner is None:  # else a first run is under way that has copied nothing to its bucket yet
         raise no_run(workspace.shown)
     ledger = Ledger.open_readonly_or_empty(workspace.ledger)
-    report: dict[str, Any] = read_head(workspace.report) if workspace.report.is_file() else {}
+    report = _last_report(workspace)
     asked = [peer["to"] for peer in report["send"]] if "send" in report else None
     with ledger, ledger.unchanged():
         found = {
@@ -82,6 +82,18 @@ def quarantined_lines(errors: Mapping[str, Mapping[str, Any] | None]) -> list[st
     return lines
 
 
+def _last_report(workspace: Workspace) -> dict[str, Any]:
+    """What `run.json` tells of the last run; where it is none of ours, or damaged, that its status is not known."""
+    try:
+        found = read_head(workspace.report)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        found = {}
+    known = found.get("schema") == SCHEMA and all(name in found for name in ("status", "started", "seconds", "totals"))
+    return found if known else {"status": "unknown"}
+
+
 def _quarantined(ledger: Ledger) -> dict[str, Any]:
     return {one.id: one.error for one in ledger.walk("quarantined", info=False)}
 
@@ -107,7 +119,9 @@ def status_text(found: dict[str, Any]) -> str:
     scenes = ", ".join(f"{count} {status}" for status, count in found["scenes"].items()) or "none yet"
     lines = [f"output    {found['output']}", f"scenes    {scenes}"]
     last = found["last_run"]
-    if last["status"]:
+    if last["status"] == "unknown":
+        lines.append("last run  unknown: its run.json is damaged, or of another program; the next run writes it anew")
+    elif last["status"]:
         state = _state(last["status"], found["holder"])
         totals = dict(last["totals"])
         if not state.startswith("running"):
@@ -124,6 +138,8 @@ def status_text(found: dict[str, Any]) -> str:
         lines.append(f"          {counted(totals['tiles'], 'tile')}, {totals['tiles_per_second']} tiles/s")
         if totals["seconds_left"] is not None and state.startswith("running"):
             lines.append(f"          about {duration(totals['seconds_left'])} left")
+    elif found["holder"] is not None and run_state("running", found["holder"]) == "killed":
+        lines.append("a first run was killed before it told anything; run again")
     elif found["holder"] is not None:
         lines.append(f"first run under way as {found['holder']['owner']}; it has told nothing yet")
     lines += [f"catalog   {path}" for path in found["catalogs"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -74,7 +75,8 @@ def requests(class_config: ClassConfig) -> list[SupportRequest]:
             where=f"class {class_config.name!r}",
             remedy="check the paths under support.classes; they are relative to the pipeline file",
         )
-    return found
+    files = Counter(request.mask for request in found)
+    return [replace(request, shared=files[request.mask] > 1) for request in found]
 
 
 def expand(example: Example, class_name: str) -> Iterator[SupportRequest]:

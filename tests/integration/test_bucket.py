@@ -222,6 +222,14 @@ def test_status_report_compare_and_open_output_read_a_bucket(
         open_output("s3://out/nothing")
 
 
+def test_an_error_of_a_comparison_names_the_bucket(bench: Workbench, server: S3Server) -> None:
+    Pipeline.from_yaml(bench.pipeline("b", output={"directory": "s3://out/b"})).run()
+    Pipeline.from_yaml(bench.pipeline("scores", output={"products": ["score"]})).run()
+    with pytest.raises(ConfigError, match="no masks in the later run") as caught:
+        compare_outputs("s3://out/b", str(bench.root / "scores"))
+    assert caught.value.where == f"s3://out/b and {bench.root / 'scores'}"
+
+
 @pytest.mark.parametrize(("fault", "what"), [("expired", "refuses the keys"), ("missing", "there is no such bucket")])
 def test_a_store_that_refuses_ends_the_run_with_a_remedy(
     bench: Workbench, server: S3Server, fault: str, what: str

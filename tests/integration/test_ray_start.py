@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -105,3 +106,12 @@ def _is_ours(folder: Path) -> bool:
     except OSError:  # it ended meanwhile
         return False
     return int(parent) == threading.main_thread().native_id and ("gcs_server" in command or "raylet" in command)
+
+
+def test_a_python_without_docstrings_is_refused_at_once(bench: Workbench) -> None:
+    """Ray's processes do not start there, which would be waited for."""
+    command = [sys.executable, "-OO", "-m", "hdm_pipeline", "run", str(bench.pipeline()), "--executor", "ray"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert said.returncode == 1
+    assert "PYTHONOPTIMIZE=2" in said.stderr
+    assert "Traceback" not in said.stderr

@@ -83,6 +83,36 @@ def test_a_killed_run_is_not_said_to_be_running(bench: Workbench) -> None:
     assert sum(found["scenes"].values()) == 3
 
 
+@pytest.mark.parametrize("text", ["{", "", "[]", '{"status": "done"}', '{"schema": 1}'])
+def test_a_damaged_report_hides_no_scene(bench: Workbench, text: str) -> None:
+    Pipeline.from_yaml(bench.pipeline()).run()
+    (bench.root / "out" / "run.json").write_text(text)
+    found = output_status(bench.root / "out")
+    assert (found["scenes"], found["last_run"]["status"]) == ({"done": 3}, "unknown")
+    assert "run.json is damaged" in status_text(found)
+
+
+def test_a_first_run_that_was_killed_early_is_not_said_to_be_under_way(bench: Workbench) -> None:
+    kill_at(bench.pipeline(), "event:run_started", 1)
+    (bench.root / "out" / "run.json").unlink(missing_ok=True)
+    told = status_text(output_status(bench.root / "out"))
+    assert "a first run was killed before it told anything; run again" in told
+    assert "under way" not in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_it_plans_ends_a_run_as_ctrl_c_does(bench: Workbench, number: signal.Signals) -> None:
+    file = bench.pipeline()
+    code = "import os, sys\nfrom hdm_pipeline import run\nfrom hdm_pipeline.cli.main import main\n"
+    code += f"run.make_plan = lambda *_, **__: os.kill(os.getpid(), {int(number)})\n"
+    code += f"sys.argv = ['x', 'run', {str(file)!r}]\nmain()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, "interrupted" in ended.stderr) == (1, True)
+    found = output_status(bench.root / "out")
+    assert found["holder"] is None  # it gave the lock back
+    assert found["last_run"]["error"]["what"] == "interrupted"
+
+
 def test_a_run_that_was_stopped_leaves_scenes_that_wait(bench: Workbench) -> None:
     file = bench.pipeline()
     assert run_with_signal(file, "event:infer", 2, signal.SIGINT) == 0

@@ -46,12 +46,13 @@ def pixels_outside(
 
     Args:
         image: the image's grid.
-        mask: on a grid of its own. Of one that is too large to be read for this nothing is said.
+        mask: on a grid of its own. Of one that serves other images, too, or is too large to be read for this, nothing
+            is said.
         window: the part of the mask that may lie under the image.
         target: which of its pixels [y, x] are the class.
         request: which of the mask's values are what.
     """
-    if mask.width * mask.height > _MOST_READ:
+    if request.shared or mask.width * mask.height > _MOST_READ:
         return []
     rows = max(1, _STRIP // mask.width)
     strips = (RasterWindow(0, row, mask.width, min(rows, mask.height - row)) for row in range(0, mask.height, rows))

@@ -148,7 +148,7 @@ def _labels(image: Grid, file: VectorFile, request: SupportRequest) -> _Labels:
     labels, where = _vector(request), f"{request.image} with {request.mask}"
     assert image.crs is not None  # `_image` looked
     grid = Canvas(image.height, image.width, image.transform, CRS.from_wkt(image.crs.to_wkt()))
-    drawing, warnings = _draw(file, labels, grid)
+    drawing, warnings = _draw(file, labels, grid, alone=not (labels.optional or request.shared))
     if not len(drawing.target) + len(drawing.background) + len(drawing.extent):
         if labels.optional:
             return _Labels((), ())
@@ -175,8 +175,15 @@ def _labels(image: Grid, file: VectorFile, request: SupportRequest) -> _Labels:
     return _Labels(tuple(found), tuple(warnings))
 
 
-def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas) -> tuple[Drawing, list[SceneWarning]]:
-    """What is drawn in the image, in its pixels, and what is strange about it."""
+def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas, *, alone: bool) -> tuple[Drawing, list[SceneWarning]]:
+    """What is drawn in the image, in its pixels, and what is strange about it.
+
+    Args:
+        file: the features.
+        labels: what they mean.
+        grid: the image's.
+        alone: the file serves no other image.
+    """
     parts, warnings = {}, []
     wide = labels.width or 0.0
     margin = 2 + (wide / min(grid.metres) if wide and labels.width_unit == "m" else wide)
@@ -186,7 +193,7 @@ def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas) -> tuple[Drawing
             warnings.append(SceneWarning("labels_crs", strange, "correct the file, or leave out `crs`"))
         near = file.features(selection, grid.box_in(crs, margin))
         parts[part] = shapes_of(near, crs, grid, labels)
-        if part == "target" and not labels.optional:
+        if part == "target" and alone:
             everywhere = file.count(selection) or 0  # nothing is said of a layer that is too large to be read for it
             warnings += outside(everywhere - len(near), everywhere, "features")
         if part == "extent" and parts[part][0] and not len(parts[part][0].polygons):

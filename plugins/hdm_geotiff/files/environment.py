@@ -127,7 +127,7 @@ def reading(where: str, doing: str, *, allow_network: bool = False, instead: str
             yield
     except GDAL_ERRORS as error:
         if allow_network and where.startswith("s3://"):
-            check_keys(where)
+            check_keys(where, cause_of(error))
         raise ReadError(
             f"cannot {doing}: {cause_of(error)}", where=where, remedy=_remedy(where, instead or _LEAVE_OUT)
         ) from error

@@ -25,6 +25,9 @@ _TIMEOUT_SECONDS = 60
 _REFUSED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 """What S3 says of keys as such; AccessDenied may be of one object."""
 
+_NO_KEYS = "AWS_NO_SIGN_REQUEST configuration options not defined"
+"""What GDAL says where it finds no keys anywhere, and was not told that none are needed."""
+
 _SIDECAR = re.compile(r"\.|_rpc\.", re.IGNORECASE)
 """How what follows a raster's name without ending begins: `.tif.msk`, `.aux`, `_RPC.TXT`."""
 
@@ -124,12 +127,23 @@ def has_sidecars(uri: str) -> bool:
     return bool(page.get("IsTruncated")) or any(_SIDECAR.match(other.removeprefix(stem)) for other in others)
 
 
-def check_keys(uri: str) -> None:
+def check_keys(uri: str, said: str) -> None:
     """Ask a bucket for one byte of an object that could not be read.
 
+    Args:
+        uri: of the object.
+        said: what GDAL said.
+
     Raises:
-        PeerRefusedError: it takes our keys no more, for no object: no scene is at fault.
+        PeerRefusedError: this machine has no keys, or the bucket takes them no more, for no object: no scene is at
+            fault.
     """
+    if _NO_KEYS in said:
+        what = "this machine has no keys for the bucket"
+        remedy = (
+            "set them in the environment of every node (docs/cluster.md), or AWS_NO_SIGN_REQUEST=YES if it is public"
+        )
+        raise PeerRefusedError(what, where=uri, remedy=remedy)
     try:
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError

@@ -172,6 +172,63 @@ def test_what_is_no_pipeline_is_refused(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("name=2024-13-45", "'2024-13-45' is written as a date and is none"),
+        ("name=!!int x", "'x' is written as a whole number and is none"),
+        ("name=!!timestamp x", "'x' is written as a date and is none"),
+        ("tiling.size=" + "9" * 5000, f"{'9' * 40!r} is written as a whole number and is none"),
+        ("tiling={size: 256, size: 512}", "size: given twice, first in line 1"),
+        ("name=&a [*a]", "nested more than 32 deep"),
+        ("name=" + "[" * 2000 + "]" * 2000, "nested more than 32 deep"),
+    ],
+)
+def test_an_override_is_read_within_the_bounds_of_a_file(tmp_path: Path, override: str, what: str) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        read(tmp_path, GOOD, override)
+    assert caught.value.problems[0].what == f"the value: {what}"
+
+
+def test_what_only_looks_like_a_date_has_its_line(tmp_path: Path) -> None:
+    with pytest.raises(PipelineFileError) as caught:
+        read(tmp_path, GOOD.replace("name: flood\ninput", "name: 2024-13-45\ninput"))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.remedy) == (1, "quote it, if it is a text")
+
+
+def test_a_key_that_stands_twice_in_one_line_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path, GOOD.replace("directory: out", "directory: out, directory: other")) == {"": 11}
+
+
+@pytest.mark.parametrize("value", ["''", '" "', "${EMPTY:-}", r'"a\0b"', r'"\ud800"'])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "input.uri",
+        "input.aoi",
+        "output.directory",
+        "model.weights",
+        "execution.work",
+        "execution.address",
+        "support.classes.0.examples.0.image",
+        "support.classes.0.examples.0.mask",
+    ],
+)
+def test_what_no_path_can_be_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    assert set(problems(tmp_path, GOOD, f"{key}={value}")) == {key}
+
+
+def test_an_entry_of_several_inputs_is_no_empty_text(tmp_path: Path) -> None:
+    assert set(problems(tmp_path, GOOD, "input.uri=[scenes, '']")) == {"input.uri.1"}
+
+
+@pytest.mark.parametrize("value", ["${", "a/${A", "${1X}", "${}", "${MY-VAR}", "${A:-${B:-c}}"])
+def test_a_variable_that_cannot_be_read_is_told(tmp_path: Path, value: str) -> None:
+    with pytest.raises(PipelineFileError, match="begins no variable that can be read"):
+        read(tmp_path, GOOD, f"output.directory={value!r}", A="a", B="b")
+
+
 def test_a_billion_laughs_are_refused(tmp_path: Path) -> None:
     lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 7)}]" for n in range(1, 10)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import boto3
@@ -12,6 +13,7 @@ from rasterio.session import AWSSession
 from hdm_geotiff.files.environment import gdal_environment
 from hdm_geotiff.reader import GeoTiffReader
 from hdm_pipeline.contracts import SceneRef
+from hdm_pipeline.errors import PeerRefusedError
 from hdm_pipeline.grid import Window
 from tests.integration.conftest import write_scene
 
@@ -78,3 +80,17 @@ def test_the_endpoint_of_other_clients_is_gdals_too(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AWS_S3_ENDPOINT", "gdals.own")
     with gdal_environment(allow_network=True):
         assert "AWS_S3_ENDPOINT" not in rasterio.env.getenv()  # GDAL reads its own variable itself
+
+
+def test_a_machine_without_keys_is_named_and_no_scene_blamed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A node of a cluster, say: each scene would meet it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("CPL_AWS_AUTODETECT_EC2", "NO")
+    uri = "s3://bucket/one.tif"
+    with pytest.raises(PeerRefusedError, match="this machine has no keys for the bucket") as caught:
+        GeoTiffReader({"allow_network": True}).header(SceneRef("one", uri, "geotiff", "1"))
+    assert caught.value.where == uri
+    assert "every node" in caught.value.remedy

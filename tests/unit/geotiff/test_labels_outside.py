@@ -14,7 +14,9 @@ from shapely.geometry import Polygon, box
 
 from hdm_geotiff.examples import outside, vector_file
 from hdm_geotiff.reader import GeoTiffReader
+from hdm_pipeline.config.schema import ClassConfig
 from hdm_pipeline.contracts import LabeledImage, SupportRequest, VectorLabels
+from hdm_pipeline.support.examples import requests
 from tests.unit.geotiff.conftest import UTM, WriteTif
 from tests.vector_files import write_vector
 
@@ -38,8 +40,9 @@ def drawn(tmp_path: Path) -> Path:
     return write_vector(tmp_path / "drawn.gpkg", [(at(*place), "flood") for place in places], crs="EPSG:4326")
 
 
-def read(image: Path, labels: Path, **vector: Any) -> list[LabeledImage]:
-    return GeoTiffReader().read_support(SupportRequest(str(image), str(labels), vector=VectorLabels(**vector)))
+def read(image: Path, labels: Path, shared: bool = False, **vector: Any) -> list[LabeledImage]:
+    request = SupportRequest(str(image), str(labels), vector=VectorLabels(**vector), shared=shared)
+    return GeoTiffReader().read_support(request)
 
 
 def test_features_outside_of_the_image_are_counted(chip: Path, drawn: Path) -> None:
@@ -52,8 +55,9 @@ def test_features_outside_of_the_image_are_counted(chip: Path, drawn: Path) -> N
 
 
 def test_one_file_of_labels_for_many_images_says_nothing(chip: Path, drawn: Path) -> None:
-    (example,) = read(chip, drawn, optional=True)
-    assert example.warnings == ()
+    for told in ("optional", "shared"):
+        (example,) = read(chip, drawn, **{told: True})
+        assert example.warnings == ()
 
 
 def test_a_file_too_large_to_be_read_for_that_says_nothing(
@@ -64,8 +68,8 @@ def test_a_file_too_large_to_be_read_for_that_says_nothing(
     assert example.warnings == ()
 
 
-def masked(image: Path, mask: Path) -> LabeledImage:
-    (example,) = GeoTiffReader().read_support(SupportRequest(str(image), str(mask)))
+def masked(image: Path, mask: Path, shared: bool = False) -> LabeledImage:
+    (example,) = GeoTiffReader().read_support(SupportRequest(str(image), str(mask), shared=shared))
     return example
 
 
@@ -90,11 +94,27 @@ def test_the_rim_of_a_coarser_mask_is_no_loss(chip: Path, write_tif: WriteTif) -
     assert masked(chip, write_tif("mask.tif", np.ones((6, 6), np.uint8), transform=place)).warnings == ()
 
 
-def test_a_mask_too_large_to_be_read_for_that_says_nothing(
+def test_a_mask_of_several_images_or_too_large_to_be_read_for_that_says_nothing(
     chip: Path, write_tif: WriteTif, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mask = write_tif("mask.tif", np.ones((SIZE, 3 * SIZE), np.uint8))
     # Two columns beside the image are its rim.
     assert "3120 of 4800 pixels" in str(masked(chip, mask).warnings)
+    assert masked(chip, mask, shared=True).warnings == ()
     monkeypatch.setattr(outside, "_MOST_READ", 100)
     assert masked(chip, mask).warnings == ()
+
+
+def test_examples_that_share_a_file_of_labels_say_nothing_of_each_others_features(chip: Path, drawn: Path) -> None:
+    other = chip.with_name("other.tif")
+    other.write_bytes(chip.read_bytes())
+
+    def warnings(*images: Path) -> list[str]:
+        examples = [{"image": str(image), "labels": str(drawn), "complete": True} for image in images]
+        asked = requests(ClassConfig.model_validate({"name": "flood", "examples": examples}))
+        return [
+            one.kind for request in asked for found in GeoTiffReader().read_support(request) for one in found.warnings
+        ]
+
+    assert warnings(chip) == ["labels_outside"]
+    assert warnings(chip, other) == []

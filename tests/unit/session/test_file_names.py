@@ -7,6 +7,7 @@ import unicodedata
 
 import pytest
 
+from hdm_geotiff.recipes.scene_ids import scene_id
 from hdm_pipeline.contracts import SceneRef
 from hdm_pipeline.session.file_names import file_name
 from hdm_pipeline.session.scenes import chosen
@@ -29,6 +30,23 @@ def test_the_name_is_told_where_the_id_lost_some_of_it(uri: str, name: str) -> N
     ref = SceneRef("id", uri, "geotiff", "1")
     assert file_name(ref) == name
     assert file_name(dataclasses.replace(ref, private=True)) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("Köln/lake.tif", "Köln/lake.tif"),
+        ("2024/Köln/lake (1).tif", "2024/Köln/lake (1).tif"),
+        ("2024/lake.tif", ""),
+        ("日本/東京.tif", "日本/東京.tif"),
+        ("Köln/" + "x" * 150 + ".tif", "Köln/" + "x" * 150 + ".tif"),
+    ],
+)
+def test_the_folders_are_told_where_the_id_is_made_of_them(path: str, name: str) -> None:
+    ref = SceneRef(scene_id(path, "path"), f"/data/Jürgen/{path}", "geotiff", "1")
+    assert file_name(ref) == name
+    by_name = SceneRef(scene_id(path, "name"), f"/data/Jürgen/{path}", "geotiff", "1")
+    assert "/" not in file_name(by_name)
 
 
 @pytest.mark.parametrize("text", ["Müller", "müll", unicodedata.normalize("NFD", "MÜLLER"), "muller-1a"])

@@ -15,6 +15,8 @@ export class Desk {
   readonly archiveVersion = new Signal(0);
   /** Called when labels of the open scene changed. */
   onLabelsChanged: () => void = () => {};
+  /** Ends when the examples that were asked for last are known. */
+  knownExamples: Promise<void> = Promise.resolve();
 
   readonly #map: SceneMap;
   /** What changed on a scene since its labels were last shown; all of it where somebody else drew, too. */
@@ -69,9 +71,10 @@ export class Desk {
     if (scene) this.outbox.add(scene.id, stroke);
   }
 
+  /** Takes back what is being drawn, else what was drawn last. */
   async undo(): Promise<void> {
     const scene = this.model.scene.value?.id;
-    if (scene === undefined) return;
+    if (scene === undefined || this.#map.drawing.takeBack()) return;
     const taken = this.outbox.takeBack(scene);
     if (taken) {
       await this.#map.refreshLabels(reach(taken.stroke));
@@ -105,7 +108,12 @@ export class Desk {
     }
   }
 
-  async refreshExamples(): Promise<void> {
+  refreshExamples(): Promise<void> {
+    this.knownExamples = this.#askForExamples();
+    return this.knownExamples;
+  }
+
+  async #askForExamples(): Promise<void> {
     try {
       this.model.examples.set(await calls.getExamples());
     } catch (error) {

@@ -65,6 +65,8 @@ export class Tries {
     model.trying.set(true);
     try {
       await this.desk.outbox.flush();
+      if (byItself && !(await this.#canBeAnswered())) return;
+      if (this.#abort !== abort) return;
       const z = model.slice.value;
       const uncertainty = model.view.value === "uncertainty";
       const attempt = await calls.tryWindow(scene.id, z, box, uncertainty, abort.signal);
@@ -86,6 +88,17 @@ export class Tries {
     } finally {
       if (this.#abort === abort) model.trying.set(false);
     }
+  }
+
+  /** Whether a class has examples of itself and of something else: the server refuses other tries. */
+  async #canBeAnswered(): Promise<boolean> {
+    await this.desk.knownExamples;
+    const shown = new Map<string, [target: number, background: number]>();
+    for (const { class_name, target, background } of this.desk.model.examples.value.examples) {
+      const [a, b] = shown.get(class_name) ?? [0, 0];
+      shown.set(class_name, [a + target, b + background]);
+    }
+    return [...shown.values()].some(([target, background]) => target > 0 && background > 0);
   }
 
   /** Takes the result away. */

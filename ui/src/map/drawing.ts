@@ -75,6 +75,16 @@ export class Drawing {
     if (stroke) this.events.onCancel(stroke);
   }
 
+  /** Takes back the stroke in the making, or the last corner of a polygon; false if there is neither. */
+  takeBack(): boolean {
+    if (this.current || this.#freehand) this.cancel();
+    else if (this.isOpen) {
+      this.#corners = this.#corners.slice(0, -1);
+      this.#redraw();
+    } else return false;
+    return true;
+  }
+
   /** Ends a stroke as if the pointer were lifted now, as what is drawn on goes. A polygon that is clicked stays open. */
   finish(): void {
     this.#end();
