@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.output.files import output_errors
 
 if TYPE_CHECKING:
     from hdm_pipeline.evaluation.episode_list import ListedEpisode
@@ -126,7 +127,7 @@ def evaluate(
     if json_path is not None:
         facts = {"list": str(episodes), "weights": weights, "weights_hash": segmenter.weights_hash, **found.as_dict()}
         facts |= {"curve": curve} if curve else {}
-        json_path.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        _write_json(json_path, facts)
     if sheet is not None:
         write_sheet(found.results, sheet)
     if reliability is not None:
@@ -225,7 +226,7 @@ def evaluate_fold(
         typer.echo(f"seed {run.seed}: mIoU {100 * run.mean_iou:.1f}, FB-IoU {100 * run.fb_iou:.1f}")
     typer.echo(f"mIoU mean {100 * report.mean_iou:.1f}, best {100 * report.best_iou:.1f}")
     if json_path is not None:
-        json_path.write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
+        _write_json(json_path, report.as_dict())
 
 
 def _support_episode(
@@ -377,3 +378,11 @@ def _require_folder(path: Path | None) -> None:
     """Fail before the work, not after it."""
     if path is not None and not path.parent.is_dir():
         raise ConfigError("folder of the output does not exist", where=str(path), remedy="create it")
+    if path is not None and path.is_dir():
+        raise ConfigError("a folder lies where the output is to be", where=str(path), remedy="give the name of a file")
+
+
+def _write_json(path: Path, facts: Any) -> None:
+    """In place, and not by renaming: it may be /dev/stdout."""
+    with output_errors(path, setting="--json"):
+        path.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")

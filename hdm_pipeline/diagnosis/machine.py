@@ -30,6 +30,9 @@ def python_findings() -> Iterator[Finding]:
         yield warning("python", told, "only Linux is tested; use a container or WSL where something fails")
     else:
         yield ok("python", told)
+    if (names := sys.getfilesystemencoding()) != "utf-8":
+        told = f"written in {names} by this locale: files whose names hold other characters are not found"
+        yield warning("names of files", told, "set LC_ALL=C.UTF-8, or PYTHONUTF8=1")
 
 
 def machine_findings(proc: Path = PROC, cgroup: Path = CGROUP) -> Iterator[Finding]:
@@ -41,6 +44,7 @@ def machine_findings(proc: Path = PROC, cgroup: Path = CGROUP) -> Iterator[Findi
     """
     yield _processors(proc, cgroup)
     yield _memory(proc, cgroup)
+    yield from _address_space()
     yield _open_files()
 
 
@@ -65,6 +69,16 @@ def _memory(proc: Path, cgroup: Path) -> Finding:
     if usable < LEAST_MEMORY:
         return warning("memory", told, "use a smaller tiling.size and execution.actors: 1, or free memory")
     return ok("memory", told)
+
+
+def _address_space() -> Iterator[Finding]:
+    """Nothing where it has no limit, as nearly everywhere."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY:
+        told = (
+            f"limited to {allowed / 1e9:.1f} GB (ulimit -v): libraries reserve far more than they use, and Ray may hang"
+        )
+        yield warning("address space", told, "ulimit -v unlimited; limit memory by a container, or systemd's MemoryMax")
 
 
 def _open_files() -> Finding:

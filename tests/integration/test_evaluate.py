@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from hdm_pipeline.cli.evaluate import app
-from hdm_pipeline.errors import ConfigError
+from hdm_pipeline.errors import ConfigError, DiskFullError
 from hdm_pipeline.model.checkpoints import load_network, read_header, save_weights
 from hdm_pipeline.model.pyramid.network import HDMNetPyramid
 from tests.small_pyramid import small_pyramid
@@ -112,9 +112,17 @@ def test_a_broken_episode_is_named_and_sets_the_exit_code(episode_list: Path, we
 def test_a_bad_list_or_output_fails_before_any_work(episode_list: Path, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="folder of the output does not exist"):
         call("evaluate", episode_list, "--weights", weights, "--json", tmp_path / "none" / "out.json")
+    with pytest.raises(ConfigError, match="a folder lies where the output is to be"):
+        call("evaluate", episode_list, "--weights", weights, "--json", tmp_path)
     (tmp_path / "bad.jsonl").write_text('{"task": "a"}\n')
     with pytest.raises(ConfigError, match='line 1: "support"'):
         call("evaluate", tmp_path / "bad.jsonl", "--weights", weights)
+
+
+def test_figures_that_do_not_fit_on_the_disk_are_told(episode_list: Path, weights: Path) -> None:
+    with pytest.raises(DiskFullError) as caught:
+        call("evaluate", episode_list, "--weights", weights, "--adapt", "off", "--json", "/dev/full")
+    assert "--json" in caught.value.remedy
 
 
 def test_adapt_writes_weights_that_evaluate_takes(episode_list: Path, weights: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import resource
@@ -191,6 +192,21 @@ def test_a_container_that_is_small_is_told(tmp_path: Path, monkeypatch: pytest.M
     assert {one.state for one in found.values()} == {"warning"}
     assert "execution.threads: 1" in found["processors"].remedy
     assert found["open files"].remedy == "ulimit -n 65536"
+
+
+def test_limits_that_few_have_are_told_only_where_they_are() -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = "from hdm_pipeline.diagnosis import machine as m; "
+    code += "print([f.subject for f in [*m.python_findings(), *m.machine_findings()] if f.state == 'warning'])"
+    for before, more, told in (("", {}, set()), ("ulimit -v 2000000;", plain, {"address space", "names of files"})):
+        said = subprocess.run(
+            ["bash", "-c", f'{before} exec {sys.executable} -c "$0"', code],
+            env=os.environ | more,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert set(ast.literal_eval(said.stdout)) & {"address space", "names of files"} == told
 
 
 def test_reasons_hold_no_text_of_errors() -> None:
