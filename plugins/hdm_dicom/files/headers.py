@@ -282,7 +282,7 @@ def _instance(
 
     meta = getattr(dataset, "file_meta", Dataset())
     sop_instance = text(dataset, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
-    modality = text(dataset, "Modality")
+    modality = text(dataset, "Modality").upper()
     image_type = tuple(str(v).strip().upper() for v in values(dataset, "ImageType"))
     syntax = transfer_syntax(dataset)
     remedy = ""

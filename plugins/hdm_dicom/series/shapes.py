@@ -41,7 +41,7 @@ def by_shape(
         joined = next((one for one in sorted(stated) if _alike(assumed, one)), None)
     labels = _labels(set(spacings.values()))
     # Only then part of a name: most series have one, and some files state none.
-    several = len({f.instance.modality.upper() for f in frames if f.instance.modality}) > 1
+    several = len({f.instance.modality for f in frames if f.instance.modality}) > 1
     groups: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in ordered:
         instance = frame.instance
@@ -52,7 +52,7 @@ def by_shape(
         loner = f"{instance.sop_instance} {shared.get(instance.path, '')}".strip() if frame.position is None else ""
         label = labels.get(spacing, "()")
         size = (str(instance.rows), str(instance.columns), str(instance.samples))
-        modality = (instance.modality.upper(),) if several else ()
+        modality = (instance.modality,) if several else ()
         name = (*size, label, direction, loner, *modality)
         groups[name].append(frame)
     found = [shape for name, members in groups.items() for shape in _by_pixels(name, members)]

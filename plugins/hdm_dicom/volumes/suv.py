@@ -60,7 +60,7 @@ class SuvScale:
     def __init__(self, headers: Sequence[Dataset], where: str) -> None:
         self._where = where
         first = headers[0]
-        if text(first, "Modality") != "PT":
+        if text(first, "Modality").upper() != "PT":
             raise UnsupportedSceneError(
                 "`units: suv` is for PET, and this series is not",
                 where=where,

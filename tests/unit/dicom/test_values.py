@@ -188,6 +188,15 @@ def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
     assert not kinds(header)
 
 
+def test_a_modality_in_small_letters_is_that_modality(tmp_path: Path) -> None:
+    def change(dataset: Dataset, _: int) -> None:
+        dataset.Modality = "ct"
+
+    header = header_of(series(tmp_path, change))
+    assert (header.bands[0].name, header.bands[0].unit) == ("CT", "HU")
+    assert header.ref.id.startswith("CT-")
+
+
 def test_slices_of_several_units_are_told(tmp_path: Path) -> None:
     def change(dataset: Dataset, index: int) -> None:
         dataset.RescaleType = "ED" if index == 2 else "HU"
