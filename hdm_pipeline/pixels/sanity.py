@@ -6,6 +6,7 @@ found is a list of `SceneWarning`s, to which readers add theirs (``no_crs``, ``o
 ``scale_low``, ``scale_high``  far more pixels at an end of the scale than among the examples, or nearly all of them
 ``scale_narrow``               all pixels within a small part of the scale
 ``constant``                   a band has one value everywhere
+``alpha``                      a band that is used is marked as alpha: where it is 0, nothing is valid
 ``no_data``                    no pixel is valid
 ``bands``, ``units``           a band is described otherwise, or has another unit, than that of an example
 ``resolution``                 pixels are larger or smaller than those of every example
@@ -130,10 +131,13 @@ def noted(warnings: Iterable[str | SceneWarning]) -> tuple[SceneWarning, ...]:
 
 
 def scale_warnings(look: Look, scale: Scale, examples: Sequence[Look] = ()) -> list[SceneWarning]:
-    """Compare values with the scale, and with how those of the examples lie in theirs."""
+    """Compare values with the scale, and with how those of the examples lie in theirs; and say what hides pixels."""
+    found = [_of_alpha(name) for name, band in look.sources.items() if band.role == "alpha"]
     if not look.values:
-        return [SceneWarning("no_data", "no valid pixel was found in it", "check its nodata value and its mask")]
-    found = []
+        return [
+            *found,
+            SceneWarning("no_data", "no valid pixel was found in it", "check its nodata value and its mask"),
+        ]
     for index, values in enumerate(look.values):
         band = f"band {index + 1}"
         others = [other.values[index] for other in examples if len(other.values) > index]
@@ -143,6 +147,13 @@ def scale_warnings(look: Look, scale: Scale, examples: Sequence[Look] = ()) -> l
         elif scale.percentiles is None:
             found.extend(_against_scale(band, values, others))
     return found
+
+
+def _of_alpha(name: str) -> SceneWarning:
+    """Many programs mark the fourth band of a file as alpha, whatever it is."""
+    what = f"band {name} is marked as alpha (how opaque the others are): pixels where it is 0 are taken for no data"
+    remedy = "if it is measured, as near infrared is, mark it so (gdal_edit.py -colorinterp_N undefined FILE, N its "
+    return SceneWarning("alpha", what, f"{remedy}number); else leave it out of input.bands")
 
 
 def _against_scale(band: str, values: Values, others: Sequence[Values]) -> Iterator[SceneWarning]:

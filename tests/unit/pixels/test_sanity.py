@@ -55,6 +55,18 @@ def test_values_far_from_the_scale(pixels: Any, kind: str | None) -> None:
     assert kinds(scale_warnings(look(pixels), DN, [look()])) == ([kind] if kind else [])
 
 
+def test_a_band_that_is_used_and_marked_as_alpha_is_told() -> None:
+    """Programs mark the fourth band of four as alpha, also near infrared: where it is 0, nothing is valid."""
+    bands = (Band(), Band(role="alpha"))
+    (told,) = scale_warnings(look(bands=bands), DN)
+    assert (told.kind, told.suspect) == ("alpha", True)
+    assert "band 2 is marked as alpha" in told.what
+    assert "colorinterp" in told.remedy
+    assert kinds(scale_warnings(look(LAND[:, :0], bands=bands), DN)) == ["alpha", "no_data"]
+    plan = resolve([1], bands)
+    assert scale_warnings(look_at("x", plan, bands, LAND, [(0.0, 4000.0)], 10.0), DN) == []
+
+
 def test_an_example_is_looked_at_without_another_one() -> None:
     assert kinds(scale_warnings(look(), DN)) == []
     assert kinds(scale_warnings(look(LAND / 1e4), DN)) == ["scale_low"]
