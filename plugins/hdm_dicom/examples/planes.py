@@ -34,6 +34,8 @@ class LoosePlanes:
         closest = float(gaps[gaps > self._same].min(initial=np.inf))
         self._reach = max(volume.step, min(spacing, closest)) / 2 + self._same
         self._wide = volume.step * _WIDE < closest < np.inf
+        # Where slices lie uneven, one may be near to a plane that was drawn on another.
+        self._thick = self._reach > volume.step / 2 + self._same
 
     def at(self, index: int) -> npt.NDArray[np.intp]:
         """The labels of the plane that is nearest to a slice; none where that is too far away."""
@@ -41,10 +43,14 @@ class LoosePlanes:
             return np.empty(0, dtype=np.intp)
         away = np.abs(self._depths - self._slices[index])
         nearest = int(np.argmin(away))
-        if away[nearest] > self._reach:
+        if away[nearest] > self._reach or (away[nearest] > self._same and self._is_of_a_slice(nearest)):
             return np.empty(0, dtype=np.intp)
         return np.flatnonzero(np.abs(self._depths - self._depths[nearest]) <= self._same)
 
     def lie_around(self, index: int) -> bool:
         """Whether a slice lies between planes that are all further apart than the slices are."""
         return self._wide and bool(self._depths.min() < self._slices[index] < self._depths.max())
+
+    def _is_of_a_slice(self, label: int) -> bool:
+        """Whether a label lies in a slice, and is no thicker than one."""
+        return not self._thick and bool(np.abs(self._slices - self._depths[label]).min() <= self._same)

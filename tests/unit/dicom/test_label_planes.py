@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from hdm_dicom.examples.planes import LoosePlanes
 from hdm_dicom.reader import DicomReader
 from hdm_dicom.segmentation.writer import SegmentationWriter
+from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import IGNORE, LabeledImage, SceneHeader, SupportRequest
 from tests.dicom_labels import affine_of, structure_set
 from tests.dicom_product import LIVER, SPLEEN, make_product
@@ -114,3 +118,12 @@ def test_where_contours_lie_as_close_as_the_slices_a_gap_is_background(tmp_path:
     from_below = coronal.label[::-1]
     assert (from_below[[7, 8]] == 0).all()
     assert (from_below[[6, 9]] == 1).any(axis=1).all()
+
+
+def test_a_contour_of_one_slice_is_not_that_of_another_that_lies_near() -> None:
+    """Slices that lie uneven: two of them are 1 mm apart, the others 3 mm."""
+    uneven = cast("Volume", SimpleNamespace(depths=np.array([0.0, 3.0, 6.0, 7.0, 10.0, 13.0]), step=3.0))
+    drawn = LoosePlanes(uneven, [6.0, 10.0])
+    assert [list(drawn.at(index)) for index in range(6)] == [[], [], [0], [], [1], []]
+    thick = LoosePlanes(uneven, [0.0, 6.0, 12.0], spacing=6.0)
+    assert [list(thick.at(index)) for index in range(6)] == [[0], [0], [1], [1], [2], [2]]
