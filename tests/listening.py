@@ -93,7 +93,8 @@ class ListenerProcess:
 
 def inbox_files(root: Path) -> list[Path]:
     """The files that an inbox holds."""
-    return [path for path in (root / "deliveries").rglob("*") if path.is_file()] if os.path.isdir(root) else []
+    # Not by `rglob`: it fails over a folder that is removed meanwhile.
+    return [Path(folder) / name for folder, _, names in os.walk(root / "deliveries") for name in names]
 
 
 def free_port() -> int:
