@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 Scope = Literal["scene", "run"]
@@ -79,6 +80,11 @@ def _rebuild(kind: type[HdmError], what: str, where: str, remedy: str) -> HdmErr
 def counted(number: int, thing: str) -> str:
     """A number of things, for messages: 1, "scene" -> 1 scene; 2, "scene" -> 2 scenes."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def listed_values(values: Sequence[float], most: int) -> str:
+    """Numbers for messages, the first of many: 0, 1, 255, ..."""
+    return ", ".join(f"{value:g}" for value in values[:most]) + (", ..." if len(values) > most else "")
 
 
 def broken_link(path: str | os.PathLike[str]) -> str:

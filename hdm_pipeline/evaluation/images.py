@@ -27,7 +27,7 @@ from hdm_pipeline.contracts import (
     SceneWarning,
     Validity,
 )
-from hdm_pipeline.errors import ArchiveError, SceneError, TrainingError, broken_link
+from hdm_pipeline.errors import ArchiveError, SceneError, TrainingError, broken_link, listed_values
 from hdm_pipeline.evaluation.pictures import (
     MAX_PIXELS,
     check_size,
@@ -137,7 +137,7 @@ def read_mask(path: Path, ignore: Sequence[int] = ()) -> EpisodeMask:
     plain = np.where(unknown, float(IGNORE), label)
     strange = [value for value in np.unique(plain) if value not in (0, 1, IGNORE)]
     if strange:
-        shown = ", ".join(f"{value:g}" for value in strange[:6]) + (", ..." if len(strange) > 6 else "")
+        shown = listed_values(strange, 6)
         raise TrainingError(
             f"mask holds values other than 1 (foreground), 0 (background) and 255 (ignored): {shown}",
             where=str(path),

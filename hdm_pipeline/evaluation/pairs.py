@@ -41,18 +41,12 @@ def read_pair(
     elif read.valid.shape != labels.shape:
         raise _unequal(image, mask, read.valid.shape, labels.shape)
     if (labels == IGNORE).all():
-        what, remedy = (
-            "every pixel of the mask is unknown",
-            "choose another mask: this one says nothing about any pixel",
-        )
-        raise TrainingError(what, where=str(mask), remedy=remedy)
+        remedy = "choose another mask: this one says nothing about any pixel"
+        raise TrainingError("every pixel of the mask is unknown", where=str(mask), remedy=remedy)
     labels[~read.valid] = IGNORE
     if (labels == IGNORE).all():
-        what, remedy = (
-            "all labels lie only where the image holds no data",
-            "choose another image, or correct its nodata",
-        )
-        raise TrainingError(what, where=f"{image} with {mask}", remedy=remedy)
+        what, where = "all labels lie only where the image holds no data", f"{image} with {mask}"
+        raise TrainingError(what, where=where, remedy="choose another image, or correct its nodata")
     return read, labels
 
 

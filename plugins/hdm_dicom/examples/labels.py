@@ -18,7 +18,7 @@ from hdm_dicom.files.instances import Frame
 from hdm_dicom.series.places import Array
 from hdm_dicom.series.volume import Volume
 from hdm_pipeline.contracts import IGNORE, SceneWarning, SupportRequest
-from hdm_pipeline.errors import SupportError
+from hdm_pipeline.errors import SupportError, listed_values
 
 Label = npt.NDArray[np.uint8]
 Marked = npt.NDArray[np.bool_]
@@ -108,8 +108,8 @@ class Wanted:
 
 def held(label: npt.NDArray[Any]) -> str:
     """The values of labels, in words; the first of many."""
-    found = np.unique(label[~np.isnan(label)] if label.dtype.kind == "f" else label)
-    return ", ".join(f"{value:g}" for value in found[:_SHOWN]) + (", ..." if found.size > _SHOWN else "")
+    known = label[~np.isnan(label)] if label.dtype.kind == "f" else label
+    return listed_values(np.unique(known).tolist(), _SHOWN)
 
 
 def slice_affine(volume: Volume, index: int) -> Array:

@@ -13,6 +13,7 @@ from rasterio.windows import Window as RasterWindow
 
 from hdm_geotiff.scenes.validity import MaskSources
 from hdm_pipeline.contracts import IGNORE, SupportRequest
+from hdm_pipeline.errors import listed_values
 
 
 def known_of(mask: DatasetReader) -> MaskSources:
@@ -53,5 +54,4 @@ def _among(values: npt.NDArray[Any], wanted: Sequence[int]) -> npt.NDArray[np.bo
 
 def held(values: npt.NDArray[Any]) -> str:
     """The values that a mask holds, for messages."""
-    held = np.unique(values)
-    return ", ".join(f"{value:g}" for value in held[:8]) + (", ..." if held.size > 8 else "")
+    return listed_values(np.unique(values).tolist(), 8)

@@ -201,11 +201,9 @@ def _draw(file: VectorFile, labels: VectorLabels, grid: Canvas, *, alone: bool) 
             raise SupportError("`extent` selects no polygon", where=file.path, remedy=remedy)
     drawing = drawing_of(parts, labels)
     if drawing.repaired:
-        one = drawing.repaired == 1
-        what = (
-            f"{counted(drawing.repaired, 'feature')} of the labels {'is' if one else 'are'} not valid (an edge crosses "
-        )
-        what += f"another, or parts overlap) and {'was' if one else 'were'} repaired"
+        is_, was = ("is", "was") if drawing.repaired == 1 else ("are", "were")
+        why = "an edge crosses another, or parts overlap"
+        what = f"{counted(drawing.repaired, 'feature')} of the labels {is_} not valid ({why}) and {was} repaired"
         warnings.append(SceneWarning("labels_repaired", what, "look at them in a GIS (QGIS: Check Validity)"))
     return drawing, list(dict.fromkeys(warnings))
 

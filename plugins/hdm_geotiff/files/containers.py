@@ -16,6 +16,9 @@ from hdm_pipeline.errors import ArchiveError, ReadError
 _KINDS = {".zip": "/vsizip/", ".tar": "/vsitar/", ".tar.gz": "/vsitar/", ".tgz": "/vsitar/"}
 _SUFFIXES = tuple(_KINDS)
 _SCHEME = re.compile(r"(?:zip|tar)(?:\+file)?://", re.IGNORECASE)
+MISSING = "missing"
+"""The `stamp` of a file that is not there."""
+
 MOST_TEXT = 16 * 2**20
 """Bytes of a metadata file, on disk, in an archive or on the network."""
 
@@ -121,51 +124,53 @@ def metadata_text(data: bytes, uri: str) -> str:
     return data.decode("utf-8", "replace")
 
 
-def text_of(uri: str, limit: int | None) -> str:
+def text_of(uri: str, most: int = MOST_TEXT) -> str:
     """The beginning of a file on disk or in an archive, as text.
 
     Args:
         uri: of the file.
-        limit: bytes that are read; None for all, up to `MOST_TEXT`.
+        most: bytes that are read.
 
     Raises:
-        OSError: it cannot be read; or ValueError, LookupError.
+        OSError: it cannot be read; or LookupError.
     """
-    if (container := container_of(uri)) is None and limit is not None:
-        with open(uri, "rb") as file:
-            return file.read(limit).decode("utf-8", "replace")
     try:
-        return _read(container, uri)[:limit].decode("utf-8", "replace")
+        return _read(container_of(uri), uri, most).decode("utf-8", "replace")
     except _DAMAGED as error:
         raise OSError(str(error)) from error
 
 
 def state_of(path: str) -> str:
-    """Size and time of a file, or of the archive that it lies in; empty where it is not there."""
+    """The `stamp` of a file, or of the archive that it lies in."""
     container = container_of(path)
+    return stamp(path if container is None else container.path)
+
+
+def stamp(path: str) -> str:
+    """Size and time of a file; `MISSING` if it is not there."""
     try:
-        status = os.stat(path if container is None else container.path)
+        status = os.stat(path)
     except (OSError, ValueError):
-        return ""
+        return MISSING
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _read(container: Container | None, uri: str) -> bytes:
+def _read(container: Container | None, uri: str, most: int = MOST_TEXT + 1) -> bytes:
     if container is None:
         with open(uri, "rb") as file:
-            return file.read(MOST_TEXT + 1)
+            return file.read(most)
     if _prefix(container.path) == "/vsizip/":
         with zipfile.ZipFile(container.path) as archive:
             zipped = next((one for one in archive.infolist() if _plain(one.filename) == container.inner), None)
             with archive.open(container.inner if zipped is None else zipped) as member:
-                return member.read(MOST_TEXT + 1)
+                return member.read(most)
     with tarfile.open(container.path) as tar:
         stored = next((one for one in tar if one.isfile() and _plain(one.name) == container.inner), None)
         extracted = None if stored is None else tar.extractfile(stored)
         if extracted is None:
             raise KeyError(container.inner)
         with extracted:
-            return extracted.read(MOST_TEXT + 1)
+            return extracted.read(most)
 
 
 def _zip_contents(path: str) -> dict[str, str]:

@@ -121,7 +121,7 @@ def _start(path: str) -> str:
 @lru_cache(maxsize=4096)
 def _named_by(path: str, _state: str, depth: int) -> str:
     """What a VRT names that may lie on a network; empty where nothing does."""
-    return _dangerous(text_of(path, None), os.path.dirname(path), depth)
+    return _dangerous(text_of(path), os.path.dirname(path), depth)
 
 
 def _dangerous(text: str, folder: str, depth: int) -> str:

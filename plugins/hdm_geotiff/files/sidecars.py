@@ -15,10 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
+from hdm_geotiff.files.containers import MISSING, stamp
 from hdm_geotiff.files.uris import is_remote
-
-MISSING = "missing"
-"""Identity of a file that is not there."""
 
 _AFTER_NAME = (".aux.xml", ".msk", ".ovr", ".msk.ovr", ".ovr.msk", ".xml", ".aux", ".vat.dbf", ".msk.aux.xml")
 _AFTER_STEM = (
@@ -111,12 +109,12 @@ class Identities:
         """`of` for the files of one folder, whose names are known, so that it is not listed again."""
         siblings = self._siblings[folder] = Siblings(folder, names)
         alone = not siblings.has_some and not any(map(_is_vrt, names))
-        return _stamp if alone else self.of  # most rasters are alone, and there may be a million
+        return stamp if alone else self.of  # most rasters are alone, and there may be a million
 
     def of(self, path: str) -> str:
         """The identity of a raster with all that GDAL reads for it; `MISSING` if it is not there."""
         folder, name = os.path.split(path)
-        own = _stamp(path)
+        own = stamp(path)
         if own == MISSING or not (self._beside(folder).of(name) or _is_vrt(name)):
             return own
         return joined(own, list(self._others(path, 0)))
@@ -129,23 +127,15 @@ class Identities:
     def _others(self, path: str, depth: int) -> Iterator[tuple[str, str]]:
         folder, name = os.path.split(path)
         for other in self._beside(folder).of(name):
-            yield other, _stamp(os.path.join(folder, other))
+            yield other, stamp(os.path.join(folder, other))
         if _is_vrt(name) and depth < _MAX_VRT_DEPTH:
             for source in _vrt_sources(path):
-                yield source, _stamp(source)
+                yield source, stamp(source)
                 yield from self._others(source, depth + 1)
 
 
 def _is_vrt(name: str) -> bool:
     return name.lower().endswith(".vrt")
-
-
-def _stamp(path: str) -> str:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return MISSING
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _vrt_sources(path: str) -> list[str]:
